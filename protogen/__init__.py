@@ -1,0 +1,72 @@
+"""protogen: the Caffe toolchain that needs no Caffe.
+
+    import protogen as pg
+    up = pg.upsample(factor=2, channels=64, bottom="conv5", top="up5")
+    print(up.prototxt)
+
+Everything public is here. Names are loaded when they are first used, so that importing protogen
+costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from protogen.errors import (
+        InputError,
+        MismatchError,
+        ProtogenError,
+        ProtogenWarning,
+        UnsupportedError,
+    )
+    from protogen.net import Net
+    from protogen.onnx import to_onnx
+    from protogen.specfile import load_spec
+    from protogen.splicing import splice
+    from protogen.upsampling import Upsampling, upsample
+    from protogen.verification import verify_upsampling
+
+_HOMES = {
+    "InputError": "errors",
+    "MismatchError": "errors",
+    "Net": "net",
+    "ProtogenError": "errors",
+    "ProtogenWarning": "errors",
+    "UnsupportedError": "errors",
+    "Upsampling": "upsampling",
+    "load_spec": "specfile",
+    "splice": "splicing",
+    "to_onnx": "onnx",
+    "upsample": "upsampling",
+    "verify_upsampling": "verification",
+}
+
+__all__ = [
+    "InputError",
+    "MismatchError",
+    "Net",
+    "ProtogenError",
+    "ProtogenWarning",
+    "UnsupportedError",
+    "Upsampling",
+    "__version__",
+    "load_spec",
+    "splice",
+    "to_onnx",
+    "upsample",
+    "verify_upsampling",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'protogen' has no attribute {name!r}")
+    value = getattr(import_module(f"protogen.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

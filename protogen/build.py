@@ -1,0 +1,216 @@
+"""NetParameter to Graph: phase rules, in-place versions, shapes. A Graph is born here and whole."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+
+from protogen.errors import InputError, ProtogenWarning, layout
+from protogen.graph import Graph, Layer, Shape
+from protogen.layers import layer_type
+from protogen.message import Field, Message, Source
+
+MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
+
+
+def build(
+    net: Message,
+    source: Source | None = None,
+    *,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Collection[str] = (),
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> Graph:
+    """The Graph of an up-to-date NetParameter (see ``upgrade``).
+
+    Args:
+        net: the NetParameter.
+        source: its text, for places in messages.
+        phase: TRAIN or TEST; with ``level`` and ``stages`` it decides which layers take part,
+            by Caffe's include and exclude rules.
+        input_shapes: shapes for Input layers' tops that replace the net's own.
+
+    Raises:
+        InputError: a bottom that nobody makes, a top made twice, or shapes that do not fit.
+    """
+    chosen = [
+        _layer(item, source)
+        for item in net.all("layer")
+        if _included(item, phase, level, stages, source)
+    ]
+    named = _name_values(chosen)
+    shapes: dict[str, Shape | None] = {}
+    parameters: dict[str, tuple[Shape, ...] | None] = {}
+    unknown: set[str] = set()
+    for layer in named:
+        tops, blobs = _shapes(layer, shapes, unknown, input_shapes or {})
+        shapes.update(zip(layer.writes, tops, strict=True))
+        parameters[layer.name] = blobs
+    inputs = tuple(top for layer in named if layer.type == "Input" for top in layer.tops)
+    return Graph(net.name, named, inputs, _outputs(named), shapes, parameters)
+
+
+def _layer(item: Field, source: Source | None) -> Layer:
+    params: Message = item.value
+    return Layer(
+        name=params.name,
+        type=params.type,
+        bottoms=tuple(params.bottom),
+        tops=tuple(params.top),
+        params=params,
+        place=source.place(item.start) if source else "",
+    )
+
+
+# Which layers take part (Caffe: Net::FilterNet, Net::StateMeetsRule)
+
+
+def _included(
+    item: Field, phase: str, level: int, stages: Collection[str], source: Source | None
+) -> bool:
+    params: Message = item.value
+    include, exclude = params.include, params.exclude
+    if include and exclude:
+        raise InputError(
+            layout(
+                "has include and exclude rules",
+                where=source.place(item.start) if source else "",
+                subject=f'layer "{params.name}" ({params.type})',
+                advice="Keep one kind: Caffe refuses both.",
+            )
+        )
+    if include:
+        return any(_meets(rule, phase, level, stages) for rule in include)
+    return not any(_meets(rule, phase, level, stages) for rule in exclude)
+
+
+def _meets(rule: Message, phase: str, level: int, stages: Collection[str]) -> bool:
+    return (
+        (not rule.has("phase") or rule.phase == phase)
+        and (not rule.has("min_level") or level >= rule.min_level)
+        and (not rule.has("max_level") or level <= rule.max_level)
+        and all(stage in stages for stage in rule.stage)
+        and not any(stage in stages for stage in rule.not_stage)
+    )
+
+
+# Values: every write of a blob is one, and the last has the blob's name
+
+
+def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    last: dict[str, tuple[int, int]] = {}
+    for i, layer in enumerate(layers):
+        for j, top in enumerate(layer.tops):
+            last[top] = (i, j)
+    current: dict[str, str] = {}
+    taken = set(last)
+    named = []
+    for i, layer in enumerate(layers):
+        for bottom in layer.bottoms:
+            if bottom not in current:
+                raise _no_bottom(layer, bottom, layers[i:])
+        reads = tuple(current[bottom] for bottom in layer.bottoms)
+        writes = []
+        for j, top in enumerate(layer.tops):
+            in_place = j < len(layer.bottoms) and layer.bottoms[j] == top
+            if top in current and not in_place:
+                raise layer.error(
+                    f'its top "{top}" is already made by another layer', "Rename one of the tops."
+                )
+            value = top if last[top] == (i, j) else _free_name(f"{top}@{layer.name}", taken)
+            current[top] = value
+            writes.append(value)
+        named.append(
+            Layer(
+                layer.name,
+                layer.type,
+                layer.bottoms,
+                layer.tops,
+                layer.params,
+                layer.place,
+                reads,
+                tuple(writes),
+            )  # fmt: skip
+        )
+    return tuple(named)
+
+
+def _free_name(wanted: str, taken: set[str]) -> str:
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}{count}"
+    taken.add(name)
+    return name
+
+
+def _no_bottom(layer: Layer, bottom: str, rest: Sequence[Layer]) -> InputError:
+    later = next((other for other in rest[1:] if bottom in other.tops), None)
+    if later is not None:
+        return layer.error(
+            f'reads "{bottom}", which {later.subject} makes only later',
+            "Caffe runs layers in file order: move it up.",
+        )
+    return layer.error(f'reads "{bottom}", but no layer makes it', "Check the name.")
+
+
+def _outputs(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Blobs that nobody reads after they were last written, in the order of their making."""
+    open_blobs: dict[str, None] = {}
+    for layer in layers:
+        for bottom in layer.bottoms:
+            open_blobs.pop(bottom, None)
+        open_blobs.update(dict.fromkeys(layer.tops))
+    return tuple(open_blobs)
+
+
+# Shapes
+
+
+def _shapes(
+    layer: Layer,
+    shapes: dict[str, Shape | None],
+    unknown: set[str],
+    given: Mapping[str, Shape],
+) -> tuple[list[Shape | None], tuple[Shape, ...] | None]:
+    kind = layer_type(layer.type)
+    bottoms = [shape for read in layer.reads if (shape := shapes[read]) is not None]
+    if kind is None:
+        if layer.type not in unknown:
+            unknown.add(layer.type)
+            warnings.warn(
+                layout(
+                    "protogen does not know this type; shapes after it are unknown",
+                    where=layer.place,
+                    subject=layer.subject,
+                ),
+                ProtogenWarning,
+                stacklevel=2,
+            )
+        return [None] * len(layer.tops), None
+    if len(bottoms) < len(layer.reads):
+        return [None] * len(layer.tops), None
+    tops: list[Shape | None]
+    if layer.type == "Input" and all(top in given for top in layer.tops):
+        tops = [given[top] for top in layer.tops]
+    else:
+        tops = list(kind.shapes(layer, bottoms))
+    if len(tops) != len(layer.tops):
+        raise layer.error(f"has {len(layer.tops)} tops, but makes {len(tops)}")
+    for top, shape in zip(layer.tops, tops, strict=True):
+        _check_count(layer, top, shape or ())
+    return tops, tuple(kind.blobs(layer, bottoms))
+
+
+def _check_count(layer: Layer, top: str, shape: Shape) -> None:
+    count = 1
+    for length in shape:
+        count *= length
+        if length < 0 or count > MAX_COUNT:
+            text = "x".join(map(str, shape))
+            raise layer.error(
+                f'its top "{top}" would be {text}: more than the {MAX_COUNT} values that a blob '
+                "can hold",
+                "Use smaller sizes.",
+            )

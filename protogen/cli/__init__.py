@@ -1,0 +1,78 @@
+"""The command line: one thin function per command, each the mirror of a library function."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from importlib import import_module
+from typing import Any
+
+import click
+
+from protogen import __version__
+from protogen.errors import ProtogenError, ProtogenWarning
+
+# Commands by name, with the module that holds each: it is loaded when the command is used.
+COMMANDS = {
+    "completion": "completion",
+    "templates": "templates",
+    "upsample": "upsample",
+}
+
+
+class _Commands(click.Group):
+    """A group that imports a command's module only when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"protogen.cli.{COMMANDS[cmd_name]}").command
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="protogen %(version)s")
+def cli() -> None:
+    """The Caffe toolchain that needs no Caffe.
+
+    \b
+    Examples:
+      protogen upsample --factor 2
+      protogen upsample --factor 4 --channels 21 --input-shape 1,21,16,16 -o up.prototxt
+      protogen templates list
+    """
+
+
+def main() -> None:
+    """Runs the command line: one sentence for a mistake, and its exit code."""
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", ProtogenWarning)
+    try:
+        cli.main(prog_name="protogen", standalone_mode=False)
+        sys.stdout.flush()
+    except ProtogenError as error:
+        _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "protogen"
+        _fail(f"{error.format_message()} Try '{path} --help'.", error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"protogen: {message}", err=True)
+    sys.exit(code)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    kind = "warning" if issubclass(category, ProtogenWarning) else category.__name__
+    click.echo(f"protogen: {kind}: {message}", err=True)

@@ -1,0 +1,22 @@
+"""``protogen completion``."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def command(shell: str) -> None:
+    """Print a script that completes protogen's commands in SHELL.
+
+    \b
+    Example:
+      protogen completion bash > ~/.local/share/bash-completion/completions/protogen
+    """
+    from protogen.cli import cli
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # the choices are click's own
+    click.echo(kind(cli, {}, "protogen", "_PROTOGEN_COMPLETE").source())

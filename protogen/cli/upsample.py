@@ -1,0 +1,245 @@
+"""``protogen upsample``."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from protogen import files
+from protogen.errors import InputError, layout
+from protogen.upsampling import KERNELS, MODES, Upsampling, upsample
+
+if TYPE_CHECKING:
+    from protogen.splicing import Spliced
+    from protogen.verification import Check
+
+_PICTURES = (".png", ".svg")
+
+
+@click.command("upsample")
+@click.option("--factor", metavar="N|HxW", help="Whole factor, or one for each axis: 2, 2x4.")
+@click.option(
+    "--channels",
+    type=int,
+    help="Channels C; num_output and group are C.  [default: the input shape's, or 3]",
+)
+@click.option("--name", help="The layer's name.  [default: upsample]")
+@click.option("--bottom", help="The blob to read.  [default: data]")
+@click.option("--top", help="The blob to make.  [default: the name]")
+@click.option("--mode", type=click.Choice(MODES), help="How to fill in.  [default: bilinear]")
+@click.option("--trainable", is_flag=True, help="Learning rate on; weights are only the start.")
+@click.option(
+    "--weights", type=click.Choice(KERNELS),
+    help="One kernel a channel, or C x C with the diagonal filled.  [default: channelwise]",
+)  # fmt: skip
+@click.option("--input-shape", metavar="N,C,H,W", help="Make a whole net with an Input layer.")
+@click.option("--spec", metavar="FILE.toml", help="Many layers, as the file says.")
+@click.option("--into", metavar="NET", help="Put the layer into this net's text.")
+@click.option("--after", metavar="BLOB", help="With --into: the blob to upsample.")
+@click.option("--rewire", is_flag=True, help="With --into: readers of BLOB read the new top.")
+@click.option("--template", metavar="FILE", help="A template of your own for the whole output.")
+@click.option("--templates", metavar="DIR", help="Your own templates, which override by name.")
+@click.option("-o", "--output", metavar="FILE", help="Write the prototxt here, not to stdout.")
+@click.option("--caffemodel", metavar="FILE", help="Write the weights.")
+@click.option("--onnx", metavar="FILE", help="Write the layers as ONNX.")
+@click.option("--opset", type=int, default=18, show_default=True, help="With --onnx.")
+@click.option("--plot", metavar="FILE.png|svg", help="Draw kernel, profile and error.")
+@click.option("--verify", is_flag=True, help="Run the ONNX and compare it with Resize.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+def command(**options: Any) -> None:
+    """Upsample by a whole factor with a Deconvolution layer.
+
+    The classic layer: kernel_size 2f - f mod 2, stride f, pad ceil((f - 1) / 2). Inside it equals
+    half-pixel linear interpolation; in a ring of floor(f / 2) pixels at each border it does not,
+    because the outside counts as 0. --verify and --plot show by how much.
+
+    With --into, the other outputs (--caffemodel, --onnx, --plot) hold the new layer alone.
+
+    \b
+    Examples:
+      protogen upsample --factor 2
+      protogen upsample --factor 2x4 --mode nearest --channels 64
+      protogen upsample --factor 4 --channels 21 --input-shape 1,21,16,16 \\
+          -o up.prototxt --caffemodel up.caffemodel --onnx up.onnx --verify --plot up.png
+      protogen upsample --factor 2 --into net.prototxt --after conv2 --rewire -o net.prototxt
+      protogen upsample --spec head.toml --caffemodel head.caffemodel
+    """
+    outputs = ("output", "caffemodel", "onnx", "plot")
+    files.distinct((f"--{key}", options[key]) for key in outputs)
+    if options["plot"] and Path(options["plot"]).suffix not in _PICTURES:
+        raise InputError(
+            layout("is no picture that can be drawn", where=options["plot"],
+                   advice="End it in .png or .svg.")
+        )  # fmt: skip
+    spliced = _spliced(options) if options["into"] or options["after"] else None
+    up = spliced.upsampling if spliced else _upsampling(options)
+    text = spliced.encode() if spliced else up.prototxt.encode("utf-8", "surrogateescape")
+
+    checks = None
+    if options["verify"]:
+        from protogen.verification import verify_upsampling
+
+        checks = verify_upsampling(up)
+    with ExitStack() as stack:  # every file is whole before the first one takes its place
+
+        def out(path: str) -> Any:
+            return stack.enter_context(files.replacing(path))
+
+        if options["caffemodel"]:
+            from protogen.caffemodel import write_weights
+
+            write_weights(out(options["caffemodel"]), up.net)
+        if options["onnx"]:
+            from protogen.onnx import encode
+
+            out(options["onnx"]).write(encode(up.to_onnx(opset=options["opset"])))
+        if options["plot"]:
+            from protogen.report import kernel
+
+            form: Any = Path(options["plot"]).suffix[1:]
+            kernel.draw(_pictures(up), out(options["plot"]), form)
+        if options["output"]:
+            out(options["output"]).write(text)
+
+    if options["as_json"]:
+        click.echo(json.dumps(_as_json(up, spliced, text, checks), indent=2))
+        return
+    if not options["output"]:
+        click.echo(text, nl=False)
+    _say(up, spliced, checks, options)
+
+
+def _upsampling(options: dict[str, Any]) -> Upsampling:
+    templates = {key: options[key] for key in ("template", "templates")}
+    if options["rewire"]:
+        raise InputError(layout("--rewire needs --into NET and --after BLOB"))
+    layer = _given(options, "factor", "channels", "name", "bottom", "top", "mode", "weights",
+                   "input_shape", "trainable")  # fmt: skip
+    if options["spec"]:
+        if layer:
+            option = f"--{next(iter(layer)).replace('_', '-')}"
+            raise InputError(
+                layout(f"{option} and --spec exclude each other", advice="Write it in the file.")
+            )
+        from protogen.specfile import load_spec
+
+        return load_spec(options["spec"], **templates)
+    if "factor" not in layer:
+        raise InputError(
+            layout("no factor is given", advice="Say --factor 2, or --spec FILE.toml.")
+        )
+    return upsample(**layer, **templates)
+
+
+def _spliced(options: dict[str, Any]) -> Spliced:
+    from protogen.splicing import splice
+
+    if not (options["into"] and options["after"]):
+        raise InputError(layout("--into NET and --after BLOB go together"))
+    for key in ("spec", "input_shape", "bottom"):
+        if options[key]:
+            option = f"--{key.replace('_', '-')}"
+            raise InputError(layout(f"{option} and --into exclude each other"))
+    if not options["factor"]:
+        raise InputError(layout("no factor is given", advice="Say --factor 2."))
+    layer = _given(options, "factor", "channels", "name", "top", "mode", "weights", "rewire",
+                   "trainable", "template", "templates")  # fmt: skip
+    return splice(options["into"], options["after"], **layer)
+
+
+def _given(options: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {
+        key: options[key] for key in keys if options[key] is not None and options[key] is not False
+    }
+
+
+def _pictures(up: Upsampling) -> list[Any]:
+    """One picture for each kernel that differs."""
+    from protogen.report.kernel import KernelPicture
+    from protogen.upsampling import error_map
+
+    different = {(spec.factor, spec.mode): spec for spec in up.specs}
+    if len(different) > 12:
+        raise InputError(
+            layout(f"{len(different)} different kernels do not fit one picture",
+                   subject="--plot", advice="12 do.")
+        )  # fmt: skip
+    made = []
+    for (factor, mode), spec in different.items():
+        if max(factor) > 256:
+            raise InputError(
+                layout(f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large for a picture",
+                       subject="--plot", advice="Factors up to 256 can be drawn.")
+            )  # fmt: skip
+        size = tuple(8 if f <= 4 else 6 if f <= 8 else 4 for f in factor)
+        times = "\u00d7"
+        factors = times.join(map(str, dict.fromkeys(factor)))
+        title = f"{mode} {times}{factors}, kernel {spec.kernel[0]}{times}{spec.kernel[1]}"
+        rows, columns = spec.profiles()
+        error = error_map(spec, (size[0], size[1]))
+        made.append(KernelPicture(title, rows, columns, spec.stride, error, spec.ring))
+    return made
+
+
+def _as_json(
+    up: Upsampling, spliced: Spliced | None, text: bytes, checks: list[Check] | None
+) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "layers": up.describe(),
+        "weights_needed": list(up.weights_needed),
+        "prototxt": text.decode("utf-8", "replace"),
+    }
+    if spliced:
+        made["rewired"] = list(spliced.rewired)
+    if checks is not None:
+        made["verify"] = [check.plain() for check in checks]
+    return made
+
+
+def _say(
+    up: Upsampling, spliced: Spliced | None, checks: list[Check] | None, options: dict[str, Any]
+) -> None:
+    """What a person should know. It goes to stderr while stdout carries the prototxt."""
+    err = not options["output"]
+    for key in ("output", "caffemodel", "onnx", "plot"):
+        if options[key]:
+            click.echo(f"wrote {options[key]}", err=err)
+    if up.weights_needed:
+        where = (
+            f"they are in {options['caffemodel']}"
+            if options["caffemodel"]
+            else "write them with --caffemodel FILE"
+        )
+        some = ", ".join(up.weights_needed[:3]) + (", ..." if len(up.weights_needed) > 3 else "")
+        click.echo(
+            f"note: Caffe's fillers cannot make the weights of {some} (bilinear takes square, "
+            f"channel-wise kernels only), so the filler is constant 0; {where}.",
+            err=True,
+        )
+    if spliced and options["rewire"]:
+        readers = ", ".join(spliced.rewired) or "nobody reads the blob"
+        click.echo(f"note: rewired: {readers}", err=True)
+    if checks is not None:
+        for line in _table(checks):
+            click.echo(line, err=err)
+
+
+def _table(checks: list[Check]) -> list[str]:
+    width = max(5, *(len(check.layer) for check in checks))
+    lines = [f"{'layer':<{width}}  data    inside    border    ring"]
+    for c in checks:
+        ring = f"{c.ring[0]} px" if c.ring[0] == c.ring[1] else f"{c.ring[0]}x{c.ring[1]} px"
+        lines.append(f"{c.layer:<{width}}  {c.data:<6}  {c.inside:<8.2g}  {c.border:<8.2g}  {ring}")
+    lines.append("largest errors against onnxruntime's Resize of the same data")
+    if any(max(check.ring) for check in checks):
+        lines.append(
+            "Inside, the layer is interpolation to rounding. In the ring at each border it is "
+            "not: the outside counts as 0, so values fade by up to the size of the data."
+        )
+    else:
+        lines.append("The layer is exact everywhere.")
+    return lines

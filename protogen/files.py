@@ -1,0 +1,74 @@
+"""Writing files so that a reader sees the old file or the new one, never a half."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from protogen.errors import InputError, layout
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of ``path`` when the block ends without an error.
+
+    It is written beside the target and renamed over it. A link keeps pointing where it points; a
+    device or a pipe is written as it is.
+
+    Raises:
+        InputError: the folder is missing, or the place cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        if target.is_dir():
+            raise InputError(layout("is a folder", where=str(path), advice="Name a file in it."))
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            with target.open("wb") as direct:
+                yield direct
+            return
+        beside = target.with_name(f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}.part")
+        # 0o666 less the umask, as open() would give; an existing target keeps its own mode.
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+            if target.exists():
+                os.chmod(beside, stat.S_IMODE(target.stat().st_mode))
+            os.replace(beside, target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(
+            layout(
+                f"cannot be written ({error.strerror})",
+                where=str(path),
+                advice="Choose another place.",
+            )
+        ) from None
+
+
+def distinct(paths: Iterable[tuple[str, str | Path | None]]) -> None:
+    """Refuses two outputs (option name and path) that are one file.
+
+    Raises:
+        InputError: naming both options.
+    """
+    seen: dict[str, str] = {}
+    for option, path in paths:
+        if path is None or str(path) == os.devnull:
+            continue
+        real = os.path.realpath(path)
+        if real in seen:
+            raise InputError(
+                layout(
+                    f"{seen[real]} and {option} write the same file",
+                    where=str(path),
+                    advice="Give each output a name of its own.",
+                )
+            )
+        seen[real] = option

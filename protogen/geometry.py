@@ -1,0 +1,41 @@
+"""Sizes along one axis, and the upsampling formulas: whole numbers in, whole numbers out.
+
+Letters are Caffe's own: f factor, K kernel_size, s stride, p pad, d dilation.
+"""
+
+from __future__ import annotations
+
+
+def kernel_extent(kernel: int, dilation: int = 1) -> int:
+    """Pixels that a dilated kernel spans: d (K - 1) + 1."""
+    return dilation * (kernel - 1) + 1
+
+
+def conv_out(size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1) -> int:
+    """Length of a Convolution's output: floor((n + 2p - (d (K - 1) + 1)) / s) + 1."""
+    return (size + 2 * pad - kernel_extent(kernel, dilation)) // stride + 1
+
+
+def deconv_out(size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1) -> int:
+    """Length of a Deconvolution's output: s (n - 1) + d (K - 1) + 1 - 2p."""
+    return stride * (size - 1) + kernel_extent(kernel, dilation) - 2 * pad
+
+
+def upsample_kernel(factor: int) -> int:
+    """kernel_size of bilinear upsampling by a whole factor: 2f - f mod 2."""
+    return 2 * factor - factor % 2
+
+
+def upsample_stride(factor: int) -> int:
+    """stride of upsampling by a whole factor: f."""
+    return factor
+
+
+def upsample_pad(factor: int) -> int:
+    """pad of bilinear upsampling by a whole factor: ceil((f - 1) / 2), which is floor(f / 2)."""
+    return factor // 2
+
+
+def border_ring(factor: int) -> int:
+    """Pixels at each border where classic upsampling differs from interpolation: floor(f / 2)."""
+    return factor // 2

@@ -1,0 +1,62 @@
+"""A net as it runs: layers in order, each with the values it reads and writes, shapes known.
+
+Plain data. ``build.py`` is the one place where a Graph is born; nobody changes one afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from protogen.errors import InputError, UnsupportedError, layout
+from protogen.message import Message
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of a net.
+
+    ``bottoms`` and ``tops`` are Caffe's blob names. ``reads`` and ``writes`` name the values: a
+    blob that layers work on in place has one value per writer, and the last keeps the blob's name.
+    ``params`` is the LayerParameter; ``place`` is ``file:line:column`` of the layer.
+    """
+
+    name: str
+    type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    params: Message
+    place: str = ""
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """How messages call this layer."""
+        return f'layer "{self.name}" ({self.type})'
+
+    def error(self, problem: str, advice: str = "") -> InputError:
+        """An InputError that names the file, the line and the layer."""
+        return InputError(layout(problem, where=self.place, subject=self.subject, advice=advice))
+
+    def unsupported(self, problem: str, advice: str = "") -> UnsupportedError:
+        """An UnsupportedError that names the file, the line and the layer."""
+        message = layout(problem, where=self.place, subject=self.subject, advice=advice)
+        return UnsupportedError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A whole net in execution order.
+
+    ``shapes`` holds every value's shape by name (see ``Layer.writes``); None where a layer of
+    unknown type stands before it. ``parameter_shapes`` holds each layer's blobs in Caffe's order.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    shapes: dict[str, Shape | None]
+    parameter_shapes: dict[str, tuple[Shape, ...] | None] = field(default_factory=dict)

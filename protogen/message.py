@@ -1,0 +1,250 @@
+"""A message of a Caffe file as plain Python: fields in their order, with places and comments.
+
+It holds what protobuf's own classes cannot: fields and enum values that no schema knows, the
+order of fields, comments, and where in the file each field stands.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from protogen.errors import InputError, layout
+from protogen.schema import FieldType, MessageType, message_type
+
+_INTEGERS = {
+    "int32": (-(2**31), 2**31 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint64": (0, 2**64 - 1),
+}
+
+
+class Name(str):
+    """An unquoted word in a text file: an enum's value."""
+
+    __slots__ = ()
+
+
+class Source:
+    """A text and its file's name; turns offsets into places for messages to the user."""
+
+    def __init__(self, text: str, filename: str, bom: bool = False) -> None:
+        self.text = text
+        self.bom = bom  # whether the file began with a byte-order mark
+        self.filename = filename
+        self._starts: list[int] | None = None
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset, both counted from 1."""
+        if self._starts is None:
+            self._starts = [0]
+            self._starts += (i + 1 for i, c in enumerate(self.text) if c == "\n")
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+    def place(self, offset: int) -> str:
+        """``file:line:column``; the file alone for something that was never written."""
+        if offset < 0:
+            return self.filename
+        line, column = self.position(offset)
+        return f"{self.filename}:{line}:{column}"
+
+    def error(self, offset: int, problem: str, advice: str = "", subject: str = "") -> InputError:
+        """An InputError that names the place and shows the line with a caret below it."""
+        message = layout(problem, where=self.place(offset), subject=subject, advice=advice)
+        line, column = self.position(offset)
+        start = offset - column + 1
+        stop = self.text.find("\n", start)
+        shown = self.text[start : stop if stop >= 0 else len(self.text)].rstrip("\r")
+        first = max(0, column - 61)
+        shown = shown[first : first + 100].replace("\t", " ")
+        return InputError(f"{message}\n    {shown}\n    {' ' * (column - 1 - first)}^")
+
+
+@dataclass(slots=True)
+class Field:
+    """One field as it stands in a file.
+
+    ``type`` is None where no schema knows the field. ``start`` and ``end`` are offsets in the
+    source (-1: made by a program). ``literal`` is a number as its author wrote it.
+    """
+
+    name: str
+    value: Any
+    type: FieldType | None = None
+    start: int = -1
+    end: int = -1
+    literal: str | None = None
+    before: tuple[str, ...] = ()
+    after: str = ""
+    blank: bool = False
+
+
+class Message:
+    """Fields of one message in file order.
+
+    Attributes read by schema: ``message.stride`` is a list where the field is repeated, the given
+    value or the schema's default where it is not, and an empty message for an absent one.
+    """
+
+    __slots__ = ("_index", "fields", "kind", "opening", "tail")
+
+    def __init__(self, type_: MessageType | None, fields: Iterable[Field] = ()) -> None:
+        self.kind = type_
+        self.fields = list(fields)
+        self.opening = ""  # a comment behind the opening brace
+        self.tail: tuple[str, ...] = ()  # comments before the closing brace
+        self._index: dict[str, list[Field]] | None = None
+
+    @classmethod
+    def make(cls, type_: str | MessageType, /, **values: Any) -> Message:
+        """A message from Python values: lists for repeated fields, dicts for inner messages.
+
+        Raises:
+            InputError: a name or a value does not fit the schema.
+        """
+        made = cls(message_type(type_) if isinstance(type_, str) else type_)
+        for name, value in values.items():
+            for item in value if isinstance(value, (list, tuple)) else [value]:
+                made.add(name, item)
+        return made
+
+    def all(self, name: str) -> list[Field]:
+        """Every field of this name, in order."""
+        if self._index is None:
+            self._index = {}
+            for item in self.fields:
+                self._index.setdefault(item.name, []).append(item)
+        return self._index.get(name, [])
+
+    def has(self, name: str) -> bool:
+        """Whether the field was given."""
+        return bool(self.all(name))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        given = self.all(name)
+        known = self.kind.fields.get(name) if self.kind else None
+        if known is None and not given:
+            of = self.kind.name if self.kind else "an unknown message"
+            raise AttributeError(f"{of} has no field {name!r}")
+        if known is not None and known.repeated:
+            return [item.value for item in given]
+        if given:
+            return given[-1].value
+        return _default(known) if known is not None else None
+
+    def add(self, name: str, value: Any) -> Field:
+        """Appends a field; its value is checked against the schema.
+
+        Raises:
+            InputError: the schema has no such field, or the value does not fit its type.
+        """
+        known = self.kind.fields.get(name) if self.kind else None
+        if known is None and self.kind is not None:
+            raise InputError(layout(f"{self.kind.name} has no field {name!r}"))
+        item = Field(name, _value(known, value) if known else value, known)
+        self.fields.append(item)
+        self._index = None
+        return item
+
+    def insert(self, at: int, item: Field) -> None:
+        """Puts a field before the one at index ``at``."""
+        self.fields.insert(at, item)
+        self._index = None
+
+    def remove(self, name: str) -> None:
+        """Takes every field of this name out."""
+        self.fields = [item for item in self.fields if item.name != name]
+        self._index = None
+
+    def walk(self) -> Iterator[tuple[Message, Field]]:
+        """Every field at every depth, with the message that holds it."""
+        stack = [(self, item) for item in reversed(self.fields)]
+        while stack:
+            holder, item = stack.pop()
+            yield holder, item
+            if isinstance(item.value, Message):
+                inner = item.value
+                stack += [(inner, below) for below in reversed(inner.fields)]
+
+    def plain(self) -> dict[str, Any]:
+        """Nested dicts and lists of what was given; unknown fields are lists."""
+        made: dict[str, Any] = {}
+        for item in self.fields:
+            value = item.value.plain() if isinstance(item.value, Message) else item.value
+            if item.type is not None and not item.type.repeated:
+                made[item.name] = value
+            else:
+                made.setdefault(item.name, []).append(value)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message):
+            return NotImplemented
+        return self.plain() == other.plain()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.name if self.kind else 'message'}: {len(self.fields)} fields>"
+
+
+def _default(known: FieldType) -> Any:
+    if known.message is not None:
+        return Message(known.message)
+    if known.enum is not None:
+        return Name(known.default or next(iter(known.enum.values)))
+    return known.default
+
+
+def _value(known: FieldType, value: Any) -> Any:
+    """``value`` as the field's type holds it."""
+    if known.message is not None:
+        if isinstance(value, Mapping):
+            return Message.make(known.message, **value)
+        if isinstance(value, Message):
+            return value
+    elif known.enum is not None:
+        return enum_value(known, value)
+    elif known.type_name in _INTEGERS:
+        if problem := integer_problem(known, value):
+            raise InputError(layout(problem, subject=known.name))
+        return int(value)
+    elif known.type_name in ("float", "double") and isinstance(value, (int, float)):
+        return float(value)
+    elif known.type_name == "bool" and isinstance(value, (bool, int)):
+        return bool(value)
+    elif known.type_name == "string" and isinstance(value, str):
+        return str(value)
+    elif known.type_name == "bytes" and isinstance(value, bytes):
+        return value
+    raise InputError(
+        layout(f"{value!r} is given, but the field is {known.type_name}", subject=known.name)
+    )
+
+
+def enum_value(known: FieldType, value: Any) -> Name:
+    """An enum's value by name or number."""
+    assert known.enum is not None
+    for name, number in known.enum.values.items():
+        if value == name or (value == number and not isinstance(value, (bool, str))):
+            return Name(name)
+    expected = ", ".join(known.enum.values)
+    raise InputError(
+        layout(f"{value!r} is not a value of {known.enum.name}: {expected}", subject=known.name)
+    )
+
+
+def integer_problem(known: FieldType, value: Any) -> str:
+    """Why a value is no whole number of the field's type; empty where it is one."""
+    low, high = _INTEGERS[known.type_name]
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return f"{value!r} is given, but the field takes a whole number ({known.type_name})"
+    if not low <= value <= high:
+        return f"{value} does not fit {known.type_name} ({low} to {high})"
+    return ""

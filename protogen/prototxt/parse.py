@@ -1,0 +1,421 @@
+"""prototxt to Message: places for every field, comments kept, unknown fork fields kept."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from protogen.errors import InputError, ProtogenWarning, layout
+from protogen.message import Field, Message, Name, Source, integer_problem
+from protogen.prototxt.tokens import TOKEN, number, unquote
+from protogen.schema import FieldType, MessageType, caffe, message_type
+
+MAX_DEPTH = 100  # Caffe's own messages need 6; a deeper file is hostile
+_TRUE = {"true", "True", "t", "1"}
+_FALSE = {"false", "False", "f", "0"}
+_CLOSES = {"{": "}", "<": ">"}
+
+
+class Document(Message):
+    """A parsed file: a message that knows its source."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, type_: MessageType, source: Source) -> None:
+        super().__init__(type_)
+        self.source = source
+
+
+def read(path: str | Path, message: str = "NetParameter", *, strict: bool = False) -> Document:
+    """Parses the prototxt file at ``path``.
+
+    Raises:
+        InputError: the file is missing or unreadable, or its text is wrong.
+    """
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
+        ) from None
+    # Comments of old nets are Latin-1; surrogateescape keeps their bytes for writing back.
+    bom = raw.startswith(b"\xef\xbb\xbf")
+    text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return _parse(Source(text, str(path), bom), message, strict)
+
+
+def parse(
+    text: str,
+    filename: str = "<text>",
+    message: str = "NetParameter",
+    *,
+    strict: bool = False,
+) -> Document:
+    """Parses prototxt as a ``message`` of Caffe's schema.
+
+    Fields and enum values that no dialect defines are kept, with one ProtogenWarning each;
+    ``strict`` makes them errors.
+
+    Raises:
+        InputError: at the first mistake, with file:line:column and what was expected.
+    """
+    return _parse(Source(text, filename), message, strict)
+
+
+def _parse(source: Source, message: str, strict: bool) -> Document:
+    document = Document(message_type(message), source)
+    _Parser(source, strict).run(document)
+    return document
+
+
+class _Parser:
+    """Walks the tokens once; open messages stand on a stack of our own, so depth costs nothing."""
+
+    def __init__(self, source: Source, strict: bool) -> None:
+        self.source = source
+        self.strict = strict
+        self.at = 0  # where the next token begins
+        self.comments: list[str] = []
+        self.blank = False
+        self.new_line = False  # whether the last token began a line
+        self.told: set[tuple[str, str]] = set()
+        self.stack: list[tuple[Message, Field, str]] = []
+        self.message: Message
+        self.last: Field | None = None  # the field that a comment on this line belongs to
+        self.opened: Message | None = None  # the message whose brace opened on this line
+
+    def run(self, document: Document) -> None:
+        self.message = document
+        text = self.source.text
+        while True:
+            kind, token, start = self._next()
+            if kind == "comment":
+                self._comment(token, start)
+            elif kind == "word":
+                self._field(token, start)
+            elif kind == "end":
+                break
+            elif self.stack and token == self.stack[-1][2]:
+                self._close()
+            elif token in (";", ",") and self.last is not None:
+                continue  # a separator behind a field
+            elif token == "[":
+                raise self.source.error(start, "Caffe's messages have no extensions")
+            else:
+                raise self._unexpected(kind, token, start, "a field's name" + self._or_close())
+        if self.stack:
+            _, field, close = self.stack[-1]
+            raise self.source.error(
+                len(text.rstrip()) - 1 if text.strip() else 0,
+                f"the file ends, but {field.name} at {self.source.place(field.start)} is not "
+                f"closed",
+                f"Add {close!r}.",
+            )
+        document.tail = tuple(self.comments)
+
+    # Tokens
+
+    def _next(self) -> tuple[str, str, int]:
+        found = TOKEN.match(self.source.text, self.at)
+        if found is None:
+            raise self._bad_token()
+        kind = found.lastgroup
+        assert kind is not None
+        start = found.start(kind)
+        newlines = self.source.text.count("\n", self.at, start) if start > self.at else 0
+        self.new_line = newlines > 0
+        if newlines > 1:
+            self.blank = True
+        self.at = found.end()
+        return kind, found[kind], start
+
+    def _significant(self) -> tuple[str, str, int]:
+        """The next token that is no comment; comments inside a field go before it."""
+        while True:
+            kind, token, start = self._next()
+            if kind != "comment":
+                return kind, token, start
+            self.comments.append(token)
+
+    def _comment(self, token: str, start: int) -> None:
+        token = token.rstrip()
+        if not self.new_line and self.last is not None and not self.last.after:
+            self.last.after = token
+        elif not self.new_line and self.opened is not None and not self.opened.opening:
+            self.opened.opening = token
+        else:
+            self.comments.append(token)
+        self.last = None
+        self.opened = None
+
+    def _bad_token(self) -> InputError:
+        text = self.source.text
+        start = self.at + len(text[self.at :]) - len(text[self.at :].lstrip())
+        if text[start] in "\"'":
+            return self.source.error(
+                start, "the string is not closed on its line", f"Add {text[start]}."
+            )
+        if text[start].isdigit() or text[start] == ".":
+            return self.source.error(start, "this is no number")
+        return self.source.error(start, f"{text[start]!r} has no meaning here")
+
+    def _or_close(self) -> str:
+        return f" or {self.stack[-1][2]!r}" if self.stack else ""
+
+    def _unexpected(self, kind: str, token: str, start: int, expected: str) -> InputError:
+        shown = "the end of the file" if kind == "end" else token[:40]
+        return self.source.error(start, f"found {shown}, but expected {expected}")
+
+    # Fields
+
+    def _field(self, name: str, start: int) -> None:
+        known = self.message.kind.fields.get(name) if self.message.kind else None
+        if known is None and self.message.kind is not None:
+            self._unknown_field(name, start)
+        if known is not None and not known.repeated and self.message.has(name):
+            first = self.message.all(name)[0]
+            raise self.source.error(
+                start,
+                f"{name} is given a second time (first at {self.source.place(first.start)})",
+                "Keep one: Caffe refuses the file.",
+            )
+        before = tuple(self.comments)
+        self.comments = []
+        blank, self.blank = self.blank and bool(self.message.fields), False
+        kind, token, at = self._significant()
+        colon = token == ":"
+        if colon:
+            kind, token, at = self._significant()
+        if token == "[" and kind == "mark":
+            if not colon:
+                raise self._unexpected(kind, token, at, f"':' behind {name}")
+            self._list(name, known, start, before, blank)
+            return
+        field = Field(name, None, known, start, before=before, blank=blank)
+        self._value(field, kind, token, at, colon)
+
+    def _value(self, field: Field, kind: str, token: str, at: int, colon: bool) -> None:
+        """Reads what stands behind a field's name: opens a message or takes a scalar."""
+        known = field.type
+        if kind == "mark" and token in _CLOSES:
+            if known is not None and known.message is None:
+                raise self.source.error(
+                    at, f"{field.name} takes {_expected(known)}, but a message opens here"
+                )
+            self._open(field, token)
+            return
+        if known is not None and known.message is not None:
+            raise self._unexpected(kind, token, at, f"'{{' behind {field.name}")
+        if not colon:
+            raise self._unexpected(kind, token, at, f"':' behind {field.name}")
+        self._scalar(field, kind, token, at)
+        self._append(field)
+
+    def _append(self, field: Field) -> None:
+        field.end = self.at
+        self.message.fields.append(field)
+        index = self.message._index
+        if index is not None:
+            index.setdefault(field.name, []).append(field)
+        self.last, self.opened = field, None
+
+    def _open(self, field: Field, token: str) -> None:
+        if len(self.stack) >= MAX_DEPTH:
+            raise self.source.error(
+                self.at - 1, f"messages are nested more than {MAX_DEPTH} deep", "No net needs that."
+            )
+        inner = Message(field.type.message if field.type else None)
+        field.value = inner
+        self.stack.append((self.message, field, _CLOSES[token]))
+        self.message = inner
+        self.last, self.opened = None, inner
+
+    def _close(self) -> None:
+        self.message.tail = tuple(self.comments)
+        self.comments = []
+        self.blank = False
+        outer, field, _ = self.stack.pop()
+        self.message = outer
+        self._append(field)
+
+    def _list(
+        self,
+        name: str,
+        known: FieldType | None,
+        start: int,
+        before: tuple[str, ...],
+        blank: bool,
+    ) -> None:
+        """``name: [a, b]`` is one field per item. Inner messages are read by a parser's own loop."""
+        if known is not None and not known.repeated:
+            raise self.source.error(self.at - 1, f"{name} takes one value, but a list opens here")
+        kind, token, at = self._significant()
+        if token == "]" and kind == "mark":
+            return
+        while True:
+            field = Field(name, None, known, at, before=before, blank=blank)
+            before, blank = (), False
+            depth = len(self.stack)
+            self._value(field, kind, token, at, True)
+            while len(self.stack) > depth:
+                kind, token, at = self._significant()
+                if kind == "word":
+                    self._field(token, at)
+                elif kind == "mark" and token == self.stack[-1][2]:
+                    self._close()
+                elif token not in (";", ","):
+                    raise self._unexpected(kind, token, at, "a field's name" + self._or_close())
+            kind, token, at = self._significant()
+            if kind == "mark" and token == "]":
+                return
+            if token != ",":
+                raise self._unexpected(kind, token, at, "',' or ']'")
+            kind, token, at = self._significant()
+
+    # Scalars
+
+    def _scalar(self, field: Field, kind: str, token: str, at: int) -> None:
+        known = field.type
+        if kind == "string":
+            field.value = self._string(known, token, at)
+            if known is not None and known.type_name not in ("string", "bytes"):
+                raise self.source.error(
+                    at,
+                    f"{field.name} takes {_expected(known)}, but a string is given: {token[:40]}",
+                )
+            return
+        sign = ""
+        if kind == "mark" and token == "-":
+            sign = "-"
+            kind, token, at = self._significant()
+        if kind == "number":
+            value: Any = number(token)
+            field.literal = sign + token
+            field.value = -value if sign else value
+        elif kind == "word" and (sign or _is_float_word(known, token)):
+            if token.lower() not in ("inf", "infinity", "nan"):
+                raise self._unexpected(kind, token, at, "a number")
+            field.value = float(sign + token)
+            field.literal = sign + token
+        elif kind == "word":
+            field.value = Name(token)
+        else:
+            raise self._unexpected(kind, token, at, f"a value for {field.name}")
+        if known is not None:
+            self._typed(field, known, at)
+        elif field.value in ("true", "false"):
+            field.value = field.value == "true"
+
+    def _string(self, known: FieldType | None, token: str, at: int) -> str | bytes:
+        """Adjacent strings are one."""
+        raw = unquote(token, self.source, at)
+        while True:
+            found = TOKEN.match(self.source.text, self.at)
+            if found is None or found.lastgroup != "string":
+                break
+            raw += unquote(found["string"], self.source, found.start("string"))
+            self.at = found.end()
+        if known is not None and known.type_name == "bytes":
+            return raw
+        return raw.decode("utf-8", "surrogateescape")
+
+    def _typed(self, field: Field, known: FieldType, at: int) -> None:
+        """Makes the value one of the field's type, or refuses it."""
+        value = field.value
+        wrong = False
+        if known.enum is not None:
+            self._enum(field, known, at)
+        elif known.type_name in ("string", "bytes"):
+            raise self.source.error(
+                at,
+                f"{field.name} takes a string, but {field.literal or value} is given",
+                "Put it in quotes.",
+            )
+        elif known.type_name == "bool":
+            text = field.literal or str(value)
+            wrong = text not in _TRUE and text not in _FALSE
+            field.value = text in _TRUE
+            field.literal = None
+        elif known.type_name in ("float", "double"):
+            wrong = isinstance(value, Name)
+            field.value = value if wrong else float(value)
+        else:
+            wrong = isinstance(value, Name)
+            problem = "" if wrong else integer_problem(known, value)
+            if problem:
+                raise self.source.error(at, problem, subject=field.name)
+        if wrong:
+            raise self.source.error(
+                at, f"{field.name} takes {_expected(known)}, but {value} is given"
+            )
+
+    def _enum(self, field: Field, known: FieldType, at: int) -> None:
+        assert known.enum is not None
+        value = field.value
+        if isinstance(value, Name):
+            if value not in known.enum.values:
+                self._unknown_value(field, known, at)
+            return
+        names = [name for name, n in known.enum.values.items() if n == value]
+        if not names:
+            raise self.source.error(
+                at, f"{known.enum.name} has no value numbered {value}", _choices(known)
+            )
+        field.value = Name(names[0])
+        field.literal = None
+
+    # What no dialect knows
+
+    def _unknown_field(self, name: str, start: int) -> None:
+        assert self.message.kind is not None
+        of = self.message.kind.name
+        advice = _did_you_mean(name, self.message.kind.fields)
+        if not advice:
+            holders = [m.name for m in caffe().messages.values() if name in m.fields]
+            if 0 < len(holders) <= 3:
+                advice = f"It belongs in {' or '.join(holders)}."
+        self._unknown(start, (of, name), f"{of} has no field named {name}", advice)
+
+    def _unknown_value(self, field: Field, known: FieldType, at: int) -> None:
+        assert known.enum is not None
+        advice = _did_you_mean(field.value, known.enum.values) or _choices(known)
+        problem = f"{field.value} is not a value of {known.enum.name}"
+        self._unknown(at, (known.enum.name, field.value), problem, advice)
+
+    def _unknown(self, at: int, key: tuple[str, str], problem: str, advice: str) -> None:
+        if self.strict:
+            raise self.source.error(at, problem, advice)
+        if key not in self.told:
+            self.told.add(key)
+            text = layout(f"{problem}; it is kept", where=self.source.place(at), advice=advice)
+            warnings.warn(text, ProtogenWarning, stacklevel=2)
+
+
+def _is_float_word(known: FieldType | None, token: str) -> bool:
+    floating = known is not None and known.type_name in ("float", "double")
+    return floating and token.lower() in ("inf", "infinity", "nan")
+
+
+def _expected(known: FieldType) -> str:
+    if known.message is not None:
+        return "a message"
+    if known.enum is not None:
+        return f"one of {', '.join(known.enum.values)}"
+    if known.type_name in ("string", "bytes"):
+        return "a string in quotes"
+    if known.type_name in ("float", "double"):
+        return f"a number ({known.type_name})"
+    return "true or false" if known.type_name == "bool" else f"a whole number ({known.type_name})"
+
+
+def _choices(known: FieldType) -> str:
+    assert known.enum is not None
+    return f"Known are {', '.join(known.enum.values)}."
+
+
+def _did_you_mean(name: str, known: Any) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"Did you mean {near[0]}?" if near else ""

@@ -1,0 +1,152 @@
+"""Templates to prototxt text, in a sandbox where no value can escape its place.
+
+Every value that a template prints becomes prototxt of its own type: a string is quoted and
+escaped, a number is a number, a truth value true or false. A template cannot forget it, so a name
+with quotes, braces or line ends can never add a field.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2.exceptions import TemplateNotFound
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
+
+from protogen import geometry, prototxt
+from protogen.errors import InputError, layout
+from protogen.message import Name
+
+SUFFIX = ".prototxt.j2"
+
+# What an expression of a template can raise besides Jinja's own errors.
+_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+
+
+@cache
+def own_templates() -> Path:
+    """The folder of protogen's own templates: in the package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "templates"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "templates"
+
+
+def names(directory: str | Path | None = None) -> Iterator[tuple[str, Path]]:
+    """Name and file of every template, a user's own in place of ours."""
+    found = {path.name.removesuffix(SUFFIX): path for path in own_templates().glob(f"*{SUFFIX}")}
+    if directory is not None:
+        _check_directory(directory)
+        own = Path(directory).glob(f"*{SUFFIX}")
+        found |= {path.name.removesuffix(SUFFIX): path for path in own}
+    yield from sorted(found.items())
+
+
+def render(
+    name: str,
+    values: Mapping[str, Any],
+    *,
+    directory: str | Path | None = None,
+    file: str | Path | None = None,
+) -> str:
+    """The text of template ``name``.
+
+    Args:
+        values: what the template may use; a name that is missing is an error.
+        directory: a user's own templates, which take the place of ours by name.
+        file: a template file to use in place of ``name``; it may include the others.
+
+    Raises:
+        InputError: the template is missing or broken (file and line are named).
+    """
+    folders: list[str | Path] = [own_templates()]
+    if directory is not None:
+        _check_directory(directory)
+        folders.insert(0, directory)
+    environment = _environment(folders)
+    try:
+        if file is not None:
+            template = environment.from_string(_read(file))
+            template.filename = str(file)
+        else:
+            template = environment.get_template(name + SUFFIX)
+        return template.render(values)
+    except TemplateSyntaxError as error:
+        where = f"{error.filename or file or name}:{error.lineno}"
+        raise _broken(where, error.message or "cannot be read") from None
+    except TemplateNotFound as error:
+        raise _broken(str(file or name), f"there is no template named {error.name}") from None
+    except (TemplateError, *_FAULTS) as error:
+        raise _broken(_line(error, file, name), str(error) or type(error).__name__) from None
+
+
+def _environment(folders: Sequence[str | Path]) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(folders),
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        # Macros and includes return text that is prototxt already; only then is it Markup.
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    del environment.filters["safe"]
+    environment.filters["enum"] = _enum
+    for formula in (
+        geometry.upsample_kernel,
+        geometry.upsample_stride,
+        geometry.upsample_pad,
+        geometry.conv_out,
+        geometry.deconv_out,
+    ):
+        environment.filters[formula.__name__] = formula
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """What ``{{ value }}`` prints."""
+    if isinstance(value, (Markup, StrictUndefined)):
+        return value
+    if isinstance(value, (bool, int, float, str, bytes)):
+        return Markup(prototxt.scalar(value))
+    raise TypeError(f"{value!r} cannot be written as a prototxt value")
+
+
+def _enum(value: str) -> Name:
+    """Filter: a word without quotes, as enums' values are written."""
+    if not value.isidentifier() or not value.isascii():
+        raise ValueError(f"{value!r} is no enum's value")
+    return Name(value)
+
+
+def _read(file: str | Path) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    except UnicodeDecodeError:
+        problem = "is not UTF-8 text"
+    raise InputError(layout(problem, where=str(file), advice="Name a template file."))
+
+
+def _check_directory(directory: str | Path) -> None:
+    if not Path(directory).is_dir():
+        raise InputError(
+            layout("is no folder", where=str(directory), advice="Name a folder with templates.")
+        )
+
+
+def _broken(where: str, problem: str) -> InputError:
+    return InputError(layout(f"the template is broken: {problem}", where=where))
+
+
+def _line(error: BaseException, file: str | Path | None, name: str) -> str:
+    """Jinja maps its frames to template lines: the last such frame is where it broke."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == str(file) or frame.filename.endswith(SUFFIX):
+            return f"{frame.filename}:{frame.lineno}"
+    return str(file or name)

@@ -1,0 +1,1 @@
+"""Pictures. This room receives data and computes none."""

@@ -1,0 +1,136 @@
+"""Many upsampling layers from one TOML file.
+
+name = "head"                    # the net's name; optional
+[inputs]                         # optional: with it the result is a whole net
+score = [1, 21, 16, 16]
+[defaults]                       # optional: for every layer that does not say otherwise
+channels = 21
+[[upsample]]                     # one table per layer, in order
+name = "up2"                     # also the top, unless top is given
+bottom = "score"
+factor = 2                       # or "2x4" or [2, 4]
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from protogen.errors import InputError, layout
+from protogen.graph import Shape
+from protogen.upsampling import Upsample, Upsampling, parse_factor, parse_shape
+
+_TYPES = {
+    "factor": (int, str, list),
+    "channels": (int,),
+    "name": (str,),
+    "bottom": (str,),
+    "top": (str,),
+    "mode": (str,),
+    "trainable": (bool,),
+    "weights": (str,),
+}
+_TOP = {"name": str, "inputs": dict, "defaults": dict, "upsample": list}
+_WORDS = {
+    int: "a whole number", str: "a text", list: "a list", bool: "true or false", dict: "a table",
+}  # fmt: skip
+
+
+def load_spec(
+    path: str | Path,
+    *,
+    template: str | Path | None = None,
+    templates: str | Path | None = None,
+) -> Upsampling:
+    """The upsampling layers that a TOML file asks for.
+
+    Raises:
+        InputError: the file cannot be read, is no TOML, or a key or value is wrong (named).
+    """
+    where = str(path)
+    data = _read(Path(path))
+    for key, value in data.items():
+        if key not in _TOP:
+            raise _refuse(where, key, _unknown(key, _TOP))
+        if not isinstance(value, _TOP[key]):
+            raise _refuse(where, key, f"must be {_WORDS[_TOP[key]]}")
+    defaults = data.get("defaults", {})
+    _check(where, "defaults", defaults)
+    tables = data.get("upsample", [])
+    if not tables:
+        raise _refuse(where, "upsample", "the file asks for no layer", "Add a table [[upsample]].")
+    specs = [_spec(where, i, table, defaults, len(tables)) for i, table in enumerate(tables)]
+    inputs = _inputs(where, data.get("inputs", {}))
+    try:
+        return Upsampling(
+            specs, inputs, name=data.get("name", ""), template=template, templates=templates
+        )
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise InputError(layout(problem, where=str(path), advice="Check the path.")) from None
+    except UnicodeDecodeError:
+        raise InputError(layout("is not UTF-8 text", where=str(path))) from None
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
+        text = str(error)[: place.start()] if place else str(error)
+        where = f"{path}:{place[1]}:{place[2]}" if place and place[1] else str(path)
+        raise InputError(layout(f"is no TOML: {text}", where=where)) from None
+
+
+def _spec(
+    where: str, index: int, table: object, defaults: Mapping[str, Any], count: int
+) -> Upsample:
+    key = f"upsample[{index}]"
+    if not isinstance(table, dict):
+        raise _refuse(where, key, "must be a table", "Write [[upsample]].")
+    _check(where, key, table)
+    given = {**defaults, **table}
+    if "factor" not in given:
+        raise _refuse(where, f"{key}.factor", "is missing")
+    given.setdefault("name", "upsample" if count == 1 else f"upsample{index + 1}")
+    given.setdefault("top", given["name"])
+    try:
+        given["factor"] = parse_factor(given["factor"])
+        return Upsample(**given)
+    except InputError as error:
+        raise InputError(f"{where}: {key}.{error}") from None
+
+
+def _check(where: str, path: str, table: Mapping[str, Any]) -> None:
+    for key, value in table.items():
+        if key not in _TYPES:
+            raise _refuse(where, f"{path}.{key}", _unknown(key, _TYPES))
+        types = _TYPES[key]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            words = " or ".join(_WORDS[t] for t in types)
+            raise _refuse(where, f"{path}.{key}", f"{value!r} must be {words}")
+
+
+def _inputs(where: str, table: Mapping[str, Any]) -> dict[str, Shape]:
+    try:
+        return {name: parse_shape(shape, f"inputs.{name}") for name, shape in table.items()}
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _unknown(key: str, known: Mapping[str, Any]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key, known, n=1)
+    hint = f"; did you mean {near[0]}" if near else f"; known are {', '.join(known)}"
+    return f"there is no such key{hint}"
+
+
+def _refuse(where: str, key: str, problem: str, advice: str = "") -> InputError:
+    return InputError(layout(problem, where=where, subject=key, advice=advice))

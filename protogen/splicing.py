@@ -1,0 +1,177 @@
+"""Puts an upsampling layer into an existing net's text and leaves the rest as its author wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from protogen import prototxt
+from protogen.build import build
+from protogen.errors import InputError, layout
+from protogen.message import Field
+from protogen.prototxt import Document
+from protogen.upgrade import upgrade
+from protogen.upsampling import Upsampling, upsample
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """A net's new text, the layer that was put in, and the layers that now read it."""
+
+    text: str
+    upsampling: Upsampling
+    rewired: tuple[str, ...]
+    bom: bool = False
+
+    def encode(self) -> bytes:
+        """The text as its file's bytes: byte-order mark and stray bytes as they were."""
+        mark = b"\xef\xbb\xbf" if self.bom else b""
+        return mark + self.text.encode("utf-8", "surrogateescape")
+
+
+def splice(
+    net: str | Path,
+    after: str,
+    *,
+    rewire: bool = False,
+    channels: int | None = None,
+    name: str = "upsample",
+    top: str | None = None,
+    **options: Any,
+) -> Spliced:
+    """Puts an upsampling layer behind the blob ``after`` of the net in the file ``net``.
+
+    The layer goes behind the last layer that writes the blob. With ``rewire``, the layers that
+    read the blob from there on read the upsampled one. Text and comments stay as they are.
+
+    Args:
+        channels: taken from the net's shapes unless given.
+        options: as ``upsample``: factor, mode, trainable, weights, template, templates.
+
+    Raises:
+        InputError: the net is missing or wrong, the blob is unknown, a name is taken, or the
+            channel count is neither known nor given.
+    """
+    document = prototxt.read(net)
+    modern = upgrade(document)
+    layers = document.all("layer")
+    inputs = list(document.input)
+    writer = max((i for i, f in enumerate(layers) if after in f.value.top), default=None)
+    if writer is None and after not in inputs:
+        raise _refuse(net, _unknown_blob(after, layers, inputs))
+    _check_free(net, layers, inputs, name, name if top is None else top)
+    up = upsample(
+        bottom=after,
+        channels=_channels(net, modern, after, channels),
+        name=name,
+        top=top,
+        **options,
+    )
+    begin = 0 if writer is None else writer + 1
+    readers = [
+        (layer, bottom)
+        for layer in layers[begin:]
+        for bottom in layer.value.all("bottom")
+        if bottom.value == after
+    ]
+    edits = [_insertion(document, layers, writer, up.prototxt)]
+    if rewire:
+        edits += (_rewiring(document, bottom, up.specs[0].top) for _, bottom in readers)
+    text = _apply(document.source.text, edits)
+    rewired = dict.fromkeys(layer.value.name for layer, _ in readers) if rewire else ()
+    made = Spliced(text, up, tuple(rewired), document.source.bom)
+    _prove(net, text)
+    return made
+
+
+def _channels(net: str | Path, modern: Document, after: str, given: int | None) -> int:
+    shape = build(modern, modern.source).shapes.get(after)
+    if shape is None:
+        if given is None:
+            raise _refuse(
+                net,
+                f"the shape of blob {after!r} is not known",
+                "Give its channels with --channels.",
+            )
+        return given
+    if len(shape) != 4:
+        raise _refuse(net, f"blob {after!r} is {'x'.join(map(str, shape))}, no picture with 4 axes")
+    if given is not None and given != shape[1]:
+        raise _refuse(
+            net,
+            f"blob {after!r} has {shape[1]} channels, but --channels says {given}",
+            "Leave --channels out: it is taken from the net.",
+        )
+    return shape[1]
+
+
+def _check_free(
+    net: str | Path, layers: list[Field], inputs: list[str], name: str, top: str
+) -> None:
+    for item in layers:
+        if item.value.name == name:
+            raise _refuse(net, f"the layer name {name!r} is taken", "Choose another with --name.")
+    if top in inputs or any(top in item.value.top for item in layers):
+        raise _refuse(net, f"the blob name {top!r} is taken", "Choose another with --top.")
+
+
+def _unknown_blob(after: str, layers: list[Field], inputs: list[str]) -> str:
+    from difflib import get_close_matches
+
+    known = [*inputs, *(top for item in layers for top in item.value.top)]
+    near = get_close_matches(after, known, n=1)
+    hint = f"; did you mean {near[0]!r}" if near else ""
+    return f"no layer makes a blob named {after!r}{hint}"
+
+
+Edit = tuple[int, int, str]  # start, end, new text
+
+
+def _insertion(document: Document, layers: list[Field], writer: int | None, new: str) -> Edit:
+    """Behind the writer's closing brace and what else stands on its line."""
+    text = document.source.text
+    newline = "\r\n" if "\r\n" in text else "\n"
+    new = new.replace("\n", newline)
+    if writer is None:  # behind inputs of the net itself
+        at = layers[0].start if layers else len(text)
+        lead = "" if at == 0 or text[at - 1] == "\n" else newline
+        return at, at, lead + new
+    end = layers[writer].end
+    stop = text.find("\n", end)
+    stop = len(text) if stop < 0 else stop + 1
+    rest = text[end:stop].strip().lstrip(";,").strip()
+    if rest and not rest.startswith("#"):  # another layer on the same line
+        return end, end, newline + new
+    lead = "" if text[stop - 1 : stop] == "\n" else newline
+    return stop, stop, lead + new
+
+
+def _rewiring(document: Document, bottom: Field, top: str) -> Edit:
+    old = document.source.text[bottom.start : bottom.end]
+    head = "bottom: " if old.startswith("bottom") else ""  # an item of a list has no name
+    return bottom.start, bottom.end, head + prototxt.quote(top)
+
+
+def _apply(text: str, edits: list[Edit]) -> str:
+    return "".join(_pieces(text, sorted(edits)))
+
+
+def _pieces(text: str, edits: list[Edit]) -> Iterator[str]:
+    at = 0
+    for start, end, new in edits:
+        yield text[at:start]
+        yield new
+        at = end
+    yield text[at:]
+
+
+def _prove(net: str | Path, text: str) -> None:
+    """The new text must be a net by the same rules."""
+    result = upgrade(prototxt.parse(text, f"{net} with the new layer"))
+    build(result, result.source)
+
+
+def _refuse(net: str | Path, problem: str, advice: str = "") -> InputError:
+    return InputError(layout(problem, where=str(net), advice=advice))
