@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from protogen.errors import InputError, ProtogenWarning, layout
 from protogen.graph import Graph, Layer, Shape
@@ -121,18 +122,7 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             value = top if last[top] == (i, j) else _free_name(f"{top}@{layer.name}", taken)
             current[top] = value
             writes.append(value)
-        named.append(
-            Layer(
-                layer.name,
-                layer.type,
-                layer.bottoms,
-                layer.tops,
-                layer.params,
-                layer.place,
-                reads,
-                tuple(writes),
-            )  # fmt: skip
-        )
+        named.append(replace(layer, reads=reads, writes=tuple(writes)))
     return tuple(named)
 
 

@@ -97,4 +97,4 @@ def _float32(array: NDArray[np.float32]) -> memoryview:
     """The array's memory as little-endian float32; a copy is made only where it is not that."""
     import numpy as np
 
-    return memoryview(np.ascontiguousarray(array, dtype="<f4")).cast("B")
+    return np.ascontiguousarray(array, dtype="<f4").reshape(-1).view(np.uint8).data

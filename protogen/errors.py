@@ -5,6 +5,7 @@ A message reads ``where: subject: what is, against what must be. What to do.``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -47,3 +48,11 @@ def layout(problem: str, *, where: str = "", subject: str = "", advice: str = ""
     if head[-1:] not in ".!?":
         head += "."
     return f"{head} {advice}" if advice else head
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``Did you mean X?`` where a known name is near; empty where none is."""
+    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+
+    near = get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"Did you mean {near[0]}?" if near else ""

@@ -55,7 +55,7 @@ class Source:
     def error(self, offset: int, problem: str, advice: str = "", subject: str = "") -> InputError:
         """An InputError that names the place and shows the line with a caret below it."""
         message = layout(problem, where=self.place(offset), subject=subject, advice=advice)
-        line, column = self.position(offset)
+        _, column = self.position(offset)
         start = offset - column + 1
         stop = self.text.find("\n", start)
         shown = self.text[start : stop if stop >= 0 else len(self.text)].rstrip("\r")

@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError, did_you_mean, layout
 from protogen.graph import Shape
-from protogen.upsampling import Upsample, Upsampling, parse_factor, parse_shape
+from protogen.specification import Upsample, parse_factor, parse_shape
+from protogen.upsampling import Upsampling
 
 _TYPES = {
     "factor": (int, str, list),
@@ -125,11 +126,8 @@ def _inputs(where: str, table: Mapping[str, Any]) -> dict[str, Shape]:
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(key, known, n=1)
-    hint = f"; did you mean {near[0]}" if near else f"; known are {', '.join(known)}"
-    return f"there is no such key{hint}"
+    hint = did_you_mean(key, known) or f"Known are {', '.join(known)}."
+    return f"there is no such key. {hint}"
 
 
 def _refuse(where: str, key: str, problem: str, advice: str = "") -> InputError:

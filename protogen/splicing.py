@@ -9,7 +9,7 @@ from typing import Any
 
 from protogen import prototxt
 from protogen.build import build
-from protogen.errors import InputError, layout
+from protogen.errors import InputError, did_you_mean, layout
 from protogen.message import Field
 from protogen.prototxt import Document
 from protogen.upgrade import upgrade
@@ -118,12 +118,8 @@ def _check_free(
 
 
 def _unknown_blob(after: str, layers: list[Field], inputs: list[str]) -> str:
-    from difflib import get_close_matches
-
     known = [*inputs, *(top for item in layers for top in item.value.top)]
-    near = get_close_matches(after, known, n=1)
-    hint = f"; did you mean {near[0]!r}" if near else ""
-    return f"no layer makes a blob named {after!r}{hint}"
+    return f"no layer makes a blob named {after!r}. {did_you_mean(after, known)}".strip()
 
 
 Edit = tuple[int, int, str]  # start, end, new text

@@ -6,11 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from protogen import geometry, prototxt, render, resample
+from protogen import prototxt, render
 from protogen.errors import InputError, layout
 from protogen.graph import Shape
+from protogen.specification import (
+    LIMIT_BYTES,
+    Kernels,
+    Mode,
+    Upsample,
+    parse_factor,
+    parse_shape,
+    refuse,
+    size_text,
+    whole,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,167 +30,7 @@ if TYPE_CHECKING:
     from protogen.net import Net
     from protogen.onnx import Model
 
-Mode = Literal["bilinear", "nearest"]
-Kernels = Literal["channelwise", "full"]
-MODES = ("bilinear", "nearest")
-KERNELS = ("channelwise", "full")
-
-LIMIT_BYTES = 2**31 - 1  # what protobuf, and so a caffemodel, can hold
 _SAMPLE = 8  # height and width of a net that was given no size
-
-
-@dataclass(frozen=True, slots=True)
-class Filler:
-    """weight_filler: its type, and its value where it has one."""
-
-    type: str
-    value: float | None = None
-
-
-@dataclass(frozen=True)
-class Upsample:
-    """One upsampling layer. Pairs are (height, width).
-
-    Raises:
-        InputError: a value is out of range, or its weights pass 2 GiB.
-    """
-
-    factor: tuple[int, int]
-    channels: int = 3
-    name: str = "upsample"
-    bottom: str = "data"
-    top: str = "upsample"
-    mode: Mode = "bilinear"
-    trainable: bool = False
-    weights: Kernels = "channelwise"
-
-    def __post_init__(self) -> None:
-        for length in self.factor:
-            if length < 1:
-                raise _refuse("factor", f"{length} is below 1", "Upsampling takes 1, 2, 3, ...")
-        if self.channels < 1:
-            raise _refuse("channels", f"{self.channels} is below 1", "Give 1 or more.")
-        for key, value, known in (("mode", self.mode, MODES), ("weights", self.weights, KERNELS)):
-            if value not in known:
-                raise _refuse(key, f"{value!r} is not known", f"Choose {' or '.join(known)}.")
-        for key in ("name", "bottom", "top"):
-            _check_text(key, getattr(self, key))
-        if self.bottom == self.top:
-            raise _refuse(
-                "top", f"{self.top!r} is the bottom too", "A Deconvolution cannot work in place."
-            )
-        if self.weight_bytes > LIMIT_BYTES:
-            raise _refuse(
-                "factor",
-                f"{self.factor[0]}x{self.factor[1]} with {self.channels} channels needs "
-                f"{_size(self.weight_bytes)} of weights, more than the 2 GiB that Caffe reads",
-                "Use smaller factors, one after the other.",
-            )
-
-    @property
-    def square(self) -> bool:
-        return self.factor[0] == self.factor[1]
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        if self.mode == "nearest":
-            return self.factor
-        return (
-            geometry.upsample_kernel(self.factor[0]),
-            geometry.upsample_kernel(self.factor[1]),
-        )
-
-    @property
-    def stride(self) -> tuple[int, int]:
-        return (geometry.upsample_stride(self.factor[0]), geometry.upsample_stride(self.factor[1]))
-
-    @property
-    def pad(self) -> tuple[int, int]:
-        if self.mode == "nearest":
-            return (0, 0)
-        return (geometry.upsample_pad(self.factor[0]), geometry.upsample_pad(self.factor[1]))
-
-    @property
-    def ring(self) -> tuple[int, int]:
-        """Pixels at each border where the layer differs from interpolation."""
-        if self.mode == "nearest":
-            return (0, 0)
-        return (geometry.border_ring(self.factor[0]), geometry.border_ring(self.factor[1]))
-
-    @property
-    def num_output(self) -> int:
-        return self.channels
-
-    @property
-    def group(self) -> int:
-        return 1 if self.weights == "full" else self.channels
-
-    @property
-    def lr_mult(self) -> int:
-        return int(self.trainable)
-
-    @property
-    def decay_mult(self) -> int:
-        return int(self.trainable)
-
-    @property
-    def filler(self) -> Filler:
-        """What Caffe can fill the weights with; a constant 0 where only the caffemodel can."""
-        if not self.needs_weights:
-            return Filler("bilinear") if self.mode == "bilinear" else Filler("constant", 1)
-        return Filler("constant", 0)
-
-    @property
-    def needs_weights(self) -> bool:
-        """Whether no filler of Caffe makes these weights, so that a caffemodel must."""
-        return self.group != self.channels or (self.mode == "bilinear" and not self.square)
-
-    @property
-    def weight_shape(self) -> tuple[int, int, int, int]:
-        """Caffe's shape: (channels, num_output / group, kernel height, kernel width)."""
-        return (self.channels, self.num_output // self.group, *self.kernel)
-
-    @property
-    def weight_bytes(self) -> int:
-        count = 4
-        for length in self.weight_shape:
-            count *= length
-        return count
-
-    def profiles(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The kernel's vertical and horizontal profile, float32."""
-        import numpy as np
-
-        from protogen.fillers import bilinear_profile
-
-        if self.mode == "nearest":
-            return np.ones(self.factor[0], np.float32), np.ones(self.factor[1], np.float32)
-        return bilinear_profile(self.kernel[0]), bilinear_profile(self.kernel[1])
-
-    def weight(self) -> NDArray[np.float32]:
-        """The weights, float32, of ``weight_shape``."""
-        import numpy as np
-
-        rows, columns = self.profiles()
-        kernel: NDArray[np.float32] = np.multiply.outer(rows, columns)
-        if self.group == self.channels:
-            return np.broadcast_to(kernel, self.weight_shape)
-        made = np.zeros(self.weight_shape, np.float32)
-        channel = np.arange(self.channels)
-        made[channel, channel] = kernel
-        return made
-
-    def matrices(
-        self, size: Sequence[int]
-    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """For height and width: what the layer computes, and what it should compute."""
-        wanted = resample.linear_matrix if self.mode == "bilinear" else resample.nearest_matrix
-        return [
-            (resample.deconvolution_matrix(profile, n, s, p), wanted(n, f))
-            for profile, n, s, p, f in zip(
-                self.profiles(), size, self.stride, self.pad, self.factor, strict=True
-            )
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +117,7 @@ class Upsampling:
         """
         from protogen.onnx import to_onnx
 
-        described = [_describe(spec) for spec in self.specs]
+        described = [spec.describe() for spec in self.specs]
         return to_onnx(
             self.net,
             opset=opset,
@@ -276,7 +127,7 @@ class Upsampling:
 
     def describe(self) -> list[dict[str, Any]]:
         """Every layer's specification and geometry as plain data."""
-        return [_describe(spec) for spec in self.specs]
+        return [spec.describe() for spec in self.specs]
 
     def _render(self, inputs: Mapping[str, Shape], name: str) -> str:
         values = {"net": name, "inputs": list(inputs.items()), "layers": self.specs}
@@ -340,7 +191,7 @@ def upsample(
         channels = inputs[bottom][1] if inputs else 3
     spec = Upsample(
         parse_factor(factor),
-        _whole("channels", channels),
+        whole("channels", channels),
         name,
         bottom,
         name if top is None else top,
@@ -381,71 +232,13 @@ def error_map(
     return made
 
 
-def parse_factor(value: object) -> tuple[int, int]:
-    """(height, width) of a factor: a whole number, two of them, or text such as ``2`` and ``2x4``.
-
-    Raises:
-        InputError: it is anything else.
-    """
-    parts: list[object]
-    if isinstance(value, str):
-        parts = list(value.lower().split("x"))
-    elif isinstance(value, (tuple, list)):
-        parts = list(value)
-    else:
-        parts = [value]
-    if len(parts) not in (1, 2):
-        raise _refuse("factor", f"{value!r} has {len(parts)} parts", "Give N or HxW, such as 2x4.")
-    numbers = [_whole("factor", part) for part in parts]
-    return (numbers[0], numbers[-1])
-
-
-def parse_shape(value: object, key: str = "input-shape") -> Shape:
-    """(N, C, H, W) from four whole numbers or text such as ``1,3,8,8``.
-
-    Raises:
-        InputError: it is anything else, or a length is below 1.
-    """
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, (tuple, list)) or len(parts) != 4:
-        raise _refuse(key, f"{value!r} is no N,C,H,W", "Give four lengths, such as 1,3,8,8.")
-    shape = tuple(_whole(key, part) for part in parts)
-    if min(shape) < 1:
-        raise _refuse(key, f"{min(shape)} is below 1", "Every length must be 1 or more.")
-    return shape
-
-
-def _whole(key: str, value: object) -> int:
-    text = str(value).strip()
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
-        digits = text.removeprefix("-").removeprefix("+")
-        if digits.isascii() and digits.isdigit() and len(digits) < 20:
-            return int(text)
-        if digits.isascii() and digits.isdigit():
-            raise _refuse(key, f"{text[:40]} is far too large", "Give a number such as 2.")
-    raise _refuse(key, f"{text[:40]!r} is no whole number", "Give one such as 2.")
-
-
-def _refuse(key: str, problem: str, advice: str) -> InputError:
-    return InputError(layout(problem, subject=key, advice=advice))
-
-
-def _check_text(key: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise _refuse(key, f"{value!r} is no name", "Give a text of at least one character.")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise _refuse(key, f"{value!r} is not valid Unicode", "Choose another name.") from None
-
-
 def _check_names(specs: Sequence[Upsample]) -> None:
     names: set[str] = set()
     tops: set[str] = set()
     for spec in specs:
         for key, value, taken in (("name", spec.name, names), ("top", spec.top, tops)):
             if value in taken:
-                raise _refuse(key, f"{value!r} is taken by another layer", "Choose another.")
+                raise refuse(key, f"{value!r} is taken by another layer", "Choose another.")
             taken.add(value)
 
 
@@ -466,11 +259,11 @@ def _check_inputs(specs: Sequence[Upsample], inputs: Mapping[str, Shape]) -> Non
     for spec in specs:
         shape = shapes.get(spec.bottom)
         if shape is None:
-            raise _refuse("bottom", f"{spec.bottom!r} is neither an input nor a top before it", "")
+            raise refuse("bottom", f"{spec.bottom!r} is neither an input nor a top before it", "")
         if spec.top in inputs:
-            raise _refuse("top", f"{spec.top!r} is the name of an input", "Choose another.")
+            raise refuse("top", f"{spec.top!r} is the name of an input", "Choose another.")
         if shape[1] != spec.channels:
-            raise _refuse(
+            raise refuse(
                 "channels",
                 f"layer {spec.name!r} takes {spec.channels} channels, but {spec.bottom!r} has "
                 f"{shape[1]}",
@@ -479,35 +272,9 @@ def _check_inputs(specs: Sequence[Upsample], inputs: Mapping[str, Shape]) -> Non
         top = (shape[0], spec.channels, shape[2] * spec.factor[0], shape[3] * spec.factor[1])
         count = top[0] * top[1] * top[2] * top[3]
         if count * 4 > LIMIT_BYTES and inputs:
-            raise _refuse(
+            raise refuse(
                 "input-shape",
-                f"the top {spec.top!r} would be {'x'.join(map(str, top))}, {_size(count * 4)}",
+                f"the top {spec.top!r} would be {'x'.join(map(str, top))}, {size_text(count * 4)}",
                 "Use smaller sizes: 2 GiB is the most.",
             )
         shapes[spec.top] = top
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} EiB"
-
-
-def _describe(spec: Upsample) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "bottom": spec.bottom,
-        "top": spec.top,
-        "mode": spec.mode,
-        "factor": list(spec.factor),
-        "channels": spec.channels,
-        "trainable": spec.trainable,
-        "weights": spec.weights,
-        "kernel": list(spec.kernel),
-        "stride": list(spec.stride),
-        "pad": list(spec.pad),
-        "group": spec.group,
-    }

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, MismatchError, layout
-from protogen.upsampling import Upsample, Upsampling
+from protogen.specification import Upsample
+from protogen.upsampling import Upsampling
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,8 @@ import click
 
 from protogen import files
 from protogen.errors import InputError, layout
-from protogen.upsampling import KERNELS, MODES, Upsampling, upsample
+from protogen.specification import KERNELS, MODES
+from protogen.upsampling import Upsampling, upsample
 
 if TYPE_CHECKING:
     from protogen.splicing import Spliced

@@ -6,8 +6,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from protogen.errors import InputError, ProtogenWarning, layout
+from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
 from protogen.message import Field, Message, Name, Source, integer_problem
+from protogen.prototxt.hints import choices, expected
 from protogen.prototxt.tokens import TOKEN, number, unquote
 from protogen.schema import FieldType, MessageType, caffe, message_type
 
@@ -163,9 +164,9 @@ class _Parser:
     def _or_close(self) -> str:
         return f" or {self.stack[-1][2]!r}" if self.stack else ""
 
-    def _unexpected(self, kind: str, token: str, start: int, expected: str) -> InputError:
+    def _unexpected(self, kind: str, token: str, start: int, wanted: str) -> InputError:
         shown = "the end of the file" if kind == "end" else token[:40]
-        return self.source.error(start, f"found {shown}, but expected {expected}")
+        return self.source.error(start, f"found {shown}, but expected {wanted}")
 
     # Fields
 
@@ -201,7 +202,7 @@ class _Parser:
         if kind == "mark" and token in _CLOSES:
             if known is not None and known.message is None:
                 raise self.source.error(
-                    at, f"{field.name} takes {_expected(known)}, but a message opens here"
+                    at, f"{field.name} takes {expected(known)}, but a message opens here"
                 )
             self._open(field, token)
             return
@@ -282,7 +283,7 @@ class _Parser:
             if known is not None and known.type_name not in ("string", "bytes"):
                 raise self.source.error(
                     at,
-                    f"{field.name} takes {_expected(known)}, but a string is given: {token[:40]}",
+                    f"{field.name} takes {expected(known)}, but a string is given: {token[:40]}",
                 )
             return
         sign = ""
@@ -347,7 +348,7 @@ class _Parser:
                 raise self.source.error(at, problem, subject=field.name)
         if wrong:
             raise self.source.error(
-                at, f"{field.name} takes {_expected(known)}, but {value} is given"
+                at, f"{field.name} takes {expected(known)}, but {value} is given"
             )
 
     def _enum(self, field: Field, known: FieldType, at: int) -> None:
@@ -360,7 +361,7 @@ class _Parser:
         names = [name for name, n in known.enum.values.items() if n == value]
         if not names:
             raise self.source.error(
-                at, f"{known.enum.name} has no value numbered {value}", _choices(known)
+                at, f"{known.enum.name} has no value numbered {value}", choices(known)
             )
         field.value = Name(names[0])
         field.literal = None
@@ -370,7 +371,7 @@ class _Parser:
     def _unknown_field(self, name: str, start: int) -> None:
         assert self.message.kind is not None
         of = self.message.kind.name
-        advice = _did_you_mean(name, self.message.kind.fields)
+        advice = did_you_mean(name, self.message.kind.fields)
         if not advice:
             holders = [m.name for m in caffe().messages.values() if name in m.fields]
             if 0 < len(holders) <= 3:
@@ -379,7 +380,7 @@ class _Parser:
 
     def _unknown_value(self, field: Field, known: FieldType, at: int) -> None:
         assert known.enum is not None
-        advice = _did_you_mean(field.value, known.enum.values) or _choices(known)
+        advice = did_you_mean(field.value, known.enum.values) or choices(known)
         problem = f"{field.value} is not a value of {known.enum.name}"
         self._unknown(at, (known.enum.name, field.value), problem, advice)
 
@@ -395,27 +396,3 @@ class _Parser:
 def _is_float_word(known: FieldType | None, token: str) -> bool:
     floating = known is not None and known.type_name in ("float", "double")
     return floating and token.lower() in ("inf", "infinity", "nan")
-
-
-def _expected(known: FieldType) -> str:
-    if known.message is not None:
-        return "a message"
-    if known.enum is not None:
-        return f"one of {', '.join(known.enum.values)}"
-    if known.type_name in ("string", "bytes"):
-        return "a string in quotes"
-    if known.type_name in ("float", "double"):
-        return f"a number ({known.type_name})"
-    return "true or false" if known.type_name == "bool" else f"a whole number ({known.type_name})"
-
-
-def _choices(known: FieldType) -> str:
-    assert known.enum is not None
-    return f"Known are {', '.join(known.enum.values)}."
-
-
-def _did_you_mean(name: str, known: Any) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f"Did you mean {near[0]}?" if near else ""
