@@ -13,7 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2 import (
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateSyntaxError,
+    pass_context,
+)
 from jinja2.exceptions import TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
@@ -107,7 +113,8 @@ def _environment(folders: Sequence[str | Path]) -> ImmutableSandboxedEnvironment
     return environment
 
 
-def _finalize(value: Any) -> Any:
+@pass_context  # never at compile time: there Jinja would escape constants as HTML first
+def _finalize(_: object, value: Any) -> Any:
     """What ``{{ value }}`` prints."""
     if isinstance(value, (Markup, StrictUndefined)):
         return value

@@ -118,6 +118,15 @@ def _check(
     from protogen.runtime import run_model
 
     true = run_model(encode(resize_model(spec.mode, spec.factor)), {"x": bottom})["y"]
+    if top.shape != true.shape:
+        found, wanted = ("x".join(map(str, array.shape[2:])) for array in (top, true))
+        raise MismatchError(
+            layout(
+                f"makes {found}, but must be {wanted}",
+                subject=f"layer {spec.name!r}",
+                advice="Its template is not that of the specification.",
+            )
+        )
     error = np.abs(top - true)
     h, w = spec.ring
     inner = error[:, :, h : error.shape[2] - h, w : error.shape[3] - w]

@@ -1,0 +1,70 @@
+"""Options and helpers that all tests share."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="Rewrite tests/golden/.")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares a text with tests/golden/<name>; a difference shows as a diff."""
+    update = request.config.getoption("--update-golden")
+
+    def check(name: str, found: str) -> None:
+        path = ROOT / "tests" / "golden" / name
+        if update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(found, encoding="utf-8", newline="")
+        if not path.exists():
+            pytest.fail(f"{path.name} is missing: run pytest --update-golden and read it")
+        wanted = path.read_bytes().decode("utf-8")
+        if found != wanted:
+            lines = difflib.unified_diff(
+                wanted.splitlines(True), found.splitlines(True), f"golden/{name}", "now"
+            )
+            pytest.fail("".join(lines), pytrace=False)
+
+    return check
+
+
+@pytest.fixture
+def protogen(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line as a process of its own, in an empty folder."""
+
+    def run(*args: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "protogen", *map(str, args)],
+            cwd=cwd,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+            env=os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"},
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with published nets and whole-net goldens, where the checkout has it beside it."""
+    if not (SHARED / "corpus").is_dir():
+        pytest.skip("no ../shared beside this checkout: tests over published nets need it")
+    return SHARED

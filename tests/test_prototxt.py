@@ -1,0 +1,165 @@
+"""Text in and out: what is read, what is kept, what is refused, and where."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import protogen as pg
+from protogen import prototxt
+from protogen.errors import ProtogenWarning
+from protogen.message import Message, Name
+from protogen.specification import Upsample
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(TEXT, TEXT, TEXT)
+def test_no_name_can_add_a_field(name, bottom, top):
+    """Whatever a name holds, the layer that is parsed back is the layer that was asked for."""
+    if bottom == top:
+        return
+    net = prototxt.parse(pg.upsample(2, name=name, bottom=bottom, top=top).prototxt)
+    plain = pg.upsample(2, name="n", bottom="b", top="t").prototxt
+    wanted = prototxt.parse(plain).plain()
+    wanted["layer"][0] |= {"name": name, "bottom": [bottom], "top": [top]}
+    assert net.plain() == wanted
+
+
+@given(st.one_of(st.text(), st.binary()))
+def test_quote_reads_back(value):
+    if isinstance(value, bytes):
+        found = prototxt.parse(f"data: {prototxt.quote(value)}", message="Datum").data
+    else:
+        found = prototxt.parse(f"name: {prototxt.quote(value)}").name
+    assert found == value
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_name_survives_a_spec(name):
+    if name:
+        assert Upsample((2, 2), name=name, top=name + "x").name == name
+
+
+def test_reads_what_real_files_hold(tmp_path):
+    path = tmp_path / "odd.prototxt"
+    path.write_bytes(
+        b"\xef\xbb\xbf# caf\xe9 in Latin-1\r\n"
+        b"name: 'a' \"b\"\r\n"
+        b'layer < name: "x"; type: "Pooling", pooling_param: { kernel_size: 0x3 stride: 02 } >\r\n'
+        b"layer { bottom: ['p', 'q'] top: [] loss_weight: [-1.5e2, inf, 2f] phase: 1\n"
+        b' include: [{phase: TEST}, {stage: "s"}] propagate_down: t }\n'
+    )
+    net = prototxt.read(path)
+    assert net.name == "ab"
+    first, second = net.layer
+    assert (first.pooling_param.kernel_size, first.pooling_param.stride) == (3, 2)
+    assert second.bottom == ["p", "q"]
+    assert second.loss_weight == [-150.0, math.inf, 2.0]
+    assert second.phase == "TEST"
+    assert [rule.has("phase") for rule in second.include] == [True, False]
+    assert second.propagate_down == [True]
+    assert prototxt.parse(prototxt.write(net)) == net
+
+
+def test_defaults_come_from_the_schema():
+    layer = prototxt.parse('layer { name: "x" }').layer[0]
+    assert layer.convolution_param.bias_term is True
+    assert layer.pooling_param.pool == "MAX"
+    assert layer.convolution_param.kernel_size == []
+    with pytest.raises(AttributeError):
+        _ = layer.nonsense
+
+
+def test_comments_survive_writing():
+    text = """# head
+name: "n"  # the name
+layer {  # opening
+  # inside
+  name: "a"
+
+  type: "B"
+  # before the brace
+}  # closing
+# end
+"""
+    assert prototxt.write(prototxt.parse(text)) == text
+
+
+def test_unknown_fields_are_kept_and_told():
+    text = 'layer {\n  kernel_sise: 3\n  zqzq_param { a: 1 b { c: "x" } }\n}\n'
+    with pytest.warns(ProtogenWarning) as told:
+        net = prototxt.parse(text, "f.prototxt")
+    assert [str(w.message) for w in told] == [
+        "f.prototxt:2:3: LayerParameter has no field named kernel_sise; it is kept.",
+        "f.prototxt:3:3: LayerParameter has no field named zqzq_param; it is kept.",
+    ]
+    assert prototxt.write(net) == text.replace(
+        '{ a: 1 b { c: "x" } }', '{\n    a: 1\n    b {\n      c: "x"\n    }\n  }'
+    )
+    with pytest.raises(pg.InputError, match=r"f\.prototxt:2:3"):
+        prototxt.parse(text, "f.prototxt", strict=True)
+
+
+def test_fork_fields_are_known():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer = prototxt.parse("layer { bn_param { bn_mode: INFERENCE } }").layer[0]
+    assert layer.bn_param.bn_mode == "INFERENCE"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('layer { name: "a"', "f:1:17: the file ends, but layer at f:1:1 is not closed. Add '}'."),
+        ("layer { name: a }", "f:1:15: name takes a string, but a is given. Put it in quotes."),
+        ('name: "a', 'f:1:7: the string is not closed on its line. Add ".'),
+        ("layer { convolution_param { num_output: 1.5 } }",
+         "f:1:41: num_output: 1.5 is given, but the field takes a whole number (uint32)."),
+        ("layer { convolution_param { num_output: -1 } }",
+         "f:1:42: num_output: -1 does not fit uint32 (0 to 4294967295)."),
+        ("layer { convolution_param { num_output: \"3\" } }",
+         'f:1:41: num_output takes a whole number (uint32), but a string is given: "3".'),
+        ("layer { pooling_param { pool: 7 } }",
+         "f:1:31: PoolingParameter.PoolMethod has no value numbered 7. Known are MAX, AVE, STOCHASTIC."),
+        ("layer { convolution_param: 3 }",
+         "f:1:28: found 3, but expected '{' behind convolution_param."),
+        ("layer { convolution_param { bias_term: yes } }",
+         "f:1:40: bias_term takes true or false, but yes is given."),
+        ('name: "a"\nname: "b"',
+         "f:2:1: name is given a second time (first at f:1:1). Keep one: Caffe refuses the file."),
+        ("layer { name { } }", "f:1:14: name takes a string in quotes, but a message opens here."),
+        ("layer { } }", "f:1:11: found }, but expected a field's name."),
+        ("layer { name \"x\" }", "f:1:14: found \"x\", but expected ':' behind name."),
+        ("name: \"a\\qb\"", "f:1:9: \\q is no escape of a string. Write a backslash as \\\\."),
+        ("layer { loss_weight: 1.2.3 }", "f:1:22: this is no number."),
+        ("layer { ? }", "f:1:9: '?' has no meaning here."),
+        ("[caffe.x]: 3", "f:1:1: Caffe's messages have no extensions."),
+    ],
+)  # fmt: skip
+def test_mistakes_have_a_place(text, message):
+    with pytest.raises(pg.InputError) as caught:
+        prototxt.parse(text, "f")
+    assert str(caught.value).splitlines()[0] == message
+    line, caret = str(caught.value).splitlines()[1:]
+    assert caret.strip() == "^"
+    assert len(caret) <= len(line) + 1
+
+
+@pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
+def test_deep_nesting_is_refused():
+    with pytest.raises(pg.InputError, match="nested more than 100 deep"):
+        prototxt.parse("layer { unknown {" + "a {" * 10_000, "f")
+
+
+def test_made_messages_are_checked():
+    made = Message.make("ConvolutionParameter", num_output=3, kernel_size=[2, 3], engine="CAFFE")
+    assert made.kernel_size == [2, 3]
+    assert made.engine == Name("CAFFE")
+    for wrong in ({"num_output": -1}, {"engine": "GPU"}, {"nonsense": 1}, {"bias_term": "x"}):
+        with pytest.raises(pg.InputError):
+            Message.make("ConvolutionParameter", **wrong)

@@ -1,0 +1,45 @@
+"""Text that protogen prints, against files that a person has read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import protogen as pg
+
+NET = Path(__file__).parent.parent / "examples" / "segnet_head.prototxt"
+SPEC = Path(__file__).parent.parent / "examples" / "head.toml"
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("factor", range(1, 17))
+def test_factors(golden, factor, mode):
+    golden(f"upsample/{mode}_{factor}.prototxt", pg.upsample(factor, mode=mode).prototxt)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("anisotropic", {"factor": "2x4"}),
+        ("anisotropic_nearest", {"factor": (3, 1), "mode": "nearest"}),
+        ("trainable", {"factor": 2, "trainable": True}),
+        ("full", {"factor": 8, "channels": 21, "trainable": True, "weights": "full"}),
+        ("full_frozen", {"factor": 2, "weights": "full"}),
+        ("whole_net", {"factor": 2, "input_shape": "1,64,14,14"}),
+        ("named", {"factor": 2, "name": "up5", "bottom": "conv5", "channels": 512}),
+        ("hostile_name", {"factor": 2, "name": 'x"\n}\tlayer {\\ \x00 \u00e9 \u2028'}),
+    ],
+)
+def test_forms(golden, name, options):
+    golden(f"upsample/{name}.prototxt", pg.upsample(**options).prototxt)
+
+
+def test_spec_file(golden):
+    golden("upsample/spec.prototxt", pg.load_spec(SPEC).prototxt)
+
+
+@pytest.mark.parametrize("rewire", [False, True])
+def test_spliced(golden, rewire):
+    made = pg.splice(NET, "score", rewire=rewire, factor=2, name="up_score")
+    golden(f"upsample/spliced{'_rewired' if rewire else ''}.prototxt", made.text)

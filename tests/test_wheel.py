@@ -1,0 +1,54 @@
+"""The built wheel in an environment of its own: templates and schema must be inside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("dist")
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(ROOT)],
+        capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    if done.returncode and not os.environ.get("CI"):
+        pytest.skip(f"a wheel cannot be built here: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [path] = out.glob("*.whl")
+    return path
+
+
+def test_contents(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for wanted in ("schema/caffe.proto", "py.typed", "templates/upsample.prototxt.j2"):
+        assert f"protogen/{wanted}" in names
+    assert not [name for name in names if name.startswith(("tests", "templates"))]
+
+
+def test_runs_from_another_folder(wheel, tmp_path):
+    """The wheel is unpacked beside this environment's dependencies, away from the checkout."""
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    work = tmp_path / "work"
+    work.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "protogen", "upsample", "--factor", "2", "--caffemodel", "a.caffemodel",
+         "--onnx", "a.onnx", "--verify", "--plot", "a.svg", "-o", "a.prototxt"],
+        cwd=work, capture_output=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": str(site)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(work)) == ["a.caffemodel", "a.onnx", "a.prototxt", "a.svg"]
+    where = subprocess.run(
+        [sys.executable, "-c", "import protogen; print(protogen.__file__)"],
+        cwd=work, capture_output=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": str(site)},
+    )  # fmt: skip
+    assert where.stdout.startswith(str(site))
