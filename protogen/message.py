@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from protogen.errors import InputError, layout
@@ -64,23 +63,34 @@ class Source:
         return InputError(f"{message}\n    {shown}\n    {' ' * (column - 1 - first)}^")
 
 
-@dataclass(slots=True)
 class Field:
     """One field as it stands in a file.
 
     ``type`` is None where no schema knows the field. ``start`` and ``end`` are offsets in the
-    source (-1: made by a program). ``literal`` is a number as its author wrote it.
+    source (-1: made by a program). ``literal`` is a number as its author wrote it; ``before`` and
+    ``after`` are comments, ``blank`` an empty line above.
     """
 
-    name: str
-    value: Any
-    type: FieldType | None = None
-    start: int = -1
-    end: int = -1
-    literal: str | None = None
-    before: tuple[str, ...] = ()
-    after: str = ""
-    blank: bool = False
+    __slots__ = ("after", "before", "blank", "end", "literal", "name", "start", "type", "value")
+
+    def __init__(
+        self,
+        name: str,
+        value: Any,
+        type: FieldType | None = None,
+        start: int = -1,
+        before: tuple[str, ...] = (),
+        blank: bool = False,
+    ) -> None:
+        self.name = name
+        self.value = value
+        self.type = type
+        self.start = start
+        self.end = -1
+        self.literal: str | None = None
+        self.before = before
+        self.after = ""
+        self.blank = blank
 
 
 class Message:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from protogen import geometry, resample
 from protogen.errors import InputError, layout
-from protogen.graph import Shape
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from protogen.graph import Shape
 
 Mode = Literal["bilinear", "nearest"]
 Kernels = Literal["channelwise", "full"]

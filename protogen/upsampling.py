@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from protogen import prototxt, render
 from protogen.errors import InputError, layout
-from protogen.graph import Shape
 from protogen.specification import (
     LIMIT_BYTES,
     Kernels,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from protogen.graph import Shape
     from protogen.net import Net
     from protogen.onnx import Model
 

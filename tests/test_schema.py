@@ -13,7 +13,7 @@ import pytest
 import protogen as pg
 from protogen import schema
 from protogen.schema.pool import message_class
-from protogen.schema.source import link, parse_proto
+from protogen.schema.source import parse_proto
 
 ROOT = Path(__file__).parent.parent
 
@@ -117,7 +117,7 @@ def test_proto_text_is_read():
       reserved 4, 5;
     }
     """
-    made = link(parse_proto(text, "p.proto"))
+    made = parse_proto(text, "p.proto")
     assert list(made.messages) == ["A", "A.B"]
     assert made.messages["A"].fields["e"].default == "Y"
     assert made.messages["A"].fields["b"].message is made.messages["A.B"]
@@ -141,4 +141,9 @@ def test_bad_proto_text(text, message):
 
 def test_a_missing_type_is_named():
     with pytest.raises(pg.InputError, match=r"A\.b: type Gone is defined nowhere"):
-        link(parse_proto("message A { optional Gone b = 1; }", "p.proto"))
+        _ = (
+            parse_proto("message A { optional Gone b = 1; }", "p.proto")
+            .messages["A"]
+            .fields["b"]
+            .enum
+        )

@@ -8,7 +8,6 @@ that define it (see the head of ``caffe.proto``).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from protogen.errors import InputError, layout
@@ -20,51 +19,120 @@ SCALARS = {
 }  # fmt: skip
 
 
-@dataclass(slots=True)
 class EnumType:
-    """An enum: its full name (``PoolingParameter.PoolMethod``) and its values by name."""
+    """An enum: its full name (``PoolingParameter.PoolMethod``), its values by name, and the forks
+    of values that only forks have."""
 
-    name: str
-    values: dict[str, int] = field(default_factory=dict)
-    dialects: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    __slots__ = ("dialects", "name", "values")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.values: dict[str, int] = {}
+        self.dialects: dict[str, tuple[str, ...]] = {}
 
 
-@dataclass(slots=True)
 class FieldType:
     """A field of a message. ``message`` or ``enum`` is set where the type is one of them."""
 
-    name: str
-    number: int
-    label: str
-    type_name: str
-    default: Any = None
-    packed: bool = False
-    dialects: tuple[str, ...] = ()
-    message: MessageType | None = None
-    enum: EnumType | None = None
+    __slots__ = (
+        "_enum", "_message", "_owner", "_resolved", "_schema",
+        "default", "dialects", "label", "name", "number", "packed", "repeated", "type_name",
+    )  # fmt: skip
+
+    def __init__(self, found: re.Match[str], owner: MessageType, schema: Schema) -> None:
+        self.name: str = found["field"]
+        self.number = int(found["number"])
+        self.label: str = found["label"]
+        self.repeated = self.label == "repeated"
+        self.type_name: str = found["type"]
+        options = dict(_OPTION.findall(found["options"])) if found["options"] else {}
+        self.default = _default(self.type_name, options.get("default"))
+        self.packed = options.get("packed") == "true"
+        self.dialects = _dialects(found["forks"])
+        self._owner = owner.name
+        self._schema = schema
+        self._resolved = self.type_name in SCALARS
+        self._message: MessageType | None = None
+        self._enum: EnumType | None = None
 
     @property
-    def repeated(self) -> bool:
-        return self.label == "repeated"
+    def message(self) -> MessageType | None:
+        if not self._resolved:
+            self._resolve()
+        return self._message
+
+    @property
+    def enum(self) -> EnumType | None:
+        if not self._resolved:
+            self._resolve()
+        return self._enum
+
+    def _resolve(self) -> None:
+        """Looks the type up by its name, innermost scope first, as protoc does."""
+        schema = self._schema
+        name = self.type_name.removeprefix(".").removeprefix(f"{schema.package}.")
+        scope = self._owner.split(".")
+        for depth in range(len(scope), -1, -1):
+            candidate = ".".join([*scope[:depth], name])
+            if schema.knows(candidate):
+                self._message = schema.messages.get(candidate)
+                self._enum = schema.enums.get(candidate)
+                self._resolved = True
+                return
+        raise InputError(
+            layout(
+                f"type {self.type_name} is defined nowhere",
+                subject=f"{self._owner}.{self.name}",
+                advice="Give the .proto file that defines it as well.",
+            )
+        )
 
 
-@dataclass(slots=True)
 class MessageType:
     """A message: its full name and its fields by name."""
 
-    name: str
-    fields: dict[str, FieldType] = field(default_factory=dict)
+    __slots__ = ("fields", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.fields: dict[str, FieldType] = {}
 
 
-@dataclass(slots=True)
 class Schema:
-    """All messages and enums of one or more .proto files, by full name."""
+    """All messages and enums of one or more .proto files, by full name.
 
-    package: str = ""
-    messages: dict[str, MessageType] = field(default_factory=dict)
-    enums: dict[str, EnumType] = field(default_factory=dict)
+    A file of ours is cut into its top-level blocks, and a block is read when it is first needed:
+    one layer's text then costs five messages, not a hundred and sixty.
+    """
+
+    def __init__(self, package: str = "") -> None:
+        self.package = package
+        self.messages: dict[str, MessageType] = {}
+        self.enums: dict[str, EnumType] = {}
+        self._pending: dict[str, str] = {}
+
+    @classmethod
+    def lazy(cls, text: str, package: str) -> Schema:
+        """The schema of a .proto text whose top-level blocks begin and end at a line's start."""
+        made = cls(package)
+        made._pending = {found[1]: found[0] for found in _BLOCK.finditer(text)}
+        return made
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a message or an enum of this full name; reads its block if need be."""
+        block = self._pending.pop(name.partition(".")[0], None)
+        if block is not None:
+            _read(self, block, "caffe.proto")
+        return name in self.messages or name in self.enums
+
+    def complete(self) -> Schema:
+        """Reads all blocks that were not needed so far."""
+        for name in list(self._pending):
+            self.knows(name)
+        return self
 
 
+_BLOCK = re.compile(r"^(?:message|enum) (\w+) \{\n.*?^\}", re.MULTILINE | re.DOTALL)
 _STATEMENT = re.compile(
     r"""
     \s+ | //[^\n]* | /\*.*?\*/
@@ -89,7 +157,10 @@ def parse_proto(text: str, filename: str) -> Schema:
     Raises:
         InputError: at a statement outside of what proto2 nets use (file and line named).
     """
-    schema = Schema()
+    return _read(Schema(), text, filename)
+
+
+def _read(schema: Schema, text: str, filename: str) -> Schema:
     scopes: list[MessageType | EnumType] = []
     at = 0
     match = _STATEMENT.match
@@ -105,7 +176,7 @@ def parse_proto(text: str, filename: str) -> Schema:
         if found["field"]:
             if not isinstance(scope, MessageType):
                 raise _refuse(text, found.start(), filename, "a field stands outside a message")
-            scope.fields[found["field"]] = _field(found)
+            scope.fields[found["field"]] = FieldType(found, scope, schema)
         elif found["value"]:
             if not isinstance(scope, EnumType):
                 raise _refuse(text, found.start(), filename, "a value stands outside an enum")
@@ -126,54 +197,10 @@ def parse_proto(text: str, filename: str) -> Schema:
     return schema
 
 
-def link(schema: Schema) -> Schema:
-    """Resolves every field's type name within ``schema`` (innermost scope first, as protoc does).
-
-    Raises:
-        InputError: a field's type is defined nowhere.
-    """
-    for message in schema.messages.values():
-        for item in message.fields.values():
-            if item.type_name in SCALARS:
-                continue
-            name = item.type_name.removeprefix(".").removeprefix(f"{schema.package}.")
-            scope = message.name.split(".")
-            candidates = [".".join([*scope[:i], name]) for i in range(len(scope), -1, -1)]
-            for candidate in candidates:
-                if candidate in schema.messages:
-                    item.message = schema.messages[candidate]
-                    break
-                if candidate in schema.enums:
-                    item.enum = schema.enums[candidate]
-                    break
-            else:
-                raise InputError(
-                    layout(
-                        f"type {item.type_name} is defined nowhere",
-                        subject=f"{message.name}.{item.name}",
-                        advice="Give the .proto file that defines it as well.",
-                    )
-                )
-    return schema
-
-
 def _open(schema: Schema, kind: str, name: str) -> MessageType | EnumType:
     if kind == "message":
         return schema.messages.setdefault(name, MessageType(name))
     return schema.enums.setdefault(name, EnumType(name))
-
-
-def _field(found: re.Match[str]) -> FieldType:
-    options = dict(_OPTION.findall(found["options"] or ""))
-    return FieldType(
-        name=found["field"],
-        number=int(found["number"]),
-        label=found["label"],
-        type_name=found["type"],
-        default=_default(found["type"], options.get("default")),
-        packed=options.get("packed") == "true",
-        dialects=_dialects(found["forks"]),
-    )
 
 
 def _default(type_name: str, text: str | None) -> Any:

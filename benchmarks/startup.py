@@ -1,0 +1,64 @@
+"""How long protogen takes to start, and how its time grows with the number of layers.
+
+The floor of the first is a process that imports what any such tool must:
+``python -c "import click, jinja2, google.protobuf"``. Goal: ratio at most 1.5.
+The second is the time per layer of a specification with 10,000 layers against one with 100.
+Goal: ratio at most 1.
+
+    python benchmarks/startup.py
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from protogen.specification import Upsample
+from protogen.upsampling import Upsampling
+
+RUNS = 21
+# As installed: with bytecode beside the modules, whatever this shell says of it.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
+def best(command: list[str]) -> float:
+    """Seconds of the fastest of some runs."""
+    times = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def per_layer(count: int) -> float:
+    """Seconds a layer to check, render and parse back ``count`` layers."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        specs = [
+            Upsample((2, 2), name=f"up{i}", bottom=f"x{i}", top=f"up{i}") for i in range(count)
+        ]
+        assert Upsampling(specs).prototxt.count("Deconvolution") == count
+        times.append(time.perf_counter() - start)
+    return min(times) / count
+
+
+def main() -> None:
+    floor = best([sys.executable, "-c", "import click, jinja2, google.protobuf"])
+    script = shutil.which("protogen", path=str(Path(sys.executable).parent))
+    assert script is not None, "install protogen into this environment first"
+    ours = best([script, "upsample", "--factor", "2"])
+    print(f"floor, imports alone        {floor * 1e3:7.1f} ms")
+    print(f"protogen upsample --factor 2{ours * 1e3:7.1f} ms   ratio {ours / floor:.2f} (goal 1.5)")
+    few, many = per_layer(100), per_layer(10_000)
+    print(f"per layer, 100 layers       {few * 1e6:7.1f} us")
+    print(f"per layer, 10,000 layers    {many * 1e6:7.1f} us   ratio {many / few:.2f} (goal 1)")
+
+
+if __name__ == "__main__":
+    main()
