@@ -1,0 +1,100 @@
+"""Every command that the docs show runs, and prints what they show."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
+
+
+def commands(page: Path) -> list[tuple[str, str]]:
+    """Command lines and the output below each."""
+    found = []
+    for block in CONSOLE.findall(page.read_text(encoding="utf-8")):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((command, output))
+    return found
+
+
+CASES = [(page.name, *case) for page in PAGES for case in commands(page)]
+
+# Digits of rounding errors depend on the machine: what matters is that they are that small.
+ROUNDING = re.compile(r"\b\d(\.\d+)?e-0[6-9]\s*")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("docs")
+    shutil.copytree(ROOT / "examples", made / "examples")
+    return made
+
+
+def test_there_are_commands():
+    assert len(CASES) >= 7
+
+
+@pytest.mark.parametrize(("page", "command", "output"), CASES, ids=[c[1][:70] for c in CASES])
+def test_shown_commands(page, command, output, folder):
+    words = shlex.split(command)
+    assert words[0] == "protogen"
+    done = subprocess.run(
+        [sys.executable, "-m", "protogen", *words[1:]],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        env=os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"},
+    )
+    small = "tiny "
+    assert sorted(ROUNDING.sub(small, done.stdout).splitlines()) == sorted(
+        ROUNDING.sub(small, output).splitlines()
+    )
+
+
+def test_readme_shows_what_the_first_command_prints():
+    import protogen as pg
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"```prototxt\n{pg.upsample(2).prototxt}```" in readme
+
+
+def test_readme_has_the_command_that_ci_runs():
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks[0].strip().endswith("protogen upsample --factor 2")
+    assert "pytest" in blocks[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+def test_example_scripts(script, tmp_path):
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_example_files_parse():
+    from protogen import load_spec, prototxt
+
+    for path in (ROOT / "examples").glob("*.prototxt"):
+        assert prototxt.read(path, strict=True).layer
+    for path in (ROOT / "examples").glob("*.toml"):
+        assert load_spec(path).specs
