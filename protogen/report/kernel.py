@@ -93,7 +93,7 @@ def _profile(axes: Axes, picture: KernelPicture) -> None:
         axes.plot(x, values, marker, ms=4.5, color=colour, label=None if same else label)
         axes.plot(x, values, "-", lw=0.7, color=colour, alpha=0.5)
     if not same:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper left", fontsize=8, handletextpad=0.1)
     axes.axhline(0, color=_INK, lw=0.6)
     axes.set_ylim(0, 1.09)
     axes.set_box_aspect(1)
@@ -119,7 +119,7 @@ def _error_map(figure: Figure, axes: Axes, picture: KernelPicture) -> None:
         axes.add_patch(
             Rectangle((ring_w - 0.5, ring_h - 0.5), *inside, fill=False, ec=_INK, lw=0.9, ls="--")
         )
-        rings = f"{ring_h}" if ring_h == ring_w else f"{ring_h} and {ring_w}"
+        rings = "\u00d7".join(map(str, dict.fromkeys(picture.ring)))
         axes.text(
             (width - 1) / 2, (height - 1) / 2, "exact inside", ha="center", va="center", fontsize=9
         )
