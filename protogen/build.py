@@ -30,7 +30,8 @@ def build(
         source: its text, for places in messages.
         phase: TRAIN or TEST; with ``level`` and ``stages`` it decides which layers take part,
             by Caffe's include and exclude rules.
-        input_shapes: shapes for Input layers' tops that replace the net's own.
+        input_shapes: shapes by blob name that replace what the net says: for inputs, data
+            layers, Python layers and layers of unknown type.
 
     Raises:
         InputError: a bottom that nobody makes, a top made twice, or shapes that do not fit.
@@ -178,16 +179,14 @@ def _shapes(
                 ProtogenWarning,
                 stacklevel=2,
             )
-        return [None] * len(layer.tops), None
+        return [given.get(top) for top in layer.tops], None
     if len(bottoms) < len(layer.reads):
-        return [None] * len(layer.tops), None
+        return [given.get(top) for top in layer.tops], None
     tops: list[Shape | None]
-    if layer.type == "Input" and all(top in given for top in layer.tops):
-        tops = [given[top] for top in layer.tops]
-    else:
-        tops = list(kind.shapes(layer, bottoms))
+    tops = list(kind.shapes(layer, bottoms))
     if len(tops) != len(layer.tops):
         raise layer.error(f"has {len(layer.tops)} tops, but makes {len(tops)}")
+    tops = [given.get(top, shape) for top, shape in zip(layer.tops, tops, strict=True)]
     for top, shape in zip(layer.tops, tops, strict=True):
         _check_count(layer, top, shape or ())
     return tops, tuple(kind.blobs(layer, bottoms))

@@ -39,3 +39,23 @@ def upsample_pad(factor: int) -> int:
 def border_ring(factor: int) -> int:
     """Pixels at each border where classic upsampling differs from interpolation: floor(f / 2)."""
     return factor // 2
+
+
+def pool_out(size: int, kernel: int, stride: int, pad: int, ceil: bool = True) -> int:
+    """Length of a Pooling's output, by Caffe's rule.
+
+    ceil((n + 2p - K) / s) + 1, and with padding one less where the last window would begin beyond
+    the input and its left pad.
+    """
+    span = size + 2 * pad - kernel
+    out = (-(-span // stride) if ceil else span // stride) + 1
+    if pad and (out - 1) * stride >= size + pad:
+        out -= 1
+    return out
+
+
+def interp_out(size: int, zoom: int, shrink: int) -> int:
+    """Length of DeepLab's Interp: shrink first, (n - 1) / shrink + 1, then zoom,
+    n + (n - 1) (zoom - 1)."""
+    shrunk = (size - 1) // shrink + 1
+    return shrunk + (shrunk - 1) * (zoom - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from protogen.graph import Layer, Shape
@@ -21,6 +22,21 @@ class Emitter(Protocol):
         """The shape of a value."""
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Kernel, stride, pad and dilation along each spatial axis. ``transposed``: the stride spreads
+    pixels instead of skipping them."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool = False
+
+
+POINT = Window((), (), (), ())  # every pixel for itself
+
+
 class LayerType:
     """One Caffe layer type. A subclass is called exactly as its type string and is registered by
     being defined. Stateless: one instance answers for every layer of the type.
@@ -36,8 +52,8 @@ class LayerType:
             raise TypeError(f"the layer type {cls.__name__} is defined twice")
         LayerType.registry[cls.__name__] = cls()
 
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        """The shapes of the tops.
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
+        """The shapes of the tops; None for one that only data or a file decides.
 
         Raises:
             InputError: the bottoms or parameters do not fit each other.
@@ -47,6 +63,17 @@ class LayerType:
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shapes of the parameter blobs, in Caffe's order."""
         return []
+
+    def multiply_adds(
+        self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> int:
+        """Products of data with parameters in one forward pass; 0 for layers that have none."""
+        return 0
+
+    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
+        """How an output pixel reads input pixels: itself alone unless a layer says
+        otherwise; None where it reads the whole input."""
+        return POINT
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """Writes the layer in ONNX operators.
@@ -65,14 +92,40 @@ def layer_type(name: str) -> LayerType | None:
 def check_bottoms(layer: Layer, least: int, most: int | None = None) -> None:
     """Raises InputError unless the layer has from ``least`` to ``most`` bottoms (None: any)."""
     count = len(layer.bottoms)
-    top = least if most is None else most
-    if least <= count <= (top if most is not None else count):
-        return
-    wanted = (
-        f"{least}"
-        if most == least
-        else f"{least} or more"
-        if most is None
-        else f"{least} to {most}"
-    )
-    raise layer.error(f"has {count} bottoms, but takes {wanted}")
+    if count < least or (most is not None and count > most):
+        wanted = (
+            f"{least} or more"
+            if most is None
+            else f"{least}"
+            if most == least
+            else f"{least} to {most}"
+        )
+        raise layer.error(f"has {count} bottoms, but takes {wanted}")
+
+
+def axis_of(layer: Layer, axis: int, rank: int, name: str = "axis", end: bool = False) -> int:
+    """An axis counted from 0; Caffe counts negative ones from the end. With ``end``, the place
+    behind the last axis counts too.
+
+    Raises:
+        InputError: it is outside of the blob.
+    """
+    last = rank if end else rank - 1
+    if not -last - 1 <= axis <= last:
+        raise layer.error(f"{name} {axis} is outside of a blob with {rank} axes")
+    return axis + last + 1 if axis < 0 else axis
+
+
+def check_equal(layer: Layer, bottoms: Sequence[Shape]) -> None:
+    """Raises InputError unless all bottoms have one shape."""
+    for name, shape in zip(layer.bottoms[1:], bottoms[1:], strict=False):
+        if shape != bottoms[0]:
+            raise layer.error(
+                f'its bottoms differ: "{layer.bottoms[0]}" is {text(bottoms[0])}, '
+                f'"{name}" is {text(shape)}'
+            )
+
+
+def text(shape: Shape) -> str:
+    """A shape as messages write it: 1x3x8x8."""
+    return "x".join(map(str, shape)) or "a scalar"

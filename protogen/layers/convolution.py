@@ -1,24 +1,22 @@
-"""Convolution and Deconvolution."""
+"""Convolution, Deconvolution, Im2col, and the forks' depthwise convolutions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from protogen import geometry
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, check_bottoms
+from protogen.layers.base import (
+    Emitter,
+    LayerType,
+    Window,
+    axis_of,
+    check_bottoms,
+    check_equal,
+)
 from protogen.message import Message
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Kernel, stride, pad and dilation along each spatial axis."""
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    pad: tuple[int, ...]
-    dilation: tuple[int, ...]
 
 
 def window(layer: Layer, p: Message, axes: int) -> Window:
@@ -70,9 +68,13 @@ class _Convolutional(LayerType, abstract=True):
 
     transposed = False
 
+    def group(self, p: Message, channels: int) -> int:
+        group: int = p.group
+        return group
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p, axis, w = self._read(layer, bottoms)
-        self._groups(layer, p, bottoms[0][axis])
+        self._check_groups(layer, p, bottoms[0][axis])
         size = geometry.deconv_out if self.transposed else geometry.conv_out
         out = []
         for n, k, s, pad, d in zip(
@@ -92,27 +94,34 @@ class _Convolutional(LayerType, abstract=True):
         p, axis, w = self._read(layer, bottoms)
         channels = bottoms[0][axis]
         into, out = (p.num_output, channels) if self.transposed else (channels, p.num_output)
-        weight = (out, into // p.group, *w.kernel)
+        weight = (out, into // (self.group(p, channels) or 1), *w.kernel)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
 
+    def multiply_adds(
+        self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> int:
+        # Each output value (each input value, transposed) meets one kernel of each channel.
+        over = bottoms if self.transposed else tops
+        return sum(math.prod(shape) for shape in over) * math.prod(blobs[0][1:])
+
+    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
+        return replace(self._read(layer, bottoms)[2], transposed=self.transposed)
+
     def _read(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[Message, int, Window]:
-        check_bottoms(layer, 1)
+        check_bottoms(layer, 1, None)
         p = layer.params.convolution_param
         rank = len(bottoms[0])
-        axis = p.axis + rank if p.axis < 0 else p.axis
-        if not 0 <= axis < rank:
-            raise layer.error(f"axis {p.axis} is outside of a blob with {rank} axes")
-        for shape in bottoms[1:]:
-            if shape != bottoms[0]:
-                raise layer.error("its bottoms differ in shape, but one kernel serves all")
+        axis = axis_of(layer, p.axis, rank)
+        check_equal(layer, bottoms)
         return p, axis, window(layer, p, rank - axis - 1)
 
-    def _groups(self, layer: Layer, p: Message, channels: int) -> None:
+    def _check_groups(self, layer: Layer, p: Message, channels: int) -> None:
         if p.num_output < 1:
             raise layer.error("num_output is 0 or missing", "Give the number of output channels.")
-        if p.group < 1 or channels % p.group or p.num_output % p.group:
+        group = self.group(p, channels)
+        if group < 1 or channels % group or p.num_output % group:
             raise layer.error(
-                f"group {p.group} does not divide {channels} input and {p.num_output} output channels",
+                f"group {group} does not divide {channels} input and {p.num_output} output channels",
                 "Choose a group that divides both.",
             )
 
@@ -146,3 +155,41 @@ class Deconvolution(_Convolutional):
                 dilations=w.dilation,
                 group=p.group,
             )
+
+
+class _Depthwise(_Convolutional, abstract=True):
+    """The forks' depthwise layers have one kernel a channel, whatever ``group`` says."""
+
+    def group(self, p: Message, channels: int) -> int:
+        return channels
+
+
+class DepthwiseConvolution(_Depthwise):
+    """Forks (MobileNet): Convolution with group = C, made fast. ONNX: Conv."""
+
+
+class ConvolutionDepthwise(_Depthwise):
+    """Forks (MobileNet): Convolution with group = C, made fast. ONNX: Conv."""
+
+
+class Im2col(LayerType):
+    """Caffe: every window as a column of channels. ``convolution_param`` as Convolution."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, None)
+        p = layer.params.convolution_param
+        axis = axis_of(layer, p.axis, len(bottoms[0]))
+        w = window(layer, p, len(bottoms[0]) - axis - 1)
+        made = []
+        for shape in bottoms:
+            sizes = zip(shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True)
+            spatial = [geometry.conv_out(*size) for size in sizes]
+            if min(spatial, default=1) < 1:
+                raise layer.error(f"its kernel is larger than the input {shape[axis + 1 :]}")
+            made.append((*shape[:axis], shape[axis] * math.prod(w.kernel), *spatial))
+        return made
+
+    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
+        p = layer.params.convolution_param
+        axis = axis_of(layer, p.axis, len(bottoms[0]))
+        return window(layer, p, len(bottoms[0]) - axis - 1)
