@@ -1,64 +1,308 @@
-"""The binary form of a net's weights (.caffemodel): a streaming writer.
+"""The binary form of a net's weights (.caffemodel): a memory-mapped reader, a streaming writer.
 
-A caffemodel is a NetParameter in protobuf's wire format. Its bulk is packed float32, which is
-written straight from the arrays' memory; only headers of a few bytes are made here.
+A caffemodel is a NetParameter in protobuf's wire format whose bulk is packed float32. Reading walks
+over the headers, and a blob is a numpy view of the mapped file; writing makes headers and copies
+the arrays' memory.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from protogen import wire
 from protogen.errors import InputError, layout
-from protogen.schema import message_type
+from protogen.graph import Shape
+from protogen.schema import caffe
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from protogen.graph import Layer
-    from protogen.net import Net
 
-_LENGTH_DELIMITED = 2
 LIMIT = 2**31 - 1  # protobuf, and so Caffe, reads no larger message
 
-
-def varint(value: int) -> bytes:
-    """A whole number of 0 or more in protobuf's base-128 form."""
-    made = bytearray()
-    while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    made.append(value)
-    return bytes(made)
-
-
-def _head(message: str, field: str, length: int) -> bytes:
-    """Tag and length that go before a length-delimited field's bytes."""
-    number = message_type(message).fields[field].number
-    return varint(number << 3 | _LENGTH_DELIMITED) + varint(length)
+# Fields by number, from the schema's BVLC part, which all dialects share.
+_NET = {wire.number("NetParameter", n): n for n in ("name", "layers", "layer")}
+_LAYER = {wire.number("LayerParameter", n): n for n in ("name", "type", "bottom", "top", "blobs")}
+_V1 = {
+    wire.number("V1LayerParameter", n): n
+    for n in ("name", "type", "bottom", "top", "blobs", "layer")
+}
+_V0 = {wire.number("V0LayerParameter", n): n for n in ("name", "type", "blobs")}
+_BLOB = {
+    wire.number("BlobProto", n): n
+    for n in ("shape", "data", "double_data", "num", "channels", "height", "width")
+}
+_LEGACY = ("num", "channels", "height", "width")
 
 
-def _text(message: str, field: str, value: str) -> bytes:
-    raw = value.encode("utf-8", "surrogateescape")
-    return _head(message, field, len(raw)) + raw
+@dataclass(slots=True)
+class Blob:
+    """One parameter blob of a file. Nothing is read before ``array`` is called.
+
+    ``legacy`` blobs give num, channels, height and width instead of a shape. ``pieces`` are the
+    byte ranges of the values: one where the file is as Caffe writes it.
+    """
+
+    shape: Shape
+    legacy: bool
+    dtype: str
+    pieces: list[tuple[int, int, int]]  # start, end, stride in bytes
+    count: int
+    at: int
+    bytes_: wire.Bytes
+
+    def array(self) -> NDArray[np.floating]:
+        """The values, in the blob's shape: a view of the mapped file where they stand in one
+        piece.
+
+        Raises:
+            InputError: the shape declares another number of values than there are.
+        """
+        import numpy as np
+
+        if self.count != math.prod(self.shape):
+            shape = "x".join(map(str, self.shape))
+            raise self.bytes_.error(
+                self.at, f"a blob of {shape} has {self.count} values, not {math.prod(self.shape)}"
+            )
+        kind = np.dtype(self.dtype)
+        views = []
+        for start, end, stride in self.pieces:
+            if stride == kind.itemsize:
+                count = (end - start) // stride
+                view = np.frombuffer(self.bytes_.data, kind, count, start)
+            else:  # unpacked: a tag goes before each value
+                rows = np.frombuffer(self.bytes_.data, np.uint8, end - start, start)
+                tag = stride - kind.itemsize
+                view = rows.reshape(-1, stride)[:, tag:].copy().view(kind)[:, 0]
+            views.append(view)
+        flat = views[0] if len(views) == 1 else np.concatenate([np.empty(0, kind), *views])
+        made: NDArray[np.floating] = flat.reshape(self.shape)
+        return made
 
 
-def write_weights(file: BinaryIO, net: Net) -> None:
-    """Streams a net's weights as a caffemodel: for each layer its name, type, bottoms and tops,
-    and its blobs as float32 with their shapes.
+@dataclass(slots=True)
+class StoredLayer:
+    """A layer of a caffemodel: name, type (a number in V1 files becomes its name), wiring, blobs.
+
+    ``form`` is V0, V1 or V2; ``span`` is where the layer stands in the file.
+    """
+
+    name: str = ""
+    type: str = ""
+    bottoms: list[str] = field(default_factory=list)
+    tops: list[str] = field(default_factory=list)
+    blobs: list[Blob] = field(default_factory=list)
+    form: str = "V2"
+    span: tuple[int, int] = (0, 0)
+    blob_spans: list[tuple[int, int]] = field(default_factory=list)
+
+    def arrays(self) -> list[NDArray[np.floating]]:
+        """Every blob's values; see ``Blob.array``."""
+        try:
+            return [blob.array() for blob in self.blobs]
+        except InputError as error:
+            raise InputError(f'{error} It is in layer "{self.name}".') from None
+
+
+@dataclass(slots=True)
+class CaffeModel:
+    """A mapped caffemodel: its net's name and its layers in file order."""
+
+    name: str
+    layers: list[StoredLayer]
+    bytes_: wire.Bytes
+
+    def weights(self) -> dict[str, list[NDArray[np.floating]]]:
+        """Blobs by layer name; of layers with one name the last counts, as in Caffe."""
+        return {layer.name: layer.arrays() for layer in self.layers if layer.blobs}
+
+
+def read_weights(path: str | Path) -> CaffeModel:
+    """Maps the caffemodel at ``path`` and walks over its headers.
+
+    Time grows with the number of layers and blobs, not with their size; memory holds none of the
+    values.
+
+    Raises:
+        InputError: the file cannot be read, is cut short or damaged, or holds no layer.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, 2)
+            data: mmap.mmap | bytes = b""
+            if size:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
+        ) from None
+    return parse_weights(wire.Bytes(data, str(path)))
+
+
+def parse_weights(data: wire.Bytes) -> CaffeModel:
+    """The same for bytes that are there already."""
+    name = ""
+    layers = []
+    for span in data.fields(0, len(data)):
+        kind = _NET.get(span.number)
+        if kind is None or span.kind != wire.BYTES:
+            continue
+        if kind == "name":
+            name = data.text(span)
+        else:
+            layers.append(_layer(data, span, "V2" if kind == "layer" else "V1"))
+    if not layers:
+        raise InputError(
+            layout(
+                "holds no layer",
+                where=data.filename,
+                advice="It is empty, or it is no caffemodel.",
+            )
+        )
+    return CaffeModel(name, layers, data)
+
+
+def _layer(data: wire.Bytes, outer: wire.Span, form: str) -> StoredLayer:
+    made = StoredLayer(form=form, span=(outer.start, outer.end))
+    _fill(data, outer, _LAYER if form == "V2" else _V1, made)
+    return made
+
+
+def _fill(data: wire.Bytes, outer: wire.Span, names: dict[int, str], made: StoredLayer) -> None:
+    for span in data.fields(outer.start, outer.end):
+        name = names.get(span.number)
+        if name == "type" and span.kind == wire.VARINT:
+            made.type = _v1_type(span.value)
+        elif name is None or span.kind != wire.BYTES:
+            continue
+        elif name == "blobs":
+            made.blobs.append(parse_blob(data, span))
+            made.blob_spans.append((span.tag, span.end))
+        elif name == "layer":
+            made.form = "V0"
+            _fill(data, span, _V0, made)
+        elif name in ("name", "type"):
+            setattr(made, name, data.text(span))
+        else:
+            (made.bottoms if name == "bottom" else made.tops).append(data.text(span))
+
+
+def _v1_type(value: int) -> str:
+    values = caffe().enums["V1LayerParameter.LayerType"].values
+    return next((name for name, n in values.items() if n == value), str(value))
+
+
+def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
+    shape: Shape | None = None
+    legacy: dict[str, int] = {}
+    values: dict[str, tuple[list[tuple[int, int, int]], int]] = {}
+    at = outer.start
+    while at < outer.end:
+        span = data.field(at, outer.end)
+        at = span.end
+        name = _BLOB.get(span.number)
+        if name == "shape" and span.kind == wire.BYTES:
+            shape = _dims(data, span)
+        elif name in _LEGACY and span.kind == wire.VARINT:
+            legacy[name] = span.value
+        elif name in ("data", "double_data"):
+            width = 4 if name == "data" else 8
+            pieces, count = values.setdefault(name, ([], 0))
+            if span.kind == wire.BYTES:
+                length = span.end - span.start
+                if length % width:
+                    raise data.error(span.tag, f"{length} bytes hold no whole values")
+                pieces.append((span.start, span.end, width))
+                count += length // width
+            else:
+                # Values one by one, each behind a tag: the whole run at once.
+                at = _run_end(data, span, outer.end)
+                pieces.append((span.tag, at, span.end - span.tag))
+                count += (at - span.tag) // (span.end - span.tag)
+            values[name] = (pieces, count)
+    kind = "double_data" if values.get("double_data", ([], 0))[1] else "data"
+    pieces, count = values.get(kind, ([], 0))
+    if shape is None and legacy:
+        shape = tuple(legacy.get(name, 0) for name in _LEGACY)
+    if shape is None:
+        shape = (count,) if count != 1 else ()
+    dtype = "<f8" if kind == "double_data" else "<f4"
+    return Blob(shape, bool(legacy), dtype, pieces, count, outer.tag, data)
+
+
+def _dims(data: wire.Bytes, outer: wire.Span) -> Shape:
+    dims: list[int] = []
+    for span in data.fields(outer.start, outer.end):
+        if span.number != 1:
+            continue
+        if span.kind == wire.VARINT:
+            dims.append(span.value)
+            continue
+        at = span.start
+        while at < span.end:
+            value, at = data.varint(at, span.end)
+            dims.append(value)
+    if any(dim >= 2**63 for dim in dims):
+        raise data.error(outer.tag, "a blob's shape has a negative length")
+    return tuple(dims)
+
+
+def _run_end(data: wire.Bytes, first: wire.Span, end: int) -> int:
+    """Where a run of single values ends that begins with ``first``: at the first other tag."""
+    import numpy as np
+
+    step = first.end - first.tag
+    tag = bytes(data.data[first.tag : first.start])
+    rows = (end - first.tag) // step
+    found = np.frombuffer(data.data, np.uint8, rows * step, first.tag).reshape(rows, step)
+    same = (found[:, : len(tag)] == np.frombuffer(tag, np.uint8)).all(axis=1)
+    other = np.flatnonzero(~same)
+    return first.tag + step * int(other[0] if other.size else rows)
+
+
+# Writing
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One layer to write: ``header`` is its LayerParameter without blobs, in wire format."""
+
+    header: bytes
+    arrays: list[NDArray[np.float32]]
+
+
+def entry(layer: Layer, arrays: list[NDArray[np.float32]]) -> Entry:
+    """A layer's name, type, bottoms and tops with its blobs."""
+    return Entry(header(layer.name, layer.type, layer.bottoms, layer.tops), arrays)
+
+
+def header(name: str, type_: str, bottoms: Iterable[str] = (), tops: Iterable[str] = ()) -> bytes:
+    """A LayerParameter of these fields in wire format."""
+    made = wire.text("LayerParameter", "name", name) + wire.text("LayerParameter", "type", type_)
+    for field_, values in (("bottom", bottoms), ("top", tops)):
+        made += b"".join(wire.text("LayerParameter", field_, value) for value in values)
+    return made
+
+
+def write_weights(file: BinaryIO, name: str, entries: Iterable[Entry]) -> None:
+    """Streams layers as a caffemodel, their blobs as float32 with shapes.
 
     Raises:
         InputError: the file would pass 2 GiB, which Caffe cannot read.
     """
-    parts = [
-        (_layer_head(layer), arrays)
-        for layer in net.layers
-        if (arrays := net.weights.get(layer.name)) is not None
-    ]
-    blob_heads = [[_blob_heads(array) for array in arrays] for _, arrays in parts]
+    parts = list(entries)
+    blob_heads = [[_blob_head(array) for array in part.arrays] for part in parts]
     lengths = [
-        len(head) + sum(len(h) + a.size * 4 for h, a in zip(heads, arrays, strict=True))
-        for (head, arrays), heads in zip(parts, blob_heads, strict=True)
+        len(part.header) + sum(len(h) + a.size * 4 for h, a in zip(heads, part.arrays, strict=True))
+        for part, heads in zip(parts, blob_heads, strict=True)
     ]
     if sum(lengths) > LIMIT:
         raise InputError(
@@ -66,34 +310,35 @@ def write_weights(file: BinaryIO, net: Net) -> None:
                 f"the weights take {sum(lengths) / 2**30:.1f} GiB, but Caffe reads 2 GiB at most"
             )
         )
-    if net.name:
-        file.write(_text("NetParameter", "name", net.name))
-    for (head, arrays), heads, length in zip(parts, blob_heads, lengths, strict=True):
-        file.write(_head("NetParameter", "layer", length))
-        file.write(head)
-        for blob_head, array in zip(heads, arrays, strict=True):
+    if name:
+        file.write(wire.text("NetParameter", "name", name))
+    for part, heads, length in zip(parts, blob_heads, lengths, strict=True):
+        file.write(wire.head("NetParameter", "layer", length))
+        file.write(part.header)
+        for blob_head, array in zip(heads, part.arrays, strict=True):
             file.write(blob_head)
             file.write(_float32(array))
 
 
-def _layer_head(layer: Layer) -> bytes:
-    made = _text("LayerParameter", "name", layer.name)
-    made += _text("LayerParameter", "type", layer.type)
-    for field, values in (("bottom", layer.bottoms), ("top", layer.tops)):
-        made += b"".join(_text("LayerParameter", field, value) for value in values)
-    return made
+def blob_bytes(array: NDArray[np.floating]) -> tuple[bytes, memoryview]:
+    """A BlobProto by itself (a mean file): everything before its values, and the values."""
+    return _blob_inner(array), _float32(array)
 
 
-def _blob_heads(array: NDArray[np.float32]) -> bytes:
-    """Everything of a blob before its values: the enclosing tag, the shape, the data's tag."""
-    dims = b"".join(varint(length) for length in array.shape)
-    shape = _head("BlobShape", "dim", len(dims)) + dims
-    inner = _head("BlobProto", "shape", len(shape)) + shape
-    inner += _head("BlobProto", "data", array.size * 4)
-    return _head("LayerParameter", "blobs", len(inner) + array.size * 4) + inner
+def _blob_head(array: NDArray[np.floating]) -> bytes:
+    """Everything of a layer's blob before its values: the enclosing tag too."""
+    inner = _blob_inner(array)
+    return wire.head("LayerParameter", "blobs", len(inner) + array.size * 4) + inner
 
 
-def _float32(array: NDArray[np.float32]) -> memoryview:
+def _blob_inner(array: NDArray[np.floating]) -> bytes:
+    dims = b"".join(wire.varint(length) for length in array.shape)
+    shape = wire.head("BlobShape", "dim", len(dims)) + dims
+    inner = wire.head("BlobProto", "shape", len(shape)) + shape
+    return inner + wire.head("BlobProto", "data", array.size * 4)
+
+
+def _float32(array: NDArray[np.floating]) -> memoryview:
     """The array's memory as little-endian float32; a copy is made only where it is not that."""
     import numpy as np
 

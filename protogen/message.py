@@ -158,13 +158,12 @@ class Message:
         if known is None and self.kind is not None:
             raise InputError(layout(f"{self.kind.name} has no field {name!r}"))
         item = Field(name, _value(known, value) if known else value, known)
-        self.fields.append(item)
-        self._index = None
+        self.append(item)
         return item
 
-    def insert(self, at: int, item: Field) -> None:
-        """Puts a field before the one at index ``at``."""
-        self.fields.insert(at, item)
+    def append(self, item: Field) -> None:
+        """Puts a field behind the others as it is, without a check."""
+        self.fields.append(item)
         self._index = None
 
     def remove(self, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +11,14 @@ from protogen import files, prototxt
 from protogen.build import build
 from protogen.errors import InputError, layout
 from protogen.graph import Graph, Layer, Shape
+from protogen.layers.base import text
 from protogen.message import Message
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from protogen.caffemodel import Entry
 
     Weights = dict[str, list[NDArray[np.float32]]]
 
@@ -73,6 +76,33 @@ class Net:
     def parameter_shapes(self) -> dict[str, tuple[Shape, ...] | None]:
         return self.graph.parameter_shapes
 
+    def take_weights(self, found: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
+        """Takes over the weights of layers by name, as Caffe does: layers that the net lacks are
+        passed over, layers without weights keep what they have, and a legacy shape of
+        1 x 1 x N x K fits N x K.
+
+        Raises:
+            InputError: a layer's blobs are of another number or shape.
+        """
+        for layer in self.layers:
+            wanted = self.parameter_shapes[layer.name]
+            arrays = found.get(layer.name)
+            if arrays is None:
+                continue
+            if wanted is None:  # a type or shape that is not known: nothing to compare with
+                self.weights[layer.name] = list(arrays)
+                continue
+            if len(arrays) != len(wanted):
+                raise layer.error(
+                    f"the weights have {len(arrays)} blobs, but the layer has {len(wanted)} "
+                    f"({_list(wanted)})",
+                    "They belong to another net, or to another version of this one.",
+                )
+            self.weights[layer.name] = [
+                _fit(layer, index, array, shape)
+                for index, (array, shape) in enumerate(zip(arrays, wanted, strict=True))
+            ]
+
     def check_weights(self) -> None:
         """Raises InputError where a layer's weights are missing or of the wrong shape."""
         for layer in self.layers:
@@ -82,6 +112,14 @@ class Net:
                 raise layer.error(
                     f"its weights have the shapes {_list(found)}, but must have {_list(wanted)}"
                 )
+
+    def entries(self) -> Iterator[Entry]:
+        """What the writer of caffemodels takes: each layer that has weights."""
+        from protogen.caffemodel import entry
+
+        for layer in self.layers:
+            if layer.name in self.weights:
+                yield entry(layer, self.weights[layer.name])
 
     def save(self, prototxt_path: str | Path, caffemodel: str | Path | None = None) -> None:
         """Writes the net, and its weights if ``caffemodel`` is given.
@@ -97,8 +135,56 @@ class Net:
             if caffemodel is not None:
                 if not self.weights:
                     raise InputError(layout("the net has no weights", where=str(caffemodel)))
-                write_weights(stack.enter_context(files.replacing(caffemodel)), self)
+                file = stack.enter_context(files.replacing(caffemodel))
+                write_weights(file, self.name, self.entries())
 
 
 def _list(shapes: tuple[Shape, ...]) -> str:
-    return ", ".join("x".join(map(str, shape)) for shape in shapes) or "none"
+    return ", ".join(map(text, shapes)) or "none"
+
+
+def _fit(
+    layer: Layer, index: int, array: NDArray[np.floating], shape: Shape
+) -> NDArray[np.float32]:
+    """The array in the wanted shape, where Caffe accepts it: equal, or four axes of which the
+    first are 1 (files from before blobs had any number of axes)."""
+    legacy = (1,) * (4 - len(shape)) + shape
+    if array.shape not in (shape, legacy):
+        raise layer.error(
+            f"blob {index} of the weights is {text(array.shape)}, but must be {text(shape)}",
+            "They belong to another net, or num_output or a kernel was changed.",
+        )
+    return array.reshape(shape)
+
+
+def load(
+    path: str | Path,
+    caffemodel: str | Path | None = None,
+    *,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Collection[str] = (),
+    input_shapes: Mapping[str, Shape] | None = None,
+    strict: bool = False,
+) -> Net:
+    """The net of a prototxt of any age, with the weights of a caffemodel (or .caffemodel.h5).
+
+    Args:
+        phase: TRAIN or TEST; with ``level`` and ``stages`` it decides which layers take part.
+        input_shapes: shapes by blob name that replace what the net says.
+        strict: unknown fields are errors.
+
+    Raises:
+        InputError: a file is missing or wrong, or weights do not fit the net.
+    """
+    from protogen.upgrade import upgrade
+
+    if phase not in ("TRAIN", "TEST"):
+        raise InputError(layout(f"{phase!r} is not TRAIN or TEST", subject="phase"))
+    document = upgrade(prototxt.read(path, strict=strict))
+    net = Net(document, phase=phase, level=level, stages=stages, input_shapes=input_shapes)
+    if caffemodel is not None:
+        from protogen.weightfiles import read_any
+
+        net.take_weights(read_any(caffemodel))
+    return net

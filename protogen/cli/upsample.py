@@ -93,7 +93,7 @@ def command(**options: Any) -> None:
         if options["caffemodel"]:
             from protogen.caffemodel import write_weights
 
-            write_weights(out(options["caffemodel"]), up.net)
+            write_weights(out(options["caffemodel"]), up.name, up.net.entries())
         if options["onnx"]:
             from protogen.onnx import encode
 

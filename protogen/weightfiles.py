@@ -1,0 +1,200 @@
+"""Weights in other files: npz, safetensors, HDF5; and mean files (.binaryproto)."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from protogen import wire
+from protogen.caffemodel import blob_bytes, parse_blob, read_weights
+from protogen.errors import InputError, UnsupportedError, layout
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Weights = dict[str, list[NDArray[np.floating]]]
+
+
+def read_any(path: str | Path) -> Weights:
+    """Blobs by layer name from a .caffemodel, or from Caffe's HDF5 form (.h5).
+
+    Raises:
+        InputError: the file cannot be read or is damaged.
+    """
+    if str(path).endswith((".h5", ".hdf5")):
+        return read_hdf5(path)
+    return read_weights(path).weights()
+
+
+# npz and safetensors: one array per blob, named LAYER/INDEX
+
+
+def flatten(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[str, Any]:
+    """Arrays by ``layer/index``."""
+    return {
+        f"{layer}/{index}": array
+        for layer, arrays in weights.items()
+        for index, array in enumerate(arrays)
+    }
+
+
+def write_npz(file: BinaryIO, weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
+    """An npz archive, one member a blob; arrays are streamed."""
+    import numpy as np
+
+    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        for name, array in flatten(weights).items():
+            # A fixed date: the same weights are the same file.
+            member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            with archive.open(member, "w", force_zip64=True) as out:
+                np.lib.format.write_array(out, np.asanyarray(array), allow_pickle=False)
+
+
+def read_npz(path: str | Path) -> Weights:
+    """Blobs by layer name of an npz with names LAYER/INDEX.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    import numpy as np
+
+    weights: dict[str, dict[int, Any]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for name in archive.files:
+                layer, _, index = name.rpartition("/")
+                if not layer or not index.isdigit():
+                    raise InputError(
+                        layout(
+                            f"holds {name!r}", where=str(path), advice="Name arrays LAYER/INDEX."
+                        )
+                    )
+                weights.setdefault(layer, {})[int(index)] = archive[name]
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror or error})", where=str(path))
+        ) from None
+    except (ValueError, zipfile.BadZipFile, AttributeError, EOFError) as error:
+        raise InputError(layout(f"is no npz: {error}", where=str(path))) from None
+    for layer, blobs in weights.items():
+        if sorted(blobs) != list(range(len(blobs))):
+            raise InputError(
+                layout(
+                    f"layer {layer!r} has the blobs {sorted(blobs)}, not 0, 1, ...", where=str(path)
+                )
+            )
+    return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
+
+
+def safetensors_bytes(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> bytes:
+    """The weights as a safetensors file, arrays named LAYER/INDEX.
+
+    Raises:
+        UnsupportedError: the library safetensors is not installed.
+    """
+    import numpy as np
+
+    try:
+        from safetensors.numpy import save
+    except ImportError:
+        raise _missing("safetensors", "safetensors") from None
+    arrays = {name: np.ascontiguousarray(array) for name, array in flatten(weights).items()}
+    made: bytes = save(arrays, {"format": "caffe"})
+    return made
+
+
+# HDF5, as Caffe writes it: /data/LAYER/INDEX
+
+
+def write_hdf5(file: BinaryIO, weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
+    """Caffe's .caffemodel.h5.
+
+    Raises:
+        UnsupportedError: the library h5py is not installed.
+    """
+    h5py = _h5py()
+    import io
+
+    made = io.BytesIO()
+    with h5py.File(made, "w") as store:
+        group = store.create_group("data")
+        for layer, arrays in weights.items():
+            inner = group.create_group(layer)
+            for index, array in enumerate(arrays):
+                inner.create_dataset(str(index), data=array)
+    file.write(made.getbuffer())
+
+
+def read_hdf5(path: str | Path) -> Weights:
+    """Blobs by layer name of a .caffemodel.h5. A layer's name may hold slashes.
+
+    Raises:
+        InputError: it cannot be read, or is no such file.
+        UnsupportedError: the library h5py is not installed.
+    """
+    h5py = _h5py()
+    weights: dict[str, dict[int, Any]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            layer, _, index = name.rpartition("/")
+            weights.setdefault(layer, {})[int(index)] = item[()]
+
+    try:
+        with h5py.File(path, "r") as store:
+            if "data" not in store:
+                raise InputError(
+                    layout("has no group /data", where=str(path), advice="It is no caffemodel.")
+                )
+            store["data"].visititems(visit)
+    except (OSError, ValueError) as error:
+        raise InputError(layout(f"cannot be read ({error})", where=str(path))) from None
+    return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError:
+        raise _missing("h5py", "hdf5") from None
+    return h5py
+
+
+def _missing(library: str, extra: str) -> UnsupportedError:
+    advice = f"pip install 'protogen[{extra}]' brings it."
+    return UnsupportedError(layout(f"{library} is not installed", advice=advice))
+
+
+# Mean files: one BlobProto
+
+
+def read_mean(path: str | Path) -> NDArray[np.floating]:
+    """The array of a .binaryproto: (C, H, W), or as it stands where it has more axes.
+
+    Raises:
+        InputError: it cannot be read or is damaged.
+    """
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
+        ) from None
+    data = wire.Bytes(raw, str(path))
+    blob = parse_blob(data, wire.Span(0, wire.BYTES, 0, len(raw), 0))
+    if not blob.count:
+        raise InputError(
+            layout("holds no values", where=str(path), advice="It is empty, or no binaryproto.")
+        )
+    array = blob.array()
+    return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
+
+
+def write_mean(file: BinaryIO, mean: NDArray[np.floating]) -> None:
+    """A .binaryproto of a (C, H, W) array, with the leading axis that Caffe gives it."""
+    head, values = blob_bytes(mean[None] if mean.ndim == 3 else mean)
+    file.write(head)
+    file.write(values)
