@@ -21,7 +21,8 @@ if TYPE_CHECKING:
         ProtogenWarning,
         UnsupportedError,
     )
-    from protogen.net import Net
+    from protogen.net import Net, load
+    from protogen.netspec import NetSpec, params, to_proto
     from protogen.onnx import to_onnx
     from protogen.specfile import load_spec
     from protogen.splicing import splice
@@ -32,13 +33,17 @@ _HOMES = {
     "InputError": "errors",
     "MismatchError": "errors",
     "Net": "net",
+    "NetSpec": "netspec",
     "ProtogenError": "errors",
     "ProtogenWarning": "errors",
     "UnsupportedError": "errors",
     "Upsampling": "upsampling",
+    "load": "net",
     "load_spec": "specfile",
+    "params": "netspec",
     "splice": "splicing",
     "to_onnx": "onnx",
+    "to_proto": "netspec",
     "upsample": "upsampling",
     "verify_upsampling": "verification",
 }
@@ -47,20 +52,27 @@ __all__ = [
     "InputError",
     "MismatchError",
     "Net",
+    "NetSpec",
     "ProtogenError",
     "ProtogenWarning",
     "UnsupportedError",
     "Upsampling",
     "__version__",
+    "layers",
+    "load",
     "load_spec",
+    "params",
     "splice",
     "to_onnx",
+    "to_proto",
     "upsample",
     "verify_upsampling",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "layers":
+        return import_module("protogen.layers")
     if name not in _HOMES:
         raise AttributeError(f"module 'protogen' has no attribute {name!r}")
     value = getattr(import_module(f"protogen.{_HOMES[name]}"), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 from protogen.errors import InputError, ProtogenWarning, layout
 from protogen.graph import Graph, Layer, Shape
 from protogen.layers import layer_type
+from protogen.layers.base import text
 from protogen.message import Field, Message, Source
 
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
@@ -50,7 +52,8 @@ def build(
         shapes.update(zip(layer.writes, tops, strict=True))
         parameters[layer.name] = blobs
     inputs = tuple(top for layer in named if layer.type == "Input" for top in layer.tops)
-    return Graph(net.name, named, inputs, _outputs(named), shapes, parameters)
+    owners = _owners(named, parameters)
+    return Graph(net.name, named, inputs, _outputs(named), shapes, parameters, owners)
 
 
 def _layer(item: Field, source: Source | None) -> Layer:
@@ -154,6 +157,31 @@ def _outputs(layers: Sequence[Layer]) -> tuple[str, ...]:
             open_blobs.pop(bottom, None)
         open_blobs.update(dict.fromkeys(layer.tops))
     return tuple(open_blobs)
+
+
+def _owners(
+    layers: Sequence[Layer], parameters: Mapping[str, tuple[Shape, ...] | None]
+) -> dict[tuple[str, int], tuple[str, int]]:
+    """Blobs that share a ``param { name }``: the first layer that uses the name owns it."""
+    first: dict[str, tuple[Layer, int]] = {}
+    owners = {}
+    for layer in layers:
+        for index, spec in enumerate(layer.params.param):
+            if not spec.name:
+                continue
+            owner, at = first.setdefault(spec.name, (layer, index))
+            owners[layer.name, index] = (owner.name, at)
+            mine, theirs = parameters[layer.name], parameters[owner.name]
+            if mine is None or theirs is None or index >= len(mine) or at >= len(theirs):
+                continue
+            a, b = mine[index], theirs[at]
+            loose = spec.share_mode == "PERMISSIVE"
+            if math.prod(a) != math.prod(b) if loose else a != b:
+                raise layer.error(
+                    f'its blob {index} is {text(a)}, but "{spec.name}" is shared with '
+                    f"{owner.subject}, where it is {text(b)}"
+                )
+    return owners
 
 
 # Shapes

@@ -292,14 +292,19 @@ def header(name: str, type_: str, bottoms: Iterable[str] = (), tops: Iterable[st
     return made
 
 
-def write_weights(file: BinaryIO, name: str, entries: Iterable[Entry]) -> None:
+def write_weights(
+    file: BinaryIO, name: str, entries: Iterable[Entry], *, legacy: bool = False
+) -> None:
     """Streams layers as a caffemodel, their blobs as float32 with shapes.
+
+    ``legacy`` writes the V1 form: headers are V1LayerParameters, and blobs have num, channels,
+    height and width (1 in front) instead of a shape.
 
     Raises:
         InputError: the file would pass 2 GiB, which Caffe cannot read.
     """
     parts = list(entries)
-    blob_heads = [[_blob_head(array) for array in part.arrays] for part in parts]
+    blob_heads = [[_blob_head(array, legacy) for array in part.arrays] for part in parts]
     lengths = [
         len(part.header) + sum(len(h) + a.size * 4 for h, a in zip(heads, part.arrays, strict=True))
         for part, heads in zip(parts, blob_heads, strict=True)
@@ -313,7 +318,7 @@ def write_weights(file: BinaryIO, name: str, entries: Iterable[Entry]) -> None:
     if name:
         file.write(wire.text("NetParameter", "name", name))
     for part, heads, length in zip(parts, blob_heads, lengths, strict=True):
-        file.write(wire.head("NetParameter", "layer", length))
+        file.write(wire.head("NetParameter", "layers" if legacy else "layer", length))
         file.write(part.header)
         for blob_head, array in zip(heads, part.arrays, strict=True):
             file.write(blob_head)
@@ -325,13 +330,21 @@ def blob_bytes(array: NDArray[np.floating]) -> tuple[bytes, memoryview]:
     return _blob_inner(array), _float32(array)
 
 
-def _blob_head(array: NDArray[np.floating]) -> bytes:
+def _blob_head(array: NDArray[np.floating], legacy: bool = False) -> bytes:
     """Everything of a layer's blob before its values: the enclosing tag too."""
-    inner = _blob_inner(array)
-    return wire.head("LayerParameter", "blobs", len(inner) + array.size * 4) + inner
+    inner = _blob_inner(array, legacy)
+    message = "V1LayerParameter" if legacy else "LayerParameter"
+    return wire.head(message, "blobs", len(inner) + array.size * 4) + inner
 
 
-def _blob_inner(array: NDArray[np.floating]) -> bytes:
+def _blob_inner(array: NDArray[np.floating], legacy: bool = False) -> bytes:
+    if legacy:
+        lengths = (1,) * (4 - array.ndim) + array.shape
+        shape = b"".join(
+            wire.varint(wire.number("BlobProto", field_) << 3) + wire.varint(length)
+            for field_, length in zip(_LEGACY, lengths, strict=True)
+        )
+        return shape + wire.head("BlobProto", "data", array.size * 4)
     dims = b"".join(wire.varint(length) for length in array.shape)
     shape = wire.head("BlobShape", "dim", len(dims)) + dims
     inner = wire.head("BlobProto", "shape", len(shape)) + shape

@@ -52,6 +52,8 @@ class Graph:
 
     ``shapes`` holds every value's shape by name (see ``Layer.writes``); None where a layer of
     unknown type stands before it. ``parameter_shapes`` holds each layer's blobs in Caffe's order.
+    ``owners`` names, for a blob (layer, index) that is shared by ``param { name }``, the layer and
+    index that used the name first.
     """
 
     name: str
@@ -60,3 +62,4 @@ class Graph:
     outputs: tuple[str, ...]
     shapes: dict[str, Shape | None]
     parameter_shapes: dict[str, tuple[Shape, ...] | None] = field(default_factory=dict)
+    owners: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Weights in other files: npz, safetensors, HDF5; and mean files (.binaryproto)."""
+"""Weights in other files: npz, safetensors, HDF5."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen import wire
-from protogen.caffemodel import blob_bytes, parse_blob, read_weights
+from protogen.caffemodel import read_weights
 from protogen.errors import InputError, UnsupportedError, layout
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def safetensors_bytes(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> 
     try:
         from safetensors.numpy import save
     except ImportError:
-        raise _missing("safetensors", "safetensors") from None
+        raise missing("safetensors", "safetensors") from None
     arrays = {name: np.ascontiguousarray(array) for name, array in flatten(weights).items()}
     made: bytes = save(arrays, {"format": "caffe"})
     return made
@@ -159,42 +158,11 @@ def _h5py() -> Any:
     try:
         import h5py
     except ImportError:
-        raise _missing("h5py", "hdf5") from None
+        raise missing("h5py", "hdf5") from None
     return h5py
 
 
-def _missing(library: str, extra: str) -> UnsupportedError:
+def missing(library: str, extra: str) -> UnsupportedError:
+    """What is said where an optional library is not there."""
     advice = f"pip install 'protogen[{extra}]' brings it."
     return UnsupportedError(layout(f"{library} is not installed", advice=advice))
-
-
-# Mean files: one BlobProto
-
-
-def read_mean(path: str | Path) -> NDArray[np.floating]:
-    """The array of a .binaryproto: (C, H, W), or as it stands where it has more axes.
-
-    Raises:
-        InputError: it cannot be read or is damaged.
-    """
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(
-            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
-        ) from None
-    data = wire.Bytes(raw, str(path))
-    blob = parse_blob(data, wire.Span(0, wire.BYTES, 0, len(raw), 0))
-    if not blob.count:
-        raise InputError(
-            layout("holds no values", where=str(path), advice="It is empty, or no binaryproto.")
-        )
-    array = blob.array()
-    return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
-
-
-def write_mean(file: BinaryIO, mean: NDArray[np.floating]) -> None:
-    """A .binaryproto of a (C, H, W) array, with the leading axis that Caffe gives it."""
-    head, values = blob_bytes(mean[None] if mean.ndim == 3 else mean)
-    file.write(head)
-    file.write(values)

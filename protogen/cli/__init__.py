@@ -14,11 +14,19 @@ import click
 from protogen import __version__
 from protogen.errors import ProtogenError, ProtogenWarning
 
-# Commands by name, with the module that holds each: it is loaded when the command is used.
+# Commands by name, with module and function: a module is loaded when its command is used.
 COMMANDS = {
-    "completion": "completion",
-    "templates": "templates",
-    "upsample": "upsample",
+    "binaryproto": "weights:binaryproto",
+    "completion": "completion:command",
+    "diff": "text:diff",
+    "downgrade": "text:downgrade",
+    "fmt": "text:fmt",
+    "shapes": "summary:shapes",
+    "summary": "summary:summary",
+    "templates": "templates:command",
+    "upgrade": "text:upgrade",
+    "upsample": "upsample:command",
+    "weights": "weights:weights",
 }
 
 
@@ -31,7 +39,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"protogen.cli.{COMMANDS[cmd_name]}").command
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"protogen.cli.{module}"), name)
         return command
 
 
@@ -44,7 +53,8 @@ def cli() -> None:
     Examples:
       protogen upsample --factor 2
       protogen upsample --factor 4 --channels 21 --input-shape 1,21,16,16 -o up.prototxt
-      protogen templates list
+      protogen summary deploy.prototxt
+      protogen weights net.caffemodel
     """
 
 
@@ -54,8 +64,9 @@ def main() -> None:
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", ProtogenWarning)
     try:
-        cli.main(prog_name="protogen", standalone_mode=False)
+        code = cli.main(prog_name="protogen", standalone_mode=False)
         sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
     except ProtogenError as error:
         _fail(str(error), error.exit_code)
     except click.UsageError as error:

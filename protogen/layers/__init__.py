@@ -1,5 +1,7 @@
 """One class per Caffe layer type, a module per family."""
 
+from typing import Any
+
 from protogen.layers import (
     convolution,
     dense,
@@ -31,3 +33,10 @@ __all__ = [
     "recurrent",
     "shaping",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``from protogen import layers as L; L.Convolution(...)``: layers for a NetSpec."""
+    from protogen.netspec import layers
+
+    return getattr(layers, name)

@@ -1,16 +1,15 @@
-"""prototxt to Message: places for every field, comments kept, unknown fork fields kept."""
+"""The parser: tokens to fields with their places; comments and unknown fork fields are kept."""
 
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
 from protogen.message import Field, Message, Name, Source, integer_problem
 from protogen.prototxt.hints import choices, expected
 from protogen.prototxt.tokens import TOKEN, number, unquote
-from protogen.schema import FieldType, MessageType, caffe, message_type
+from protogen.schema import FieldType, caffe
 
 MAX_DEPTH = 100  # Caffe's own messages need 6; a deeper file is hostile
 _TRUE = {"true", "True", "t", "1"}
@@ -18,59 +17,7 @@ _FALSE = {"false", "False", "f", "0"}
 _CLOSES = {"{": "}", "<": ">"}
 
 
-class Document(Message):
-    """A parsed file: a message that knows its source."""
-
-    __slots__ = ("source",)
-
-    def __init__(self, type_: MessageType, source: Source) -> None:
-        super().__init__(type_)
-        self.source = source
-
-
-def read(path: str | Path, message: str = "NetParameter", *, strict: bool = False) -> Document:
-    """Parses the prototxt file at ``path``.
-
-    Raises:
-        InputError: the file is missing or unreadable, or its text is wrong.
-    """
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(
-            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
-        ) from None
-    # Comments of old nets are Latin-1; surrogateescape keeps their bytes for writing back.
-    bom = raw.startswith(b"\xef\xbb\xbf")
-    text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    return _parse(Source(text, str(path), bom), message, strict)
-
-
-def parse(
-    text: str,
-    filename: str = "<text>",
-    message: str = "NetParameter",
-    *,
-    strict: bool = False,
-) -> Document:
-    """Parses prototxt as a ``message`` of Caffe's schema.
-
-    Fields and enum values that no dialect defines are kept, with one ProtogenWarning each;
-    ``strict`` makes them errors.
-
-    Raises:
-        InputError: at the first mistake, with file:line:column and what was expected.
-    """
-    return _parse(Source(text, filename), message, strict)
-
-
-def _parse(source: Source, message: str, strict: bool) -> Document:
-    document = Document(message_type(message), source)
-    _Parser(source, strict).run(document)
-    return document
-
-
-class _Parser:
+class Parser:
     """Walks the tokens once; open messages stand on a stack of our own, so depth costs nothing."""
 
     def __init__(self, source: Source, strict: bool) -> None:
@@ -86,7 +33,8 @@ class _Parser:
         self.last: Field | None = None  # the field that a comment on this line belongs to
         self.opened: Message | None = None  # the message whose brace opened on this line
 
-    def run(self, document: Document) -> None:
+    def run(self, document: Message) -> None:
+        """Reads the whole text into ``document``."""
         self.message = document
         text = self.source.text
         while True:

@@ -1,0 +1,176 @@
+"""``protogen summary`` and ``protogen shapes``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from typing import Any
+
+import click
+
+from protogen.errors import InputError, layout
+
+_INPUT_HELP = "A blob's shape, where the net does not say it (or says another)."
+_options = (
+    click.argument("net", metavar="NET.prototxt"),
+    click.option(
+        "--phase", type=click.Choice(["TEST", "TRAIN"]), default="TEST", show_default=True
+    ),
+    click.option("--level", type=int, default=0, help="Level that rules are matched against."),
+    click.option("--stage", "stages", multiple=True, help="A stage that holds; may repeat."),
+    click.option("--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W", help=_INPUT_HELP),
+    click.option("--strict", is_flag=True, help="Unknown fields are errors."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
+
+
+def _net_options(function: Any) -> Any:
+    for option in reversed(_options):
+        function = option(function)
+    return function
+
+
+def _load(net: str, inputs: tuple[str, ...], **options: Any) -> Any:
+    from protogen.net import load
+
+    return load(net, input_shapes=parse_inputs(inputs), **options)
+
+
+def parse_inputs(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """``BLOB=1,3,224,224`` as a name and a shape.
+
+    Raises:
+        InputError: the text has another form.
+    """
+    made = {}
+    for text in given:
+        name, equals, dims = text.rpartition("=")
+        lengths = dims.split(",")
+        if not name or not equals or not all(n.isascii() and n.isdigit() for n in lengths):
+            raise InputError(
+                layout(f"{text!r} is no BLOB=N,C,H,W", subject="--input",
+                       advice="Write it like data=1,3,224,224.")
+            )  # fmt: skip
+        made[name] = tuple(map(int, lengths))
+    return made
+
+
+@click.command("summary")
+@_net_options
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **options: Any) -> None:
+    """Show a net: layers, shapes, parameters, multiply-adds, receptive fields, totals.
+
+    Multiply-adds are products of data with parameters. A receptive field is what one output pixel
+    sees of the input (all: the whole), the stride how far apart two of them look.
+
+    \b
+    Examples:
+      protogen summary deploy.prototxt
+      protogen summary train_val.prototxt --phase TRAIN --input data=64,3,227,227 --input label=64
+      protogen summary deploy.prototxt --csv > net.csv
+    """
+    from protogen.cli import tables
+    from protogen.cost import costs
+
+    loaded = _load(net, inputs, **options)
+    rows = [_row(cost) for cost in costs(loaded.graph)]
+    totals = {
+        "layers": len(rows),
+        "parameters": _total(rows, "parameters"),
+        "multiply_adds": _total(rows, "multiply_adds"),
+        "parameter_bytes": _total(rows, "parameters") * 4,
+        "activation_bytes": _total(rows, "activations") * 4,
+        "unknown": sum(row["output"] is None for row in rows),
+    }
+    if as_json:
+        whole = {"name": loaded.name, "inputs": list(loaded.inputs),
+                 "outputs": list(loaded.outputs), "layers": rows, "totals": totals}  # fmt: skip
+        click.echo(json.dumps(whole, indent=2))
+        return
+    if as_csv:
+        writer = csv.DictWriter(
+            sys.stdout, list(rows[0]) if rows else ["name"], lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(row | {k: tables.shape(row[k]) for k in ("output", "receptive_field")}
+                         for row in rows)  # fmt: skip
+        return
+    tables.show(
+        ["layer", "type", "output", "parameters", "multiply-adds", "field", "stride"],
+        [
+            (
+                row["name"], row["type"], tables.shape(row["output"]),
+                tables.count(row["parameters"]), tables.count(row["multiply_adds"]),
+                _field(row), row["stride"] or "",
+            )
+            for row in rows
+        ],
+        right=(3, 4, 5, 6),
+    )  # fmt: skip
+    click.echo(
+        f"{totals['layers']} layers, {totals['parameters']:,} parameters "
+        f"({_mib(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
+        f"multiply-adds, activations {_mib(totals['activation_bytes'])}"
+    )
+    click.echo(f"in: {', '.join(loaded.inputs) or 'none'}; out: {', '.join(loaded.outputs)}")
+    if totals["unknown"]:
+        click.echo(
+            f"{totals['unknown']} layers have an unknown shape; totals leave them out. "
+            "Give shapes with --input BLOB=N,C,H,W."
+        )
+
+
+def _row(cost: Any) -> dict[str, Any]:
+    return {
+        "name": cost.layer.name,
+        "type": cost.layer.type,
+        "output": None if cost.output is None else list(cost.output),
+        "parameters": cost.parameters,
+        "multiply_adds": cost.multiply_adds,
+        "activations": cost.activations,
+        "receptive_field": None if cost.receptive_field is None else list(cost.receptive_field),
+        "stride": None if cost.stride is None else "x".join(dict.fromkeys(map(str, cost.stride))),
+    }
+
+
+def _field(row: dict[str, Any]) -> str:
+    if row["output"] is None:
+        return ""
+    if row["receptive_field"] is None:
+        return "all" if row["type"] not in ("Input", "Data") else ""
+    return "x".join(str(n) for n in dict.fromkeys(row["receptive_field"]))
+
+
+def _total(rows: list[dict[str, Any]], key: str) -> int:
+    return sum(row[key] or 0 for row in rows)
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
+@click.command("shapes")
+@_net_options
+def shapes(net: str, inputs: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Print the shape of every blob, and of every layer's parameters.
+
+    \b
+    Examples:
+      protogen shapes deploy.prototxt
+      protogen shapes deploy.prototxt --input data=8,3,224,224 --json
+    """
+    from protogen.cli import tables
+
+    loaded = _load(net, inputs, **options)
+    if as_json:
+        click.echo(
+            json.dumps({"blobs": loaded.shapes, "parameters": loaded.parameter_shapes}, indent=2)
+        )
+        return
+    for name, shape in loaded.shapes.items():
+        click.echo(f"{tables.printable(name)}\t{tables.shape(shape)}")
+    for layer, blobs in loaded.parameter_shapes.items():
+        for index, shape in enumerate(blobs or ()):
+            click.echo(f"{tables.printable(layer)}[{index}]\t{tables.shape(shape)}")

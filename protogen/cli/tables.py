@@ -1,0 +1,62 @@
+"""Tables for people: rich in a terminal, whole lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+
+def show(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Prints a table; ``right`` are the columns of numbers.
+
+    A terminal gets colours and its own width; a pipe gets every character of every cell.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for i, header in enumerate(headers):
+        table.add_column(
+            header,
+            justify="right" if i in right else "left",
+            overflow="fold",
+            no_wrap=i in right,
+        )
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    terminal = sys.stdout.isatty()
+    console = Console(highlight=False, width=None if terminal else 10_000, color_system="auto")
+    if terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines()))
+
+
+def count(value: int | None) -> str:
+    """A number as people read it: 1,234, or 12.3 M from a million on."""
+    if value is None:
+        return "?"
+    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6)):
+        if value >= size:
+            return (
+                f"{value / size:.3g} {unit}"
+                if value < 1000 * size
+                else f"{value / size:.0f} {unit}"
+            )
+    return f"{value:,}"
+
+
+def shape(value: Sequence[int] | None) -> str:
+    """A shape, or ? where it is not known."""
+    if value is None:
+        return "?"
+    return "x".join(map(str, value)) or "scalar"
+
+
+def printable(text: str) -> str:
+    """A name from a stranger's file without control characters."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

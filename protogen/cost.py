@@ -1,0 +1,126 @@
+"""What a net costs and sees: parameters, multiply-adds, memory, receptive fields."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from protogen.graph import Graph, Layer, Shape
+from protogen.layers import POINT, Window, layer_type
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One layer's cost.
+
+    ``parameters`` counts values of blobs that the layer owns (a shared blob counts where it is
+    first used). ``multiply_adds`` counts products of data with parameters. ``activations`` counts
+    values of tops that are no copy in place. ``receptive_field`` and ``stride`` are (height,
+    width) in pixels of the input, None where the layer sees all of it or the net has no pixels.
+    Counts are None where a shape is not known.
+    """
+
+    layer: Layer
+    output: Shape | None
+    parameters: int | None
+    multiply_adds: int | None
+    activations: int | None
+    receptive_field: tuple[int, int] | None
+    stride: tuple[Fraction, Fraction] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What one value sees: extent and step in input pixels; ``extent`` None is everything."""
+
+    extent: tuple[Fraction, Fraction] | None
+    step: tuple[Fraction, Fraction]
+
+
+_START = _View((Fraction(1), Fraction(1)), (Fraction(1), Fraction(1)))
+_ALL = _View(None, (Fraction(1), Fraction(1)))
+
+
+def costs(graph: Graph) -> list[Cost]:
+    """The cost of every layer, in execution order."""
+    views: dict[str, _View] = {}
+    made = []
+    for layer in graph.layers:
+        bottoms = [graph.shapes[read] for read in layer.reads]
+        tops = [graph.shapes[write] for write in layer.writes]
+        view = _view(layer, bottoms, views)
+        views.update(dict.fromkeys(layer.writes, view))
+        made.append(_cost(graph, layer, bottoms, tops, view))
+    return made
+
+
+def _cost(
+    graph: Graph,
+    layer: Layer,
+    bottoms: list[Shape | None],
+    tops: list[Shape | None],
+    view: _View,
+) -> Cost:
+    kind = layer_type(layer.type)
+    blobs = graph.parameter_shapes[layer.name]
+    known_bottoms = [shape for shape in bottoms if shape is not None]
+    known_tops = [shape for shape in tops if shape is not None]
+    known = len(known_bottoms) == len(bottoms) and len(known_tops) == len(tops)
+    work = None
+    if kind is not None and known and blobs is not None:
+        work = kind.multiply_adds(layer, known_bottoms, known_tops, blobs)
+    own = [
+        math.prod(shape)
+        for index, shape in enumerate(blobs or ())
+        if graph.owners.get((layer.name, index), (layer.name, index)) == (layer.name, index)
+    ]
+    fresh = [
+        math.prod(shape)
+        for top, shape in zip(layer.tops, tops, strict=True)
+        if shape is not None and top not in layer.bottoms
+    ]
+    spatial = tops and tops[0] is not None and len(tops[0]) == 4 and view.extent is not None
+    return Cost(
+        layer,
+        tops[0] if tops else (),
+        None if blobs is None else sum(own),
+        work,
+        sum(fresh) if len(known_tops) == len(tops) else None,
+        (math.ceil(view.extent[0]), math.ceil(view.extent[1])) if spatial and view.extent else None,
+        view.step if spatial else None,
+    )
+
+
+def _view(layer: Layer, bottoms: list[Shape | None], views: dict[str, _View]) -> _View:
+    """The widest view of the bottoms, seen through this layer's window."""
+    if not layer.reads:
+        return _START
+    seen = [views[read] for read in layer.reads]
+    if any(view.extent is None for view in seen):
+        return _ALL
+    widest = max(seen, key=lambda view: view.extent or (0, 0))
+    kind = layer_type(layer.type)
+    known = [shape for shape in bottoms if shape is not None]
+    if kind is None or len(known) < len(bottoms):
+        return widest
+    window = kind.window(layer, known)
+    if window is None:
+        return _ALL
+    if window == POINT or len(window.kernel) != 2:
+        return widest
+    assert widest.extent is not None
+    axes = [_through(window, i, widest.extent[i], widest.step[i]) for i in (0, 1)]
+    return _View((axes[0][0], axes[1][0]), (axes[0][1], axes[1][1]))
+
+
+def _through(
+    window: Window, axis: int, extent: Fraction, step: Fraction
+) -> tuple[Fraction, Fraction]:
+    """Extent and step behind a window: r + (d (K - 1)) j and j s; a transposed one reads
+    ceil(K / s) pixels and divides the step."""
+    k, s, d = window.kernel[axis], window.stride[axis], window.dilation[axis]
+    if window.transposed:
+        reads = -(-(d * (k - 1) + 1) // s)
+        return extent + (reads - 1) * step, step / s
+    return extent + d * (k - 1) * step, step * s

@@ -1,0 +1,133 @@
+"""Mean files: .binaryproto (one BlobProto), .npy, and 8-bit PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from protogen import wire
+from protogen.caffemodel import blob_bytes, parse_blob
+from protogen.errors import InputError, layout
+from protogen.weightfiles import missing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_ENDINGS = (".binaryproto", ".npy", ".png")
+
+
+def read(path: str | Path) -> NDArray[np.floating]:
+    """The (C, H, W) array of a mean file, channels in Caffe's order (blue, green, red).
+
+    Raises:
+        InputError: the file cannot be read, is damaged, or its ending is not known.
+        UnsupportedError: a PNG, and Pillow is not installed.
+    """
+    suffix = Path(path).suffix
+    try:
+        if suffix == ".binaryproto":
+            return _read_blob(path)
+        if suffix == ".npy":
+            return _read_npy(path)
+        if suffix == ".png":
+            return _read_png(path)
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror or error})", where=str(path))
+        ) from None
+    raise _ending(path)
+
+
+def write(file: BinaryIO, mean: NDArray[np.floating], suffix: str) -> None:
+    """Writes a (C, H, W) array in the form that ``suffix`` names.
+
+    Raises:
+        InputError: the ending is not known, or the values do not fit a PNG.
+        UnsupportedError: a PNG, and Pillow is not installed.
+    """
+    import numpy as np
+
+    if suffix == ".binaryproto":
+        # Caffe's own mean files have a leading axis of one sample.
+        head, values = blob_bytes(mean[None] if mean.ndim == 3 else mean)
+        file.write(head)
+        file.write(values)
+    elif suffix == ".npy":
+        np.save(file, np.asarray(mean, np.float32), allow_pickle=False)
+    elif suffix == ".png":
+        _write_png(file, mean)
+    else:
+        raise _ending(suffix)
+
+
+def _read_blob(path: str | Path) -> NDArray[np.floating]:
+    raw = Path(path).read_bytes()
+    data = wire.Bytes(raw, str(path))
+    blob = parse_blob(data, wire.Span(0, wire.BYTES, 0, len(raw), 0))
+    if not blob.count:
+        raise InputError(
+            layout("holds no values", where=str(path), advice="It is empty, or no binaryproto.")
+        )
+    array = blob.array()
+    return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
+
+
+def _read_npy(path: str | Path) -> NDArray[np.floating]:
+    import numpy as np
+
+    try:
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(layout(f"is no npy: {error}", where=str(path))) from None
+    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2, 3, 4):
+        raise InputError(layout(f"holds {array.dtype} of shape {array.shape}", where=str(path)))
+    return array.astype(np.float32)
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise missing("Pillow", "picture") from None
+    return Image
+
+
+def _read_png(path: str | Path) -> NDArray[np.floating]:
+    import numpy as np
+
+    image_module = _pillow()
+    with image_module.open(path) as image:
+        image = image if image.mode == "L" else image.convert("RGB")
+        array = np.asarray(image, np.float32)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)[::-1]
+
+
+def _write_png(file: BinaryIO, mean: NDArray[np.floating]) -> None:
+    import numpy as np
+
+    if mean.ndim != 3 or mean.shape[0] not in (1, 3):
+        raise InputError(
+            layout(f"an array of {mean.shape} is no picture", advice="It must be 1 or 3 x H x W.")
+        )
+    low, high = float(mean.min()), float(mean.max())
+    if not (low >= -0.5 and high < 255.5):
+        raise InputError(
+            layout(
+                f"values from {low:.4g} to {high:.4g} do not fit a PNG of 8 bits",
+                advice="Write .npy instead.",
+            )
+        )
+    pixels = np.rint(mean).astype(np.uint8)
+    image = pixels[0] if len(pixels) == 1 else pixels[::-1].transpose(1, 2, 0)
+    _pillow().fromarray(np.ascontiguousarray(image)).save(file, "PNG")
+
+
+def _ending(path: str | Path) -> InputError:
+    return InputError(
+        layout(
+            "is no mean file by its ending",
+            where=str(path),
+            advice=f"Known: {', '.join(_ENDINGS)}.",
+        )
+    )

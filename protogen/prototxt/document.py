@@ -1,0 +1,77 @@
+"""prototxt to Message: a file or a text becomes a Document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from protogen.errors import InputError, layout
+from protogen.message import Message, Source
+from protogen.prototxt.parse import Parser
+from protogen.schema import MessageType, message_type
+
+
+class Document(Message):
+    """A parsed file: a message that knows its source."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, type_: MessageType | None, source: Source) -> None:
+        super().__init__(type_)
+        self.source = source
+
+
+def read(path: str | Path, message: str = "NetParameter", *, strict: bool = False) -> Document:
+    """Parses the prototxt file at ``path``.
+
+    Raises:
+        InputError: the file is missing or unreadable, or its text is wrong.
+    """
+    return _parse(_source(path), message, strict)
+
+
+def _source(path: str | Path) -> Source:
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
+        ) from None
+    # Comments of old nets are Latin-1; surrogateescape keeps their bytes for writing back.
+    bom = raw.startswith(b"\xef\xbb\xbf")
+    text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return Source(text, str(path), bom)
+
+
+def kind_of(path: str | Path) -> str:
+    """Whether the file holds a NetParameter or a SolverParameter, by the fields at its top."""
+    source = _source(path)
+    document = Document(None, source)
+    Parser(source, False).run(document)
+    names = {item.name for item in document.fields}
+    net, solver = (message_type(f"{kind}Parameter").fields for kind in ("Net", "Solver"))
+    alone = sum(name in solver and name not in net for name in names)
+    return "SolverParameter" if alone > sum(name in net for name in names) else "NetParameter"
+
+
+def parse(
+    text: str,
+    filename: str = "<text>",
+    message: str = "NetParameter",
+    *,
+    strict: bool = False,
+) -> Document:
+    """Parses prototxt as a ``message`` of Caffe's schema.
+
+    Fields and enum values that no dialect defines are kept, with one ProtogenWarning each;
+    ``strict`` makes them errors.
+
+    Raises:
+        InputError: at the first mistake, with file:line:column and what was expected.
+    """
+    return _parse(Source(text, filename), message, strict)
+
+
+def _parse(source: Source, message: str, strict: bool) -> Document:
+    document = Document(message_type(message), source)
+    Parser(source, strict).run(document)
+    return document
