@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from protogen.net import Net, load
     from protogen.netspec import NetSpec, params, to_proto
     from protogen.onnx import to_onnx
+    from protogen.schema import add_proto
     from protogen.specfile import load_spec
     from protogen.splicing import splice
     from protogen.upsampling import Upsampling, upsample
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "InputError": "errors",
+    "add_proto": "schema",
     "MismatchError": "errors",
     "Net": "net",
     "NetSpec": "netspec",
@@ -58,6 +60,7 @@ __all__ = [
     "UnsupportedError",
     "Upsampling",
     "__version__",
+    "add_proto",
     "layers",
     "load",
     "load_spec",

@@ -24,6 +24,7 @@ def build(
     level: int = 0,
     stages: Collection[str] = (),
     input_shapes: Mapping[str, Shape] | None = None,
+    tolerant: bool = False,
 ) -> Graph:
     """The Graph of an up-to-date NetParameter (see ``upgrade``).
 
@@ -34,6 +35,8 @@ def build(
             by Caffe's include and exclude rules.
         input_shapes: shapes by blob name that replace what the net says: for inputs, data
             layers, Python layers and layers of unknown type.
+        tolerant: a layer whose shapes do not fit leaves shapes behind it unknown, with a warning,
+            so that the rest of a net can be looked at.
 
     Raises:
         InputError: a bottom that nobody makes, a top made twice, or shapes that do not fit.
@@ -48,7 +51,13 @@ def build(
     parameters: dict[str, tuple[Shape, ...] | None] = {}
     unknown: set[str] = set()
     for layer in named:
-        tops, blobs = _shapes(layer, shapes, unknown, input_shapes or {})
+        try:
+            tops, blobs = _shapes(layer, shapes, unknown, input_shapes or {})
+        except InputError as error:
+            if not tolerant:
+                raise
+            warnings.warn(f"{error} Shapes behind it are unknown.", ProtogenWarning, stacklevel=2)
+            tops, blobs = [None] * len(layer.tops), None
         shapes.update(zip(layer.writes, tops, strict=True))
         parameters[layer.name] = blobs
     inputs = tuple(top for layer in named if layer.type == "Input" for top in layer.tops)
@@ -211,23 +220,31 @@ def _shapes(
     if len(bottoms) < len(layer.reads):
         return [given.get(top) for top in layer.tops], None
     tops: list[Shape | None]
-    tops = list(kind.shapes(layer, bottoms))
+    try:
+        tops = list(kind.shapes(layer, bottoms))
+        blobs = tuple(kind.blobs(layer, bottoms))
+    except (IndexError, ZeroDivisionError):
+        found = ", ".join(map(text, bottoms)) or "none"
+        raise layer.error(f"its bottoms have too few axes or no values: {found}") from None
+    if kind.auto_tops:
+        del tops[len(layer.tops) :]
     if len(tops) != len(layer.tops):
         raise layer.error(f"has {len(layer.tops)} tops, but makes {len(tops)}")
     tops = [given.get(top, shape) for top, shape in zip(layer.tops, tops, strict=True)]
     for top, shape in zip(layer.tops, tops, strict=True):
-        _check_count(layer, top, shape or ())
-    return tops, tuple(kind.blobs(layer, bottoms))
+        _check_count(layer, f'top "{top}"', shape or ())
+    for index, shape in enumerate(blobs):
+        _check_count(layer, f"blob {index}", shape)
+    return tops, blobs
 
 
-def _check_count(layer: Layer, top: str, shape: Shape) -> None:
+def _check_count(layer: Layer, what: str, shape: Shape) -> None:
     count = 1
     for length in shape:
         count *= length
         if length < 0 or count > MAX_COUNT:
-            text = "x".join(map(str, shape))
             raise layer.error(
-                f'its top "{top}" would be {text}: more than the {MAX_COUNT} values that a blob '
+                f"its {what} would be {text(shape)}: more than the {MAX_COUNT} values that a blob "
                 "can hold",
                 "Use smaller sizes.",
             )

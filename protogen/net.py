@@ -41,11 +41,18 @@ class Net:
         level: int = 0,
         stages: Collection[str] = (),
         input_shapes: Mapping[str, Shape] | None = None,
+        tolerant: bool = False,
     ) -> None:
         self.message = message
         source = message.source if isinstance(message, prototxt.Document) else None
         self.graph: Graph = build(
-            message, source, phase=phase, level=level, stages=stages, input_shapes=input_shapes
+            message,
+            source,
+            phase=phase,
+            level=level,
+            stages=stages,
+            input_shapes=input_shapes,
+            tolerant=tolerant,
         )
         self.weights: Weights = {} if weights is None else weights
 
@@ -166,6 +173,7 @@ def load(
     stages: Collection[str] = (),
     input_shapes: Mapping[str, Shape] | None = None,
     strict: bool = False,
+    tolerant: bool = False,
 ) -> Net:
     """The net of a prototxt of any age, with the weights of a caffemodel (or .caffemodel.h5).
 
@@ -173,6 +181,7 @@ def load(
         phase: TRAIN or TEST; with ``level`` and ``stages`` it decides which layers take part.
         input_shapes: shapes by blob name that replace what the net says.
         strict: unknown fields are errors.
+        tolerant: layers whose shapes do not fit are warned of, and leave unknown shapes.
 
     Raises:
         InputError: a file is missing or wrong, or weights do not fit the net.
@@ -182,7 +191,14 @@ def load(
     if phase not in ("TRAIN", "TEST"):
         raise InputError(layout(f"{phase!r} is not TRAIN or TEST", subject="phase"))
     document = upgrade(prototxt.read(path, strict=strict))
-    net = Net(document, phase=phase, level=level, stages=stages, input_shapes=input_shapes)
+    net = Net(
+        document,
+        phase=phase,
+        level=level,
+        stages=stages,
+        input_shapes=input_shapes,
+        tolerant=tolerant,
+    )
     if caffemodel is not None:
         from protogen.weightfiles import read_any
 

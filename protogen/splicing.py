@@ -55,6 +55,12 @@ def splice(
             channel count is neither known nor given.
     """
     document = prototxt.read(net)
+    if document.has("layers"):
+        raise document.source.error(
+            document.all("layers")[0].start,
+            "the net is of the old form with `layers`",
+            "Run protogen upgrade on it first.",
+        )
     modern = upgrade(document)
     layers = document.all("layer")
     inputs = list(document.input)

@@ -118,7 +118,7 @@ MISTAKES = [
     ("--factor 2 --name '' ", "name: '' is no name. Give a text of at least one character."),
     ("--factor 2 --into gone.prototxt --after x", "gone.prototxt: cannot be read (No such file or directory). Check the path."),
     ("--factor 2 --into broken.prototxt --after x", "broken.prototxt:2:8: name takes a string in quotes, but a message opens here."),
-    ("--factor 2 --into old.prototxt --after x", "old.prototxt:1:1: the net is of the old form with `layers`. Bring it to `layer` first."),
+    ("--factor 2 --into old.prototxt --after x", "old.prototxt:1:1: the net is of the old form with `layers`. Run protogen upgrade on it first."),
     ("--factor 2 --into net.prototxt --after scor", "net.prototxt: no layer makes a blob named 'scor'. Did you mean score?"),
     ("--factor 2 --into net.prototxt --after score --name refine", "net.prototxt: the layer name 'refine' is taken. Choose another with --name."),
     ("--factor 2 --into net.prototxt --after score --top conv1", "net.prototxt: the blob name 'conv1' is taken. Choose another with --top."),

@@ -21,7 +21,7 @@ from protogen.schema.pool import message_class
 from protogen.specification import Upsample
 from protogen.upsampling import bound, error_map
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parent / "cases" / "layers"
 BILINEAR = sorted(CASES.glob("DeconvolutionBilinear_*"))
 ALL = sorted(CASES.glob("Deconvolution*"))
 

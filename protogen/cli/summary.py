@@ -9,10 +9,12 @@ from typing import Any
 
 import click
 
+from protogen.cli.options import proto
 from protogen.errors import InputError, layout
 
 _INPUT_HELP = "A blob's shape, where the net does not say it (or says another)."
 _options = (
+    proto,
     click.argument("net", metavar="NET.prototxt"),
     click.option(
         "--phase", type=click.Choice(["TEST", "TRAIN"]), default="TEST", show_default=True
@@ -34,7 +36,7 @@ def _net_options(function: Any) -> Any:
 def _load(net: str, inputs: tuple[str, ...], **options: Any) -> Any:
     from protogen.net import load
 
-    return load(net, input_shapes=parse_inputs(inputs), **options)
+    return load(net, input_shapes=parse_inputs(inputs), tolerant=True, **options)
 
 
 def parse_inputs(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

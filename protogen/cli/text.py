@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from protogen import files
+from protogen.cli import options
 from protogen.errors import InputError, layout
 
 _BINARY = (".caffemodel", ".binaryproto")
 
 
 @click.command("fmt")
+@options.proto
 @click.argument("paths", nargs=-1, required=True, metavar="FILES...")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
 @click.option("--diff", "show", is_flag=True, help="Write nothing; print what would change.")
@@ -68,6 +70,7 @@ def _show_diff(path: str, before: str, after: str) -> None:
 
 
 @click.command("upgrade")
+@options.proto
 @click.argument("old", metavar="OLD")
 @click.option("-o", "--output", metavar="NEW", help="Write here, not to stdout.")
 def upgrade(old: str, output: str | None) -> None:
@@ -101,6 +104,7 @@ def upgrade(old: str, output: str | None) -> None:
 
 
 @click.command("downgrade")
+@options.proto
 @click.argument("new", metavar="NEW")
 @click.option("-o", "--output", metavar="OLD", help="Write here, not to stdout.")
 def downgrade(new: str, output: str | None) -> None:
@@ -132,6 +136,7 @@ def downgrade(new: str, output: str | None) -> None:
 
 
 @click.command("diff")
+@options.proto
 @click.argument("a", metavar="A.prototxt")
 @click.argument("b", metavar="B.prototxt")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -44,6 +44,7 @@ class LayerType:
 
     registry: ClassVar[dict[str, LayerType]] = {}
     blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    auto_tops: ClassVar[bool] = False  # Caffe makes tops that the net does not name (losses)
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if abstract:

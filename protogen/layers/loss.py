@@ -22,6 +22,7 @@ class Softmax(_Same):
 class _Loss(LayerType, abstract=True):
     """A scalar; a second top has the first bottom's shape (probabilities)."""
 
+    auto_tops = True
     least, most = 2, 2
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -43,6 +43,8 @@ class Slice(LayerType):
             raise layer.error("axis and slice_dim are both given", "Keep axis.")
         axis = axis_of(layer, p.slice_dim if p.has("slice_dim") else p.axis, len(shape))
         n, count = shape[axis], len(layer.tops)
+        if count < 1:
+            raise layer.error("has no tops")
         points = list(p.slice_point)
         if not points:
             if n % count:

@@ -239,6 +239,8 @@ class Parser:
             sign = "-"
             kind, token, at = self._significant()
         if kind == "number":
+            if len(token) > 400:  # Python refuses to convert far longer ones, and no field fits
+                raise self.source.error(at, f"a number of {len(token)} digits fits no field")
             value: Any = number(token)
             field.literal = sign + token
             field.value = -value if sign else value
@@ -321,9 +323,7 @@ class Parser:
         of = self.message.kind.name
         advice = did_you_mean(name, self.message.kind.fields)
         if not advice:
-            holders = [m.name for m in caffe().messages.values() if name in m.fields]
-            if 0 < len(holders) <= 3:
-                advice = f"It belongs in {' or '.join(holders)}."
+            advice = _belongs_in(name)
         self._unknown(start, (of, name), f"{of} has no field named {name}", advice)
 
     def _unknown_value(self, field: Field, known: FieldType, at: int) -> None:
@@ -344,3 +344,15 @@ class Parser:
 def _is_float_word(known: FieldType | None, token: str) -> bool:
     floating = known is not None and known.type_name in ("float", "double")
     return floating and token.lower() in ("inf", "infinity", "nan")
+
+
+def _belongs_in(name: str) -> str:
+    """Where a field of this name stands, and in whose forks."""
+    holders = [m for m in caffe().messages.values() if name in m.fields]
+    if not 0 < len(holders) <= 3:
+        return ""
+    places = []
+    for holder in holders:
+        forks = ", ".join(holder.fields[name].dialects)
+        places.append(f"{holder.name} ({forks})" if forks else holder.name)
+    return f"It belongs in {' or '.join(places)}."

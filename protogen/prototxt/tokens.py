@@ -7,12 +7,12 @@ import re
 from protogen.message import Source
 
 TOKEN = re.compile(
-    r"""[\s]*(?:
+    r"""\s*+(?:
     (?P<word>[A-Za-z_][A-Za-z0-9_]*)
   | (?P<number>(?:0[xX][0-9a-fA-F]+|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?)
       (?![A-Za-z0-9_.]))
   | (?P<mark>[{}<>\[\]:;,\-])
-  | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+  | (?P<string>"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+')
   | (?P<comment>\#[^\n]*)
   | (?P<end>\Z)
   )""",

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 
-from protogen.schema.source import EnumType, FieldType, MessageType, Schema
+from protogen.errors import InputError, layout
+from protogen.schema.source import EnumType, FieldType, MessageType, Schema, parse_proto
 
-__all__ = ["EnumType", "FieldType", "MessageType", "Schema", "caffe", "message_type"]
+__all__ = ["EnumType", "FieldType", "MessageType", "Schema", "add_proto", "caffe", "message_type"]
 
 
 @cache
@@ -30,3 +32,28 @@ def message_type(name: str) -> MessageType:
     schema = _caffe()
     schema.knows(name)
     return schema.messages[name]
+
+
+def add_proto(path: str | Path) -> None:
+    """Adds a vendor's own messages, fields and enum values, by name, from a .proto file (proto2).
+
+    What the schema has already stays as it is. New fields count in text; in binary files they
+    keep their numbers where those are free.
+
+    Raises:
+        InputError: the file cannot be read or is no proto2 text.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(layout("is not UTF-8 text", where=str(path))) from None
+    caffe().merge(parse_proto(text, str(path)), Path(path).stem)
+    message_type.cache_clear()
+    if "protogen.schema.pool" in sys.modules:
+        from protogen.schema import pool
+
+        pool.reset()

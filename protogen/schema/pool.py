@@ -39,6 +39,12 @@ def _pool() -> descriptor_pool.DescriptorPool:
     return pool
 
 
+def reset() -> None:
+    """Forgets the classes made so far, for a schema that has grown."""
+    message_class.cache_clear()
+    _pool.cache_clear()
+
+
 def file_descriptor(schema: Schema) -> descriptor_pb2.FileDescriptorProto:
     """The schema as protobuf's own description of a file."""
     file = descriptor_pb2.FileDescriptorProto(

@@ -55,6 +55,11 @@ class FieldType:
         self._message: MessageType | None = None
         self._enum: EnumType | None = None
 
+    def adopt(self, schema: Schema, dialect: str, number: int) -> FieldType:
+        """This field as a member of another schema."""
+        self._schema, self.dialects, self.number = schema, (dialect,), number
+        return self
+
     @property
     def message(self) -> MessageType | None:
         if not self._resolved:
@@ -130,6 +135,28 @@ class Schema:
         for name in list(self._pending):
             self.knows(name)
         return self
+
+    def merge(self, other: Schema, dialect: str) -> None:
+        """Takes over what another schema has and this one lacks, by name."""
+        for name, enum in other.enums.items():
+            mine = self.enums.setdefault(name, EnumType(name))
+            for value, number in enum.values.items():
+                if value not in mine.values:
+                    mine.values[value] = _free(number, set(mine.values.values()))
+                    mine.dialects[value] = (dialect,)
+        for name, message in other.messages.items():
+            own = self.messages.setdefault(name, MessageType(name))
+            for field in message.fields.values():
+                if field.name not in own.fields:
+                    taken = {known.number for known in own.fields.values()}
+                    own.fields[field.name] = field.adopt(self, dialect, _free(field.number, taken))
+
+
+def _free(number: int, taken: set[int]) -> int:
+    """The number, or the next free one from 20001 on."""
+    while number in taken:
+        number = max(number + 1, 20001)
+    return number
 
 
 _BLOCK = re.compile(r"^(?:message|enum) (\w+) \{\n.*?^\}", re.MULTILINE | re.DOTALL)
