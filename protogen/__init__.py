@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from protogen.differences import diff
     from protogen.errors import (
         InputError,
         MismatchError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "InputError": "errors",
     "add_proto": "schema",
+    "diff": "differences",
     "MismatchError": "errors",
     "Net": "net",
     "NetSpec": "netspec",
@@ -61,6 +63,7 @@ __all__ = [
     "Upsampling",
     "__version__",
     "add_proto",
+    "diff",
     "layers",
     "load",
     "load_spec",

@@ -62,7 +62,7 @@ def read_npz(path: str | Path) -> Weights:
 
     weights: dict[str, dict[int, Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 layer, _, index = name.rpartition("/")
                 if not layer or not index.isdigit():

@@ -82,10 +82,17 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"protogen: {message}", err=True)
+    click.echo(_harmless(f"protogen: {message}"), err=True)
     sys.exit(code)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     kind = "warning" if issubclass(category, ProtogenWarning) else category.__name__
-    click.echo(f"protogen: {kind}: {message}", err=True)
+    click.echo(_harmless(f"protogen: {kind}: {message}"), err=True)
+
+
+def _harmless(text: str) -> str:
+    """Names come from strangers' files: no control characters reach the terminal."""
+    from protogen.cli.tables import printable
+
+    return "\n".join(map(printable, text.split("\n")))

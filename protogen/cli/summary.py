@@ -116,7 +116,8 @@ def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **op
         f"({_mib(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
         f"multiply-adds, activations {_mib(totals['activation_bytes'])}"
     )
-    click.echo(f"in: {', '.join(loaded.inputs) or 'none'}; out: {', '.join(loaded.outputs)}")
+    ends = [", ".join(map(tables.printable, names)) for names in (loaded.inputs, loaded.outputs)]
+    click.echo(f"in: {ends[0] or 'none'}; out: {ends[1] or 'none'}")
     if totals["unknown"]:
         click.echo(
             f"{totals['unknown']} layers have an unknown shape; totals leave them out. "

@@ -155,7 +155,7 @@ def diff(ctx: click.Context, a: str, b: str, as_json: bool) -> None:
 
     from protogen import prototxt
     from protogen.cli import tables
-    from protogen.diff import diff as compare
+    from protogen.differences import diff as compare
     from protogen.upgrade import upgrade as upgrade_net
 
     found = compare(upgrade_net(prototxt.read(a)), upgrade_net(prototxt.read(b)))

@@ -1,0 +1,299 @@
+"""summary, shapes, fmt, upgrade, downgrade, diff, weights, binaryproto: as a user meets them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import protogen as pg
+from protogen import prototxt
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+HEAD = EXAMPLES / "segnet_head.prototxt"
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A net and its weights."""
+    up = pg.upsample(2, input_shape=(1, 3, 4, 4))
+    up.net.save(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
+    return tmp_path
+
+
+def test_summary(protogen):
+    done = protogen("summary", HEAD)
+    assert done.returncode == 0, done.stderr
+    assert "4 layers, 5,563 parameters" in done.stdout
+    assert "refine" in done.stdout
+    data = json.loads(protogen("summary", HEAD, "--json").stdout)
+    assert data["layers"][1]["output"] == [1, 16, 16, 16]
+    assert data["layers"][3]["receptive_field"] == [13, 13]
+    assert data["totals"]["parameters"] == sum(row["parameters"] for row in data["layers"])
+    rows = list(csv.DictReader(io.StringIO(protogen("summary", HEAD, "--csv").stdout)))
+    assert rows[2]["output"] == "1x21x16x16"
+
+
+def test_summary_of_a_net_that_does_not_fit(protogen, tmp_path):
+    (tmp_path / "n.prototxt").write_text(
+        HEAD.read_text().replace("kernel_size: 5", "kernel_size: 500")
+    )
+    done = protogen("summary", "n.prototxt")
+    assert done.returncode == 0
+    assert "makes -107 pixels" in done.stderr
+    assert "unknown shape" in done.stdout
+
+
+def test_inputs_given_on_the_command_line(protogen, tmp_path):
+    (tmp_path / "n.prototxt").write_text(
+        'layer { name: "d" type: "Data" top: "data" top: "label" }\n'
+        'layer { name: "p" type: "Python" bottom: "data" top: "py" }\n'
+        'layer { name: "r" type: "ReLU" bottom: "py" top: "r" }\n'
+    )
+    done = protogen(
+        "shapes", "n.prototxt", "--input", "data=2,3,4,5", "--input", "py=7,7", "--json"
+    )
+    assert json.loads(done.stdout)["blobs"] == {
+        "data": [2, 3, 4, 5],
+        "label": None,
+        "py": [7, 7],
+        "r": [7, 7],
+    }
+    wrong = protogen("shapes", "n.prototxt", "--input", "data=2x3")
+    assert (wrong.returncode, wrong.stderr) == (
+        2, "protogen: --input: 'data=2x3' is no BLOB=N,C,H,W. Write it like data=1,3,224,224.\n",
+    )  # fmt: skip
+
+
+def test_fmt(protogen, tmp_path):
+    path = tmp_path / "n.prototxt"
+    path.write_text(HEAD.read_text())
+    check = protogen("fmt", "--check", path)
+    assert check.returncode == 1
+    assert "1 of 1 files would change" in check.stderr
+    assert path.read_text() == HEAD.read_text()
+    shown = protogen("fmt", "--diff", path).stdout
+    assert '+  type: "Convolution"' in shown
+    assert protogen("fmt", path).returncode == 0
+    text = path.read_text()
+    assert prototxt.parse(text) == prototxt.read(HEAD)
+    assert "# rewired by --rewire" in text
+    assert protogen("fmt", "--check", path).returncode == 0
+
+
+def test_fmt_of_a_solver(protogen, tmp_path):
+    (tmp_path / "s.prototxt").write_text(
+        'net:"n" base_lr:0.01 # rate\nlr_policy:"step" solver_mode:GPU'
+    )
+    assert protogen("fmt", "s.prototxt", "--check").returncode == 1
+    protogen("fmt", "s.prototxt")
+    assert (
+        tmp_path / "s.prototxt"
+    ).read_text() == 'net: "n"\nbase_lr: 0.01  # rate\nlr_policy: "step"\nsolver_mode: GPU\n'
+
+
+def test_fmt_changes_no_file_if_one_is_wrong(protogen, tmp_path):
+    (tmp_path / "good.prototxt").write_text('name:"a"')
+    (tmp_path / "bad.prototxt").write_text("layer {")
+    done = protogen("fmt", "good.prototxt", "bad.prototxt")
+    assert done.returncode == 2
+    assert (tmp_path / "good.prototxt").read_text() == 'name:"a"'
+
+
+def test_upgrade_and_downgrade(protogen, tmp_path):
+    (tmp_path / "old.prototxt").write_text(
+        'input: "x"\ninput_dim: 1\ninput_dim: 3\ninput_dim: 4\ninput_dim: 4\n# act\nlayers { name: "r" type: RELU bottom: "x" top: "y" }\n'
+    )
+    done = protogen("upgrade", "old.prototxt", "-o", "new.prototxt")
+    assert done.returncode == 0
+    assert "input x became an Input layer" in done.stderr
+    assert "# act" in (tmp_path / "new.prototxt").read_text()
+    back = protogen("downgrade", "new.prototxt").stdout
+    assert prototxt.parse(back) == prototxt.read(tmp_path / "old.prototxt")
+    again = protogen("upgrade", "new.prototxt")
+    assert "nothing to change" in again.stderr
+
+
+def test_binary_upgrade_and_downgrade(protogen, pair):
+    assert protogen("downgrade", "net.caffemodel", "-o", "old.caffemodel").returncode == 0
+    listed = json.loads(protogen("weights", "old.caffemodel", "--json").stdout)["blobs"]
+    assert listed[0]["shape"] == [3, 1, 4, 4]
+    assert listed[0]["type"] == "DECONVOLUTION"
+    assert protogen("upgrade", "old.caffemodel", "-o", "new.caffemodel").returncode == 0
+    assert (pair / "new.caffemodel").read_bytes() == (pair / "net.caffemodel").read_bytes()
+    assert protogen("upgrade", "old.caffemodel").returncode == 2
+
+
+def test_diff(protogen, tmp_path):
+    text = HEAD.read_text()
+    (tmp_path / "b.prototxt").write_text(
+        text.replace("pad: 2", "pad: 2 group: 1").replace(
+            "num_output: 21 kernel_size: 1", "num_output: 20 kernel_size: 1"
+        )
+    )
+    done = protogen("diff", HEAD, "b.prototxt")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "~ score (Convolution): convolution_param.num_output: 21 -> 20\n",
+    )
+    same = protogen("diff", HEAD, HEAD)
+    assert (same.returncode, same.stdout) == (0, "")
+    (tmp_path / "c.prototxt").write_text(text.replace('"refine"', '"other"'))
+    data = json.loads(protogen("diff", HEAD, "c.prototxt", "--json").stdout)
+    assert [d["kind"] for d in data] == ["removed", "added"]
+
+
+def test_diff_of_order(protogen, tmp_path):
+    layer = 'layer {{ name: "{0}" type: "ReLU" bottom: "x" top: "{0}" }}\n'
+    (tmp_path / "a.prototxt").write_text("".join(layer.format(n) for n in "abcd"))
+    (tmp_path / "b.prototxt").write_text("".join(layer.format(n) for n in "bcda"))
+    assert (
+        protogen("diff", "a.prototxt", "b.prototxt").stdout
+        == "~ a (ReLU): stands elsewhere in the order\n"
+    )
+
+
+def test_weights(protogen, pair):
+    done = protogen("weights", "net.caffemodel")
+    assert "1 layers (V2), 1 blobs, 48 values" in done.stdout
+    data = json.loads(protogen("weights", "net.caffemodel", "--json").stdout)["blobs"][0]
+    assert data["norm"] == pytest.approx(np.linalg.norm(pg.upsample(2).weights["upsample"][0]))
+    assert (data["nan"], data["inf"]) == (0, 0)
+    quick = json.loads(protogen("weights", "net.caffemodel", "--quick", "--json").stdout)
+    assert "norm" not in quick["blobs"][0]
+
+
+def test_weights_from_npz(protogen, pair):
+    assert (
+        protogen(
+            "weights",
+            "net.caffemodel",
+            "--to-npz",
+            "w.npz",
+            "--hdf5",
+            "w.caffemodel.h5",
+            "--to-safetensors",
+            "w.safetensors",
+        ).returncode
+        == 0
+    )
+    with np.load(pair / "w.npz") as arrays:
+        changed = {name: array * 2 for name, array in arrays.items()}
+    changed["upsample/0"][0, 0, 0, :2] = np.nan, np.inf
+    np.savez(pair / "c.npz", **changed)
+    assert (
+        protogen(
+            "weights", "net.caffemodel", "--from-npz", "c.npz", "-o", "c.caffemodel"
+        ).returncode
+        == 0
+    )
+    data = json.loads(protogen("weights", "c.caffemodel", "--json").stdout)["blobs"][0]
+    assert (data["nan"], data["inf"]) == (1, 1)
+    net = pg.load(pair / "net.prototxt", pair / "w.caffemodel.h5")
+    assert net.weights["upsample"][0].shape == (3, 1, 4, 4)
+    np.savez(pair / "bad.npz", **{"gone/0": np.zeros(1)})
+    wrong = protogen("weights", "net.caffemodel", "--from-npz", "bad.npz", "-o", "x.caffemodel")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "protogen: bad.npz: layer 'gone': the model has no such layer.\n",
+    )
+    assert not (pair / "x.caffemodel").exists()
+
+
+def test_binaryproto(protogen, tmp_path):
+    np.save(tmp_path / "m.npy", np.full((3, 2, 2), 120, np.float32))
+    for target in ("m.binaryproto", "m.png"):
+        assert protogen("binaryproto", "m.npy", "-o", target).returncode == 0
+    assert protogen("binaryproto", "m.binaryproto", "-o", "again.npy").returncode == 0
+    assert np.load(tmp_path / "again.npy").tolist() == np.load(tmp_path / "m.npy").tolist()
+
+
+def test_vendor_proto(protogen, tmp_path):
+    (tmp_path / "my.proto").write_text(
+        'syntax = "proto2"; package caffe;\n'
+        "message LayerParameter { optional MyParameter my_param = 143; }\n"
+        "message MyParameter { enum Way { UP = 0; DOWN = 1; } optional Way way = 1; optional FillerParameter filler = 2; }\n"
+    )
+    text = 'layer { name: "m" type: "My" my_param { way: DOWN filler { type: "constant" } } }\n'
+    (tmp_path / "n.prototxt").write_text(text)
+    plain = protogen("fmt", "n.prototxt", "--check")
+    assert "LayerParameter has no field named my_param; it is kept" in plain.stderr
+    known = protogen("fmt", "--proto", "my.proto", "n.prototxt", "--check")
+    assert "my_param" not in known.stderr
+    (tmp_path / "n.prototxt").write_text(text.replace("DOWN", "3"))
+    wrong = protogen("fmt", "n.prototxt", "--proto", "my.proto")
+    assert wrong.returncode == 2
+    assert (
+        "n.prototxt:1:46: MyParameter.Way has no value numbered 3. Known are UP, DOWN."
+        in wrong.stderr
+    )
+
+
+def test_names_cannot_write_to_the_terminal(protogen, tmp_path):
+    (tmp_path / "n.prototxt").write_text(
+        'layer { name: "\\033[31mred" type: "Input" top: "a\\nb" input_param { shape { dim: 1 } } }'
+    )
+    for command in ("summary", "shapes"):
+        out = protogen(command, "n.prototxt").stdout
+        assert "\x1b" not in out
+        assert "a\nb" not in out
+
+
+def test_hostile_text_is_refused_fast(tmp_path):
+    """Deep nesting and a long string: an answer in seconds, memory near the file's own size."""
+    deep = tmp_path / "deep.prototxt"
+    deep.write_text("layer {" + "a {" * 10_000)
+    long = tmp_path / "long.prototxt"
+    long.write_text('name: "' + "x" * 100_000_000 + "\n")
+    digits = tmp_path / "digits.prototxt"
+    digits.write_text("layer { convolution_param { num_output: " + "9" * 100_000 + " } }")
+    code = (
+        "import sys, warnings; warnings.simplefilter('ignore')\n"
+        "from protogen import prototxt, InputError\n"
+        "try: prototxt.read(sys.argv[1])\n"
+        "except InputError as error: print(len(str(error)) < 500)\n"
+        "status = open('/proc/self/status').read()\n"
+        "print(int(status.split('VmHWM:')[1].split()[0]) // 1024)"
+    )
+    for path in (deep, long, digits):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, encoding="utf-8"
+        )
+        assert done.stdout.splitlines()[0] == "True", done.stderr
+        assert time.perf_counter() - start < 20
+        assert int(done.stdout.splitlines()[1]) < 100 + 8 * path.stat().st_size / 2**20
+
+
+def test_long_string_that_is_closed(tmp_path):
+    (tmp_path / "n.prototxt").write_text('name: "' + "x" * 10_000_000 + '"')
+    assert len(prototxt.read(tmp_path / "n.prototxt").name) == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("summary gone.prototxt", 2), ("shapes gone.prototxt", 2), ("fmt gone.prototxt", 2),
+        ("upgrade gone.prototxt", 2), ("upgrade gone.caffemodel -o x", 2), ("downgrade gone.prototxt", 2),
+        ("diff gone.prototxt gone.prototxt", 2), ("weights gone.caffemodel", 2),
+        ("weights gone.caffemodel --to-npz x.npz", 2), ("weights gone.h5 --to-npz x.npz", 2),
+        ("binaryproto gone.npy -o x.png", 2), ("binaryproto gone.txt -o x.png", 2),
+        ("fmt a.prototxt b.prototxt -o c.prototxt", 2), ("summary --proto gone.proto a.prototxt", 2),
+        ("nonsense", 2),
+    ],
+)  # fmt: skip
+def test_mistakes(protogen, tmp_path, arguments, code):
+    done = protogen(*arguments.split())
+    assert done.returncode == code
+    assert done.stderr.startswith("protogen: ")
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert os.listdir(tmp_path) == []
