@@ -27,39 +27,31 @@ def commands(page: Path) -> list[tuple[str, str]]:
     return found
 
 
-CASES = [(page.name, *case) for page in PAGES for case in commands(page)]
-
 # Digits of rounding errors depend on the machine: what matters is that they are that small.
 ROUNDING = re.compile(r"\b\d(\.\d+)?e-0[6-9]\s*")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("docs")
-    shutil.copytree(ROOT / "examples", made / "examples")
-    return made
-
-
 def test_there_are_commands():
-    assert len(CASES) >= 7
+    assert sum(len(commands(page)) for page in PAGES) >= 11
 
 
-@pytest.mark.parametrize(("page", "command", "output"), CASES, ids=[c[1][:70] for c in CASES])
-def test_shown_commands(page, command, output, folder):
-    words = shlex.split(command)
-    assert words[0] == "protogen"
-    done = subprocess.run(
-        [sys.executable, "-m", "protogen", *words[1:]],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        env=os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"},
-    )
-    small = "tiny "
-    assert sorted(ROUNDING.sub(small, done.stdout).splitlines()) == sorted(
-        ROUNDING.sub(small, output).splitlines()
-    )
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_shown_commands(page, tmp_path):
+    """A page's commands run one after the other in one folder that has the examples."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    for command, output in commands(page):
+        words = shlex.split(command)
+        assert words[0] == "protogen"
+        done = subprocess.run(
+            [sys.executable, "-m", "protogen", *words[1:]],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            env=os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"},
+        )
+        found, shown = (ROUNDING.sub("tiny ", text) for text in (done.stdout, output))
+        assert sorted(found.splitlines()) == sorted(shown.splitlines()), command
 
 
 def test_readme_shows_what_the_first_command_prints():
@@ -95,6 +87,8 @@ def test_example_files_parse():
     from protogen import load_spec, prototxt
 
     for path in (ROOT / "examples").glob("*.prototxt"):
-        assert prototxt.read(path, strict=True).layer
+        if path.name != "typo.prototxt":  # its mistake is shown in docs/reading.md
+            net = prototxt.read(path, strict=True)
+            assert net.layer or net.layers
     for path in (ROOT / "examples").glob("*.toml"):
         assert load_spec(path).specs
