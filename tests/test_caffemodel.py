@@ -179,6 +179,28 @@ def test_files_that_are_none(tmp_path, raw):
         read_weights(path)
 
 
+def test_file_above_2_gib(tmp_path):
+    """A sparse file of 2.4 GB: opened and listed from its headers alone."""
+    count = 600_000_000
+    shape = blob_field(7, 2, blob_field(1, 2, wire.varint(count)))
+    inner = shape + wire.varint(5 << 3 | 2) + wire.varint(count * 4)
+    layer = (
+        blob_field(1, 2, b"big")
+        + wire.varint(7 << 3 | 2)
+        + wire.varint(len(inner) + count * 4)
+        + inner
+    )
+    raw = wire.varint(100 << 3 | 2) + wire.varint(len(layer) + count * 4) + layer
+    path = tmp_path / "big.caffemodel"
+    with path.open("wb") as file:
+        file.write(raw)
+        file.truncate(len(raw) + count * 4)
+    found = read_weights(path)
+    [array] = found.weights()["big"]
+    assert array.shape == (count,)
+    assert array[-1] == 0
+
+
 # Writing
 
 

@@ -237,6 +237,28 @@ def test_vendor_proto(protogen, tmp_path):
     )
 
 
+def test_vendor_descriptor_set(protogen, tmp_path):
+    from google.protobuf import descriptor_pb2
+
+    file = descriptor_pb2.FileDescriptorProto(name="my.proto", package="caffe")
+    mine = file.message_type.add(name="MyParameter")
+    mine.field.add(name="way", number=1, type=3, label=1)
+    layer = file.message_type.add(name="LayerParameter")
+    layer.field.add(name="my_param", number=9, type=11, type_name=".caffe.MyParameter", label=1)
+    (tmp_path / "my.desc").write_bytes(
+        descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString()
+    )
+    (tmp_path / "n.prototxt").write_text("layer {\n  my_param {\n    way: 3\n  }\n}\n")
+    done = protogen("fmt", "--strict", "--proto", "my.desc", "--check", "n.prototxt")
+    assert done.returncode == 0, done.stderr
+    assert protogen("fmt", "--strict", "n.prototxt").returncode == 2
+    (tmp_path / "bad.desc").write_bytes(b"\xff\xff")
+    wrong = protogen("fmt", "--proto", "bad.desc", "n.prototxt")
+    assert wrong.stderr == (
+        "protogen: bad.desc: is neither .proto text nor a descriptor set. End .proto files in .proto.\n"
+    )
+
+
 def test_names_cannot_write_to_the_terminal(protogen, tmp_path):
     (tmp_path / "n.prototxt").write_text(
         'layer { name: "\\033[31mred" type: "Input" top: "a\\nb" input_param { shape { dim: 1 } } }'

@@ -16,9 +16,9 @@ def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -
 proto = click.option(
     "--proto",
     multiple=True,
-    metavar="FILE.proto",
+    metavar="FILE",
     is_eager=True,
     expose_value=False,
     callback=_add_protos,
-    help="A vendor's own messages and fields, added by name; may repeat.",
+    help="A vendor's .proto (or descriptor set), added by name; may repeat.",
 )

@@ -21,7 +21,8 @@ _BINARY = (".caffemodel", ".binaryproto")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file would change.")
 @click.option("--diff", "show", is_flag=True, help="Write nothing; print what would change.")
 @click.option("-o", "--output", metavar="FILE", help="Write here instead of in place.")
-def fmt(paths: tuple[str, ...], check: bool, show: bool, output: str | None) -> None:
+@click.option("--strict", is_flag=True, help="Unknown fields are errors.")
+def fmt(paths: tuple[str, ...], check: bool, show: bool, output: str | None, strict: bool) -> None:
     """Lay prototxt files out in one way: a field a line, two spaces a level; comments are kept.
 
     Nets and solvers. Values, their order and unknown fields stay as they are.
@@ -40,7 +41,7 @@ def fmt(paths: tuple[str, ...], check: bool, show: bool, output: str | None) -> 
     changed = []
     with ExitStack() as stack:
         for path in paths:
-            document = prototxt.read(path, prototxt.kind_of(path))
+            document = prototxt.read(path, prototxt.kind_of(path), strict=strict)
             before = document.source.text
             after = prototxt.write(document)
             if before != after or document.source.bom:

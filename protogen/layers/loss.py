@@ -52,14 +52,7 @@ class _LabelLoss(_Loss, abstract=True):
     """A loss of scores along ``softmax_param.axis`` and one label for each other position."""
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
-        scores, label = bottoms[:2]
-        axis = axis_of(layer, layer.params.softmax_param.axis, len(scores))
-        wanted = math.prod(scores[:axis]) * math.prod(scores[axis + 1 :])
-        if math.prod(label) != wanted:
-            raise layer.error(
-                f'"{layer.bottoms[1]}" is {text(label)}, but scores of {text(scores)} need '
-                f"{wanted} labels"
-            )
+        _check_labels(layer, bottoms, layer.params.softmax_param.axis)
 
 
 class SoftmaxWithLoss(_LabelLoss):
@@ -108,15 +101,22 @@ class Accuracy(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         p = layer.params.accuracy_param
-        scores, label = bottoms
-        axis = axis_of(layer, p.axis, len(scores))
-        wanted = math.prod(scores[:axis]) * math.prod(scores[axis + 1 :])
-        if math.prod(label) != wanted:
-            raise layer.error(
-                f'"{layer.bottoms[1]}" is {text(label)}, but scores of {text(scores)} need '
-                f"{wanted} labels"
-            )
-        if p.top_k > math.prod(scores) // math.prod(label):
-            raise layer.error(f"top_k {p.top_k} is more than there are classes")
-        made: list[Shape] = [(), (scores[axis],)]
+        axis = _check_labels(layer, bottoms, p.axis)
+        classes = bottoms[0][axis]
+        if p.top_k > classes:
+            raise layer.error(f"top_k is {p.top_k}, but there are {classes} classes")
+        made: list[Shape] = [(), (classes,)]
         return made[: len(layer.tops)]
+
+
+def _check_labels(layer: Layer, bottoms: Sequence[Shape], given: int) -> int:
+    """The axis of the classes; one label must stand for each other position of the scores."""
+    scores, label = bottoms[:2]
+    axis = axis_of(layer, given, len(scores))
+    wanted = math.prod(scores[:axis]) * math.prod(scores[axis + 1 :])
+    if math.prod(label) != wanted:
+        raise layer.error(
+            f'"{layer.bottoms[1]}" is {text(label)}, but scores of {text(scores)} need '
+            f"{wanted} labels"
+        )
+    return axis

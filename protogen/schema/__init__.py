@@ -35,7 +35,8 @@ def message_type(name: str) -> MessageType:
 
 
 def add_proto(path: str | Path) -> None:
-    """Adds a vendor's own messages, fields and enum values, by name, from a .proto file (proto2).
+    """Adds a vendor's own messages, fields and enum values, by name, from a .proto file (proto2)
+    or from a descriptor set (what protoc --descriptor_set_out writes).
 
     What the schema has already stays as it is. New fields count in text; in binary files they
     keep their numbers where those are free.
@@ -44,13 +45,17 @@ def add_proto(path: str | Path) -> None:
         InputError: the file cannot be read or is no proto2 text.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        raw = Path(path).read_bytes()
     except OSError as error:
         raise InputError(
             layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
         ) from None
-    except UnicodeDecodeError:
-        raise InputError(layout("is not UTF-8 text", where=str(path))) from None
+    if Path(path).suffix == ".proto":
+        text = raw.decode("utf-8", "replace")
+    else:
+        from protogen.schema.pool import proto_text
+
+        text = proto_text(raw, str(path))
     caffe().merge(parse_proto(text, str(path)), Path(path).stem)
     message_type.cache_clear()
     if "protogen.schema.pool" in sys.modules:

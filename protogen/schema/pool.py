@@ -10,8 +10,9 @@ from functools import cache
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
+from protogen.errors import InputError, layout
 from protogen.schema import caffe
 from protogen.schema.source import FieldType, Schema
 
@@ -64,6 +65,49 @@ def file_descriptor(schema: Schema) -> descriptor_pb2.FileDescriptorProto:
         for value, number in enum.values.items():
             enum_proto.value.add(name=value, number=number)
     return file
+
+
+def proto_text(raw: bytes, filename: str) -> str:
+    """A descriptor set as .proto text, so that one reader serves both.
+
+    Raises:
+        InputError: the bytes are no descriptor set.
+    """
+    try:
+        files = descriptor_pb2.FileDescriptorSet.FromString(raw).file
+    except DecodeError:
+        raise InputError(
+            layout(
+                "is neither .proto text nor a descriptor set",
+                where=filename,
+                advice="End .proto files in .proto.",
+            )
+        ) from None
+    lines = []
+    for file in files:
+        lines.append(f"package {file.package};" if file.package else "")
+        lines += (_enum_text(enum) for enum in file.enum_type)
+        lines += (_message_text(message) for message in file.message_type)
+    return "\n".join(lines)
+
+
+def _message_text(message: descriptor_pb2.DescriptorProto) -> str:
+    inner = [_enum_text(enum) for enum in message.enum_type]
+    inner += [_message_text(nested) for nested in message.nested_type]
+    labels = {number: name for name, number in _LABEL.items()}
+    for field in message.field:
+        kind = field.type_name or _PROTO.Type.Name(field.type).removeprefix("TYPE_").lower()
+        default = field.default_value
+        if default and field.type in (_PROTO.TYPE_STRING, _PROTO.TYPE_BYTES):
+            default = f'"{default}"'
+        options = f" [default = {default}]" if default else ""
+        inner.append(f"{labels[field.label]} {kind} {field.name} = {field.number}{options};")
+    return f"message {message.name} {{\n" + "\n".join(inner) + "\n}"
+
+
+def _enum_text(enum: descriptor_pb2.EnumDescriptorProto) -> str:
+    values = "\n".join(f"{value.name} = {value.number};" for value in enum.value)
+    return f"enum {enum.name} {{\n{values}\n}}"
 
 
 def _add_field(proto: Any, item: FieldType, package: str) -> None:

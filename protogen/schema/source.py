@@ -163,7 +163,7 @@ _BLOCK = re.compile(r"^(?:message|enum) (\w+) \{\n.*?^\}", re.MULTILINE | re.DOT
 _STATEMENT = re.compile(
     r"""
     \s+ | //[^\n]* | /\*.*?\*/
-  | (?P<label>optional|required|repeated)\s+(?P<type>[\w.]+)\s+(?P<field>\w+)\s*=\s*
+  | (?P<label>optional|required|repeated)\s+(?P<type>\.?[\w.]+)\s+(?P<field>\w+)\s*=\s*
       (?P<number>\d+)\s*(?:\[(?P<options>[^\]]*)\])?\s*;(?:[ \t]*//[ \t]*(?P<forks>[^\n]*))?
   | (?P<value>[A-Za-z_]\w*)\s*=\s*(?P<valuenumber>-?\d+)\s*(?:\[[^\]]*\])?\s*;
       (?:[ \t]*//[ \t]*(?P<valueforks>[^\n]*))?
