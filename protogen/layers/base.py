@@ -4,22 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from protogen.graph import Layer, Shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Emitter(Protocol):
     """What a layer's ``lower`` writes to; ``protogen.onnx`` has the one that makes ONNX."""
 
     def op(self, op_type: str, reads: Sequence[str], writes: Sequence[str], **attrs: Any) -> None:
-        """Adds one ONNX operator."""
+        """Adds one ONNX operator that writes these values."""
+
+    def value(self, op_type: str, *reads: str, **attrs: Any) -> str:
+        """Adds one ONNX operator and gives the name of its one result."""
 
     def blob(self, layer: Layer, index: int) -> str:
-        """The name of a layer's parameter blob as a constant of the model."""
+        """A layer's parameter blob as a constant of the model."""
+
+    def weight(self, layer: Layer, index: int) -> NDArray[np.floating]:
+        """The values of a layer's parameter blob, for constants that are made of them."""
+
+    def array(self, values: Any) -> str:
+        """A constant: float32 of an array or numbers, int64 of whole numbers."""
+
+    def reduce(self, op_type: str, read: str, axes: Sequence[int], keepdims: bool = True) -> str:
+        """A reduction over axes, in the form that the model's opset has."""
+
+    def reshape(self, read: str, before: Shape, after: Shape) -> str:
+        """The value in another shape; leading axes that stay are copied, so they may be free."""
 
     def shape(self, value: str) -> Shape:
-        """The shape of a value."""
+        """The shape of a value of the net."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,42 @@ class _Convolutional(LayerType, abstract=True):
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return replace(self._read(layer, bottoms)[2], transposed=self.transposed)
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        bottoms = [e.shape(read) for read in layer.reads]
+        p, axis, w = self._read(layer, bottoms)
+        before, after = bottoms[0], e.shape(layer.writes[0])
+        # ONNX has channels on axis 1 and at least one spatial axis.
+        tail: tuple[int, ...] = () if w.kernel else (1,)
+        fits = axis == 1 and not tail
+        weight = e.blob(layer, 0)
+        if tail:
+            weight = e.array(e.weight(layer, 0).reshape(*self._matrix(p, before[axis]), 1))
+        blobs = [weight, *([e.blob(layer, 1)] if p.bias_term else [])]
+        attrs = {
+            "kernel_shape": w.kernel + tail,
+            "strides": w.stride + tail,
+            "pads": (w.pad + (0,) * len(tail)) * 2,
+            "dilations": w.dilation + tail,
+            "group": self.group(p, before[axis]),
+        }
+        op = "ConvTranspose" if self.transposed else "Conv"
+        batch = math.prod(before[:axis])
+        for read, write in zip(layer.reads, layer.writes, strict=True):
+            if fits:
+                e.op(op, [read, *blobs], [write], **attrs)
+                continue
+            inner = (batch, *before[axis:], *tail)
+            x = e.value(op, e.reshape(read, before, inner), *blobs, **attrs)
+            made = (batch, *after[axis:], *tail)
+            e.op("Identity", [e.reshape(x, made, after)], [write])
+
+    def _matrix(self, p: Message, channels: int) -> tuple[int, int]:
+        """Shape of the weights without spatial axes."""
+        group = self.group(p, channels)
+        if self.transposed:
+            return channels, p.num_output // group
+        return p.num_output, channels // group
+
     def _read(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[Message, int, Window]:
         check_bottoms(layer, 1, None)
         p = layer.params.convolution_param
@@ -134,27 +170,6 @@ class Deconvolution(_Convolutional):
     """Caffe: weights (C, num_output / group, K...). ONNX: ConvTranspose, equal, blob for blob."""
 
     transposed = True
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        p = layer.params.convolution_param
-        rank = len(e.shape(layer.reads[0]))
-        if p.axis not in (1, 1 - rank):
-            raise layer.unsupported(
-                f"axis {p.axis} has no ConvTranspose of ONNX", "Use axis 1, the channels."
-            )
-        w = window(layer, p, rank - 2)
-        blobs = [e.blob(layer, index) for index in range(2 if p.bias_term else 1)]
-        for read, write in zip(layer.reads, layer.writes, strict=True):
-            e.op(
-                "ConvTranspose",
-                [read, *blobs],
-                [write],
-                kernel_shape=w.kernel,
-                strides=w.stride,
-                pads=w.pad * 2,
-                dilations=w.dilation,
-                group=p.group,
-            )
 
 
 class _Depthwise(_Convolutional, abstract=True):
@@ -193,3 +208,27 @@ class Im2col(LayerType):
         p = layer.params.convolution_param
         axis = axis_of(layer, p.axis, len(bottoms[0]))
         return window(layer, p, len(bottoms[0]) - axis - 1)
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        import numpy as np
+
+        # A convolution by group with one kernel for each place of the window, 1 there and 0 else.
+        shape = e.shape(layer.reads[0])
+        p = layer.params.convolution_param
+        if axis_of(layer, p.axis, len(shape)) != 1:
+            raise layer.unsupported(f"axis {p.axis} has no form in ONNX", "Use axis 1.")
+        w = window(layer, p, len(shape) - 2)
+        places = math.prod(w.kernel)
+        one_hot = np.eye(places, dtype=np.float32).reshape(places, 1, *w.kernel)
+        weight = e.array(np.tile(one_hot, (shape[1], *[1] * (len(shape) - 1))))
+        for read, write in zip(layer.reads, layer.writes, strict=True):
+            e.op(
+                "Conv",
+                [read, weight],
+                [write],
+                kernel_shape=w.kernel,
+                strides=w.stride,
+                pads=w.pad * 2,
+                dilations=w.dilation,
+                group=shape[1],
+            )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import LayerType, Window, axis_of, check_bottoms
+from protogen.layers.base import Emitter, LayerType, Window, axis_of, check_bottoms
 
 
 class InnerProduct(LayerType):
@@ -37,6 +37,22 @@ class InnerProduct(LayerType):
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.inner_product_param
+        before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
+        axis = axis_of(layer, p.axis, len(before), end=True)
+        x = layer.reads[0]
+        if len(before) != 2 or axis != 1:
+            x = e.value("Flatten", x, axis=axis)
+        blobs = [e.blob(layer, i) for i in range(2 if p.bias_term else 1)]
+        attrs = {"transB": int(not p.transpose)}
+        if axis == 1:
+            e.op("Gemm", [x, *blobs], [layer.writes[0]], **attrs)
+            return
+        rows = math.prod(before[:axis])
+        y = e.reshape(e.value("Gemm", x, *blobs, **attrs), (rows, p.num_output), after)
+        e.op("Identity", [y], [layer.writes[0]])
+
 
 class Embed(LayerType):
     """Caffe: row i of W (input_dim, N) for each index i, plus b."""
@@ -53,6 +69,14 @@ class Embed(LayerType):
         weight = (p.input_dim, p.num_output)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        index = e.value("Cast", layer.reads[0], to=INT64)
+        if layer.params.embed_param.bias_term:
+            rows = e.value("Gather", e.blob(layer, 0), index, axis=0)
+            e.op("Add", [rows, e.blob(layer, 1)], [layer.writes[0]])
+        else:
+            e.op("Gather", [e.blob(layer, 0), index], [layer.writes[0]], axis=0)
+
 
 class Parameter(LayerType):
     """A learned blob as a top, without bottoms."""
@@ -62,3 +86,9 @@ class Parameter(LayerType):
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         return self.shapes(layer, bottoms)
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Identity", [e.blob(layer, 0)], [layer.writes[0]])
+
+
+INT64 = 7  # ONNX's number of int64, for Cast

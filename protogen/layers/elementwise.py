@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import LayerType, check_bottoms, check_equal
+from protogen.layers.base import Emitter, LayerType, check_bottoms, check_equal
 
 
 class _Same(LayerType, abstract=True):
@@ -19,73 +20,162 @@ class _Same(LayerType, abstract=True):
 class AbsVal(_Same):
     """|x|."""
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Abs", [layer.reads[0]], [layer.writes[0]])
+
 
 class BNLL(_Same):
     """log(1 + exp(x))."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Softplus", [layer.reads[0]], [layer.writes[0]])
 
 
 class Clip(_Same):
     """min(max(x, min), max)."""
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.clip_param
+        e.op("Clip", [layer.reads[0], e.array(p.min), e.array(p.max)], [layer.writes[0]])
+
 
 class Dropout(_Same):
     """Caffe scales while training, so in the TEST phase it is the identity."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Identity", [layer.reads[0]], [layer.writes[0]])
 
 
 class ELU(_Same):
     """x, or alpha (exp(x) - 1) below 0."""
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Elu", [layer.reads[0]], [layer.writes[0]], alpha=layer.params.elu_param.alpha)
+
 
 class Exp(_Same):
     """base ^ (shift + scale x); base -1 means e."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.exp_param
+        factor = _log_base(layer, p.base)
+        x = affine(e, layer.reads[0], factor * p.scale, factor * p.shift)
+        e.op("Exp", [x], [layer.writes[0]])
 
 
 class HardSigmoid(_Same):
     """Forks: min(max(alpha x + beta, 0), 1)."""
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.hardsigmoid_param
+        e.op("HardSigmoid", [layer.reads[0]], [layer.writes[0]], alpha=p.alpha, beta=p.beta)
+
 
 class HardSwish(_Same):
     """Forks: x min(max(x + 3, 0), 6) / 6."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        gate = e.value("HardSigmoid", layer.reads[0], alpha=1 / 6, beta=0.5)
+        e.op("Mul", [layer.reads[0], gate], [layer.writes[0]])
 
 
 class Log(_Same):
     """log_base(shift + scale x); base -1 means e."""
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.log_param
+        x = e.value("Log", affine(e, layer.reads[0], p.scale, p.shift))
+        e.op("Mul", [x, e.array(1 / _log_base(layer, p.base))], [layer.writes[0]])
+
 
 class Mish(_Same):
     """Forks: x tanh(log(1 + exp(x)))."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        gate = e.value("Tanh", e.value("Softplus", layer.reads[0]))
+        e.op("Mul", [layer.reads[0], gate], [layer.writes[0]])
 
 
 class Power(_Same):
     """(shift + scale x) ^ power."""
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.power_param
+        if p.scale == 0 or p.power == 0:  # Caffe then writes a constant, whatever the input is
+            constant = e.array(float(p.shift**p.power) if p.power else 1.0)
+            shape = e.value("Shape", layer.reads[0])
+            e.op("Expand", [constant, shape], [layer.writes[0]])
+            return
+        x = affine(e, layer.reads[0], p.scale, p.shift)
+        if p.power == 1:
+            e.op("Identity", [x], [layer.writes[0]])
+        else:
+            e.op("Pow", [x, e.array(float(p.power))], [layer.writes[0]])
+
 
 class ReLU(_Same):
     """max(x, 0) + negative_slope min(x, 0)."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        slope = layer.params.relu_param.negative_slope
+        if slope:
+            e.op("LeakyRelu", [layer.reads[0]], [layer.writes[0]], alpha=slope)
+        else:
+            e.op("Relu", [layer.reads[0]], [layer.writes[0]])
 
 
 class ReLU6(_Same):
     """Forks: min(max(x, 0), 6)."""
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Clip", [layer.reads[0], e.array(0.0), e.array(6.0)], [layer.writes[0]])
+
 
 class Sigmoid(_Same):
     """1 / (1 + exp(-x))."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Sigmoid", [layer.reads[0]], [layer.writes[0]])
 
 
 class Swish(_Same):
     """x sigmoid(beta x)."""
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        beta = layer.params.swish_param.beta
+        gate = e.value("Sigmoid", affine(e, layer.reads[0], beta, 0.0))
+        e.op("Mul", [layer.reads[0], gate], [layer.writes[0]])
+
 
 class TanH(_Same):
     """tanh(x)."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Tanh", [layer.reads[0]], [layer.writes[0]])
 
 
 class Threshold(_Same):
     """1 where x > threshold, else 0."""
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        over = e.value("Greater", layer.reads[0], e.array(layer.params.threshold_param.threshold))
+        e.op("Cast", [over], [layer.writes[0]], to=FLOAT)
+
 
 class ShuffleChannel(_Same):
     """Forks (ShuffleNet): channels as (group, C / group), transposed."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        shape = e.shape(layer.reads[0])
+        given = layer.params.all("shuffle_channel_param")
+        group = given[-1].value.all("group")[-1].value if given else 1
+        if shape[1] % group:
+            raise layer.error(f"group {group} does not divide {shape[1]} channels")
+        split = (shape[0], group, shape[1] // group, *shape[2:])
+        x = e.reshape(layer.reads[0], shape, split)
+        x = e.value("Transpose", x, perm=[0, 2, 1, *range(3, len(split))])
+        swapped = (split[0], split[2], split[1], *split[3:])
+        e.op("Identity", [e.reshape(x, swapped, shape)], [layer.writes[0]])
 
 
 class Eltwise(LayerType):
@@ -99,6 +189,20 @@ class Eltwise(LayerType):
             raise layer.error(f"has {len(p.coeff)} coeff for {len(bottoms)} bottoms")
         return [bottoms[0]]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.eltwise_param
+        reads = list(layer.reads)
+        if p.operation == "SUM" and p.coeff:
+            reads = [affine(e, read, c, 0.0) for read, c in zip(reads, p.coeff, strict=True)]
+        if p.operation == "MAX":
+            e.op("Max", reads, [layer.writes[0]])
+            return
+        op = "Mul" if p.operation == "PROD" else "Add"
+        total = reads[0]
+        for read in reads[1:-1]:
+            total = e.value(op, total, read)
+        e.op(op, [total, reads[-1]], [layer.writes[0]])
+
 
 class Axpy(LayerType):
     """Forks (SENet): a x + y with a of (N, C) or (N, C, 1, 1); bottoms a, x, y."""
@@ -109,3 +213,28 @@ class Axpy(LayerType):
         if scale[:2] != x[:2] or x != y:
             raise layer.error("its bottoms must be a (N, C), x and y (N, C, H, W), x like y")
         return [x]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        before = e.shape(layer.reads[0])
+        after = (*before[:2], *[1] * (len(e.shape(layer.reads[1])) - 2))
+        scale = e.reshape(layer.reads[0], before, after)
+        e.op("Add", [e.value("Mul", scale, layer.reads[1]), layer.reads[2]], [layer.writes[0]])
+
+
+FLOAT = 1  # ONNX's number of float32, for Cast
+
+
+def affine(e: Emitter, x: str, scale: float, shift: float) -> str:
+    """scale x + shift, without operators that do nothing."""
+    if scale != 1:
+        x = e.value("Mul", x, e.array(float(scale)))
+    return e.value("Add", x, e.array(float(shift))) if shift != 0 else x
+
+
+def _log_base(layer: Layer, base: float) -> float:
+    """ln(base); Caffe's base -1 is e."""
+    if base == -1:
+        return 1.0
+    if base <= 0 or base == 1:
+        raise layer.error(f"base {base:g} must be positive and not 1, or -1 for e")
+    return math.log(base)

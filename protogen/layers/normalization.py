@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import LayerType, axis_of, check_bottoms, text
-from protogen.layers.elementwise import _Same
+from protogen.layers.base import Emitter, LayerType, axis_of, check_bottoms, text
+from protogen.layers.elementwise import _Same, affine
 from protogen.message import Message
 
 
@@ -25,6 +25,26 @@ class BatchNorm(_Same):
         channels = _channels(bottoms[0])
         return [(channels,), (channels,), (1,)]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        import numpy as np
+
+        p = layer.params.batch_norm_param
+        shape = e.shape(layer.reads[0])
+        if p.has("use_global_stats") and not p.use_global_stats:
+            axes = [axis for axis in range(len(shape)) if axis != 1]
+            centred = e.value("Sub", layer.reads[0], e.reduce("ReduceMean", layer.reads[0], axes))
+            variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
+            deviation = e.value("Sqrt", e.value("Add", variance, e.array(p.eps)))
+            e.op("Div", [centred, deviation], [layer.writes[0]])
+            return
+        mean, variance_, factor = (e.weight(layer, i) for i in range(3))
+        # Caffe keeps sums; a factor of 0 means that nothing was ever added.
+        scale = np.float32(0 if factor.flat[0] == 0 else 1 / factor.flat[0])
+        ones = np.ones(_channels(shape), np.float32)
+        constants = [ones, 0 * ones, mean * scale, variance_ * scale]
+        reads = [layer.reads[0], *map(e.array, constants)]
+        e.op("BatchNormalization", reads, [layer.writes[0]], epsilon=p.eps)
+
 
 class BN(_Same):
     """Forks. SegNet: blobs scale and shift, already merged with the statistics. PSPNet (its
@@ -37,6 +57,20 @@ class BN(_Same):
         four = any(p.has(name) for name in ("slope_filler", "bias_filler", "momentum", "frozen"))
         return [(1, _channels(bottoms[0]), 1, 1)] * (4 if four else 2)
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        import numpy as np
+
+        rank = len(e.shape(layer.reads[0]))
+        count = len(self.blobs(layer, [e.shape(layer.reads[0])]))
+        blobs = [e.weight(layer, i).reshape(-1) for i in range(count)]
+        if count == 4:
+            reads = [layer.reads[0], *map(e.array, blobs)]
+            eps = layer.params.bn_param.eps
+            e.op("BatchNormalization", reads, [layer.writes[0]], epsilon=eps)
+            return
+        scale, shift = (e.array(np.reshape(b, (-1, *[1] * (rank - 2)))) for b in blobs)
+        e.op("Add", [e.value("Mul", layer.reads[0], scale), shift], [layer.writes[0]])
+
 
 class LRN(_Same):
     """x / (k + alpha / n sum x^2)^beta over n channels, or an n x n window within a channel."""
@@ -47,9 +81,40 @@ class LRN(_Same):
             raise layer.error(f"local_size is {size}, but Caffe takes odd sizes only")
         return super().shapes(layer, bottoms)
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.lrn_param
+        if p.norm_region == "ACROSS_CHANNELS":
+            e.op(
+                "LRN", [layer.reads[0]], [layer.writes[0]],
+                alpha=p.alpha, beta=p.beta, bias=p.k, size=p.local_size,
+            )  # fmt: skip
+            return
+        # Within a channel Caffe averages squares over n x n, padding counted, and k is always 1.
+        n = p.local_size
+        square = e.value("Mul", layer.reads[0], layer.reads[0])
+        mean = e.value(
+            "AveragePool", square, kernel_shape=[n, n], strides=[1, 1], pads=[n // 2] * 4,
+            count_include_pad=1,
+        )  # fmt: skip
+        base = affine(e, mean, p.alpha, 1.0)
+        e.op("Mul", [layer.reads[0], e.value("Pow", base, e.array(-p.beta))], [layer.writes[0]])
+
 
 class MVN(_Same):
     """Zero mean and unit variance of each channel, or of each sample (across_channels)."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.mvn_param
+        rank = len(e.shape(layer.reads[0]))
+        axes = list(range(1 if p.across_channels else 2, rank))
+        x = layer.reads[0]
+        mean = e.reduce("ReduceMean", x, axes)
+        if not p.normalize_variance:
+            e.op("Sub", [x, mean], [layer.writes[0]])
+            return
+        centred = e.value("Sub", x, mean)
+        deviation = e.value("Sqrt", e.reduce("ReduceMean", e.value("Mul", centred, centred), axes))
+        e.op("Div", [centred, e.value("Add", deviation, e.array(p.eps))], [layer.writes[0]])
 
 
 class Normalize(_Same):
@@ -61,6 +126,16 @@ class Normalize(_Same):
         shared = layer.params.norm_param.channel_shared
         return [()] if shared else [(_channels(bottoms[0]),)]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.norm_param
+        x = layer.reads[0]
+        rank = len(e.shape(x))
+        axes = list(range(1, rank)) if p.across_spatial else [1]
+        total = e.reduce("ReduceSum", e.value("Mul", x, x), axes)
+        norm = e.value("Sqrt", e.value("Add", total, e.array(p.eps)))
+        scale = e.array(e.weight(layer, 0).reshape(-1, *[1] * (rank - 2)))
+        e.op("Mul", [e.value("Div", x, norm), scale], [layer.writes[0]])
+
 
 class PReLU(_Same):
     """x, or slope x below 0; a slope a channel, or one for all (channel_shared)."""
@@ -70,6 +145,11 @@ class PReLU(_Same):
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         shared = layer.params.prelu_param.channel_shared
         return [()] if shared else [(_channels(bottoms[0]),)]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        rank = len(e.shape(layer.reads[0]))
+        slope = e.array(e.weight(layer, 0).reshape(-1, *[1] * (rank - 2)))
+        e.op("PRelu", [layer.reads[0], slope], [layer.writes[0]])
 
 
 class _ByAxis(LayerType, abstract=True):
@@ -92,6 +172,19 @@ class _ByAxis(LayerType, abstract=True):
 
     def param(self, layer: Layer) -> Message:
         raise NotImplementedError
+
+    def operand(self, layer: Layer, e: Emitter) -> tuple[str, int, int]:
+        """The second operand, shaped to stand on its axes; the axis and how many follow it."""
+        bottoms = [e.shape(read) for read in layer.reads]
+        shape = self._operand(layer, bottoms)
+        after = len(bottoms[0]) - self._axis(layer, bottoms, shape) - len(shape)
+        after = after if shape else 0
+        if len(bottoms) == 2:
+            name = layer.reads[1]
+            if after:
+                name = e.reshape(name, shape, (*shape, *[1] * after))
+            return name, len(shape), after
+        return e.array(e.weight(layer, 0).reshape(*shape, *[1] * after)), len(shape), after
 
     def _axis(self, layer: Layer, bottoms: Sequence[Shape], operand: Shape) -> int:
         # Caffe takes axis 0 for a scalar, so that it fits a bottom without axes.
@@ -130,6 +223,15 @@ class Scale(_ByAxis):
     ) -> int:
         return math.prod(tops[0])
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        scale, axes, after = self.operand(layer, e)
+        if not self.param(layer).bias_term:
+            e.op("Mul", [layer.reads[0], scale], [layer.writes[0]])
+            return
+        bias = e.weight(layer, 2 - len(layer.reads))
+        shaped = e.array(bias.reshape(*bias.shape[:axes], *[1] * after))
+        e.op("Add", [e.value("Mul", layer.reads[0], scale), shaped], [layer.writes[0]])
+
 
 class Bias(_ByAxis):
     """x plus a blob or a second bottom."""
@@ -139,3 +241,6 @@ class Bias(_ByAxis):
     def param(self, layer: Layer) -> Message:
         found: Message = layer.params.bias_param
         return found
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Add", [layer.reads[0], self.operand(layer, e)[0]], [layer.writes[0]])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from protogen import geometry
 from protogen.graph import Layer, Shape
-from protogen.layers.base import LayerType, Window, check_bottoms, text
+from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, text
+from protogen.layers.elementwise import FLOAT
 from protogen.message import Message
 
 
@@ -68,9 +69,75 @@ class Pooling(LayerType):
             )
         return [(*shape[:2], *out)] * len(layer.tops)
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.pooling_param
+        shape = e.shape(layer.reads[0])
+        if p.pool == "STOCHASTIC":
+            raise layer.unsupported("STOCHASTIC pooling has no form in ONNX", "Use MAX or AVE.")
+        if p.global_pooling and p.pad == 0 and len(layer.tops) == 1:
+            op = "GlobalMaxPool" if p.pool == "MAX" else "GlobalAveragePool"
+            e.op(op, [layer.reads[0]], [layer.writes[0]])
+            return
+        w = pooling_window(layer, p, shape)
+        out = e.shape(layer.writes[0])[2:]
+        if p.pool == "AVE":
+            e.op("Identity", [average(layer, e, layer.reads[0], shape, w, out)], [layer.writes[0]])
+        else:
+            _maximum(layer, e, shape, w, out)
+
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         p = layer.params.pooling_param
         return None if p.global_pooling else pooling_window(layer, p, bottoms[0])
+
+
+def _ends(shape: Shape, w: Window, out: Shape) -> tuple[int, ...]:
+    """Pad behind each axis so that exactly ``out`` windows fit: (out - 1) s + K - n - p. It is
+    negative where the windows end before the input does."""
+    return tuple(
+        (o - 1) * s + k - n - p
+        for o, s, k, n, p in zip(out, w.stride, w.kernel, shape[2:], w.pad, strict=True)
+    )
+
+
+def _maximum(layer: Layer, e: Emitter, shape: Shape, w: Window, out: Shape) -> None:
+    ends = tuple(max(0, end) for end in _ends(shape, w, out))
+    pads = w.pad + ends
+    read = layer.reads[0]
+    if any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
+        # A stride beyond the kernel leaves windows without a pixel: Caffe writes -FLT_MAX there.
+        if len(layer.tops) > 1:
+            raise layer.unsupported("its mask has windows without a pixel", "Use a smaller stride.")
+        at = e.array([0, 0, *w.pad, 0, 0, *ends])
+        read = e.value("Pad", read, at, e.array(-3.4028234663852886e38))
+        pads = (0, 0, 0, 0)
+    writes = [layer.writes[0]]
+    if len(layer.tops) > 1:
+        writes.append(f"{layer.writes[1]}@indices")
+    e.op("MaxPool", [read], writes, kernel_shape=w.kernel, strides=w.stride, pads=pads)
+    if len(layer.tops) > 1:  # ONNX counts over the whole blob, Caffe over one plane, in float
+        plane = e.value("Mod", writes[1], e.array(shape[2] * shape[3]))
+        e.op("Cast", [plane], [layer.writes[1]], to=FLOAT)
+
+
+def average(layer: Layer, e: Emitter, read: str, shape: Shape, w: Window, out: Shape) -> str:
+    """AVE pooling by Caffe's divisor: a window's pixels with the padding, but not beyond the
+    padded input's end."""
+    ends = _ends(shape, w, out)
+    pads = w.pad + tuple(max(0, end) for end in ends)
+    if any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
+        raise layer.unsupported("it has windows without a pixel", "Use a smaller stride.")
+    x = e.value(
+        "AveragePool", read, kernel_shape=w.kernel, strides=w.stride, pads=pads, count_include_pad=1
+    )
+    if all(end <= p for end, p in zip(ends, w.pad, strict=True)):
+        return x
+    import numpy as np
+
+    factors = []
+    for o, s, k, n, p in zip(out, w.stride, w.kernel, shape[2:], w.pad, strict=True):
+        begin = np.arange(o) * s - p
+        factors.append(k / (np.minimum(begin + k, n + p) - begin))
+    return e.value("Mul", x, e.array(np.multiply.outer(*factors).astype(np.float32)))
 
 
 class SPP(LayerType):
@@ -91,6 +158,30 @@ class SPP(LayerType):
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.spp_param
+        shape = e.shape(layer.reads[0])
+        flat = []
+        for level in range(p.pyramid_height):
+            bins = 2**level
+            kernel = tuple(-(-n // bins) for n in shape[2:])
+            pad = tuple((k * bins - n + 1) // 2 for k, n in zip(kernel, shape[2:], strict=True))
+            w = Window(kernel, kernel, pad, (1, 1))
+            if p.pool == "AVE":
+                x = average(layer, e, layer.reads[0], shape, w, (bins, bins))
+            elif p.pool == "MAX":
+                ends = tuple(max(0, end) for end in _ends(shape, w, (bins, bins)))
+                x = e.value(
+                    "MaxPool", layer.reads[0], kernel_shape=kernel, strides=kernel, pads=pad + ends
+                )
+            else:
+                raise layer.unsupported("STOCHASTIC pooling has no form in ONNX")
+            flat.append(x if p.pyramid_height == 1 else e.value("Flatten", x, axis=1))
+        if len(flat) == 1:
+            e.op("Identity", flat, [layer.writes[0]])
+        else:
+            e.op("Concat", flat, [layer.writes[0]], axis=1)
+
 
 class ROIPooling(LayerType):
     """Forks (Fast R-CNN): MAX in a grid over each region; bottoms features and rois (R, 5)."""
@@ -106,6 +197,17 @@ class ROIPooling(LayerType):
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        pooled = e.shape(layer.writes[0])[2:]
+        scale = layer.params.roi_pooling_param.spatial_scale
+        e.op(
+            "MaxRoiPool",
+            list(layer.reads),
+            [layer.writes[0]],
+            pooled_shape=pooled,
+            spatial_scale=scale,
+        )
 
 
 class PSROIPooling(LayerType):

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from protogen.graph import Graph, Layer, Shape
 from protogen.layers import layer_type
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
 class OnnxEmitter:
     """The ``layers.Emitter`` that makes ONNX nodes and initializers."""
 
-    def __init__(self, graph: Graph, weights: dict[str, list[NDArray[np.float32]]]) -> None:
+    def __init__(
+        self, graph: Graph, weights: dict[str, list[NDArray[np.float32]]], opset: int
+    ) -> None:
+        self.opset = opset
+        self._prefix = ""
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._graph = graph
@@ -30,18 +34,53 @@ class OnnxEmitter:
         name = self._free(f"{op_type}:{writes[0]}")
         self.nodes.append(helper.make_node(op_type, reads, writes, name=name, **attrs))
 
+    def value(self, op_type: str, *reads: str, **attrs: Any) -> str:
+        write = self._free(f"{self._prefix}/{op_type}")
+        self.op(op_type, reads, [write], **attrs)
+        return write
+
+    def layer(self, layer: Layer) -> None:
+        """Inner values from here on are named after this layer."""
+        self._prefix = layer.name
+
     def blob(self, layer: Layer, index: int) -> str:
         key = (layer.name, index)
         if key not in self._blobs:
-            arrays = self._weights.get(layer.name, [])
-            if index >= len(arrays):
-                raise layer.error("has no weights", "Give its caffemodel.")
             kind = layer_type(layer.type)
             names = kind.blob_names if kind else ()
             suffix = names[index] if index < len(names) else str(index)
             self._blobs[key] = name = self._free(f"{layer.name}.{suffix}")
-            self.initializers.append(numpy_helper.from_array(arrays[index], name))
+            array = np.ascontiguousarray(self.weight(layer, index), np.float32)
+            self.initializers.append(numpy_helper.from_array(array, name))
         return self._blobs[key]
+
+    def weight(self, layer: Layer, index: int) -> NDArray[np.floating]:
+        owner, at = self._graph.owners.get((layer.name, index), (layer.name, index))
+        arrays = self._weights.get(layer.name) or self._weights.get(owner, [])
+        index = index if layer.name in self._weights else at
+        if index >= len(arrays):
+            raise layer.error("has no weights", "Give its caffemodel.")
+        return arrays[index]
+
+    def array(self, values: Any) -> str:
+        array = np.asarray(values)
+        array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
+        name = self._free(f"{self._prefix}.const")
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def reduce(self, op_type: str, read: str, axes: Sequence[int], keepdims: bool = True) -> str:
+        if op_type == "ReduceSum" or self.opset >= 18:  # axes became an input: 13 and 18
+            return self.value(op_type, read, self.array(list(axes)), keepdims=int(keepdims))
+        return self.value(op_type, read, axes=list(axes), keepdims=int(keepdims))
+
+    def reshape(self, read: str, before: Shape, after: Shape) -> str:
+        dims = list(after)
+        for i, (a, b) in enumerate(zip(before, after, strict=False)):
+            if a != b:
+                break
+            dims[i] = 0  # copied
+        return self.value("Reshape", read, self.array(np.array(dims, np.int64)))
 
     def shape(self, value: str) -> Shape:
         shape = self._graph.shapes[value]

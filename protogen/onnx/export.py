@@ -46,7 +46,7 @@ def to_onnx(
         raise InputError(
             layout(f"{opset} is outside of {LEAST_OPSET} to {newest}", subject="opset")
         )
-    emitter = OnnxEmitter(net.graph, net.weights)
+    emitter = OnnxEmitter(net.graph, net.weights, opset)
     _lower(net.graph, emitter)
     free = _free_dims(net, free_axes)
     imports = [helper.make_opsetid("", opset)]
@@ -93,6 +93,7 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
         try:
             if kind is None:
                 raise layer.unsupported("protogen does not know this type")
+            emitter.layer(layer)
             kind.lower(layer, emitter)
         except UnsupportedError as error:
             refused.append(error)
