@@ -12,6 +12,8 @@ from protogen.layers import (
     normalization,
     pooling,
     recurrent,
+    reduction,
+    resizing,
     shaping,
 )
 from protogen.layers.base import POINT, Emitter, LayerType, Window, layer_type
@@ -31,6 +33,8 @@ __all__ = [
     "normalization",
     "pooling",
     "recurrent",
+    "reduction",
+    "resizing",
     "shaping",
 ]
 

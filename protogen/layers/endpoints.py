@@ -83,12 +83,18 @@ class HDF5Output(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return []
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        """Nothing: it has no tops."""
+
 
 class Silence(LayerType):
     """Takes blobs that nobody reads, so that they are not printed; no tops."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return []
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        """Nothing: it has no tops."""
 
 
 class Python(LayerType):

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import LayerType, axis_of, check_bottoms, text
-from protogen.layers.elementwise import _Same
+from protogen.layers.base import Emitter, LayerType, axis_of, check_bottoms, text
+from protogen.layers.dense import INT64
+from protogen.layers.elementwise import FLOAT, _Same
+from protogen.layers.shaping import BOOL
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Softmax(_Same):
@@ -17,6 +24,10 @@ class Softmax(_Same):
         made = super().shapes(layer, bottoms)
         axis_of(layer, layer.params.softmax_param.axis, len(bottoms[0]))
         return made
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        axis = axis_of(layer, layer.params.softmax_param.axis, len(e.shape(layer.reads[0])))
+        e.op("Softmax", [layer.reads[0]], [layer.writes[0]], axis=axis)
 
 
 class _Loss(LayerType, abstract=True):
@@ -30,6 +41,20 @@ class _Loss(LayerType, abstract=True):
         self.check(layer, bottoms)
         made: list[Shape] = [(), bottoms[0]]
         return made[: max(1, len(layer.tops))]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        if not layer.writes:
+            return
+        loss, second = self.loss(layer, e)
+        e.op("Reshape", [loss, e.array(np_empty())], [layer.writes[0]])
+        if len(layer.writes) > 1:
+            if second is None:
+                raise layer.unsupported("its second top has no form in ONNX")
+            e.op("Identity", [second], [layer.writes[1]])
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+        """The loss, and what a second top holds."""
+        raise layer.unsupported("protogen cannot write this loss in ONNX yet")
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         """Whether the bottoms fit each other."""
@@ -60,17 +85,54 @@ class SoftmaxWithLoss(_LabelLoss):
 
     most = 3
 
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+        shape = e.shape(layer.reads[0])
+        axis = axis_of(layer, layer.params.softmax_param.axis, len(shape))
+        if len(layer.reads) > 2:
+            raise layer.unsupported("a third bottom with weights has no form here yet")
+        probability = e.value("Softmax", layer.reads[0], axis=axis)
+        chosen = of_labels(e, probability, shape, axis, layer.reads[1])
+        log = e.value("Log", e.value("Max", chosen, e.array(FLT_MIN)))
+        return normalized(layer, e, log, layer.reads[1], shape, axis, "VALID"), probability
+
 
 class SigmoidCrossEntropyLoss(_PairLoss):
     """Sigmoid and cross entropy, summed over a sample."""
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+        x = layer.reads[0]
+        shape = e.shape(x)
+        target = e.reshape(layer.reads[1], e.shape(layer.reads[1]), shape)
+        # x t - max(x, 0) - log(1 + exp(-|x|))
+        soft = e.value("Softplus", e.value("Neg", e.value("Abs", x)))
+        terms = e.value("Sub", e.value("Mul", x, target), e.value("Relu", x))
+        terms = e.value("Sub", terms, soft)
+        flat = e.value("Reshape", terms, e.array([-1]))
+        loss = normalized(layer, e, flat, layer.reads[1], shape, 0, "BATCH_SIZE")
+        return loss, e.value("Sigmoid", x)
 
 
 class EuclideanLoss(_PairLoss):
     """sum (x - t)^2 / (2N)."""
 
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+        a, b = (e.shape(read) for read in layer.reads[:2])
+        difference = e.value("Sub", layer.reads[0], e.reshape(layer.reads[1], b, a))
+        return total(e, e.value("Mul", difference, difference), 1 / (2 * a[0])), None
+
 
 class HingeLoss(_Loss):
     """One against all, L1 or L2."""
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+        shape = e.shape(layer.reads[0])
+        classes = math.prod(shape[1:])
+        x = e.value("Flatten", layer.reads[0], axis=1)
+        sign = e.value("OneHot", labels(e, layer.reads[1]), e.array(classes), e.array([1.0, -1.0]))
+        margin = e.value("Relu", e.value("Add", e.value("Mul", x, sign), e.array(1.0)))
+        if layer.params.hinge_loss_param.norm == "L2":
+            margin = e.value("Mul", margin, margin)
+        return total(e, margin, 1 / shape[0]), None
 
 
 class InfogainLoss(_Loss):
@@ -78,9 +140,31 @@ class InfogainLoss(_Loss):
 
     most = 3
 
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+        if len(layer.reads) < 3:
+            raise layer.unsupported(
+                "its matrix stands in a file of its own", "Give the matrix as a third bottom."
+            )
+        shape = e.shape(layer.reads[0])
+        axis = axis_of(layer, layer.params.infogain_loss_param.axis, len(shape))
+        probability = e.value("Softmax", layer.reads[0], axis=axis)
+        rows = e.value("Reshape", layer.reads[2], e.array([shape[axis], shape[axis]]))
+        gain = e.value("Gather", rows, labels(e, layer.reads[1]), axis=0)
+        log = e.value("Log", e.value("Max", last(e, probability, shape, axis), e.array(1e-20)))
+        terms = e.reduce("ReduceSum", e.value("Mul", gain, log), [1], keepdims=False)
+        return normalized(layer, e, terms, layer.reads[1], shape, axis, "VALID"), probability
+
 
 class MultinomialLogisticLoss(_Loss):
     """Mean of -log of each label's probability; the bottom holds probabilities."""
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+        shape = e.shape(layer.reads[0])
+        flat = (shape[0], math.prod(shape[1:]))
+        x = e.value("Flatten", layer.reads[0], axis=1)
+        chosen = of_labels(e, x, flat, 1, layer.reads[1])
+        log = e.value("Log", e.value("Max", chosen, e.array(1e-20)))
+        return total(e, log, -1 / shape[0]), None
 
 
 class ContrastiveLoss(_Loss):
@@ -88,11 +172,35 @@ class ContrastiveLoss(_Loss):
 
     least, most = 3, 3
 
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+        p = layer.params.contrastive_loss_param
+        shape = e.shape(layer.reads[0])
+        difference = e.value("Sub", layer.reads[0], layer.reads[1])
+        square = e.value("Mul", difference, difference)
+        square = e.reduce("ReduceSum", square, list(range(1, len(shape))), keepdims=False)
+        distance = square if p.legacy_version else e.value("Sqrt", square)
+        push = e.value("Relu", e.value("Sub", e.array(p.margin), distance))
+        push = push if p.legacy_version else e.value("Mul", push, push)
+        similar = e.value("Cast", e.value("Reshape", layer.reads[2], e.array([-1])), to=BOOL)
+        return total(e, e.value("Where", similar, square, push), 1 / (2 * shape[0])), None
+
 
 class SmoothL1Loss(_PairLoss):
     """Forks (Fast R-CNN): 0.5 x^2 near 0, |x| - 0.5 further out, with optional weights."""
 
     most = 4
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+        p = layer.params.smooth_l1_loss_param
+        sigma2 = p.sigma * p.sigma if p.has("sigma") else 1.0
+        x = e.value("Sub", layer.reads[0], layer.reads[1])
+        x = e.value("Mul", x, layer.reads[2]) if len(layer.reads) > 2 else x
+        size = e.value("Abs", x)
+        near = e.value("Mul", e.value("Mul", x, x), e.array(0.5 * sigma2))
+        far = e.value("Sub", size, e.array(0.5 / sigma2))
+        terms = e.value("Where", e.value("Less", size, e.array(1 / sigma2)), near, far)
+        terms = e.value("Mul", terms, layer.reads[3]) if len(layer.reads) > 3 else terms
+        return total(e, terms, 1 / e.shape(layer.reads[0])[0]), None
 
 
 class Accuracy(LayerType):
@@ -108,6 +216,31 @@ class Accuracy(LayerType):
         made: list[Shape] = [(), (classes,)]
         return made[: len(layer.tops)]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.accuracy_param
+        shape = e.shape(layer.reads[0])
+        axis = axis_of(layer, p.axis, len(shape))
+        if len(layer.writes) > 1:
+            raise layer.unsupported(
+                "accuracy by class has no form here yet", "Drop the second top."
+            )
+        scores = last(e, layer.reads[0], shape, axis)
+        rows = math.prod(shape) // shape[axis]
+        index = e.value("Reshape", labels(e, layer.reads[1]), e.array([rows, 1]))
+        clipped = e.value("Clip", index, e.array(0), e.array(shape[axis] - 1))
+        mine = e.value("GatherElements", scores, clipped, axis=1)
+        # Caffe counts how many scores are not below the label's own, itself left out.
+        better = e.value("Cast", e.value("GreaterOrEqual", scores, mine), to=FLOAT)
+        count = e.reduce("ReduceSum", better, [1], keepdims=False)
+        right = e.value("Cast", e.value("LessOrEqual", count, e.array(float(p.top_k))), to=FLOAT)
+        if not p.has("ignore_label"):
+            made = total(e, right, 1 / rows)
+        else:
+            valid = valid_labels(e, layer.reads[1], p.ignore_label)
+            sums = [total(e, e.value("Mul", right, valid), 1.0), total(e, valid, 1.0)]
+            made = e.value("Div", *sums)
+        e.op("Reshape", [made, e.array(np_empty())], [layer.writes[0]])
+
 
 def _check_labels(layer: Layer, bottoms: Sequence[Shape], given: int) -> int:
     """The axis of the classes; one label must stand for each other position of the scores."""
@@ -120,3 +253,72 @@ def _check_labels(layer: Layer, bottoms: Sequence[Shape], given: int) -> int:
             f"{wanted} labels"
         )
     return axis
+
+
+FLT_MIN = 1.1754943508222875e-38  # where Caffe stops the logarithm: -log of it is 87.3365
+
+
+def np_empty() -> NDArray[np.int64]:
+    """The shape of a scalar."""
+    import numpy as np
+
+    return np.empty(0, np.int64)
+
+
+def labels(e: Emitter, read: str) -> str:
+    """Labels as one axis of whole numbers."""
+    return e.value("Cast", e.value("Reshape", read, e.array([-1])), to=INT64)
+
+
+def valid_labels(e: Emitter, read: str, ignored: int) -> str:
+    """1.0 for labels that count, 0.0 for the ignored one."""
+    same = e.value("Equal", labels(e, read), e.array(ignored))
+    return e.value("Cast", e.value("Not", same), to=FLOAT)
+
+
+def last(e: Emitter, read: str, shape: Shape, axis: int) -> str:
+    """Values as (positions, classes)."""
+    rank = len(shape)
+    if axis != rank - 1:
+        read = e.value("Transpose", read, perm=[*range(axis), *range(axis + 1, rank), axis])
+    rows = math.prod(shape) // shape[axis]
+    return e.value("Reshape", read, e.array([rows, shape[axis]]))
+
+
+def of_labels(e: Emitter, read: str, shape: Shape, axis: int, label: str) -> str:
+    """For each position the value of its label's class."""
+    rows = math.prod(shape) // shape[axis]
+    index = e.value("Reshape", labels(e, label), e.array([rows, 1]))
+    index = e.value("Clip", index, e.array(0), e.array(shape[axis] - 1))  # ignored labels
+    chosen = e.value("GatherElements", last(e, read, shape, axis), index, axis=1)
+    return e.value("Reshape", chosen, e.array([rows]))
+
+
+def total(e: Emitter, read: str, factor: float) -> str:
+    """The sum of all values times a factor, with one value."""
+    flat = e.value("Reshape", read, e.array([-1]))
+    made = e.reduce("ReduceSum", flat, [0])
+    return made if factor == 1 else e.value("Mul", made, e.array(factor))
+
+
+def normalized(
+    layer: Layer, e: Emitter, terms: str, label: str, shape: Shape, axis: int, default: str
+) -> str:
+    """Minus the sum of terms, divided as loss_param says (Caffe: LossLayer normalizer)."""
+    p = layer.params.loss_param
+    mode = str(p.normalization) if p.has("normalization") else default
+    if not p.has("normalization") and p.has("normalize"):
+        mode = "VALID" if p.normalize else "BATCH_SIZE"
+    valid = None
+    if p.has("ignore_label"):
+        valid = valid_labels(e, label, p.ignore_label)
+        terms = e.value("Mul", terms, valid)
+    made = e.value("Neg", total(e, terms, 1.0))
+    count = math.prod(e.shape(label))
+    if mode == "VALID" and valid is not None:
+        return e.value("Div", made, e.value("Max", total(e, valid, 1.0), e.array(1.0)))
+    outer = math.prod(shape[:axis]) if axis else shape[0]
+    divisor = {"FULL": count, "VALID": count, "BATCH_SIZE": outer, "NONE": 1}.get(mode)
+    if divisor is None:
+        raise layer.unsupported(f"normalization {mode} is a fork's", "Use VALID.")
+    return e.value("Div", made, e.array(float(max(1, divisor))))

@@ -184,7 +184,7 @@ class _ByAxis(LayerType, abstract=True):
             if after:
                 name = e.reshape(name, shape, (*shape, *[1] * after))
             return name, len(shape), after
-        return e.array(e.weight(layer, 0).reshape(*shape, *[1] * after)), len(shape), after
+        return e.array(e.weight(layer, 0).reshape((*shape, *[1] * after))), len(shape), after
 
     def _axis(self, layer: Layer, bottoms: Sequence[Shape], operand: Shape) -> int:
         # Caffe takes axis 0 for a scalar, so that it fits a bottom without axes.
@@ -229,7 +229,7 @@ class Scale(_ByAxis):
             e.op("Mul", [layer.reads[0], scale], [layer.writes[0]])
             return
         bias = e.weight(layer, 2 - len(layer.reads))
-        shaped = e.array(bias.reshape(*bias.shape[:axes], *[1] * after))
+        shaped = e.array(bias.reshape((*bias.shape[:axes], *[1] * after)))
         e.op("Add", [e.value("Mul", layer.reads[0], scale), shaped], [layer.writes[0]])
 
 

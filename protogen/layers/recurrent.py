@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import LayerType, Window, check_bottoms, text
+from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, text
 
 
 class _Recurrent(LayerType, abstract=True):
@@ -46,12 +46,76 @@ class _Recurrent(LayerType, abstract=True):
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        """One step after the other, all unrolled: cont stops the state between any two."""
+        p = layer.params.recurrent_param
+        steps, batch = e.shape(layer.reads[0])[:2]
+        d = p.num_output
+        hidden = self.states if p.expose_hidden else 0
+        static = len(layer.reads) - hidden == 3
+        x = e.reshape(
+            layer.reads[0],
+            e.shape(layer.reads[0]),
+            (steps * batch, math.prod(e.shape(layer.reads[0])[2:])),
+        )
+        x = e.value("Gemm", x, e.blob(layer, 0), e.blob(layer, 1), transB=1)
+        x = e.reshape(x, (steps * batch, self.gates * d), (steps, batch, self.gates * d))
+        if static:
+            flat = e.value("Flatten", layer.reads[2], axis=1)
+            x = e.value("Add", x, e.value("Gemm", flat, e.blob(layer, 2), transB=1))
+        weights = [e.blob(layer, i) for i in range(3 if static else 2, self.blob_count(static))]
+        zero = e.array([[0.0] * d] * batch)
+        states = [zero] * self.states
+        if hidden:
+            states = [e.reshape(read, (1, batch, d), (batch, d)) for read in layer.reads[-hidden:]]
+        outputs = []
+        for t in range(steps):
+            now = e.value("Gather", x, e.array(t), axis=0)
+            cont = e.value("Gather", layer.reads[1], e.array([t]), axis=0)
+            cont = e.value("Transpose", cont, perm=[1, 0])
+            output, states = self.step(e, now, cont, states, weights, d)
+            outputs.append(e.value("Unsqueeze", output, e.array([0])))
+        e.op("Concat", outputs, [layer.writes[0]], axis=0)
+        for write, state in zip(layer.writes[1:], states, strict=False):
+            e.op("Unsqueeze", [state, e.array([0])], [write])
+
+    def blob_count(self, static: bool) -> int:
+        """How many blobs the layer has."""
+        return 4 if static else 3
+
+    def step(
+        self, e: Emitter, x: str, cont: str, states: list[str], weights: list[str], d: int
+    ) -> tuple[str, list[str]]:
+        """The output and the next states of one time step."""
+        raise NotImplementedError
+
+
+def lstm_unit(e: Emitter, gates: str, c: str, cont: str, d: int) -> tuple[str, str]:
+    """c and h of one step: gates i, f, o, g of width d, in Caffe's order along the last axis."""
+    parts = [
+        e.value("Slice", gates, e.array([k * d]), e.array([(k + 1) * d]), e.array([-1]))
+        for k in range(4)
+    ]
+    i, f, o = (e.value("Sigmoid", part) for part in parts[:3])
+    g = e.value("Tanh", parts[3])
+    kept = e.value("Mul", e.value("Mul", cont, f), c)
+    new = e.value("Add", kept, e.value("Mul", i, g))
+    return new, e.value("Mul", o, e.value("Tanh", new))
+
 
 class LSTM(_Recurrent):
     """Gates i, f, o, g in Caffe's order; cont 0 forgets the state."""
 
     gates = 4
     states = 2
+
+    def step(
+        self, e: Emitter, x: str, cont: str, states: list[str], weights: list[str], d: int
+    ) -> tuple[str, list[str]]:
+        h, c = states
+        gates = e.value("Gemm", e.value("Mul", h, cont), weights[0], x, transB=1)
+        c, h = lstm_unit(e, gates, c, cont, d)
+        return h, [h, c]
 
 
 class RNN(_Recurrent):
@@ -60,6 +124,17 @@ class RNN(_Recurrent):
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         d = layer.params.recurrent_param.num_output
         return [*super().blobs(layer, bottoms), (d, d), (d,)]
+
+    def blob_count(self, static: bool) -> int:
+        return super().blob_count(static) + 2
+
+    def step(
+        self, e: Emitter, x: str, cont: str, states: list[str], weights: list[str], d: int
+    ) -> tuple[str, list[str]]:
+        recurrent, out, bias = weights
+        h = e.value("Gemm", e.value("Mul", states[0], cont), recurrent, x, transB=1)
+        h = e.value("Tanh", h)
+        return e.value("Tanh", e.value("Gemm", h, out, bias, transB=1)), [h]
 
 
 class LSTMUnit(LayerType):
@@ -71,3 +146,11 @@ class LSTMUnit(LayerType):
         if len(c) != 3 or gates != (c[0], c[1], 4 * c[2]):
             raise layer.error(f"gates are {text(gates)}, but must be 1 x N x 4D of c, {text(c)}")
         return [c, c]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        c, gates, cont = layer.reads
+        shape = e.shape(cont)
+        cont = e.reshape(cont, shape, (*shape, 1)) if len(shape) == 2 else cont
+        new, h = lstm_unit(e, gates, c, cont, e.shape(c)[-1])
+        e.op("Identity", [new], [layer.writes[0]])
+        e.op("Identity", [h], [layer.writes[1]])

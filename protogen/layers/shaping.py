@@ -1,4 +1,4 @@
-"""Layers that move values about: joining, cutting, reshaping, resizing."""
+"""Layers that move values about: joining, cutting, reshaping."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from protogen import geometry
 from protogen.graph import Layer, Shape
-from protogen.layers.base import POINT, LayerType, Window, axis_of, check_bottoms, text
+from protogen.layers.base import Emitter, LayerType, axis_of, check_bottoms, text
+from protogen.layers.dense import INT64
 from protogen.layers.elementwise import _Same
+
+BOOL = 9  # ONNX's number of bool, for Cast
 
 
 class Concat(LayerType):
@@ -30,6 +32,12 @@ class Concat(LayerType):
                     f"{text(first)}, except on axis {axis}"
                 )
         return [(*first[:axis], sum(shape[axis] for shape in bottoms), *first[axis + 1 :])]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.concat_param
+        axis = p.concat_dim if p.has("concat_dim") else p.axis
+        axis = axis_of(layer, axis, len(e.shape(layer.reads[0])))
+        e.op("Concat", list(layer.reads), [layer.writes[0]], axis=axis)
 
 
 class Slice(LayerType):
@@ -61,9 +69,20 @@ class Slice(LayerType):
                 raise layer.error(f"slice_point {points} must rise within 1 to {n - 1}")
         return [(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.slice_param
+        axis = p.slice_dim if p.has("slice_dim") else p.axis
+        axis = axis_of(layer, axis, len(e.shape(layer.reads[0])))
+        lengths = [e.shape(write)[axis] for write in layer.writes]
+        e.op("Split", [layer.reads[0], e.array(lengths)], list(layer.writes), axis=axis)
+
 
 class Split(_Same):
     """The bottom, once for each top."""
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        for write in layer.writes:
+            e.op("Identity", [layer.reads[0]], [write])
 
 
 class Flatten(LayerType):
@@ -78,6 +97,10 @@ class Flatten(LayerType):
         if end < start:
             raise layer.error(f"end_axis {p.end_axis} is before axis {p.axis}")
         return [(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
+        e.op("Identity", [e.reshape(layer.reads[0], before, after)], [layer.writes[0]])
 
 
 class Reshape(LayerType):
@@ -115,6 +138,10 @@ class Reshape(LayerType):
             )
         return [made]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
+        e.op("Identity", [e.reshape(layer.reads[0], before, after)], [layer.writes[0]])
+
 
 class Crop(LayerType):
     """Caffe: the first bottom cut to the second's size on the axes from ``axis`` on."""
@@ -140,6 +167,17 @@ class Crop(LayerType):
                 )
         return [(*shape[:axis], *like[axis:])]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.crop_param
+        like = e.shape(layer.reads[1])
+        axis = axis_of(layer, p.axis, len(like))
+        axes = list(range(axis, len(like)))
+        offsets = list(p.offset) or [0]
+        starts = offsets * len(axes) if len(offsets) == 1 else offsets
+        ends = [start + like[i] for start, i in zip(starts, axes, strict=True)]
+        reads = [layer.reads[0], e.array(starts), e.array(ends), e.array(axes)]
+        e.op("Slice", reads, [layer.writes[0]])
+
 
 class Tile(LayerType):
     """The bottom ``tiles`` times along ``axis``."""
@@ -153,6 +191,13 @@ class Tile(LayerType):
             raise layer.error("tiles is missing, but must be at least 1")
         return [(*shape[:axis], shape[axis] * p.tiles, *shape[axis + 1 :])]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.tile_param
+        rank = len(e.shape(layer.reads[0]))
+        axis = axis_of(layer, p.axis, rank)
+        repeats = [p.tiles if i == axis else 1 for i in range(rank)]
+        e.op("Tile", [layer.reads[0], e.array(repeats)], [layer.writes[0]])
+
 
 class BatchReindex(LayerType):
     """Caffe: samples of the first bottom in the order that the second names them."""
@@ -163,6 +208,10 @@ class BatchReindex(LayerType):
             raise layer.error(f'"{layer.bottoms[1]}" is {text(bottoms[1])}, but must have 1 axis')
         return [(bottoms[1][0], *bottoms[0][1:])]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        index = e.value("Cast", layer.reads[1], to=INT64)
+        e.op("Gather", [layer.reads[0], index], [layer.writes[0]], axis=0)
+
 
 class Filter(LayerType):
     """Caffe: samples where the last bottom is not 0; how many, only data decides."""
@@ -170,6 +219,12 @@ class Filter(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, None)
         return list(bottoms[:-1])
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        flat = e.value("Reshape", layer.reads[-1], e.array([-1]))
+        keep = e.value("Cast", flat, to=BOOL)
+        for read, write in zip(layer.reads[:-1], layer.writes, strict=True):
+            e.op("Compress", [read, keep], [write], axis=0)
 
 
 class Permute(LayerType):
@@ -184,130 +239,7 @@ class Permute(LayerType):
         order += [axis for axis in range(len(shape)) if axis not in order]
         return [tuple(shape[axis] for axis in order)]
 
-
-class Reorg(LayerType):
-    """Forks (YOLO): blocks of stride x stride pixels become channels, or back (reverse)."""
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 1)
-        p = layer.params.reorg_param
-        n, c, h, w = _four(layer, bottoms[0])
-        s = p.stride
-        if s < 1:
-            raise layer.error("stride must be at least 1")
-        if p.reverse:
-            return [(n, c // (s * s), h * s, w * s)]
-        return [(n, c * s * s, h // s, w // s)]
-
-
-class PixelShuffle(LayerType):
-    """Forks: groups of r x r channels become blocks of r x r pixels."""
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 1)
-        r = layer.params.pixelshuffle_param.upscale_factor
-        n, c, h, w = _four(layer, bottoms[0])
-        if r < 1 or c % (r * r):
-            raise layer.error(f"upscale_factor {r} needs a channel count that {r * r} divides")
-        return [(n, c // (r * r), h * r, w * r)]
-
-
-class Upsample(LayerType):
-    """Forks. By scale: nearest (SSD, YOLO). With a second bottom, the mask of a MAX Pooling
-    (SegNet): every value to its winner's place, size upsample_h x upsample_w or H scale - pad_out.
-    """
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 2)
-        p = layer.params.upsample_param
-        n, c, h, w = _four(layer, bottoms[0])
-        if len(bottoms) == 2 and bottoms[1] != bottoms[0]:
-            raise layer.error(f"its mask is {text(bottoms[1])}, but must be {text(bottoms[0])}")
-        scale = p.scale if p.has("scale") or len(bottoms) == 1 else 2  # SegNet's default
-        sizes = []
-        for axis, size in (("h", h), ("w", w)):
-            one = getattr(p, f"scale_{axis}") if p.has(f"scale_{axis}") else scale
-            made = size * one - int(getattr(p, f"pad_out_{axis}"))
-            sizes.append(getattr(p, f"upsample_{axis}") if p.has(f"upsample_{axis}") else made)
-        if min(sizes) < 1:
-            raise layer.error(f"makes {text(tuple(sizes))}", "Give a scale of at least 1.")
-        return [(n, c, *sizes)]
-
-
-class Interp(LayerType):
-    """Forks (DeepLab, PSPNet): bilinear with aligned corners to a size, by factors, or to the
-    size of a second bottom."""
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 2)
-        p = layer.params.interp_param
-        n, c, h, w = _four(layer, bottoms[0])
-        if len(bottoms) == 2:
-            return [(n, c, *bottoms[1][2:])]
-        if p.has("height") and p.has("width"):
-            return [(n, c, p.height, p.width)]
-        if p.zoom_factor < 1 or p.shrink_factor < 1:
-            raise layer.error("zoom_factor and shrink_factor must be at least 1")
-        crop = p.pad_beg + p.pad_end  # both are 0 or negative: pixels cut away
-        out = tuple(
-            geometry.interp_out(size + crop, p.zoom_factor, p.shrink_factor) for size in (h, w)
-        )
-        if min(out) < 1:
-            raise layer.error(f"makes {text(out)} of {h}x{w}")
-        return [(n, c, *out)]
-
-
-class Resize(LayerType):
-    """Forks: to height x width of resize_param, or by out_height_scale and out_width_scale."""
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 2)
-        p = layer.params.resize_param
-        n, c, h, w = _four(layer, bottoms[0])
-        if p.has("out_height_scale") and p.has("out_width_scale"):
-            return [(n, c, int(h * p.out_height_scale), int(w * p.out_width_scale))]
-        if p.height < 1 or p.width < 1:
-            raise layer.error("has no size", "Give height and width, or both scales.")
-        return [(n, c, p.height, p.width)]
-
-
-class Reduction(LayerType):
-    """SUM, ASUM, SUMSQ or MEAN over the axes from ``axis`` on, which vanish."""
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 1)
-        axis = axis_of(layer, layer.params.reduction_param.axis, len(bottoms[0]))
-        return [bottoms[0][:axis]]
-
-    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
-        return None
-
-
-class ArgMax(LayerType):
-    """The top_k largest along ``axis``, or over each whole sample; indices, values, or both."""
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 1)
-        p = layer.params.argmax_param
-        shape = bottoms[0]
-        if p.has("axis"):
-            axis = axis_of(layer, p.axis, len(shape))
-            over = shape[axis]
-            made = [*shape[:axis], p.top_k, *shape[axis + 1 :]]
-        else:
-            over = math.prod(shape[1:])
-            made = [1] * max(len(shape), 3)
-            made[0], made[2] = shape[0], p.top_k
-            made[1] = 2 if p.out_max_val else 1
-        if not 1 <= p.top_k <= over:
-            raise layer.error(f"top_k {p.top_k} must be from 1 to {over}")
-        return [tuple(made)]
-
-    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
-        return POINT if layer.params.argmax_param.has("axis") else None
-
-
-def _four(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
-    if len(shape) != 4:
-        raise layer.error(f"its bottom is {text(shape)}, but must have 4 axes")
-    return shape[0], shape[1], shape[2], shape[3]
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        order = list(layer.params.permute_param.order)
+        order += [axis for axis in range(len(e.shape(layer.reads[0]))) if axis not in order]
+        e.op("Transpose", [layer.reads[0]], [layer.writes[0]], perm=order)

@@ -1,0 +1,80 @@
+"""Layers that make one value of many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from protogen.graph import Layer, Shape
+from protogen.layers.base import POINT, Emitter, LayerType, Window, axis_of, check_bottoms
+from protogen.layers.elementwise import FLOAT, affine
+
+
+class Reduction(LayerType):
+    """SUM, ASUM, SUMSQ or MEAN over the axes from ``axis`` on, which vanish."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 1)
+        axis = axis_of(layer, layer.params.reduction_param.axis, len(bottoms[0]))
+        return [bottoms[0][:axis]]
+
+    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
+        return None
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.reduction_param
+        rank = len(e.shape(layer.reads[0]))
+        axes = list(range(axis_of(layer, p.axis, rank), rank))
+        x = layer.reads[0]
+        if p.operation == "ASUM":
+            x = e.value("Abs", x)
+        elif p.operation == "SUMSQ":
+            x = e.value("Mul", x, x)
+        op = "ReduceMean" if p.operation == "MEAN" else "ReduceSum"
+        total = e.reduce(op, x, axes, keepdims=False)
+        e.op("Identity", [affine(e, total, p.coeff, 0.0)], [layer.writes[0]])
+
+
+class ArgMax(LayerType):
+    """The top_k largest along ``axis``, or over each whole sample; indices, values, or both."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 1)
+        p = layer.params.argmax_param
+        shape = bottoms[0]
+        if p.has("axis"):
+            axis = axis_of(layer, p.axis, len(shape))
+            over = shape[axis]
+            made = [*shape[:axis], p.top_k, *shape[axis + 1 :]]
+        else:
+            over = math.prod(shape[1:])
+            made = [1] * max(len(shape), 3)
+            made[0], made[2] = shape[0], p.top_k
+            made[1] = 2 if p.out_max_val else 1
+        if not 1 <= p.top_k <= over:
+            raise layer.error(f"top_k {p.top_k} must be from 1 to {over}")
+        return [tuple(made)]
+
+    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
+        return POINT if layer.params.argmax_param.has("axis") else None
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.argmax_param
+        x, shape, axis = layer.reads[0], e.shape(layer.reads[0]), 1
+        if p.has("axis"):
+            axis = axis_of(layer, p.axis, len(shape))
+        else:
+            shape = (shape[0], math.prod(shape[1:]))
+            x = e.value("Flatten", x, axis=1)
+        # Of equal values Caffe takes the later, TopK the earlier: look from behind.
+        back = [e.array([values]) for values in (-1, -(shape[axis] + 1), axis, -1)]
+        top = [f"{layer.writes[0]}@values", f"{layer.writes[0]}@indices"]
+        e.op("TopK", [e.value("Slice", x, *back), e.array([p.top_k])], top, axis=axis)
+        index = e.value("Cast", e.value("Sub", e.array(shape[axis] - 1), top[1]), to=FLOAT)
+        after = e.shape(layer.writes[0])
+        if p.has("axis"):
+            e.op("Identity", [top[0] if p.out_max_val else index], [layer.writes[0]])
+            return
+        made = e.value("Concat", index, top[0], axis=1) if p.out_max_val else index
+        flat = (shape[0], p.top_k * (2 if p.out_max_val else 1))
+        e.op("Identity", [e.reshape(made, flat, after)], [layer.writes[0]])

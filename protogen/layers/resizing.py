@@ -1,0 +1,142 @@
+"""The forks' layers that change height and width without parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from protogen import geometry
+from protogen.graph import Layer, Shape
+from protogen.layers.base import Emitter, LayerType, check_bottoms, text
+from protogen.layers.dense import INT64
+
+
+class Reorg(LayerType):
+    """Forks (YOLO): blocks of stride x stride pixels become channels, or back (reverse)."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 1)
+        p = layer.params.reorg_param
+        n, c, h, w = _four(layer, bottoms[0])
+        s = p.stride
+        if s < 1:
+            raise layer.error("stride must be at least 1")
+        if p.reverse:
+            return [(n, c // (s * s), h * s, w * s)]
+        return [(n, c * s * s, h // s, w // s)]
+
+
+class PixelShuffle(LayerType):
+    """Forks: groups of r x r channels become blocks of r x r pixels."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 1)
+        r = layer.params.pixelshuffle_param.upscale_factor
+        n, c, h, w = _four(layer, bottoms[0])
+        if r < 1 or c % (r * r):
+            raise layer.error(f"upscale_factor {r} needs a channel count that {r * r} divides")
+        return [(n, c // (r * r), h * r, w * r)]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        r = layer.params.pixelshuffle_param.upscale_factor
+        e.op("DepthToSpace", [layer.reads[0]], [layer.writes[0]], blocksize=r, mode="CRD")
+
+
+class Upsample(LayerType):
+    """Forks. By scale: nearest (SSD, YOLO). With a second bottom, the mask of a MAX Pooling
+    (SegNet): every value to its winner's place, size upsample_h x upsample_w or H scale - pad_out.
+    """
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 2)
+        p = layer.params.upsample_param
+        n, c, h, w = _four(layer, bottoms[0])
+        if len(bottoms) == 2 and bottoms[1] != bottoms[0]:
+            raise layer.error(f"its mask is {text(bottoms[1])}, but must be {text(bottoms[0])}")
+        scale = p.scale if p.has("scale") or len(bottoms) == 1 else 2  # SegNet's default
+        sizes = []
+        for axis, size in (("h", h), ("w", w)):
+            one = getattr(p, f"scale_{axis}") if p.has(f"scale_{axis}") else scale
+            made = size * one - int(getattr(p, f"pad_out_{axis}"))
+            sizes.append(getattr(p, f"upsample_{axis}") if p.has(f"upsample_{axis}") else made)
+        if min(sizes) < 1:
+            raise layer.error(f"makes {text(tuple(sizes))}", "Give a scale of at least 1.")
+        return [(n, c, *sizes)]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
+        if len(layer.reads) == 1:
+            sizes = [after[2] / before[2], after[3] / before[3]]
+            scales = e.array([1.0, 1.0, *sizes])
+            e.op(
+                "Resize", [layer.reads[0], "", scales], [layer.writes[0]], mode="nearest",
+                coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+            )  # fmt: skip
+            return
+        import numpy as np
+
+        # The mask counts within a plane; MaxUnpool counts over the whole blob.
+        planes = np.arange(before[0] * before[1]).reshape(before[0], before[1], 1, 1)
+        index = e.value("Cast", layer.reads[1], to=INT64)
+        index = e.value("Add", index, e.array(planes * (after[2] * after[3])))
+        e.op(
+            "MaxUnpool", [layer.reads[0], index, e.array(list(after))], [layer.writes[0]],
+            kernel_shape=[2, 2], strides=[2, 2],
+        )  # fmt: skip
+
+
+class Interp(LayerType):
+    """Forks (DeepLab, PSPNet): bilinear with aligned corners to a size, by factors, or to the
+    size of a second bottom."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 2)
+        p = layer.params.interp_param
+        n, c, h, w = _four(layer, bottoms[0])
+        if len(bottoms) == 2:
+            return [(n, c, *bottoms[1][2:])]
+        if p.has("height") and p.has("width"):
+            return [(n, c, p.height, p.width)]
+        if p.zoom_factor < 1 or p.shrink_factor < 1:
+            raise layer.error("zoom_factor and shrink_factor must be at least 1")
+        crop = p.pad_beg + p.pad_end  # both are 0 or negative: pixels cut away
+        out = tuple(
+            geometry.interp_out(size + crop, p.zoom_factor, p.shrink_factor) for size in (h, w)
+        )
+        if min(out) < 1:
+            raise layer.error(f"makes {text(out)} of {h}x{w}")
+        return [(n, c, *out)]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.interp_param
+        before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
+        x = layer.reads[0]
+        if p.pad_beg or p.pad_end:
+            if p.pad_beg > 0 or p.pad_end > 0:
+                raise layer.error("pad_beg and pad_end must be 0 or negative: they cut pixels away")
+            ends = [before[2] + p.pad_end, before[3] + p.pad_end]
+            x = e.value("Slice", x, e.array([-p.pad_beg] * 2), e.array(ends), e.array([2, 3]))
+        sizes = e.array(list(after))
+        e.op(
+            "Resize", [x, "", "", sizes], [layer.writes[0]], mode="linear",
+            coordinate_transformation_mode="align_corners",
+        )  # fmt: skip
+
+
+class Resize(LayerType):
+    """Forks: to height x width of resize_param, or by out_height_scale and out_width_scale."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 2)
+        p = layer.params.resize_param
+        n, c, h, w = _four(layer, bottoms[0])
+        if p.has("out_height_scale") and p.has("out_width_scale"):
+            return [(n, c, int(h * p.out_height_scale), int(w * p.out_width_scale))]
+        if p.height < 1 or p.width < 1:
+            raise layer.error("has no size", "Give height and width, or both scales.")
+        return [(n, c, p.height, p.width)]
+
+
+def _four(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
+    if len(shape) != 4:
+        raise layer.error(f"its bottom is {text(shape)}, but must have 4 axes")
+    return shape[0], shape[1], shape[2], shape[3]
