@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from protogen.conversion import Converted, convert
     from protogen.differences import diff
     from protogen.errors import (
         InputError,
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     )
     from protogen.net import Net, load
     from protogen.netspec import NetSpec, params, to_proto
-    from protogen.onnx import to_onnx
+    from protogen.onnx import Preprocessing, to_onnx
+    from protogen.plugins import layer
     from protogen.schema import add_proto
     from protogen.specfile import load_spec
     from protogen.splicing import splice
@@ -32,7 +34,11 @@ if TYPE_CHECKING:
     from protogen.verification import verify_upsampling
 
 _HOMES = {
+    "Converted": "conversion",
     "InputError": "errors",
+    "Preprocessing": "onnx",
+    "convert": "conversion",
+    "layer": "plugins",
     "add_proto": "schema",
     "diff": "differences",
     "MismatchError": "errors",
@@ -53,17 +59,21 @@ _HOMES = {
 }
 
 __all__ = [
+    "Converted",
     "InputError",
     "MismatchError",
     "Net",
     "NetSpec",
+    "Preprocessing",
     "ProtogenError",
     "ProtogenWarning",
     "UnsupportedError",
     "Upsampling",
     "__version__",
     "add_proto",
+    "convert",
     "diff",
+    "layer",
     "layers",
     "load",
     "load_spec",

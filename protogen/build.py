@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from protogen.errors import InputError, ProtogenWarning, layout
+from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
 from protogen.graph import Graph, Layer, Shape
-from protogen.layers import layer_type
+from protogen.layers import kind_of
 from protogen.layers.base import text
 from protogen.message import Field, Message, Source
 
@@ -25,6 +25,7 @@ def build(
     stages: Collection[str] = (),
     input_shapes: Mapping[str, Shape] | None = None,
     tolerant: bool = False,
+    identities: Collection[str] = (),
 ) -> Graph:
     """The Graph of an up-to-date NetParameter (see ``upgrade``).
 
@@ -37,15 +38,17 @@ def build(
             layers, Python layers and layers of unknown type.
         tolerant: a layer whose shapes do not fit leaves shapes behind it unknown, with a warning,
             so that the rest of a net can be looked at.
+        identities: names or types of layers that hand on their first bottom, whatever they are.
 
     Raises:
         InputError: a bottom that nobody makes, a top made twice, or shapes that do not fit.
     """
     chosen = [
-        _layer(item, source)
+        _layer(item, source, identities)
         for item in net.all("layer")
         if _included(item, phase, level, stages, source)
     ]
+    _check_identities(identities, chosen)
     named = _name_values(chosen)
     shapes: dict[str, Shape | None] = {}
     parameters: dict[str, tuple[Shape, ...] | None] = {}
@@ -60,21 +63,35 @@ def build(
             tops, blobs = [None] * len(layer.tops), None
         shapes.update(zip(layer.writes, tops, strict=True))
         parameters[layer.name] = blobs
-    inputs = tuple(top for layer in named if layer.type == "Input" for top in layer.tops)
+    inputs = _inputs(named)
     owners = _owners(named, parameters)
     return Graph(net.name, named, inputs, _outputs(named), shapes, parameters, owners)
 
 
-def _layer(item: Field, source: Source | None) -> Layer:
+def _layer(item: Field, source: Source | None, identities: Collection[str]) -> Layer:
     params: Message = item.value
+    identity = params.name in identities or params.type in identities
     return Layer(
         name=params.name,
-        type=params.type,
-        bottoms=tuple(params.bottom),
+        type="Split" if identity else params.type,  # Split is Caffe's own identity
+        bottoms=tuple(params.bottom)[: 1 if identity else None],
         tops=tuple(params.top),
         params=params,
         place=source.place(item.start) if source else "",
     )
+
+
+def _check_identities(identities: Collection[str], layers: Sequence[Layer]) -> None:
+    known = {name for layer in layers for name in (layer.name, layer.params.type)}
+    for name in identities:
+        if name not in known:
+            raise InputError(
+                layout(
+                    "no layer has this name or type",
+                    subject=f"identity {name!r}",
+                    advice=did_you_mean(name, known),
+                )
+            )
 
 
 # Which layers take part (Caffe: Net::FilterNet, Net::StateMeetsRule)
@@ -109,14 +126,16 @@ def _meets(rule: Message, phase: str, level: int, stages: Collection[str]) -> bo
     )
 
 
-# Values: every write of a blob is one, and the last has the blob's name
+# Values: every write of a blob is one, and the last has the blob's name; but of blobs that come
+# from outside the first has it, because that is what the user feeds.
 
 
 def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     last: dict[str, tuple[int, int]] = {}
     for i, layer in enumerate(layers):
         for j, top in enumerate(layer.tops):
-            last[top] = (i, j)
+            if top not in last or not _feeds(layers[last[top][0]]):
+                last[top] = (i, j)
     current: dict[str, str] = {}
     taken = set(last)
     named = []
@@ -139,6 +158,11 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     return tuple(named)
 
 
+def _feeds(layer: Layer) -> bool:
+    kind = kind_of(layer)
+    return kind is not None and kind.feeds
+
+
 def _free_name(wanted: str, taken: set[str]) -> str:
     name, count = wanted, 1
     while name in taken:
@@ -158,14 +182,25 @@ def _no_bottom(layer: Layer, bottom: str, rest: Sequence[Layer]) -> InputError:
     return layer.error(f'reads "{bottom}", but no layer makes it', "Check the name.")
 
 
-def _outputs(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Blobs that nobody reads after they were last written, in the order of their making."""
-    open_blobs: dict[str, None] = {}
+def _inputs(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Values that come from outside: tops of Input layers, and those tops of data layers that a
+    layer reads."""
+    read = {name for layer in layers for name in layer.reads}
+    found = []
     for layer in layers:
-        for bottom in layer.bottoms:
-            open_blobs.pop(bottom, None)
-        open_blobs.update(dict.fromkeys(layer.tops))
-    return tuple(open_blobs)
+        if _feeds(layer):
+            found += [top for top in layer.writes if layer.type == "Input" or top in read]
+    return tuple(found)
+
+
+def _outputs(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Values that nobody reads, in the order of their making."""
+    found: dict[str, None] = {}
+    for layer in layers:
+        for read in layer.reads:
+            found.pop(read, None)
+        found.update(dict.fromkeys(layer.writes))
+    return tuple(found)
 
 
 def _owners(
@@ -202,7 +237,7 @@ def _shapes(
     unknown: set[str],
     given: Mapping[str, Shape],
 ) -> tuple[list[Shape | None], tuple[Shape, ...] | None]:
-    kind = layer_type(layer.type)
+    kind = kind_of(layer)
     bottoms = [shape for read in layer.reads if (shape := shapes[read]) is not None]
     if kind is None:
         if layer.type not in unknown:
@@ -231,6 +266,7 @@ def _shapes(
     if len(tops) != len(layer.tops):
         raise layer.error(f"has {len(layer.tops)} tops, but makes {len(tops)}")
     tops = [given.get(top, shape) for top, shape in zip(layer.tops, tops, strict=True)]
+    tops = kind.complete(tops)
     for top, shape in zip(layer.tops, tops, strict=True):
         _check_count(layer, f'top "{top}"', shape or ())
     for index, shape in enumerate(blobs):

@@ -8,7 +8,6 @@ the arrays' memory.
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from protogen import wire
 from protogen.errors import InputError, layout
 from protogen.graph import Shape
+from protogen.mapped import map_file
 from protogen.schema import caffe
 
 if TYPE_CHECKING:
@@ -134,17 +134,7 @@ def read_weights(path: str | Path) -> CaffeModel:
     Raises:
         InputError: the file cannot be read, is cut short or damaged, or holds no layer.
     """
-    try:
-        with Path(path).open("rb") as file:
-            size = file.seek(0, 2)
-            data: mmap.mmap | bytes = b""
-            if size:
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise InputError(
-            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
-        ) from None
-    return parse_weights(wire.Bytes(data, str(path)))
+    return parse_weights(wire.Bytes(map_file(path), str(path)))
 
 
 def parse_weights(data: wire.Bytes) -> CaffeModel:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from protogen.graph import Graph, Layer, Shape
-from protogen.layers import POINT, Window, layer_type
+from protogen.layers import POINT, Window, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _cost(
     tops: list[Shape | None],
     view: _View,
 ) -> Cost:
-    kind = layer_type(layer.type)
+    kind = kind_of(layer)
     blobs = graph.parameter_shapes[layer.name]
     known_bottoms = [shape for shape in bottoms if shape is not None]
     known_tops = [shape for shape in tops if shape is not None]
@@ -100,7 +100,7 @@ def _view(layer: Layer, bottoms: list[Shape | None], views: dict[str, _View]) ->
     if any(view.extent is None for view in seen):
         return _ALL
     widest = max(seen, key=lambda view: view.extent or (0, 0))
-    kind = layer_type(layer.type)
+    kind = kind_of(layer)
     known = [shape for shape in bottoms if shape is not None]
     if kind is None or len(known) < len(bottoms):
         return widest

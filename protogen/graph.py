@@ -5,9 +5,10 @@ Plain data. ``build.py`` is the one place where a Graph is born; nobody changes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from protogen.errors import InputError, UnsupportedError, layout
+from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
 from protogen.message import Message
 
 Shape = tuple[int, ...]
@@ -63,3 +64,33 @@ class Graph:
     shapes: dict[str, Shape | None]
     parameter_shapes: dict[str, tuple[Shape, ...] | None] = field(default_factory=dict)
     owners: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+
+
+def cut(graph: Graph, outputs: Sequence[str]) -> Graph:
+    """The part of a graph that these values need, in the same order.
+
+    Raises:
+        InputError: the graph makes no value of such a name.
+    """
+    for name in outputs:
+        if name not in graph.shapes:
+            advice = did_you_mean(name, graph.shapes)
+            raise InputError(layout("the net has no such blob", subject=f'"{name}"', advice=advice))
+    needed = set(outputs)
+    kept = []
+    for layer in reversed(graph.layers):
+        if needed.intersection(layer.writes):
+            needed.update(layer.reads)
+            kept.append(layer)
+    kept.reverse()
+    shapes = {name: graph.shapes[name] for layer in kept for name in layer.writes}
+    parameters = {layer.name: graph.parameter_shapes[layer.name] for layer in kept}
+    inputs = tuple(name for name in graph.inputs if name in needed)
+    return replace(
+        graph,
+        layers=tuple(kept),
+        inputs=inputs,
+        outputs=tuple(dict.fromkeys(outputs)),
+        shapes=shapes,
+        parameter_shapes=parameters,
+    )

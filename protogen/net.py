@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protogen import files, prototxt
 from protogen.build import build
-from protogen.errors import InputError, layout
+from protogen.errors import InputError, ProtogenWarning, layout
 from protogen.graph import Graph, Layer, Shape
 from protogen.layers.base import text
+from protogen.mapped import pieces
 from protogen.message import Message
 
 if TYPE_CHECKING:
@@ -42,18 +44,19 @@ class Net:
         stages: Collection[str] = (),
         input_shapes: Mapping[str, Shape] | None = None,
         tolerant: bool = False,
+        identities: Collection[str] = (),
     ) -> None:
         self.message = message
         source = message.source if isinstance(message, prototxt.Document) else None
-        self.graph: Graph = build(
-            message,
-            source,
-            phase=phase,
-            level=level,
-            stages=stages,
-            input_shapes=input_shapes,
-            tolerant=tolerant,
-        )
+        self._input_shapes = dict(input_shapes or {})
+        self._options: dict[str, Any] = {
+            "phase": phase,
+            "level": level,
+            "stages": stages,
+            "tolerant": tolerant,
+            "identities": identities,
+        }
+        self.graph: Graph = build(message, source, input_shapes=self._input_shapes, **self._options)
         self.weights: Weights = {} if weights is None else weights
 
     @property
@@ -83,6 +86,11 @@ class Net:
     def parameter_shapes(self) -> dict[str, tuple[Shape, ...] | None]:
         return self.graph.parameter_shapes
 
+    def with_inputs(self, shapes: Mapping[str, Shape]) -> Net:
+        """The same net and weights with other shapes of inputs."""
+        merged = self._input_shapes | dict(shapes)
+        return Net(self.message, self.weights, input_shapes=merged, **self._options)
+
     def take_weights(self, found: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
         """Takes over the weights of layers by name, as Caffe does: layers that the net lacks are
         passed over, layers without weights keep what they have, and a legacy shape of
@@ -110,15 +118,44 @@ class Net:
                 for index, (array, shape) in enumerate(zip(arrays, wanted, strict=True))
             ]
 
-    def check_weights(self) -> None:
-        """Raises InputError where a layer's weights are missing or of the wrong shape."""
-        for layer in self.layers:
+    def check_weights(self, graph: Graph | None = None) -> None:
+        """Raises InputError where a layer's weights are missing or of the wrong shape.
+
+        ``graph``: a part of the net's graph; only its layers are looked at.
+        """
+        for layer in (graph or self.graph).layers:
             wanted = self.parameter_shapes[layer.name] or ()
             found = tuple(array.shape for array in self.weights.get(layer.name, ()))
-            if found != tuple(wanted):
+            if found == tuple(wanted):
+                continue
+            if found:
                 raise layer.error(
                     f"its weights have the shapes {_list(found)}, but must have {_list(wanted)}"
                 )
+            if any((layer.name, i) not in self.graph.owners for i in range(len(wanted))):
+                raise layer.error(
+                    f"has no weights, but needs {_list(wanted)}",
+                    "The caffemodel lacks this layer, or names it otherwise."
+                    if self.weights
+                    else "Give the net's caffemodel.",
+                )
+
+    def check_finite(self, graph: Graph | None = None) -> None:
+        """Raises InputError where a layer's weights hold NaN; infinities are warned of.
+
+        ``graph``: a part of the net's graph; only its layers are looked at.
+        """
+        import numpy as np
+
+        for layer in (graph or self.graph).layers:
+            for index, array in enumerate(self.weights.get(layer.name, ())):
+                at = 0
+                for piece in pieces(array):
+                    with np.errstate(all="ignore"):  # a sum tells of one bad value among many
+                        fine = np.isfinite(np.add.reduce(piece))
+                    if not fine:
+                        _check_values(layer, index, piece, at)
+                    at += piece.size
 
     def entries(self) -> Iterator[Entry]:
         """What the writer of caffemodels takes: each layer that has weights."""
@@ -144,6 +181,27 @@ class Net:
                     raise InputError(layout("the net has no weights", where=str(caffemodel)))
                 file = stack.enter_context(files.replacing(caffemodel))
                 write_weights(file, self.name, self.entries())
+
+
+def _check_values(layer: Layer, index: int, piece: NDArray[np.floating], at: int) -> None:
+    import numpy as np
+
+    bad = np.flatnonzero(np.isnan(piece))
+    if bad.size:
+        raise layer.error(
+            f"blob {index} of the weights holds NaN (value {at + int(bad[0])})",
+            "The training diverged before it was saved: take an earlier snapshot.",
+        )
+    if np.isinf(piece).any():
+        warnings.warn(
+            layout(
+                f"blob {index} of the weights holds infinite values",
+                where=layer.place,
+                subject=layer.subject,
+            ),
+            ProtogenWarning,
+            stacklevel=3,
+        )
 
 
 def _list(shapes: tuple[Shape, ...]) -> str:
@@ -174,6 +232,7 @@ def load(
     input_shapes: Mapping[str, Shape] | None = None,
     strict: bool = False,
     tolerant: bool = False,
+    identities: Collection[str] = (),
 ) -> Net:
     """The net of a prototxt of any age, with the weights of a caffemodel (or .caffemodel.h5).
 
@@ -182,6 +241,7 @@ def load(
         input_shapes: shapes by blob name that replace what the net says.
         strict: unknown fields are errors.
         tolerant: layers whose shapes do not fit are warned of, and leave unknown shapes.
+        identities: names or types of layers that hand on their first bottom, whatever they are.
 
     Raises:
         InputError: a file is missing or wrong, or weights do not fit the net.
@@ -198,6 +258,7 @@ def load(
         stages=stages,
         input_shapes=input_shapes,
         tolerant=tolerant,
+        identities=identities,
     )
     if caffemodel is not None:
         from protogen.weightfiles import read_any

@@ -63,7 +63,7 @@ def test_inputs_given_on_the_command_line(protogen, tmp_path):
     )
     assert json.loads(done.stdout)["blobs"] == {
         "data": [2, 3, 4, 5],
-        "label": None,
+        "label": [2],
         "py": [7, 7],
         "r": [7, 7],
     }

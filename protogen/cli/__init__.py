@@ -18,6 +18,7 @@ from protogen.errors import ProtogenError, ProtogenWarning
 COMMANDS = {
     "binaryproto": "weights:binaryproto",
     "completion": "completion:command",
+    "convert": "convert:command",
     "diff": "text:diff",
     "downgrade": "text:downgrade",
     "fmt": "text:fmt",

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from protogen.cli.options import proto
-from protogen.errors import InputError, layout
+from protogen.cli.options import parse_inputs, proto
 
 _INPUT_HELP = "A blob's shape, where the net does not say it (or says another)."
 _options = (
@@ -37,25 +36,6 @@ def _load(net: str, inputs: tuple[str, ...], **options: Any) -> Any:
     from protogen.net import load
 
     return load(net, input_shapes=parse_inputs(inputs), tolerant=True, **options)
-
-
-def parse_inputs(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """``BLOB=1,3,224,224`` as a name and a shape.
-
-    Raises:
-        InputError: the text has another form.
-    """
-    made = {}
-    for text in given:
-        name, equals, dims = text.rpartition("=")
-        lengths = dims.split(",")
-        if not name or not equals or not all(n.isascii() and n.isdigit() for n in lengths):
-            raise InputError(
-                layout(f"{text!r} is no BLOB=N,C,H,W", subject="--input",
-                       advice="Write it like data=1,3,224,224.")
-            )  # fmt: skip
-        made[name] = tuple(map(int, lengths))
-    return made
 
 
 @click.command("summary")

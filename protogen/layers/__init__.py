@@ -16,7 +16,7 @@ from protogen.layers import (
     resizing,
     shaping,
 )
-from protogen.layers.base import POINT, Emitter, LayerType, Window, layer_type
+from protogen.layers.base import POINT, Emitter, LayerType, Window, kind_of, layer_type
 
 __all__ = [
     "POINT",
@@ -28,6 +28,7 @@ __all__ = [
     "detection",
     "elementwise",
     "endpoints",
+    "kind_of",
     "layer_type",
     "loss",
     "normalization",

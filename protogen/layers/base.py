@@ -64,6 +64,8 @@ class LayerType:
     registry: ClassVar[dict[str, LayerType]] = {}
     blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
     auto_tops: ClassVar[bool] = False  # Caffe makes tops that the net does not name (losses)
+    feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net
+    users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if abstract:
@@ -79,6 +81,10 @@ class LayerType:
             InputError: the bottoms or parameters do not fit each other.
         """
         raise layer.unsupported("protogen does not know this layer's output shape")
+
+    def complete(self, tops: list[Shape | None]) -> list[Shape | None]:
+        """What follows for the other tops where the user gave one's shape."""
+        return tops
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shapes of the parameter blobs, in Caffe's order."""
@@ -107,6 +113,16 @@ class LayerType:
 def layer_type(name: str) -> LayerType | None:
     """The layer type of this name; None where protogen does not know it."""
     return LayerType.registry.get(name)
+
+
+def kind_of(layer: Layer) -> LayerType | None:
+    """The type that answers for a layer: that of its type string; for a Python layer the one that
+    a user registered for its class (``python_param.layer``), where there is one."""
+    if layer.type == "Python":
+        own = LayerType.registry.get(layer.params.python_param.layer)
+        if own is not None and own.users_own:
+            return own
+    return LayerType.registry.get(layer.type)
 
 
 def check_bottoms(layer: Layer, least: int, most: int | None = None) -> None:

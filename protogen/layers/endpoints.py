@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
 from protogen.layers.base import Emitter, LayerType
 
 
-class Input(LayerType):
+class _Source(LayerType, abstract=True):
+    """Tops that come from outside: a model has them as inputs."""
+
+    feeds = True
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        """Nothing: the tops are inputs of the model."""
+
+
+class _Labelled(_Source, abstract=True):
+    """Data and, as a second top, one label a sample."""
+
+    def complete(self, tops: list[Shape | None]) -> list[Shape | None]:
+        if len(tops) == 2 and tops[1] is None and tops[0]:
+            return [tops[0], tops[0][:1]]
+        return tops
+
+
+class Input(_Source):
     """A blob that the user feeds. Caffe: one shape for all tops, or one per top."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         given = [tuple(shape.dim) for shape in layer.params.input_param.shape]
         return _spread(layer, given, "input_param")
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        """Nothing: the tops are inputs of the model."""
 
 
 class DummyData(LayerType):
@@ -32,8 +48,24 @@ class DummyData(LayerType):
             given = list(zip(*rows, strict=False))
         return _spread(layer, given, "dummy_data_param")
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        import numpy as np
 
-class MemoryData(LayerType):
+        fillers = list(layer.params.dummy_data_param.data_filler)
+        fillers = fillers * len(layer.tops) if len(fillers) == 1 else fillers
+        for write, filler in itertools.zip_longest(layer.writes, fillers[: len(layer.writes)]):
+            kind = filler.type if filler else "constant"
+            if kind != "constant":
+                raise layer.unsupported(
+                    f"its filler {kind} draws new values in every run",
+                    "Name the layers before it with --output, or make it an Input layer.",
+                )
+            value = np.full((), filler.value if filler else 0, np.float32)
+            shape = e.array(list(e.shape(write)))
+            e.op("Expand", [e.array(value), shape], [write])
+
+
+class MemoryData(_Labelled):
     """Blobs that a program hands over: data and label."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
@@ -41,14 +73,14 @@ class MemoryData(LayerType):
         return [(p.batch_size, p.channels, p.height, p.width), (p.batch_size,)][: len(layer.tops)]
 
 
-class _Files(LayerType, abstract=True):
+class _Files(_Source, abstract=True):
     """Data that files hold: their shapes stand in the files, not in the net."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return [None] * len(layer.tops)
 
 
-class Data(_Files):
+class Data(_Files, _Labelled):
     """Pictures and labels of a database."""
 
 
@@ -56,7 +88,7 @@ class HDF5Data(_Files):
     """Blobs of HDF5 files."""
 
 
-class ImageData(LayerType):
+class ImageData(_Labelled):
     """Pictures that a list names, resized to new_height x new_width and cropped."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
@@ -67,7 +99,7 @@ class ImageData(LayerType):
         return [image, (p.batch_size,)][: len(layer.tops)]
 
 
-class WindowData(LayerType):
+class WindowData(_Labelled):
     """Windows of pictures, warped to crop_size, and their labels."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
@@ -102,6 +134,13 @@ class Python(LayerType):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return [None] * len(layer.tops)
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        raise layer.unsupported(
+            f"it runs the Python class {layer.params.python_param.layer!r}",
+            "Write it with pg.layer, hand its bottom on with --layer-as-identity, or end the net "
+            "before it with --output.",
+        )
 
 
 def _spread(layer: Layer, given: list[Shape], name: str) -> Sequence[Shape | None]:

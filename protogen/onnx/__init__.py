@@ -2,7 +2,22 @@
 
 from onnx import ModelProto as Model
 
-from protogen.onnx.export import encode, to_onnx
+from protogen.onnx.export import lower, to_onnx
+from protogen.onnx.model import check, encode, exposing, to_model
+from protogen.onnx.preprocess import Preprocessing
+from protogen.onnx.program import Program
 from protogen.onnx.resize import resize_model, with_outputs
 
-__all__ = ["Model", "encode", "resize_model", "to_onnx", "with_outputs"]
+__all__ = [
+    "Model",
+    "Preprocessing",
+    "Program",
+    "check",
+    "encode",
+    "exposing",
+    "lower",
+    "resize_model",
+    "to_model",
+    "to_onnx",
+    "with_outputs",
+]

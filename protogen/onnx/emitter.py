@@ -6,36 +6,35 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from protogen.graph import Graph, Layer, Shape
-from protogen.layers import layer_type
+from protogen.layers import kind_of
+from protogen.onnx.program import Node, Tensor, free_name, tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 class OnnxEmitter:
-    """The ``layers.Emitter`` that makes ONNX nodes and initializers."""
+    """The ``layers.Emitter`` that makes the nodes and tensors of a Program."""
 
     def __init__(
         self, graph: Graph, weights: dict[str, list[NDArray[np.float32]]], opset: int
     ) -> None:
         self.opset = opset
+        self.nodes: list[Node] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.taken = set(graph.shapes)
         self._prefix = ""
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
         self._graph = graph
         self._weights = weights
-        self._taken = set(graph.shapes)
         self._blobs: dict[tuple[str, int], str] = {}
 
     def op(self, op_type: str, reads: Sequence[str], writes: Sequence[str], **attrs: Any) -> None:
-        name = self._free(f"{op_type}:{writes[0]}")
-        self.nodes.append(helper.make_node(op_type, reads, writes, name=name, **attrs))
+        self.nodes.append(Node(op_type, tuple(reads), tuple(writes), attrs, self._prefix))
 
     def value(self, op_type: str, *reads: str, **attrs: Any) -> str:
-        write = self._free(f"{self._prefix}/{op_type}")
+        write = free_name(f"{self._prefix}/{op_type}", self.taken)
         self.op(op_type, reads, [write], **attrs)
         return write
 
@@ -44,14 +43,14 @@ class OnnxEmitter:
         self._prefix = layer.name
 
     def blob(self, layer: Layer, index: int) -> str:
-        key = (layer.name, index)
+        key = self._graph.owners.get((layer.name, index), (layer.name, index))
+        key = key if layer.name not in self._weights else (layer.name, index)
         if key not in self._blobs:
-            kind = layer_type(layer.type)
+            kind = kind_of(layer)
             names = kind.blob_names if kind else ()
             suffix = names[index] if index < len(names) else str(index)
-            self._blobs[key] = name = self._free(f"{layer.name}.{suffix}")
-            array = np.ascontiguousarray(self.weight(layer, index), np.float32)
-            self.initializers.append(numpy_helper.from_array(array, name))
+            self._blobs[key] = name = free_name(f"{layer.name}.{suffix}", self.taken)
+            self.tensors[name] = tensor(self.weight(layer, index))
         return self._blobs[key]
 
     def weight(self, layer: Layer, index: int) -> NDArray[np.floating]:
@@ -65,8 +64,8 @@ class OnnxEmitter:
     def array(self, values: Any) -> str:
         array = np.asarray(values)
         array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
-        name = self._free(f"{self._prefix}.const")
-        self.initializers.append(numpy_helper.from_array(array, name))
+        name = free_name(f"{self._prefix}.const", self.taken)
+        self.tensors[name] = tensor(array)
         return name
 
     def reduce(self, op_type: str, read: str, axes: Sequence[int], keepdims: bool = True) -> str:
@@ -75,6 +74,8 @@ class OnnxEmitter:
         return self.value(op_type, read, axes=list(axes), keepdims=int(keepdims))
 
     def reshape(self, read: str, before: Shape, after: Shape) -> str:
+        if before == after:
+            return read
         dims = list(after)
         for i, (a, b) in enumerate(zip(before, after, strict=False)):
             if a != b:
@@ -86,11 +87,3 @@ class OnnxEmitter:
         shape = self._graph.shapes[value]
         assert shape is not None  # checked before lowering begins
         return shape
-
-    def _free(self, wanted: str) -> str:
-        name, count = wanted, 1
-        while name in self._taken:
-            count += 1
-            name = f"{wanted}.{count}"
-        self._taken.add(name)
-        return name

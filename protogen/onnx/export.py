@@ -1,19 +1,23 @@
-"""Net to ONNX model."""
+"""Net to ONNX: layers lower themselves into a Program, which becomes a model or a file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import onnx
-from onnx import helper
 
-import protogen
 from protogen.errors import InputError, UnsupportedError, layout
-from protogen.graph import Graph, Shape
-from protogen.layers import layer_type
+from protogen.graph import Graph, cut
+from protogen.layers import kind_of
 from protogen.onnx.emitter import OnnxEmitter
+from protogen.onnx.fold import fold as folded
+from protogen.onnx.fold import tidy
+from protogen.onnx.half import halved
+from protogen.onnx.model import to_model
+from protogen.onnx.preprocess import Preprocessing, preprocessed
+from protogen.onnx.program import Program, Value
 
 if TYPE_CHECKING:
     from protogen.net import Net
@@ -22,23 +26,48 @@ LEAST_OPSET = 13
 _AXIS_NAMES = ("batch", "channels", "height", "width")
 
 
-def to_onnx(
+def to_onnx(net: Net, **options: Any) -> onnx.ModelProto:
+    """The net as an ONNX model in memory. Tensors keep the names of Caffe's blobs.
+
+    Args:
+        net: the net with its weights.
+        options: those of ``lower``.
+
+    Raises:
+        InputError, UnsupportedError: see ``lower``.
+    """
+    return to_model(lower(net, **options))
+
+
+def lower(
     net: Net,
     *,
     opset: int = 18,
+    outputs: Sequence[str] = (),
+    fold: bool = True,
+    half: bool = False,
     free_axes: Collection[int] = (),
+    preprocessing: Preprocessing | None = None,
     metadata: Mapping[str, Any] | None = None,
-) -> onnx.ModelProto:
-    """The net as an ONNX model. Tensors keep the names of Caffe's blobs.
+) -> Program:
+    """The net as an ONNX program.
 
     Args:
+        net: the net with its weights.
         opset: version of ONNX's operators, from 13 to the newest that the installed onnx knows.
+        outputs: blobs that the model gives out; layers that they do not need are left out. All
+            blobs that nobody reads, where none is named.
+        fold: merge BatchNorm, Scale and Bias into the convolution before them, and leave out what
+            does nothing; blobs between them are then no longer there.
+        half: keep weights as float16; computing stays in float32.
         free_axes: axes of the inputs that stay free; axes of outputs that follow from them are
             free as well.
+        preprocessing: what happens to a picture before the net, as part of the model.
         metadata: kept in the model; what is no text is written as JSON.
 
     Raises:
-        InputError: ``opset`` is out of range, or a layer has no weights.
+        InputError: ``opset`` is out of range, an output is not there, or weights are missing, do
+            not fit or hold NaN.
         UnsupportedError: a layer has no form in ONNX; all such layers are named.
     """
     newest = onnx.defs.onnx_opset_version()
@@ -46,53 +75,68 @@ def to_onnx(
         raise InputError(
             layout(f"{opset} is outside of {LEAST_OPSET} to {newest}", subject="opset")
         )
-    emitter = OnnxEmitter(net.graph, net.weights, opset)
-    _lower(net.graph, emitter)
-    free = _free_dims(net, free_axes)
-    imports = [helper.make_opsetid("", opset)]
-    graph = helper.make_graph(
-        emitter.nodes,
-        net.name or "net",
-        [_info(net.graph, name, free) for name in net.inputs],
-        [_info(net.graph, name, free) for name in net.outputs],
-        emitter.initializers,
-    )
-    model: onnx.ModelProto = helper.make_model(
-        graph,
-        opset_imports=imports,
-        ir_version=helper.find_min_ir_version_for(imports),
-        producer_name="protogen",
-        producer_version=protogen.__version__,
-    )
-    helper.set_model_props(
-        model,
-        {
-            key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            for key, value in (metadata or {}).items()
-        },
-    )
-    return model
+    graph = cut(net.graph, outputs or _loose_ends(net.graph))
+    program = _program(net, graph, opset, metadata or {})
+    if free_axes:
+        program = _freed(net, graph, program, free_axes)
+    if preprocessing is not None:
+        program = preprocessed(program, preprocessing)
+    program = tidy(program)
+    if fold:
+        program = folded(program)
+    return halved(program) if half else program
 
 
-def encode(model: onnx.ModelProto) -> bytes:
-    """The bytes of a model after ONNX's full check and strict shape inference.
+def _loose_ends(graph: Graph) -> tuple[str, ...]:
+    """Outputs of the net without inputs that nobody reads."""
+    found = tuple(name for name in graph.outputs if name not in graph.inputs)
+    if not found:
+        raise InputError(layout("no layer makes an output", subject=f'net "{graph.name}"'))
+    return found
 
-    Raises:
-        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: protogen's own fault.
-    """
-    onnx.checker.check_model(model, full_check=True)
-    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    raw: bytes = model.SerializeToString(deterministic=True)
-    return raw
+
+def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) -> Program:
+    emitter = OnnxEmitter(graph, net.weights, opset)
+    net.check_weights(graph)
+    _lower(graph, emitter)
+    net.check_finite(graph)
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in metadata.items()
+    }
+    return Program(
+        name=net.name or "net",
+        nodes=emitter.nodes,
+        tensors=emitter.tensors,
+        inputs=[Value(name, graph.shapes[name]) for name in graph.inputs],
+        outputs=[Value(name, graph.shapes[name]) for name in graph.outputs],
+        opset=opset,
+        ranks={name: len(shape) for name, shape in graph.shapes.items() if shape is not None},
+        metadata=texts,
+    )
 
 
 def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
     refused: list[UnsupportedError] = []
     for layer in graph.layers:
-        kind = layer_type(layer.type)
+        kind = kind_of(layer)
         try:
             if kind is None:
-                raise layer.unsupported("protogen does not know this type")
+                raise layer.unsupported(
+                    "protogen does not know this type",
+                    "Write it with pg.layer, hand its bottom on with --layer-as-identity, or end "
+                    "the net before it with --output.",
+                )
+            if any(graph.shapes[name] is None for name in layer.reads):
+                continue  # the layer that left the shape unknown is refused by itself
+            unknown = next((n for n in layer.writes if graph.shapes[n] is None), None)
+            if unknown is not None and kind.feeds:
+                if unknown in graph.inputs:
+                    raise layer.error(
+                        f'the net does not say the shape of its top "{unknown}"',
+                        f"Give it with --input {unknown}=N,C,H,W.",
+                    )
+                continue
             emitter.layer(layer)
             kind.lower(layer, emitter)
         except UnsupportedError as error:
@@ -101,30 +145,62 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
         raise UnsupportedError("\n".join(str(error) for error in refused))
 
 
-def _free_dims(net: Net, axes: Collection[int]) -> dict[str, set[int]]:
-    """Axes of every value that change when the free axes of the inputs do: the net's shapes are
-    worked out a second time with other lengths, so no rule is written twice."""
-    if not axes:
-        return {}
-    from protogen.net import Net as _Net
+# Free axes
 
-    other: dict[str, Shape] = {}
-    for name in net.inputs:
-        shape = net.graph.shapes[name] or ()
-        other[name] = tuple(n + 1 if i in axes else n for i, n in enumerate(shape))
-    moved = _Net(net.message, net.weights, input_shapes=other).graph.shapes
-    return {
-        name: {i for i, (a, b) in enumerate(zip(shape, moved[name] or (), strict=True)) if a != b}
-        for name, shape in net.graph.shapes.items()
-        if shape is not None
+
+def _freed(net: Net, graph: Graph, program: Program, axes: Collection[int]) -> Program:
+    """The program with free axes: shapes and operators are worked out a second time with other
+    lengths. Shapes that move are free; operators that move would be wrong at other lengths."""
+    from dataclasses import replace
+
+    other = {
+        name: tuple(n + 1 if i in axes else n for i, n in enumerate(graph.shapes[name] or ()))
+        for name in graph.inputs
     }
+    moved = net.with_inputs(other)
+    part = cut(moved.graph, graph.outputs)
+    again = _program(moved, part, program.opset, {})
+    _check_alike(net, program, again)
+
+    def free(value: Value) -> Value:
+        assert value.shape is not None
+        pairs = zip(value.shape, part.shapes[value.name] or (), strict=True)
+        shape: list[int | str] = list(value.shape)
+        for axis in (i for i, (a, b) in enumerate(pairs) if a != b):
+            label = _AXIS_NAMES[axis] if axis < len(_AXIS_NAMES) else f"axis{axis}"
+            # The batch is one for all; other lengths are a blob's own.
+            alone = axis == 0 or graph.inputs == (value.name,)
+            shape[axis] = label if alone else f"{value.name}.{label}"
+        return replace(value, shape=tuple(shape))
+
+    return replace(
+        program, inputs=[*map(free, program.inputs)], outputs=[*map(free, program.outputs)]
+    )
 
 
-def _info(graph: Graph, name: str, free: Mapping[str, set[int]]) -> onnx.ValueInfoProto:
-    shape: list[int | str] = list(graph.shapes[name] or ())
-    for axis in free.get(name, ()):
-        label = _AXIS_NAMES[axis] if axis < len(_AXIS_NAMES) else f"axis{axis}"
-        # The batch is one for all; other lengths are a blob's own.
-        alone = axis == 0 or graph.inputs == (name,)
-        shape[axis] = label if alone else f"{name}.{label}"
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+def _check_alike(net: Net, a: Program, b: Program) -> None:
+    """Refuses layers whose operators or constants depend on the free lengths."""
+    import numpy as np
+
+    by_name = {layer.name: layer for layer in net.layers}
+    fixed: dict[str, None] = {}
+    for one, two in zip(a.nodes, b.nodes, strict=False):
+        same = one == two
+        for name in one.reads if same else ():
+            if name in a.tensors and a.tensors[name].source is not b.tensors[name].source:
+                arrays = a.tensors[name].array(), b.tensors[name].array()
+                same = same and np.array_equal(*arrays)
+        if not same:
+            fixed[one.layer] = None
+    if fixed or len(a.nodes) != len(b.nodes):
+        raise UnsupportedError(
+            "\n".join(
+                str(
+                    by_name[name].unsupported(
+                        "its ONNX form holds the lengths of its input, so they cannot be free",
+                        "Convert once for each shape with --input-shape.",
+                    )
+                )
+                for name in fixed
+            )
+        )

@@ -1,0 +1,170 @@
+"""How fast and in how much memory a net of VGG16's size goes from Caffe to ONNX.
+
+138 million parameters are written as prototxt and caffemodel, then converted by the command line.
+Printed: the ratio of its time beyond the interpreter's start to ``cp`` of the weights in the same
+run (goal: at most 3) and its peak memory (goal: at most 150 MB); the same through message objects;
+and 10,000 layers, for time per layer.
+
+    python benchmarks/convert.py
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from protogen.net import load
+
+CHANNELS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
+THROUGH_OBJECTS = """
+import sys
+import onnx
+from onnx import numpy_helper
+from protogen.schema.pool import message_class
+net = message_class("NetParameter").FromString(open(sys.argv[1], "rb").read())
+import numpy as np
+tensors = []
+for layer in net.layer:
+    for i, blob in enumerate(layer.blobs):
+        array = np.array(blob.data, np.float32).reshape(tuple(blob.shape.dim))
+        tensors.append(numpy_helper.from_array(array, f"{layer.name}.{i}"))
+graph = onnx.helper.make_graph([], "net", [], [], tensors)
+open(sys.argv[2], "wb").write(onnx.helper.make_model(graph).SerializeToString())
+"""
+
+
+def vgg16() -> str:
+    """VGG16 as prototxt."""
+    head = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 224 dim: 224 } } }\n'
+    lines, bottom = [head], "data"
+
+    def add(name: str, kind: str, param: str, in_place: bool = False) -> None:
+        nonlocal bottom
+        top = bottom if in_place else name
+        lines.append(
+            f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{top}" {param} }}\n'
+        )
+        bottom = top
+
+    for i, channels in enumerate(CHANNELS):
+        if channels == "M":
+            add(f"pool{i}", "Pooling", "pooling_param { pool: MAX kernel_size: 2 stride: 2 }")
+            continue
+        add(
+            f"conv{i}",
+            "Convolution",
+            f"convolution_param {{ num_output: {channels} kernel_size: 3 pad: 1 }}",
+        )
+        add(f"relu{i}", "ReLU", "", True)
+    for name, outputs in (("fc6", 4096), ("fc7", 4096), ("fc8", 1000)):
+        add(name, "InnerProduct", f"inner_product_param {{ num_output: {outputs} }}")
+        if name != "fc8":
+            add(f"relu_{name}", "ReLU", "", True)
+            add(f"drop_{name}", "Dropout", "", True)
+    add("prob", "Softmax", "")
+    return "".join(lines)
+
+
+def chain(layers: int) -> str:
+    """Convolution, BatchNorm, Scale and ReLU, over and over."""
+    head = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 8 dim: 8 } } }\n'
+    block = (
+        'layer {{ name: "conv{i}" type: "Convolution" bottom: "{b}" top: "conv{i}" convolution_param {{ num_output: 4 kernel_size: 3 pad: 1 }} }}\n'
+        'layer {{ name: "bn{i}" type: "BatchNorm" bottom: "conv{i}" top: "conv{i}" }}\n'
+        'layer {{ name: "scale{i}" type: "Scale" bottom: "conv{i}" top: "conv{i}" scale_param {{ bias_term: true }} }}\n'
+        'layer {{ name: "relu{i}" type: "ReLU" bottom: "conv{i}" top: "conv{i}" }}\n'
+    )
+    return head + "".join(
+        block.format(i=i, b=f"conv{i - 1}" if i else "data") for i in range(layers // 4)
+    )
+
+
+def make(folder: Path, name: str, text: str) -> tuple[Path, Path]:
+    """Writes a net and random weights for it."""
+    prototxt, caffemodel = folder / f"{name}.prototxt", folder / f"{name}.caffemodel"
+    prototxt.write_text(text)
+    net = load(prototxt)
+    generator = np.random.default_rng(0)
+    for layer, shapes in net.parameter_shapes.items():
+        if shapes:
+            net.weights[layer] = [
+                np.abs(0.01 * generator.standard_normal(shape, dtype=np.float32)) + 0.01
+                for shape in shapes
+            ]
+    net.save(prototxt, caffemodel)
+    return prototxt, caffemodel
+
+
+LAUNCH = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+took = time.perf_counter() - start
+print(json.dumps([took, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3]))
+"""
+
+
+def run(*command: object) -> tuple[float, float]:
+    """Seconds and peak resident MB of a process, started by a small one: what a process that
+    forks has in memory counts for its children too."""
+    launched = (sys.executable, "-S", "-c", LAUNCH, *map(str, command))
+    done = subprocess.run(launched, check=True, capture_output=True, encoding="utf-8")
+    took, peak = json.loads(done.stdout)
+    return took, peak
+
+
+def medians(
+    commands: list[tuple[object, ...]], made: list[Path], runs: int = 7
+) -> list[tuple[float, float]]:
+    """Median seconds and largest peak of each command. They take turns, so that the disk is as
+    busy for one as for the other, and each writes its file anew."""
+    found: list[list[tuple[float, float]]] = [[] for _ in commands]
+    for _ in range(runs):
+        for command, times in zip(commands, found, strict=True):
+            for path in made:
+                path.unlink(missing_ok=True)
+            subprocess.run(["sync"], check=True)
+            times.append(run(*command))
+    return [(statistics.median(t for t, _ in f), max(m for _, m in f)) for f in found]
+
+
+def main() -> None:
+    python = sys.executable
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prototxt, caffemodel = make(folder, "vgg16", vgg16())
+        size = caffemodel.stat().st_size / 1e6
+        onnx_file = folder / "vgg16.onnx"
+        convert = (python, "-m", "protogen", "convert", prototxt, caffemodel, "-o", onnx_file)
+        copy = folder / "copy"
+        cp = (shutil.which("cp") or "cp", caffemodel, copy)
+        nothing = (python, "-c", "import protogen")
+        (floor, _), (start, _), (took, peak) = medians([cp, nothing, convert], [onnx_file, copy])
+        print(
+            f"VGG16, {size:.0f} MB: cp {floor * 1e3:.0f} ms; start of Python {start * 1e3:.0f} ms; convert "
+            f"{took * 1e3:.0f} ms, beyond the start {(took - start) / floor:.2f} x cp (goal 3), "
+            f"peak {peak:.0f} MB (goal 150)"
+        )
+        theirs, memory = run(python, "-c", THROUGH_OBJECTS, caffemodel, onnx_file)
+        print(
+            f"the weights alone through message objects: {theirs * 1e3:.0f} ms, "
+            f"{(theirs - start) / floor:.1f} x cp, peak {memory:.0f} MB"
+        )
+        for layers in (1000, 10_000):
+            pair = make(folder, f"chain{layers}", chain(layers))
+            command = (python, "-m", "protogen", "convert", *pair, "-o", onnx_file)
+            [(took, peak)] = medians([command], [onnx_file], 3)
+            print(
+                f"{layers} layers: {took * 1e3:.0f} ms, {(took - start) / layers * 1e6:.0f} us a layer, peak {peak:.0f} MB"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""``protogen convert``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from protogen.cli import options
+from protogen.errors import InputError, layout
+
+if TYPE_CHECKING:
+    from protogen.onnx import Preprocessing
+
+_BAR_FROM = 64 << 20  # bytes: less is written before a bar is seen
+
+
+def preprocessing_options(function: Any) -> Any:
+    """The options that put a picture's way to the net into the model."""
+    for option in (
+        click.option("--uint8-input", is_flag=True, help="The input is bytes (uint8)."),
+        click.option("--nhwc-input", is_flag=True, help="The input is N, H, W, C."),
+        click.option("--swap-channels", is_flag=True, help="Reverse channels: RGB to BGR."),
+        click.option("--scale", type=float, help="Multiply after the mean is subtracted."),
+        click.option("--mean-value", metavar="B,G,R", help="Subtract a value for each channel."),
+        click.option("--mean", metavar="FILE", help="Subtract a .binaryproto or .npy mean."),
+    ):
+        function = option(function)
+    return function
+
+
+def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
+    """The options taken out of ``given``; None where there are none.
+
+    Raises:
+        InputError: two means, or text that is no number.
+    """
+    keys = ("mean", "mean_value", "scale", "swap_channels", "nhwc_input", "uint8_input")
+    found = {key: given.pop(key) for key in keys}
+    if not any(value is not None and value is not False for value in found.values()):
+        return None
+    import numpy as np
+
+    from protogen import meanfiles
+    from protogen.onnx import Preprocessing
+
+    if found["mean"] and found["mean_value"]:
+        raise InputError(layout("--mean and --mean-value are both given", advice="Keep one."))
+    mean = None
+    if found["mean"]:
+        mean = meanfiles.read(found["mean"])
+    elif found["mean_value"]:
+        mean = np.array(options.numbers(found["mean_value"], "--mean-value"), np.float32)
+    return Preprocessing(
+        mean=mean,
+        scale=1.0 if found["scale"] is None else found["scale"],
+        swap_channels=found["swap_channels"],
+        nhwc=found["nhwc_input"],
+        uint8=found["uint8_input"],
+    )
+
+
+@click.command("convert")
+@options.proto
+@options.plugin
+@click.argument("net", metavar="NET.prototxt")
+@click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
+@click.option("-o", "path", required=True, metavar="FILE.onnx", help="Write the model here.")
+@click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator set.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W",
+    help="A blob's shape; data layers become inputs so. May repeat.",
+)  # fmt: skip
+@click.option("--input-shape", metavar="N,C,H,W", help="The shape of the net's one input.")
+@click.option("--dynamic-batch", is_flag=True, help="Leave the inputs' first axis free.")
+@click.option(
+    "--output", "outputs", multiple=True, metavar="BLOB", help="End the net here. May repeat."
+)
+@click.option(
+    "--fold/--no-fold", default=True, show_default=True,
+    help="Merge BatchNorm and Scale into convolutions, drop what does nothing.",
+)  # fmt: skip
+@click.option("--half", is_flag=True, help="Weights as float16.")
+@click.option(
+    "--external-data/--no-external-data", default=None,
+    help="Weights in FILE.onnx.data.  [default: above 2 GB]",
+)  # fmt: skip
+@options.identity
+@preprocessing_options
+@click.option("--verify", is_flag=True, help="Run the written file against the net; exit 1 if off.")
+@click.option("--receipt", metavar="FILE.json", help="Write how the model came to be.")
+@click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
+def command(net: str, caffemodel: str | None, **given: Any) -> None:
+    """Convert a Caffe net to ONNX.
+
+    Every layer is written in standard ONNX operators and keeps its blob's name. Weights go from
+    file to file without passing through memory. What has no exact form in ONNX is refused by
+    layer name (exit code 3), never converted wrongly.
+
+    \b
+    Examples:
+      protogen convert deploy.prototxt net.caffemodel -o net.onnx
+      protogen convert deploy.prototxt net.caffemodel -o net.onnx --dynamic-batch --verify
+      protogen convert deploy.prototxt net.caffemodel -o net.onnx --output fc7 --half
+      protogen convert deploy.prototxt net.caffemodel -o camera.onnx \\
+          --mean-value 104,117,123 --swap-channels --nhwc-input --uint8-input
+      protogen convert train_val.prototxt net.caffemodel -o net.onnx \\
+          --input data=1,3,227,227 --output fc8
+    """
+    from protogen.conversion import convert
+
+    as_json, path, verify = given.pop("as_json"), given.pop("path"), given.pop("verify")
+    inputs = options.parse_inputs(given.pop("inputs"))
+    one = given.pop("input_shape")
+    if one:
+        inputs |= _one_input(net, one)
+    how = preprocessing(given)
+    with _bar() as progress:
+        made = convert(
+            net, caffemodel, path, input_shapes=inputs, preprocessing=how, verify=verify,
+            progress=progress, **given,
+        )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(made.receipt, indent=2))
+        return
+    _tell(made)
+
+
+def _one_input(net: str, text: str) -> dict[str, tuple[int, ...]]:
+    """--input-shape: either BLOB=N,C,H,W, or the shape of the only input."""
+    if "=" in text:
+        return options.parse_inputs((text,))
+    from protogen.net import load
+
+    names = load(net, tolerant=True).inputs
+    if len(names) != 1:
+        raise InputError(
+            layout(
+                f"the net has {len(names)} inputs ({', '.join(names) or 'none'})",
+                subject="--input-shape",
+                advice="Name each with --input BLOB=N,C,H,W.",
+            )
+        )
+    return options.parse_inputs((f"{names[0]}={text}",))
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on a terminal, for files that take long enough to be seen."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    bar = Progress(
+        BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+    task = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal task
+        if total >= _BAR_FROM:
+            task = bar.add_task("", total=total) if task is None else task
+            bar.update(task, completed=done)
+
+    with bar:
+        yield tell
+
+
+def _tell(made: Any) -> None:
+    from protogen.cli import tables
+
+    program = made.program
+    for kind, values in (("in ", program.inputs), ("out", program.outputs)):
+        for value in values:
+            shape = "x".join(map(str, value.shape or ())) or "scalar"
+            click.echo(f"{kind} {tables.printable(value.name)}  {shape}")
+    for row in made.errors:
+        click.echo(row)
+    weights = f"{made.weight_bytes / 2**20:.1f} MiB of weights"
+    click.echo(f"{len(made.net.layers)} layers, {len(program.nodes)} operators, {weights}")
+    for written in filter(None, (made.path, made.external)):
+        click.echo(f"wrote {Path(written)}")

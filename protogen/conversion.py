@@ -1,0 +1,229 @@
+"""File to file: prototxt and caffemodel to ONNX."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import protogen
+from protogen import files
+from protogen.errors import InputError, layout
+from protogen.graph import Shape
+from protogen.net import Net, load
+
+if TYPE_CHECKING:
+    from protogen.onnx import Preprocessing, Program
+
+EXTERNAL_FROM = 2 * 10**9  # bytes of weights: above, protobuf cannot hold them in one message
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A written model. ``external`` is the file of its weights, where they stand in their own."""
+
+    path: Path
+    external: Path | None
+    net: Net
+    program: Program
+    receipt: dict[str, Any]
+    errors: tuple[str, ...] = ()
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all constants."""
+        return sum(tensor.size for tensor in self.program.tensors.values())
+
+
+def convert(
+    prototxt: str | Path,
+    caffemodel: str | Path | None,
+    output: str | Path,
+    *,
+    opset: int = 18,
+    outputs: Sequence[str] = (),
+    input_shapes: Mapping[str, Shape] | None = None,
+    dynamic_batch: bool = False,
+    fold: bool = True,
+    half: bool = False,
+    external_data: bool | None = None,
+    preprocessing: Preprocessing | None = None,
+    identities: Collection[str] = (),
+    receipt: str | Path | None = None,
+    verify: bool = False,
+    progress: Progress | None = None,
+) -> Converted:
+    """Writes a Caffe net as an ONNX file. Weights go from file to file and never into memory.
+
+    Args:
+        prototxt: the net, of any age.
+        caffemodel: its weights; None for a net without parameters.
+        output: the ONNX file.
+        opset: version of ONNX's operators, from 13 on.
+        outputs: blobs that the model gives out; the net ends there.
+        input_shapes: shapes of inputs by blob, where the net does not say them or others are
+            wanted; data layers become inputs so.
+        dynamic_batch: the inputs' first axis stays free.
+        fold: BatchNorm and Scale go into the convolution before them, what does nothing is left
+            out; exact to 1e-5.
+        half: weights as float16, computing in float32.
+        external_data: weights in ``output``.data beside the model; None does it above 2 GB.
+        preprocessing: steps before the net that become part of the model.
+        identities: names or types of layers that hand on their first bottom.
+        receipt: a JSON file that says how the model came to be, with hashes.
+        progress: is told bytes written and bytes in all.
+
+    Raises:
+        InputError: a file, an option or the weights are wrong.
+        UnsupportedError: a layer has no form in ONNX; all of them are named.
+    """
+    from protogen.onnx import check, lower
+
+    net = load(prototxt, caffemodel, input_shapes=input_shapes, identities=identities)
+    _known_inputs(net, input_shapes or {})
+    options = {
+        "opset": opset,
+        "outputs": list(outputs),
+        "input_shapes": {name: list(shape) for name, shape in (input_shapes or {}).items()},
+        "dynamic_batch": dynamic_batch,
+        "fold": fold,
+        "half": half,
+        "preprocessing": _plain(preprocessing),
+        "identities": sorted(identities),
+    }
+    program = lower(
+        net,
+        opset=opset,
+        outputs=outputs,
+        fold=fold,
+        half=half,
+        free_axes=(0,) if dynamic_batch else (),
+        preprocessing=preprocessing,
+        metadata=_metadata(prototxt, caffemodel, options),
+    )
+    check(program)
+    size = sum(tensor.size for tensor in program.tensors.values())
+    outside = external_data if external_data is not None else size > EXTERNAL_FROM
+    beside = Path(f"{output}.data") if outside else None
+    files.distinct(
+        [("the model", output), ("its weights", beside), ("--receipt", receipt),
+         ("the net", prototxt), ("the caffemodel", caffemodel)]
+    )  # fmt: skip
+    with ExitStack() as stack:
+        report = stack.enter_context(files.replacing(receipt)) if receipt else None
+        model = stack.enter_context(files.replacing(output))
+        weights = stack.enter_context(files.replacing(beside)) if beside else None
+        _write(program, model, weights, beside, size, progress)
+        model.flush()
+        told = _receipt(prototxt, caffemodel, options, program) if report else {}
+        if report:
+            report.write(json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
+    return Converted(Path(output), beside, net, program, told)
+
+
+def _write(
+    program: Program, model: Any, weights: Any, beside: Path | None, size: int,
+    progress: Progress | None,
+) -> None:  # fmt: skip
+    from protogen.onnx.stream import write
+
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, size)
+
+    write(program, model, weights, beside.name if beside else "", tell)
+
+
+def _known_inputs(net: Net, given: Mapping[str, Shape]) -> None:
+    """Refuses a shape for a blob that is no input: it would do nothing, or break the net."""
+    from protogen.errors import did_you_mean
+
+    for name in given:
+        if name not in net.inputs and name not in {t for x in net.layers for t in x.tops}:
+            known = ", ".join(net.inputs) or "none"
+            raise InputError(
+                layout(
+                    f"the net has no such input (inputs: {known})",
+                    subject=f'"{name}"',
+                    advice=did_you_mean(name, net.inputs),
+                )
+            )
+
+
+def _plain(how: Preprocessing | None) -> dict[str, Any] | None:
+    if how is None:
+        return None
+    mean = how.mean
+    short = (
+        None if mean is None else mean.reshape(-1).tolist() if mean.size <= 16 else "from a file"
+    )
+    return {
+        "mean": short,
+        "scale": how.scale,
+        "swap_channels": how.swap_channels,
+        "nhwc": how.nhwc,
+        "uint8": how.uint8,
+    }
+
+
+def _metadata(
+    prototxt: str | Path, caffemodel: str | Path | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "caffe_prototxt": Path(prototxt).name,
+        "caffe_prototxt_sha256": sha256(prototxt),
+        "protogen_options": {key: value for key, value in options.items() if value},
+    }
+    if caffemodel is not None:
+        made["caffe_caffemodel"] = Path(caffemodel).name
+        made["caffe_caffemodel_bytes"] = str(Path(caffemodel).stat().st_size)
+    return made
+
+
+def _receipt(
+    prototxt: str | Path,
+    caffemodel: str | Path | None,
+    options: Mapping[str, Any],
+    program: Program,
+) -> dict[str, Any]:
+    """How the model came to be: the inputs' hashes, versions, options."""
+    import platform
+    from importlib.metadata import version
+
+    inputs = [path for path in (prototxt, caffemodel) if path is not None]
+    return {
+        "inputs": [
+            {"file": Path(path).name, "bytes": Path(path).stat().st_size, "sha256": sha256(path)}
+            for path in inputs
+        ],
+        "options": dict(options),
+        "versions": {
+            "protogen": protogen.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "onnx", "onnxruntime")},
+        },
+        "nodes": len(program.nodes),
+        "weight_bytes": sum(tensor.size for tensor in program.tensors.values()),
+    }
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(layout(f"cannot be read ({error.strerror})", where=str(path))) from None

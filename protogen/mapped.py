@@ -1,0 +1,101 @@
+"""Arrays that are views of mapped files: where they stand, and reading them a piece at a time.
+
+A page of a mapped file counts as the process's memory from its first touch; whoever walks over
+a large array gives the pages back behind itself.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protogen.errors import InputError, layout
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PIECE = 1 << 20  # bytes: small enough for a processor's cache, large enough to be few
+
+
+class FileMap(mmap.mmap):
+    """A read-only map of a whole file that knows its path."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an array stands: bytes from ``start`` on of the file at ``map.path``."""
+
+    map: FileMap
+    start: int
+
+
+def map_file(path: str | Path) -> FileMap | bytes:
+    """The file's bytes as a map; an empty file, which cannot be mapped, as empty bytes.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if not file.seek(0, 2):
+                return b""
+            made = FileMap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
+        ) from None
+    except ValueError as error:  # a pipe, or a device without a length
+        raise InputError(layout(f"cannot be mapped ({error})", where=str(path))) from None
+    made.path = str(path)
+    return made
+
+
+def locate(array: NDArray[Any]) -> Place | None:
+    """Where a view of a FileMap stands; None for arrays in memory and for views with gaps."""
+    import numpy as np
+
+    if not array.flags.c_contiguous:
+        return None
+    base: Any = array
+    while base is not None and not isinstance(base, FileMap):
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+    if base is None:
+        return None
+    origin = np.frombuffer(base, np.uint8, 1).ctypes.data
+    return Place(base, array.ctypes.data - origin)
+
+
+def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The values one after the other in aligned pieces of one axis; a piece is good until the
+    next one is asked for."""
+    import numpy as np
+
+    place = locate(array)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    count = PIECE // flat.itemsize
+    buffer = np.empty(0 if flat.flags.aligned else count, flat.dtype)
+    for start in range(0, flat.size, count):
+        piece = flat[start : start + count]
+        if not flat.flags.aligned:  # sums over unaligned values are slow: move the bytes first
+            aligned = buffer[: piece.size]
+            aligned.view(np.uint8)[:] = piece.view(np.uint8)
+            piece = aligned
+        yield piece
+        if place is not None:
+            release(place, start * flat.itemsize, piece.nbytes)
+
+
+def release(place: Place, offset: int, length: int) -> None:
+    """Gives back the pages that stand wholly between two places."""
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    page = mmap.PAGESIZE
+    start = -(-(place.start + offset) // page) * page
+    end = (place.start + offset + length) // page * page
+    if end > start:
+        place.map.madvise(mmap.MADV_DONTNEED, start, end - start)

@@ -1,0 +1,48 @@
+"""Weights as float16."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from protogen.errors import ProtogenWarning, layout
+from protogen.mapped import pieces
+from protogen.onnx.model import INLINE
+from protogen.onnx.program import Node, Program, Tensor, free_name
+
+LARGEST = float(np.finfo(np.float16).max)  # 65504
+
+
+def halved(program: Program) -> Program:
+    """Weights stored as float16 and cast when the model is loaded: half the file, and each weight
+    off by at most one part in 2048. Values beyond 65504 have no float16; their tensors stay.
+    """
+    tensors: dict[str, Tensor] = {}
+    casts: list[Node] = []
+    taken = set(program.tensors) | {w for node in program.nodes for w in node.writes}
+    for name, tensor in program.tensors.items():
+        if tensor.dtype != "float32" or tensor.size <= INLINE or not _fits(name, tensor):
+            tensors[name] = tensor
+            continue
+        small = free_name(f"{name}.half", taken)
+        tensors[small] = Tensor(tensor.shape, "float16", _cast(tensor))
+        casts.append(Node("Cast", (small,), (name,), {"to": TensorProto.FLOAT}))
+    return program.with_nodes([*casts, *program.nodes], tensors)
+
+
+def _cast(tensor: Tensor) -> Callable[[], NDArray[Any]]:
+    return lambda: tensor.array().astype(np.float16)
+
+
+def _fits(name: str, tensor: Tensor) -> bool:
+    largest = max((float(np.abs(piece).max()) for piece in pieces(tensor.array())), default=0.0)
+    if largest <= LARGEST:
+        return True
+    problem = f"stays float32: its largest value {largest:.4g} has no float16"
+    warnings.warn(layout(problem, subject=f"tensor {name}"), ProtogenWarning, stacklevel=3)
+    return False
