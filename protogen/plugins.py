@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, layout
 from protogen.layers.base import LayerType, check_bottoms
@@ -35,18 +35,11 @@ def layer(
 
     Args:
         name: the layer's type, or for a Python layer its class (``python_param.layer``).
-        shapes: gives the shapes of the tops for those of the bottoms; each top like the first
-            bottom where it is left out.
-        blobs: gives the shapes of the parameter blobs; none where it is left out.
-
-    Raises:
-        InputError: protogen has a layer of this type itself.
+        shapes: gives the shapes of the tops for those of the bottoms. Where it is left out, a type
+            that protogen knows keeps its own, and any other has tops like the first bottom.
+        blobs: gives the shapes of the parameter blobs. Where it is left out, a type that protogen
+            knows keeps its own, and any other has none.
     """
-    known = LayerType.registry.get(name)
-    if known is not None and not known.users_own:
-        raise InputError(
-            layout("protogen has a layer of this type itself", subject=f"pg.layer({name!r})")
-        )
 
     def register(function: Lower) -> Lower:
         def own_shapes(
@@ -63,15 +56,19 @@ def layer(
         def own_lower(self: LayerType, of: Layer, e: Emitter) -> None:
             function(of, e)
 
-        LayerType.registry.pop(name, None)
-        members = {
+        members: dict[str, Any] = {
             "__doc__": function.__doc__,
             "users_own": True,
-            "shapes": own_shapes,
-            "blobs": own_blobs,
             "lower": own_lower,
         }
-        type(name, (LayerType,), members)  # being defined registers it
+        known = LayerType.registry.pop(name, None)
+        if shapes is not None or known is None:
+            members["shapes"] = own_shapes
+        if blobs is not None or known is None:
+            members["blobs"] = own_blobs
+        type(
+            name, (LayerType if known is None else type(known),), members
+        )  # being defined registers it
         return function
 
     return register

@@ -65,6 +65,7 @@ class LayerType:
     blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
     auto_tops: ClassVar[bool] = False  # Caffe makes tops that the net does not name (losses)
     feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net
+    data_axis: ClassVar[int | None] = None  # axis of the tops whose length only data decides
     users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
 
     def __init_subclass__(cls, abstract: bool = False) -> None:

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 from protogen.graph import Layer, Shape
 from protogen.layers.base import Emitter, LayerType, Window, check_bottoms
+from protogen.layers.elementwise import FLOAT
+from protogen.layers.shaping import BOOL
 from protogen.message import Message
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+FLT_MAX = 3.4028234663852886e38  # what Caffe takes for no threshold
 
 
 def aspect_ratios(p: Message) -> list[float]:
@@ -94,6 +99,8 @@ class _Rows(LayerType, abstract=True):
     """Boxes as rows of 7: image, label, score, corners. How many, only data decides; Caffe says 1
     before it runs."""
 
+    data_axis = 2
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(1, 1, 1, 7)]
 
@@ -102,14 +109,136 @@ class _Rows(LayerType, abstract=True):
 
 
 class DetectionOutput(_Rows):
-    """SSD: decoded boxes after non-maximum suppression; bottoms location, confidence, priors."""
+    """SSD: decoded boxes after non-maximum suppression; bottoms location, confidence, priors.
+
+    Caffe: each class by itself keeps the boxes above confidence_threshold, the nms top_k best of
+    them, then those that overlap no better one by more than nms_threshold; of all classes the
+    keep_top_k best stay. Rows come by image, class and falling score; where nothing is found, one
+    row of -1 for each image. ONNX: NonMaxSuppression has the same rule and order for one image.
+    """
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.detection_output_param
+        self._check(layer, p)
+        images = e.shape(layer.reads[0])[0]
+        count = e.shape(layer.reads[2])[2] // 4
+        boxes = decoded(layer, e, images, count)
+        scores = e.value("Reshape", layer.reads[1], e.array([images, count, p.num_classes]))
+        scores = e.value("Transpose", scores, perm=[0, 2, 1])
+        rows = [self._image(e, p, boxes, scores, i, count) for i in range(images)]
+        found = e.value("Concat", *rows, axis=0) if images > 1 else rows[0]
+        # Without any row Caffe writes one of -1 for each image.
+        empty = e.array([[float(i), *[-1.0] * 6] for i in range(images)])
+        length = first_length(e, found)
+        nothing = e.value("Equal", length, e.array([0]))
+        end = e.value("Where", nothing, e.array([images]), length)
+        both = e.value("Concat", found, empty, axis=0)
+        made = e.value("Slice", both, e.array([0]), end, e.array([0]))
+        e.op("Unsqueeze", [made, e.array([0, 1])], [layer.writes[0]])
+
+    def _image(
+        self, e: Emitter, p: Message, boxes: str, scores: str, image: int, count: int
+    ) -> str:
+        """Rows of one image: (found, 7)."""
+        one = [e.array([image]), e.array([image + 1]), e.array([0])]
+        boxes, scores = e.value("Slice", boxes, *one), e.value("Slice", scores, *one)
+        nothing = e.array(float("-inf"))
+        if 0 <= p.background_label_id < p.num_classes:
+            classes = [[[float(i == p.background_label_id)] for i in range(p.num_classes)]]
+            is_background = e.value("Cast", e.array(classes), to=BOOL)
+            scores = e.value("Where", is_background, nothing, scores)
+        limit = p.nms_param.top_k if p.nms_param.has("top_k") else -1
+        if 0 < limit < count:
+            best = [f"{scores}@best", f"{scores}@places"]
+            e.op("TopK", [scores, e.array([limit])], best, axis=2)
+            last = e.value("Slice", best[0], e.array([limit - 1]), e.array([limit]), e.array([2]))
+            scores = e.value("Where", e.value("Less", scores, last), nothing, scores)
+        least = p.confidence_threshold if p.has("confidence_threshold") else -FLT_MAX
+        limits = [e.array([count]), e.array([p.nms_param.nms_threshold]), e.array([least])]
+        chosen = e.value("NonMaxSuppression", boxes, scores, *limits)
+        values = e.value("GatherND", scores, chosen)
+        if p.keep_top_k > -1:
+            kept = e.value("Min", first_length(e, values), e.array([p.keep_top_k]))
+            order = [f"{values}@best", f"{values}@places"]
+            e.op("TopK", [values, kept], order, axis=0)
+            places = [f"{values}@first", f"{values}@sorted"]
+            e.op("TopK", [order[1], kept], places, axis=0, largest=0)
+            chosen = e.value("Gather", chosen, places[0], axis=0)
+            values = e.value("Gather", values, places[0], axis=0)
+        label = e.value("Slice", chosen, e.array([1]), e.array([2]), e.array([1]))
+        place = e.value("Squeeze", e.value("Slice", chosen, e.array([2]), e.array([3]), e.array([1])),
+                        e.array([1]))  # fmt: skip
+        corners = e.value("Gather", e.value("Squeeze", boxes, e.array([0])), place, axis=0)
+        label = e.value("Cast", label, to=FLOAT)
+        number = e.value("Add", e.value("Mul", label, e.array(0.0)), e.array(float(image)))
+        score = e.value("Unsqueeze", values, e.array([1]))
+        return e.value("Concat", number, label, score, corners, axis=1)
+
+    def _check(self, layer: Layer, p: Message) -> None:
+        check_bottoms(layer, 3, 5)
+        if len(layer.reads) > 3 or p.has("objectness_score"):
+            raise layer.unsupported(
+                "RefineDet's form with objectness has no form here", "Use location and confidence."
+            )
+        if not p.share_location:
+            raise layer.unsupported(
+                "share_location: false needs boxes for each class, which NonMaxSuppression lacks",
+                "End the net at its bottoms with --output, and choose boxes outside.",
+            )
+        if p.nms_param.eta != 1:
+            raise layer.unsupported(
+                f"eta {p.nms_param.eta:g} lowers the threshold box by box, which NonMaxSuppression "
+                "cannot", "Use eta 1.",
+            )  # fmt: skip
 
 
-class YoloDetectionOutput(_Rows):
+def first_length(e: Emitter, read: str) -> str:
+    """The length of the first axis, as an array of one number."""
+    return e.value("Slice", e.value("Shape", read), e.array([0]), e.array([1]))
+
+
+def decoded(layer: Layer, e: Emitter, images: int, count: int) -> str:
+    """Boxes of locations and priors: (N, P, corners x0 y0 x1 y1)."""
+    p = layer.params.detection_output_param
+    location = e.value("Reshape", layer.reads[0], e.array([images, count, 4]))
+    priors = e.value("Reshape", layer.reads[2], e.array([2, count, 4]))
+    prior, variance = (
+        e.value("Slice", priors, e.array([i]), e.array([i + 1]), e.array([0])) for i in range(2)
+    )
+    if not p.variance_encoded_in_target:
+        location = e.value("Mul", location, variance)
+    if p.code_type == "CORNER":
+        return e.value("Add", prior, location)
+
+    def half(read: str, second: bool) -> str:
+        at = 2 * second
+        return e.value("Slice", read, e.array([at]), e.array([at + 2]), e.array([2]))
+
+    low, high = half(prior, False), half(prior, True)
+    size = e.value("Sub", high, low)
+    if p.code_type == "CORNER_SIZE":
+        both = e.value("Concat", size, size, axis=2)
+        return e.value("Add", prior, e.value("Mul", location, both))
+    centre = e.value("Mul", e.value("Add", low, high), e.array(0.5))
+    centre = e.value("Add", e.value("Mul", half(location, False), size), centre)
+    reach = e.value("Mul", e.value("Mul", e.value("Exp", half(location, True)), size), e.array(0.5))
+    ends = [e.value("Sub", centre, reach), e.value("Add", centre, reach)]
+    return e.value("Concat", *ends, axis=2)
+
+
+class _Yolo(_Rows, abstract=True):
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        raise layer.unsupported(
+            "forks decode its boxes by rules of their own that no published number proves",
+            "End the net at its bottoms with --output, and decode the boxes outside.",
+        )
+
+
+class YoloDetectionOutput(_Yolo):
     """YOLO v2: decoded boxes after non-maximum suppression."""
 
 
-class Yolov3DetectionOutput(_Rows):
+class Yolov3DetectionOutput(_Yolo):
     """YOLO v3: decoded boxes after non-maximum suppression."""
 
 
@@ -124,3 +253,9 @@ class Proposal(LayerType):
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        raise layer.unsupported(
+            "forks choose its regions by rules of their own that no published number proves",
+            "End the net at its bottoms with --output, and choose the regions outside.",
+        )

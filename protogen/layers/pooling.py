@@ -228,3 +228,9 @@ class PSROIPooling(LayerType):
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        raise layer.unsupported(
+            "standard ONNX has no average over bins of a region where each bin has its channels",
+            "End the net at its bottoms with --output, and pool outside.",
+        )

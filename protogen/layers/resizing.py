@@ -24,6 +24,12 @@ class Reorg(LayerType):
             return [(n, c // (s * s), h * s, w * s)]
         return [(n, c * s * s, h // s, w // s)]
 
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        raise layer.unsupported(
+            "forks order its channels differently, and the net does not say how",
+            "Register the order of your fork with pg.layer: it is a Reshape, Transpose, Reshape.",
+        )
+
 
 class PixelShuffle(LayerType):
     """Forks: groups of r x r channels become blocks of r x r pixels."""
@@ -134,6 +140,12 @@ class Resize(LayerType):
         if p.height < 1 or p.width < 1:
             raise layer.error("has no size", "Give height and width, or both scales.")
         return [(n, c, p.height, p.width)]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        raise layer.unsupported(
+            "forks sample differently under this name, and the net does not say how",
+            "Register your fork's rule with pg.layer: ONNX's Resize has most of them.",
+        )
 
 
 def _four(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:

@@ -216,6 +216,8 @@ class BatchReindex(LayerType):
 class Filter(LayerType):
     """Caffe: samples where the last bottom is not 0; how many, only data decides."""
 
+    data_axis = 0
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, None)
         return list(bottoms[:-1])

@@ -109,11 +109,29 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
         nodes=emitter.nodes,
         tensors=emitter.tensors,
         inputs=[Value(name, graph.shapes[name]) for name in graph.inputs],
-        outputs=[Value(name, graph.shapes[name]) for name in graph.outputs],
+        outputs=_outputs(graph),
         opset=opset,
         ranks={name: len(shape) for name, shape in graph.shapes.items() if shape is not None},
         metadata=texts,
     )
+
+
+def _outputs(graph: Graph) -> list[Value]:
+    """Outputs with their shapes, as far as data does not decide them."""
+    shapes: dict[str, tuple[int | str, ...] | None] = dict(graph.shapes)
+    free: set[str] = set()
+    for layer in graph.layers:
+        kind = kind_of(layer)
+        axis = kind.data_axis if kind else None
+        if free.intersection(layer.reads):
+            free.update(layer.writes)
+            shapes.update(dict.fromkeys(layer.writes))
+        elif axis is not None:
+            free.update(layer.writes)
+            for name in layer.writes:
+                shape = list(shapes[name] or ())
+                shapes[name] = (*shape[:axis], f"{name}.found", *shape[axis + 1 :])
+    return [Value(name, shapes[name]) for name in graph.outputs]
 
 
 def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
@@ -163,10 +181,11 @@ def _freed(net: Net, graph: Graph, program: Program, axes: Collection[int]) -> P
     _check_alike(net, program, again)
 
     def free(value: Value) -> Value:
-        assert value.shape is not None
+        if value.shape is None:
+            return value
         pairs = zip(value.shape, part.shapes[value.name] or (), strict=True)
         shape: list[int | str] = list(value.shape)
-        for axis in (i for i, (a, b) in enumerate(pairs) if a != b):
+        for axis in (i for i, (a, b) in enumerate(pairs) if a != b and isinstance(a, int)):
             label = _AXIS_NAMES[axis] if axis < len(_AXIS_NAMES) else f"axis{axis}"
             # The batch is one for all; other lengths are a blob's own.
             alone = axis == 0 or graph.inputs == (value.name,)

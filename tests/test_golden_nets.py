@@ -1,0 +1,76 @@
+"""Whole published nets: every blob against what real Caffe computed, unfolded and folded."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import protogen as pg
+from protogen.fillers import bilinear
+from protogen.onnx import encode, exposing, lower, to_model
+from protogen.runtime import run_model
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+NETS = sorted(path.name for path in (SHARED / "golden" / "nets").glob("*.json.gz"))
+# Of the blob's mean magnitude: sums of thousands of float32 products through a hundred layers.
+TOLERANCE = 1e-3
+
+pytestmark = [
+    pytest.mark.skipif(not NETS, reason="no ../shared beside this checkout: it holds the nets"),
+    pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning"),
+]
+
+
+@pytest.fixture(scope="session")
+def made():
+    """Weights and inputs as the goldens' own script makes them."""
+    spec = importlib.util.spec_from_file_location("weights", SHARED / "golden" / "weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load(name, made):
+    net = pg.load(SHARED / "corpus" / path_of(name))
+    for layer in net.layers:
+        shapes = net.parameter_shapes[layer.name]
+        if shapes:
+            arrays = [made.parameter(layer.name, layer.type, i, s) for i, s in enumerate(shapes)]
+            if layer.params.convolution_param.weight_filler.type == "bilinear":
+                arrays[0] = np.broadcast_to(bilinear(shapes[0][-1]), shapes[0])
+            net.weights[layer.name] = arrays
+    return net
+
+
+def path_of(name: str) -> str:
+    """The net's file in the corpus: OWNER__REPOSITORY/FILE."""
+    owner, repository, rest = name.removesuffix(".json.gz").split("__", 2)
+    return f"{owner}__{repository}/{rest}"
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_blob(name, made):
+    golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
+    net = load(name, made)
+    assert {n: list(net.shapes[n]) for n in net.inputs} == golden["inputs"]
+    feeds = {n: made.network_input(n, shape) for n, shape in golden["inputs"].items()}
+    blobs = [b for b in golden["blobs"] if "_split_" not in b and b not in feeds]
+    whole = to_model(lower(net, outputs=blobs, fold=False))
+    _compare(golden, made, run_model(encode(whole), feeds), blobs)
+    folded = lower(net)
+    found = run_model(encode(to_model(exposing(folded, blobs))), feeds)
+    _compare(golden, made, found, golden["outputs"])
+
+
+def _compare(golden, made, found, least):
+    assert set(least) <= set(found) | set(golden["inputs"])
+    for blob, values in found.items():
+        wanted = golden["blobs"][blob]
+        assert list(values.shape) == wanted["shape"], blob
+        error = np.abs(np.array(made.sample(values)) - wanted["sample"]).max(initial=0)
+        assert error <= TOLERANCE * wanted["mean_abs"], (blob, error / wanted["mean_abs"])
