@@ -19,6 +19,9 @@ SHARED = Path(__file__).parent.parent.parent / "shared"
 NETS = sorted(path.name for path in (SHARED / "golden" / "nets").glob("*.json.gz"))
 # Of the blob's mean magnitude: sums of thousands of float32 products through a hundred layers.
 TOLERANCE = 1e-3
+# A probability between 0 and 1 moves by a quarter of what its scores do, and scores near 100 have
+# steps of 8e-6: onnxruntime's own optimisation levels differ by as much.
+STEPS_OF_SCORES = 4
 
 pytestmark = [
     pytest.mark.skipif(not NETS, reason="no ../shared beside this checkout: it holds the nets"),
@@ -61,16 +64,23 @@ def test_every_blob(name, made):
     feeds = {n: made.network_input(n, shape) for n, shape in golden["inputs"].items()}
     blobs = [b for b in golden["blobs"] if "_split_" not in b and b not in feeds]
     whole = to_model(lower(net, outputs=blobs, fold=False))
-    _compare(golden, made, run_model(encode(whole), feeds), blobs)
+    found = run_model(encode(whole), feeds)
+    steps = {
+        layer.writes[0]: STEPS_OF_SCORES / 4 * np.spacing(np.abs(found[layer.reads[0]]).max())
+        for layer in net.layers
+        if layer.type == "Softmax"
+    }
+    _compare(golden, made, found, blobs, steps)
     folded = lower(net)
     found = run_model(encode(to_model(exposing(folded, blobs))), feeds)
-    _compare(golden, made, found, golden["outputs"])
+    _compare(golden, made, found, golden["outputs"], steps)
 
 
-def _compare(golden, made, found, least):
+def _compare(golden, made, found, least, steps):
     assert set(least) <= set(found) | set(golden["inputs"])
     for blob, values in found.items():
         wanted = golden["blobs"][blob]
         assert list(values.shape) == wanted["shape"], blob
         error = np.abs(np.array(made.sample(values)) - wanted["sample"]).max(initial=0)
-        assert error <= TOLERANCE * wanted["mean_abs"], (blob, error / wanted["mean_abs"])
+        allowed = max(TOLERANCE * wanted["mean_abs"], steps.get(blob, 0))
+        assert error <= allowed, (blob, error / wanted["mean_abs"])

@@ -37,12 +37,13 @@ def prior_count(p: Message) -> int:
 
 
 def box_sizes(p: Message) -> Iterator[tuple[float, float]]:
-    """Width and height of a pixel's boxes, in Caffe's order."""
+    """Width and height of a pixel's boxes, in Caffe's order. Caffe keeps sizes in an int: what
+    stands behind the point is lost."""
     ratios = aspect_ratios(p)
-    for i, size in enumerate(p.min_size):
+    for i, size in enumerate(map(int, p.min_size)):
         yield size, size
         if p.max_size:
-            between = math.sqrt(size * p.max_size[i])
+            between = math.sqrt(size * int(p.max_size[i]))
             yield between, between
         for ratio in ratios:
             if abs(ratio - 1) >= 1e-6:

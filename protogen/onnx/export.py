@@ -111,7 +111,7 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
         inputs=[Value(name, graph.shapes[name]) for name in graph.inputs],
         outputs=_outputs(graph),
         opset=opset,
-        ranks={name: len(shape) for name, shape in graph.shapes.items() if shape is not None},
+        shapes={name: shape for name, shape in graph.shapes.items() if shape is not None},
         metadata=texts,
     )
 

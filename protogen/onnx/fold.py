@@ -170,7 +170,7 @@ def _rank(program: Program, node: Node) -> int:
     if node.op_type == "Gemm":
         return 2
     if node.op_type == "BatchNormalization":
-        return program.ranks.get(node.writes[0], 0)
+        return len(program.shapes.get(node.writes[0], ()))
     return len(node.attributes["kernel_shape"]) + 2
 
 

@@ -101,10 +101,10 @@ def header(name: str, tensor: Tensor) -> TensorProto:
 
 
 def exposing(program: Program, names: Iterable[str]) -> Program:
-    """The program with inner values as outputs too; their shapes are left to ONNX."""
-    known = {value.name for value in (*program.inputs, *program.outputs)}
+    """The program with inner blobs as outputs too, those that folding has left."""
+    known = program.kept
     made = {write for node in program.nodes for write in node.writes}
-    more = [Value(name, None) for name in names if name not in known and name in made]
+    more = [Value(n, program.shapes[n]) for n in names if n not in known and n in made]
     return replace(program, outputs=[*program.outputs, *more])
 
 

@@ -81,7 +81,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A whole model. A change makes a new one. ``ranks`` are the axes of Caffe's values."""
+    """A whole model. A change makes a new one. ``shapes`` are those of Caffe's values."""
 
     name: str
     nodes: list[Node]
@@ -89,7 +89,7 @@ class Program:
     inputs: list[Value]
     outputs: list[Value]
     opset: int
-    ranks: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
