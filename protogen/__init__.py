@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from protogen.comparison import Comparison, verify
     from protogen.conversion import Converted, convert
     from protogen.differences import diff
     from protogen.errors import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from protogen.netspec import NetSpec, params, to_proto
     from protogen.onnx import Preprocessing, to_onnx
     from protogen.plugins import layer
+    from protogen.runtime import run
     from protogen.schema import add_proto
     from protogen.specfile import load_spec
     from protogen.splicing import splice
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from protogen.verification import verify_upsampling
 
 _HOMES = {
+    "Comparison": "comparison",
     "Converted": "conversion",
     "InputError": "errors",
     "Preprocessing": "onnx",
@@ -51,14 +54,17 @@ _HOMES = {
     "load": "net",
     "load_spec": "specfile",
     "params": "netspec",
+    "run": "runtime",
     "splice": "splicing",
     "to_onnx": "onnx",
     "to_proto": "netspec",
     "upsample": "upsampling",
+    "verify": "comparison",
     "verify_upsampling": "verification",
 }
 
 __all__ = [
+    "Comparison",
     "Converted",
     "InputError",
     "MismatchError",
@@ -78,10 +84,12 @@ __all__ = [
     "load",
     "load_spec",
     "params",
+    "run",
     "splice",
     "to_onnx",
     "to_proto",
     "upsample",
+    "verify",
     "verify_upsampling",
 ]
 

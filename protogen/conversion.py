@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import protogen
-from protogen import files
+from protogen import files, opencv
 from protogen.errors import InputError, layout
 from protogen.graph import Shape
 from protogen.net import Net, load
@@ -19,6 +19,7 @@ from protogen.net import Net, load
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing, Program
 
+HALF_TOLERANCE = 2e-2
 EXTERNAL_FROM = 2 * 10**9  # bytes of weights: above, protobuf cannot hold them in one message
 Progress = Callable[[int, int], object]
 
@@ -32,7 +33,6 @@ class Converted:
     net: Net
     program: Program
     receipt: dict[str, Any]
-    errors: tuple[str, ...] = ()
 
     @property
     def weight_bytes(self) -> int:
@@ -75,12 +75,16 @@ def convert(
         external_data: weights in ``output``.data beside the model; None does it above 2 GB.
         preprocessing: steps before the net that become part of the model.
         identities: names or types of layers that hand on their first bottom.
-        receipt: a JSON file that says how the model came to be, with hashes.
+        receipt: a JSON file that says how the model came to be, with hashes, and the largest error
+            of each blob.
+        verify: run the written model against the net, and OpenCV's Caffe reader against both where
+            it is installed and has the net's layers right.
         progress: is told bytes written and bytes in all.
 
     Raises:
         InputError: a file, an option or the weights are wrong.
         UnsupportedError: a layer has no form in ONNX; all of them are named.
+        MismatchError: ``verify`` found a difference; no file is then written.
     """
     from protogen.onnx import check, lower
 
@@ -119,11 +123,37 @@ def convert(
         model = stack.enter_context(files.replacing(output))
         weights = stack.enter_context(files.replacing(beside)) if beside else None
         _write(program, model, weights, beside, size, progress)
-        model.flush()
-        told = _receipt(prototxt, caffemodel, options, program) if report else {}
+        told = {}
+        if report or verify:
+            model.flush()
+            # The file itself, unless its weights are still under another name.
+            written = Path(model.name)
+            made = written if beside is None and written.is_file() else program
+            checked = _checked(net, made, preprocessing, half, prototxt, caffemodel)
+            told = _receipt(prototxt, caffemodel, options, program, checked)
         if report:
             report.write(json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
     return Converted(Path(output), beside, net, program, told)
+
+
+def _checked(
+    net: Net, made: Path | Program, how: Preprocessing | None, half: bool,
+    prototxt: str | Path, caffemodel: str | Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Runs what was written against the net without folding, and OpenCV's reader."""
+    from protogen.comparison import TOLERANCE, compare_outputs, random_inputs, verify_conversion
+
+    # Weights of 11 bits are off by 5e-4 each; through a deep net that adds up.
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
+    found = verify_conversion(net, made, how, tolerance=tolerance)
+    told: dict[str, Any] = {"onnxruntime": found.plain()}
+    feeds = random_inputs({name: net.graph.shapes[name] or () for name in net.inputs}, 0)
+    theirs = opencv.outputs(prototxt, caffemodel, net, feeds)
+    if isinstance(theirs, str):
+        told["opencv"] = theirs
+    else:
+        told["opencv"] = compare_outputs(net, feeds, theirs, TOLERANCE).plain()
+    return told
 
 
 def _write(
@@ -194,6 +224,7 @@ def _receipt(
     caffemodel: str | Path | None,
     options: Mapping[str, Any],
     program: Program,
+    checked: Mapping[str, Any],
 ) -> dict[str, Any]:
     """How the model came to be: the inputs' hashes, versions, options."""
     import platform
@@ -213,6 +244,7 @@ def _receipt(
         },
         "nodes": len(program.nodes),
         "weight_bytes": sum(tensor.size for tensor in program.tensors.values()),
+        "checked": dict(checked),
     }
 
 

@@ -31,12 +31,11 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
                 yield direct
             return
         beside = target.with_name(f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}.part")
-        # 0o666 less the umask, as open() would give; an existing target keeps its own mode.
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        handle = beside.open("xb")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with handle as file:
                 yield file
-            if target.exists():
+            if target.exists():  # a replaced file keeps its mode
                 os.chmod(beside, stat.S_IMODE(target.stat().st_mode))
             os.replace(beside, target)
         except BaseException:

@@ -1,33 +1,148 @@
-"""Runs ONNX models with onnxruntime."""
+"""Runs nets and ONNX models with onnxruntime."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from protogen.errors import ProtogenError, layout
+from protogen.errors import InputError, ProtogenError, layout
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from protogen.net import Net
+    from protogen.onnx import Model, Program
 
-def run_model(
-    model: bytes, feeds: Mapping[str, NDArray[np.float32]], outputs: Sequence[str] | None = None
-) -> dict[str, NDArray[np.float32]]:
-    """Output arrays by name.
+    Arrays = dict[str, NDArray[Any]]
+
+IN_MEMORY = 10**9  # bytes of weights: above, the model goes through a file
+
+
+def run(
+    model: Net | Model | str | Path,
+    feeds: Mapping[str, NDArray[Any]],
+    blobs: Sequence[str] | None = None,
+) -> Arrays:
+    """Values of blobs by name, computed by onnxruntime on the CPU.
+
+    Args:
+        model: a net with its weights, an ONNX model, or the path of an ONNX file.
+        feeds: an array for each input, of its shape.
+        blobs: which to give, inner ones too; the outputs where it is left out.
 
     Raises:
+        InputError: an input is missing or of another shape, or there is no such blob.
+        UnsupportedError: a layer of the net has no form in ONNX.
         ProtogenError: onnxruntime refuses the model or fails to run it.
     """
+    from protogen.net import Net
+
+    if isinstance(model, Net):
+        from protogen.onnx import lower
+
+        wanted = list(blobs) if blobs is not None else None
+        computed = [name for name in wanted or () if name not in model.inputs]
+        given = {name: _fitting(name, feeds, model.graph.shapes[name]) for name in model.inputs
+                 if name in feeds}  # fmt: skip
+        found: Arrays = {}
+        if wanted is None or computed:
+            program = lower(model, outputs=computed)
+            needed = [value.name for value in program.inputs]
+            _check_feeds(needed, feeds)
+            found = run_program(program, {name: given[name] for name in needed})
+        return (
+            found if wanted is None else {n: found[n] if n in found else given[n] for n in wanted}
+        )
+    from protogen.onnx import exposed, load_model
+
+    if isinstance(model, (str, Path)):
+        if blobs is None:
+            return _run(str(model), feeds, None)
+        model = load_model(model)
+    return run_model(exposed(model, blobs or ()).SerializeToString(), feeds, blobs)
+
+
+def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Outputs of a program; one with large weights goes through a file of its own."""
+    from protogen.onnx import to_model
+    from protogen.onnx.stream import write
+
+    if sum(tensor.size for tensor in program.tensors.values()) <= IN_MEMORY:
+        return run_model(to_model(program).SerializeToString(), feeds)
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "net.onnx"
+        with path.open("wb") as file, path.with_suffix(".data").open("wb") as weights:
+            write(program, file, weights, "net.data")
+        return _run(str(path), feeds, None)
+
+
+def run_model(
+    model: bytes, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+) -> Arrays:
+    """Output arrays by name of a model that is bytes already.
+
+    Raises:
+        InputError: an input is missing.
+        ProtogenError: onnxruntime refuses the model or fails to run it.
+    """
+    return _run(model, feeds, outputs)
+
+
+def _run(
+    model: bytes | str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None
+) -> Arrays:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    refusals = (
+        state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf,
+        state.NoSuchFile, state.NotImplemented, state.RuntimeException,
+    )  # fmt: skip
+    where = model if isinstance(model, str) else ""
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        needed = [value.name for value in session.get_inputs()]
+        _check_feeds(needed, feeds)
         names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
-    except (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented) as error:
-        raise ProtogenError(layout(f"onnxruntime refuses the model: {error}")) from None
+        found = session.run(names, {name: feeds[name] for name in needed})
+        return dict(zip(names, found, strict=True))
+    except refusals as error:
+        text = " ".join(str(error).split())
+        raise ProtogenError(layout(f"onnxruntime refuses the model: {text}", where=where)) from None
+
+
+def _check_feeds(needed: Sequence[str], feeds: Mapping[str, Any]) -> None:
+    for name in needed:
+        if name not in feeds:
+            raise InputError(
+                layout(
+                    f"it is not given (inputs: {', '.join(needed)})",
+                    subject=f'input "{name}"',
+                    advice="Give an array for each.",
+                )
+            )
+
+
+def _fitting(
+    name: str, feeds: Mapping[str, NDArray[Any]], shape: tuple[int, ...] | None
+) -> NDArray[np.float32]:
+    import numpy as np
+
+    array = np.ascontiguousarray(feeds[name], np.float32)
+    if shape is not None and array.shape != shape:
+        found, wanted = (
+            "x".join(map(str, s)) or "a scalar" for s in (np.shape(feeds[name]), shape)
+        )
+        raise InputError(
+            layout(
+                f"the array is {found}, but must be {wanted}",
+                subject=f'input "{name}"',
+                advice="Load the net with input_shapes for another size.",
+            )
+        )
+    return array

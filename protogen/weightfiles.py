@@ -40,12 +40,12 @@ def flatten(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[str, 
     }
 
 
-def write_npz(file: BinaryIO, weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
-    """An npz archive, one member a blob; arrays are streamed."""
+def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """An npz archive of named arrays (weights: see ``flatten``); they are streamed."""
     import numpy as np
 
     with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
-        for name, array in flatten(weights).items():
+        for name, array in arrays.items():
             # A fixed date: the same weights are the same file.
             member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             with archive.open(member, "w", force_zip64=True) as out:

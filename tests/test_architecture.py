@@ -22,6 +22,7 @@ MAY = {
     "prototxt": {"errors", "schema", "message", "prototxt"},
     "graph": {"errors", "message"},
     # netspec: only so that ``protogen.layers`` is also pycaffe's ``L``
+    "mapped": {"errors"},
     "layers": {"errors", "geometry", "graph", "message", "layers", "netspec"},
     "files": {"errors"},
     "fillers": {"errors"},
@@ -30,11 +31,11 @@ MAY = {
     "report": {"report"},
 }
 ONLY_IN = {
-    "onnx": "onnx",
-    "jinja2": "render",
-    "matplotlib": "report",
-    "google": "schema",
-    "click": "cli",
+    "onnx": ("onnx",),
+    "jinja2": ("render",),
+    "matplotlib": ("report",),
+    "google": ("schema", "onnx"),
+    "click": ("cli",),
 }
 
 
@@ -75,7 +76,7 @@ def test_imports(path):
             if here in MAY:
                 assert there in MAY[here], f"{path}:{line}: {here} may not import {there}"
         elif top in ONLY_IN:
-            assert here == ONLY_IN[top], f"{path}:{line}: {top} belongs in {ONLY_IN[top]}"
+            assert here in ONLY_IN[top], f"{path}:{line}: {top} belongs in {ONLY_IN[top][0]}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -300,7 +300,7 @@ def test_wrong_weights_name_layer_wanted_and_found(net_file, tmp_path, arrays, m
 def test_npz_safetensors_hdf5(tmp_path):
     weights = {"conv1/3x3": ARRAYS["a"], "b": ARRAYS["b"]}
     with (tmp_path / "w.npz").open("wb") as file:
-        weightfiles.write_npz(file, weights)
+        weightfiles.write_npz(file, weightfiles.flatten(weights))
     with (tmp_path / "w.h5").open("wb") as file:
         weightfiles.write_hdf5(file, weights)
     from safetensors.numpy import load

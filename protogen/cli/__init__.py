@@ -22,11 +22,13 @@ COMMANDS = {
     "diff": "text:diff",
     "downgrade": "text:downgrade",
     "fmt": "text:fmt",
+    "run": "run:command",
     "shapes": "summary:shapes",
     "summary": "summary:summary",
     "templates": "templates:command",
     "upgrade": "text:upgrade",
     "upsample": "upsample:command",
+    "verify": "verify:command",
     "weights": "weights:weights",
 }
 

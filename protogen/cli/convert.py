@@ -118,7 +118,12 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     inputs = options.parse_inputs(given.pop("inputs"))
     one = given.pop("input_shape")
     if one:
-        inputs |= _one_input(net, one)
+        from protogen.net import load
+
+        names = (
+            () if "=" in one else load(net, tolerant=True, identities=given["identities"]).inputs
+        )
+        inputs |= options.one_input(names, one)
     how = preprocessing(given)
     with _bar() as progress:
         made = convert(
@@ -129,24 +134,6 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
         click.echo(json.dumps(made.receipt, indent=2))
         return
     _tell(made)
-
-
-def _one_input(net: str, text: str) -> dict[str, tuple[int, ...]]:
-    """--input-shape: either BLOB=N,C,H,W, or the shape of the only input."""
-    if "=" in text:
-        return options.parse_inputs((text,))
-    from protogen.net import load
-
-    names = load(net, tolerant=True).inputs
-    if len(names) != 1:
-        raise InputError(
-            layout(
-                f"the net has {len(names)} inputs ({', '.join(names) or 'none'})",
-                subject="--input-shape",
-                advice="Name each with --input BLOB=N,C,H,W.",
-            )
-        )
-    return options.parse_inputs((f"{names[0]}={text}",))
 
 
 @contextmanager
@@ -182,9 +169,20 @@ def _tell(made: Any) -> None:
         for value in values:
             shape = "x".join(map(str, value.shape or ())) or "scalar"
             click.echo(f"{kind} {tables.printable(value.name)}  {shape}")
-    for row in made.errors:
-        click.echo(row)
+    for line in _checks(made.receipt.get("checked", {})):
+        click.echo(line)
     weights = f"{made.weight_bytes / 2**20:.1f} MiB of weights"
     click.echo(f"{len(made.net.layers)} layers, {len(program.nodes)} operators, {weights}")
     for written in filter(None, (made.path, made.external)):
         click.echo(f"wrote {Path(written)}")
+
+
+def _checks(checked: dict[str, Any]) -> Iterator[str]:
+    """What --verify found, a line for each witness."""
+    for witness, found in checked.items():
+        if isinstance(found, str):
+            yield f"{witness}: {found}"
+        else:
+            blobs = len(found["blobs"])
+            worst = f"{found['worst']:.1e}" if found["worst"] else "0"
+            yield f"{witness}: {blobs} blobs agree, largest relative error {worst}"

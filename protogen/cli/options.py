@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import click
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError, did_you_mean, layout
 
 
 def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
@@ -82,3 +85,61 @@ def numbers(given: str, option: str) -> tuple[float, ...]:
         raise InputError(
             layout(f"{given!r} is no list of numbers", subject=option, advice="Write 104,117,123.")
         ) from None
+
+
+def named_files(given: tuple[str, ...]) -> list[tuple[str, str]]:
+    """``BLOB=FILE`` as (BLOB, FILE); an empty BLOB where there is none."""
+    made = []
+    for text in given:
+        name, equals, path = text.partition("=")
+        made.append((name, path) if equals else ("", text))
+    return made
+
+
+def arrays(given: tuple[str, ...]) -> dict[str, Any] | None:
+    """Arrays by blob of ``[BLOB=]FILE.npy`` or ``FILE.npz``; None where nothing is given.
+
+    Raises:
+        InputError: a file is no array file, or an .npy has no blob's name.
+    """
+    from protogen.pictures import read_arrays
+
+    made: dict[str, Any] = {}
+    for name, path in named_files(given):
+        found = read_arrays(path)
+        for key, array in found.items():
+            if not (name or key):
+                raise InputError(
+                    layout("which input is it?", where=path, advice=f"Write BLOB={path}.")
+                )
+            made[name or key] = array
+    return made or None
+
+
+def only(names: Sequence[str]) -> str:
+    """The one input of a net.
+
+    Raises:
+        InputError: it has none, or several.
+    """
+    if len(names) != 1:
+        raise InputError(
+            layout(
+                f"the net has {len(names)} inputs ({', '.join(names) or 'none'})",
+                subject="--input",
+                advice="Name one: --input BLOB=...",
+            )
+        )
+    return names[0]
+
+
+def known(name: str, names: Sequence[str]) -> None:
+    """Raises InputError where the net has no such input."""
+    if name not in names:
+        problem = f"the net has no such input (inputs: {', '.join(names) or 'none'})"
+        raise InputError(layout(problem, subject=f'"{name}"', advice=did_you_mean(name, names)))
+
+
+def one_input(names: Sequence[str], text: str) -> dict[str, tuple[int, ...]]:
+    """``N,C,H,W`` for the only input, or ``BLOB=N,C,H,W``."""
+    return parse_inputs((text if "=" in text else f"{only(names)}={text}",))

@@ -63,7 +63,7 @@ def _convert(path: str, options: dict[str, Any]) -> None:
             entries = _replaced(model, options["from_npz"])
             write_weights(out("output"), model.name, entries)
         if options["to_npz"]:
-            weightfiles.write_npz(out("to_npz"), found)
+            weightfiles.write_npz(out("to_npz"), weightfiles.flatten(found))
         if options["to_safetensors"]:
             out("to_safetensors").write(weightfiles.safetensors_bytes(found))
         if options["hdf5"]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from protogen.graph import Layer, Shape
@@ -56,6 +56,23 @@ class Window:
 POINT = Window((), (), (), ())  # every pixel for itself
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong reading of a layer that other tools are known for. Where two runs differ, the layer
+    is run so: if that gives the other side's numbers, this is the cause.
+
+    ``changes`` are parameters by path (``pooling_param.round_mode``), ``blobs`` makes other
+    weights, ``attributes`` are those of ONNX operators by type, and operators of the types in
+    ``without`` hand on what they read.
+    """
+
+    cause: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    blobs: Callable[[list[NDArray[np.float32]]], list[NDArray[np.float32]]] | None = None
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+
+
 class LayerType:
     """One Caffe layer type. A subclass is called exactly as its type string and is registered by
     being defined. Stateless: one instance answers for every layer of the type.
@@ -101,6 +118,10 @@ class LayerType:
         """How an output pixel reads input pixels: itself alone unless a layer says
         otherwise; None where it reads the whole input."""
         return POINT
+
+    def mistakes(self, layer: Layer) -> list[Mistake]:
+        """How other tools are known to read this layer wrongly."""
+        return []
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """Writes the layer in ONNX operators.

@@ -11,11 +11,13 @@ from protogen.graph import Layer, Shape
 from protogen.layers.base import (
     Emitter,
     LayerType,
+    Mistake,
     Window,
     axis_of,
     check_bottoms,
     check_equal,
 )
+from protogen.layers.dense import no_bias
 from protogen.message import Message
 
 
@@ -135,6 +137,9 @@ class _Convolutional(LayerType, abstract=True):
             x = e.value(op, e.reshape(read, before, inner), *blobs, **attrs)
             made = (batch, *after[axis:], *tail)
             e.op("Identity", [e.reshape(x, made, after)], [write])
+
+    def mistakes(self, layer: Layer) -> list[Mistake]:
+        return [no_bias]
 
     def _matrix(self, p: Message, channels: int) -> tuple[int, int]:
         """Shape of the weights without spatial axes."""

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Window, axis_of, check_bottoms
+from protogen.layers.base import Emitter, LayerType, Mistake, Window, axis_of, check_bottoms
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+no_bias = Mistake(
+    "the bias is left out", blobs=lambda blobs: [*blobs[:1], *(0 * b for b in blobs[1:])]
+)
 
 
 class InnerProduct(LayerType):
@@ -52,6 +61,15 @@ class InnerProduct(LayerType):
         rows = math.prod(before[:axis])
         y = e.reshape(e.value("Gemm", x, *blobs, **attrs), (rows, p.num_output), after)
         e.op("Identity", [y], [layer.writes[0]])
+
+    def mistakes(self, layer: Layer) -> list[Mistake]:
+        def other(blobs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+            return [blobs[0].reshape(blobs[0].shape[::-1]).T, *blobs[1:]]
+
+        return [
+            Mistake("the dense weights are read transposed (Y = XW for Y = XW^T)", blobs=other),
+            no_bias,
+        ]
 
 
 class Embed(LayerType):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, check_bottoms, check_equal
+from protogen.layers.base import Emitter, LayerType, Mistake, check_bottoms, check_equal
 
 
 class _Same(LayerType, abstract=True):
@@ -123,6 +123,11 @@ class ReLU(_Same):
         else:
             e.op("Relu", [layer.reads[0]], [layer.writes[0]])
 
+    def mistakes(self, layer: Layer) -> list[Mistake]:
+        changes = {"relu_param.negative_slope": 0.0}
+        slope = layer.params.relu_param.negative_slope
+        return [Mistake("negative_slope is left out", changes)] if slope else []
+
 
 class ReLU6(_Same):
     """Forks: min(max(x, 0), 6)."""
@@ -202,6 +207,10 @@ class Eltwise(LayerType):
         for read in reads[1:-1]:
             total = e.value(op, total, read)
         e.op(op, [total, reads[-1]], [layer.writes[0]])
+
+    def mistakes(self, layer: Layer) -> list[Mistake]:
+        given = layer.params.eltwise_param.has("coeff")
+        return [Mistake("coeff is left out", {"eltwise_param.coeff": []})] if given else []
 
 
 class Axpy(LayerType):

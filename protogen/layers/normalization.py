@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, axis_of, check_bottoms, text
+from protogen.layers.base import Emitter, LayerType, Mistake, axis_of, check_bottoms, text
 from protogen.layers.elementwise import _Same, affine
 from protogen.message import Message
 
@@ -44,6 +44,14 @@ class BatchNorm(_Same):
         constants = [ones, 0 * ones, mean * scale, variance_ * scale]
         reads = [layer.reads[0], *map(e.array, constants)]
         e.op("BatchNormalization", reads, [layer.writes[0]], epsilon=p.eps)
+
+    def mistakes(self, layer: Layer) -> list[Mistake]:
+        return [
+            Mistake(
+                "BatchNorm's third blob, by which mean and variance were multiplied, is left out",
+                blobs=lambda blobs: [*blobs[:2], 0 * blobs[2] + 1],
+            )
+        ]
 
 
 class BN(_Same):
@@ -98,6 +106,16 @@ class LRN(_Same):
         )  # fmt: skip
         base = affine(e, mean, p.alpha, 1.0)
         e.op("Mul", [layer.reads[0], e.value("Pow", base, e.array(-p.beta))], [layer.writes[0]])
+
+    def mistakes(self, layer: Layer) -> list[Mistake]:
+        p = layer.params.lrn_param
+        across = p.norm_region == "ACROSS_CHANNELS"
+        other, alpha = "WITHIN_CHANNEL" if across else "ACROSS_CHANNELS", p.alpha * p.local_size
+        cause = f"LRN's region is read as {other}"
+        return [
+            Mistake(cause, {"lrn_param.norm_region": other}),
+            Mistake("LRN's alpha is not divided by local_size", {"lrn_param.alpha": alpha}),
+        ]
 
 
 class MVN(_Same):

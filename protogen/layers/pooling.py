@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from protogen import geometry
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, text
+from protogen.layers.base import Emitter, LayerType, Mistake, Window, check_bottoms, text
 from protogen.layers.elementwise import FLOAT
 from protogen.message import Message
 
@@ -84,6 +84,24 @@ class Pooling(LayerType):
             e.op("Identity", [average(layer, e, layer.reads[0], shape, w, out)], [layer.writes[0]])
         else:
             _maximum(layer, e, shape, w, out)
+
+    def mistakes(self, layer: Layer) -> list[Mistake]:
+        found = [
+            Mistake(
+                "the number of windows is rounded down, where Caffe rounds it up",
+                {"pooling_param.round_mode": "FLOOR"},
+            )
+        ]
+        if layer.params.pooling_param.pool == "AVE":
+            found += [
+                Mistake(
+                    f"the divisor of AVE {rule}, where Caffe counts padding up to the padded border",
+                    attributes={"AveragePool": {"count_include_pad": counted}},
+                    without=("Mul",),
+                )
+                for counted, rule in ((0, "leaves padding out"), (1, "is the whole window"))
+            ]
+        return found
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         p = layer.params.pooling_param

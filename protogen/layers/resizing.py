@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from protogen import geometry
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, check_bottoms, text
+from protogen.layers.base import Emitter, LayerType, Mistake, check_bottoms, text
 from protogen.layers.dense import INT64
 
 
@@ -126,6 +126,13 @@ class Interp(LayerType):
             "Resize", [x, "", "", sizes], [layer.writes[0]], mode="linear",
             coordinate_transformation_mode="align_corners",
         )  # fmt: skip
+
+    def mistakes(self, layer: Layer) -> list[Mistake]:
+        key = "coordinate_transformation_mode"
+        return [
+            Mistake(f"corners are not aligned ({mode})", attributes={"Resize": {key: mode}})
+            for mode in ("half_pixel", "asymmetric", "pytorch_half_pixel")
+        ]
 
 
 class Resize(LayerType):

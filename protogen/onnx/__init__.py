@@ -3,6 +3,7 @@
 from onnx import ModelProto as Model
 
 from protogen.onnx.export import lower, to_onnx
+from protogen.onnx.files import exposed, input_shapes, load_model, output_names, values
 from protogen.onnx.model import check, encode, exposing, to_model
 from protogen.onnx.preprocess import Preprocessing
 from protogen.onnx.program import Program
@@ -14,10 +15,15 @@ __all__ = [
     "Program",
     "check",
     "encode",
+    "exposed",
     "exposing",
+    "input_shapes",
+    "load_model",
     "lower",
+    "output_names",
     "resize_model",
     "to_model",
     "to_onnx",
+    "values",
     "with_outputs",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,27 @@ class Preprocessing:
     nhwc: bool = False
     uint8: bool = False
     blob: str = ""
+
+    def input_of(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+        """The name of the input that is meant."""
+        return self.blob or next(name for name, shape in shapes.items() if len(shape) == 4)
+
+    def random(self, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
+        """A picture of noise as the model takes it."""
+        pixels = np.random.default_rng(seed).integers(0, 256, shape)
+        return pixels.astype(np.uint8 if self.uint8 else np.float32)
+
+    def apply(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """The same steps in numpy, in float64: what the net eats."""
+        x = pixels.astype(np.float64)
+        if self.nhwc:
+            x = x.transpose(0, 3, 1, 2)
+        if self.swap_channels:
+            x = x[:, ::-1]
+        if self.mean is not None:
+            value = Value(self.blob or "data", x.shape)
+            x = x - _mean(value, self.mean)
+        return np.ascontiguousarray(x * self.scale, np.float32)
 
 
 def preprocessed(program: Program, how: Preprocessing) -> Program:

@@ -78,6 +78,11 @@ class Value:
     shape: tuple[int | str, ...] | None
     elem_type: int = TensorProto.FLOAT
 
+    @property
+    def fixed(self) -> Shape:
+        """The shape with 1 for each free axis."""
+        return tuple(n if isinstance(n, int) else 1 for n in self.shape or ())
+
 
 @dataclass(frozen=True, slots=True)
 class Program:

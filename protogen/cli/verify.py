@@ -1,0 +1,109 @@
+"""``protogen verify``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from protogen.cli import options
+from protogen.comparison import TOLERANCE, Comparison, verify
+from protogen.errors import InputError, MismatchError, layout
+
+
+@click.command("verify")
+@options.proto
+@options.plugin
+@click.argument("models", nargs=-1, required=True, metavar="A B")
+@click.option(
+    "--tolerance", type=float, default=TOLERANCE, show_default=True,
+    help="Largest error, as a part of a blob's largest magnitude.",
+)  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
+@click.option("--input", "inputs", multiple=True, metavar="[BLOB=]FILE.npy|npz", help="Inputs.")
+@click.option("--all", "show_all", is_flag=True, help="Every blob, not only those that differ.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    models: tuple[str, ...], tolerance: float, seed: int, inputs: tuple[str, ...], show_all: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Run two models on the same input and compare every blob that both name.
+
+    A and B are each a Caffe net (NET.prototxt NET.caffemodel) or an ONNX file. The first blob that
+    differs is named with its layer, and with the likely cause where it is a known one: each
+    known mistake is made on purpose, and the one that gives the other side's numbers is told.
+    Exits 1 where a blob differs by more than the tolerance.
+
+    \b
+    Examples:
+      protogen verify deploy.prototxt net.caffemodel net.onnx
+      protogen verify a.prototxt a.caffemodel b.prototxt b.caffemodel --json
+    """
+    a, b = _pair(models)
+    found = verify(
+        a, b, feeds=options.arrays(inputs), seed=seed, tolerance=tolerance, check=False
+    )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(found.plain(), indent=2))
+    else:
+        _show(found, show_all)
+    if found.first is not None:
+        from protogen.comparison import message
+
+        raise MismatchError(message(found, found.first), found)
+
+
+def _show(found: Comparison, show_all: bool) -> None:
+    from protogen.cli import tables
+
+    rows = [row for row in found.rows if show_all or not row.passed]
+    if rows:
+        tables.show(
+            ["blob", "shape", "error", "relative", ""],
+            [
+                (
+                    row.blob,
+                    _shapes(row.shapes),
+                    _number(row.largest),
+                    _number(row.relative),
+                    "" if row.passed else "differs",
+                )
+                for row in rows
+            ],
+            right=(2, 3),
+        )
+    agree = sum(row.passed for row in found.rows)
+    click.echo(
+        f"{agree} of {len(found.rows)} blobs agree to {found.tolerance:g}, "
+        f"largest relative error {_number(found.worst)}"
+    )
+
+
+def _shapes(shapes: Any) -> str:
+    from protogen.cli import tables
+
+    return " against ".join(dict.fromkeys(map(tables.shape, shapes)))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else "0" if value == 0 else f"{value:.1e}"
+
+
+def _pair(models: tuple[str, ...]) -> tuple[Any, Any]:
+    """Files in the order given: a prototxt takes the weights behind it."""
+    made: list[Any] = []
+    for path in models:
+        if path.endswith((".caffemodel", ".h5")):
+            if not made or not isinstance(made[-1], str) or made[-1].endswith(".onnx"):
+                raise InputError(layout("stands behind no prototxt", where=path))
+            made[-1] = (made[-1], path)
+        else:
+            made.append(path)
+    if len(made) != 2:
+        raise InputError(
+            layout(f"{len(made)} models are given, but 2 can be compared",
+                   advice="Write NET.prototxt NET.caffemodel or FILE.onnx for each.")
+        )  # fmt: skip
+    a, b = ((x, None) if isinstance(x, str) and not x.endswith(".onnx") else x for x in made)
+    return a, b

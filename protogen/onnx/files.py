@@ -1,0 +1,76 @@
+"""ONNX models of others: reading them, and looking into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto
+
+from protogen.errors import InputError, layout
+
+
+def load_model(path: str | Path) -> ModelProto:
+    """The model of a file, with weights that stand beside it.
+
+    Raises:
+        InputError: it cannot be read, or is no ONNX model.
+    """
+    try:
+        model: ModelProto = onnx.load(str(path))
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror or error})", where=str(path),
+                   advice="Check the path.")
+        ) from None  # fmt: skip
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise InputError(layout(f"is no ONNX model ({error})", where=str(path))) from None
+    if not model.graph.node:
+        raise InputError(layout("is no ONNX model, or one without operators", where=str(path)))
+    return model
+
+
+def input_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of the inputs that are no constants; a free axis counts as 1."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return {
+        value.name: tuple(
+            dim.dim_value if dim.HasField("dim_value") else 1
+            for dim in value.type.tensor_type.shape.dim
+        )
+        for value in model.graph.input
+        if value.name not in constants
+    }
+
+
+def output_names(model: ModelProto) -> list[str]:
+    return [value.name for value in model.graph.output]
+
+
+def values(model: ModelProto) -> list[str]:
+    """Names of all values that operators make, in order."""
+    return [name for node in model.graph.node for name in node.output if name]
+
+
+def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
+    """The model with inner float values as outputs too.
+
+    Raises:
+        InputError: it makes no value of such a name.
+    """
+    known = set(output_names(model)) | set(input_shapes(model))
+    made = set(values(model))
+    more = [name for name in dict.fromkeys(names) if name not in known]
+    for name in more:
+        if name not in made:
+            raise InputError(layout("the model makes no such value", subject=f'"{name}"'))
+    if not more:
+        return model
+    wider = ModelProto()
+    wider.CopyFrom(model)
+    for name in more:
+        value = wider.graph.output.add(name=name)
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return wider

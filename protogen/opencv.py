@@ -1,0 +1,81 @@
+"""OpenCV's own Caffe reader (OpenCV 4; version 5 has none) as an independent witness.
+
+It was run over small nets with known numbers; it is asked only about layers that it has right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protogen.graph import Layer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from protogen.net import Net
+
+_ALWAYS = (
+    "AbsVal", "BNLL", "BatchNorm", "Convolution", "Crop", "Dropout", "ELU", "Eltwise", "Exp",
+    "Flatten", "HardSigmoid", "HardSwish", "Input", "Permute", "Power", "PriorBox", "ReLU", "ReLU6",
+    "Sigmoid", "Softmax", "Split", "TanH",
+)  # fmt: skip
+
+
+def _pooling(p: Any) -> bool:
+    fits = p.global_pooling or p.kernel_size >= max(p.stride, 1)
+    return fits and not (p.has("round_mode") or p.has("ceil_mode") or p.has("kernel_h"))
+
+
+_WHERE: dict[str, Callable[[Layer], bool]] = {
+    "Concat": lambda x: len(x.bottoms) > 1 and not x.params.concat_param.has("concat_dim"),
+    "Deconvolution": lambda x: set(x.params.convolution_param.dilation) <= {1},
+    "InnerProduct": lambda x: (
+        x.params.inner_product_param.axis == 1 and not x.params.inner_product_param.transpose
+    ),
+    "LRN": lambda x: x.params.lrn_param.k == 1,
+    "Pooling": lambda x: _pooling(x.params.pooling_param),
+    "Scale": lambda x: (
+        len(x.bottoms) == 1
+        and x.params.scale_param.axis == 1
+        and x.params.scale_param.num_axes == 1
+    ),
+}
+
+
+def doubtful(net: Net) -> list[Layer]:
+    """Layers that OpenCV's reader lacks or is known to get wrong."""
+    return [
+        layer
+        for layer in net.layers
+        if layer.type not in _ALWAYS and not (layer.type in _WHERE and _WHERE[layer.type](layer))
+    ]
+
+
+def outputs(
+    prototxt: str | Path, caffemodel: str | Path | None, net: Net,
+    feeds: Mapping[str, NDArray[Any]],
+) -> dict[str, NDArray[Any]] | str:  # fmt: skip
+    """What OpenCV computes for the net's outputs, or a sentence on why it was not asked."""
+    try:
+        import cv2
+    except ImportError:
+        return "not installed (pip install 'protogen[opencv]' brings it)"
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        return f"version {cv2.__version__} has no Caffe reader"
+    layers = doubtful(net)
+    if layers:
+        return f"not asked: it is not to be trusted with {layers[0].subject}"
+    makers = {write: layer.name for layer in net.layers for write in layer.writes}
+    names = [name for name in net.outputs if name not in net.inputs]
+    try:
+        read = cv2.dnn.readNetFromCaffe(
+            str(prototxt), *([str(caffemodel)] if caffemodel is not None else [])
+        )
+        for name, array in feeds.items():
+            read.setInput(array, name)
+        found = read.forward([makers[name] for name in names])
+    except cv2.error as error:
+        return f"it failed: {' '.join(str(error).split())}"
+    return dict(zip(names, found, strict=True))

@@ -1,0 +1,60 @@
+"""The picture of feature maps: each blob as a sheet of its channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_CHANNELS = 64  # of a blob that are drawn
+_BLOBS = 12
+_SIDE = 3.0  # inches of one sheet
+
+
+def draw(
+    blobs: Mapping[str, NDArray[np.float32]], file: BinaryIO, form: Literal["png", "svg"]
+) -> None:
+    """Draws the first picture's channels of each blob (N, C, H, W), each blob on its own scale:
+    black is the blob's smallest value, white its largest."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    chosen = list(blobs.items())[:_BLOBS]
+    columns = min(len(chosen), 4)
+    rows = -(-len(chosen) // columns)
+    style: dict[Any, Any] = {"font.size": 8, "svg.hashsalt": "protogen"}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(_SIDE * columns, (_SIDE + 0.4) * rows), layout="constrained")
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axis in axes:
+            axis.axis("off")
+        for axis, (name, array) in zip(axes, chosen, strict=False):
+            sheet = contact_sheet(array[0][:_CHANNELS])
+            axis.imshow(sheet, cmap="gray", interpolation="nearest")
+            shown = min(len(array[0]), _CHANNELS)
+            count = f"{shown} of {len(array[0])}" if shown < len(array[0]) else str(shown)
+            low, high = float(array[0].min()), float(array[0].max())
+            title = f"{name}\n{count} channels {array.shape[2]}x{array.shape[3]}, {low:.3g} to {high:.3g}"
+            axis.set_title(title.replace("$", r"\$"))
+        metadata = {"Date": None} if form == "svg" else {"Software": None}
+        figure.savefig(file, format=form, dpi=120, metadata=metadata)
+
+
+def contact_sheet(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps (C, H, W) side by side, near a square, with a gap between them (NaN: not drawn)."""
+    import numpy as np
+
+    count, height, width = maps.shape
+    columns = max(1, round(math.sqrt(count * height / width)))
+    rows = -(-count // columns)
+    gap = max(1, max(height, width) // 16)
+    down, right = height + gap, width + gap
+    sheet = np.full((rows * down - gap, columns * right - gap), np.nan, np.float32)
+    for i, one in enumerate(maps):
+        y, x = (i // columns) * down, (i % columns) * right
+        sheet[y : y + height, x : x + width] = one
+    return sheet
