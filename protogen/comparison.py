@@ -105,12 +105,12 @@ def verify_conversion(
         MismatchError: a blob differs by more than the tolerance.
     """
     sides = _Side(net), _Side(model)
-    raw = sides[1].inputs()
-    arrays = random_inputs(raw, seed)
-    own = {name: array for name, array in arrays.items() if name in net.inputs}
+    shapes = {name: net.graph.shapes[name] or () for name in net.inputs}
+    own = random_inputs(shapes, seed)
+    arrays = dict(own)
     if how is not None:
-        name = how.input_of(raw)
-        arrays[name] = how.random(raw[name], seed)
+        name = how.input_of(shapes)
+        arrays[name] = how.random(shapes[name], seed)
         own[name] = how.apply(arrays[name])
     return _compare(sides, [own, arrays], tolerance, True)
 
@@ -210,13 +210,13 @@ class _Side:
         else:
             self.model = source
 
-    def inputs(self) -> dict[str, Shape]:
+    def inputs(self) -> dict[str, tuple[int | None, ...]]:
         from protogen.onnx import input_shapes
 
         if self.net is not None:
             return {name: self.net.graph.shapes[name] or () for name in self.net.inputs}
         if self.program is not None:
-            return {value.name: value.fixed for value in self.program.inputs}
+            return {value.name: value.lengths for value in self.program.inputs}
         return input_shapes(self.model)
 
     def outputs(self) -> list[str]:
@@ -267,9 +267,16 @@ def _feeds(
     import numpy as np
 
     mine, theirs = (side.inputs() for side in sides)
-    if list(mine.values()) != list(theirs.values()) and {*mine.items()} != {*theirs.items()}:
+    order = list(mine) if set(mine) == set(theirs) else list(theirs)
+    fixed = {}
+    for name, other in zip(mine, order, strict=False):
+        fixed[name] = _common(mine[name], theirs[other])
+    if len(mine) != len(theirs) or None in fixed.values():
         found = [
-            ", ".join(f"{n} {'x'.join(map(str, s))}" for n, s in x.items()) for x in (mine, theirs)
+            ", ".join(
+                f"{n} {'x'.join('?' if i is None else str(i) for i in s)}" for n, s in x.items()
+            )
+            for x in (mine, theirs)
         ]
         raise InputError(
             layout(
@@ -277,15 +284,19 @@ def _feeds(
                 advice="Compare models of one shape; preprocessing in one of them must be left out.",
             )
         )
-    arrays = random_inputs(mine, seed)
+    arrays = random_inputs({name: shape or () for name, shape in fixed.items()}, seed)
     for name, array in (feeds or {}).items():
         if name not in mine:
             raise InputError(layout("there is no such input", subject=f'"{name}"'))
         arrays[name] = np.ascontiguousarray(array, np.float32)
-    if set(mine) == set(theirs):
-        return [arrays, arrays]
-    renamed = dict(zip(theirs, arrays.values(), strict=True))
-    return [arrays, renamed]
+    return [arrays, dict(zip(order, arrays.values(), strict=True))]
+
+
+def _common(a: tuple[int | None, ...], b: tuple[int | None, ...]) -> Shape | None:
+    """The shape that fits both; axes that are free in both have length 1."""
+    if len(a) != len(b) or any(x != y and None not in (x, y) for x, y in zip(a, b, strict=True)):
+        return None
+    return tuple(x or y or 1 for x, y in zip(a, b, strict=True))
 
 
 def _pairs(sides: tuple[_Side, _Side]) -> list[tuple[str, str]]:

@@ -124,9 +124,9 @@ class Net:
         ``graph``: a part of the net's graph; only its layers are looked at.
         """
         for layer in (graph or self.graph).layers:
-            wanted = self.parameter_shapes[layer.name] or ()
+            wanted = self.parameter_shapes[layer.name]
             found = tuple(array.shape for array in self.weights.get(layer.name, ()))
-            if found == tuple(wanted):
+            if wanted is None or found == tuple(wanted):
                 continue
             if found:
                 raise layer.error(

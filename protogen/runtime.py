@@ -146,3 +146,13 @@ def _fitting(
             )
         )
     return array
+
+
+def newest_opset() -> int:
+    """The newest operator set that the installed onnxruntime runs."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = max(
+        schema.since_version for schema in state.get_all_operator_schema() if not schema.domain
+    )
+    return int(found)

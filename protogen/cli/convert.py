@@ -171,7 +171,7 @@ def _tell(made: Any) -> None:
             click.echo(f"{kind} {tables.printable(value.name)}  {shape}")
     for line in _checks(made.receipt.get("checked", {})):
         click.echo(line)
-    weights = f"{made.weight_bytes / 2**20:.1f} MiB of weights"
+    weights = f"{tables.size(made.weight_bytes)} of weights"
     click.echo(f"{len(made.net.layers)} layers, {len(program.nodes)} operators, {weights}")
     for written in filter(None, (made.path, made.external)):
         click.echo(f"wrote {Path(written)}")

@@ -93,8 +93,8 @@ def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **op
     )  # fmt: skip
     click.echo(
         f"{totals['layers']} layers, {totals['parameters']:,} parameters "
-        f"({_mib(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
-        f"multiply-adds, activations {_mib(totals['activation_bytes'])}"
+        f"({tables.size(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
+        f"multiply-adds, activations {tables.size(totals['activation_bytes'])}"
     )
     ends = [", ".join(map(tables.printable, names)) for names in (loaded.inputs, loaded.outputs)]
     click.echo(f"in: {ends[0] or 'none'}; out: {ends[1] or 'none'}")
@@ -128,10 +128,6 @@ def _field(row: dict[str, Any]) -> str:
 
 def _total(rows: list[dict[str, Any]], key: str) -> int:
     return sum(row[key] or 0 for row in rows)
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
 
 
 @click.command("shapes")

@@ -57,6 +57,11 @@ def shape(value: Sequence[int] | None) -> str:
     return "x".join(map(str, value)) or "scalar"
 
 
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
 def printable(text: str) -> str:
     """A name from a stranger's file without control characters."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

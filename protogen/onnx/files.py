@@ -32,12 +32,12 @@ def load_model(path: str | Path) -> ModelProto:
     return model
 
 
-def input_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of the inputs that are no constants; a free axis counts as 1."""
+def input_shapes(model: ModelProto) -> dict[str, tuple[int | None, ...]]:
+    """Shapes of the inputs that are no constants; None for a free axis."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return {
         value.name: tuple(
-            dim.dim_value if dim.HasField("dim_value") else 1
+            dim.dim_value if dim.HasField("dim_value") else None
             for dim in value.type.tensor_type.shape.dim
         )
         for value in model.graph.input

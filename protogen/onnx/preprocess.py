@@ -38,8 +38,9 @@ class Preprocessing:
         return self.blob or next(name for name, shape in shapes.items() if len(shape) == 4)
 
     def random(self, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
-        """A picture of noise as the model takes it."""
-        pixels = np.random.default_rng(seed).integers(0, 256, shape)
+        """Pictures of noise as the model takes them, for an input of the net of (N, C, H, W)."""
+        n, c, h, w = shape
+        pixels = np.random.default_rng(seed).integers(0, 256, (n, h, w, c) if self.nhwc else shape)
         return pixels.astype(np.uint8 if self.uint8 else np.float32)
 
     def apply(self, pixels: NDArray[Any]) -> NDArray[np.float32]:

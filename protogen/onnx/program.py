@@ -79,9 +79,9 @@ class Value:
     elem_type: int = TensorProto.FLOAT
 
     @property
-    def fixed(self) -> Shape:
-        """The shape with 1 for each free axis."""
-        return tuple(n if isinstance(n, int) else 1 for n in self.shape or ())
+    def lengths(self) -> tuple[int | None, ...]:
+        """The shape with None for each free axis."""
+        return tuple(n if isinstance(n, int) else None for n in self.shape or ())
 
 
 @dataclass(frozen=True, slots=True)

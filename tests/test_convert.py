@@ -1,0 +1,520 @@
+"""``convert``: options, what is refused and how, and the file itself."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import protogen as pg
+from protogen import meanfiles
+from protogen.layers.base import LayerType
+from protogen.onnx import lower, to_model
+
+NET = """
+name: "small"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 6 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+  convolution_param { num_output: 4 kernel_size: 3 pad: 1 bias_term: false } }
+layer { name: "bn1" type: "BatchNorm" bottom: "conv1" top: "conv1" }
+layer { name: "scale1" type: "Scale" bottom: "conv1" top: "conv1" scale_param { bias_term: true } }
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
+layer { name: "drop" type: "Dropout" bottom: "conv1" top: "drop" }
+layer { name: "pool" type: "Pooling" bottom: "drop" top: "pool" pooling_param { kernel_size: 3 stride: 2 } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 40 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+
+
+def weights_for(net, seed=0):
+    generator = np.random.default_rng(seed)
+    for layer in net.layers:
+        shapes = net.parameter_shapes[layer.name]
+        if shapes:
+            net.weights[layer.name] = [
+                np.abs(generator.standard_normal(s, np.float32)) + np.float32(0.1) for s in shapes
+            ]
+    return net
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return make(tmp_path, NET)
+
+
+def make(folder, text, seed=0):
+    path = folder / "net.prototxt"
+    path.write_text(text)
+    net = weights_for(pg.load(path), seed)
+    caffemodel = folder / "net.caffemodel"
+    net.save(folder / "saved.prototxt", caffemodel)
+    return path, caffemodel
+
+
+def feeds(net, seed=1):
+    generator = np.random.default_rng(seed)
+    return {n: generator.standard_normal(net.shapes[n], np.float32) for n in net.inputs}
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def ran(path, inputs):
+    made = session(path)
+    names = [o.name for o in made.get_outputs()]
+    return dict(zip(names, made.run(names, inputs), strict=True))
+
+
+def close(a, b, tolerance=1e-5):
+    assert a.shape == b.shape
+    assert np.abs(a.astype(np.float64) - b).max(initial=0) <= tolerance * np.abs(b).max(initial=0)
+
+
+# The file
+
+
+def test_the_file_is_the_model(pair, tmp_path):
+    """What is streamed is what onnx's own objects write."""
+    made = pg.convert(*pair, tmp_path / "a.onnx")
+    streamed, built = onnx.load(tmp_path / "a.onnx"), to_model(made.program)
+    assert streamed == built
+    onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
+
+
+def test_folding(pair, tmp_path):
+    net = pg.load(*pair)
+    x = feeds(net)
+    pg.convert(*pair, tmp_path / "a.onnx")
+    pg.convert(*pair, tmp_path / "b.onnx", fold=False)
+    types = {
+        name: [node.op_type for node in onnx.load(tmp_path / name).graph.node]
+        for name in ("a.onnx", "b.onnx")
+    }
+    assert types["a.onnx"] == ["Conv", "Relu", "MaxPool", "Flatten", "Gemm", "Softmax"]
+    assert "BatchNormalization" in types["b.onnx"]
+    assert "Identity" in types["b.onnx"]
+    close(ran(tmp_path / "a.onnx", x)["prob"], ran(tmp_path / "b.onnx", x)["prob"])
+
+
+def test_blobs_keep_their_names(pair, tmp_path):
+    net = pg.load(*pair)
+    pg.convert(*pair, tmp_path / "a.onnx", outputs=["conv1", "pool", "prob"])
+    found = ran(tmp_path / "a.onnx", feeds(net))
+    close(found["conv1"], pg.run(net, feeds(net), ["conv1"])["conv1"])
+    assert list(found) == ["conv1", "pool", "prob"]
+
+
+def test_cut(pair, tmp_path):
+    made = pg.convert(*pair, tmp_path / "a.onnx", outputs=["pool"])
+    assert [value.name for value in made.program.outputs] == ["pool"]
+    assert not any("fc" in name for name in made.program.tensors)
+
+
+def test_dynamic_batch(pair, tmp_path):
+    net = pg.load(*pair)
+    pg.convert(*pair, tmp_path / "a.onnx", dynamic_batch=True)
+    made = session(tmp_path / "a.onnx")
+    assert made.get_inputs()[0].shape == ["batch", 3, 8, 6]
+    assert made.get_outputs()[0].shape == ["batch", 40]
+    x = feeds(net)["data"]
+    whole = pg.run(net, {"data": x})["prob"]
+    for count in (1, 2, 5):
+        many = np.concatenate([x, x, x])[:count]
+        close(ran(tmp_path / "a.onnx", {"data": many})["prob"], np.concatenate([whole] * 3)[:count])
+
+
+def test_dynamic_batch_is_refused_where_a_layer_holds_it(tmp_path):
+    text = (
+        NET
+        + 'layer { name: "r" type: "Reshape" bottom: "prob" top: "r" reshape_param { shape { dim: 4 dim: -1 } } }'
+    )
+    pair = make(tmp_path, text)
+    with pytest.raises(pg.UnsupportedError, match=r'layer "r" \(Reshape\): its ONNX form holds'):
+        pg.convert(*pair, tmp_path / "a.onnx", dynamic_batch=True)
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_input_shape(pair, tmp_path):
+    made = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (1, 3, 8, 6)})
+    assert made.program.inputs[0].shape == (1, 3, 8, 6)
+
+
+def test_half(pair, tmp_path):
+    net = pg.load(*pair)
+    pg.convert(*pair, tmp_path / "a.onnx", half=True)
+    pg.convert(*pair, tmp_path / "b.onnx")
+    found = {t.name: t.data_type for t in onnx.load(tmp_path / "a.onnx").graph.initializer}
+    assert found["fc.weight.half"] == onnx.TensorProto.FLOAT16
+    sizes = [(tmp_path / name).stat().st_size for name in ("a.onnx", "b.onnx")]
+    assert sizes[0] < 0.75 * sizes[1]
+    x = feeds(net)
+    close(ran(tmp_path / "a.onnx", x)["prob"], ran(tmp_path / "b.onnx", x)["prob"], 1e-2)
+
+
+def test_half_keeps_what_it_cannot_hold(pair, tmp_path):
+    net = pg.load(*pair)
+    net.weights["fc"][0] = net.weights["fc"][0].copy()
+    net.weights["fc"][0][0, 0] = 70000
+    with pytest.warns(pg.ProtogenWarning, match="fc.weight: stays float32: its largest value 7e"):
+        program = lower(net, half=True)
+    assert program.tensors["fc.weight"].dtype == "float32"
+
+
+def test_external_data(pair, tmp_path):
+    net = pg.load(*pair)
+    made = pg.convert(*pair, tmp_path / "a.onnx", external_data=True)
+    assert made.external == tmp_path / "a.onnx.data"
+    assert made.external.stat().st_size > 5000
+    onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
+    close(ran(tmp_path / "a.onnx", feeds(net))["prob"], pg.run(net, feeds(net))["prob"])
+    offsets = [
+        int(entry.value)
+        for t in onnx.load(tmp_path / "a.onnx", load_external_data=False).graph.initializer
+        for entry in t.external_data
+        if entry.key == "offset"
+    ]
+    assert offsets
+    assert all(offset % 4096 == 0 for offset in offsets)
+
+
+def test_weights_of_other_forms(tmp_path):
+    """float64 values, unaligned places and legacy shapes are written as float32 all the same."""
+    text = """
+    layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 300 } } }
+    layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+      inner_product_param { num_output: 2 bias_term: false } }
+    """
+    (tmp_path / "n.prototxt").write_text(text)
+    values = np.arange(600.0)
+    data = b"\x42" + varint(600 * 8) + values.tobytes()  # double_data
+    legacy = b"\x08\x01\x10\x01\x18\x02\x20\xac\x02"  # num, channels, height, width
+    blob = legacy + data
+    layer = b"\x0a\x02fc" + b"\x3a" + varint(len(blob)) + blob
+    model = b"\xa2\x06" + varint(len(layer)) + layer
+    (tmp_path / "n.caffemodel").write_bytes(model)
+    pg.convert(tmp_path / "n.prototxt", tmp_path / "n.caffemodel", tmp_path / "n.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 300), np.float32)
+    close(ran(tmp_path / "n.onnx", {"data": x})["fc"], x @ values.reshape(2, 300).T)
+
+
+def varint(value):
+    made = b""
+    while value > 127:
+        made += struct.pack("B", value & 127 | 128)
+        value >>= 7
+    return made + struct.pack("B", value)
+
+
+def test_shared_weights_are_written_once(tmp_path):
+    text = """
+    layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 30 } } }
+    layer { name: "a" type: "InnerProduct" bottom: "data" top: "a" param { name: "w" }
+      inner_product_param { num_output: 30 bias_term: false } }
+    layer { name: "b" type: "InnerProduct" bottom: "a" top: "b" param { name: "w" }
+      inner_product_param { num_output: 30 bias_term: false } }
+    """
+    (tmp_path / "n.prototxt").write_text(text)
+    net = pg.load(tmp_path / "n.prototxt")
+    w = np.random.default_rng(0).standard_normal((30, 30), np.float32)
+    net.weights["a"] = [w]
+    program = lower(net)
+    assert sum(t.shape == (30, 30) for t in program.tensors.values()) == 1
+    x = np.random.default_rng(1).standard_normal((1, 30), np.float32)
+    close(pg.run(net, {"data": x})["b"], x @ w.T @ w.T)
+
+
+# Preprocessing, data layers, user's layers
+
+
+@pytest.mark.parametrize("mean", ["values", "file", "large file"])
+def test_preprocessing(pair, tmp_path, mean):
+    net = pg.load(*pair)
+    generator = np.random.default_rng(3)
+    if mean == "values":
+        array = np.float32([104, 117, 123])
+    else:
+        size = (8, 6) if mean == "file" else (12, 11)
+        array = generator.uniform(90, 130, (3, *size)).astype(np.float32)
+        with (tmp_path / "mean.binaryproto").open("wb") as file:
+            meanfiles.write(file, array, ".binaryproto")
+        array = meanfiles.read(tmp_path / "mean.binaryproto")
+    how = pg.Preprocessing(mean=array, scale=0.017, swap_channels=True, nhwc=True, uint8=True)
+    pg.convert(*pair, tmp_path / "a.onnx", preprocessing=how, verify=True)
+    made = session(tmp_path / "a.onnx").get_inputs()[0]
+    assert (made.name, made.type, made.shape) == ("data", "tensor(uint8)", [2, 8, 6, 3])
+    rgb = generator.integers(0, 256, (2, 8, 6, 3)).astype(np.uint8)
+    x = rgb.transpose(0, 3, 1, 2)[:, ::-1].astype(np.float64)
+    if array.ndim == 1:
+        x -= array[:, None, None]
+    elif mean == "file":
+        x -= array
+    else:
+        x -= array[:, 2:10, 2:8]  # its centre
+    x = np.ascontiguousarray(x * 0.017, np.float32)
+    close(ran(tmp_path / "a.onnx", {"data": rgb})["prob"], pg.run(net, {"data": x})["prob"])
+
+
+TRAIN = """
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN } }
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 5 } }
+layer { name: "silence" type: "Silence" bottom: "label" }
+"""
+
+
+def test_data_layers_become_inputs(tmp_path):
+    pair = make_data(tmp_path, TRAIN)
+    made = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (2, 3, 4, 4)})
+    assert [(v.name, v.shape) for v in made.program.inputs] == [("data", (2, 3, 4, 4))]
+    assert [v.name for v in made.program.outputs] == ["fc"]
+
+
+def test_labels_follow_the_data(tmp_path):
+    text = TRAIN + 'layer { name: "acc" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc" }'
+    pair = make_data(tmp_path, text)
+    made = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (2, 3, 4, 4)})
+    assert [(v.name, v.shape) for v in made.program.inputs] == [
+        ("data", (2, 3, 4, 4)), ("label", (2,)),
+    ]  # fmt: skip
+
+
+def make_data(folder, text):
+    path = folder / "net.prototxt"
+    path.write_text(text)
+    net = weights_for(pg.load(path, input_shapes={"data": (2, 3, 4, 4)}))
+    net.save(folder / "saved.prototxt", folder / "net.caffemodel")
+    return path, folder / "net.caffemodel"
+
+
+def test_data_layer_without_a_shape(tmp_path):
+    path, caffemodel = make_data(tmp_path, TRAIN)
+    with pytest.raises(
+        pg.InputError,
+        match=r'does not say the shape of its top "data"\. Give it with --input data=',
+    ):
+        pg.convert(path, caffemodel, tmp_path / "a.onnx")
+
+
+PYTHON = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
+layer { name: "p" type: "Python" bottom: "data" top: "p" python_param { module: "m" layer: "Twice" } }
+layer { name: "r" type: "ReLU" bottom: "p" top: "r" }
+"""
+
+
+def test_python_layers(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(PYTHON)
+    with pytest.raises(
+        pg.UnsupportedError,
+        match=r'layer "p" \(Python\): it runs the Python class \'Twice\'.*--layer-as-identity',
+    ):
+        pg.convert(path, None, tmp_path / "a.onnx")
+    pg.convert(path, None, tmp_path / "a.onnx", identities=["p"])
+    x = np.random.default_rng(0).standard_normal((1, 3, 4, 4), np.float32)
+    assert np.array_equal(ran(tmp_path / "a.onnx", {"data": x})["r"], x.clip(0))
+    with pytest.raises(pg.InputError, match="no layer has this name or type"):
+        pg.load(path, identities=["nobody"])
+
+
+@pytest.fixture
+def registry():
+    before = dict(LayerType.registry)
+    yield
+    LayerType.registry.clear()
+    LayerType.registry.update(before)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_layer_of_the_users(tmp_path):
+    @pg.layer("Twice")
+    def twice(layer, e):
+        e.op("Mul", [layer.reads[0], e.array(2.0)], [layer.writes[0]])
+
+    path = tmp_path / "net.prototxt"
+    path.write_text(PYTHON)
+    pg.convert(path, None, tmp_path / "a.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 3, 4, 4), np.float32)
+    assert np.array_equal(ran(tmp_path / "a.onnx", {"data": x})["r"], 2 * x.clip(0))
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_users_layer_with_shapes_and_blobs(tmp_path):
+    @pg.layer("Half", shapes=lambda x, b: [(*b[0][:-1], b[0][-1] // 2)], blobs=lambda x, b: [(1,)])
+    def half(layer, e):
+        first = e.value("Slice", layer.reads[0], e.array([0]), e.array([2]), e.array([3]))
+        e.op("Mul", [first, e.blob(layer, 0)], [layer.writes[0]])
+
+    (tmp_path / "net.prototxt").write_text(PYTHON.replace('"Python"', '"Half"'))
+    net = pg.load(tmp_path / "net.prototxt")
+    assert net.shapes["r"] == (1, 3, 4, 2)
+    net.weights["p"] = [np.float32([3])]
+    x = np.random.default_rng(0).standard_normal((1, 3, 4, 4), np.float32)
+    assert np.array_equal(pg.run(net, {"data": x})["r"], 3 * x[..., :2].clip(0))
+
+
+# Mistakes: one sentence that names layer, wanted and found, and nothing written
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        (lambda w: w.pop("fc"), pg.InputError,
+         r'net\.prototxt:11:1: layer "fc" \(InnerProduct\): has no weights, but needs 40x48, 40\. '
+         r"The caffemodel lacks this layer"),
+        (lambda w: w["fc"].__setitem__(0, w["fc"][0][:39]), pg.InputError,
+         r'layer "fc" \(InnerProduct\): blob 0 of the weights is 39x48, but must be 40x48'),
+        (lambda w: w["fc"].pop(), pg.InputError,
+         r'layer "fc" \(InnerProduct\): the weights have 1 blobs, but the layer has 2'),
+        (lambda w: w["conv1"][0].__setitem__((1, 2, 0, 0), np.nan), pg.InputError,
+         r'layer "conv1" \(Convolution\): blob 0 of the weights holds NaN \(value 45\)'),
+    ],
+)  # fmt: skip
+def test_wrong_weights(pair, tmp_path, change, error, sentence):
+    net = pg.load(*pair)
+    net.weights = {name: [a.copy() for a in arrays] for name, arrays in net.weights.items()}
+    change(net.weights)
+    net.save(tmp_path / "saved.prototxt", tmp_path / "bad.caffemodel")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(error, match=sentence):
+        pg.convert(pair[0], tmp_path / "bad.caffemodel", tmp_path / "a.onnx")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "sentence"),
+    [
+        ('bottom: "drop"', 'bottom: "drp"', pg.InputError,
+         'layer "pool" (Pooling): reads "drp", but no layer makes it'),
+        ('"ReLU"', '"Foo"', pg.UnsupportedError,
+         'layer "relu1" (Foo): protogen does not know this type'),
+        ("pooling_param {", "pooling_param { pool: STOCHASTIC", pg.UnsupportedError,
+         'layer "pool" (Pooling): STOCHASTIC pooling has no form in ONNX. Use MAX or AVE.'),
+        ("num_output: 4 ", "num_output: 5 ", pg.InputError,
+         'layer "conv1" (Convolution): blob 0 of the weights is 4x3x3x3, but must be 5x3x3x3'),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
+def test_wrong_nets(pair, tmp_path, old, new, error, sentence):
+    path = tmp_path / "bad.prototxt"
+    path.write_text(NET.replace(old, new, 1))
+    with pytest.raises(error) as caught:
+        pg.convert(path, pair[1], tmp_path / "a.onnx")
+    assert sentence in str(caught.value)
+    assert str(caught.value).startswith(f"{path}:")
+    assert not (tmp_path / "a.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"outputs": ["porb"]}, '"porb": the net has no such blob. Did you mean prob?'),
+        ({"opset": 12}, "opset: 12 is outside of 13 to"),
+        ({"input_shapes": {"dta": (1, 3, 8, 6)}}, '"dta": the net has no such input (inputs: data). Did you mean data?'),
+        ({"preprocessing": pg.Preprocessing(mean=np.zeros(2, np.float32))}, "a mean of 2x1x1 does not fit 3 channels"),
+        ({"preprocessing": pg.Preprocessing(mean=np.zeros((3, 4, 4), np.float32))}, "a mean of 4x4 is smaller than 8x6"),
+        ({"preprocessing": pg.Preprocessing(blob="prob")}, 'there is no input "prob" (inputs: data)'),
+    ],
+)  # fmt: skip
+def test_wrong_options(pair, tmp_path, options, sentence):
+    with pytest.raises(pg.InputError) as caught:
+        pg.convert(*pair, tmp_path / "a.onnx", **options)
+    assert sentence in str(caught.value)
+
+
+def test_every_refusal_is_named(tmp_path):
+    text = (
+        PYTHON
+        + 'layer { name: "y" type: "Reorg" bottom: "data" top: "y" reorg_param { stride: 2 } }'
+    )
+    (tmp_path / "net.prototxt").write_text(text)
+    with pytest.raises(pg.UnsupportedError) as caught:
+        pg.convert(tmp_path / "net.prototxt", None, tmp_path / "a.onnx")
+    assert 'layer "p" (Python)' in str(caught.value)
+    assert 'layer "y" (Reorg)' in str(caught.value)
+
+
+def test_output_over_input(pair, tmp_path):
+    with pytest.raises(pg.InputError, match="write the same file"):
+        pg.convert(*pair, pair[1])
+    assert pair[1].stat().st_size > 100
+
+
+# What is told about it
+
+
+def test_metadata_and_receipt(pair, tmp_path):
+    import hashlib
+
+    seen = []
+    made = pg.convert(
+        *pair, tmp_path / "a.onnx", receipt=tmp_path / "r.json", dynamic_batch=True,
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert seen[-1][0] <= seen[-1][1]
+    props = {p.key: p.value for p in onnx.load(tmp_path / "a.onnx").metadata_props}
+    assert props["caffe_prototxt"] == "net.prototxt"
+    assert props["caffe_caffemodel"] == "net.caffemodel"
+    assert json.loads(props["protogen_options"])["dynamic_batch"] is True
+    receipt = json.loads((tmp_path / "r.json").read_text())
+    assert receipt == json.loads(json.dumps(made.receipt))
+    for path, told in zip(pair, receipt["inputs"], strict=True):
+        assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    checked = receipt["checked"]["onnxruntime"]
+    assert checked["passed"]
+    assert {row["blob"] for row in checked["blobs"]} >= {"prob", "fc", "pool"}
+
+
+def test_command_line(protogen, pair, tmp_path):
+    done = protogen(
+        "convert", *pair, "-o", "a.onnx", "--mean-value", "104,117,123", "--swap-channels",
+        "--nhwc-input", "--uint8-input", "--scale", "0.5", "--verify",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["in  data  2x8x6x3", "out prob  2x40"]
+    assert lines[-2:] == ["9 layers, 11 operators, 8.1 KiB of weights", "wrote a.onnx"]
+    assert "onnxruntime: 5 blobs agree, largest relative error" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["net.prototxt", "-o", "a.onnx"], 2, 'layer "conv1" (Convolution): has no weights'),
+        (["net.prototxt", "none.caffemodel", "-o", "a.onnx"], 2, "none.caffemodel: cannot be read"),
+        (["net.prototxt", "net.caffemodel"], 2, "Missing option '-o'"),
+        (["net.prototxt", "net.caffemodel", "-o", "a.onnx", "--mean", "m.jpg"], 2, "is no mean file"),
+        (["net.caffemodel", "-o", "a.onnx"], 2, "net.caffemodel"),
+        (["net.prototxt", "net.caffemodel", "-o", "no/a.onnx"], 2, "no/a.onnx: cannot be written"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("pair")
+def test_command_line_mistakes(protogen, tmp_path, arguments, code, sentence):
+    done = protogen("convert", *arguments)
+    assert done.returncode == code
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 3
+    assert not list(tmp_path.glob("*.onnx*"))
+
+
+def test_plugin(protogen, tmp_path):
+    (tmp_path / "net.prototxt").write_text(PYTHON)
+    (tmp_path / "mine.py").write_text(
+        "import protogen as pg\n"
+        '@pg.layer("Twice")\n'
+        "def twice(layer, e):\n"
+        '    e.op("Add", [layer.reads[0]] * 2, [layer.writes[0]])\n'
+    )
+    done = protogen("convert", "net.prototxt", "-o", "a.onnx", "--plugin", "mine.py")
+    assert done.returncode == 0, done.stderr
+    done = protogen("convert", "net.prototxt", "-o", "a.onnx", "--plugin", "none.py")
+    assert done.returncode == 2
+    assert "none.py: cannot be run" in done.stderr

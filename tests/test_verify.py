@@ -1,0 +1,376 @@
+"""``verify`` names the first layer that differs and why; ``run`` runs nets."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+import protogen as pg
+from protogen import prototxt
+from protogen.diagnosis import changed
+from protogen.net import Net
+from protogen.onnx import lower, to_model
+
+HEAD = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 12 dim: 13 } } }\n'
+CONV = """
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }
+"""
+
+
+def net_of(text, seed=0):
+    net = Net(prototxt.parse(HEAD + text, "net"))
+    generator = np.random.default_rng(seed)
+    for layer in net.layers:
+        shapes = net.parameter_shapes[layer.name]
+        if shapes:
+            net.weights[layer.name] = [generator.standard_normal(s, np.float32) for s in shapes]
+            if layer.type == "BatchNorm":
+                net.weights[layer.name][1] = np.abs(net.weights[layer.name][1]) + 1
+                net.weights[layer.name][2] = np.float32([0.75])
+    return net
+
+
+def layer(kind, param="", bottom="conv", name="x"):
+    return f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{name}" {param} }}\n'
+
+
+def altered(net, name, **changes):
+    """The same net with other parameters of one layer, as another tool would read it."""
+    paths = {key.replace("__", "."): value for key, value in changes.items()}
+    return Net(changed(net.message, name, paths), net.weights)
+
+
+def node(model, op_type):
+    return next(n for n in model.graph.node if n.op_type == op_type)
+
+
+def set_attribute(found, name, value):
+    for attribute in [a for a in found.attribute if a.name == name]:
+        found.attribute.remove(attribute)
+    found.attribute.append(helper.make_attribute(name, value))
+
+
+def exported(net):
+    return to_model(lower(net, fold=False))
+
+
+def negative_slope():
+    net = net_of(CONV + layer("ReLU", "relu_param { negative_slope: 0.1 }"))
+    return net, altered(net, "x", relu_param__negative_slope=0.0)
+
+
+def rounding():
+    net = net_of(CONV + layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 }"))
+    return net, altered(net, "x", pooling_param__round_mode="FLOOR")
+
+
+def divisor():
+    net = net_of(
+        CONV + layer("Pooling", "pooling_param { pool: AVE kernel_size: 3 stride: 1 pad: 1 }")
+    )
+    model = exported(net)
+    set_attribute(node(model, "AveragePool"), "count_include_pad", 0)
+    return net, model
+
+
+def whole_windows():
+    net = net_of(CONV + layer("Pooling", "pooling_param { pool: AVE kernel_size: 3 stride: 2 }"))
+    model = exported(net)
+    pool, times = node(model, "AveragePool"), node(model, "Mul")
+    pool.output[0] = times.output[0]
+    model.graph.node.remove(times)
+    return net, model
+
+
+def third_blob():
+    net = net_of(CONV + layer("BatchNorm"))
+    other = Net(net.message, dict(net.weights))
+    other.weights["x"] = [*net.weights["x"][:2], np.float32([1])]
+    return net, other
+
+
+def region():
+    net = net_of(CONV + layer("LRN", "lrn_param { local_size: 3 alpha: 1 }"))
+    return net, altered(net, "x", lrn_param__norm_region="WITHIN_CHANNEL")
+
+
+def alpha():
+    net = net_of(CONV + layer("LRN", "lrn_param { local_size: 3 alpha: 1 }"))
+    return net, altered(net, "x", lrn_param__alpha=3.0)
+
+
+def coefficients():
+    net = net_of(
+        CONV + 'layer { name: "x" type: "Eltwise" bottom: "conv" bottom: "conv" top: "x" '
+        "eltwise_param { coeff: 1 coeff: -0.5 } }"
+    )
+    return net, altered(net, "x", eltwise_param__coeff=[])
+
+
+def transposed():
+    net = net_of(CONV + layer("InnerProduct", "inner_product_param { num_output: 5 }"))
+    other = Net(net.message, dict(net.weights))
+    w, b = net.weights["x"]
+    other.weights["x"] = [np.ascontiguousarray(w.reshape(w.shape[::-1]).T), b]
+    return net, other
+
+
+def bias():
+    net = net_of(CONV)
+    other = Net(net.message, dict(net.weights))
+    other.weights["conv"] = [net.weights["conv"][0], 0 * net.weights["conv"][1]]
+    return net, other
+
+
+def colours():
+    net = net_of(CONV)
+    other = Net(net.message, dict(net.weights))
+    w, b = net.weights["conv"]
+    other.weights["conv"] = [np.ascontiguousarray(w[:, ::-1]), b]
+    return net, other
+
+
+def corners():
+    net = net_of(CONV + layer("Interp", "interp_param { height: 20 width: 31 }"))
+    model = exported(net)
+    set_attribute(node(model, "Resize"), "coordinate_transformation_mode", "half_pixel")
+    return net, model
+
+
+def border():
+    """A tool that writes the classic bilinear Deconvolution as Resize."""
+    up = pg.upsample(2, channels=4, bottom="conv", top="x", name="x")
+    net = net_of(CONV + up.prototxt)
+    net.weights["x"] = up.weights["x"]
+    model = exported(net)
+    old = node(model, "ConvTranspose")
+    scales = numpy_helper.from_array(np.float32([1, 1, 2, 2]), "scales")
+    model.graph.initializer.append(scales)
+    new = helper.make_node(
+        "Resize", [old.input[0], "", "scales"], list(old.output), mode="linear",
+        coordinate_transformation_mode="half_pixel",
+    )  # fmt: skip
+    model.graph.node.insert(list(model.graph.node).index(old), new)
+    model.graph.node.remove(old)
+    return net, model
+
+
+CAUSES = {
+    negative_slope: "negative_slope is left out",
+    rounding: "rounded down",
+    divisor: "leaves padding out",
+    whole_windows: "is the whole window",
+    third_blob: "third blob",
+    region: "region is read as WITHIN_CHANNEL",
+    alpha: "not divided by local_size",
+    coefficients: "coeff is left out",
+    transposed: "read transposed",
+    bias: "bias is left out",
+    colours: "RGB for BGR",
+    corners: "corners are not aligned (half_pixel)",
+    border: "along the border only",
+}
+
+
+@pytest.mark.parametrize("mistake", CAUSES, ids=lambda f: f.__name__)
+def test_causes(mistake):
+    net, other = mistake()
+    with pytest.raises(pg.MismatchError) as caught:
+        pg.verify(net, other)
+    assert CAUSES[mistake] in caught.value.table.cause
+    first = "conv" if mistake in (bias, colours) else "x"
+    assert caught.value.table.first.blob == first
+    assert f'blob "{first}"' in str(caught.value)
+    assert "Likely cause: " in str(caught.value)
+
+
+@pytest.mark.parametrize("mistake", CAUSES, ids=lambda f: f.__name__)
+def test_the_net_agrees_with_itself(mistake):
+    net, _ = mistake()
+    assert pg.verify(net, exported(net)).first is None
+    assert pg.verify(exported(net), net).first is None
+
+
+def test_an_unknown_cause_is_not_invented():
+    net = net_of(CONV + layer("ReLU"))
+    other = Net(net.message, dict(net.weights))
+    other.weights["conv"] = [net.weights["conv"][0] * 1.5, net.weights["conv"][1]]
+    found = pg.verify(net, other, check=False)
+    assert found.first.blob == "conv"
+    assert found.cause == ""
+    with pytest.raises(pg.MismatchError, match=r'after layer "conv" \(Convolution\); 2 of 2'):
+        pg.verify(net, other)
+
+
+def test_the_cause_is_found_through_folded_layers(tmp_path):
+    """The first blob that both have may stand behind several layers."""
+    text = CONV + layer("BatchNorm", name="bn") + layer("Scale", bottom="bn", name="x")
+    net = net_of(text)
+    other = Net(net.message, dict(net.weights))
+    other.weights["bn"] = [*net.weights["bn"][:2], np.float32([1])]
+    found = pg.verify(net, to_model(lower(other)), check=False)
+    assert found.first.blob == "x"
+    assert found.cause.startswith("BatchNorm's third blob")
+    assert 'layer "bn"' in found.cause
+
+
+def test_inputs_that_differ():
+    net = net_of(CONV)
+    other = Net(net.message, net.weights, input_shapes={"data": (1, 3, 5, 5)})
+    with pytest.raises(
+        pg.InputError, match="the inputs differ: data 1x3x12x13 against data 1x3x5x5"
+    ):
+        pg.verify(net, other)
+
+
+def test_outputs_are_paired_where_no_name_is_the_same():
+    net = net_of(CONV)
+    model = exported(net)
+    node(model, "Conv").output[0] = "out"
+    model.graph.output[0].name = "out"
+    model.graph.input[0].name = node(model, "Conv").input[0] = "picture"
+    assert pg.verify(net, model).first is None
+
+
+def test_free_batch(tmp_path):
+    net = net_of(CONV)
+    assert pg.verify(net, to_model(lower(net, free_axes=(0,)))).first is None
+
+
+# The command
+
+
+@pytest.fixture
+def files(tmp_path):
+    net = net_of(
+        CONV
+        + layer("ReLU", "relu_param { negative_slope: 0.1 }")
+        + layer("Softmax", bottom="x", name="prob")
+    )
+    net.save(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
+    altered(net, "x", relu_param__negative_slope=0.0).save(tmp_path / "bad.prototxt")
+    onnx.save(to_model(lower(net)), tmp_path / "net.onnx")
+    return tmp_path
+
+
+def test_verify_command(protogen, files):
+    done = protogen("verify", "net.prototxt", "net.caffemodel", "net.onnx", "--all")
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 blobs agree" in done.stdout
+    done = protogen(
+        "verify", "net.prototxt", "net.caffemodel", "bad.prototxt", "net.caffemodel", "--json"
+    )
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert (found["passed"], found["first"]) == (False, "x")
+    assert 'Likely cause: negative_slope is left out (layer "x" (ReLU)).' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["net.onnx"], "1 models are given, but 2 can be compared"),
+        (["net.caffemodel", "net.onnx"], "net.caffemodel: stands behind no prototxt"),
+        (["net.onnx", "none.onnx"], "none.onnx: cannot be read"),
+        (["net.onnx", "net.caffemodel.onnx"], "net.caffemodel.onnx: is no ONNX model"),
+        (["net.prototxt", "net.onnx"], "has no weights"),
+        (["net.onnx", "net.onnx", "--input", "x.npy"], "x.npy: cannot be read"),
+    ],
+)
+def test_verify_mistakes(protogen, files, arguments, sentence):
+    (files / "net.caffemodel.onnx").write_bytes((files / "net.caffemodel").read_bytes())
+    done = protogen("verify", *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# run
+
+
+def test_run_gives_inner_blobs(files):
+    net = pg.load(files / "net.prototxt", files / "net.caffemodel")
+    x = np.random.default_rng(0).standard_normal((1, 3, 12, 13), np.float32)
+    found = pg.run(net, {"data": x}, ["data", "x", "conv"])
+    assert list(found) == ["data", "x", "conv"]
+    assert np.array_equal(found["data"], x)
+    slope = np.where(found["conv"] > 0, 1, np.float32(0.1))
+    assert np.allclose(found["x"], found["conv"] * slope)
+    again = pg.run(files / "net.onnx", {"data": x})
+    assert np.allclose(again["prob"], pg.run(net, {"data": x})["prob"], atol=1e-6)
+    assert np.allclose(
+        pg.run(files / "net.onnx", {"data": x}, ["conv"])["conv"], found["conv"], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("feeds", "blobs", "sentence"),
+    [
+        ({}, None, 'input "data": it is not given (inputs: data)'),
+        ({"data": np.zeros((2, 3, 12, 13))}, None, "the array is 2x3x12x13, but must be 1x3x12x13"),
+        (
+            {"data": np.zeros((1, 3, 12, 13))},
+            ["porb"],
+            '"porb": the net has no such blob. Did you mean prob?',
+        ),
+    ],
+)
+def test_run_mistakes(files, feeds, blobs, sentence):
+    net = pg.load(files / "net.prototxt", files / "net.caffemodel")
+    with pytest.raises(pg.InputError) as caught:
+        pg.run(net, feeds, blobs)
+    assert sentence in str(caught.value)
+
+
+def test_run_command(protogen, files):
+    image = pytest.importorskip("PIL.Image")
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (12, 13, 3)).astype(np.uint8)
+    image.fromarray(pixels).save(files / "a.png")
+    (files / "labels.txt").write_text("cat\ndog\nfox\nowl\n")
+    net = net_of(
+        CONV
+        + layer("InnerProduct", "inner_product_param { num_output: 4 }")
+        + layer("Softmax", bottom="x", name="prob")
+    )
+    for name in ("conv", "x"):
+        net.weights[name] = [w / 1000 for w in net.weights[name]]
+    net.save(files / "net.prototxt", files / "net.caffemodel")
+    done = protogen(
+        "run", "net.prototxt", "net.caffemodel", "--input", "a.png", "--mean-value", "104,117,123",
+        "--labels", "labels.txt", "--top", "2", "--save", "b.npz", "--plot", "b.png",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    x = pixels[None].transpose(0, 3, 1, 2)[:, ::-1] - np.float32([104, 117, 123])[:, None, None]
+    wanted = pg.run(net, {"data": np.ascontiguousarray(x)})["prob"][0]
+    saved = np.load(files / "b.npz")
+    assert set(saved.files) == {"conv", "x", "prob"}
+    assert np.allclose(saved["prob"][0], wanted, atol=1e-6)
+    best = ["cat", "dog", "fox", "owl"][int(wanted.argmax())]
+    assert best in done.stdout.splitlines()[4]
+    assert (files / "b.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "nothing is given for data. Give a picture or an array, or --random SEED."),
+        (["--input", "none.png"], "none.png: cannot be read"),
+        (["--input", "net.prototxt"], "net.prototxt: is no picture"),
+        (
+            ["--input", "dta=x.npy"],
+            '"dta": the net has no such input (inputs: data). Did you mean data?',
+        ),
+        (["--random", "0", "--plot", "a.jpg"], "is no picture that can be drawn"),
+    ],
+)
+def test_run_command_mistakes(protogen, files, arguments, sentence):
+    np.save(files / "x.npy", np.zeros((1, 3, 12, 13), np.float32))
+    done = protogen("run", "net.prototxt", "net.caffemodel", *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
