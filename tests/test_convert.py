@@ -518,3 +518,21 @@ def test_plugin(protogen, tmp_path):
     done = protogen("convert", "net.prototxt", "-o", "a.onnx", "--plugin", "none.py")
     assert done.returncode == 2
     assert "none.py: cannot be run" in done.stderr
+
+
+@pytest.mark.parametrize("ignore", ["", "ignore_label: 1"])
+def test_accuracy_by_class(ignore):
+    """Caffe: hits of each class over its samples; 0 for a class without samples."""
+    from protogen import prototxt
+    from protogen.net import Net
+
+    net = Net(prototxt.parse(f"""
+    layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 6 dim: 4 }} }} }}
+    layer {{ name: "l" type: "Input" top: "l" input_param {{ shape {{ dim: 6 }} }} }}
+    layer {{ name: "a" type: "Accuracy" bottom: "x" bottom: "l" top: "a" top: "c" accuracy_param {{ {ignore} }} }}
+    """, "net"))  # fmt: skip
+    x = np.eye(4, dtype=np.float32)[[0, 0, 1, 2, 2, 1]]
+    labels = np.float32([0, 1, 1, 2, 0, 1])
+    found = pg.run(net, {"x": x, "l": labels})
+    assert np.allclose(found["c"], [1 / 2, 0 if ignore else 2 / 3, 1, 0])
+    assert np.isclose(found["a"], 2 / 3)

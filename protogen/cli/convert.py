@@ -167,8 +167,7 @@ def _tell(made: Any) -> None:
     program = made.program
     for kind, values in (("in ", program.inputs), ("out", program.outputs)):
         for value in values:
-            shape = "x".join(map(str, value.shape or ())) or "scalar"
-            click.echo(f"{kind} {tables.printable(value.name)}  {shape}")
+            click.echo(f"{kind} {tables.printable(value.name)}  {value.text}")
     for line in _checks(made.receipt.get("checked", {})):
         click.echo(line)
     weights = f"{tables.size(made.weight_bytes)} of weights"

@@ -83,6 +83,8 @@ class LayerType:
     auto_tops: ClassVar[bool] = False  # Caffe makes tops that the net does not name (losses)
     feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net
     data_axis: ClassVar[int | None] = None  # axis of the tops whose length only data decides
+    refusal: ClassVar[tuple[str, str]] = ("protogen has no ONNX form of it", "")
+    limits: ClassVar[str] = ""  # of its ONNX form, for the table of supported layers
     users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
@@ -126,10 +128,12 @@ class LayerType:
     def lower(self, layer: Layer, e: Emitter) -> None:
         """Writes the layer in ONNX operators.
 
+        A class without a ``lower`` of its own is refused with its ``refusal``: why, and a way out.
+
         Raises:
             UnsupportedError: standard ONNX cannot say what this layer does.
         """
-        raise layer.unsupported("protogen cannot write this layer in ONNX yet")
+        raise layer.unsupported(*self.refusal)
 
 
 def layer_type(name: str) -> LayerType | None:

@@ -195,6 +195,8 @@ class ConvolutionDepthwise(_Depthwise):
 class Im2col(LayerType):
     """Caffe: every window as a column of channels. ``convolution_param`` as Convolution."""
 
+    limits = "axis 1"
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, None)
         p = layer.params.convolution_param

@@ -118,6 +118,8 @@ class DetectionOutput(_Rows):
     row of -1 for each image. ONNX: NonMaxSuppression has the same rule and order for one image.
     """
 
+    limits = "not share_location: false, nor eta below 1"
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.detection_output_param
         self._check(layer, p)
@@ -228,11 +230,10 @@ def decoded(layer: Layer, e: Emitter, images: int, count: int) -> str:
 
 
 class _Yolo(_Rows, abstract=True):
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        raise layer.unsupported(
-            "forks decode its boxes by rules of their own that no published number proves",
-            "End the net at its bottoms with --output, and decode the boxes outside.",
-        )
+    refusal = (
+        "forks decode its boxes by rules of their own that no published number proves",
+        "End the net at its bottoms with --output, and decode the boxes outside.",
+    )
 
 
 class YoloDetectionOutput(_Yolo):
@@ -246,6 +247,11 @@ class Yolov3DetectionOutput(_Yolo):
 class Proposal(LayerType):
     """Faster R-CNN: regions (R, 5) of scores, deltas and im_info; a second top holds scores."""
 
+    refusal = (
+        "forks choose its regions by rules of their own that no published number proves",
+        "End the net at its bottoms with --output, and choose the regions outside.",
+    )
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 3, 3)
         count = layer.params.proposal_param.post_nms_topn
@@ -254,9 +260,3 @@ class Proposal(LayerType):
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        raise layer.unsupported(
-            "forks choose its regions by rules of their own that no published number proves",
-            "End the net at its bottoms with --output, and choose the regions outside.",
-        )

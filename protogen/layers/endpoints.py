@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from protogen.graph import Layer, Shape
 from protogen.layers.base import Emitter, LayerType
 
+PYTHON_ADVICE = (
+    "Write it with pg.layer, hand its bottom on with --layer-as-identity, or end the net before it "
+    "with --output."
+)
+
 
 class _Source(LayerType, abstract=True):
     """Tops that come from outside: a model has them as inputs."""
@@ -37,6 +42,8 @@ class Input(_Source):
 
 class DummyData(LayerType):
     """Blobs that fillers make; shapes as ``shape`` or as num, channels, height and width."""
+
+    limits = "constant fillers"
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         p = layer.params.dummy_data_param
@@ -135,12 +142,11 @@ class Python(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return [None] * len(layer.tops)
 
+    refusal = ("it runs a Python class", PYTHON_ADVICE)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
-        raise layer.unsupported(
-            f"it runs the Python class {layer.params.python_param.layer!r}",
-            "Write it with pg.layer, hand its bottom on with --layer-as-identity, or end the net "
-            "before it with --output.",
-        )
+        name = layer.params.python_param.layer
+        raise layer.unsupported(f"it runs the Python class {name!r}", PYTHON_ADVICE)
 
 
 def _spread(layer: Layer, given: list[Shape], name: str) -> Sequence[Shape | None]:

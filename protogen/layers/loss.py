@@ -54,7 +54,7 @@ class _Loss(LayerType, abstract=True):
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
         """The loss, and what a second top holds."""
-        raise layer.unsupported("protogen cannot write this loss in ONNX yet")
+        raise NotImplementedError
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         """Whether the bottoms fit each other."""
@@ -89,7 +89,10 @@ class SoftmaxWithLoss(_LabelLoss):
         shape = e.shape(layer.reads[0])
         axis = axis_of(layer, layer.params.softmax_param.axis, len(shape))
         if len(layer.reads) > 2:
-            raise layer.unsupported("a third bottom with weights has no form here yet")
+            raise layer.unsupported(
+                "a third bottom is a fork's, and forks weigh by it in different ways",
+                "Leave it out: BVLC's layer takes two.",
+            )
         probability = e.value("Softmax", layer.reads[0], axis=axis)
         chosen = of_labels(e, probability, shape, axis, layer.reads[1])
         log = e.value("Log", e.value("Max", chosen, e.array(FLT_MIN)))
@@ -137,6 +140,8 @@ class HingeLoss(_Loss):
 
 class InfogainLoss(_Loss):
     """Softmax and -sum H log p with an information gain matrix H."""
+
+    limits = "the matrix as a third bottom, not from a file"
 
     most = 3
 
@@ -220,10 +225,6 @@ class Accuracy(LayerType):
         p = layer.params.accuracy_param
         shape = e.shape(layer.reads[0])
         axis = axis_of(layer, p.axis, len(shape))
-        if len(layer.writes) > 1:
-            raise layer.unsupported(
-                "accuracy by class has no form here yet", "Drop the second top."
-            )
         scores = last(e, layer.reads[0], shape, axis)
         rows = math.prod(shape) // shape[axis]
         index = e.value("Reshape", labels(e, layer.reads[1]), e.array([rows, 1]))
@@ -233,13 +234,23 @@ class Accuracy(LayerType):
         better = e.value("Cast", e.value("GreaterOrEqual", scores, mine), to=FLOAT)
         count = e.reduce("ReduceSum", better, [1], keepdims=False)
         right = e.value("Cast", e.value("LessOrEqual", count, e.array(float(p.top_k))), to=FLOAT)
-        if not p.has("ignore_label"):
-            made = total(e, right, 1 / rows)
-        else:
+        valid = ""
+        if p.has("ignore_label"):
             valid = valid_labels(e, layer.reads[1], p.ignore_label)
-            sums = [total(e, e.value("Mul", right, valid), 1.0), total(e, valid, 1.0)]
-            made = e.value("Div", *sums)
+            right = e.value("Mul", right, valid)
+            made = e.value("Div", total(e, right, 1.0), total(e, valid, 1.0))
+        else:
+            made = total(e, right, 1 / rows)
         e.op("Reshape", [made, e.array(np_empty())], [layer.writes[0]])
+        if len(layer.writes) > 1:  # for each class its own share, 0 where it has no sample
+            on_off = e.array([0.0, 1.0])
+            mine = e.value("OneHot", labels(e, layer.reads[1]), e.array(shape[axis]), on_off)
+            if valid:
+                mine = e.value("Mul", mine, e.value("Unsqueeze", valid, e.array([1])))
+            hits = e.value("Mul", mine, e.value("Unsqueeze", right, e.array([1])))
+            sums = [e.reduce("ReduceSum", x, [0], keepdims=False) for x in (hits, mine)]
+            count = e.value("Max", sums[1], e.array(1.0))
+            e.op("Div", [sums[0], count], [layer.writes[1]])
 
 
 def _check_labels(layer: Layer, bottoms: Sequence[Shape], given: int) -> int:

@@ -50,6 +50,8 @@ class Pooling(LayerType):
     """MAX, AVE or STOCHASTIC over windows. Caffe rounds the number of windows up and clips the
     last; a second top of MAX is the mask of winners."""
 
+    limits = "not STOCHASTIC"
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         shape = bottoms[0]
@@ -231,6 +233,11 @@ class ROIPooling(LayerType):
 class PSROIPooling(LayerType):
     """Forks (R-FCN): position-sensitive average over each region; bottoms features and rois."""
 
+    refusal = (
+        "standard ONNX has no average over bins of a region where each bin has its channels",
+        "End the net at its bottoms with --output, and pool outside.",
+    )
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         p = layer.params.psroi_pooling_param
@@ -246,9 +253,3 @@ class PSROIPooling(LayerType):
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        raise layer.unsupported(
-            "standard ONNX has no average over bins of a region where each bin has its channels",
-            "End the net at its bottoms with --output, and pool outside.",
-        )

@@ -13,6 +13,11 @@ from protogen.layers.dense import INT64
 class Reorg(LayerType):
     """Forks (YOLO): blocks of stride x stride pixels become channels, or back (reverse)."""
 
+    refusal = (
+        "forks order its channels differently, and the net does not say how",
+        "Register the order of your fork with pg.layer: it is a Reshape, Transpose, Reshape.",
+    )
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         p = layer.params.reorg_param
@@ -23,12 +28,6 @@ class Reorg(LayerType):
         if p.reverse:
             return [(n, c // (s * s), h * s, w * s)]
         return [(n, c * s * s, h // s, w // s)]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        raise layer.unsupported(
-            "forks order its channels differently, and the net does not say how",
-            "Register the order of your fork with pg.layer: it is a Reshape, Transpose, Reshape.",
-        )
 
 
 class PixelShuffle(LayerType):
@@ -138,6 +137,11 @@ class Interp(LayerType):
 class Resize(LayerType):
     """Forks: to height x width of resize_param, or by out_height_scale and out_width_scale."""
 
+    refusal = (
+        "forks sample differently under this name, and the net does not say how",
+        "Register your fork's rule with pg.layer: ONNX's Resize has most of them.",
+    )
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 2)
         p = layer.params.resize_param
@@ -147,12 +151,6 @@ class Resize(LayerType):
         if p.height < 1 or p.width < 1:
             raise layer.error("has no size", "Give height and width, or both scales.")
         return [(n, c, p.height, p.width)]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        raise layer.unsupported(
-            "forks sample differently under this name, and the net does not say how",
-            "Register your fork's rule with pg.layer: ONNX's Resize has most of them.",
-        )
 
 
 def _four(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:

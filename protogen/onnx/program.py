@@ -79,6 +79,14 @@ class Value:
     elem_type: int = TensorProto.FLOAT
 
     @property
+    def text(self) -> str:
+        """The shape as messages write it: 1x3x8x8, ``batch`` for a free first axis, ? for others."""
+        if self.shape is None:
+            return "?"
+        names = (n if isinstance(n, int) or n == "batch" else "?" for n in self.shape)
+        return "x".join(map(str, names)) or "a scalar"
+
+    @property
     def lengths(self) -> tuple[int | None, ...]:
         """The shape with None for each free axis."""
         return tuple(n if isinstance(n, int) else None for n in self.shape or ())
