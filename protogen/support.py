@@ -42,8 +42,8 @@ def markdown(cases: Mapping[str, int]) -> str:
         "|---|---|---|---|",
     ]
     for row in supported():
-        form = "yes" if row.onnx else "no"
-        form += f": {row.limits}" if row.limits else ""
+        form = "yes" if row.onnx else f"no: {row.limits}"
+        form += f" ({row.limits})" if row.onnx and row.limits else ""
         count = cases.get(row.type, 0)
         checked = f"{count} nets" if count > 1 else f"{count} net" if count else ""
         summary = row.summary.replace("``", "`").replace("|", "\\|")

@@ -54,6 +54,39 @@ def test_shown_commands(page, tmp_path):
         assert sorted(found.splitlines()) == sorted(shown.splitlines()), command
 
 
+def test_recipes_have_options_that_exist():
+    """Their models are not here, so the commands are parsed only."""
+    from protogen.cli import cli
+
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    lines = [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert len(lines) > 10
+    for line in lines:
+        name, command, *words = shlex.split(line)
+        assert name == "protogen"
+        found = cli.get_command(None, command)
+        context = found.make_context(command, words)
+        assert context.params["path"].endswith(".onnx")
+
+
+def test_python_of_the_guide(tmp_path):
+    text = (ROOT / "docs" / "converting.md").read_text(encoding="utf-8")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        code = "import numpy as np\nx = np.ones((1, 3, 32, 32), np.float32)\n" + block
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8"
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tiny.onnx").exists()
+
+
 def test_readme_shows_what_the_first_command_prints():
     import protogen as pg
 

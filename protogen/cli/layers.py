@@ -41,7 +41,7 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
     if types:
         for row in chosen:
             click.echo(f"{row.type} ({row.family}): {row.summary}")
-            limits = f": {row.limits}" if row.limits else ""
+            limits = f" ({row.limits})" if row.limits else ""
             click.echo(f"    ONNX: {'yes' if row.onnx else 'no'}{limits}")
         return
     tables.show(

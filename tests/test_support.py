@@ -1,0 +1,65 @@
+"""The table of layer types in the docs comes from the registry and the cases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import protogen as pg
+from protogen.layers.base import LayerType
+from protogen.support import markdown, supported
+
+ROOT = Path(__file__).parent.parent
+CASES = sorted((ROOT / "tests" / "cases").glob("*/*"))
+HELPERS = {"Input"}
+# Layers without arithmetic of their own, or whose forks have published no numbers to check with.
+WITHOUT_NUMBERS = {
+    "Data", "HDF5Data", "HDF5Output", "ImageData", "MemoryData", "WindowData", "DummyData", "Silence",
+    "Python", "Filter", "InfogainLoss", "LSTMUnit", "Axpy", "BN", "ConvolutionDepthwise",
+    "DepthwiseConvolution", "DetectionOutput", "Interp", "Mish", "ROIPooling", "ShuffleChannel",
+}  # fmt: skip
+
+
+def counted() -> Counter[str]:
+    """How many cases have a layer of each type."""
+    found: Counter[str] = Counter()
+    for case in CASES:
+        net = pg.load(case / "net.prototxt")
+        found.update({layer.type for layer in net.layers} - HELPERS)
+    return found
+
+
+def test_table(request):
+    path = ROOT / "docs" / "layers.md"
+    text = path.read_text(encoding="utf-8")
+    head = text.partition("| type |")[0]
+    table = markdown(counted())
+    if request.config.getoption("--update-golden"):
+        path.write_text(head + table, encoding="utf-8")
+        text = head + table
+    assert text == head + table, "run pytest --update-golden and read docs/layers.md"
+
+
+def test_every_type_has_cases_or_says_why_not():
+    found = counted()
+    lacking = {row.type for row in supported() if row.onnx and not found[row.type]}
+    assert lacking - HELPERS <= WITHOUT_NUMBERS
+    assert not {row.type for row in supported() if found[row.type]} & WITHOUT_NUMBERS
+
+
+@pytest.mark.parametrize("row", supported(), ids=lambda row: row.type)
+def test_rows_say_something(row):
+    assert row.summary.endswith(".")
+    assert row.onnx or row.limits
+    assert LayerType.registry[row.type].__doc__
+
+
+def test_command(protogen):
+    done = protogen("layers")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].endswith("of them in ONNX")
+    done = protogen("layers", "Poling")
+    assert done.returncode == 2
+    assert "Poling: protogen does not know this layer type. Did you mean Pooling?" in done.stderr
