@@ -8,7 +8,7 @@ with quotes, braces or line ends can never add a field.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,32 @@ def render(
         raise _broken(_line(error, file, name), str(error) or type(error).__name__) from None
 
 
+def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
+    """A condition such as ``kernel <= 7 and stride in [2, 4]`` as a function of its words.
+
+    Raises:
+        InputError: it is no expression; or, from the function, a word is not known.
+    """
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+    environment.globals.clear()
+    environment.filters.clear()
+    try:
+        expression = environment.compile_expression(text, undefined_to_none=False)
+    except TemplateError as error:
+        raise InputError(layout(f"{text!r} is no condition: {error.message}")) from None
+
+    def holds(words: Mapping[str, Any]) -> bool:
+        try:
+            return bool(expression(words))
+        except (TemplateError, *_FAULTS) as error:
+            known = ", ".join(sorted(words))
+            raise InputError(
+                layout(f"{text!r} cannot be decided: {error}", advice=f"It may use {known}.")
+            ) from None
+
+    return holds
+
+
 def _environment(folders: Sequence[str | Path]) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(folders),
@@ -102,6 +128,7 @@ def _environment(folders: Sequence[str | Path]) -> ImmutableSandboxedEnvironment
     )
     del environment.filters["safe"]
     environment.filters["enum"] = _enum
+    environment.filters["comment"] = _comment
     for formula in (
         geometry.upsample_kernel,
         geometry.upsample_stride,
@@ -128,6 +155,11 @@ def _enum(value: str) -> Name:
     if not value.isidentifier() or not value.isascii():
         raise ValueError(f"{value!r} is no enum's value")
     return Name(value)
+
+
+def _comment(value: str) -> Markup:
+    """Filter: a text as a comment, whatever it holds."""
+    return Markup("\n".join(f"# {line}".rstrip() for line in value.splitlines()))
 
 
 def _read(file: str | Path) -> str:

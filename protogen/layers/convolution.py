@@ -29,7 +29,7 @@ def window(layer: Layer, p: Message, axes: int) -> Window:
     """
 
     def spread(name: str, given: list[int], default: int | None) -> tuple[int, ...]:
-        if not given and default is None:
+        if not given and default is None and axes:
             raise layer.error("has no kernel_size", "Give kernel_size, or kernel_h and kernel_w.")
         values = given or [default or 0]
         if len(values) not in (1, axes):

@@ -1,0 +1,374 @@
+"""Chains of stages to steps: what layers there will be, with parameters, weights and shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from protogen.errors import UnsupportedError, layout
+from protogen.fillers import bilinear
+from protogen.graph import Shape
+from protogen.message import Name
+from protogen.resizing.request import Resize
+from protogen.resizing.stages import Border, Chain, Conv, Deconv, Gain, Mix, Pool, Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Weights = NDArray[np.float32]
+
+Grouping = Literal["group", "dense", "split"]
+Mixing = Literal["axis", "reshape"]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Two ways to write the same thing. ``grouping`` keeps channels apart by groups, by zeros off
+    the diagonal of C x C kernels, or by a layer for each channel; ``mixing`` mixes along an axis
+    by the layer's ``axis`` parameter or by Reshape and the usual axes."""
+
+    grouping: Grouping = "group"
+    mixing: Mixing = "axis"
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One layer of a plan. ``features`` are what targets may lack: group, axis, reshape, ..."""
+
+    type: str
+    name: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    params: Mapping[str, Any]
+    weights: tuple[Weights, ...]
+    before: Shape
+    after: Shape
+    features: frozenset[str] = frozenset()
+    multiply_adds: int = 0
+
+    @property
+    def values(self) -> int:
+        """Values that the layer writes."""
+        return math.prod(self.after)
+
+    @property
+    def parameters(self) -> int:
+        return sum(w.size for w in self.weights)
+
+    @property
+    def filled(self) -> bool:
+        """Whether Caffe's own fillers make the weights."""
+        if not self.weights:
+            return True
+        given = next(iter(self.params.values())).get("weight_filler") or {"value": 0}
+        return given.get("type") == "bilinear" or bool(given.get("value"))
+
+
+@dataclass
+class Writer:
+    """Collects steps. Blobs inside are named after the layer that is asked for."""
+
+    name: str
+    form: Form
+    shapes: dict[str, Shape]
+    steps: list[Step] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+
+    def add(
+        self,
+        type_: str,
+        role: str,
+        bottoms: Sequence[str],
+        params: Mapping[str, Any],
+        after: Shape,
+        *,
+        weights: Sequence[Weights] = (),
+        features: Sequence[str] = (),
+        multiply_adds: int = 0,
+        tops: Sequence[tuple[str, Shape]] = (),
+        in_place: bool = False,
+    ) -> str:
+        """Adds a layer and gives the name of its (first) top."""
+        name = self.free(role)
+        before = self.shapes[bottoms[0]]
+        made = [(bottoms[0] if in_place else name, after)]
+        named = [(self.free(f"{role}_{which}"), shape) for which, shape in tops] or made
+        self.shapes.update(named)
+        top_names = tuple(top for top, _ in named)
+        self.steps.append(
+            Step(type_, name, tuple(bottoms), top_names, params, tuple(weights), before, after,
+                 frozenset(features), multiply_adds)
+        )  # fmt: skip
+        return top_names[0]
+
+    def free(self, role: str) -> str:
+        name, count = f"{self.name}_{role}", 1
+        while name in self.taken:
+            count += 1
+            name = f"{self.name}_{role}{count}"
+        self.taken.add(name)
+        return name
+
+
+def emit(
+    chains: tuple[Chain, Chain],
+    request: Resize,
+    form: Form,
+    *,
+    name: str,
+    bottom: str,
+    top: str,
+) -> tuple[Step, ...]:
+    """The layers of a chain for the height and one for the width.
+
+    Raises:
+        UnsupportedError: a layer for each channel, and there are too many of them.
+    """
+    h, w = request.size or (request.axes[0].size, request.axes[1].size)
+    shape: Shape = (request.batch, request.channels, h, w)
+    writer = Writer(name, form, {bottom: shape})
+    x = bottom
+    pairs = list(zip(chains[0].stages, chains[1].stages, strict=True))
+    for pair in pairs:
+        x = _stage(writer, x, pair)
+    if chains[0].normalised:
+        zeros = {"scale": 0.0, "shift": 1.0}
+        ones = writer.add("Power", "ones", [bottom], {"power_param": zeros}, shape)
+        for pair in pairs:
+            ones = _stage(writer, ones, pair)
+        weight = {"power_param": {"power": -1.0}}
+        after = writer.shapes[x]
+        gain = writer.add("Power", "gain", [ones], weight, after, in_place=True)
+        product = {"eltwise_param": {"operation": Name("PROD")}}
+        x = writer.add("Eltwise", "product", [x, gain], product, after)
+    outside = request.axes[0].outside[:, None] | request.axes[1].outside[None, :]
+    if outside.any() and request.extrapolation:
+        x = _plane(writer, "Bias", "fill", x, outside * request.extrapolation)
+    return _renamed(writer.steps, x, name, top)
+
+
+def _stage(writer: Writer, x: str, pair: tuple[Stage, Stage]) -> str:
+    match pair:
+        case Deconv() as h, Deconv() as w:
+            return _kernel(writer, x, h, w, "Deconvolution", "deconv")
+        case Conv() as h, Conv() as w:
+            return _kernel(writer, x, h, w, "Convolution", "conv")
+        case Pool() as h, Pool() as w:
+            return _pool(writer, x, h, w)
+        case Border() as h, Border() as w:
+            return _border(writer, _border(writer, x, 2, h), 3, w)
+        case Gain() as h, Gain() as w:
+            import numpy as np
+
+            return _plane(writer, "Scale", "gain", x, np.outer(h.factors, w.factors))
+        case Mix() as h, Mix() as w:
+            return _mix(writer, x, h, w)
+    raise TypeError(f"{pair} are not of one kind")
+
+
+def _kernel(
+    writer: Writer, x: str, h: Deconv | Conv, w: Deconv | Conv, type_: str, role: str
+) -> str:
+    import numpy as np
+
+    before = writer.shapes[x]
+    n, c = before[:2]
+    kernel = np.multiply.outer(np.float32(h.kernel), np.float32(w.kernel))
+    sizes = tuple(s.out(m) for s, m in zip((h, w), before[2:], strict=True))
+    grouping = "group" if c == 1 else writer.form.grouping
+    if grouping == "split":
+        return _split_channels(writer, x, h, w, type_, role)
+    group = 1 if grouping == "dense" else c
+    window = _window(h, w)
+    params = {"num_output": c, **window, "group": group, "weight_filler": _filler(kernel, group, c)}
+    if group == c:
+        weight = np.broadcast_to(kernel, (c, 1, *kernel.shape))
+    else:
+        weight = np.zeros((c, c, *kernel.shape), np.float32)
+        weight[np.arange(c), np.arange(c)] = kernel
+    over = before if type_ == "Deconvolution" else (n, c, *sizes)
+    return writer.add(
+        type_, role, [x], {"convolution_param": params | {"bias_term": False}}, (n, c, *sizes),
+        weights=[weight], features=["group"] if group > 1 else [],
+        multiply_adds=math.prod(over) * math.prod(weight.shape[1:]),
+    )  # fmt: skip
+
+
+def _split_channels(
+    writer: Writer, x: str, h: Deconv | Conv, w: Deconv | Conv, type_: str, role: str
+) -> str:
+    n, c, *rest = writer.shapes[x]
+    if c > 64:
+        raise UnsupportedError(
+            layout(f"a layer for each of {c} channels makes no usable net", subject=writer.name)
+        )
+    points: dict[str, Any] = {"axis": 1, "slice_point": list(range(1, c))}
+    part: Shape = (n, 1, *rest)
+    first = len(writer.steps)
+    writer.add("Slice", "channels", [x], {"slice_param": points}, part,
+               tops=[(str(i), part) for i in range(c)], features=["slice"])  # fmt: skip
+    parts = writer.steps[first].tops
+    writer.steps[first] = replace(writer.steps[first], after=(n, c, *rest))
+    made = [_kernel(writer, one, h, w, type_, role) for one in parts]
+    after = writer.shapes[made[0]]
+    return writer.add("Concat", "joined", made, {"concat_param": {"axis": 1}}, (n, c, *after[2:]),
+                      features=["concat"])  # fmt: skip
+
+
+def _pool(writer: Writer, x: str, h: Pool, w: Pool) -> str:
+    if (h.window, h.stride, w.window, w.stride) == (1, 1, 1, 1):
+        return x
+    n, c, *sizes = writer.shapes[x]
+    after = tuple(s.out(m) for s, m in zip((h, w), sizes, strict=True))
+    params: dict[str, Any] = {"pool": Name("AVE")}
+    for key, a, b in (("kernel", h.window, w.window), ("stride", h.stride, w.stride)):
+        one = "kernel_size" if key == "kernel" else key
+        params |= {one: a} if a == b else {f"{key}_h": a, f"{key}_w": b}
+    return writer.add("Pooling", "pool", [x], {"pooling_param": params}, (n, c, *after))
+
+
+def _border(writer: Writer, x: str, axis: int, stage: Border) -> str:
+    if not (stage.before or stage.behind):
+        return x
+    shape = writer.shapes[x]
+    size = shape[axis]
+    after = (*shape[:axis], size + stage.before + stage.behind, *shape[axis + 1 :])
+    letter = "hw"[axis - 2]
+    points = sorted({1 if stage.before else 0, size - 1 if stage.behind else 0} - {0})
+    tops = [x]
+    if size > 1:
+        ends = [0, *points, size]
+        lengths = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+        parts = [(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
+        labels = ["a", "b", "c"][: len(parts)]
+        first = len(writer.steps)
+        writer.add("Slice", f"edges_{letter}", [x],
+                   {"slice_param": {"axis": axis, "slice_point": points}}, parts[0],
+                   tops=list(zip(labels, parts, strict=True)), features=["slice"])  # fmt: skip
+        writer.steps[first] = replace(writer.steps[first], after=shape)
+        tops = list(writer.steps[first].tops)
+    bottoms = [tops[0]] * stage.before + tops + [tops[-1]] * stage.behind
+    return writer.add("Concat", f"border_{letter}", bottoms, {"concat_param": {"axis": axis}},
+                      after, features=["concat"])  # fmt: skip
+
+
+def _plane(writer: Writer, type_: str, role: str, x: str, values: NDArray[np.float64]) -> str:
+    import numpy as np
+
+    shape = writer.shapes[x]
+    key = f"{type_.lower()}_param"
+    params: dict[str, Any] = {"axis": 2, "num_axes": 2}
+    in_place = bool(writer.steps)  # never the input itself
+    work = math.prod(shape) if type_ == "Scale" else 0
+    return writer.add(type_, role, [x], {key: params}, shape, in_place=in_place,
+                      weights=[np.float32(values)], features=["plane"], multiply_adds=work)  # fmt: skip
+
+
+def _mix(writer: Writer, x: str, h: Mix, w: Mix) -> str:
+    """Height first or width first, whichever multiplies less; identities are left out."""
+    import numpy as np
+
+    def useful(stage: Mix) -> bool:
+        a = stage.weights
+        return a.shape[0] != a.shape[1] or not np.array_equal(a, np.eye(len(a)))
+
+    both = [(2, h), (3, w)]
+    rows, columns = h.weights.shape, w.weights.shape
+    first = rows[0] * columns[1] * (rows[1] + columns[0])
+    if first > rows[1] * columns[0] * (rows[0] + columns[1]):
+        both.reverse()
+    mix = _mix_axis if writer.form.mixing == "axis" else _mix_reshaped
+    for axis, stage in both:
+        if useful(stage):
+            x = mix(writer, x, axis, stage)
+    return x
+
+
+def _mix_axis(writer: Writer, x: str, axis: int, stage: Mix) -> str:
+    import numpy as np
+
+    shape = writer.shapes[x]
+    out = stage.weights.shape[0]
+    params: dict[str, Any] = {"num_output": out, "axis": axis}
+    weight = np.float32(stage.weights)
+    if axis == 2:  # one spatial axis is left; of axis 3, none
+        params["kernel_size"] = 1
+        weight = weight[:, :, None]
+    params |= {"weight_filler": ZERO, "bias_term": False, "engine": Name("CAFFE")}
+    after = (*shape[:axis], out, *shape[axis + 1 :])
+    return writer.add(
+        "Convolution", "rows" if axis == 2 else "columns", [x], {"convolution_param": params},
+        after, weights=[weight], features=["axis"], multiply_adds=math.prod(after) * shape[axis],
+    )  # fmt: skip
+
+
+def _mix_reshaped(writer: Writer, x: str, axis: int, stage: Mix) -> str:
+    import numpy as np
+
+    n, c, height, width = writer.shapes[x]
+    out = stage.weights.shape[0]
+    weight = np.float32(stage.weights)
+    if axis == 3:
+        after = (n, c, height, out)
+        params = {"num_output": out, "bias_term": False, "weight_filler": ZERO, "axis": 3}
+        return writer.add("InnerProduct", "columns", [x], {"inner_product_param": params}, after,
+                          weights=[weight], multiply_adds=math.prod(after) * width)  # fmt: skip
+
+    def reshape(read: str, role: str, *shape: int) -> str:
+        # -1 stands for the batch, or batch and channels: they stay free
+        params = {"reshape_param": {"shape": {"dim": [-1, *shape[1:]]}}}
+        return writer.add("Reshape", role, [read], params, shape, features=["reshape"])
+
+    planes = reshape(x, "planes", n * c, height, 1, width)
+    params = {"num_output": out, "kernel_size": 1, "weight_filler": ZERO, "bias_term": False}
+    rows = writer.add(
+        "Convolution", "rows", [planes], {"convolution_param": params}, (n * c, out, 1, width),
+        weights=[weight[:, :, None, None]], multiply_adds=n * c * out * width * height,
+    )  # fmt: skip
+    return reshape(rows, "channels", n, c, out, width)
+
+
+ZERO = {"type": "constant", "value": 0}
+
+
+def _window(h: Deconv | Conv, w: Deconv | Conv) -> dict[str, int]:
+    made: dict[str, int] = {}
+    for key, a, b in (
+        ("kernel", len(h.kernel), len(w.kernel)),
+        ("stride", h.stride, w.stride),
+        ("pad", h.pad, w.pad),
+    ):
+        made |= {f"{key}_h": a, f"{key}_w": b}
+    if all(made[f"{key}_h"] == made[f"{key}_w"] for key in ("kernel", "stride", "pad")):
+        return {"kernel_size": made["kernel_h"], "stride": h.stride, "pad": h.pad}
+    return made
+
+
+def _filler(kernel: Weights, group: int, channels: int) -> dict[str, Any]:
+    """What Caffe can fill the weights with: all of its fillers' variants must agree. Zeros where
+    only a caffemodel can, so that a forgotten caffemodel is seen at once."""
+    import numpy as np
+
+    if group == channels:
+        if np.ptp(kernel) == 0:
+            return {"type": "constant", "value": float(kernel.flat[0])}
+        size = kernel.shape[0]
+        if kernel.shape[0] == kernel.shape[1] and size % 4 not in (2, 3):
+            if np.array_equal(kernel, bilinear(size)):
+                return {"type": "bilinear"}
+    return ZERO
+
+
+def _renamed(steps: list[Step], last: str, name: str, top: str) -> tuple[Step, ...]:
+    """The last blob gets the wanted top; a single layer gets the wanted name."""
+    made = []
+    for step in steps:
+        bottoms = tuple(top if b == last else b for b in step.bottoms)
+        tops = tuple(top if t == last else t for t in step.tops)
+        made.append(replace(step, bottoms=bottoms, tops=tops))
+    if len(made) == 1:
+        made[0] = replace(made[0], name=name)
+    return tuple(made)
