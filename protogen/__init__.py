@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from protogen.netspec import NetSpec, params, to_proto
     from protogen.onnx import Preprocessing, to_onnx
     from protogen.plugins import layer
+    from protogen.resample import resampling_matrix
+    from protogen.resizing import Plan, resize
     from protogen.runtime import run
     from protogen.schema import add_proto
     from protogen.specfile import load_spec
@@ -47,6 +49,7 @@ _HOMES = {
     "MismatchError": "errors",
     "Net": "net",
     "NetSpec": "netspec",
+    "Plan": "resizing",
     "ProtogenError": "errors",
     "ProtogenWarning": "errors",
     "UnsupportedError": "errors",
@@ -54,6 +57,8 @@ _HOMES = {
     "load": "net",
     "load_spec": "specfile",
     "params": "netspec",
+    "resampling_matrix": "resample",
+    "resize": "resizing",
     "run": "runtime",
     "splice": "splicing",
     "to_onnx": "onnx",
@@ -70,6 +75,7 @@ __all__ = [
     "MismatchError",
     "Net",
     "NetSpec",
+    "Plan",
     "Preprocessing",
     "ProtogenError",
     "ProtogenWarning",
@@ -84,6 +90,8 @@ __all__ = [
     "load",
     "load_spec",
     "params",
+    "resampling_matrix",
+    "resize",
     "run",
     "splice",
     "to_onnx",

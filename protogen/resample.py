@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from protogen import geometry
 from protogen.errors import InputError, layout
@@ -49,6 +49,8 @@ class Sampling:
         exclude_outside: pixels outside of the input weigh nothing and the others make up for
             them; else the edge pixel is repeated.
         antialias: where the output is smaller, the kernel is as wide as an output pixel.
+        steps: positions are rounded to 1 / steps of a pixel; 0 for none. TensorFlow's cubic reads
+            its weights from a table of 1024 steps.
 
     Raises:
         InputError: a word is not known.
@@ -61,6 +63,7 @@ class Sampling:
     lobes: int = 3
     exclude_outside: bool = False
     antialias: bool = False
+    steps: int = 0
 
     def __post_init__(self) -> None:
         for key, value, known in (
@@ -85,7 +88,8 @@ class Sampling:
 
         d = np.abs(x)
         if self.mode == "bilinear":
-            return np.maximum(1 - d, 0)
+            triangle: Vector = np.maximum(1 - d, 0)
+            return triangle
         if self.mode == "box":  # half open, so that a pixel between two boxes counts once
             return ((x > -0.5) & (x <= 0.5)).astype(np.float64)
         if self.mode == "cubic":
@@ -94,6 +98,9 @@ class Sampling:
             far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
             return np.where(d <= 1, near, np.where(d < 2, far, 0))
         return np.where(d < self.lobes, np.sinc(x) * np.sinc(x / self.lobes), 0)
+
+
+LINEAR = Sampling()
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ class Axis:
     size: int
     out: int
     scale: float
-    sampling: Sampling = Sampling()
+    sampling: Sampling = LINEAR
     roi: tuple[float, float] = (0.0, 1.0)
 
     @cached_property
@@ -139,15 +146,16 @@ class Axis:
                 x = i * 0 - 0.5
             elif align == "half_pixel_symmetric":
                 x = x + n / 2 * (1 - self.out / length)
+        if steps := self.sampling.steps:
+            x = np.floor(x) + np.round((x - np.floor(x)) * steps) / steps
         return _snap(x)
 
     @cached_property
     def outside(self) -> NDArray[np.bool_]:
         """Output pixels that tf_crop_and_resize fills with its extrapolation value."""
         x = self.positions
-        if self.sampling.align != "tf_crop_and_resize":
-            return x != x
-        outside: NDArray[np.bool_] = (x < 0) | (x > self.size - 1)
+        crops = self.sampling.align == "tf_crop_and_resize"
+        outside: NDArray[np.bool_] = ((x < 0) | (x > self.size - 1)) & crops
         return outside
 
     @cached_property
@@ -260,7 +268,7 @@ def make_axis(
     size: int,
     out: int | None = None,
     scale: float | None = None,
-    sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
+    sampling: Sampling = LINEAR,
     roi: tuple[float, float] = (0.0, 1.0),
 ) -> Axis:
     """An Axis from an output length, a scale, or both.
@@ -307,7 +315,7 @@ def linear_matrix(size: int, factor: int) -> Matrix:
 
 def nearest_matrix(size: int, factor: int) -> Matrix:
     """Each pixel repeated ``factor`` times."""
-    return make_axis(size, size * factor, sampling=replace(Sampling(), mode="nearest")).matrix
+    return make_axis(size, size * factor, sampling=Sampling("nearest")).matrix
 
 
 def deconvolution_matrix(profile: ArrayLike, size: int, stride: int, pad: int) -> Matrix:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protogen import prototxt
 from protogen.build import build
@@ -13,15 +13,19 @@ from protogen.errors import InputError, did_you_mean, layout
 from protogen.message import Field
 from protogen.prototxt import Document
 from protogen.upgrade import upgrade
-from protogen.upsampling import Upsampling, upsample
+from protogen.upsampling import Upsampling, classic
+
+if TYPE_CHECKING:
+    from protogen.graph import Shape
+    from protogen.resizing import Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Spliced:
-    """A net's new text, the layer that was put in, and the layers that now read it."""
+    """A net's new text, what was put in, and the layers that now read it."""
 
     text: str
-    upsampling: Upsampling
+    upsampling: Upsampling | Plan
     rewired: tuple[str, ...]
     bom: bool = False
 
@@ -36,19 +40,23 @@ def splice(
     after: str,
     *,
     rewire: bool = False,
+    exact: bool = False,
     channels: int | None = None,
     name: str = "upsample",
     top: str | None = None,
     **options: Any,
 ) -> Spliced:
-    """Puts an upsampling layer behind the blob ``after`` of the net in the file ``net``.
+    """Puts upsampling behind the blob ``after`` of the net in the file ``net``: the classic layer,
+    or with ``exact`` the layers of a plan (``resize``).
 
-    The layer goes behind the last layer that writes the blob. With ``rewire``, the layers that
+    It goes behind the last layer that writes the blob. With ``rewire``, the layers that
     read the blob from there on read the upsampled one. Text and comments stay as they are.
 
     Args:
         channels: taken from the net's shapes unless given.
-        options: as ``upsample``: factor, mode, trainable, weights, template, templates.
+        options: as ``upsample``: factor, mode, trainable, weights, template, templates; with
+            ``exact`` as ``resize``: factor, size, mode, like, target and so on. The input's shape
+            is the net's.
 
     Raises:
         InputError: the net is missing or wrong, the blob is unknown, a name is taken, or the
@@ -68,13 +76,20 @@ def splice(
     if writer is None and after not in inputs:
         raise _refuse(net, _unknown_blob(after, layers, inputs))
     _check_free(net, layers, inputs, name, name if top is None else top)
-    up = upsample(
-        bottom=after,
-        channels=_channels(net, modern, after, channels),
-        name=name,
-        top=top,
-        **options,
-    )
+    shape = _shape(net, modern, after, channels)
+    if channels is None and shape is not None:
+        channels = shape[1]
+    up: Upsampling | Plan
+    if exact:
+        from protogen.resizing import resize
+
+        known = {"input_shape": shape} if shape else {"channels": channels}
+        up = resize(**known, bottom=after, name=name, top=top, whole_net=False, **options)
+        new_top = up.top
+        _check_all_free(net, layers, inputs, up)
+    else:
+        up = classic(bottom=after, channels=channels, name=name, top=top, **options)
+        new_top = up.specs[0].top
     begin = 0 if writer is None else writer + 1
     readers = [
         (layer, bottom)
@@ -84,7 +99,7 @@ def splice(
     ]
     edits = [_insertion(document, layers, writer, up.prototxt)]
     if rewire:
-        edits += (_rewiring(document, bottom, up.specs[0].top) for _, bottom in readers)
+        edits += (_rewiring(document, bottom, new_top) for _, bottom in readers)
     text = _apply(document.source.text, edits)
     rewired = dict.fromkeys(layer.value.name for layer, _ in readers) if rewire else ()
     made = Spliced(text, up, tuple(rewired), document.source.bom)
@@ -92,7 +107,8 @@ def splice(
     return made
 
 
-def _channels(net: str | Path, modern: Document, after: str, given: int | None) -> int:
+def _shape(net: str | Path, modern: Document, after: str, given: int | None) -> Shape | None:
+    """The blob's shape; None where only its channels are known, because the user gave them."""
     shape = build(modern, modern.source).shapes.get(after)
     if shape is None:
         if given is None:
@@ -101,7 +117,7 @@ def _channels(net: str | Path, modern: Document, after: str, given: int | None) 
                 f"the shape of blob {after!r} is not known",
                 "Give its channels with --channels.",
             )
-        return given
+        return None
     if len(shape) != 4:
         raise _refuse(net, f"blob {after!r} is {'x'.join(map(str, shape))}, no picture with 4 axes")
     if given is not None and given != shape[1]:
@@ -110,7 +126,7 @@ def _channels(net: str | Path, modern: Document, after: str, given: int | None) 
             f"blob {after!r} has {shape[1]} channels, but --channels says {given}",
             "Leave --channels out: it is taken from the net.",
         )
-    return shape[1]
+    return shape
 
 
 def _check_free(
@@ -121,6 +137,13 @@ def _check_free(
             raise _refuse(net, f"the layer name {name!r} is taken", "Choose another with --name.")
     if top in inputs or any(top in item.value.top for item in layers):
         raise _refuse(net, f"the blob name {top!r} is taken", "Choose another with --top.")
+
+
+def _check_all_free(net: str | Path, layers: list[Field], inputs: list[str], up: Plan) -> None:
+    """A plan of several layers has more names than the one that was asked for."""
+    for step in up.steps:
+        for top in step.tops:
+            _check_free(net, layers, inputs, step.name, top)
 
 
 def _unknown_blob(after: str, layers: list[Field], inputs: list[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from protogen import prototxt, render
 from protogen.errors import InputError, layout
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from protogen.graph import Shape
     from protogen.net import Net
     from protogen.onnx import Model
+    from protogen.resizing import Plan
 
 _SAMPLE = 8  # height and width of a net that was given no size
 
@@ -152,7 +153,68 @@ class Upsampling:
                 )
 
 
+@overload
 def upsample(
+    factor: int | str | tuple[int, int] = 2,
+    *,
+    exact: Literal[False] = False,
+    channels: int | None = None,
+    name: str = "upsample",
+    bottom: str = "data",
+    top: str | None = None,
+    mode: Mode = "bilinear",
+    trainable: bool = False,
+    weights: Kernels = "channelwise",
+    input_shape: Sequence[int] | str | None = None,
+    template: str | Path | None = None,
+    templates: str | Path | None = None,
+) -> Upsampling: ...
+
+
+@overload
+def upsample(
+    factor: float | str | Sequence[float] | None = 2,
+    *,
+    exact: Literal[True],
+    name: str = "upsample",
+    **options: Any,
+) -> Plan: ...
+
+
+def upsample(
+    factor: Any = 2, *, exact: bool = False, name: str = "upsample", **options: Any
+) -> Upsampling | Plan:
+    """Upsampling as stock Caffe layers: the classic ``Deconvolution``, or with ``exact`` a plan
+    that equals interpolation at the border too.
+
+    The classic layer: kernel_size 2f - f mod 2, stride f, pad ceil((f - 1) / 2). It equals
+    half-pixel linear interpolation inside; in a ring of floor(f / 2) pixels at each border the
+    outside counts as 0.
+
+    Args:
+        factor: f, or (height, width), or text such as "2" or "2x4"; whole numbers unless exact.
+        exact: every other option is then that of ``resize``.
+        channels: C; ``num_output`` and ``group`` are C. The input shape's unless given, or 3.
+        name: the layer's name. ``top`` is the same unless given.
+        mode: "bilinear", or "nearest" (kernel and stride f, all ones; exact).
+        trainable: learning rate on; the weights are then only the start.
+        weights: "channelwise", or "full" for C x C kernels with the diagonal filled, as FCN
+            starts a learned upsampling.
+        input_shape: (N, C, H, W) makes a whole net with an Input layer.
+        template: a template file in place of ours; templates: a folder that overrides by name.
+
+    Raises:
+        InputError: a value is wrong or out of range.
+        UnsupportedError: with ``exact``, nothing exact is possible.
+    """
+    if exact:
+        from protogen.resizing import resize
+
+        return resize(factor, name=name, **options)
+    return classic(factor, name=name, **options)
+
+
+def classic(
     factor: int | str | tuple[int, int] = 2,
     *,
     channels: int | None = None,
@@ -166,26 +228,7 @@ def upsample(
     template: str | Path | None = None,
     templates: str | Path | None = None,
 ) -> Upsampling:
-    """Upsampling by whole factors as a ``Deconvolution`` layer.
-
-    The classic layer: kernel_size 2f - f mod 2, stride f, pad ceil((f - 1) / 2). It equals
-    half-pixel linear interpolation inside; in a ring of floor(f / 2) pixels at each border the
-    outside counts as 0.
-
-    Args:
-        factor: f, or (height, width), or text such as "2" or "2x4".
-        channels: C; ``num_output`` and ``group`` are C. The input shape's unless given, or 3.
-        name: the layer's name. ``top`` is the same unless given.
-        mode: "bilinear", or "nearest" (kernel and stride f, all ones; exact).
-        trainable: learning rate on; the weights are then only the start.
-        weights: "channelwise", or "full" for C x C kernels with the diagonal filled, as FCN
-            starts a learned upsampling.
-        input_shape: (N, C, H, W) makes a whole net with an Input layer.
-        template: a template file in place of ours; templates: a folder that overrides by name.
-
-    Raises:
-        InputError: a value is wrong or out of range.
-    """
+    """The classic layer; see ``upsample``."""
     inputs = None if input_shape is None else {bottom: parse_shape(input_shape)}
     if channels is None:
         channels = inputs[bottom][1] if inputs else 3

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen import files
+from protogen.cli.resize import MODES, PLANNING, check_files, output_options, plan_options, run
 from protogen.errors import InputError, layout
-from protogen.specification import KERNELS, MODES
-from protogen.upsampling import Upsampling, upsample
+from protogen.specification import KERNELS
+from protogen.upsampling import Upsampling, classic
 
 if TYPE_CHECKING:
     from protogen.splicing import Spliced
     from protogen.verification import Check
 
-_PICTURES = (".png", ".svg")
-
 
 @click.command("upsample")
-@click.option("--factor", metavar="N|HxW", help="Whole factor, or one for each axis: 2, 2x4.")
+@click.option("--factor", metavar="N|HxW", help="Factor, or one for each axis: 2, 2x4, 1.5.")
 @click.option(
     "--channels",
     type=int,
@@ -32,31 +31,31 @@ _PICTURES = (".png", ".svg")
 @click.option("--bottom", help="The blob to read.  [default: data]")
 @click.option("--top", help="The blob to make.  [default: the name]")
 @click.option("--mode", type=click.Choice(MODES), help="How to fill in.  [default: bilinear]")
+@click.option("--input-shape", metavar="N,C,H,W", help="Make a whole net with an Input layer.")
 @click.option("--trainable", is_flag=True, help="Learning rate on; weights are only the start.")
 @click.option(
     "--weights", type=click.Choice(KERNELS),
     help="One kernel a channel, or C x C with the diagonal filled.  [default: channelwise]",
 )  # fmt: skip
-@click.option("--input-shape", metavar="N,C,H,W", help="Make a whole net with an Input layer.")
+@click.option("--exact", is_flag=True, help="Exact at the border too: plan layers, as resize does.")
+@plan_options
 @click.option("--spec", metavar="FILE.toml", help="Many layers, as the file says.")
 @click.option("--into", metavar="NET", help="Put the layer into this net's text.")
 @click.option("--after", metavar="BLOB", help="With --into: the blob to upsample.")
 @click.option("--rewire", is_flag=True, help="With --into: readers of BLOB read the new top.")
 @click.option("--template", metavar="FILE", help="A template of your own for the whole output.")
 @click.option("--templates", metavar="DIR", help="Your own templates, which override by name.")
-@click.option("-o", "--output", metavar="FILE", help="Write the prototxt here, not to stdout.")
-@click.option("--caffemodel", metavar="FILE", help="Write the weights.")
-@click.option("--onnx", metavar="FILE", help="Write the layers as ONNX.")
-@click.option("--opset", type=int, default=18, show_default=True, help="With --onnx.")
-@click.option("--plot", metavar="FILE.png|svg", help="Draw kernel, profile and error.")
 @click.option("--verify", is_flag=True, help="Run the ONNX and compare it with Resize.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@output_options
 def command(**options: Any) -> None:
-    """Upsample by a whole factor with a Deconvolution layer.
+    """Upsample with a Deconvolution layer, or exactly with a plan of stock layers.
 
     The classic layer: kernel_size 2f - f mod 2, stride f, pad ceil((f - 1) / 2). Inside it equals
     half-pixel linear interpolation; in a ring of floor(f / 2) pixels at each border it does not,
     because the outside counts as 0. --verify and --plot show by how much.
+
+    --exact plans layers that are right at the border too; so do --size, --like, --align,
+    --target, other modes and factors such as 1.5. What they mean: protogen resize --help.
 
     With --into, the other outputs (--caffemodel, --onnx, --plot) hold the new layer alone.
 
@@ -67,17 +66,22 @@ def command(**options: Any) -> None:
       protogen upsample --factor 4 --channels 21 --input-shape 1,21,16,16 \\
           -o up.prototxt --caffemodel up.caffemodel --onnx up.onnx --verify --plot up.png
       protogen upsample --factor 2 --into net.prototxt --after conv2 --rewire -o net.prototxt
+      protogen upsample --factor 2 --exact --input-shape 1,21,16,16 --explain
+      protogen upsample --factor 1.5 --mode cubic --like torch --input-shape 1,3,32,32
       protogen upsample --spec head.toml --caffemodel head.caffemodel
     """
-    outputs = ("output", "caffemodel", "onnx", "plot")
-    files.distinct((f"--{key}", options[key]) for key in outputs)
-    if options["plot"] and Path(options["plot"]).suffix not in _PICTURES:
-        raise InputError(
-            layout("is no picture that can be drawn", where=options["plot"],
-                   advice="End it in .png or .svg.")
-        )  # fmt: skip
+    check_files(options)
+    if _plans(options):
+        for key in ("spec", "template", "trainable", "weights", "verify"):
+            if options[key]:
+                raise InputError(
+                    layout(f"--{key} is of the classic layer, but a plan is asked for",
+                           advice="Leave one of the two out.")
+                )  # fmt: skip
+        run(options | {"name": options["name"] or "upsample"})
+        return
     spliced = _spliced(options) if options["into"] or options["after"] else None
-    up = spliced.upsampling if spliced else _upsampling(options)
+    up: Any = spliced.upsampling if spliced else _upsampling(options)
     text = spliced.encode() if spliced else up.prototxt.encode("utf-8", "surrogateescape")
 
     checks = None
@@ -114,6 +118,13 @@ def command(**options: Any) -> None:
     _say(up, spliced, checks, options)
 
 
+def _plans(options: dict[str, Any]) -> bool:
+    """Whether anything is asked for that the classic layer is not."""
+    if any(options[key] for key in PLANNING) or options["mode"] in ("cubic", "lanczos", "area"):
+        return True
+    return "." in (options["factor"] or "") or "/" in (options["factor"] or "")
+
+
 def _upsampling(options: dict[str, Any]) -> Upsampling:
     templates = {key: options[key] for key in ("template", "templates")}
     if options["rewire"]:
@@ -133,7 +144,7 @@ def _upsampling(options: dict[str, Any]) -> Upsampling:
         raise InputError(
             layout("no factor is given", advice="Say --factor 2, or --spec FILE.toml.")
         )
-    return upsample(**layer, **templates)
+    return classic(**layer, **templates)
 
 
 def _spliced(options: dict[str, Any]) -> Spliced:

@@ -5,4 +5,7 @@ makes layers of them, ``limits`` knows what targets take, ``planning`` chooses, 
 result: text, net, weights, cost and error.
 """
 
+from protogen.resizing.api import resize
+from protogen.resizing.plan import Plan
 
+__all__ = ["Plan", "resize"]

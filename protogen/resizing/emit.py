@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from protogen.errors import UnsupportedError, layout
@@ -163,7 +164,9 @@ def _stage(writer: Writer, x: str, pair: tuple[Stage, Stage]) -> str:
         case Gain() as h, Gain() as w:
             import numpy as np
 
-            return _plane(writer, "Scale", "gain", x, np.outer(h.factors, w.factors))
+            return _plane(
+                writer, "Scale", "gain", x, np.outer(np.array(h.factors), np.array(w.factors))
+            )
         case Mix() as h, Mix() as w:
             return _mix(writer, x, h, w)
     raise TypeError(f"{pair} are not of one kind")
@@ -176,7 +179,7 @@ def _kernel(
 
     before = writer.shapes[x]
     n, c = before[:2]
-    kernel = np.multiply.outer(np.float32(h.kernel), np.float32(w.kernel))
+    kernel = np.multiply.outer(np.array(h.kernel, np.float32), np.array(w.kernel, np.float32))
     sizes = tuple(s.out(m) for s, m in zip((h, w), before[2:], strict=True))
     grouping = "group" if c == 1 else writer.form.grouping
     if grouping == "split":
@@ -241,7 +244,7 @@ def _border(writer: Writer, x: str, axis: int, stage: Border) -> str:
     tops = [x]
     if size > 1:
         ends = [0, *points, size]
-        lengths = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+        lengths = [b - a for a, b in pairwise(ends)]
         parts = [(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
         labels = ["a", "b", "c"][: len(parts)]
         first = len(writer.steps)
@@ -255,7 +258,7 @@ def _border(writer: Writer, x: str, axis: int, stage: Border) -> str:
                       after, features=["concat"])  # fmt: skip
 
 
-def _plane(writer: Writer, type_: str, role: str, x: str, values: NDArray[np.float64]) -> str:
+def _plane(writer: Writer, type_: str, role: str, x: str, values: NDArray[np.floating]) -> str:
     import numpy as np
 
     shape = writer.shapes[x]
@@ -264,7 +267,7 @@ def _plane(writer: Writer, type_: str, role: str, x: str, values: NDArray[np.flo
     in_place = bool(writer.steps)  # never the input itself
     work = math.prod(shape) if type_ == "Scale" else 0
     return writer.add(type_, role, [x], {key: params}, shape, in_place=in_place,
-                      weights=[np.float32(values)], features=["plane"], multiply_adds=work)  # fmt: skip
+                      weights=[values.astype(np.float32)], features=["plane"], multiply_adds=work)  # fmt: skip
 
 
 def _mix(writer: Writer, x: str, h: Mix, w: Mix) -> str:
@@ -293,7 +296,7 @@ def _mix_axis(writer: Writer, x: str, axis: int, stage: Mix) -> str:
     shape = writer.shapes[x]
     out = stage.weights.shape[0]
     params: dict[str, Any] = {"num_output": out, "axis": axis}
-    weight = np.float32(stage.weights)
+    weight = stage.weights.astype(np.float32)
     if axis == 2:  # one spatial axis is left; of axis 3, none
         params["kernel_size"] = 1
         weight = weight[:, :, None]
@@ -310,7 +313,7 @@ def _mix_reshaped(writer: Writer, x: str, axis: int, stage: Mix) -> str:
 
     n, c, height, width = writer.shapes[x]
     out = stage.weights.shape[0]
-    weight = np.float32(stage.weights)
+    weight = stage.weights.astype(np.float32)
     if axis == 3:
         after = (n, c, height, out)
         params = {"num_output": out, "bias_term": False, "weight_filler": ZERO, "axis": 3}
@@ -355,10 +358,10 @@ def _filler(kernel: Weights, group: int, channels: int) -> dict[str, Any]:
     if group == channels:
         if np.ptp(kernel) == 0:
             return {"type": "constant", "value": float(kernel.flat[0])}
-        size = kernel.shape[0]
-        if kernel.shape[0] == kernel.shape[1] and size % 4 not in (2, 3):
-            if np.array_equal(kernel, bilinear(size)):
-                return {"type": "bilinear"}
+        size, other = kernel.shape
+        agreed = size == other and size % 4 not in (2, 3)  # of the two bilinear fillers
+        if agreed and np.array_equal(kernel, bilinear(size)):
+            return {"type": "bilinear"}
     return ZERO
 
 

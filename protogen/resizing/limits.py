@@ -108,6 +108,9 @@ class Limits:
         return Limits(names, self.rules + other.rules, self.title, self.notes + other.notes)
 
 
+UNLIMITED = Limits()
+
+
 def targets() -> Iterator[Limits]:
     """The targets that protogen knows, by name."""
     for path in sorted(FOLDER.glob("*.toml")):
@@ -143,7 +146,9 @@ def _target(path: Path, data: Mapping[str, Any]) -> Limits:
     for key, value in data.items():
         if key not in ("title", "notes", "rule"):
             advice = did_you_mean(key, ("title", "notes", "rule"))
-            raise InputError(layout(f"the key {key!r} is not known", where=str(path), advice=advice))
+            raise InputError(
+                layout(f"the key {key!r} is not known", where=str(path), advice=advice)
+            )
         if not isinstance(value, str if key == "title" else list):
             raise InputError(layout(f"the key {key!r} is of the wrong kind", where=str(path)))
     rules = []
@@ -194,7 +199,9 @@ def parse_limits(text: str) -> Limits:
 
 def _words(step: Step) -> Iterator[dict[str, int]]:
     """The words of a rule for a layer, once for each axis where its window differs."""
-    given = next((p for key, p in step.params.items() if key.endswith("_param")), {})
+    given: Mapping[str, Any] = next(
+        (p for key, p in step.params.items() if key.endswith("_param")), {}
+    )
 
     def pair(one: str, key: str, default: int) -> tuple[int, int]:
         both = given.get(one, default)

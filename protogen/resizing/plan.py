@@ -12,7 +12,7 @@ from protogen import prototxt, render
 from protogen.errors import InputError, layout
 from protogen.graph import Shape
 from protogen.resizing.emit import Step, emit
-from protogen.resizing.limits import Limits
+from protogen.resizing.limits import UNLIMITED, Limits
 from protogen.resizing.planning import Candidate, Decision, decide
 from protogen.resizing.request import PROBES, Resize
 
@@ -270,7 +270,7 @@ def plan(
     bottom: str = "data",
     top: str | None = None,
     strategy: str = "",
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    limits: Limits = UNLIMITED,
     approximate: bool = False,
     whole: bool = True,
     templates: str | Path | None = None,

@@ -9,7 +9,7 @@ from itertools import product as pairs_of
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
 from protogen.resizing.emit import Form, Step, emit
-from protogen.resizing.limits import Limits
+from protogen.resizing.limits import UNLIMITED, Limits
 from protogen.resizing.request import Problem, Resize, equal
 from protogen.resizing.stages import Chain
 from protogen.resizing.strategies import (
@@ -77,9 +77,10 @@ def labels() -> Iterator[str]:
 
 @lru_cache(maxsize=4096)
 def decide(
-    request: Resize, strategy: str = "", limits: Limits = Limits(), approximate: bool = False
+    request: Resize, strategy: str = "", limits: Limits = UNLIMITED, approximate: bool = False
 ) -> Decision:
-    """The cheapest exact plan within the limits; with ``approximate``, the best there is.
+    """The cheapest exact plan within the limits; where there is none and ``approximate`` says
+    so, the one with the smallest error.
 
     Cheapest is the one with the fewest layers, unless another needs less than half its work.
 
@@ -101,10 +102,15 @@ def decide(
             found += made
             verdicts += reasons
     found = _ranked(found)
-    if not found and (approximate or strategy == APPROXIMATE):
-        found = _approximations(request, problems, limits)
-        if not found:
+    if not found and strategy in ("", APPROXIMATE):
+        near = _approximations(request, problems, limits)
+        if not near:
             verdicts.append(Verdict(APPROXIMATE, "nothing is within the limits"))
+        elif approximate or strategy == APPROXIMATE:
+            found = near
+        else:
+            bound = f"off by up to {near[0].bound:.3g} for data in [-1, 1]"
+            verdicts.append(Verdict(near[0].label, f"{bound}; --approximate takes it"))
     if not found:
         raise _none(request, verdicts, limits)
     verdicts += _costs(found)
@@ -124,8 +130,9 @@ def _family(
         for axis, problem in zip(("height", "width"), problems, strict=True)
         if (reason := strategy.unfit(problem))
     ]
-    if strategy.name == "fraction" and any(all(r == 1 for r in rs) for rs in
-                                           zip(*((p.p, p.q) for p in problems), strict=True)):
+    if strategy.name == "fraction" and any(
+        all(r == 1 for r in rs) for rs in zip(*((p.p, p.q) for p in problems), strict=True)
+    ):
         unfit = ["a whole factor needs no fraction"]
     if unfit:
         return [], [Verdict(strategy.name, unfit[0])]
@@ -201,7 +208,9 @@ def _candidate(
         if not broken and steps:
             return Candidate(label, chains, form, steps, bound), ""
         if broken not in reason:
-            reason += ("; or " if reason else "") + broken if label == "matrix" or not reason else ""
+            reason += (
+                ("; or " if reason else "") + broken if label == "matrix" or not reason else ""
+            )
     return None, reason
 
 
@@ -221,15 +230,11 @@ def _needless(problems: tuple[Problem, Problem]) -> bool:
 
 def _ranked(found: list[Candidate]) -> list[Candidate]:
     """The cheapest first: fewest layers, unless another needs less than half the work."""
-    left = sorted(found, key=lambda c: (len(c.steps), c.work))
-    made = []
-    while left:
-        best = left[0]
-        for other in left[1:]:
-            if 2 * other.work < best.work:
-                best = other
-        left.remove(best)
-        made.append(best)
+    made = sorted(found, key=lambda c: (len(c.steps), c.work))
+    for other in made[1:]:
+        if 2 * other.work < made[0].work:
+            made.remove(other)
+            made.insert(0, other)
     return made
 
 
@@ -238,17 +243,22 @@ def _approximations(
 ) -> list[Candidate]:
     """Plans that count the outside as 0, the smallest error first."""
     spare = _SPARE if limits.rules else 0
-    found = []
+    found: list[Candidate] = []
     for strategy in STRATEGIES:
-        if request.size is None and strategy.needs_size:
+        # matrices have no border: they are exact or out of the limits
+        if strategy.needs_size or any(strategy.unfit(problem) for problem in problems):
             continue
         options = [list(uncorrected(strategy, problem, spare)) for problem in problems]
-        for chains in pairs_of(*options):
+        for chains in pairs_of(options[0], options[1]):
             bound = _bound(chains, problems)
-            made, _ = _candidate(f"{APPROXIMATE}: {strategy.name}", chains, request, limits, bound)
-            if made is not None:
-                found.append(made)
-    return sorted(found, key=lambda c: (round(c.bound, 9), len(c.steps), c.work))[:6]
+            label = f"{APPROXIMATE} {strategy.name}"
+            one, _ = _candidate(label, chains, request, limits, bound)
+            if one is not None:
+                found.append(one)
+    made: dict[str, Candidate] = {}
+    for one in sorted(found, key=lambda c: (round(c.bound, 9), len(c.steps), c.work)):
+        made.setdefault(one.label, one)
+    return list(made.values())
 
 
 def _bound(chains: tuple[Chain, Chain], problems: tuple[Problem, Problem]) -> float:
@@ -261,15 +271,17 @@ def _bound(chains: tuple[Chain, Chain], problems: tuple[Problem, Problem]) -> fl
         worst = np.argsort(np.abs(own - problem.wanted).sum(axis=1))[-4:]
         rows.append([(own[i], problem.wanted[i]) for i in worst])
     return max(
-        float(np.abs(np.outer(a, c) - np.outer(b, d)).sum())
-        for (a, b), (c, d) in pairs_of(*rows)
+        float(np.abs(np.outer(a, c) - np.outer(b, d)).sum()) for (a, b), (c, d) in pairs_of(*rows)
     )
 
 
 def _costs(found: list[Candidate]) -> list[Verdict]:
     made = []
     for index, c in enumerate(found):
-        reason = "chosen" if index == 0 else "costs more"
+        fewer = len(c.steps) < len(found[0].steps)
+        longer = "much more work" if fewer else "more layers"
+        same = len(c.steps) == len(found[0].steps)
+        reason = "chosen" if index == 0 else "more work" if same else longer
         if c.bound:
             reason += f", off by up to {c.bound:.3g} for data in [-1, 1]"
         made.append(Verdict(c.label, reason, len(c.steps), c.multiply_adds))
@@ -293,11 +305,7 @@ def _check_label(strategy: str) -> None:
 def _none(request: Resize, verdicts: list[Verdict], limits: Limits) -> UnsupportedError:
     lines = "".join(f"\n  {v.label}: {v.reason}" for v in verdicts)
     within = f" within the limits of {limits.name or 'the target'}" if limits.rules else ""
-    advice = []
-    if request.size is None:
-        advice.append("Give --input-shape: more is possible for a known size.")
-    advice.append("--approximate takes the best there is and states its error.")
+    more = "Give --input-shape: more is possible for a known size." if request.size is None else ""
     return UnsupportedError(
-        layout(f"no exact plan of stock layers{within}", subject="resize",
-               advice=" ".join(advice)) + lines
-    )  # fmt: skip
+        layout(f"no exact plan of stock layers{within}", subject="resize", advice=more) + lines
+    )

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from protogen.resample import Axis, Sampling, make_axis, refuse
+from protogen.resample import LINEAR, Axis, Sampling, make_axis, refuse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ class Resize:
         InputError: sizes and scales do not fit each other.
     """
 
-    sampling: Sampling = Sampling()
+    sampling: Sampling = LINEAR
     batch: int = 1
     channels: int = 3
     size: tuple[int, int] | None = None
@@ -92,7 +92,7 @@ class Resize:
         import numpy as np
 
         height, width = (self._axis(i, x.shape[2 + i]) for i in (0, 1))
-        made = np.matmul(height.matrix, np.matmul(x.astype(np.float64), width.matrix.T))
+        made: Matrix = np.matmul(height.matrix, np.matmul(x.astype(np.float64), width.matrix.T))
         outside = height.outside[:, None] | width.outside[None, :]
         made[:, :, outside] = self.extrapolation
         return made

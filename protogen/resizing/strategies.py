@@ -199,9 +199,7 @@ STRATEGIES: tuple[Strategy, ...] = (
 IDENTITY = Deconv((1.0,), 1, 0)
 
 
-def corrected(
-    strategy: Strategy, correction: str, problem: Problem, spare: int
-) -> Iterator[Chain]:
+def corrected(strategy: Strategy, correction: str, problem: Problem, spare: int) -> Iterator[Chain]:
     """Chains of a strategy with a correction that have the problem's matrix, and those of its
     probes where it has any."""
     import numpy as np
@@ -359,12 +357,15 @@ def _cascade(
         spread[::step] = head
         if len(spread) > len(rest):
             return
-        rest, left = np.polydiv(rest, spread)
+        quotient, left = np.polydiv(rest, spread)
+        rest = quotient.astype(np.float64)
         if np.abs(left).max(initial=0) > EXACT:
             return
     stages: list[Stage] = []
     size = n
-    shift = target.p * target.origin - first  # of the fine pixels against the first stage's first output
+    shift = (
+        target.p * target.origin - first
+    )  # of the fine pixels against the first stage's first output
     step = target.p
     for head, factor in zip(heads, factors, strict=False):
         step //= factor

@@ -1,0 +1,285 @@
+"""``protogen resize``, ``protogen targets``, and what ``upsample --exact`` shares with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from protogen import files
+from protogen.cli import options as shared
+from protogen.errors import InputError, layout
+from protogen.resample import ALIGNS, POLICIES, ROUNDINGS
+
+if TYPE_CHECKING:
+    from protogen.resizing import Plan
+    from protogen.splicing import Spliced
+
+MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
+LIKE = ("keras", "tf1", "tf2", "torch", "torch-align", "opencv", "pillow")
+PICTURES = (".png", ".svg")
+_FILES = ("output", "caffemodel", "onnx", "plot")
+
+# What makes ``upsample`` plan instead of writing the classic layer.
+PLANNING = ("exact", "size", "align", "like", "antialias", "rounding", "cubic_a", "exclude_outside",
+            "strategy", "explain", "target", "limit", "approximate")  # fmt: skip
+
+
+def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a plan, for both commands."""
+    for option in reversed([
+        click.option("--size", metavar="HxW", help="The output's size, instead of a factor."),
+        click.option("--align", type=click.Choice(ALIGNS), metavar="RULE",
+                     help="Where pixels lie, as ONNX's Resize names it.  [default: half_pixel]"),
+        click.option("--like", type=click.Choice(LIKE), help="As this software computes it."),
+        click.option("--antialias", is_flag=True, help="A wider kernel where the output shrinks."),
+        click.option("--rounding", type=click.Choice(ROUNDINGS), metavar="RULE",
+                     help="Of nearest, as ONNX's nearest_mode.  [default: round_prefer_floor]"),
+        click.option("--cubic-a", type=float, metavar="A", help="Of cubic.  [default: -0.75]"),
+        click.option("--exclude-outside", is_flag=True,
+                     help="Pixels outside weigh nothing; else the edge is repeated."),
+        click.option("--strategy", metavar="NAME", help="This way only, such as matrix."),
+        click.option("--explain", is_flag=True, help="Say what else would do, and what not and why."),
+        click.option("--target", multiple=True, metavar="NAME|FILE.toml",
+                     help="Within this toolchain's limits (protogen targets); may repeat."),
+        click.option("--limit", metavar="RULES", help="Within these, such as kernel<=7,no-group."),
+        click.option("--approximate", is_flag=True, help="The best there is where nothing is exact."),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where results go, for both commands."""
+    for option in reversed([
+        click.option("-o", "--output", metavar="FILE", help="Write the prototxt here, not to stdout."),
+        click.option("--caffemodel", metavar="FILE", help="Write the weights."),
+        click.option("--onnx", metavar="FILE", help="Write the layers as ONNX."),
+        click.option("--opset", type=int, default=18, show_default=True, help="With --onnx."),
+        click.option("--plot", metavar="FILE.png|svg", help="Draw kernels and errors."),
+        click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object."),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command("resize")
+@click.option("--factor", metavar="F|HxW", help="Output pixels an input pixel: 2, 1.5, 3/2, 2x0.5.")
+@click.option("--input-shape", metavar="N,C,H,W", help="Of the input; makes a whole net.")
+@click.option("--channels", type=int, help="Where no input shape is given.  [default: 3]")
+@click.option("--name", help="The name of the layers.  [default: resize]")
+@click.option("--bottom", help="The blob to read.  [default: data]")
+@click.option("--top", help="The blob to make.  [default: the name]")
+@click.option("--mode", type=click.Choice(MODES), help="How to fill in.  [default: bilinear]")
+@plan_options
+@click.option("--keep-aspect", type=click.Choice(POLICIES[1:]), help="With --size: keep the ratio.")
+@click.option("--roi", metavar="T,L,B,R", help="With --align tf_crop_and_resize: shares to read.")
+@click.option("--extrapolation", type=float, metavar="V", help="What stands outside.  [default: 0]")
+@click.option("--into", metavar="NET", help="Put the layers into this net's text.")
+@click.option("--after", metavar="BLOB", help="With --into: the blob to resize.")
+@click.option("--rewire", is_flag=True, help="With --into: readers of BLOB read the new top.")
+@click.option("--templates", metavar="DIR", help="Your own templates, which override by name.")
+@output_options
+def command(**options: Any) -> None:
+    """Resize up or down, exactly, with stock Caffe layers.
+
+    Every resize that ONNX defines, and those of PyTorch, TensorFlow, Keras, OpenCV and Pillow
+    (--like), becomes the cheapest plan of Deconvolution, Convolution, Pooling, Scale and their
+    like that equals it at every pixel, the border too. The plan is run, and its error printed.
+
+    \b
+    Examples:
+      protogen resize --factor 1.5 --input-shape 1,64,32,32
+      protogen resize --size 300x300 --mode cubic --like pillow --input-shape 1,3,480,640
+      protogen resize --factor 0.5 --mode area --input-shape 1,3,64,64 --explain
+      protogen resize --factor 8 --target horizon-x3 --input-shape 1,21,28,28 \\
+          -o up.prototxt --caffemodel up.caffemodel
+    """
+    check_files(options)
+    run(options)
+
+
+@click.command("targets")
+@click.argument("names", nargs=-1, metavar="[NAME|FILE.toml]...")
+def targets(names: tuple[str, ...]) -> None:
+    """List toolchains whose limits --target knows, or show their rules with their sources.
+
+    \b
+    Examples:
+      protogen targets
+      protogen targets horizon-x3
+    """
+    from protogen.resizing.limits import WORDS, load_target
+    from protogen.resizing.limits import targets as known
+
+    for limits in map(load_target, names):
+        click.echo(f"{limits.name}: {limits.title}")
+        for rule in limits.rules:
+            layers = ", ".join(rule.layers) or "every layer"
+            what = rule.must or f"no {rule.feature}"
+            click.echo(
+                f"  {layers}: {what}  ({rule.source})" if rule.source else f"  {layers}: {what}"
+            )
+        for note in limits.notes:
+            click.echo(f"  note: {note}")
+    if names:
+        return
+    rows = list(known())
+    width = max(len(one.name) for one in rows)
+    for one in rows:
+        click.echo(f"{one.name:<{width}}  {one.title}")
+    click.echo(f"Rules may use {', '.join(WORDS)}.")
+
+
+def check_files(options: dict[str, Any]) -> None:
+    """Refuses two outputs that are one file, and a picture of another kind."""
+    files.distinct((f"--{key}", options[key]) for key in _FILES)
+    if options["plot"] and Path(options["plot"]).suffix not in PICTURES:
+        raise InputError(
+            layout("is no picture that can be drawn", where=options["plot"],
+                   advice="End it in .png or .svg.")
+        )  # fmt: skip
+
+
+def run(options: dict[str, Any]) -> None:
+    """Plans, writes and reports."""
+    spliced = _spliced(options) if options["into"] or options["after"] else None
+    plan = spliced.upsampling if spliced else _plan(options)
+    text = spliced.encode() if spliced else plan.prototxt.encode("utf-8", "surrogateescape")
+    error = plan.error  # it is run before anything is written
+    with ExitStack() as stack:
+
+        def out(path: str) -> Any:
+            return stack.enter_context(files.replacing(path))
+
+        if options["caffemodel"]:
+            from protogen.caffemodel import write_weights
+
+            write_weights(out(options["caffemodel"]), plan.name, plan.net.entries())
+        if options["onnx"]:
+            from protogen.onnx import encode
+
+            out(options["onnx"]).write(encode(plan.to_onnx(opset=options["opset"])))
+        if options["plot"]:
+            from protogen.report import resizing
+            from protogen.resizing.picture import pictures
+
+            form: Any = Path(options["plot"]).suffix[1:]
+            resizing.draw(*pictures(plan), out(options["plot"]), form)
+        if options["output"]:
+            out(options["output"]).write(text)
+    if options["as_json"]:
+        made = plan.describe() | {
+            "error": asdict(error) | {"exact": error.exact},
+            "weights_needed": list(plan.weights_needed),
+            "prototxt": text.decode("utf-8", "replace"),
+        }
+        if spliced:
+            made["rewired"] = list(spliced.rewired)
+        click.echo(json.dumps(made, indent=2))
+        return
+    if not options["output"]:
+        click.echo(text, nl=False)
+    _say(plan, spliced, options)
+
+
+def _plan(options: dict[str, Any]) -> Plan:
+    from protogen.resizing import resize
+
+    if options["rewire"]:
+        raise InputError(layout("--rewire needs --into NET and --after BLOB"))
+    return resize(**_given(options, "input_shape", "bottom", "channels"))
+
+
+def _spliced(options: dict[str, Any]) -> Any:
+    from protogen.splicing import splice
+
+    if not (options["into"] and options["after"]):
+        raise InputError(layout("--into NET and --after BLOB go together"))
+    for key in ("input_shape", "bottom"):
+        if options[key]:
+            option = f"--{key.replace('_', '-')}"
+            raise InputError(layout(f"{option} and --into exclude each other"))
+    given = _given(options, "rewire", "channels")
+    return splice(options["into"], options["after"], exact=True, **given)
+
+
+def _given(options: dict[str, Any], *more: str) -> dict[str, Any]:
+    """The options that were given, by the names of ``resize``."""
+    keys = ("factor", "size", "name", "top", "mode", "align", "like", "antialias", "rounding",
+            "cubic_a", "exclude_outside", "strategy", "approximate", "extrapolation", "templates",
+            *more)  # fmt: skip
+    made = {
+        key: options[key]
+        for key in keys
+        if key in options and options[key] is not None and options[key] is not False
+    }
+    if options["target"]:
+        made["target"] = list(options["target"])
+    if options["limit"]:
+        made["limits"] = options["limit"]
+    if options.get("keep_aspect"):
+        made["policy"] = options["keep_aspect"]
+    if options.get("roi"):
+        made["roi"] = shared.numbers(options["roi"], "--roi")
+    return made
+
+
+def _say(plan: Plan, spliced: Spliced | None, options: dict[str, Any]) -> None:
+    """What a person should know. It goes to stderr while stdout carries the prototxt."""
+    from protogen.cli import tables
+
+    err = not options["output"]
+    for key in _FILES:
+        if options[key]:
+            click.echo(f"wrote {options[key]}", err=err)
+    cost, error = plan.cost, plan.error
+    sample = "" if plan.request.size else f"  (of a sample of {tables.shape(error.shape)})"
+    for label, value in (
+        ("plan", plan.headline()),
+        ("layers", f"{cost.layers}: {', '.join(step.type for step in plan.steps)}"),
+        ("parameters", f"{tables.count(cost.parameters)}, {tables.size(cost.weight_bytes)}"),
+        ("multiply-adds", tables.count(cost.multiply_adds) + sample),
+        ("activations", tables.size(cost.activation_bytes) + sample),
+        ("error", _error(plan)),
+    ):
+        click.echo(f"{label:<14} {value}", err=err)
+    if options["explain"]:
+        width = max(len(v.label) for v in plan.decision.verdicts)
+        click.echo(f"\n{'strategy':<{width}}  layers  multiply-adds  verdict", err=err)
+        for v in plan.decision.verdicts:
+            numbers = (
+                f"{v.layers or '':>6}  {tables.count(v.multiply_adds) if v.layers else '':>13}"
+            )
+            click.echo(f"{v.label:<{width}}  {numbers}  {v.reason}", err=err)
+    if plan.weights_needed and not options["caffemodel"]:
+        some = ", ".join(plan.weights_needed[:3]) + (", ..." if plan.weights_needed[3:] else "")
+        click.echo(
+            f"note: Caffe's fillers cannot make the weights of {some}: write them with "
+            "--caffemodel FILE.",
+            err=True,
+        )
+    if plan.decision.chosen.chains[0].normalised:
+        click.echo(
+            "note: it divides by what the layers make of ones, so an infinite input makes NaN; "
+            "with --input-shape a Scale does it.",
+            err=True,
+        )
+    if spliced and options["rewire"]:
+        readers = ", ".join(spliced.rewired) or "nobody reads the blob"
+        click.echo(f"note: rewired: {readers}", err=True)
+
+
+def _error(plan: Plan) -> str:
+    error = plan.error
+    found = f"largest {max(error.inside, error.border):.2g} where values reach {error.largest:.2g}"
+    if error.exact:
+        return f"{found}, found by running it: exact"
+    return (
+        f"{found}, found by running it: {error.inside:.2g} inside, {error.border:.2g} at the border"
+    )

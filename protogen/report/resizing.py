@@ -1,0 +1,98 @@
+"""The picture of a resize: each way to do it, its kernel, what it makes, and its error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+_INK = "#1f2933"
+_NOISE = 1e-5  # below, an error is float32's rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to resize. ``taps`` is its kernel or matrices (NaN: nothing there), ``found`` what
+    it makes of the picture, ``error`` the absolute difference to what is wanted."""
+
+    label: str
+    layers: str
+    taps_title: str
+    taps: NDArray[np.float64]
+    found: NDArray[np.float32]
+    error: NDArray[np.float64]
+
+
+def draw(
+    title: str,
+    picture: NDArray[np.float32],
+    wanted: NDArray[np.float64],
+    rows: Sequence[Row],
+    file: BinaryIO,
+    form: Literal["png", "svg"],
+) -> None:
+    """Draws the picture and its true resize, then a row of three panels for each way."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {
+        "font.size": 9,
+        "axes.edgecolor": _INK,
+        "text.color": _INK,
+        "xtick.color": _INK,
+        "ytick.color": _INK,
+        "axes.titlesize": 9,
+        "axes.linewidth": 0.6,
+        "svg.hashsalt": "protogen",
+        "svg.fonttype": "none",
+    }
+    worst = max(float(row.error.max()) for row in rows)
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(9.6, 3.05 * (len(rows) + 1)), layout="constrained")
+        figure.suptitle(_plain(title), fontsize=11)
+        grid = figure.subplots(len(rows) + 1, 3, squeeze=False)
+        _image(figure, grid[0][0], picture, "zone plate", "gray", (-1, 1))
+        _image(figure, grid[0][1], wanted, "wanted", "gray", (-1, 1))
+        grid[0][2].axis("off")
+        for axes, row in zip(grid[1:], rows, strict=True):
+            _image(figure, axes[0], row.taps, f"{row.label}\n{row.taps_title}", "Blues", None)
+            _image(figure, axes[1], row.found, _wrapped(row.layers), "gray", (-1, 1))
+            largest = float(row.error.max())
+            text = f"error up to {largest:.2g}" + (": exact" if largest < _NOISE else "")
+            _image(figure, axes[2], row.error, text, "OrRd", (0, max(worst, _NOISE)))
+        metadata = {"Date": None} if form == "svg" else {"Software": "protogen"}
+        figure.savefig(file, format=form, dpi=130, metadata=metadata)
+
+
+def _image(
+    figure: Figure,
+    axes: Axes,
+    values: NDArray[Any],
+    title: str,
+    colours: str,
+    limits: tuple[float, float] | None,
+) -> None:
+    low, high = limits or (None, None)
+    image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+    axes.set_title(_plain(title))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if colours != "gray":
+        figure.colorbar(image, ax=axes, shrink=0.8)
+
+
+def _wrapped(layers: str) -> str:
+    """Layer types over as many lines as they need."""
+    import textwrap
+
+    return "\n".join(textwrap.wrap(layers, 44))
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")

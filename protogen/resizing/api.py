@@ -1,0 +1,218 @@
+"""``resize``: from a user's words to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from protogen.resample import Sampling, keep_aspect, refuse
+from protogen.resizing import conventions
+from protogen.resizing.limits import Limits, load_target, parse_limits
+from protogen.resizing.plan import Plan, plan
+from protogen.resizing.request import Resize
+from protogen.specification import parse_shape, whole
+
+USER_MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
+_PAIR = tuple[float, float]
+
+
+def resize(
+    factor: float | str | Sequence[float] | None = None,
+    *,
+    size: str | int | Sequence[int] | None = None,
+    input_shape: Sequence[int] | str | None = None,
+    channels: int | None = None,
+    mode: str = "bilinear",
+    align: str | None = None,
+    like: str | None = None,
+    rounding: str | None = None,
+    cubic_a: float | None = None,
+    exclude_outside: bool = False,
+    antialias: bool = False,
+    policy: str = "stretch",
+    roi: Sequence[float] | None = None,
+    extrapolation: float = 0.0,
+    strategy: str = "",
+    target: str | Path | Sequence[str | Path] | None = None,
+    limits: str = "",
+    approximate: bool = False,
+    name: str = "resize",
+    bottom: str = "data",
+    top: str | None = None,
+    whole_net: bool | None = None,
+    templates: str | Path | None = None,
+) -> Plan:
+    """A resize of (N, C, H, W), up or down, as stock Caffe layers that compute it exactly.
+
+    The cheapest plan is chosen: one layer where that is exact, a Deconvolution or Convolution with
+    a correction of the border, or two matrix products. Its error is measured by running it.
+
+    Args:
+        factor: output pixels an input pixel: 2, 1.5, "3/2", (height, width) or "1.5x2".
+        size: output height and width, such as "64x48"; instead of a factor, or with it.
+        input_shape: (N, C, H, W). Without it the plan must hold for any size, which fewer do.
+        channels: C where there is no input shape; 3 unless given.
+        mode: bilinear, nearest, cubic, lanczos or area.
+        align: where pixels lie: half_pixel (the default), align_corners, asymmetric, or another
+            of ONNX's coordinate_transformation_mode.
+        like: as keras, tf1, tf2, torch, torch-align, opencv or pillow does; instead of ``align``,
+            ``rounding``, ``cubic_a`` and ``exclude_outside``.
+        rounding: ONNX's nearest_mode. cubic_a: of the cubic, -0.75 unless given.
+        exclude_outside, antialias: as ONNX's Resize.
+        policy: ONNX's keep_aspect_ratio_policy, for ``size``.
+        roi, extrapolation: for tf_crop_and_resize: (top, left, bottom, right) in shares of the
+            input, and the value outside.
+        strategy: only this one, such as "deconvolution+scale" or "matrix".
+        target: a target's name or TOML file, or several: the plan keeps within its limits.
+        limits: further ones, such as "kernel<=7,stride<=4,no-group".
+        approximate: where nothing is exact, the best there is, with its error.
+        whole_net: with an Input layer; unless given, where the input's shape is.
+        templates: a folder whose templates override ours by name.
+
+    Raises:
+        InputError: a value is wrong or out of range, or sizes do not fit.
+        UnsupportedError: nothing exact is possible (within the limits); every reason is named.
+    """
+    shape = None if input_shape is None else parse_shape(input_shape)
+    if shape and channels is not None and channels != shape[1]:
+        raise refuse("channels", f"{channels} is not the input shape's {shape[1]}", "Drop one.")
+    if factor is None and size is None:
+        raise refuse("factor", "neither a factor nor a size is given", "Say --factor or --size.")
+    scale = None if factor is None else parse_scale(factor)
+    out = None if size is None else parse_size(size)
+    wanted = (shape[2], shape[3]) if shape else None
+    if out and wanted and policy != "stretch":
+        outs, scales = keep_aspect(wanted, out, policy)
+        out, scale = (outs[0], outs[1]), (scales[0], scales[1])
+    sampling = _sampling(mode, align, like, rounding, cubic_a, exclude_outside, antialias,
+                         _enlarges(wanted, scale, out))  # fmt: skip
+    request = Resize(
+        sampling,
+        batch=shape[0] if shape else 1,
+        channels=shape[1] if shape else whole("channels", 3 if channels is None else channels),
+        size=wanted,
+        scale=scale,
+        out=out,
+        roi=_roi(roi),
+        extrapolation=extrapolation,
+    )
+    return plan(
+        request,
+        name=name,
+        bottom=bottom,
+        top=top,
+        strategy=strategy,
+        limits=gather_limits(target, limits),
+        approximate=approximate,
+        whole=bool(shape) if whole_net is None else whole_net,
+        templates=templates,
+    )
+
+
+def gather_limits(
+    target: str | Path | Sequence[str | Path] | None = None, limits: str = ""
+) -> Limits:
+    """Limits of targets and of a text together.
+
+    Raises:
+        InputError: a target is not known, its file is wrong, or a part of the text is no limit.
+    """
+    names = [target] if isinstance(target, (str, Path)) else list(target or ())
+    made = parse_limits(limits)
+    for one in names:
+        made = load_target(one) | made
+    return made
+
+
+def parse_scale(value: object) -> _PAIR:
+    """(height, width) of a factor: a number above 0, two of them, or text such as 1.5, 3/2, 2x3.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    parts: list[Any]
+    if isinstance(value, str):
+        parts = value.lower().split("x")
+    else:
+        parts = list(value) if isinstance(value, (tuple, list)) else [value]
+    if len(parts) not in (1, 2):
+        raise refuse("factor", f"{value!r} has {len(parts)} parts", "Give F or HxW, such as 1.5x2.")
+    made = [_number(part) for part in parts]
+    return made[0], made[-1]
+
+
+def _number(part: Any) -> float:
+    try:
+        exact = Fraction(part.strip() if isinstance(part, str) else part)
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError):
+        raise refuse("factor", f"{str(part)[:40]!r} is no number", "Give one such as 2, 1.5 or 3/2.") from None  # fmt: skip
+    if not 0 < exact <= 2**16 or exact < Fraction(1, 2**16):
+        raise refuse(
+            "factor", f"{str(part)[:40]} is out of range", "Give one such as 2, 1.5 or 3/2."
+        )
+    return float(exact)
+
+
+def parse_size(value: object, key: str = "size") -> tuple[int, int]:
+    """(height, width): a whole number, two of them, or text such as 64 and 64x48.
+
+    Raises:
+        InputError: it is anything else, or below 1.
+    """
+    if isinstance(value, str):
+        parts: list[Any] = value.lower().split("x")
+    else:
+        parts = list(value) if isinstance(value, (tuple, list)) else [value]
+    if len(parts) not in (1, 2):
+        raise refuse(key, f"{value!r} is no HxW", "Give two lengths, such as 64x48.")
+    made = [whole(key, part) for part in parts]
+    if min(made) < 1 or max(made) > 2**20:
+        raise refuse(key, f"{min(made)}x{max(made)} is out of range", "Give lengths from 1 on.")
+    return made[0], made[-1]
+
+
+def _sampling(
+    mode: str,
+    align: str | None,
+    like: str | None,
+    rounding: str | None,
+    cubic_a: float | None,
+    exclude_outside: bool,
+    antialias: bool,
+    enlarges: bool,
+) -> Sampling:
+    if like is None:
+        return Sampling(
+            mode,
+            align or "half_pixel",
+            rounding or "round_prefer_floor",
+            -0.75 if cubic_a is None else cubic_a,
+            3,
+            exclude_outside,
+            antialias,
+        )
+    given = {"align": align, "rounding": rounding, "cubic-a": cubic_a,
+             "exclude-outside": exclude_outside or None}  # fmt: skip
+    for key, value in given.items():
+        if value is not None:
+            raise refuse(key, f"--{key} and --like exclude each other", f"{like} has its own.")
+    return conventions.like(like, mode, antialias=antialias, enlarges=enlarges)
+
+
+def _enlarges(
+    size: tuple[int, int] | None, scale: _PAIR | None, out: tuple[int, int] | None
+) -> bool:
+    if out and size:
+        return out[0] > size[0] or out[1] > size[1]
+    return scale is not None and max(scale) > 1
+
+
+def _roi(roi: Sequence[float] | None) -> tuple[_PAIR, _PAIR]:
+    if roi is None:
+        return (0.0, 1.0), (0.0, 1.0)
+    if len(roi) != 4:
+        raise refuse("roi", f"{list(roi)} is no top,left,bottom,right", "Give four shares.")
+    top, left, bottom, right = map(float, roi)
+    return (top, bottom), (left, right)

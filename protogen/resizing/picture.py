@@ -1,0 +1,104 @@
+"""What the picture of a plan shows: every way that would do, and the classic layer, on a zone
+plate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protogen.errors import UnsupportedError
+from protogen.report.resizing import Row
+from protogen.resizing.plan import Plan
+from protogen.resizing.planning import APPROXIMATE, Candidate, decide
+from protogen.resizing.stages import Conv, Deconv, Mix, Pool, Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_SAMPLE = 32  # pixels of the plate where a plan is of any size
+_ROWS = 5
+_MOST = 512
+
+
+def pictures(
+    plan: Plan,
+) -> tuple[str, NDArray[np.float32], NDArray[np.float64], list[Row]]:
+    """Title, zone plate, its true resize, and a row for each candidate: the chosen one first, the
+    approximation last.
+
+    Raises:
+        UnsupportedError: the input is too large to be looked at.
+    """
+    import numpy as np
+
+    height, width = plan.request.size or (_SAMPLE, _SAMPLE)
+    if max(height, width, *(plan.request.output if plan.request.size else ())) > _MOST:
+        raise UnsupportedError(
+            f"--plot: pictures are of sizes up to {_MOST}. Plan a smaller one of the same ratio."
+        )
+    plate = zone_plate(height, width)
+    x = plate[None, None]
+    wanted = plan.request.wanted(x)[0, 0]
+    rows = []
+    for candidate in (*plan.decision.candidates[:_ROWS], *_classic(plan)):
+        found = plan.run(candidate, x)[0, 0]
+        title, taps = _taps(candidate)
+        layers = ", ".join(step.type for step in candidate.steps)
+        error = np.abs(found - wanted)
+        rows.append(Row(candidate.label, layers, title, taps, found, error))
+    return plan.headline(), plate, wanted, rows
+
+
+def zone_plate(height: int, width: int) -> NDArray[np.float32]:
+    """Rings that grow finer outwards, up to a quarter of the sampling rate: (height, width)."""
+    import numpy as np
+
+    y = np.arange(height) - (height - 1) / 2
+    x = np.arange(width) - (width - 1) / 2
+    radius = y[:, None] ** 2 + x[None, :] ** 2
+    plate: NDArray[np.float32] = np.cos(np.pi * radius / (2 * max(height, width))).astype(
+        np.float32
+    )
+    return plate
+
+
+def _classic(plan: Plan) -> list[Candidate]:
+    """What one would do without a correction, where that is not exact."""
+    try:
+        return list(decide(plan.request, APPROXIMATE).candidates[:1])
+    except UnsupportedError:
+        return []
+
+
+def _taps(candidate: Candidate) -> tuple[str, NDArray[np.float64]]:
+    """The kernel, or the two matrices side by side."""
+    import numpy as np
+
+    pairs = list(zip(candidate.chains[0].stages, candidate.chains[1].stages, strict=True))
+    for h, w in pairs:
+        if isinstance(h, Mix) and isinstance(w, Mix):
+            rows = max(len(h.weights), len(w.weights))
+            both = [_padded(m.weights, rows) for m in (h, w)]
+            gap = np.full((rows, 2), np.nan)
+            return "matrices of height and width", np.hstack([both[0], gap, both[1]])
+    kernels = [np.outer(_kernel(h), _kernel(w)) for h, w in pairs if _kernel(h) and _kernel(w)]
+    rows = max(len(k) for k in kernels)
+    parts = []
+    for kernel in kernels:
+        parts += [_padded(kernel, rows), np.full((rows, 1), np.nan)]
+    sizes = ", ".join(f"{k.shape[0]}x{k.shape[1]}" for k in kernels)
+    return f"kernel {sizes}", np.hstack(parts[:-1])
+
+
+def _kernel(stage: Stage) -> tuple[float, ...]:
+    if isinstance(stage, (Deconv, Conv)):
+        return stage.kernel
+    if isinstance(stage, Pool):
+        return (1 / stage.window,) * stage.window
+    return ()
+
+
+def _padded(array: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.pad(array, ((0, rows - len(array)), (0, 0)), constant_values=np.nan)
