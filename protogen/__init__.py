@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from protogen.plugins import layer
     from protogen.resample import resampling_matrix
     from protogen.resizing import Plan, resize
+    from protogen.rewriting import Rewritten, rewrite
     from protogen.runtime import run
     from protogen.schema import add_proto
     from protogen.specfile import load_spec
@@ -56,9 +57,11 @@ _HOMES = {
     "Upsampling": "upsampling",
     "load": "net",
     "load_spec": "specfile",
+    "Rewritten": "rewriting",
     "params": "netspec",
     "resampling_matrix": "resample",
     "resize": "resizing",
+    "rewrite": "rewriting",
     "run": "runtime",
     "splice": "splicing",
     "to_onnx": "onnx",
@@ -79,6 +82,7 @@ __all__ = [
     "Preprocessing",
     "ProtogenError",
     "ProtogenWarning",
+    "Rewritten",
     "UnsupportedError",
     "Upsampling",
     "__version__",
@@ -92,6 +96,7 @@ __all__ = [
     "params",
     "resampling_matrix",
     "resize",
+    "rewrite",
     "run",
     "splice",
     "to_onnx",

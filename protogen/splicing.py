@@ -12,6 +12,7 @@ from protogen.build import build
 from protogen.errors import InputError, did_you_mean, layout
 from protogen.message import Field
 from protogen.prototxt import Document
+from protogen.stock import Edit, renamed
 from protogen.upgrade import upgrade
 from protogen.upsampling import Upsampling, classic
 
@@ -99,8 +100,8 @@ def splice(
     ]
     edits = [_insertion(document, layers, writer, up.prototxt)]
     if rewire:
-        edits += (_rewiring(document, bottom, new_top) for _, bottom in readers)
-    text = _apply(document.source.text, edits)
+        edits += (renamed(document.source, bottom, new_top) for _, bottom in readers)
+    text = apply_edits(document.source.text, edits)
     rewired = dict.fromkeys(layer.value.name for layer, _ in readers) if rewire else ()
     made = Spliced(text, up, tuple(rewired), document.source.bom)
     _prove(net, text)
@@ -151,9 +152,6 @@ def _unknown_blob(after: str, layers: list[Field], inputs: list[str]) -> str:
     return f"no layer makes a blob named {after!r}. {did_you_mean(after, known)}".strip()
 
 
-Edit = tuple[int, int, str]  # start, end, new text
-
-
 def _insertion(document: Document, layers: list[Field], writer: int | None, new: str) -> Edit:
     """Behind the writer's closing brace and what else stands on its line."""
     text = document.source.text
@@ -173,13 +171,8 @@ def _insertion(document: Document, layers: list[Field], writer: int | None, new:
     return stop, stop, lead + new
 
 
-def _rewiring(document: Document, bottom: Field, top: str) -> Edit:
-    old = document.source.text[bottom.start : bottom.end]
-    head = "bottom: " if old.startswith("bottom") else ""  # an item of a list has no name
-    return bottom.start, bottom.end, head + prototxt.quote(top)
-
-
-def _apply(text: str, edits: list[Edit]) -> str:
+def apply_edits(text: str, edits: list[Edit]) -> str:
+    """The text with pieces of it replaced."""
     return "".join(_pieces(text, sorted(edits)))
 
 

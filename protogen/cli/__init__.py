@@ -25,6 +25,7 @@ COMMANDS = {
     "fmt": "text:fmt",
     "layers": "layers:command",
     "resize": "resize:command",
+    "rewrite": "rewrite:command",
     "run": "run:command",
     "shapes": "summary:shapes",
     "summary": "summary:summary",

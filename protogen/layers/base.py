@@ -41,6 +41,47 @@ class Emitter(Protocol):
         """The shape of a value of the net."""
 
 
+class Rewriter(Protocol):
+    """What a layer's ``rewrite`` writes to: stock layers in its place."""
+
+    def add(
+        self,
+        type_: str,
+        bottoms: Sequence[str],
+        *,
+        role: str = "",
+        top: str = "",
+        params: Mapping[str, Any] | None = None,
+        weights: Sequence[NDArray[np.floating]] | None = None,
+        keeps: Sequence[int] | None = None,
+    ) -> str:
+        """Adds a stock layer and gives its top.
+
+        Without a ``role`` it takes the layer's own name and top. ``weights`` are its parameter
+        blobs; ``keeps`` are the indexes of the layer's ``param`` that go with them, None for
+        blobs that are not to be trained.
+        """
+
+    def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
+        """Adds a Slice and gives its tops."""
+
+    def retype(self, type_: str, **params: Mapping[str, Any]) -> None:
+        """The layer as it stands, of another type, with parameters added."""
+
+    def resize(self, sizes: Sequence[int], **sampling: Any) -> None:
+        """The first bottom resized to (height, width), in the words of ``pg.resize``."""
+
+    def shape(self, blob: str) -> Shape:
+        """The shape of a bottom of the layer.
+
+        Raises:
+            UnsupportedError: it is not known.
+        """
+
+    def weights(self) -> list[NDArray[np.floating]] | None:
+        """The layer's parameter blobs; None where the net has no weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """Kernel, stride, pad and dilation along each spatial axis. ``transposed``: the stride spreads
@@ -85,6 +126,10 @@ class LayerType:
     data_axis: ClassVar[int | None] = None  # axis of the tops whose length only data decides
     refusal: ClassVar[tuple[str, str]] = ("protogen has no ONNX form of it", "")
     limits: ClassVar[str] = ""  # of its ONNX form, for the table of supported layers
+    stock: ClassVar[bool] = True  # whether BVLC Caffe has it
+    unwritable: ClassVar[str] = (
+        "no stock layers compute it"  # why a fork's layer has no ``rewrite``
+    )
     users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
@@ -124,6 +169,14 @@ class LayerType:
     def mistakes(self, layer: Layer) -> list[Mistake]:
         """How other tools are known to read this layer wrongly."""
         return []
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        """Writes a fork's layer in stock layers that compute the same.
+
+        Raises:
+            UnsupportedError: there are none.
+        """
+        raise layer.unsupported(self.unwritable)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """Writes the layer in ONNX operators.

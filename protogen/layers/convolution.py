@@ -12,6 +12,7 @@ from protogen.layers.base import (
     Emitter,
     LayerType,
     Mistake,
+    Rewriter,
     Window,
     axis_of,
     check_bottoms,
@@ -183,13 +184,21 @@ class _Depthwise(_Convolutional, abstract=True):
     def group(self, p: Message, channels: int) -> int:
         return channels
 
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        channels = r.shape(layer.bottoms[0])[1]
+        r.retype("Convolution", convolution_param={"group": channels})
+
 
 class DepthwiseConvolution(_Depthwise):
     """Forks (MobileNet): Convolution with group = C, made fast. ONNX: Conv."""
 
+    stock = False
+
 
 class ConvolutionDepthwise(_Depthwise):
     """Forks (MobileNet): Convolution with group = C, made fast. ONNX: Conv."""
+
+    stock = False
 
 
 class Im2col(LayerType):

@@ -53,6 +53,8 @@ def box_sizes(p: Message) -> Iterator[tuple[float, float]]:
 class PriorBox(LayerType):
     """SSD: default boxes of a map (corners, then variances); bottoms map and image."""
 
+    stock = False
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         p = layer.params.prior_box_param
@@ -117,6 +119,8 @@ class DetectionOutput(_Rows):
     keep_top_k best stay. Rows come by image, class and falling score; where nothing is found, one
     row of -1 for each image. ONNX: NonMaxSuppression has the same rule and order for one image.
     """
+
+    stock = False
 
     limits = "not share_location: false, nor eta below 1"
 
@@ -239,13 +243,19 @@ class _Yolo(_Rows, abstract=True):
 class YoloDetectionOutput(_Yolo):
     """YOLO v2: decoded boxes after non-maximum suppression."""
 
+    stock = False
+
 
 class Yolov3DetectionOutput(_Yolo):
     """YOLO v3: decoded boxes after non-maximum suppression."""
 
+    stock = False
+
 
 class Proposal(LayerType):
     """Faster R-CNN: regions (R, 5) of scores, deltas and im_info; a second top holds scores."""
+
+    stock = False
 
     refusal = (
         "forks choose its regions by rules of their own that no published number proves",

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Mistake, check_bottoms, check_equal
+from protogen.layers.base import (
+    Emitter,
+    LayerType,
+    Mistake,
+    Rewriter,
+    check_bottoms,
+    check_equal,
+)
+from protogen.message import Name
 
 
 class _Same(LayerType, abstract=True):
@@ -66,17 +75,34 @@ class Exp(_Same):
 class HardSigmoid(_Same):
     """Forks: min(max(alpha x + beta, 0), 1)."""
 
+    stock = False
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.hardsigmoid_param
         e.op("HardSigmoid", [layer.reads[0]], [layer.writes[0]], alpha=p.alpha, beta=p.beta)
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        p = layer.params.hardsigmoid_param
+        line = {"power_param": {"scale": p.alpha, "shift": p.beta}}
+        x = r.add("Power", layer.bottoms, role="line", top=layer.tops[0], params=line)
+        r.add("Clip", [x], params={"clip_param": {"min": 0.0, "max": 1.0}})
 
 
 class HardSwish(_Same):
     """Forks: x min(max(x + 3, 0), 6) / 6."""
 
+    stock = False
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         gate = e.value("HardSigmoid", layer.reads[0], alpha=1 / 6, beta=0.5)
         e.op("Mul", [layer.reads[0], gate], [layer.writes[0]])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        line = {"power_param": {"scale": 1 / 6, "shift": 0.5}}
+        gate = r.add("Power", layer.bottoms, role="gate", params=line)
+        limits = {"clip_param": {"min": 0.0, "max": 1.0}}
+        gate = r.add("Clip", [gate], role="clip", top=gate, params=limits)
+        r.add("Eltwise", [layer.bottoms[0], gate], params=PRODUCT)
 
 
 class Log(_Same):
@@ -91,9 +117,16 @@ class Log(_Same):
 class Mish(_Same):
     """Forks: x tanh(log(1 + exp(x)))."""
 
+    stock = False
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         gate = e.value("Tanh", e.value("Softplus", layer.reads[0]))
         e.op("Mul", [layer.reads[0], gate], [layer.writes[0]])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        gate = r.add("BNLL", layer.bottoms, role="softplus")
+        gate = r.add("TanH", [gate], role="tanh", top=gate)
+        r.add("Eltwise", [layer.bottoms[0], gate], params=PRODUCT)
 
 
 class Power(_Same):
@@ -130,10 +163,23 @@ class ReLU(_Same):
 
 
 class ReLU6(_Same):
-    """Forks: min(max(x, 0), 6)."""
+    """Forks: min(max(x, 0), 6); SSD's may have another threshold."""
+
+    stock = False
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        e.op("Clip", [layer.reads[0], e.array(0.0), e.array(6.0)], [layer.writes[0]])
+        high = e.array(self._threshold(layer))
+        e.op("Clip", [layer.reads[0], e.array(0.0), high], [layer.writes[0]])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        limits = {"min": 0.0, "max": self._threshold(layer)}
+        r.add("Clip", layer.bottoms, params={"clip_param": limits})
+
+    def _threshold(self, layer: Layer) -> float:
+        p = layer.params.relu6_param
+        if p.has("negative_slope") and p.negative_slope:
+            raise layer.unsupported("negative_slope is understood differently by forks")
+        return float(p.threshold) if p.has("threshold") else 6.0
 
 
 class Sigmoid(_Same):
@@ -170,17 +216,33 @@ class Threshold(_Same):
 class ShuffleChannel(_Same):
     """Forks (ShuffleNet): channels as (group, C / group), transposed."""
 
+    stock = False
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         shape = e.shape(layer.reads[0])
-        given = layer.params.all("shuffle_channel_param")
-        group = given[-1].value.all("group")[-1].value if given else 1
-        if shape[1] % group:
-            raise layer.error(f"group {group} does not divide {shape[1]} channels")
+        group = self._group(layer, shape)
         split = (shape[0], group, shape[1] // group, *shape[2:])
         x = e.reshape(layer.reads[0], shape, split)
         x = e.value("Transpose", x, perm=[0, 2, 1, *range(3, len(split))])
         swapped = (split[0], split[2], split[1], *split[3:])
         e.op("Identity", [e.reshape(x, swapped, shape)], [layer.writes[0]])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        shape = r.shape(layer.bottoms[0])
+        group = self._group(layer, shape)
+        pixels = math.prod(shape[2:])
+        dims = [-1, group, shape[1] // group, 1, pixels]
+        x = r.add("Reshape", layer.bottoms, role="groups", params=reshape(dims))
+        parts = r.split(x, "group", 1, range(1, group))
+        x = r.add("Concat", parts, role="shuffled", params={"concat_param": {"axis": 3}})
+        r.add("Reshape", [x], params=reshape([-1, *shape[1:]]))
+
+    def _group(self, layer: Layer, shape: Shape) -> int:
+        given = layer.params.all("shuffle_channel_param")
+        group: int = given[-1].value.all("group")[-1].value if given else 1
+        if group < 1 or shape[1] % group:
+            raise layer.error(f"group {group} does not divide {shape[1]} channels")
+        return group
 
 
 class Eltwise(LayerType):
@@ -216,6 +278,8 @@ class Eltwise(LayerType):
 class Axpy(LayerType):
     """Forks (SENet): a x + y with a of (N, C) or (N, C, 1, 1); bottoms a, x, y."""
 
+    stock = False
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 3, 3)
         scale, x, y = bottoms
@@ -228,6 +292,22 @@ class Axpy(LayerType):
         after = (*before[:2], *[1] * (len(e.shape(layer.reads[1])) - 2))
         scale = e.reshape(layer.reads[0], before, after)
         e.op("Add", [e.value("Mul", scale, layer.reads[1]), layer.reads[2]], [layer.writes[0]])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        a, x, y = layer.bottoms
+        flat = a
+        if len(r.shape(a)) > 2:
+            flat = r.add("Reshape", [a], role="factors", params=reshape([0, r.shape(a)[1]]))
+        x = r.add("Scale", [x, flat], role="scaled", params={"scale_param": {"axis": 0}})
+        r.add("Eltwise", [x, y], params={"eltwise_param": {"operation": Name("SUM")}})
+
+
+PRODUCT = {"eltwise_param": {"operation": Name("PROD")}}
+
+
+def reshape(dims: Sequence[int]) -> dict[str, Any]:
+    """Parameters of a Reshape: 0 copies an axis, -1 takes what is left."""
+    return {"reshape_param": {"shape": {"dim": list(dims)}}}
 
 
 FLOAT = 1  # ONNX's number of float32, for Cast

@@ -193,6 +193,8 @@ class ContrastiveLoss(_Loss):
 class SmoothL1Loss(_PairLoss):
     """Forks (Fast R-CNN): 0.5 x^2 near 0, |x| - 0.5 further out, with optional weights."""
 
+    stock = False
+
     most = 4
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:

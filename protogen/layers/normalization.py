@@ -6,9 +6,17 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Mistake, axis_of, check_bottoms, text
-from protogen.layers.elementwise import _Same, affine
-from protogen.message import Message
+from protogen.layers.base import (
+    Emitter,
+    LayerType,
+    Mistake,
+    Rewriter,
+    axis_of,
+    check_bottoms,
+    text,
+)
+from protogen.layers.elementwise import PRODUCT, _Same, affine
+from protogen.message import Message, Name
 
 
 def _channels(shape: Shape) -> int:
@@ -58,12 +66,32 @@ class BN(_Same):
     """Forks. SegNet: blobs scale and shift, already merged with the statistics. PSPNet (its
     parameters are slope_filler, bias_filler, momentum): slope, bias, mean and variance."""
 
+    stock = False
+
     blob_names = ("scale", "shift", "mean", "variance")
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [(1, _channels(bottoms[0]), 1, 1)] * (4 if self._four(layer) else 2)
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        import numpy as np
+
         p = layer.params.bn_param
-        four = any(p.has(name) for name in ("slope_filler", "bias_filler", "momentum", "frozen"))
-        return [(1, _channels(bottoms[0]), 1, 1)] * (4 if four else 2)
+        blobs = r.weights()
+        flat = None if blobs is None else [np.reshape(blob, -1) for blob in blobs]
+        affine = {"bias_term": True}
+        x = layer.bottoms[0]
+        if self._four(layer):
+            statistics = None if flat is None else [*flat[2:], np.ones(1, np.float32)]
+            params = {"batch_norm_param": {"use_global_stats": True, "eps": p.eps}}
+            x = r.add("BatchNorm", [x], role="bn", top=layer.tops[0], params=params,
+                      weights=statistics)  # fmt: skip
+        params = {"scale_param": affine}
+        r.add("Scale", [x], params=params, weights=None if flat is None else flat[:2], keeps=[0, 1])
+
+    def _four(self, layer: Layer) -> bool:
+        p = layer.params.bn_param
+        return any(p.has(name) for name in ("slope_filler", "bias_filler", "momentum", "frozen"))
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         import numpy as np
@@ -138,6 +166,8 @@ class MVN(_Same):
 class Normalize(_Same):
     """Forks (SSD): x / norm of its pixel's channels (or of the sample), times a learned scale."""
 
+    stock = False
+
     blob_names = ("scale",)
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -153,6 +183,37 @@ class Normalize(_Same):
         norm = e.value("Sqrt", e.value("Add", total, e.array(p.eps)))
         scale = e.array(e.weight(layer, 0).reshape(-1, *[1] * (rank - 2)))
         e.op("Mul", [e.value("Div", x, norm), scale], [layer.writes[0]])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        import numpy as np
+
+        p = layer.params.norm_param
+        x, shape = layer.bottoms[0], r.shape(layer.bottoms[0])
+        inverse = {"power_param": {"power": -0.5, "shift": p.eps}}
+        if p.across_spatial:
+            sums = {"reduction_param": {"operation": Name("SUMSQ"), "axis": 1}}
+            norm = r.add("Reduction", [x], role="norm", params=sums)
+            norm = r.add("Power", [norm], role="inverse", top=norm, params=inverse)
+            y = r.add("Scale", [x, norm], role="unit", params={"scale_param": {"axis": 0}})
+        else:
+            square = {"power_param": {"power": 2.0}}
+            norm = r.add("Power", [x], role="square", params=square)
+            if len(shape) != 4:
+                raise layer.unsupported(f"its bottom has {len(shape)} axes, not 4")
+            ones = {"type": "constant", "value": 1.0}
+            sums = {"convolution_param": {"num_output": 1, "kernel_size": 1, "bias_term": False,
+                                          "weight_filler": ones}}  # fmt: skip
+            weight = np.ones((1, shape[1], 1, 1), np.float32)
+            norm = r.add("Convolution", [norm], role="norm", params=sums, weights=[weight])
+            norm = r.add("Power", [norm], role="inverse", top=norm, params=inverse)
+            tiles = {"tile_param": {"axis": 1, "tiles": shape[1]}}
+            norm = r.add("Tile", [norm], role="norms", params=tiles)
+            y = r.add("Eltwise", [x, norm], role="unit", params=PRODUCT)
+        filler = (
+            p.scale_filler.plain() if p.has("scale_filler") else {"type": "constant", "value": 1.0}
+        )
+        scale = {"filler": filler} | ({"num_axes": 0} if p.channel_shared else {})
+        r.add("Scale", [y], params={"scale_param": scale}, weights=r.weights(), keeps=[0])
 
 
 class PReLU(_Same):

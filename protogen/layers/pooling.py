@@ -206,6 +206,8 @@ class SPP(LayerType):
 class ROIPooling(LayerType):
     """Forks (Fast R-CNN): MAX in a grid over each region; bottoms features and rois (R, 5)."""
 
+    stock = False
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         p = layer.params.roi_pooling_param
@@ -232,6 +234,8 @@ class ROIPooling(LayerType):
 
 class PSROIPooling(LayerType):
     """Forks (R-FCN): position-sensitive average over each region; bottoms features and rois."""
+
+    stock = False
 
     refusal = (
         "standard ONNX has no average over bins of a region where each bin has its channels",

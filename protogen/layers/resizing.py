@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from protogen import geometry
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Mistake, check_bottoms, text
+from protogen.layers.base import Emitter, LayerType, Mistake, Rewriter, check_bottoms, text
 from protogen.layers.dense import INT64
 
 
 class Reorg(LayerType):
     """Forks (YOLO): blocks of stride x stride pixels become channels, or back (reverse)."""
+
+    stock = False
 
     refusal = (
         "forks order its channels differently, and the net does not say how",
@@ -33,6 +35,8 @@ class Reorg(LayerType):
 class PixelShuffle(LayerType):
     """Forks: groups of r x r channels become blocks of r x r pixels."""
 
+    stock = False
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         r = layer.params.pixelshuffle_param.upscale_factor
@@ -45,11 +49,26 @@ class PixelShuffle(LayerType):
         r = layer.params.pixelshuffle_param.upscale_factor
         e.op("DepthToSpace", [layer.reads[0]], [layer.writes[0]], blocksize=r, mode="CRD")
 
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        """A Deconvolution in groups of r x r channels, each with one weight of 1 at its place."""
+        import numpy as np
+
+        f = layer.params.pixelshuffle_param.upscale_factor
+        channels = r.shape(layer.bottoms[0])[1]
+        out = channels // (f * f)
+        weight = np.tile(np.eye(f * f, dtype=np.float32).reshape(f * f, 1, f, f), (out, 1, 1, 1))
+        params = {"num_output": out, "kernel_size": f, "stride": f, "group": out,
+                  "weight_filler": {"type": "constant", "value": 0.0}, "bias_term": False}  # fmt: skip
+        r.add("Deconvolution", layer.bottoms, params={"convolution_param": params},
+              weights=[weight])  # fmt: skip
+
 
 class Upsample(LayerType):
     """Forks. By scale: nearest (SSD, YOLO). With a second bottom, the mask of a MAX Pooling
     (SegNet): every value to its winner's place, size upsample_h x upsample_w or H scale - pad_out.
     """
+
+    stock = False
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 2)
@@ -88,10 +107,52 @@ class Upsample(LayerType):
             kernel_shape=[2, 2], strides=[2, 2],
         )  # fmt: skip
 
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        if len(layer.bottoms) == 2:
+            raise layer.unsupported("no stock layer puts values at places that a mask names")
+        shape = self.shapes(layer, [r.shape(layer.bottoms[0])])[0]
+        r.resize(shape[2:], mode="nearest", align="asymmetric", rounding="floor")
+
+
+class BilinearInterpolate(LayerType):
+    """Forks (SSD): bilinear to dst_h x dst_w or by scale_factor, with aligned corners (the
+    default) or half-pixel centres; positions follow from the sizes."""
+
+    stock = False
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 1)
+        p = layer.params.bilinear_interpolate_param
+        n, c, h, w = _four(layer, bottoms[0])
+        if p.has("dst_h") or p.has("dst_w"):
+            out = (p.dst_h if p.has("dst_h") else h, p.dst_w if p.has("dst_w") else w)
+        else:
+            out = (int(h * p.scale_factor), int(w * p.scale_factor))
+        if min(out) < 1:
+            raise layer.error(f"makes {text(out)} of {h}x{w}")
+        return [(n, c, *out)]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        sizes = e.array(list(e.shape(layer.writes[0])))
+        e.op(
+            "Resize", [layer.reads[0], "", "", sizes], [layer.writes[0]], mode="linear",
+            coordinate_transformation_mode=self._align(layer),
+        )  # fmt: skip
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        shape = self.shapes(layer, [r.shape(layer.bottoms[0])])[0]
+        r.resize(shape[2:], align=self._align(layer))
+
+    def _align(self, layer: Layer) -> str:
+        aligned = layer.params.bilinear_interpolate_param.align_corners
+        return "align_corners" if aligned else "half_pixel"
+
 
 class Interp(LayerType):
     """Forks (DeepLab, PSPNet): bilinear with aligned corners to a size, by factors, or to the
     size of a second bottom."""
+
+    stock = False
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 2)
@@ -126,6 +187,19 @@ class Interp(LayerType):
             coordinate_transformation_mode="align_corners",
         )  # fmt: skip
 
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        p = layer.params.interp_param
+        h, w = _four(layer, r.shape(layer.bottoms[0]))[2:]
+        bottoms = [r.shape(bottom) for bottom in layer.bottoms]
+        out = self.shapes(layer, bottoms)[0][2:]
+        if not (p.pad_beg or p.pad_end):
+            r.resize(out, align="align_corners")
+            return
+        # Cut pixels are those outside of the part that is read.
+        low = [-p.pad_beg / max(1, n - 1) for n in (h, w)]
+        high = [(n - 1 + p.pad_end) / max(1, n - 1) for n in (h, w)]
+        r.resize(out, align="tf_crop_and_resize", roi=[*low, *high])
+
     def mistakes(self, layer: Layer) -> list[Mistake]:
         key = "coordinate_transformation_mode"
         return [
@@ -136,6 +210,8 @@ class Interp(LayerType):
 
 class Resize(LayerType):
     """Forks: to height x width of resize_param, or by out_height_scale and out_width_scale."""
+
+    stock = False
 
     refusal = (
         "forks sample differently under this name, and the net does not say how",

@@ -7,11 +7,12 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, axis_of, check_bottoms, text
+from protogen.layers.base import Emitter, LayerType, Rewriter, axis_of, check_bottoms, text
 from protogen.layers.dense import INT64
-from protogen.layers.elementwise import _Same
+from protogen.layers.elementwise import _Same, reshape
 
 BOOL = 9  # ONNX's number of bool, for Cast
+MOST_SLICES = 2048  # tops of a Slice that a Permute may become
 
 
 class Concat(LayerType):
@@ -232,6 +233,8 @@ class Filter(LayerType):
 class Permute(LayerType):
     """Forks (SSD): axes in the order of ``order``; those not named follow."""
 
+    stock = False
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         shape = bottoms[0]
@@ -245,3 +248,28 @@ class Permute(LayerType):
         order = list(layer.params.permute_param.order)
         order += [axis for axis in range(len(e.shape(layer.reads[0]))) if axis not in order]
         e.op("Transpose", [layer.reads[0]], [layer.writes[0]], perm=order)
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        """Each axis that must go behind others is sliced away and concatenated at the end."""
+        dims = list(r.shape(layer.bottoms[0]))
+        order = list(layer.params.permute_param.order)
+        order += [axis for axis in range(len(dims)) if axis not in order]
+        # Axes of length 1 move by a Reshape. Of the others those stay that are in order already.
+        real = [axis for axis in order if dims[axis] > 1 or axis == order[0] == 0]
+        stays = 1
+        while stays < len(real) and real[stays] > real[stays - 1]:
+            stays += 1
+        most = max((dims[axis] for axis in real[stays:]), default=0)
+        if most > MOST_SLICES:
+            raise layer.unsupported(f"it takes {most} slices, too many for a net")
+        x = layer.bottoms[0]
+        now = sorted(real)  # which axis stands where
+        for axis in real[stays:]:
+            place = now.index(axis)
+            shape = [0 if a == order[0] == 0 else dims[a] for a in now]
+            x = r.add("Reshape", [x], role="axes", params=reshape([*shape, 1]))
+            parts = r.split(x, "slice", place, range(1, dims[axis]))
+            x = r.add("Concat", parts, role="moved", params={"concat_param": {"axis": len(now)}})
+            now.append(now.pop(place))
+        r.add("Reshape", [x], params=reshape([0 if a == 0 and i == 0 else dims[a]
+                                              for i, a in enumerate(order)]))  # fmt: skip

@@ -1,0 +1,243 @@
+"""Layers of forks to stock layers that compute the same, each replacement proved by running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protogen import files, prototxt
+from protogen.errors import InputError, MismatchError, UnsupportedError, layout
+from protogen.graph import Layer, Shape
+from protogen.layers import kind_of
+from protogen.message import Field, Message
+from protogen.net import Net
+from protogen.resizing.limits import UNLIMITED, Limits
+from protogen.splicing import apply_edits
+from protogen.stock import Edit, Stock, replacement
+from protogen.upgrade import upgrade
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TOLERANCE = 1e-5  # of the largest value: float32 sums in another order
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A fork's layer and the types that stand for it now. ``error`` is the largest difference of
+    their outputs on random data, ``largest`` the largest value."""
+
+    layer: str
+    type: str
+    place: str
+    becomes: tuple[str, ...]
+    error: float
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A layer that stock Caffe does not have, and why it is still there."""
+
+    layer: str
+    type: str
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A net in stock layers as far as they go."""
+
+    text: str
+    net: Net
+    replaced: tuple[Replacement, ...]
+    kept: tuple[Kept, ...]
+    weights_needed: tuple[str, ...] = ()  # new layers that no filler of Caffe can fill
+    bom: bool = False
+
+    def save(self, prototxt_path: str | Path, caffemodel: str | Path | None = None) -> None:
+        """Writes the text and, if ``caffemodel`` is given, the weights.
+
+        Raises:
+            InputError: a path cannot be written, or there are no weights.
+        """
+        with ExitStack() as stack:
+            if caffemodel is not None:
+                self._write_weights(stack, caffemodel)
+            mark = b"\xef\xbb\xbf" if self.bom else b""
+            text = mark + self.text.encode("utf-8", "surrogateescape")
+            stack.enter_context(files.replacing(prototxt_path)).write(text)
+
+    def save_weights(self, caffemodel: str | Path) -> None:
+        """Writes the weights alone.
+
+        Raises:
+            InputError: the path cannot be written, or there are no weights.
+        """
+        with ExitStack() as stack:
+            self._write_weights(stack, caffemodel)
+
+    def _write_weights(self, stack: ExitStack, path: str | Path) -> None:
+        from protogen.caffemodel import write_weights
+
+        if not self.net.weights:
+            raise InputError(
+                layout("the net has no weights to write", where=str(path),
+                       advice="Give its caffemodel.")
+            )  # fmt: skip
+        file = stack.enter_context(files.replacing(path))
+        write_weights(file, self.net.name, self.net.entries())
+
+
+def rewrite(
+    path: str | Path,
+    caffemodel: str | Path | None = None,
+    *,
+    types: Sequence[str] = (),
+    limits: Limits = UNLIMITED,
+    input_shapes: Mapping[str, Shape] | None = None,
+    phase: str = "TEST",
+) -> Rewritten:
+    """The net with its forks' layers in stock BVLC layers that compute the same.
+
+    Text and comments of the other layers stay as they are, and blobs keep their names. Each
+    replacement is run beside the layer that it stands for.
+
+    Args:
+        caffemodel: weights to take along; layers with weights of their own need it.
+        types: only layers of these types.
+        limits: what a target takes, for the layers that resize.
+        input_shapes: shapes by blob name that replace what the net says.
+        phase: layers of the other phase stay as they are.
+
+    Raises:
+        InputError: a file is missing or wrong, or weights do not fit the net.
+        MismatchError: a replacement computes something else (a defect of protogen's).
+    """
+    document = _modern(path)
+    net = Net(document, phase=phase, input_shapes=input_shapes, tolerant=True)
+    if caffemodel is not None:
+        from protogen.weightfiles import read_any
+
+        net.take_weights(read_any(caffemodel))
+    _check_types(types, net)
+    taken = {name for item in document.all("layer") for name in (item.value.name, *item.value.top)}
+    weights = dict(net.weights)
+    edits: list[Edit] = []
+    replaced: list[Replacement] = []
+    kept: list[Kept] = []
+    needed: list[str] = []
+    for layer in net.layers:
+        kind = kind_of(layer)
+        if (kind is not None and kind.stock) or (types and layer.type not in types):
+            continue
+        try:
+            made = replacement(net, layer, taken, limits)
+            proof = _proof(net, layer, made, limits)
+            edits += made.edits(document)
+        except UnsupportedError as error:
+            reason = str(error).partition(f"{layer.subject}: ")[2] or str(error)
+            kept.append(Kept(layer.name, layer.type, layer.place, reason))
+            continue
+        replaced.append(proof)
+        taken |= made.names
+        needed += made.unfilled()
+        weights.pop(layer.name, None)
+        weights |= made.made
+    text = apply_edits(document.source.text, _merged(edits))
+    result = Net(upgrade(prototxt.parse(text, f"{path} in stock layers")), weights,
+                 phase=phase, input_shapes=input_shapes, tolerant=True)  # fmt: skip
+    return Rewritten(text, result, tuple(replaced), tuple(kept), tuple(needed), document.source.bom)
+
+
+def _modern(path: str | Path) -> prototxt.Document:
+    """The net in today's form, every layer with its place in the document's own text."""
+    document = prototxt.read(path)
+    modern = upgrade(document)
+    if document.has("layers") or document.has("input") or modern is not document:
+        return prototxt.parse(prototxt.write(modern), str(path))
+    return document
+
+
+def _check_types(types: Sequence[str], net: Net) -> None:
+    for name in types:
+        if not any(layer.type == name for layer in net.layers):
+            raise InputError(layout("the net has no layer of this type", subject=name))
+
+
+def _merged(edits: list[Edit]) -> list[Edit]:
+    """Two layers in place on one blob rename it twice before the first: the first name stays, as
+    both stand for the same value."""
+    made: dict[tuple[int, int], str] = {}
+    for start, end, text in edits:
+        made.setdefault((start, end), text)
+    return [(start, end, text) for (start, end), text in made.items()]
+
+
+def _proof(net: Net, layer: Layer, made: Stock, limits: Limits) -> Replacement:
+    """Runs the layer and its replacement alone, on the same random data.
+
+    Raises:
+        MismatchError: they differ.
+    """
+    import numpy as np
+
+    from protogen.runtime import run
+
+    random = np.random.default_rng(0)
+    feeds: dict[str, NDArray[np.float32]] = {}
+    for bottom in layer.bottoms:
+        shape = made.shape(bottom)
+        feeds[bottom] = (3 * random.standard_normal(shape)).astype(np.float32)
+    blobs = net.parameter_shapes[layer.name] or ()
+    weights = net.weights.get(layer.name) or [
+        random.uniform(0.5, 1.5, shape).astype(np.float32) for shape in blobs
+    ]
+    alone = _alone(layer, feeds, {layer.name: weights} if blobs else {})
+    again = replacement(alone, alone.layers[-1], (), limits)
+    stock = Net(_document(feeds, again.layers), again.made)
+    wanted, found = (run(one, feeds)[_TOP].astype(np.float64) for one in (alone, stock))
+    same = wanted.shape == found.shape
+    error = float(np.abs(wanted - found).max(initial=0)) if same else float("inf")
+    largest = float(np.abs(wanted).max(initial=0))
+    types = tuple(one.type for one in made.layers)
+    if error > TOLERANCE * max(1.0, largest):
+        raise MismatchError(
+            layout(f"its replacement ({', '.join(types)}) differs by {error:.3g}",
+                   where=layer.place, subject=layer.subject)
+        )  # fmt: skip
+    return Replacement(layer.name, layer.type, layer.place, types, error, largest)
+
+
+_TOP = "top of the layer"  # no net calls a blob so
+
+
+def _alone(
+    layer: Layer,
+    feeds: Mapping[str, NDArray[np.float32]],
+    weights: Mapping[str, list[NDArray[np.floating]]],
+) -> Net:
+    """A net of the layer alone, in every phase, its top with a name of its own."""
+    fields = [
+        Field(item.name, _TOP if item.name == "top" else item.value, item.type)
+        for item in layer.params.fields
+        if item.name not in ("include", "exclude", "phase")
+    ]
+    return Net(_document(feeds, [Message(layer.params.kind, fields)]), dict(weights))
+
+
+def _document(
+    feeds: Mapping[str, NDArray[np.float32]], layers: Sequence[Message]
+) -> prototxt.Document:
+    inputs = [
+        Message.make("LayerParameter", name=name, type="Input", top=[name],
+                     input_param={"shape": [{"dim": list(array.shape)}]})
+        for name, array in feeds.items()
+    ]  # fmt: skip
+    whole = Message.make("NetParameter", layer=[*inputs, *layers])
+    return prototxt.parse(prototxt.write(whole), "a layer alone")
