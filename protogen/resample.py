@@ -143,7 +143,7 @@ class Axis:
         else:
             x = (i + 0.5) / self.scale - 0.5
             if align == "pytorch_half_pixel" and length == 1:
-                x = i * 0 - 0.5
+                x = i * 0  # by ONNX's text; its reference has -0.5, and PyTorch no such rule
             elif align == "half_pixel_symmetric":
                 x = x + n / 2 * (1 - self.out / length)
         if steps := self.sampling.steps:

@@ -1,0 +1,236 @@
+"""Resizing as matrices: against onnxruntime, ONNX's reference, and other software's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from onnx.reference.ops.op_resize import Resize as ReferenceResize
+
+from protogen.errors import InputError, UnsupportedError
+from protogen.resample import Axis, Sampling, keep_aspect, make_axis, resampling_matrix
+from protogen.resizing.conventions import LIKE, like
+from protogen.resizing.request import Resize
+from protogen.runtime import run_model
+
+NUMBERS = Path(__file__).parent / "golden" / "resize" / "numbers.npz"
+ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+          "tf_crop_and_resize"]  # fmt: skip
+ROUNDINGS = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
+ONNX_MODES = {"nearest": "nearest", "bilinear": "linear", "cubic": "cubic"}
+
+
+@st.composite
+def axes(draw) -> Axis:
+    """One axis of any form that ONNX defines."""
+    mode = draw(st.sampled_from(["nearest", "bilinear", "cubic"]))
+    sampling = Sampling(
+        mode,
+        draw(st.sampled_from(ALIGNS)),
+        draw(st.sampled_from(ROUNDINGS)),
+        draw(st.sampled_from([-0.75, -0.5, -0.3])),
+        exclude_outside=mode == "cubic" and draw(st.booleans()),
+        antialias=mode != "nearest" and draw(st.booleans()),
+    )
+    roi = (0.0, 1.0)
+    if sampling.align == "tf_crop_and_resize":
+        roi = (draw(st.sampled_from([-0.25, 0.0, 0.2])), draw(st.sampled_from([0.7, 1.0, 1.3])))
+    size = draw(st.integers(1, 12))
+    if draw(st.booleans()):
+        return make_axis(size, draw(st.integers(1, 30)), sampling=sampling, roi=roi)
+    scale = draw(st.sampled_from([0.34, 0.5, 0.6, 0.8, 1.0, 1.3, 1.5, 2.0, 2.3, 3.0]))
+    assume(scale * size >= 1)
+    return make_axis(size, None, float(np.float32(scale)), sampling, roi)
+
+
+def tied(axis: Axis) -> bool:
+    """Whether rounding decides which pixel nearest reads, so that float32 and float64 differ."""
+    x = 2 * axis.positions
+    return axis.sampling.mode == "nearest" and bool((np.abs(x - np.round(x)) < 1e-4).any())
+
+
+@settings(max_examples=2000)
+@given(axis=axes())
+def test_reference(axis):
+    """ONNX's own reference in float64, every form.
+
+    Left out: positions that are whole but for float64's rounding, where the reference may take the
+    weights of one pixel and the values of its neighbour.
+    """
+    assume(not tied(axis))
+    s = axis.sampling
+    x = axis.positions
+    assume(axis.out > 1 or s.align != "pytorch_half_pixel")  # the reference departs from the text
+    assume(s.align == "asymmetric" or (np.abs(x - np.round(x)) > 1e-9).all())
+    operator = ReferenceResize.__new__(ReferenceResize)
+    by_size = axis.scale == axis.out / axis.size
+    roi = np.array([axis.roi[0], axis.roi[1]]) if s.align == "tf_crop_and_resize" else None
+    found = []
+    for column in np.eye(axis.size):
+        (made,) = operator._run(
+            column,
+            roi,
+            None if by_size else np.array([axis.scale]),
+            np.array([axis.out]) if by_size else None,
+            antialias=int(s.antialias),
+            axes=None,
+            coordinate_transformation_mode=s.align,
+            cubic_coeff_a=s.cubic_a,
+            exclude_outside=int(s.exclude_outside),
+            extrapolation_value=0.0,
+            keep_aspect_ratio_policy="stretch",
+            mode=ONNX_MODES[s.mode],
+            nearest_mode=s.rounding,
+        )
+        found.append(made)
+    np.testing.assert_allclose(axis.matrix, np.array(found).T, atol=1e-9)
+
+
+def resized(axis: Axis, x: np.ndarray) -> np.ndarray:
+    """What onnxruntime makes of the columns of ``x`` (size, n)."""
+    s = axis.sampling
+    attributes = {
+        "mode": ONNX_MODES[s.mode],
+        "coordinate_transformation_mode": s.align,
+        "nearest_mode": s.rounding,
+        "cubic_coeff_a": s.cubic_a,
+        "exclude_outside": int(s.exclude_outside),
+        "antialias": int(s.antialias),
+    }
+    by_size = axis.scale == axis.out / axis.size
+    roi = [0.0, 0.0, *axis.roi[:1], 0.0, 1.0, 1.0, *axis.roi[1:], 1.0]
+    constants = [helper.make_tensor("roi", TensorProto.FLOAT, [8], roi)]
+    if by_size:
+        sizes = [1, 1, axis.out, x.shape[1]]
+        constants.append(helper.make_tensor("sizes", TensorProto.INT64, [4], sizes))
+    else:
+        scales = [1.0, 1.0, axis.scale, 1.0]
+        constants.append(helper.make_tensor("scales", TensorProto.FLOAT, [4], scales))
+    reads = ["x", "roi", "" if by_size else "scales", "sizes" if by_size else ""]
+    node = helper.make_node("Resize", reads, ["y"], **attributes)
+    graph = helper.make_graph(
+        [node],
+        "resize",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, *x.shape])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    return run_model(model.SerializeToString(), {"x": x[None, None]})["y"][0, 0]
+
+
+@settings(max_examples=1000)
+@given(axis=axes())
+def test_onnxruntime(axis):
+    """onnxruntime in float32, where it follows the standard."""
+    s = axis.sampling
+    assume(not tied(axis))
+    assume(s.align != "half_pixel_symmetric")  # of newer opsets than some releases know
+    # onnxruntime counts the rounded length for align_corners, antialiases by a rule of its own
+    # that leaves out pixels beyond the border, and crops linear and nearest only.
+    # It computes lengths in float32, and copies where the shape stays, whatever the scale is.
+    assume(axis.out == int(np.float32(axis.scale) * np.float32(axis.size)))
+    assume(axis.out != axis.size or (axis.scale == 1 and s.align != "tf_crop_and_resize"))
+    whole = axis.scale * axis.size == axis.out
+    assume(whole or s.align not in ("align_corners", "pytorch_half_pixel", "tf_crop_and_resize"))
+    assume(not s.antialias)
+    assume(not (s.align == "tf_crop_and_resize" and s.mode == "cubic"))
+    edge = np.abs(np.stack([axis.positions, axis.positions - (axis.size - 1)])).min()
+    assume(s.align != "tf_crop_and_resize" or (axis.out > 1 and edge > 1e-4))
+    assume(axis.size > 1 or s.mode != "cubic")
+    x = np.random.default_rng(0).standard_normal((axis.size, 3)).astype(np.float32)
+    # positions in float32 are off by some 1e-6 of a pixel
+    np.testing.assert_allclose(axis.matrix @ x, resized(axis, x), atol=3e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5])
+@pytest.mark.parametrize("mode", ["bilinear", "cubic"])
+def test_antialias_leaves_enlarging_as_it_is(mode, factor):
+    plain = resampling_matrix(7, scale=factor, mode=mode)
+    np.testing.assert_allclose(resampling_matrix(7, scale=factor, mode=mode, antialias=True), plain,
+                               atol=1e-12)  # fmt: skip
+
+
+@given(axis=axes())
+def test_rows_sum_to_one(axis):
+    """A picture of one value stays one; what is extrapolated is not from the picture."""
+    np.testing.assert_allclose(axis.matrix.sum(axis=1), (~axis.outside).astype(float), atol=1e-9)
+
+
+def golden() -> dict[str, np.ndarray]:
+    with np.load(NUMBERS) as stored:
+        return dict(stored)
+
+
+def cases() -> list[str]:
+    with np.load(NUMBERS) as stored:
+        return [key for key in stored.files if key != "x"]
+
+
+@pytest.fixture(scope="module")
+def numbers() -> dict[str, np.ndarray]:
+    return golden()
+
+
+@pytest.mark.parametrize("case", cases())
+def test_like(case, numbers):
+    """PyTorch, TensorFlow, Keras, OpenCV and Pillow, in float32."""
+    software, mode, option, size = case.split(":")
+    x = numbers["x"]
+    h, w = (int(n) * int(size[1:]) for n in x.shape) if size[0] == "x" else map(int, size.split("x"))
+    sampling = like(software, mode, antialias=option == "antialias",
+                    enlarges=h > x.shape[0] or w > x.shape[1])  # fmt: skip
+    request = Resize(sampling, channels=1, size=x.shape, out=(h, w))
+    np.testing.assert_allclose(request.wanted(x[None, None])[0, 0], numbers[case], atol=1e-5)
+
+
+def test_every_convention_has_numbers():
+    found = {tuple(case.split(":")[:2]) for case in cases()}
+    missing = {(s, m) for s, modes in LIKE.items() for m in modes} - found
+    assert missing == {("keras", "cubic"), ("keras", "lanczos"), ("keras", "area")}  # TensorFlow's
+
+
+def test_tensorflow_rounds_its_cubic():
+    """A table of 1024 steps; without it the result is off by some 1e-3."""
+    x = golden()["x"]
+    wanted = golden()["tf2:cubic::21x22"]
+    exact = Sampling("cubic", cubic_a=-0.5, exclude_outside=True)
+    found = Resize(exact, channels=1, size=(7, 9), out=(21, 22)).wanted(x[None, None])[0, 0]
+    assert 1e-4 < np.abs(found - wanted).max() < 5e-3
+
+
+@pytest.mark.parametrize(("sizes", "outs", "policy", "wanted"), [
+    ((2, 2), (7, 8), "not_larger", [7, 7]),
+    ((2, 2), (7, 8), "not_smaller", [8, 8]),
+    ((2, 4), (1, 3), "not_larger", [1, 2]),
+    ((2, 4), (1, 3), "stretch", [1, 3]),
+])  # fmt: skip
+def test_keep_aspect(sizes, outs, policy, wanted):
+    assert keep_aspect(sizes, outs, policy)[0] == wanted
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"mode": "quadratic"}, "mode: 'quadratic' is not known"),
+    ({"align": "half"}, "align: 'half' is not known"),
+    ({"rounding": "up"}, "rounding: 'up' is not known"),
+    ({"mode": "nearest", "antialias": True}, "antialias: nearest has no kernel to widen"),
+    ({"scale": 0.1}, "size: 3 pixels become 0"),
+    ({"scale": -1.0}, "scale: -1 is no scale"),
+    ({"scale": None}, "size: neither an output size nor a scale is given"),
+])  # fmt: skip
+def test_refusals(arguments, message):
+    with pytest.raises(InputError, match=message):
+        resampling_matrix(3, **{"scale": 2.0} | arguments)
+
+
+def test_refusals_of_conventions():
+    with pytest.raises(InputError, match="Did you mean torch"):
+        like("torhc", "bilinear")
+    with pytest.raises(UnsupportedError, match="torch has no mode lanczos"):
+        like("torch", "lanczos")
+    with pytest.raises(UnsupportedError, match="opencv has no antialias for bilinear"):
+        like("opencv", "bilinear", antialias=True)
