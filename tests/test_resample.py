@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from onnx.reference.ops.op_resize import Resize as ReferenceResize
@@ -53,7 +53,11 @@ def tied(axis: Axis) -> bool:
     return axis.sampling.mode == "nearest" and bool((np.abs(x - np.round(x)) < 1e-4).any())
 
 
-@settings(max_examples=2000)
+# Much is left out on purpose, each time for a reason that the test states.
+PICKY = [HealthCheck.filter_too_much]
+
+
+@settings(max_examples=2000, suppress_health_check=PICKY)
 @given(axis=axes())
 def test_reference(axis):
     """ONNX's own reference in float64, every form.
@@ -123,7 +127,7 @@ def resized(axis: Axis, x: np.ndarray) -> np.ndarray:
     return run_model(model.SerializeToString(), {"x": x[None, None]})["y"][0, 0]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, suppress_health_check=PICKY)
 @given(axis=axes())
 def test_onnxruntime(axis):
     """onnxruntime in float32, where it follows the standard."""
@@ -181,7 +185,9 @@ def test_like(case, numbers):
     """PyTorch, TensorFlow, Keras, OpenCV and Pillow, in float32."""
     software, mode, option, size = case.split(":")
     x = numbers["x"]
-    h, w = (int(n) * int(size[1:]) for n in x.shape) if size[0] == "x" else map(int, size.split("x"))
+    h, w = (
+        (int(n) * int(size[1:]) for n in x.shape) if size[0] == "x" else map(int, size.split("x"))
+    )
     sampling = like(software, mode, antialias=option == "antialias",
                     enlarges=h > x.shape[0] or w > x.shape[1])  # fmt: skip
     request = Resize(sampling, channels=1, size=x.shape, out=(h, w))

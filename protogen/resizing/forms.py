@@ -53,12 +53,10 @@ def request_of(
         scales = attributes.get("scales")
     given = sizes if sizes is not None and len(sizes) else scales
     if given is None or len(given) != len(axes):
-        raise InputError(
-            layout(f"needs scales or sizes for {len(axes)} axes", subject=operator)
-        )
+        raise InputError(layout(f"needs scales or sizes for {len(axes)} axes", subject=operator))
     outs: dict[int, int | None] = dict.fromkeys(range(4))
     factors = dict.fromkeys(range(4), 1.0)
-    if given is sizes:
+    if sizes is not None and given is sizes:
         policy = attributes.get("keep_aspect_ratio_policy", "stretch")
         lengths, ratios = keep_aspect([shape[a] for a in axes], [int(s) for s in given], policy)
         outs |= dict(zip(axes, lengths, strict=True))

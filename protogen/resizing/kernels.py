@@ -72,18 +72,16 @@ def convolutions(target: Target, spare: int) -> Iterator[Conv]:
     pad = max(0, -first)
     made = 0
     for more in range(pad, pad + spare + stride + len(kernel) + 1):
-        needed = first + len(kernel) + more
-        # the kernel may go on with zeros, so that no window is left over
-        length = max(needed, n + 2 * more - stride * rows + 1)
-        if geometry.conv_out(n, length, stride, more) != rows:
-            continue
         taps = [0.0] * (first + more) + [float(k) for k in kernel]
-        stage = Conv(tuple(taps) + (0.0,) * (length - len(taps)), stride, more)
-        if equal(stage.matrix(n), target.matrix):
-            yield stage
-            made += 1
-            if made > spare:
-                return
+        # The kernel may go on with zeros, so that no window is left over.
+        least = max(len(taps), n + 2 * more - stride * rows + 1)
+        for length in range(least, n + 2 * more - stride * (rows - 1) + 1):
+            stage = Conv(tuple(taps) + (0.0,) * (length - len(taps)), stride, more)
+            if equal(stage.matrix(n), target.matrix):
+                yield stage
+                made += 1
+                if made > spare:
+                    return
 
 
 def spread(first: int, kernel: Matrix, rows: int, n: int, target: Target) -> Matrix:

@@ -192,7 +192,8 @@ def parse_limits(text: str) -> Limits:
                        advice=near or f"Write kernel<=7 or no-group; words are {known}.")
             )  # fmt: skip
         operator = "==" if match[2] == "=" else match[2]
-        windowed = match[1].partition("_")[0] in ("kernel", "stride", "pad")
+        sizes = ("height", "width", "out_height", "out_width", "tops")
+        windowed = match[1] not in sizes
         rules.append(Rule(f"{match[1]} {operator} {match[3]}", _WINDOWED if windowed else ()))
     return Limits("", tuple(rules))
 

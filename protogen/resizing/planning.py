@@ -23,7 +23,7 @@ from protogen.resizing.strategies import (
 MOVE = 4  # a value written to memory costs about as much as this many multiply-adds
 _FORMS = (Form(), Form("dense"), Form("split"))
 _MIXES = (Form(), Form(mixing="reshape"))
-_SPARE = 8  # how much larger pads are tried for a target
+_SPARE = 8  # how much larger pads, or how many kernels with zeros behind them, are tried
 APPROXIMATE = "approximate"
 
 
@@ -163,7 +163,7 @@ def _try(
     """The cheapest candidate of a strategy and a correction, or the reason why there is none."""
     if request.size is None and (strategy.needs_size or correction in ("scale", "border")):
         return None, "the input's size is not known (give --input-shape)"
-    spare = _SPARE if limits.rules else 0
+    spare = _spare(request, limits)
     options = [list(corrected(strategy, correction, problem, spare)) for problem in problems]
     for axis, chains, problem in zip(("height", "width"), options, problems, strict=True):
         if not chains:
@@ -176,9 +176,14 @@ def _try(
         reason = reason or why
         if made is not None and (best is None or made.work < best.work):
             best = made
-    if best is None and spare and strategy.name != "matrix":
+    if best is None and limits.rules and strategy.name != "matrix":
         reason += "; kernels extended by zeros do not help"
     return best, reason
+
+
+def _spare(request: Resize, limits: Limits) -> int:
+    """Kernels extended by zeros are for targets, and for output lengths that fit any size."""
+    return _SPARE if limits.rules or request.size is None else 0
 
 
 def _orders(rows: int, columns: int) -> Iterator[tuple[int, int]]:
@@ -242,7 +247,7 @@ def _approximations(
     request: Resize, problems: tuple[Problem, Problem], limits: Limits
 ) -> list[Candidate]:
     """Plans that count the outside as 0, the smallest error first."""
-    spare = _SPARE if limits.rules else 0
+    spare = _spare(request, limits)
     found: list[Candidate] = []
     for strategy in STRATEGIES:
         # matrices have no border: they are exact or out of the limits

@@ -144,6 +144,12 @@ class Chain:
                 made = made / made.sum(axis=1, keepdims=True)
         return made
 
+    def out(self, size: int) -> int:
+        """How many pixels it makes of ``size``."""
+        for stage in self.stages:
+            size = stage.out(size)
+        return size
+
     @property
     def kinds(self) -> tuple[type, ...]:
         return tuple(type(stage) for stage in self.stages)

@@ -130,6 +130,7 @@ class Fraction(Strategy):
         if target.q == 1:
             for deconv in deconvolutions(target, spare):
                 yield deconv, Pool(1, 1)
+                yield deconv, Conv((1.0,), 1, 0)
             return
         if target.p == 1:
             for conv in convolutions(target, spare):
@@ -236,7 +237,9 @@ def corrected(strategy: Strategy, correction: str, problem: Problem, spare: int)
 def uncorrected(strategy: Strategy, problem: Problem, spare: int) -> Iterator[Chain]:
     """Chains that are the resize inside and count the outside as 0."""
     for stages in strategy.chains(problem.inner, spare):
-        yield Chain(stages)
+        chain = Chain(stages)
+        if all(chain.out(probe.axis.size) == probe.axis.out for probe in problem.probes):
+            yield chain
 
 
 def _proved(chain: Chain, problem: Problem) -> Iterator[Chain]:

@@ -1,0 +1,429 @@
+"""Plans of stock layers: each is emitted, saved, read back, run, and compared."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import protogen as pg
+from protogen.cost import costs
+from protogen.layers import kind_of
+from protogen.resample import Sampling
+from protogen.resizing.forms import request_of
+from protogen.resizing.limits import load_target, parse_limits, targets
+from protogen.resizing.plan import Plan, plan
+from protogen.resizing.planning import STRATEGIES, decide
+from protogen.resizing.request import Resize
+
+ROOT = Path(__file__).parent.parent
+TOLERANCE = 1e-5  # float32 sums over a few layers, for values of some units
+ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"]
+
+
+def reread(made: Plan, folder: Path) -> pg.Net:
+    """The plan's net through its files."""
+    made.net.save(folder / "net.prototxt", folder / "net.caffemodel")
+    (folder / "net.prototxt").write_text(made.prototxt, encoding="utf-8")
+    return pg.load(folder / "net.prototxt", folder / "net.caffemodel", strict=True)
+
+
+def check_candidates(made: Plan) -> None:
+    """Every way that would do is exact, of stock layers, and costs what it says."""
+    for candidate in made.decision.candidates:
+        error = made.measure(candidate)
+        assert error.exact, (candidate.label, error)
+        assert error.border == 0, candidate.label
+    for step in made.steps:
+        kind = kind_of(next(layer for layer in made.net.layers if layer.name == step.name))
+        assert kind is not None
+        assert kind.stock
+
+
+# ONNX's own tests of Resize and Upsample
+
+
+def node_cases() -> dict[str, onnx.backend.test.case.test_case.TestCase]:
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of ONNX's other operators' cases
+        found = collect_testcases(None)
+    return {
+        case.name: case
+        for case in found
+        if case.model is not None
+        and [node.op_type for node in case.model.graph.node] in (["Resize"], ["Upsample"])
+    }
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return node_cases()
+
+
+def case_request(case) -> tuple[Resize, np.ndarray, np.ndarray]:
+    """Request, input and expected output of one of ONNX's cases, its other inputs constants."""
+    node = case.model.graph.node[0]
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
+    inputs, (wanted,) = case.data_sets[0]
+    given_inputs = dict(zip([name for name in node.input if name], inputs, strict=True))
+    request = request_of(
+        node.op_type,
+        inputs[0].shape,
+        attributes,
+        opset=case.model.opset_import[0].version,
+        scales=given_inputs.get("scales"),
+        sizes=given_inputs.get("sizes"),
+        roi=given_inputs.get("roi"),
+    )
+    return request, inputs[0], wanted
+
+
+def test_onnx_node_cases(cases, tmp_path, golden):
+    """All of them, through the written files; the table in docs says how."""
+    assert len(cases) >= 40
+    rows = []
+    for name in sorted(cases):
+        request, x, wanted = case_request(cases[name])
+        made = plan(request)
+        net = reread(made, tmp_path)
+        assert all(kind_of(layer).stock for layer in net.layers)
+        found = pg.run(net, {"data": x})["resize"]
+        assert found.shape == wanted.shape, name
+        np.testing.assert_allclose(found, wanted, atol=TOLERANCE, rtol=TOLERANCE, err_msg=name)
+        size = "x".join(map(str, x.shape[2:])) + " to " + "x".join(map(str, wanted.shape[2:]))
+        layers = ", ".join(step.type for step in made.steps)
+        rows.append(f"| `{name.removeprefix('test_')}` | {size} | {made.strategy} | {layers} |")
+    head = ["| case of ONNX's node tests | size | strategy | layers |", "|---|---|---|---|"]
+    golden("../../docs/resize_cases.md", "# ONNX's Resize and Upsample in stock layers\n\nEvery case "
+           "of ONNX's own node tests, as emitted, saved, read back and run: each agrees with the "
+           "expected\noutput to 1e-5. Height and width are resized along an axis each; batch and "
+           "channels, and inputs\nwithout four axes, are refused.\n\n"
+           + "\n".join(head + rows) + "\n")  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "arguments", "message"), [
+    ((1, 3, 8), {"scales": [1, 1, 2]}, "its input has 3 axes, not 4"),
+    ((1, 3, 8, 8), {"scales": [1, 2, 2, 2]}, "it resizes the channels"),
+    ((1, 3, 8, 8), {"sizes": [2, 3, 8, 8]}, "it resizes the batch"),
+])  # fmt: skip
+def test_what_is_no_picture_is_refused(shape, arguments, message):
+    with pytest.raises(pg.UnsupportedError, match=message):
+        request_of("Resize", shape, {}, opset=19, **arguments)
+
+
+# Exactness: every mode with every alignment, any factor and size
+
+
+@st.composite
+def requests(draw, mode: str, align: str) -> Resize:
+    size = draw(st.tuples(st.integers(1, 33), st.integers(1, 33)))
+    sampling = Sampling(
+        mode,
+        align,
+        draw(st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])),
+        exclude_outside=draw(st.booleans()),
+        antialias=mode != "nearest" and draw(st.booleans()),
+    )
+    factors = st.one_of(
+        st.integers(1, 16).map(float), st.sampled_from([0.5, 1.5, 1 / 3, 0.75, 2.5])
+    )
+    scale = draw(st.tuples(factors, factors))
+    if draw(st.integers(0, 3)) == 0 or min(s * n for s, n in zip(scale, size, strict=True)) < 1:
+        out = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+        return Resize(sampling, channels=2, size=size, out=out)
+    return Resize(sampling, channels=2, size=size, scale=scale)
+
+
+@pytest.mark.parametrize("align", ALIGNS)
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "cubic", "lanczos", "area"])
+@settings(max_examples=8)
+@given(data=st.data())
+def test_exact(mode, align, data):
+    check_candidates(plan(data.draw(requests(mode, align))))
+
+
+@pytest.mark.parametrize("factor", range(1, 17))
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "cubic"])
+def test_factors(mode, factor):
+    """Each whole factor, at an odd and an even size and one pixel."""
+    for size in ((1, 6), (5, 2)):
+        check_candidates(
+            plan(Resize(Sampling(mode), channels=1, size=size, scale=(factor, factor)))
+        )
+
+
+@pytest.mark.parametrize("size", range(1, 34))
+def test_sizes(size):
+    check_candidates(plan(Resize(channels=1, size=(size, 34 - size), scale=(2, 3))))
+
+
+@given(data=st.data())
+@settings(max_examples=30)
+def test_error_stated_is_error_measured(data, tmp_path_factory):
+    """Also where there is one: the stated numbers follow from the files alone."""
+    mode = data.draw(st.sampled_from(["bilinear", "cubic", "lanczos"]))
+    size = data.draw(st.tuples(st.integers(2, 12), st.integers(2, 12)))
+    factor = data.draw(st.integers(2, 6))
+    request = Resize(Sampling(mode), channels=2, size=size, scale=(factor, factor))
+    strategy = data.draw(st.sampled_from(["approximate", "", "matrix"]))
+    made = plan(request, strategy=strategy)
+    net = reread(made, tmp_path_factory.mktemp("net"))
+    x = np.random.default_rng(0).standard_normal((1, 2, *size), dtype=np.float32)
+    wrong = np.abs(pg.run(net, {"data": x})["resize"] - request.wanted(x))
+    assert max(made.error.inside, made.error.border) == wrong.max()
+    assert (made.decision.chosen.bound > 0) == (strategy == "approximate")
+    assert made.error.exact == (strategy != "approximate")
+
+
+def test_bound_is_reached():
+    """The classic layer's error for data in [-1, 1] at f = 2: 1 - 0.75^2 at the corner."""
+    made = plan(Resize(channels=1, size=(4, 4), scale=(2, 2)), strategy="approximate")
+    assert made.decision.chosen.bound == pytest.approx(1 - 0.5625)
+    ones = np.ones((1, 1, 4, 4), np.float32)
+    found = made.run(made.decision.chosen, ones)
+    assert np.abs(found - 1).max() == pytest.approx(1 - 0.5625)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@pytest.mark.parametrize("factor", [2, 3, 4, 1.5, 2.5, (2, 3), 0.5, (0.5, 2)])
+def test_any_size(factor, mode):
+    """A plan without an input shape holds for every size."""
+    made = pg.resize(factor, mode=mode, channels=2)
+    check_candidates(made)
+    for size in ((1, 1), (2, 5), (7, 4), (12, 13)):
+        if min(np.multiply(factor, size)) < 1:
+            continue
+        x = np.random.default_rng(1).standard_normal((1, 2, *size), dtype=np.float32)
+        found = made.run(made.decision.chosen, x)
+        assert np.abs(found - made.request.wanted(x)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize(("software", "mode", "option", "size"), [
+    ("torch", "bilinear", "", "x2"), ("torch", "bilinear", "", "x3"),
+    ("torch", "cubic", "", "14x18"), ("torch", "cubic", "antialias", "5x6"),
+    ("torch", "area", "", "4x17"), ("torch-align", "bilinear", "", "21x22"),
+    ("tf2", "cubic", "", "21x22"), ("tf1", "bilinear", "", "14x18"),
+    ("keras", "bilinear", "", "x4"), ("opencv", "lanczos", "", "14x18"),
+    ("opencv", "area", "", "5x6"), ("opencv", "area", "", "14x18"),
+    ("pillow", "lanczos", "", "4x17"), ("pillow", "cubic", "", "20x3"),
+])  # fmt: skip
+def test_like(software, mode, option, size, tmp_path):
+    """The emitted layers equal the other software's own numbers."""
+    with np.load(ROOT / "tests" / "golden" / "resize" / "numbers.npz") as stored:
+        x, wanted = stored["x"], stored[f"{software}:{mode}:{option}:{size}"]
+    made = pg.resize(
+        size[1:] if size[0] == "x" else None,
+        size=None if size[0] == "x" else size,
+        mode=mode, like=software, antialias=option == "antialias", input_shape=(1, 1, *x.shape),
+    )  # fmt: skip
+    found = pg.run(reread(made, tmp_path), {"data": x[None, None]})["resize"]
+    np.testing.assert_allclose(found[0, 0], wanted, atol=TOLERANCE)
+
+
+def test_extrapolation(tmp_path):
+    made = pg.resize(size="5x6", align="tf_crop_and_resize", roi=(-0.2, 0.1, 0.9, 1.4),
+                     extrapolation=7.0, input_shape="2,3,4,5")  # fmt: skip
+    assert [step.type for step in made.steps] == ["Convolution", "Convolution", "Bias"]
+    assert made.error.exact
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5), dtype=np.float32)
+    found = pg.run(reread(made, tmp_path), {"data": x})["resize"]
+    assert (found[:, :, 0] == 7).all()
+
+
+# What the facts say of single strategies, as layers
+
+
+@pytest.mark.parametrize(("request_", "strategy", "kernels"), [
+    (Resize(Sampling("nearest"), size=(4, 4), scale=(3, 3)), "deconvolution", [(3, 3, 0)]),
+    (Resize(Sampling(align="align_corners"), size=(5, 5), out=(9, 9)), "deconvolution", [(3, 2, 1)]),
+    (Resize(size=(30, 30), scale=(2, 2)), "deconvolution+scale", [(4, 2, 1)]),
+    (Resize(size=(30, 30), scale=(3, 3)), "deconvolution+scale", [(5, 3, 1)]),
+    (Resize(size=(98, 98), scale=(1.5, 1.5)), "fraction+scale", [(5, 3, 1), (2, 2, 0)]),
+    (Resize(size=(64, 64), scale=(0.5, 0.5)), "pooling", [(2, 2, 0)]),
+    (Resize(size=(63, 63), scale=(1 / 3, 1 / 3)), "convolution", [(2, 3, 0)]),
+])  # fmt: skip
+def test_chosen_layers(request_, strategy, kernels):
+    made = plan(request_)
+    assert made.strategy == strategy
+    found = []
+    for step in made.steps:
+        p = step.params.get("convolution_param") or step.params.get("pooling_param")
+        if p:
+            found.append((p["kernel_size"], p["stride"], p.get("pad", 0)))
+    assert found == kernels
+
+
+def test_cascade():
+    """8x = K3 s2 then K8 s4: the triangles' product, kernel for kernel."""
+    made = plan(Resize(size=(20, 20), scale=(8, 8)), strategy="cascade+border")
+    kernels = [
+        (p["kernel_size"], p["stride"])
+        for step in made.steps
+        if (p := step.params.get("convolution_param"))
+    ]
+    assert kernels == [(3, 2), (8, 4)]
+    assert made.error.exact
+
+
+def test_weights_are_held_once():
+    made = pg.resize(4, input_shape=(1, 512, 8, 8), strategy="deconvolution+scale")
+    weight = made.steps[0].weights[0]
+    assert weight.shape == (512, 1, 8, 8)
+    assert weight.strides[0] == 0
+
+
+@pytest.mark.parametrize("factor", [2, 1.5, 0.5])
+def test_cost_is_the_summarys(factor):
+    """Two countings of one thing: a plan's and ``protogen summary``'s."""
+    made = pg.resize(factor, input_shape=(2, 3, 12, 14))
+    for one in made.decision.candidates:
+        again = plan(made.request, strategy=one.label)
+        rows = [row for row in costs(again.net.graph) if row.layer.type != "Input"]
+        assert again.cost.parameters == sum(row.parameters or 0 for row in rows)
+        assert again.cost.activation_bytes == 4 * sum(row.activations or 0 for row in rows)
+        assert again.cost.multiply_adds == sum(row.multiply_adds or 0 for row in rows)
+
+
+# Limits
+
+
+@pytest.mark.parametrize(("limits", "forbidden"), [
+    ("no-group", "group"), ("no-axis", "axis"), ("no-reshape", "reshape"), ("no-plane", "plane"),
+    ("no-deconvolution", None), ("kernel<=7,stride<=4", None), ("kernel<=4,stride<=2,no-axis", None),
+    ("no-group,no-axis,no-reshape,no-plane", "group"),
+])  # fmt: skip
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_limits_are_kept(limits, forbidden, factor):
+    if "no-group,no-axis" in limits and factor == 8:
+        factor = 3
+    made = pg.resize(factor, limits=limits, input_shape=(1, 3, 6, 7))
+    assert made.error.exact
+    for candidate in made.decision.candidates:
+        assert not parse_limits(limits).broken(candidate.steps)
+        assert made.measure(candidate).exact
+        assert forbidden is None or all(forbidden not in s.features for s in candidate.steps)
+
+
+def test_groups_become_dense_or_split():
+    made = pg.resize(2, limits="no-group", strategy="deconvolution+scale", input_shape=(1, 3, 8, 8))
+    assert made.steps[0].weights[0].shape == (3, 3, 4, 4)
+    assert made.error.exact
+    made = pg.resize(2, limits="no-group,channels<=1,no-plane,no-axis", channels=3)
+    assert {"Slice", "Concat"} <= {step.type for step in made.steps}
+    assert made.error.exact
+
+
+@pytest.mark.parametrize("name", [one.name for one in targets()])
+def test_every_target(name):
+    """Each has rules or notes, and what is planned for it keeps them."""
+    limits = load_target(name)
+    assert limits.title
+    assert limits.rules or limits.notes
+    assert all(rule.source for rule in limits.rules)
+    for factor in (2, 4):
+        made = pg.resize(factor, target=name, input_shape=(1, 8, 14, 14))
+        assert not limits.broken(made.steps)
+        assert made.error.exact
+
+
+def test_vitis_wants_three_times_the_stride():
+    """K4 s2 p1 extended by zeros on both sides."""
+    made = pg.resize(2, target="vitis-u50", input_shape=(1, 8, 14, 14))
+    p = made.steps[0].params["convolution_param"]
+    assert (p["kernel_size"], p["stride"], p["pad"]) == (6, 2, 2)
+
+
+def test_no_odd_factor_on_ascend():
+    """K must be a multiple of 4, but K = 3 + 2 p is odd."""
+    with pytest.raises(pg.UnsupportedError) as caught:
+        pg.resize(3, target="ascend-deconvolution-v1", strategy="deconvolution",
+                  input_shape=(1, 8, 14, 14))  # fmt: skip
+    assert "must be kernel_h * kernel_w % 16 == 0" in str(caught.value)
+    assert "CANN 8.0" in str(caught.value)
+
+
+def test_best_within_limits_is_named():
+    limits = "no-axis,no-reshape,no-plane,no-power,no-slice"
+    with pytest.raises(pg.UnsupportedError, match=r"off by up to 0\.438 for data"):
+        pg.resize(2, limits=limits, input_shape=(1, 3, 8, 8))
+    made = pg.resize(2, limits=limits, input_shape=(1, 3, 8, 8), approximate=True)
+    assert [step.type for step in made.steps] == ["Deconvolution"]
+    assert made.error.inside < TOLERANCE < made.error.border
+
+
+def test_a_target_of_ones_own(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('title = "Mine"\n[[rule]]\nlayers = ["Deconvolution"]\nmust = "stride < 3"\n'
+                    '[[rule]]\nwithout = "plane"\n')  # fmt: skip
+    made = pg.resize(4, target=file, input_shape=(1, 3, 24, 24))
+    assert made.error.exact
+    assert made.strategy == "cascade+border"
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ('must = "1"', "the key 'must' is not known"),
+    ('[[rule]]\nmust = "kernel <"', "rule 1: 'kernel <' is no condition"),
+    ('[[rule]]\nmust = "kernal < 3"', "'kernal' is undefined"),
+    ('[[rule]]\nwithout = "grups"', "Did you mean group?"),
+    ('[[rule]]\nlayers = ["Pooling"]', "rule 1 must have must or without"),
+    ("title = 3", "the key 'title' is of the wrong kind"),
+    ("title = ", "is no TOML"),
+])  # fmt: skip
+def test_wrong_targets(tmp_path, text, message):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(pg.InputError) as caught:
+        load_target(file)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({}, "factor: neither a factor nor a size is given"),
+    ({"factor": "two"}, "factor: 'two' is no number"),
+    ({"factor": "2x2x2"}, "has 3 parts"),
+    ({"factor": 0}, "factor: 0 is out of range"),
+    ({"factor": float("nan")}, "factor: 'nan' is no number"),
+    ({"size": "8x8"}, "a size is wanted of an input of unknown size"),
+    ({"size": "0x8", "input_shape": "1,1,4,4"}, "size: 0x8 is out of range"),
+    ({"factor": 2, "channels": 0}, "channels: 0 is below 1"),
+    ({"factor": 2, "channels": 4, "input_shape": "1,3,4,4"}, "4 is not the input shape's 3"),
+    ({"factor": 2, "strategy": "magic"}, "strategy: 'magic' is not known"),
+    ({"factor": 2, "strategy": "matrx"}, "Did you mean matrix?"),
+    ({"factor": 2, "limits": "kernel=<7"}, "limit: 'kernel=<7' is no limit"),
+    ({"factor": 2, "limits": "no-grups"}, "Did you mean group?"),
+    ({"factor": 2, "target": "ascent"}, "Did you mean ascend?"),
+    ({"factor": 2, "like": "torch", "align": "asymmetric"}, "--align and --like exclude"),
+    ({"factor": 2, "bottom": "up", "top": "up"}, "top: 'up' is the bottom too"),
+    ({"factor": 2, "name": ""}, "name: is empty"),
+])  # fmt: skip
+def test_mistakes(arguments, message):
+    with pytest.raises(pg.InputError) as caught:
+        pg.resize(**arguments)
+    assert message in str(caught.value)
+
+
+def test_unknown_size_says_what_would_help():
+    with pytest.raises(pg.UnsupportedError) as caught:
+        pg.resize(2, mode="cubic")
+    text = str(caught.value)
+    assert "Give --input-shape" in text
+    assert all(f"\n  {strategy.name}" in text for strategy in STRATEGIES)
+
+
+def test_upsample_exact_is_resize():
+    one = pg.upsample(2, exact=True, input_shape=(1, 3, 8, 8), name="up")
+    assert isinstance(one, Plan)
+    assert one.prototxt == pg.resize(2, input_shape=(1, 3, 8, 8), name="up").prototxt
+
+
+def test_planning_is_remembered():
+    request = Resize(size=(31, 29), scale=(2, 2))
+    assert decide(request) is decide(Resize(size=(31, 29), scale=(2, 2)))
