@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from protogen.net import Weights
+
 TOLERANCE = 1e-5  # of the largest value: float32 sums in another order
 
 
@@ -102,6 +104,7 @@ def rewrite(
     limits: Limits = UNLIMITED,
     input_shapes: Mapping[str, Shape] | None = None,
     phase: str = "TEST",
+    identities: Sequence[str] = (),
 ) -> Rewritten:
     """The net with its forks' layers in stock BVLC layers that compute the same.
 
@@ -114,45 +117,92 @@ def rewrite(
         limits: what a target takes, for the layers that resize.
         input_shapes: shapes by blob name that replace what the net says.
         phase: layers of the other phase stay as they are.
+        identities: names or types of unknown layers whose top has their first bottom's shape, so
+            that shapes behind them are known; they stay as they are.
 
     Raises:
         InputError: a file is missing or wrong, or weights do not fit the net.
         MismatchError: a replacement computes something else (a defect of protogen's).
     """
     document = _modern(path)
-    net = Net(document, phase=phase, input_shapes=input_shapes, tolerant=True)
+    found = None
     if caffemodel is not None:
         from protogen.weightfiles import read_any
 
-        net.take_weights(read_any(caffemodel))
-    _check_types(types, net)
-    taken = {name for item in document.all("layer") for name in (item.value.name, *item.value.top)}
-    weights = dict(net.weights)
+        found = read_any(caffemodel)
+
+    def net_of(document: prototxt.Document, weights: Weights | None = None) -> Net:
+        return Net(
+            document, weights, phase=phase, input_shapes=input_shapes, tolerant=True,
+            identities=identities,
+        )  # fmt: skip
+
+    state = _State(document, net_of(document))
+    if found is not None:
+        state.net.take_weights(found)
+    _check_types(types, state.net)
+    places = {layer.name: layer.place for layer in state.net.layers}
+    while True:
+        edits = _pass(state, types, limits, places)
+        text = apply_edits(state.document.source.text, edits)
+        document = upgrade(prototxt.parse(text, f"{path} in stock layers"))
+        state.document, state.net = document, net_of(document, state.weights)
+        if not state.again:
+            break
+    return Rewritten(text, state.net, tuple(state.replaced), tuple(state.kept),
+                     tuple(state.needed), document.source.bom)  # fmt: skip
+
+
+class _State:
+    """How far the rewriting of a net has come."""
+
+    def __init__(self, document: prototxt.Document, net: Net) -> None:
+        self.document = document
+        self.net = net
+        self.weights = net.weights
+        self.replaced: list[Replacement] = []
+        self.kept: list[Kept] = []
+        self.needed: list[str] = []
+        self.again = False
+
+
+def _pass(
+    state: _State, types: Sequence[str], limits: Limits, places: Mapping[str, str]
+) -> list[Edit]:
+    """Replaces what it can; after a layer whose replacement renames a blob, the text must be read
+    again (``again``)."""
+    layers = state.document.all("layer")
+    taken = {name for item in layers for name in (item.value.name, *item.value.top)}
+    kept = {one.layer for one in state.kept}
     edits: list[Edit] = []
-    replaced: list[Replacement] = []
-    kept: list[Kept] = []
-    needed: list[str] = []
-    for layer in net.layers:
+    state.again = False
+    for layer in state.net.layers:
         kind = kind_of(layer)
-        if (kind is not None and kind.stock) or (types and layer.type not in types):
+        unknown = layer.type != layer.params.type  # the user says it is an identity
+        stock = kind is not None and kind.stock and not unknown
+        if stock or (types and layer.type not in types) or layer.name in kept:
             continue
+        place = places.get(layer.name, layer.place)
         try:
-            made = replacement(net, layer, taken, limits)
-            proof = _proof(net, layer, made, limits)
-            edits += made.edits(document)
+            if unknown:
+                raise layer.unsupported("protogen does not know this layer type")
+            made = replacement(state.net, layer, taken, limits)
+            proof = _proof(state.net, layer, made, limits, place)
+            changes = made.edits(state.document)
         except UnsupportedError as error:
             reason = str(error).partition(f"{layer.subject}: ")[2] or str(error)
-            kept.append(Kept(layer.name, layer.type, layer.place, reason))
+            state.kept.append(Kept(layer.name, layer.params.type, place, reason))
             continue
-        replaced.append(proof)
+        edits += changes
+        state.replaced.append(proof)
         taken |= made.names
-        needed += made.unfilled()
-        weights.pop(layer.name, None)
-        weights |= made.made
-    text = apply_edits(document.source.text, _merged(edits))
-    result = Net(upgrade(prototxt.parse(text, f"{path} in stock layers")), weights,
-                 phase=phase, input_shapes=input_shapes, tolerant=True)  # fmt: skip
-    return Rewritten(text, result, tuple(replaced), tuple(kept), tuple(needed), document.source.bom)
+        state.needed += made.unfilled()
+        state.weights.pop(layer.name, None)
+        state.weights |= made.made
+        if len(changes) > 1:
+            state.again = True
+            break
+    return edits
 
 
 def _modern(path: str | Path) -> prototxt.Document:
@@ -170,16 +220,7 @@ def _check_types(types: Sequence[str], net: Net) -> None:
             raise InputError(layout("the net has no layer of this type", subject=name))
 
 
-def _merged(edits: list[Edit]) -> list[Edit]:
-    """Two layers in place on one blob rename it twice before the first: the first name stays, as
-    both stand for the same value."""
-    made: dict[tuple[int, int], str] = {}
-    for start, end, text in edits:
-        made.setdefault((start, end), text)
-    return [(start, end, text) for (start, end), text in made.items()]
-
-
-def _proof(net: Net, layer: Layer, made: Stock, limits: Limits) -> Replacement:
+def _proof(net: Net, layer: Layer, made: Stock, limits: Limits, place: str) -> Replacement:
     """Runs the layer and its replacement alone, on the same random data.
 
     Raises:
@@ -209,9 +250,9 @@ def _proof(net: Net, layer: Layer, made: Stock, limits: Limits) -> Replacement:
     if error > TOLERANCE * max(1.0, largest):
         raise MismatchError(
             layout(f"its replacement ({', '.join(types)}) differs by {error:.3g}",
-                   where=layer.place, subject=layer.subject)
+                   where=place, subject=layer.subject)
         )  # fmt: skip
-    return Replacement(layer.name, layer.type, layer.place, types, error, largest)
+    return Replacement(layer.name, layer.type, place, types, error, largest)
 
 
 _TOP = "top of the layer"  # no net calls a blob so
@@ -220,7 +261,7 @@ _TOP = "top of the layer"  # no net calls a blob so
 def _alone(
     layer: Layer,
     feeds: Mapping[str, NDArray[np.float32]],
-    weights: Mapping[str, list[NDArray[np.floating]]],
+    weights: Weights,
 ) -> Net:
     """A net of the layer alone, in every phase, its top with a name of its own."""
     fields = [

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("rewrite")
 @shared.proto
+@shared.identity
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("weights", metavar="[NET.caffemodel]", required=False)
 @click.option("--to", "dialect", type=click.Choice(["bvlc"]), default="bvlc", show_default=True,
@@ -43,6 +44,7 @@ def command(
     output: str | None,
     caffemodel: str | None,
     types: tuple[str, ...],
+    identities: tuple[str, ...],
     inputs: tuple[str, ...],
     phase: str,
     target: tuple[str, ...],
@@ -75,6 +77,7 @@ def command(
         limits=gather_limits(list(target), limit),
         input_shapes=shared.parse_inputs(inputs),
         phase=phase,
+        identities=identities,
     )
     if strict and made.kept:
         lines = "".join(

@@ -176,7 +176,9 @@ class LayerType:
         Raises:
             UnsupportedError: there are none.
         """
-        raise layer.unsupported(self.unwritable)
+        if self.refusal != LayerType.refusal:
+            raise layer.unsupported(*self.refusal)
+        raise layer.unsupported("no stock layers compute it")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """Writes the layer in ONNX operators.
