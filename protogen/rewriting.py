@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protogen import files, prototxt
-from protogen.errors import InputError, MismatchError, UnsupportedError, layout
+from protogen.errors import (
+    InputError,
+    MismatchError,
+    ProtogenWarning,
+    UnsupportedError,
+    layout,
+)
 from protogen.graph import Layer, Shape
 from protogen.layers import kind_of
 from protogen.message import Field, Message
@@ -145,7 +152,7 @@ def rewrite(
     while True:
         edits = _pass(state, types, limits, places)
         text = apply_edits(state.document.source.text, edits)
-        document = upgrade(prototxt.parse(text, f"{path} in stock layers"))
+        document = upgrade(_parse_again(text, f"{path} in stock layers"))
         state.document, state.net = document, net_of(document, state.weights)
         if not state.again:
             break
@@ -169,8 +176,8 @@ class _State:
 def _pass(
     state: _State, types: Sequence[str], limits: Limits, places: Mapping[str, str]
 ) -> list[Edit]:
-    """Replaces what it can; after a layer whose replacement renames a blob, the text must be read
-    again (``again``)."""
+    """Replaces what it can. A layer whose replacement renames a blob is alone in its pass, and the
+    text is read again behind it (``again``)."""
     layers = state.document.all("layer")
     taken = {name for item in layers for name in (item.value.name, *item.value.top)}
     kept = {one.layer for one in state.kept}
@@ -193,14 +200,16 @@ def _pass(
             reason = str(error).partition(f"{layer.subject}: ")[2] or str(error)
             state.kept.append(Kept(layer.name, layer.params.type, place, reason))
             continue
+        state.again = len(changes) > 1
+        if state.again and edits:  # a name may stand in text that is replaced already
+            break
         edits += changes
         state.replaced.append(proof)
         taken |= made.names
         state.needed += made.unfilled()
         state.weights.pop(layer.name, None)
         state.weights |= made.made
-        if len(changes) > 1:
-            state.again = True
+        if state.again:
             break
     return edits
 
@@ -210,8 +219,15 @@ def _modern(path: str | Path) -> prototxt.Document:
     document = prototxt.read(path)
     modern = upgrade(document)
     if document.has("layers") or document.has("input") or modern is not document:
-        return prototxt.parse(prototxt.write(modern), str(path))
+        return _parse_again(prototxt.write(modern), str(path))
     return document
+
+
+def _parse_again(text: str, name: str) -> prototxt.Document:
+    """Parses a text made from one that was parsed: what it warns of is known already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProtogenWarning)
+        return prototxt.parse(text, name)
 
 
 def _check_types(types: Sequence[str], net: Net) -> None:
@@ -281,4 +297,4 @@ def _document(
         for name, array in feeds.items()
     ]  # fmt: skip
     whole = Message.make("NetParameter", layer=[*inputs, *layers])
-    return prototxt.parse(prototxt.write(whole), "a layer alone")
+    return _parse_again(prototxt.write(whole), "a layer alone")

@@ -101,7 +101,7 @@ def test_template_file(protogen, tmp_path):
 MISTAKES = [
     ("--factor 0", "factor: 0 is below 1. Upsampling takes 1, 2, 3, ..."),
     ("--factor -3", "factor: -3 is below 1. Upsampling takes 1, 2, 3, ..."),
-    ("--factor 2.5", "factor: '2.5' is no whole number. Give one such as 2."),
+    ("--factor 2.x", "factor: '2.x' is no factor. Give one such as 2, 1.5, 3/2 or 2x4."),
     ("--factor two", "factor: 'two' is no whole number. Give one such as 2."),
     ("--factor 2x3x4", "factor: '2x3x4' has 3 parts. Give N or HxW, such as 2x4."),
     ("--factor 99999999999999999999999", "factor: 99999999999999999999999 is far too large. Give a number such as 2."),

@@ -387,10 +387,10 @@ def test_wrong_targets(tmp_path, text, message):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({}, "factor: neither a factor nor a size is given"),
-    ({"factor": "two"}, "factor: 'two' is no number"),
+    ({"factor": "two"}, "factor: 'two' is no factor"),
     ({"factor": "2x2x2"}, "has 3 parts"),
     ({"factor": 0}, "factor: 0 is out of range"),
-    ({"factor": float("nan")}, "factor: 'nan' is no number"),
+    ({"factor": float("nan")}, "factor: 'nan' is no factor"),
     ({"size": "8x8"}, "a size is wanted of an input of unknown size"),
     ({"size": "0x8", "input_shape": "1,1,4,4"}, "size: 0x8 is out of range"),
     ({"factor": 2, "channels": 0}, "channels: 0 is below 1"),

@@ -131,6 +131,25 @@ def test_each_type(kind, tmp_path):
     np.testing.assert_allclose(found, wanted, atol=TOLERANCE * max(1, np.abs(wanted).max()))
 
 
+@pytest.mark.parametrize("size", ["14x18", "21x22", "5x6", "4x17"])
+@pytest.mark.parametrize("software", ["torch", "torch-align"])
+def test_bilinear_interpolate_is_torchs(software, size, tmp_path):
+    """The layer was made for nets from PyTorch: the layer itself, and what replaces it."""
+    with np.load(Path(__file__).parent / "golden" / "resize" / "numbers.npz") as stored:
+        x, wanted = stored["x"][None, None], stored[f"{software}:bilinear::{size}"]
+    height, width = size.split("x")
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param '
+        "{ shape { dim: 1 dim: 1 dim: 7 dim: 9 } } }\n"
+        'layer { name: "up" type: "BilinearInterpolate" bottom: "data" top: "up" '
+        f"bilinear_interpolate_param {{ dst_h: {height} dst_w: {width} "
+        f"align_corners: {str(software == 'torch-align').lower()} }} }}\n"
+    )
+    for net in (pg.load(path), pg.rewrite(path).net):
+        np.testing.assert_allclose(pg.run(net, {"data": x})["up"][0, 0], wanted, atol=1e-5)
+
+
 def test_every_fork_layer_is_tried():
     """A fork's type that can be rewritten has a net here or numbers of its fork."""
     rewritable = {
@@ -299,3 +318,15 @@ def test_published_nets(name, made):  # noqa: F811
     found = pg.run(result.net, feeds, sorted(blobs))
     for blob, values in wanted.items():
         assert np.abs(values - found[blob]).max() <= TOLERANCE * max(1, np.abs(values).max())
+
+
+def test_a_name_inside_of_a_replaced_layer(tmp_path):
+    """The blob's older name stands in a layer that is replaced as well."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(CHAIN.replace('"Power" bottom: "data" top: "x" power_param { scale: 2 }',
+                                  '"ReLU6" bottom: "data" top: "x"'))  # fmt: skip
+    result = pg.rewrite(path)
+    assert [one.type for one in result.replaced] == ["ReLU6", "HardSwish", "Mish", "ReLU6"]
+    x = np.random.default_rng(0).standard_normal((1, 4, 6, 5)).astype(np.float32)
+    wanted, found = (pg.run(one, {"data": x}) for one in (pg.load(path), result.net))
+    np.testing.assert_allclose(found["y"], wanted["y"], atol=1e-6)

@@ -17,7 +17,7 @@ HELPERS = {"Input"}
 # Layers without arithmetic of their own, or whose forks have published no numbers to check with.
 WITHOUT_NUMBERS = {
     "Data", "HDF5Data", "HDF5Output", "ImageData", "MemoryData", "WindowData", "DummyData", "Silence",
-    "Python", "Filter", "InfogainLoss", "LSTMUnit", "Axpy", "BN", "ConvolutionDepthwise",
+    "Python", "Filter", "InfogainLoss", "LSTMUnit", "Axpy", "BN", "BilinearInterpolate", "ConvolutionDepthwise",
     "DepthwiseConvolution", "DetectionOutput", "Interp", "Mish", "ROIPooling", "ShuffleChannel",
 }  # fmt: skip
 

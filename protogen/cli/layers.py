@@ -16,7 +16,8 @@ from protogen.errors import InputError, did_you_mean, layout
 @click.argument("types", nargs=-1, metavar="[TYPE]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(types: tuple[str, ...], as_json: bool) -> None:
-    """List the layer types that protogen knows, and what has a form in ONNX.
+    """List the layer types that protogen knows, which of them stock Caffe has (or can stand for:
+    protogen rewrite), and what has a form in ONNX.
 
     \b
     Examples:
@@ -42,10 +43,14 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
         for row in chosen:
             click.echo(f"{row.type} ({row.family}): {row.summary}")
             limits = f" ({row.limits})" if row.limits else ""
+            click.echo(f"    stock Caffe: {row.stock}")
             click.echo(f"    ONNX: {'yes' if row.onnx else 'no'}{limits}")
         return
     tables.show(
-        ["type", "family", "ONNX", "limits"],
-        [(row.type, row.family, "yes" if row.onnx else "no", row.limits) for row in chosen],
+        ["type", "family", "stock", "ONNX", "limits"],
+        [
+            (row.type, row.family, row.stock, "yes" if row.onnx else "no", row.limits)
+            for row in chosen
+        ],
     )
     click.echo(f"{len(chosen)} types, {sum(row.onnx for row in chosen)} of them in ONNX")

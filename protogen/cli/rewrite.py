@@ -123,7 +123,13 @@ def _say(made: Rewritten, output: str | None, caffemodel: str | None, weights: s
         names = [one.layer for one in made.kept if (one.type, one.reason) == (reason_type, reason)]
         some = ", ".join(names[:3]) + (", ..." if names[3:] else "")
         click.echo(printable(f"kept: {reason_type} ({some}): {reason}"), err=True)
-    needs = [name for name in made.weights_needed if name]
+    if caffemodel and not weights:
+        click.echo(
+            f"note: {caffemodel} holds the new layers' weights alone; with the net's own caffemodel "
+            "behind it, it would hold all.",
+            err=True,
+        )
+    needs = made.weights_needed
     if needs and not caffemodel:
         some = ", ".join(needs[:3]) + (", ..." if needs[3:] else "")
         click.echo(

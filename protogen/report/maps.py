@@ -28,17 +28,19 @@ def draw(
     rows = -(-len(chosen) // columns)
     style: dict[Any, Any] = {"font.size": 8, "svg.hashsalt": "protogen"}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(_SIDE * columns, (_SIDE + 0.4) * rows), layout="constrained")
+        figure = Figure(figsize=(_SIDE * columns, (_SIDE + 0.6) * rows), layout="constrained")
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axis in axes:
             axis.axis("off")
         for axis, (name, array) in zip(axes, chosen, strict=False):
             sheet = contact_sheet(array[0][:_CHANNELS])
-            axis.imshow(sheet, cmap="gray", interpolation="nearest")
+            low, high = float(array[0].min()), float(array[0].max())
+            ends = (low, high) if low < high else (low - 1, high + 1)  # one value is grey
+            axis.imshow(sheet, cmap="gray", interpolation="nearest", vmin=ends[0], vmax=ends[1])
             shown = min(len(array[0]), _CHANNELS)
             count = f"{shown} of {len(array[0])}" if shown < len(array[0]) else str(shown)
-            low, high = float(array[0].min()), float(array[0].max())
-            title = f"{name}\n{count} channels {array.shape[2]}x{array.shape[3]}, {low:.3g} to {high:.3g}"
+            plural = "s" if len(array[0]) > 1 else ""
+            title = f"{name}\n{count} channel{plural} {array.shape[2]}x{array.shape[3]}, {low:.3g} to {high:.3g}"
             axis.set_title(title.replace("$", r"\$"))
         metadata = {"Date": None} if form == "svg" else {"Software": None}
         figure.savefig(file, format=form, dpi=120, metadata=metadata)

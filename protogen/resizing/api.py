@@ -139,15 +139,16 @@ def parse_scale(value: object) -> _PAIR:
         parts = list(value) if isinstance(value, (tuple, list)) else [value]
     if len(parts) not in (1, 2):
         raise refuse("factor", f"{value!r} has {len(parts)} parts", "Give F or HxW, such as 1.5x2.")
-    made = [_number(part) for part in parts]
+    made = [_number(part, value) for part in parts]
     return made[0], made[-1]
 
 
-def _number(part: Any) -> float:
+def _number(part: Any, value: object) -> float:
     try:
         exact = Fraction(part.strip() if isinstance(part, str) else part)
     except (ValueError, TypeError, OverflowError, ZeroDivisionError):
-        raise refuse("factor", f"{str(part)[:40]!r} is no number", "Give one such as 2, 1.5 or 3/2.") from None  # fmt: skip
+        problem = f"{str(value)[:40]!r} is no factor"
+        raise refuse("factor", problem, "Give one such as 2, 1.5, 3/2 or 2x4.") from None
     if not 0 < exact <= 2**16 or exact < Fraction(1, 2**16):
         raise refuse(
             "factor", f"{str(part)[:40]} is out of range", "Give one such as 2, 1.5 or 3/2."

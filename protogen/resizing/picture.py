@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SAMPLE = 32  # pixels of the plate where a plan is of any size
-_ROWS = 5
+_ROWS = 3
 _MOST = 512
 
 
