@@ -221,7 +221,7 @@ def _verdict(base: Path, prototxt: str, caffemodel: str) -> tuple[str, bool]:
         for values in (program.inputs, program.outputs)
     ]
     weights = "" if stored else f"; {caffemodel or 'its caffemodel'} is not in the tree"
-    return f"converts (in {ends[0]}; out {ends[1]}){weights}", True
+    return f"converts (in {ends[0] or 'nothing'}; out {ends[1]}){weights}", True
 
 
 def _blank(net: Net) -> None:

@@ -87,6 +87,42 @@ def test_python_of_the_guide(tmp_path):
     assert (tmp_path / "tiny.onnx").exists()
 
 
+def test_python_of_resizing(tmp_path):
+    text = (ROOT / "docs" / "resizing.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_table_of_the_border():
+    """What the guide says of the ring, from the layers' own matrices."""
+    import protogen as pg
+
+    text = (ROOT / "docs" / "upsampling.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (\d) \| (\d+) \| (\d) \| (\d) px \| ([\d.]+) \| ([\d.]+) \|$", text, re.M
+    )
+    assert [int(row[0]) for row in rows] == list(range(2, 9))
+    for f, kernel, pad, ring, edge, corner in rows:
+        up = pg.upsample(int(f))
+        assert up.specs[0].kernel == (int(kernel),) * 2
+        assert up.specs[0].pad == (int(pad),) * 2
+        assert up.error.ring == (int(ring),) * 2
+        assert f"{up.error.border:.3f}" == corner
+        assert f"{1 - (1 - up.error.border) ** 0.5:.3f}" == edge
+
+
+def test_a_users_target_of_the_guide(tmp_path):
+    from protogen.resizing.limits import load_target
+
+    text = (ROOT / "docs" / "resizing.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "ours.toml").write_text(block)
+    assert len(load_target(tmp_path / "ours.toml").rules) == 2
+
+
 def test_readme_shows_what_the_first_command_prints():
     import protogen as pg
 
