@@ -8,7 +8,7 @@ with quotes, braces or line ends can never add a field.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,10 +68,10 @@ def render(
     Raises:
         InputError: the template is missing or broken (file and line are named).
     """
-    folders: list[str | Path] = [own_templates()]
+    folders: tuple[str, ...] = (str(own_templates()),)
     if directory is not None:
         _check_directory(directory)
-        folders.insert(0, directory)
+        folders = (str(directory), *folders)
     environment = _environment(folders)
     try:
         if file is not None:
@@ -115,7 +115,8 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     return holds
 
 
-def _environment(folders: Sequence[str | Path]) -> ImmutableSandboxedEnvironment:
+@cache  # compiled templates are kept; a file that changed is read again
+def _environment(folders: tuple[str, ...]) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(folders),
         undefined=StrictUndefined,

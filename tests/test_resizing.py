@@ -450,3 +450,104 @@ def test_upsample_exact_is_resize():
 def test_planning_is_remembered():
     request = Resize(size=(31, 29), scale=(2, 2))
     assert decide(request) is decide(Resize(size=(31, 29), scale=(2, 2)))
+
+
+# The command line
+
+
+def test_command(tmp_path, protogen):
+    done = protogen("resize", "--factor", "1.5", "--input-shape", "1,3,8,8", "--explain", "-o", "r.prototxt",
+                    "--caffemodel", "r.caffemodel", "--onnx", "r.onnx", "--plot", "r.png")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "plan           resize 8x8 to 12x12 (bilinear, half_pixel): matrix, exact" in done.stdout
+    assert "found by running it: exact" in done.stdout
+    assert "deconvolution   " in done.stdout
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+    net = pg.load(tmp_path / "r.prototxt", tmp_path / "r.caffemodel", strict=True)
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)
+    one = pg.run(net, {"data": x})["resize"]
+    two = pg.run(tmp_path / "r.onnx", {"data": x})["resize"]
+    np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_command_as_json(protogen):
+    import json
+
+    done = protogen(
+        "resize", "--size", "5x7", "--mode", "cubic", "--input-shape", "1,3,8,8", "--json"
+    )
+    found = json.loads(done.stdout)
+    assert found["strategy"] == "matrix"
+    assert found["error"]["exact"]
+    assert found["output"] == [5, 7]
+    assert found["prototxt"].startswith('name: "resize"')
+
+
+def test_any_size_in_onnx(tmp_path, protogen):
+    done = protogen("upsample", "--factor", "2", "--exact", "--onnx", "u.onnx", "-o", "u.prototxt")
+    assert done.returncode == 0, done.stderr
+    assert "an infinite input makes NaN" in done.stderr
+    for size in ((1, 3), (9, 4)):
+        x = np.random.default_rng(0).standard_normal((2, 3, *size), dtype=np.float32)
+        found = pg.run(tmp_path / "u.onnx", {"data": x})["upsample"]
+        wanted = Resize(size=size, scale=(2, 2)).wanted(x)
+        np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
+
+
+def test_into_a_net(tmp_path, protogen):
+    """The plan takes the net's own size; everything else stays as it was."""
+    source = ROOT / "examples" / "segnet_head.prototxt"
+    done = protogen("upsample", "--exact", "--factor", "2", "--into", source, "--after", "score",
+                    "--rewire", "--name", "up", "-o", "net.prototxt", "--caffemodel", "up.caffemodel")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "rewired: refine" in done.stderr
+    net = pg.load(tmp_path / "net.prototxt", tmp_path / "up.caffemodel")
+    assert net.shapes["up"] == (1, 21, 32, 32)
+    assert [layer.type for layer in net.layers if layer.name.startswith("up")] == [
+        "Deconvolution",
+        "Scale",
+    ]
+    before = source.read_text().replace('bottom: "score"   # rewired', 'bottom: "up"   # rewired')
+    text = (tmp_path / "net.prototxt").read_text()
+    assert set(before.splitlines()) <= set(text.splitlines())
+    taken = protogen("upsample", "--exact", "--factor", "2", "--into", "net.prototxt", "--after", "score",
+                     "--name", "up", "--top", "again")  # fmt: skip
+    assert taken.returncode == 2
+    assert "'up_deconv' is taken" in taken.stderr
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), [
+    (["resize"], 2, "Say --factor or --size"),
+    (["resize", "--factor", "2", "--into", "n.prototxt"], 2, "--into NET and --after BLOB go together"),
+    (["resize", "--factor", "2", "--rewire"], 2, "--rewire needs --into NET and --after BLOB"),
+    (["resize", "--factor", "2", "--mode", "cubic"], 3, "Give --input-shape"),
+    (["resize", "--factor", "2", "--plot", "x.gif"], 2, "End it in .png or .svg"),
+    (["resize", "--factor", "2", "-o", "x", "--onnx", "x"], 2, "x"),
+    (["resize", "--factor", "2", "--input-shape", "1,3,900,9", "--plot", "x.png"], 3, "sizes up to 512"),
+    (["resize", "--size", "4", "--input-shape", "1,1,8,8", "--roi", "1,2"], 2, "is no top,left,bottom"),
+    (["upsample", "--factor", "2", "--exact", "--trainable"], 2, "--trainable is of the classic layer"),
+    (["upsample", "--factor", "2", "--exact", "--spec", "x.toml"], 2, "--spec is of the classic layer"),
+    (["targets", "nowhere"], 2, "Known are"),
+])  # fmt: skip
+def test_command_mistakes(tmp_path, protogen, arguments, code, message):
+    """One sentence, the exit code, and no file."""
+    done = protogen(*arguments)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_classic_layer_says_that_there_is_more():
+    assert "upsample --exact" in pg.upsample(2).prototxt
+    for options in ({"mode": "nearest"}, {"trainable": True}):
+        assert "--exact" not in pg.upsample(2, **options).prototxt
+    assert "--exact" not in pg.upsample(1).prototxt
+
+
+def test_pictures_are_the_same_each_time(tmp_path, protogen):
+    for name in ("a.svg", "b.svg"):
+        done = protogen("upsample", "--factor", "2", "--exact", "--input-shape", "1,1,8,8",
+                        "--plot", name, "-o", "u.prototxt")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

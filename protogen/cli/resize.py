@@ -35,11 +35,13 @@ def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed([
         click.option("--size", metavar="HxW", help="The output's size, instead of a factor."),
         click.option("--align", type=click.Choice(ALIGNS), metavar="RULE",
-                     help="Where pixels lie, as ONNX's Resize names it.  [default: half_pixel]"),
+                     help="Where pixels lie: half_pixel, align_corners, asymmetric, or another of ONNX's "
+                     "rules.  [default: half_pixel]"),
         click.option("--like", type=click.Choice(LIKE), help="As this software computes it."),
         click.option("--antialias", is_flag=True, help="A wider kernel where the output shrinks."),
         click.option("--rounding", type=click.Choice(ROUNDINGS), metavar="RULE",
-                     help="Of nearest, as ONNX's nearest_mode.  [default: round_prefer_floor]"),
+                     help="Of nearest: floor, ceil, round_prefer_floor, round_prefer_ceil.  "
+                     "[default: round_prefer_floor]"),
         click.option("--cubic-a", type=float, metavar="A", help="Of cubic.  [default: -0.75]"),
         click.option("--exclude-outside", is_flag=True,
                      help="Pixels outside weigh nothing; else the edge is repeated."),
