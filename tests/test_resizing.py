@@ -23,7 +23,8 @@ from protogen.resizing.request import Resize
 
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-5  # float32 sums over a few layers, for values of some units
-ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"]
+ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+          "tf_half_pixel_for_nn", "tf_crop_and_resize"]  # fmt: skip
 
 
 def reread(made: Plan, folder: Path) -> pg.Net:
@@ -141,14 +142,17 @@ def requests(draw, mode: str, align: str) -> Resize:
         exclude_outside=draw(st.booleans()),
         antialias=mode != "nearest" and draw(st.booleans()),
     )
+    roi = ((0.0, 1.0), (0.0, 1.0))
+    if align == "tf_crop_and_resize":
+        roi = draw(st.sampled_from([roi, ((-0.3, 0.8), (0.1, 1.2)), ((0.2, 0.9), (0.0, 1.0))]))
     factors = st.one_of(
         st.integers(1, 16).map(float), st.sampled_from([0.5, 1.5, 1 / 3, 0.75, 2.5])
     )
     scale = draw(st.tuples(factors, factors))
     if draw(st.integers(0, 3)) == 0 or min(s * n for s, n in zip(scale, size, strict=True)) < 1:
         out = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
-        return Resize(sampling, channels=2, size=size, out=out)
-    return Resize(sampling, channels=2, size=size, scale=scale)
+        return Resize(sampling, channels=2, size=size, out=out, roi=roi, extrapolation=0.5)
+    return Resize(sampling, channels=2, size=size, scale=scale, roi=roi, extrapolation=0.5)
 
 
 @pytest.mark.parametrize("align", ALIGNS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,18 +38,27 @@ class Form:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One layer of a plan. ``features`` are what targets may lack: group, axis, reshape, ..."""
+    """One layer of a plan. ``features`` are what targets may lack: group, axis, reshape, ...
+    ``blob`` is the shape of its parameter blob, () where it has none; ``make`` makes it: many
+    plans are looked at, and few written.
+    """
 
     type: str
     name: str
     bottoms: tuple[str, ...]
     tops: tuple[str, ...]
     params: Mapping[str, Any]
-    weights: tuple[Weights, ...]
+    blob: Shape
+    make: Callable[[], Weights] | None
     before: Shape
     after: Shape
     features: frozenset[str] = frozenset()
     multiply_adds: int = 0
+
+    @cached_property
+    def weights(self) -> tuple[Weights, ...]:
+        """Its parameter blobs, float32."""
+        return () if self.make is None else (self.make(),)
 
     @property
     def values(self) -> int:
@@ -57,12 +67,12 @@ class Step:
 
     @property
     def parameters(self) -> int:
-        return sum(w.size for w in self.weights)
+        return 0 if self.make is None else math.prod(self.blob)
 
     @property
     def filled(self) -> bool:
         """Whether Caffe's own fillers make the weights."""
-        if not self.weights:
+        if self.make is None:
             return True
         given = next(iter(self.params.values())).get("weight_filler") or {"value": 0}
         return given.get("type") == "bilinear" or bool(given.get("value"))
@@ -86,7 +96,8 @@ class Writer:
         params: Mapping[str, Any],
         after: Shape,
         *,
-        weights: Sequence[Weights] = (),
+        blob: Shape = (),
+        make: Callable[[], Weights] | None = None,
         features: Sequence[str] = (),
         multiply_adds: int = 0,
         tops: Sequence[tuple[str, Shape]] = (),
@@ -100,7 +111,7 @@ class Writer:
         self.shapes.update(named)
         top_names = tuple(top for top, _ in named)
         self.steps.append(
-            Step(type_, name, tuple(bottoms), top_names, params, tuple(weights), before, after,
+            Step(type_, name, tuple(bottoms), top_names, params, blob, make, before, after,
                  frozenset(features), multiply_adds)
         )  # fmt: skip
         return top_names[0]
@@ -187,17 +198,31 @@ def _kernel(
     group = 1 if grouping == "dense" else c
     window = _window(h, w)
     params = {"num_output": c, **window, "group": group, "weight_filler": _filler(kernel, group, c)}
-    if group == c:
-        weight = np.broadcast_to(kernel, (c, 1, *kernel.shape))
-    else:
-        weight = np.zeros((c, c, *kernel.shape), np.float32)
-        weight[np.arange(c), np.arange(c)] = kernel
+    blob = (c, c // group, *kernel.shape)
+    make = partial(_shared if group == c else _diagonal, kernel, blob)
     over = before if type_ == "Deconvolution" else (n, c, *sizes)
     return writer.add(
         type_, role, [x], {"convolution_param": params | {"bias_term": False}}, (n, c, *sizes),
-        weights=[weight], features=["group"] if group > 1 else [],
-        multiply_adds=math.prod(over) * math.prod(weight.shape[1:]),
+        blob=blob, make=make, features=["group"] if group > 1 else [],
+        multiply_adds=math.prod(over) * math.prod(blob[1:]),
     )  # fmt: skip
+
+
+def _shared(kernel: Weights, blob: Shape) -> Weights:
+    """One kernel for all channels, held once."""
+    import numpy as np
+
+    return np.broadcast_to(kernel, blob)
+
+
+def _diagonal(kernel: Weights, blob: Shape) -> Weights:
+    """C x C kernels, all zeros but those from each channel to itself."""
+    import numpy as np
+
+    weight = np.zeros(blob, np.float32)
+    channel = np.arange(blob[0])
+    weight[channel, channel] = kernel
+    return weight
 
 
 def _split_channels(
@@ -264,10 +289,11 @@ def _plane(writer: Writer, type_: str, role: str, x: str, values: NDArray[np.flo
     shape = writer.shapes[x]
     key = f"{type_.lower()}_param"
     params: dict[str, Any] = {"axis": 2, "num_axes": 2}
+    plane = values.astype(np.float32)
     in_place = bool(writer.steps)  # never the input itself
     work = math.prod(shape) if type_ == "Scale" else 0
     return writer.add(type_, role, [x], {key: params}, shape, in_place=in_place,
-                      weights=[values.astype(np.float32)], features=["plane"], multiply_adds=work)  # fmt: skip
+                      blob=plane.shape, make=lambda: plane, features=["plane"], multiply_adds=work)  # fmt: skip
 
 
 def _mix(writer: Writer, x: str, h: Mix, w: Mix) -> str:
@@ -304,7 +330,7 @@ def _mix_axis(writer: Writer, x: str, axis: int, stage: Mix) -> str:
     after = (*shape[:axis], out, *shape[axis + 1 :])
     return writer.add(
         "Convolution", "rows" if axis == 2 else "columns", [x], {"convolution_param": params},
-        after, weights=[weight], features=["axis"], multiply_adds=math.prod(after) * shape[axis],
+        after, blob=weight.shape, make=lambda: weight, features=["axis"], multiply_adds=math.prod(after) * shape[axis],
     )  # fmt: skip
 
 
@@ -318,7 +344,8 @@ def _mix_reshaped(writer: Writer, x: str, axis: int, stage: Mix) -> str:
         after = (n, c, height, out)
         params = {"num_output": out, "bias_term": False, "weight_filler": ZERO, "axis": 3}
         return writer.add("InnerProduct", "columns", [x], {"inner_product_param": params}, after,
-                          weights=[weight], multiply_adds=math.prod(after) * width)  # fmt: skip
+                          blob=weight.shape, make=lambda: weight,
+                          multiply_adds=math.prod(after) * width)  # fmt: skip
 
     def reshape(read: str, role: str, *shape: int) -> str:
         # -1 stands for the batch, or batch and channels: they stay free
@@ -329,7 +356,8 @@ def _mix_reshaped(writer: Writer, x: str, axis: int, stage: Mix) -> str:
     params = {"num_output": out, "kernel_size": 1, "weight_filler": ZERO, "bias_term": False}
     rows = writer.add(
         "Convolution", "rows", [planes], {"convolution_param": params}, (n * c, out, 1, width),
-        weights=[weight[:, :, None, None]], multiply_adds=n * c * out * width * height,
+        blob=(*weight.shape, 1, 1), make=lambda: weight[:, :, None, None],
+        multiply_adds=n * c * out * width * height,
     )  # fmt: skip
     return reshape(rows, "channels", n, c, out, width)
 

@@ -202,7 +202,7 @@ class Plan:
         from protogen.net import Net
 
         net = Net(self._parse(text), {step.name: list(step.weights) for step in steps
-                                      if step.weights})  # fmt: skip
+                                      if step.make})  # fmt: skip
         net.check_weights()
         return net
 
@@ -260,7 +260,7 @@ class _Layer:
 
     @property
     def frozen(self) -> int:
-        return len(self.step.weights)
+        return int(self.step.make is not None)
 
 
 def plan(

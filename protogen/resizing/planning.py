@@ -75,7 +75,7 @@ def labels() -> Iterator[str]:
     yield APPROXIMATE
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def decide(
     request: Resize, strategy: str = "", limits: Limits = UNLIMITED, approximate: bool = False
 ) -> Decision:
