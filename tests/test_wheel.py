@@ -29,7 +29,8 @@ def wheel(tmp_path_factory):
 
 def test_contents(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in ("schema/caffe.proto", "py.typed", "templates/upsample.prototxt.j2"):
+    for wanted in ("schema/caffe.proto", "py.typed", "templates/upsample.prototxt.j2",
+                   "templates/resize.prototxt.j2", "targets/horizon-x3.toml"):  # fmt: skip
         assert f"protogen/{wanted}" in names
     assert not [name for name in names if name.startswith(("tests", "templates"))]
 
@@ -47,6 +48,12 @@ def test_runs_from_another_folder(wheel, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(work)) == ["a.caffemodel", "a.onnx", "a.prototxt", "a.svg"]
+    planned = subprocess.run(
+        [sys.executable, "-m", "protogen", "resize", "--factor", "4", "--target", "horizon-x3",
+         "--input-shape", "1,3,8,8"],
+        cwd=work, capture_output=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": str(site)},
+    )  # fmt: skip
+    assert planned.returncode == 0, planned.stderr
     where = subprocess.run(
         [sys.executable, "-c", "import protogen; print(protogen.__file__)"],
         cwd=work, capture_output=True, encoding="utf-8", env=os.environ | {"PYTHONPATH": str(site)},
