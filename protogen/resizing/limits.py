@@ -12,7 +12,7 @@ from typing import Any
 
 from protogen.errors import InputError, did_you_mean, layout
 from protogen.render import condition
-from protogen.resizing.emit import Step
+from protogen.resizing.steps import Step
 
 FOLDER = Path(__file__).parent.parent / "targets"
 WORDS = {

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from protogen import prototxt, render
 from protogen.errors import InputError, layout
 from protogen.graph import Shape
-from protogen.resizing.emit import Step, emit
+from protogen.resizing.emit import emit
 from protogen.resizing.limits import UNLIMITED, Limits
 from protogen.resizing.planning import Candidate, Decision, decide
 from protogen.resizing.request import PROBES, Resize
+from protogen.resizing.steps import Step
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,10 +8,11 @@ from functools import lru_cache
 from itertools import product as pairs_of
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
-from protogen.resizing.emit import Form, Step, emit
+from protogen.resizing.emit import emit
 from protogen.resizing.limits import UNLIMITED, Limits
 from protogen.resizing.request import Problem, Resize, equal
 from protogen.resizing.stages import Chain
+from protogen.resizing.steps import Form, Step
 from protogen.resizing.strategies import (
     CORRECTIONS,
     STRATEGIES,
