@@ -1,0 +1,238 @@
+"""Pooling, windowed and global."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+from protogen import geometry
+from protogen.lifting.convolution import asymmetric, pads_of
+from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.forms import cropped, reshaped, window
+from protogen.message import Name
+
+
+@lifts("MaxPool")
+def max_pool(
+    to: Lifter, x: str, *, kernel_shape: Sequence[int], strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None, dilations: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET", ceil_mode: int = 0, storage_order: int = 0,
+) -> None:  # fmt: skip
+    """Pooling MAX; what is outside never wins, so only the windows' pixels count."""
+    if len(to.operator.outputs) > 1 and to.operator.outputs[1]:
+        raise to.refuse("its second output, the places of the maxima, has no form in Caffe")
+    if dilations and set(dilations) != {1}:
+        raise to.refuse("its dilation has no form in Caffe's Pooling")
+    _pool(to, x, "MAX", kernel_shape, strides, pads, auto_pad, False)
+
+
+@lifts("AveragePool")
+def average_pool(
+    to: Lifter, x: str, *, kernel_shape: Sequence[int], strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None, dilations: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
+) -> None:  # fmt: skip
+    """Pooling AVE. Caffe divides by a window's pixels inside the padded border; where ONNX's count
+    is another, a Scale over height and width follows."""
+    if dilations and set(dilations) != {1}:
+        _dense_average(to, x, kernel_shape, strides, pads, auto_pad, bool(count_include_pad),
+                       dilations, to.shape(to.out))  # fmt: skip
+        return
+    _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, bool(count_include_pad))
+
+
+@lifts("GlobalMaxPool")
+def global_max_pool(to: Lifter, x: str) -> None:
+    pooled_whole(to, x, "MAX")
+
+
+@lifts("GlobalAveragePool")
+def global_average_pool(to: Lifter, x: str) -> None:
+    pooled_whole(to, x, "AVE")
+
+
+def pooled_whole(to: Lifter, x: str, kind: str) -> None:
+    """Pooling over all axes behind the second."""
+    shape, out = to.shape(x), to.shape(to.out)
+    params = {"pooling_param": {"pool": Name(kind), "global_pooling": True}}
+    if len(shape) == 4 and len(out) == 4:
+        to.add("Pooling", [x], params)
+        return
+    flat = (*shape[:2], prod(shape[2:]), 1)
+    y = reshaped(to, x, flat, "plane")
+    y = to.add("Pooling", [y], params, role="pooled", shape=(*shape[:2], 1, 1))
+    reshaped(to, y, out)
+
+
+class _Axis(NamedTuple):
+    """One axis of ONNX's pooling: n pixels in, ``out`` windows of k every s, pads low and high."""
+
+    n: int
+    out: int
+    k: int
+    s: int
+    low: int
+    high: int
+
+    def caffe(self, pad: int, ceil: bool) -> int | None:
+        """How many of Caffe's windows with this pad come before ONNX's first; None where Caffe's
+        do not hold ONNX's."""
+        if pad >= self.k or pad < self.low or (pad - self.low) % self.s:
+            return None
+        skipped = (pad - self.low) // self.s
+        windows = geometry.pool_out(self.n, self.k, self.s, pad, ceil)
+        return skipped if windows - skipped >= self.out else None
+
+    def counts(self, pad: int) -> list[int]:
+        """What Caffe divides each window's sum by."""
+        begins = (i * self.s - self.low for i in range(self.out))
+        return [min(begin + self.k, self.n + pad) - begin for begin in begins]
+
+    def wanted(self, padded: bool) -> list[int]:
+        """What ONNX divides by: pixels, or places inside the padded border."""
+        made = []
+        for i in range(self.out):
+            begin = i * self.s - self.low
+            if padded:
+                made.append(min(begin + self.k, self.n + self.high) - begin)
+            else:
+                made.append(min(begin + self.k, self.n) - max(begin, 0))
+        return made
+
+
+def _pool(
+    to: Lifter, x: str, kind: str, kernel: Sequence[int], strides: Sequence[int] | None,
+    pads: Sequence[int] | None, auto_pad: str, padded: bool,
+) -> None:  # fmt: skip
+    """Two axes go at once, as Caffe's Pooling takes them; others one after the other, because
+    maxima, sums and counts are separable."""
+    shape, out = to.shape(x), to.shape(to.out)
+    rank = len(kernel)
+    strides = list(strides or [1] * rank)
+    low, high = pads_of(pads, auto_pad, shape[2:], kernel, strides, [1] * rank)
+    axes = [
+        _Axis(shape[2 + i], out[2 + i], kernel[i], strides[i], low[i], high[i]) for i in range(rank)
+    ]
+    if rank == 2:
+        _pool_plane(to, x, kind, axes, padded, "")
+        return
+    still = _Axis(1, 1, 1, 1, 0, 0)
+    now = list(shape)
+    for i in reversed(range(rank)):
+        before = (*shape[:2], prod(now[2 : 2 + i]), now[2 + i], prod(now[3 + i :]))
+        plane = (before[0], before[1] * before[2], before[3], before[4])
+        x = reshaped(to, x, plane, f"plane{i}")
+        beside = still._replace(n=plane[3], out=plane[3])
+        x = _pool_plane(to, x, kind, [axes[i], beside], padded, f"pool{i}")
+        now[2 + i] = out[2 + i]
+    reshaped(to, x, out)
+
+
+def _pool_plane(
+    to: Lifter, x: str, kind: str, axes: Sequence[_Axis], padded: bool, role: str
+) -> str:
+    """A Pooling whose windows are ONNX's, or hold them: then a Slice drops the others."""
+    shape = to.shape(x)
+    for ceil, pad_h, pad_w in _candidates(axes):
+        skipped = [axes[0].caffe(pad_h, ceil), axes[1].caffe(pad_w, ceil)]
+        if None in skipped:
+            continue
+        pads = [pad_h, pad_w]
+        made = [geometry.pool_out(a.n, a.k, a.s, p, ceil) for a, p in zip(axes, pads, strict=True)]
+        extra = any(m != a.out for m, a in zip(made, axes, strict=True))
+        factors = _factors(axes, pads, padded) if kind == "AVE" else None
+        params: dict[str, Any] = {"pool": Name(kind)}
+        params |= window([a.k for a in axes], [a.s for a in axes], pads, [1, 1])
+        rounded = [geometry.pool_out(a.n, a.k, a.s, p) for a, p in zip(axes, pads, strict=True)]
+        if rounded != made:
+            params["round_mode"] = Name("FLOOR")
+        last = "" if extra or factors is not None else "-"
+        x = to.add("Pooling", [x], {"pooling_param": params},
+                   role=role if last else f"{role or 'windows'}_all",
+                   shape=(*shape[:2], *made))  # fmt: skip
+        for i, axis in enumerate(axes):
+            begin = skipped[i] or 0
+            if made[i] == axis.out:
+                continue
+            final = factors is None and all(made[j] == axes[j].out for j in range(i + 1, len(axes)))
+            x = cropped(to, x, 2 + i, begin, begin + axis.out,
+                        role if final else f"{role or 'windows'}_cut")  # fmt: skip
+        if factors is not None:
+            x = to.add("Scale", [x], {"scale_param": {"axis": 2, "num_axes": 2}}, [factors],
+                       role=role)  # fmt: skip
+        return x
+    if kind == "AVE" and len(to.shape(to.out)) == 4:
+        kernel, strides = [a.k for a in axes], [a.s for a in axes]
+        pads = [a.low for a in axes] + [a.high for a in axes]
+        return _dense_average(
+            to, x, kernel, strides, pads, "NOTSET", padded, None, to.shape(to.out)
+        )
+    a = axes[0]
+    raise to.refuse(
+        f"no windows of Caffe's Pooling are those of kernel {[a.k for a in axes]}, "
+        f"stride {[a.s for a in axes]} and pads {[a.low for a in axes]}, {[a.high for a in axes]}"
+    )
+
+
+def _candidates(axes: Sequence[_Axis]) -> list[tuple[bool, int, int]]:
+    """Rounding and pads of Caffe, those without windows to drop and without a rounding first."""
+    pads = [[p for p in range(a.low, max(a.k, a.low + 1), a.s)] for a in axes]
+    every = product(*pads, (True, False))
+
+    def rank(one: tuple[int, int, bool]) -> tuple[int, bool]:
+        extra = sum(
+            geometry.pool_out(a.n, a.k, a.s, p, one[2]) != a.out
+            for a, p in zip(axes, one[:2], strict=True)
+        )
+        return extra, not one[2]
+
+    return [(ceil, h, w) for h, w, ceil in sorted(every, key=rank)]
+
+
+def _factors(axes: Sequence[_Axis], pads: Sequence[int], padded: bool) -> Any:
+    """Caffe's counts over ONNX's for each window; None where they are the same."""
+    import numpy as np
+
+    has = [np.array(a.counts(p), np.float64) for a, p in zip(axes, pads, strict=True)]
+    wanted = [np.array(a.wanted(padded), np.float64) for a in axes]
+    if all((h == w).all() for h, w in zip(has, wanted, strict=True)):
+        return None
+    return np.outer(has[0] / wanted[0], has[1] / wanted[1]).astype(np.float32)
+
+
+def _dense_average(
+    to: Lifter, x: str, kernel: Sequence[int], strides: Sequence[int] | None,
+    pads: Sequence[int] | None, auto_pad: str, padded: bool, dilations: Sequence[int] | None,
+    out: Sequence[int],
+) -> str:  # fmt: skip
+    """Sums by a Convolution of ones in groups, divided by the counts in a Scale over the places."""
+    import numpy as np
+
+    shape = to.shape(x)
+    rank = len(kernel)
+    strides, dilations = list(strides or [1] * rank), list(dilations or [1] * rank)
+    low, high = pads_of(pads, auto_pad, shape[2:], kernel, strides, dilations)
+    counts = np.ones((), np.float64)
+    for i in range(rank):
+        d = dilations[i]
+        places = [[j * strides[i] - low[i] + t * d for t in range(kernel[i])]
+                  for j in range(out[2 + i])]  # fmt: skip
+        ends = (-low[i], shape[2 + i] + high[i]) if padded else (0, shape[2 + i])
+        inside = [sum(ends[0] <= at < ends[1] for at in one) for one in places]
+        counts = np.multiply.outer(counts, np.array(inside, np.float64))
+    # The last windows may end beyond the high pad, where ceil_mode clips them.
+    for i in range(rank):
+        extent = geometry.kernel_extent(kernel[i], dilations[i])
+        high[i] = max(high[i], (out[2 + i] - 1) * strides[i] + extent - shape[2 + i] - low[i])
+    ones = np.ones((shape[1], 1, *kernel), np.float32)
+    wide = [max(a, b) for a, b in zip(low, high, strict=True)]
+    if wide != low or wide != high:
+        ones, wide = asymmetric(to, ones, low, high, strides, dilations, shape[2:])
+    params = {"num_output": shape[1], "group": shape[1], "bias_term": False,
+              **window(ones.shape[2:], strides, wide, dilations)}  # fmt: skip
+    y = to.add("Convolution", [x], {"convolution_param": params}, [ones], role="sums",
+               shape=tuple(out))  # fmt: skip
+    axes = {"axis": 2, "num_axes": rank}
+    return to.add("Scale", [y], {"scale_param": axes}, [(1 / counts).astype(np.float32)])

@@ -1,0 +1,303 @@
+"""ONNX models as plain data: operators in order, constants as arrays, shapes of all values.
+
+Constants that follow from others (shape arithmetic, transposed weights) are folded: the part of the
+graph that makes them is cut out and run by onnxruntime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+
+from protogen.errors import InputError, UnsupportedError, layout
+from protogen.onnx.files import load_model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from protogen.graph import Shape
+
+OLDEST = 7
+LAZY = 1024  # values of one number: larger ones are kept as a view of it
+# Whatever they read, these only look at it in another shape.
+_VIEWS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One node. Absent inputs are empty names; attributes are plain values, arrays for tensors."""
+
+    type: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    domain: str = ""
+
+    @property
+    def subject(self) -> str:
+        """How messages call it."""
+        return f'operator "{self.name or self.outputs[0]}" ({self.type})'
+
+
+@dataclass
+class Source:
+    """A model as it is to be lifted.
+
+    ``shapes`` has every value whose shape is known; ``kinds`` the ONNX name of the element type of
+    those that are not float (INT64, BOOL, ...).
+    """
+
+    name: str
+    path: str
+    opset: int
+    producer: str
+    inputs: dict[str, Shape]
+    outputs: tuple[str, ...]
+    operators: tuple[Operator, ...]
+    constants: dict[str, NDArray[Any]]
+    shapes: dict[str, Shape]
+    kinds: dict[str, str] = field(default_factory=dict)
+
+
+def read_source(
+    model: str | Path | ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None
+) -> Source:
+    """A model, its shapes inferred and its constants folded.
+
+    Args:
+        input_shapes: shapes by name that replace what the model says; free axes are 1 else.
+
+    Raises:
+        InputError: it cannot be read, is no ONNX model, or an input has no shape.
+        UnsupportedError: its operator set is older than 7.
+    """
+    path = "" if isinstance(model, ModelProto) else str(model)
+    loaded = ModelProto()
+    loaded.CopyFrom(model if isinstance(model, ModelProto) else load_model(model))
+    opset = next((o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset < OLDEST:
+        raise UnsupportedError(
+            layout(f"its operator set is {opset}, older than {OLDEST}", where=path,
+                   advice="Convert it with onnx.version_converter.")
+        )  # fmt: skip
+    loaded.ir_version = max(loaded.ir_version, 4)  # before, initializers had to be inputs too
+    constants = {t.name: numpy_helper.to_array(t) for t in loaded.graph.initializer}
+    _fix_inputs(loaded.graph, set(constants), dict(input_shapes or {}), path)
+    graph = _inferred(loaded)
+    shapes, kinds = _shapes(graph)
+    while True:
+        left = _fold(graph.node, constants, shapes, opset)
+        done = len(left) == len(graph.node)
+        del graph.node[:]
+        graph.node.extend(left)
+        if done:
+            break
+        graph = _inferred(_with_constants(loaded, graph, constants))
+        shapes, kinds = _shapes(graph)
+    inputs = {
+        value.name: shapes[value.name] for value in graph.input if value.name not in constants
+    }
+    return Source(
+        name=loaded.graph.name,
+        path=path,
+        opset=opset,
+        producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
+        inputs=inputs,
+        outputs=tuple(value.name for value in graph.output),
+        operators=tuple(_operator(node) for node in graph.node),
+        constants=constants,
+        shapes=shapes | {name: array.shape for name, array in constants.items()},
+        kinds=kinds,
+    )
+
+
+def _fix_inputs(
+    graph: GraphProto, constants: set[str], given: dict[str, Sequence[int]], path: str
+) -> None:
+    """Gives every input a whole shape: the user's, the model's, and 1 where an axis is free."""
+    names = [value.name for value in graph.input if value.name not in constants]
+    for name in given:
+        if name not in names:
+            raise InputError(
+                layout(f"the model has no such input (inputs: {', '.join(names) or 'none'})",
+                       where=path, subject=f'"{name}"')
+            )  # fmt: skip
+    for value in graph.input:
+        if value.name in constants:
+            continue
+        tensor = value.type.tensor_type
+        if value.name in given:
+            tensor.shape.Clear()
+            for length in given[value.name]:
+                tensor.shape.dim.add(dim_value=int(length))
+        elif not tensor.HasField("shape"):
+            raise InputError(
+                layout("has no shape", where=path, subject=f'input "{value.name}"',
+                       advice=f"Give one: --input {value.name}=1,3,224,224.")
+            )  # fmt: skip
+        for axis, dim in enumerate(tensor.shape.dim):
+            if dim.HasField("dim_value") and dim.dim_value > 0:
+                continue
+            if axis:
+                shown = [str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim]
+                raise InputError(
+                    layout(f"axis {axis} of {'x'.join(shown)} is free", where=path,
+                           subject=f'input "{value.name}"',
+                           advice=f"Give its shape: --input {value.name}=1,3,224,224.")
+                )  # fmt: skip
+            dim.dim_value = 1
+
+
+def _inferred(model: ModelProto) -> GraphProto:
+    """The graph with the shapes of what it makes; what cannot be inferred has none."""
+    for _ in range(len(model.graph.value_info)):
+        model.graph.value_info.pop()
+    return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+
+
+def _with_constants(
+    model: ModelProto, graph: GraphProto, constants: Mapping[str, NDArray[Any]]
+) -> ModelProto:
+    """The model with what was folded so far, for another inference; only small values matter."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    del made.graph.node[:]
+    made.graph.node.extend(graph.node)
+    known = {t.name for t in made.graph.initializer}
+    named = {value.name for value in made.graph.input}
+    for name, array in constants.items():
+        if name in known:
+            continue
+        if array.size <= LAZY:
+            made.graph.initializer.append(numpy_helper.from_array(array, name))
+        elif name not in named:  # its shape is enough
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            made.graph.input.append(helper.make_tensor_value_info(name, kind, array.shape))
+    return made
+
+
+def _shapes(graph: GraphProto) -> tuple[dict[str, Shape], dict[str, str]]:
+    shapes: dict[str, Shape] = {}
+    kinds: dict[str, str] = {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        tensor = value.type.tensor_type
+        if tensor.elem_type not in (0, onnx.TensorProto.FLOAT):
+            kinds[value.name] = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
+            shapes[value.name] = tuple(d.dim_value for d in tensor.shape.dim)
+    return shapes, kinds
+
+
+def _fold(
+    nodes: Sequence[NodeProto],
+    constants: dict[str, NDArray[Any]],
+    shapes: Mapping[str, Shape],
+    opset: int,
+) -> list[NodeProto]:
+    """Puts what is constant into ``constants`` and gives the other nodes."""
+    import numpy as np
+
+    left: list[NodeProto] = []
+    cut: list[NodeProto] = []
+    coming: set[str] = set()
+    for node in nodes:
+        names = [name for name in node.input if name]
+        if node.op_type == "Constant":
+            constants[node.output[0]] = _constant(node)
+        elif node.op_type == "Shape" and names[0] in shapes:
+            attributes = _attributes(node)
+            whole = shapes[names[0]]
+            part = whole[attributes.get("start", 0) : attributes.get("end", len(whole))]
+            constants[node.output[0]] = np.array(part, np.int64)
+        elif node.op_type == "ConstantOfShape" and names[0] in constants:
+            value = _attributes(node).get("value", np.zeros(1, np.float32))
+            shape = tuple(int(n) for n in constants[names[0]])
+            constants[node.output[0]] = np.broadcast_to(value.reshape(()), shape)
+        elif node.op_type in _VIEWS and names[0] in constants and node.output[0] in shapes:
+            constants[node.output[0]] = _reshaped(constants[names[0]], shapes[node.output[0]])
+        elif names and all(name in constants or name in coming for name in names):
+            cut.append(node)
+            coming.update(node.output)
+        else:
+            left.append(node)
+    if cut:
+        constants |= _run(cut, constants, opset)
+    return left
+
+
+def _reshaped(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    import numpy as np
+
+    if array.size > LAZY and not any(array.strides):  # one number, many times
+        return np.broadcast_to(array.flat[0], shape)
+    return array.reshape(shape)
+
+
+def _run(
+    nodes: Sequence[NodeProto], constants: Mapping[str, NDArray[Any]], opset: int
+) -> dict[str, NDArray[Any]]:
+    """The values of nodes whose inputs are constants."""
+    from protogen.runtime import run_model
+
+    made = {name for node in nodes for name in node.output if name}
+    needed = {name for node in nodes for name in node.input if name} - made
+    feeds = {name: constants[name] for name in needed}
+    graph = helper.make_graph(
+        nodes,
+        "constants",
+        [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+            )
+            for name, array in feeds.items()
+        ],
+        [onnx.ValueInfoProto(name=name) for name in sorted(made)],
+    )
+    imports = [helper.make_opsetid("", opset)]
+    version = min(helper.find_min_ir_version_for(imports, ignore_unknown=True), 10)
+    model = helper.make_model(graph, opset_imports=imports, ir_version=version)
+    return run_model(model.SerializeToString(), feeds, sorted(made))
+
+
+def _operator(node: NodeProto) -> Operator:
+    return Operator(
+        node.op_type,
+        node.name,
+        tuple(node.input),
+        tuple(node.output),
+        _attributes(node),
+        "" if node.domain == "ai.onnx" else node.domain,
+    )
+
+
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    return {item.name: _value(item) for item in node.attribute}
+
+
+def _value(item: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(item)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    if isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, onnx.GraphProto):
+        return value
+    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in value]
+
+
+def _constant(node: NodeProto) -> NDArray[Any]:
+    """The value of a Constant: a tensor, or numbers."""
+    import numpy as np
+
+    key, value = next(iter(_attributes(node).items()))
+    if key == "value":
+        return np.asarray(value)
+    return np.array(value, np.int64 if key.startswith("value_int") else np.float32)
