@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 from protogen import geometry
 from protogen.lifting.core import Lifter, lifts
-from protogen.lifting.forms import window
+from protogen.lifting.forms import cropped, window
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from protogen.graph import Shape
 
 
 @lifts("Conv")
@@ -18,23 +24,46 @@ def conv(
 ) -> None:  # fmt: skip
     """Convolution; weights are the same in both, blob for blob. Pads that differ at the two ends
     become a kernel that is extended by zeros at one of them."""
-    import numpy as np
-
     weight = to.wanted(w, "weight")
     axes = weight.ndim - 2
-    size = to.shape(x)[2:]
     strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
-    low, high = pads_of(pads, auto_pad, size, weight.shape[2:], strides, dilations)
-    wide = [max(a, c) for a, c in zip(low, high, strict=True)]
-    if wide != low or wide != high:
-        weight, wide = asymmetric(to, weight, low, high, strides, dilations, size)
-    params = window(weight.shape[2:], strides, wide, dilations)
-    params = {"num_output": weight.shape[0], **params, **({"group": group} if group > 1 else {})}
-    bias = None if not b else to.wanted(b, "bias")
-    if bias is None:
-        params["bias_term"] = False
-    blobs = [weight] + ([] if bias is None else [np.asarray(bias)])
-    to.add("Convolution", [x], {"convolution_param": params}, blobs)
+    low, high = pads_of(pads, auto_pad, to.shape(x)[2:], weight.shape[2:], strides, dilations)
+    bias = to.wanted(b, "bias") if b else None
+    convolved(to, x, weight, bias, strides, low, high, dilations, group, to.shape(to.out), "")
+
+
+def convolved(
+    to: Lifter, x: str, weight: NDArray[Any], bias: NDArray[Any] | None, strides: Sequence[int],
+    low: Sequence[int], high: Sequence[int], dilations: Sequence[int], group: int, out: Shape,
+    role: str,
+) -> str:  # fmt: skip
+    """A Convolution with these pads at the low and the high ends, of the shape ``out``.
+
+    Caffe has one pad for both ends: the larger, and a kernel with zeros where its windows would
+    begin too early or be too many; what zeros cannot take back is sliced off.
+    """
+    import numpy as np
+
+    size = to.shape(x)[2:]
+    pads, zeros = [], []
+    for i, (a, c) in enumerate(zip(low, high, strict=True)):
+        d, kernel = dilations[i], weight.shape[2 + i]
+        before = -(-max(0, c - a) // d)  # taps of 0, each d pixels
+        pad, behind = a + before * d, 0
+        while (
+            geometry.conv_out(size[i], kernel + before + behind + 1, strides[i], pad, d)
+            >= out[2 + i]
+            and geometry.conv_out(size[i], kernel + before + behind, strides[i], pad, d)
+            > out[2 + i]
+        ):
+            behind += 1
+        pads.append(pad)
+        zeros.append((before, behind))
+    if any(map(any, zeros)):
+        weight = np.pad(weight, [(0, 0), (0, 0), *zeros])
+    params: dict[str, Any] = {"num_output": weight.shape[0]}
+    params |= window(weight.shape[2:], strides, pads, dilations)
+    return _layer(to, x, "Convolution", params, weight, bias, group, [0] * len(size), out, role)
 
 
 @lifts("ConvTranspose")
@@ -45,40 +74,67 @@ def conv_transpose(
     output_padding: Sequence[int] | None = None, output_shape: Sequence[int] | None = None,
 ) -> None:  # fmt: skip
     """Deconvolution; weights are the same in both. Caffe crops both ends by ``pad``: where ONNX
-    crops less at the high end (output_padding, uneven pads), zeros extend the kernel there."""
+    crops less at the high end (output_padding, uneven pads), zeros extend the kernel there; where
+    it crops more, a Slice does."""
     import numpy as np
 
     weight = to.wanted(w, "weight")
     axes = weight.ndim - 2
     strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
-    size, out = to.shape(x)[2:], to.shape(to.out)[2:]
+    size, out = to.shape(x)[2:], to.shape(to.out)
     given = list(pads or [0] * 2 * axes)
-    wide, zeros = [], []
+    wide, zeros, begins = [], [], []
     for i in range(axes):
+        d = dilations[i]
+        # The whole output, of which ONNX crops ``low`` and ``high``.
+        whole = geometry.deconv_out(size[i], weight.shape[2 + i], strides[i], 0, d)
+        total = whole - out[2 + i]
         low = given[i]
-        if auto_pad not in ("NOTSET", "VALID") or output_shape:
-            full = geometry.deconv_out(size[i], weight.shape[2 + i], strides[i], 0, dilations[i])
-            total = full - out[i]
+        if auto_pad.startswith("SAME") or output_shape:
             low = total - total // 2 if auto_pad == "SAME_LOWER" else total // 2
-        # out = s (n - 1) + K' - 2 p with the kernel's extent K' and p = low
-        extent = out[i] - strides[i] * (size[i] - 1) + 2 * low
-        zeros.append(extent - geometry.kernel_extent(weight.shape[2 + i], dilations[i]))
-        wide.append(low)
-    if min(zeros) < 0 or any(z and d > 1 for z, d in zip(zeros, dilations, strict=True)):
-        raise to.refuse("its pads at the two ends differ in a way that no kernel makes up for")
-    if any(zeros):
-        weight = np.pad(weight, [(0, 0), (0, 0), *((0, z) for z in zeros)])
-    params = window(weight.shape[2:], strides, wide, dilations)
-    params = {
-        "num_output": weight.shape[1] * group,
-        **params,
-        **({"group": group} if group > 1 else {}),
-    }
-    bias = None if not b else to.wanted(b, "bias")
+        high = total - low
+        if high <= low and (low - high) % d == 0:
+            pad, more = low, (low - high) // d
+        else:
+            pad, more = min(low, max(high, 0)), -(-max(0, -high) // d)
+        wide.append(pad)
+        zeros.append((0, more))
+        begins.append(low - pad)
+    if any(map(any, zeros)):
+        weight = np.pad(weight, [(0, 0), (0, 0), *zeros])
+    params: dict[str, Any] = {"num_output": weight.shape[1] * group}
+    params |= window(weight.shape[2:], strides, wide, dilations)
+    bias = to.wanted(b, "bias") if b else None
+    _layer(to, x, "Deconvolution", params, weight, bias, group, begins, out, "")
+
+
+def _layer(
+    to: Lifter, x: str, type_: str, params: dict[str, Any], weight: NDArray[Any],
+    bias: NDArray[Any] | None, group: int, begins: Sequence[int], out: Shape, role: str,
+) -> str:  # fmt: skip
+    """The layer, and Slices where it makes more than ``out``."""
+    from protogen.graph import Layer
+    from protogen.layers import LayerType
+    from protogen.message import Message
+
+    if group > 1:
+        params["group"] = group
     if bias is None:
         params["bias_term"] = False
-    blobs = [weight] + ([] if bias is None else [bias])
-    to.add("Deconvolution", [x], {"convolution_param": params}, blobs)
+    blobs = [weight] if bias is None else [weight, bias]
+    message = Message.make("LayerParameter", convolution_param=params)
+    layer = Layer("", type_, (x,), (to.out,), message)
+    (made,) = LayerType.registry[type_].shapes(layer, [to.shape(x)])
+    assert made is not None
+    extra = [axis for axis in range(2, len(out)) if made[axis] != out[axis]]
+    name = role or "whole"
+    y = to.add(type_, [x], {"convolution_param": params}, blobs, role=name if extra else role)
+    for axis in extra:
+        begin = begins[axis - 2]
+        final = "" if axis == extra[-1] else f"{name}{axis}"
+        y = cropped(to, y, axis, begin, begin + out[axis], final or role)
+    assert prod(to.shape(y)) == prod(out)
+    return y
 
 
 def pads_of(
@@ -99,27 +155,3 @@ def pads_of(
         low.append(large if auto_pad == "SAME_LOWER" else small)
         high.append(small if auto_pad == "SAME_LOWER" else large)
     return low, high
-
-
-def asymmetric(
-    to: Lifter, weight: Any, low: list[int], high: list[int], strides: Sequence[int],
-    dilations: Sequence[int], size: Sequence[int],
-) -> tuple[Any, list[int]]:  # fmt: skip
-    """Kernel and pad of a Convolution whose pads differ: the larger pad on both sides, and zeros
-    where the window then begins too early or ends too late."""
-    import numpy as np
-
-    wide, zeros = [], []
-    for i, (a, c) in enumerate(zip(low, high, strict=True)):
-        pad, d, s = max(a, c), dilations[i], strides[i]
-        before, behind = pad - a, pad - c  # how much more than wanted at each end
-        if before % d or behind % d:
-            raise to.refuse(f"pads {a} and {c} with dilation {d} have no form in Caffe")
-        kernel = weight.shape[2 + i] + before // d
-        wanted = (size[i] + a + c - geometry.kernel_extent(weight.shape[2 + i], d)) // s + 1
-        more = 0
-        while geometry.conv_out(size[i], kernel + more, s, pad, d) > wanted:
-            more += 1
-        wide.append(pad)
-        zeros.append((before // d, more))
-    return np.pad(weight, [(0, 0), (0, 0), *zeros]), wide

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import UnsupportedError, layout
+from protogen.errors import InputError, UnsupportedError, layout
 from protogen.graph import Layer, Shape
 from protogen.layers import LayerType
 from protogen.message import Message
@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 Lift = Callable[..., None]
 REGISTRY: dict[str, Lift] = {}
+FLOATS = frozenset(("FLOAT", "FLOAT16", "BFLOAT16"))  # what float32 holds without loss
+# Whole numbers pass through these as they are; below 2^24 float32 holds each of them.
+# Why operators have no form whatever their attributes are, where there is more to say.
+REASONS = {
+    "GRU": "Caffe's recurrent layers are LSTM and RNN, and neither has a GRU's gates",
+    "If": "control flow has no form in Caffe, whose nets run every layer",
+    "Loop": "control flow has no form in Caffe, whose nets run every layer once",
+    "RNN": "Caffe's RNN puts a layer of its own behind the hidden state, which ONNX gives out",
+    "Scan": "control flow has no form in Caffe, whose nets run every layer once",
+}
+MOVERS = frozenset(
+    ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split",
+     "Squeeze", "Tile", "Transpose", "Unsqueeze")
+)  # fmt: skip
 
 
 def lifts(*types: str) -> Callable[[Lift], Lift]:
@@ -45,7 +59,9 @@ class Lifter:
         layers: LayerParameters in execution order.
         weights: parameter blobs by layer name, as they stand in the model where possible.
         refused: operators that have no form, with the reason.
+        approximated: operators whose form is not exact, with the error.
         forks: types of forks' layers that the dialect has.
+        used: those of them that the net has now.
     """
 
     def __init__(self, source: Source, forks: frozenset[str] = frozenset()) -> None:
@@ -55,39 +71,67 @@ class Lifter:
         self.layers: list[Message] = []
         self.weights: dict[str, list[NDArray[np.floating]]] = {}
         self.refused: list[tuple[Operator, str]] = []
+        self.approximated: list[tuple[Operator, str]] = []
+        self.used: dict[str, str] = {}  # by operator's first output
+        self._first = 0  # of the operator's own layers
         self._alias: dict[str, str] = {}
-        self._shapes: dict[str, Shape] = dict(source.shapes)
+        self._shapes: dict[str, Shape | None] = dict(source.shapes)
         self._names: set[str] = set()
-        self._made: set[str] = set()  # values that a layer makes
+        self._made: set[str] = set(source.inputs)  # values that a layer makes
         self._values = {
             name for one in source.operators for name in (*one.inputs, *one.outputs) if name
         } | set(source.inputs)
+        self._read = {name for one in source.operators for name in one.inputs if name} | set(
+            source.outputs
+        )
 
     def lift(self, operator: Operator) -> None:
         """Writes the layers of one operator, or notes why there are none."""
         self.operator = operator
-        count = len(self.layers)
+        self._first = count = len(self.layers)
         try:
             function = REGISTRY.get(operator.type) if not operator.domain else None
             if function is None:
                 where = f" of {operator.domain}" if operator.domain else ""
-                raise self.refuse(f"Caffe has no layer for the operator{where}")
+                reason = f"Caffe has no layer for the operator{where}"
+                raise self.refuse(REASONS.get(operator.type, reason))
             self._check_kinds()
-            known = inspect.signature(function).parameters
-            anything = any(p.kind is p.VAR_KEYWORD for p in known.values())
-            unknown = [key for key in operator.attributes if key not in known]
-            if unknown and not anything:
-                raise self.refuse(f"its attribute {unknown[0]} has no form in Caffe")
+            self._check_attributes(function)
             function(self, *operator.inputs, **operator.attributes)
-        except UnsupportedError as error:
+            for name in operator.outputs:
+                if name in self._read and name not in self._made and name not in self._alias:
+                    raise self.refuse(f'its output "{name}" has no form in Caffe')
+        except (UnsupportedError, InputError) as error:
+            for layer in self.layers[count:]:
+                self.weights.pop(layer.name, None)
             del self.layers[count:]
-            self.refused.append((operator, str(error)))
+            self._made.update(operator.outputs)  # so that its readers are looked at as well
+            text = str(error)
+            if operator.subject not in text:  # it is of a layer that stands for the operator
+                text = str(self.refuse(text))
+            self.refused.append((operator, text))
+
+    def _check_attributes(self, function: Lift) -> None:
+        known = inspect.signature(function).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            return
+        for key in self.operator.attributes:
+            if key not in known or known[key].kind is not inspect.Parameter.KEYWORD_ONLY:
+                raise self.refuse(f"its attribute {key} has no form in Caffe")
+        most = [p for p in known.values() if p.kind is not p.KEYWORD_ONLY]
+        if len(self.operator.inputs) >= len(most) and not any(
+            p.kind is p.VAR_POSITIONAL for p in most
+        ):
+            raise self.refuse(f"its input {len(most)} has no form in Caffe")
 
     def _check_kinds(self) -> None:
         for name in self.operator.inputs:
-            kind = self.source.kinds.get(name)
-            if kind and name not in self.source.constants and self.operator.type != "Cast":
-                raise self.refuse(f'"{name}" is {kind}, but Caffe computes in float32')
+            kind = self.kind(name)
+            if name in self.source.constants or kind in FLOATS:
+                continue
+            if self.operator.type in MOVERS and kind.lstrip("U").startswith("INT"):
+                continue
+            raise self.refuse(f'"{name}" is {kind}, but Caffe computes in float32')
 
     # what an operator's function reads
 
@@ -99,6 +143,14 @@ class Lifter:
     @property
     def opset(self) -> int:
         return self.source.opset
+
+    def is_read(self, name: str) -> bool:
+        """Whether an operator reads the value, or it is an output of the model."""
+        return name in self._read
+
+    def kind(self, name: str) -> str:
+        """ONNX's name of a value's element type."""
+        return self.source.kinds.get(name, "FLOAT")
 
     def constant(self, name: str | None) -> NDArray[Any] | None:
         """The value of a constant; None where there is none, or the value is computed."""
@@ -147,56 +199,65 @@ class Lifter:
         *,
         role: str = "",
         tops: Sequence[str] | None = None,
-        shape: Shape | None = None,
     ) -> str:
         """Adds a layer and gives its (first) top's value.
 
         Without a ``role`` it makes the operator's output and bears its name; else it makes a value
-        of its own, of ``shape`` (that of the first bottom unless given).
+        of its own.
         """
-        made = list(tops or ())
-        if not made:
-            made = [self._value(role) if role else self.out]
-        if role:
-            given = self._shapes.get(bottoms[0]) if shape is None and bottoms else shape
-            if given is not None:
-                self._shapes.setdefault(made[0], given)
-        name = self._layer_name(role)
-        message = Message.make(
-            "LayerParameter",
-            name=name,
-            type=type_,
-            bottom=[self.blob(one) for one in bottoms],
-            top=made,
-            **(params or {}),
-        )
-        self.layers.append(message)
-        self._made.update(made)
-        if weights is not None:
-            self.weights[name] = list(weights)
+        made = list(tops or ()) or [self.value(role) if role else self.out]
+        self._append(self._layer_name(role), type_, bottoms, made, params or {}, weights)
         return made[0]
 
-    def fork(
-        self, type_: str, bottoms: Sequence[str], params: Mapping[str, Any] | None = None
+    def _append(
+        self,
+        name: str,
+        type_: str,
+        bottoms: Sequence[str],
+        tops: Sequence[str],
+        params: Mapping[str, Any],
+        weights: Sequence[NDArray[np.floating]] | None = None,
     ) -> None:
-        """A layer of forks, or where the dialect lacks it, the stock layers that stand for it."""
+        """Adds a layer; the shapes of its tops follow from its type's own rule."""
+        reads = [self.blob(one) for one in bottoms]
+        fields = {"bottom": reads} if reads else {}
         message = Message.make(
-            "LayerParameter",
-            name=self._layer_name(""),
-            type=type_,
-            bottom=[self.blob(one) for one in bottoms],
-            top=[self.out],
-            **(params or {}),
+            "LayerParameter", name=name, type=type_, **fields, top=list(tops), **params
         )
-        if type_ in self.forks:
-            self.layers.append(message)
-            self._made.add(self.out)
-            return
-        self._names.discard(message.name)
-        kind = LayerType.registry[type_]
-        kind.rewrite(Layer(message.name, type_, tuple(bottoms), (self.out,), message), _Stock(self))
+        layer = Layer(name, type_, tuple(reads), tuple(tops), message)
+        given = [self._shapes.get(one) for one in reads]
+        shapes: Sequence[Shape | None] = [None] * len(tops)
+        if None not in given:
+            shapes = LayerType.registry[type_].shapes(layer, [s for s in given if s is not None])
+        for top, shape in zip(tops, shapes, strict=True):
+            known = self.source.shapes.get(top)
+            if None not in (known, shape) and known != shape:
+                raise self.refuse(f"Caffe's {type_} makes {shape} of {given}, not {known}")
+            self._shapes[top] = shape
+        self.layers.append(message)
+        self._made.update(tops)
+        if weights is not None:
+            self.weights[name] = list(weights)
 
-    def resize(self, request: Resize, x: str) -> None:
+    def fork(
+        self,
+        type_: str,
+        bottoms: Sequence[str],
+        params: Mapping[str, Any] | None = None,
+        role: str = "",
+    ) -> str:
+        """A layer of forks, or where the dialect lacks it, the stock layers that stand for it."""
+        if type_ in self.forks:
+            self.used[self.out] = type_
+            return self.add(type_, bottoms, params, role=role)
+        top = self.value(role) if role else self.out
+        message = Message.make("LayerParameter", name=self.operator.name or self.out, type=type_,
+                               bottom=list(bottoms), top=[top], **(params or {}))  # fmt: skip
+        layer = Layer(message.name, type_, tuple(bottoms), (top,), message)
+        LayerType.registry[type_].rewrite(layer, _Stock(self, role, top))
+        return top
+
+    def resize(self, request: Resize, x: str, top: str = "") -> None:
         """The stock layers of a resize."""
         from protogen.resizing.emit import emit
         from protogen.resizing.planning import decide
@@ -204,21 +265,32 @@ class Lifter:
         chosen = decide(request).chosen
         name = self._layer_name("")
         self._names.discard(name)
-        steps = emit(chosen.chains, request, chosen.form, name=name, bottom=x, top=self.out)
+        steps = emit(chosen.chains, request, chosen.form, name=name, bottom=x, top=top or self.out)
         for step in steps:
             self._names.add(step.name)
-            bottoms = [self.blob(one) for one in step.bottoms]
-            self.layers.append(
-                Message.make("LayerParameter", name=step.name, type=step.type, bottom=bottoms,
-                             top=list(step.tops), **step.params)
-            )  # fmt: skip
-            self._made.update(step.tops)
-            if step.make:
-                self.weights[step.name] = list(step.weights)
+            weights = list(step.weights) if step.make else None
+            self._append(step.name, step.type, step.bottoms, step.tops, step.params, weights)
 
-    def same(self, value: str, output: str | None = None) -> None:
-        """The operator hands on a value: no layer is needed."""
-        self._alias[output or self.out] = value
+    def same(self, value: str) -> str:
+        """The operator hands on a value: no layer is needed. A value of the operator's own layers
+        takes its output's name."""
+        maker = next((one for one in self.layers[self._first :] if value in one.top), None)
+        if maker is None:
+            self._alias[self.out] = value
+            return value
+        for layer in self.layers[self._first :]:
+            for entry in (*layer.all("bottom"), *layer.all("top")):
+                if entry.value == value:
+                    entry.value = self.out
+        self._made.add(self.out)
+        self._shapes[self.out] = self._shapes.get(value)
+        base = self.operator.name or self.out
+        if base not in self._names:
+            if maker.name in self.weights:
+                self.weights[base] = self.weights.pop(maker.name)
+            self._names.add(base)
+            maker.all("name")[0].value = base
+        return self.out
 
     def blob(self, value: str) -> str:
         """The blob of a value; a constant becomes a Parameter layer."""
@@ -226,7 +298,7 @@ class Lifter:
             value = self._alias[value]
         array = self.source.constants.get(value)
         if array is not None and value not in self._made:
-            self._parameter(value, array)
+            self.parameter(value, array)
         return value
 
     def finish(self, outputs: Sequence[str]) -> dict[str, str]:
@@ -237,29 +309,25 @@ class Lifter:
         self, x: str, axis: int, points: Sequence[int], role: str = "part", kept: int | None = None
     ) -> list[str]:
         """A Slice at these places; its tops. The one at ``kept`` is the operator's output."""
-        shape = self.shape(x)
-        lengths = [b - a for a, b in zip([0, *points], [*points, shape[axis]], strict=True)]
-        tops = []
-        for i, length in enumerate(lengths):
-            tops.append(self.out if i == kept else self._value(f"{role}_{i}"))
-            self._shapes[tops[-1]] = (*shape[:axis], length, *shape[axis + 1 :])
+        tops = [
+            self.out if i == kept else self.value(f"{role}_{i}") for i in range(len(points) + 1)
+        ]
         params = {"slice_param": {"axis": axis, "slice_point": [int(p) for p in points]}}
         self.add("Slice", [x], params, role="" if kept is not None else role, tops=tops)
         return tops
 
-    def _parameter(self, value: str, array: NDArray[Any]) -> None:
+    def parameter(self, value: str, array: NDArray[Any]) -> str:
+        """A constant as a blob, by a Parameter layer."""
         import numpy as np
 
-        name = self._layer_name("", value)
         shape = {"dim": list(array.shape)}
-        self.layers.append(
-            Message.make("LayerParameter", name=name, type="Parameter", top=[value],
-                         parameter_param={"shape": shape})
-        )  # fmt: skip
-        self.weights[name] = [array.astype(np.float32, copy=False)]
-        self._made.add(value)
+        blob = [array.astype(np.float32, copy=False)]
+        name = self._layer_name("", value)
+        self._append(name, "Parameter", [], [value], {"parameter_param": {"shape": shape}}, blob)
+        return value
 
-    def _value(self, role: str) -> str:
+    def value(self, role: str) -> str:
+        """A name for a new value."""
         name, count = f"{self.out}_{role}", 1
         while name in self._values:
             count += 1
@@ -279,10 +347,13 @@ class Lifter:
 
 
 class _Stock:
-    """A layer type's ``rewrite`` writes into a Lifter, as ``layers.base.Rewriter`` describes."""
+    """A layer type's ``rewrite`` writes into a Lifter, as ``layers.base.Rewriter`` describes; its
+    last layer makes ``top``."""
 
-    def __init__(self, to: Lifter) -> None:
+    def __init__(self, to: Lifter, role: str, top: str) -> None:
         self._to = to
+        self._role = role
+        self._top = top
 
     def add(
         self,
@@ -295,10 +366,14 @@ class _Stock:
         weights: Sequence[NDArray[np.floating]] | None = None,
         keeps: Sequence[int] | None = None,
     ) -> str:
-        return self._to.add(type_, bottoms, params, weights, role=role)
+        tops = None if role else [self._top]
+        return self._to.add(type_, bottoms, params, weights, role=self._named(role), tops=tops)
 
     def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
-        return self._to.split(bottom, axis, points, role)
+        return self._to.split(bottom, axis, points, self._named(role))
+
+    def _named(self, role: str) -> str:
+        return "_".join(filter(None, (self._role, role)))
 
     def retype(self, type_: str, **params: Mapping[str, Any]) -> None:
         raise self._to.refuse(f"a layer of forks cannot be retyped to {type_} here")

@@ -1,11 +1,11 @@
-"""Operators on each value alone, and those of two or more values with broadcasting."""
+"""Operators of two or more values, with ONNX's broadcasting."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from protogen.graph import Shape
+from protogen.lifting.activation import LARGEST, clipped, eltwise, powered
 from protogen.lifting.core import Lifter, lifts
 from protogen.lifting.forms import reshaped, tiled
 from protogen.message import Name
@@ -13,167 +13,70 @@ from protogen.message import Name
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-def _plain(onnx: str, caffe: str) -> None:
-    """Operators without attributes that are a layer without parameters."""
-
-    @lifts(onnx)
-    def lift(to: Lifter, x: str) -> None:
-        to.add(caffe, [x])
-
-
-for _onnx, _caffe in (
-    ("Abs", "AbsVal"), ("Exp", "Exp"), ("Log", "Log"), ("Relu", "ReLU"), ("Sigmoid", "Sigmoid"),
-    ("Softplus", "BNLL"), ("Tanh", "TanH"),
-):  # fmt: skip
-    _plain(_onnx, _caffe)
-
-
-def _powered(onnx: str, **power: float) -> None:
-    """Operators that are a Power: (shift + scale x) ^ power."""
-
-    @lifts(onnx)
-    def lift(to: Lifter, x: str) -> None:
-        to.add("Power", [x], {"power_param": power})
-
-
-_powered("Sqrt", power=0.5)
-_powered("Reciprocal", power=-1.0)
-_powered("Neg", scale=-1.0)
-
-
-@lifts("LeakyRelu")
-def leaky_relu(to: Lifter, x: str, *, alpha: float = 0.01) -> None:
-    to.add("ReLU", [x], {"relu_param": {"negative_slope": alpha}})
-
-
-@lifts("PRelu")
-def prelu(to: Lifter, x: str, slope: str) -> None:
-    """A slope for each channel, or one for all."""
-    values = to.wanted(slope, "slope")
-    shape = to.shape(x)
-    if values.size == 1:
-        to.add("PReLU", [x], {"prelu_param": {"channel_shared": True}}, [values.reshape(())])
-        return
-    if (
-        len(shape) < 2
-        or values.size != shape[1]
-        or _padded(values, len(shape)).shape[1] != shape[1]
-    ):
-        raise to.refuse("its slopes are no one for each channel")
-    to.add("PReLU", [x], {}, [values.reshape(-1)])
-
-
-@lifts("Elu")
-def elu(to: Lifter, x: str, *, alpha: float = 1.0) -> None:
-    to.add("ELU", [x], {"elu_param": {"alpha": alpha}})
-
-
-@lifts("Selu")
-def selu(to: Lifter, x: str, *, alpha: float = 1.67326319, gamma: float = 1.05070102) -> None:
-    """gamma ELU(x)."""
-    y = to.add("ELU", [x], {"elu_param": {"alpha": alpha}}, role="elu")
-    to.add("Power", [y], {"power_param": {"scale": gamma}})
-
-
-@lifts("Celu")
-def celu(to: Lifter, x: str, *, alpha: float = 1.0) -> None:
-    """alpha (exp(x / alpha) - 1) below 0: alpha ELU(x / alpha)."""
-    y = to.add("Power", [x], {"power_param": {"scale": 1 / alpha}}, role="scaled")
-    y = to.add("ELU", [y], {}, role="elu")
-    to.add("Power", [y], {"power_param": {"scale": alpha}})
-
-
-@lifts("HardSigmoid")
-def hard_sigmoid(to: Lifter, x: str, *, alpha: float = 0.2, beta: float = 0.5) -> None:
-    y = to.add("Power", [x], {"power_param": {"scale": alpha, "shift": beta}}, role="line")
-    to.add("Clip", [y], {"clip_param": {"min": 0.0, "max": 1.0}})
-
-
-@lifts("HardSwish")
-def hard_swish(to: Lifter, x: str) -> None:
-    to.fork("HardSwish", [x])
-
-
-@lifts("Mish")
-def mish(to: Lifter, x: str) -> None:
-    to.fork("Mish", [x])
-
-
-@lifts("Swish")
-def swish(to: Lifter, x: str, *, alpha: float = 1.0) -> None:
-    to.add("Swish", [x], {"swish_param": {"beta": alpha}})
-
-
-@lifts("Clip")
-def clip(
-    to: Lifter, x: str, low: str | None = None, high: str | None = None, *,
-    min: float | None = None, max: float | None = None,
-) -> None:  # fmt: skip
-    """Limits are attributes before operator set 11, and inputs since."""
-    least = _limit(to, min, low, -3.4028234663852886e38)
-    most = _limit(to, max, high, 3.4028234663852886e38)
-    if least == 0 and most > 3e38:
-        to.add("ReLU", [x])
-    else:
-        to.add("Clip", [x], {"clip_param": {"min": least, "max": most}})
-
-
-def _limit(to: Lifter, given: float | None, name: str | None, otherwise: float) -> float:
-    if given is not None:
-        return float(given)
-    if not name:
-        return otherwise
-    return float(to.wanted(name, "limit").reshape(()))
-
-
-@lifts("Pow")
-def power(to: Lifter, x: str, exponent: str) -> None:
-    values = to.wanted(exponent, "exponent")
-    if values.size != 1:
-        raise to.refuse("its exponent is no single number")
-    to.add("Power", [x], {"power_param": {"power": float(values.reshape(()))}})
+DIFFERENCE = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, -1.0]}}
 
 
 @lifts("Add")
-def add(to: Lifter, a: str, b: str, *, broadcast: int = 0, axis: int | None = None) -> None:
-    _binary(to, a, b, _added, "SUM")
+def add(to: Lifter, a: str, b: str) -> None:
+    for x, other in ((a, b), (b, a)):
+        values = to.constant(other)
+        if values is not None:
+            with_constant(to, x, values, "Bias")
+            return
+    paired(to, a, b, "SUM")
 
 
 @lifts("Mul")
-def multiply(to: Lifter, a: str, b: str, *, broadcast: int = 0, axis: int | None = None) -> None:
+def multiply(to: Lifter, a: str, b: str) -> None:
     if a == b:
-        to.add("Power", [a], {"power_param": {"power": 2.0}})
+        powered(to, a, power=2.0)
         return
-    _binary(to, a, b, _scaled, "PROD")
+    for x, other in ((a, b), (b, a)):
+        values = to.constant(other)
+        if values is not None:
+            with_constant(to, x, values, "Scale")
+            return
+    paired(to, a, b, "PROD")
 
 
 @lifts("Sub")
 def subtract(to: Lifter, a: str, b: str) -> None:
     left, right = to.constant(a), to.constant(b)
     if right is not None:
-        _added(to, a, -right, False)
-        return
-    if left is not None:
-        y = to.add("Power", [b], {"power_param": {"scale": -1.0}}, role="negated")
-        _added(to, y, left, False)
-        return
-    shape = to.shape(to.out)
-    params = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, -1.0]}}
-    to.add("Eltwise", [_broadcast(to, a, shape), _broadcast(to, b, shape)], params)
+        with_constant(to, a, -right, "Bias")
+    elif left is not None and left.size == 1 and to.shape(b) == to.shape(to.out):
+        powered(to, b, scale=-1.0, shift=float(left.reshape(())))
+    elif left is not None:
+        with_constant(to, powered(to, b, scale=-1.0, role="negated"), left, "Bias")
+    else:
+        shape = to.shape(to.out)
+        if to.shape(a) == to.shape(b):
+            to.add("Eltwise", [a, b], DIFFERENCE)
+        elif to.shape(a) == shape and span(shape, to.shape(b)) is not None:
+            paired(to, a, powered(to, b, scale=-1.0, role="negated"), "SUM")
+        else:
+            to.add(
+                "Eltwise", [tiled(to, a, shape, "wide"), tiled(to, b, shape, "wide")], DIFFERENCE
+            )
 
 
 @lifts("Div")
 def divide(to: Lifter, a: str, b: str) -> None:
+    """The product with the inverse."""
+    import numpy as np
+
     left, right = to.constant(a), to.constant(b)
     if right is not None:
-        _scaled(to, a, 1 / right, False)
+        if right.dtype.kind == "f" and not right.all():
+            raise to.refuse("it divides by a constant that is 0")
+        with_constant(to, a, (1 / right.astype(np.float64)).astype(right.dtype)
+                      if right.dtype.kind == "f" else right, "Scale")  # fmt: skip
         return
-    inverse = to.add("Power", [b], {"power_param": {"power": -1.0}}, role="inverse")
+    inverse = powered(to, b, power=-1.0, role="inverse")
     if left is not None:
-        _scaled(to, inverse, left, False)
-        return
-    _binary(to, a, inverse, _scaled, "PROD")
+        with_constant(to, inverse, left, "Scale")
+    else:
+        paired(to, a, inverse, "PROD")
 
 
 @lifts("Sum")
@@ -181,73 +84,81 @@ def total(to: Lifter, *inputs: str) -> None:
     _many(to, inputs, "SUM")
 
 
+@lifts("Mean")
+def mean(to: Lifter, *inputs: str) -> None:
+    """A sum with the coefficient 1 / n."""
+    if len(inputs) == 1:
+        to.same(inputs[0])
+        return
+    params = {"operation": Name("SUM"), "coeff": [1 / len(inputs)] * len(inputs)}
+    to.add("Eltwise", _spread(to, inputs), {"eltwise_param": params})
+
+
 @lifts("Max")
 def maximum(to: Lifter, *inputs: str) -> None:
-    _many(to, inputs, "MAX")
+    if not _limited(to, inputs, -1):
+        _many(to, inputs, "MAX")
 
 
 @lifts("Min")
 def minimum(to: Lifter, *inputs: str) -> None:
-    """-max(-x, -y)."""
-    shape = to.shape(to.out)
-    negated = []
-    for one in inputs:
-        wide = _broadcast(to, one, shape)
-        negated.append(to.add("Power", [wide], {"power_param": {"scale": -1.0}}, role="negated"))
-    y = to.add("Eltwise", negated, {"eltwise_param": {"operation": Name("MAX")}}, role="max")
-    to.add("Power", [y], {"power_param": {"scale": -1.0}})
+    """Clip where the other is one constant, else -max(-x, -y)."""
+    if _limited(to, inputs, 1):
+        return
+    if len(inputs) == 1:
+        to.same(inputs[0])
+        return
+    negated = [powered(to, one, scale=-1.0, role="negated") for one in _spread(to, inputs)]
+    powered(to, eltwise(to, "MAX", negated, "max"), scale=-1.0)
 
 
-_Constant = Callable[[Lifter, str, Any, bool], None]
+def _limited(to: Lifter, inputs: tuple[str, ...], side: int) -> bool:
+    """Max or Min with a constant number is a Clip."""
+    if len(inputs) != 2:
+        return False
+    for x, other in (inputs, inputs[::-1]):
+        values = to.constant(other)
+        if values is not None and values.size == 1 and to.shape(x) == to.shape(to.out):
+            number = float(values.reshape(()))
+            clipped(to, x, *((number, LARGEST) if side < 0 else (-LARGEST, number)))
+            return True
+    return False
 
 
 def _many(to: Lifter, inputs: tuple[str, ...], operation: str) -> None:
     if len(inputs) == 1:
         to.same(inputs[0])
-        return
-    shape = to.shape(to.out)
-    wide = [_broadcast(to, one, shape) for one in inputs]
-    to.add("Eltwise", wide, {"eltwise_param": {"operation": Name(operation)}})
+    else:
+        eltwise(to, operation, _spread(to, inputs))
 
 
-def _binary(to: Lifter, a: str, b: str, with_constant: _Constant, operation: str) -> None:
-    """Of a value and a constant, of two values of one shape, or of values that are broadcast."""
-    left, right = to.constant(a), to.constant(b)
-    if right is not None:
-        with_constant(to, a, right, True)
-        return
-    if left is not None:
-        with_constant(to, b, left, True)
-        return
+def _spread(to: Lifter, inputs: tuple[str, ...]) -> list[str]:
+    """The values in the output's shape."""
+    return [widened(to, one, to.shape(to.out)) for one in inputs]
+
+
+def paired(to: Lifter, a: str, b: str, operation: str) -> None:
+    """Two values: Eltwise where they have one shape; Scale or Bias with a second bottom where that
+    one's axes stand side by side in the other; else both are tiled to the output's shape."""
     shape = to.shape(to.out)
     for x, y in ((a, b), (b, a)):
-        if to.shape(x) == shape and to.shape(y) != shape and _by_axes(to, x, y, operation):
+        found = span(shape, to.shape(y))
+        if to.shape(x) == shape != to.shape(y) and found is not None:
+            axis, inner = found
+            kind = "Scale" if operation == "PROD" else "Bias"
+            y = reshaped(to, y, inner, "factors" if operation == "PROD" else "terms")
+            params = {f"{kind.lower()}_param": {"axis": axis}} if axis != 1 else {}
+            to.add(kind, [x, y], params)
             return
-    params = {"eltwise_param": {"operation": Name(operation)}}
-    to.add("Eltwise", [_broadcast(to, a, shape), _broadcast(to, b, shape)], params)
+    eltwise(to, operation, [tiled(to, a, shape, "wide"), tiled(to, b, shape, "wide")])
 
 
-def _by_axes(to: Lifter, x: str, y: str, operation: str) -> bool:
-    """Scale or Bias with a second bottom, whose axes are some of the first's, one after another."""
-    shape, small = to.shape(x), to.shape(y)
-    span = _span(shape, small)
-    if span is None or operation not in ("SUM", "PROD"):
-        return False
-    axis, inner = span
-    if small != inner:
-        y = to.add("Reshape", [y], {"reshape_param": {"shape": {"dim": list(inner)}}},
-                   role="factors", shape=inner)  # fmt: skip
-    kind = "Scale" if operation == "PROD" else "Bias"
-    to.add(kind, [x, y], {f"{kind.lower()}_param": {"axis": axis}})
-    return True
-
-
-def _span(shape: Shape, small: Shape) -> tuple[int, Shape] | None:
+def span(shape: Shape, small: Shape) -> tuple[int, Shape] | None:
     """(first axis, lengths) of the axes that ``small`` has, if they stand side by side in
     ``shape`` and all others are 1; None otherwise."""
-    padded = (1,) * (len(shape) - len(small)) + small
-    if len(padded) != len(shape):
+    if len(small) > len(shape):
         return None
+    padded = (1,) * (len(shape) - len(small)) + small
     used = [i for i, n in enumerate(padded) if n != 1]
     if not used:
         return None
@@ -257,58 +168,45 @@ def _span(shape: Shape, small: Shape) -> tuple[int, Shape] | None:
     return first, padded[first : last + 1]
 
 
-def _padded(values: NDArray[Any], rank: int) -> NDArray[Any]:
-    return values.reshape((1,) * (rank - values.ndim) + values.shape)
-
-
-def _added(to: Lifter, x: str, values: NDArray[Any], _: bool) -> None:
-    _constant_layer(to, x, values, "Bias")
-
-
-def _scaled(to: Lifter, x: str, values: NDArray[Any], _: bool) -> None:
-    _constant_layer(to, x, values, "Scale")
-
-
-def _constant_layer(to: Lifter, x: str, values: NDArray[Any], kind: str) -> None:
-    """Power for one number; Scale or Bias for a number along some axes; else the constant is
-    spread over all axes behind the batch."""
+def with_constant(to: Lifter, x: str, values: NDArray[Any], kind: str, role: str = "") -> str:
+    """Times (Scale) or plus (Bias) a constant, with broadcasting: Power for one number; else a
+    Scale or Bias with a number along some axes, or along all axes behind the batch."""
     import numpy as np
 
-    shape, wanted = to.shape(x), to.shape(to.out)
     if values.dtype.kind != "f":
         raise to.refuse(f"its constant is {values.dtype}, but Caffe computes in float32")
-    if values.size == 1 and len(wanted) == len(shape):
+    shape = to.shape(x)
+    wanted = np.broadcast_shapes(shape, values.shape)
+    if values.size == 1 and wanted == shape:
         number = float(values.reshape(()))
-        key = "scale" if kind == "Scale" else "shift"
-        to.add("Power", [x], {"power_param": {key: number}})
-        return
-    if shape != wanted:
-        x = _broadcast(to, x, wanted)
-        shape = wanted
-    span = _span(shape, values.shape)
-    if span is None:
-        full = np.broadcast_to(values, shape)
-        if shape[0] != 1 and not (full == full[:1]).all():
-            span = 0, shape
-        else:
-            span = 1, shape[1:]
-            full = full[0]
-        values = np.ascontiguousarray(full)
-    axis, inner = span
+        if number == (1 if kind == "Scale" else 0):
+            return x if role else to.same(x)
+        if kind == "Scale":
+            return powered(to, x, scale=number, role=role)
+        return powered(to, x, shift=number, role=role)
+    x = tiled(to, x, wanted, "wide") if shape != wanted else x
+    found = span(wanted, values.shape)
+    if found is None:
+        full = np.broadcast_to(values, wanted)
+        alike = len(wanted) > 1 and (wanted[0] == 1 or not any(full.strides[:1]))
+        found = (1, wanted[1:]) if alike else (0, wanted)
+        values = np.ascontiguousarray(full[0] if alike else full)
+    axis, inner = found
     params: dict[str, Any] = {"axis": axis} if axis != 1 else {}
     if len(inner) != 1:
         params["num_axes"] = len(inner)
     blob = values.reshape(inner).astype(np.float32, copy=False)
-    to.add(kind, [x], {f"{kind.lower()}_param": params}, [blob])
+    key = f"{kind.lower()}_param"
+    return to.add(kind, [x], {key: params} if params else {}, [blob], role=role)
 
 
-def _broadcast(to: Lifter, x: str, shape: Shape) -> str:
-    """The value in a larger shape: a constant is spread, another value is tiled."""
+def widened(to: Lifter, x: str, shape: Shape) -> str:
+    """The value in this shape: a constant is spread, another value is tiled."""
     import numpy as np
 
     array = to.constant(x)
-    if array is not None:
-        name = f"{to.out}_constant"
-        to.source.constants[name] = np.ascontiguousarray(np.broadcast_to(array, shape))
-        return name
-    return tiled(to, x, shape, "wide")
+    if array is None:
+        return tiled(to, x, shape, "wide")
+    if array.dtype.kind != "f":
+        raise to.refuse(f"its constant is {array.dtype}, but Caffe computes in float32")
+    return to.parameter(to.value("constant"), np.ascontiguousarray(np.broadcast_to(array, shape)))

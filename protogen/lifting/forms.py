@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
+
+from protogen.layers.shaping import MOST_SLICES
+from protogen.message import Name
 
 if TYPE_CHECKING:
     from protogen.graph import Shape
@@ -19,12 +23,12 @@ def reshaped(to: Lifter, x: str, shape: Shape, role: str = "") -> str:
             to.same(x)
         return x
     if len(after) == 2 and len(before) > 2 and before[0] == after[0]:
-        return to.add("Flatten", [x], role=role, shape=after)
+        return to.add("Flatten", [x], role=role)
     dims = list(after)
     if before and after and before[0] == after[0]:
         dims[0] = 0
     params = {"reshape_param": {"shape": {"dim": dims}}}
-    return to.add("Reshape", [x], params, role=role, shape=after)
+    return to.add("Reshape", [x], params, role=role)
 
 
 def cropped(to: Lifter, x: str, axis: int, begin: int, end: int, role: str = "") -> str:
@@ -39,6 +43,62 @@ def cropped(to: Lifter, x: str, axis: int, begin: int, end: int, role: str = "")
     return to.split(x, axis, points, role or "part", kept=None if role else at)[at]
 
 
+def permuted(to: Lifter, x: str, order: Sequence[int], role: str = "") -> str:
+    """The value with its axes in another order: a Reshape where only axes of length 1 move, else
+    Permute, or the slices that stand for it."""
+    shape = to.shape(x)
+    moved = [axis for axis in order if shape[axis] != 1]
+    if moved == sorted(moved):
+        return reshaped(to, x, tuple(shape[axis] for axis in order), role)
+    return to.fork("Permute", [x], {"permute_param": {"order": list(order)}}, role)
+
+
+def gathered(to: Lifter, x: str, axis: int, indices: Sequence[int], role: str = "") -> str:
+    """These places of an axis, in this order.
+
+    A run of neighbours is one top of a Slice, every s-th place from somewhere on a Pooling of
+    kernel 1 and stride s, and a Concat joins what is in pieces.
+    """
+    length, count = to.shape(x)[axis], len(indices)
+    begin = indices[0]
+    step = indices[1] - begin if count > 1 else 1
+    if step > 0 and list(indices) == list(range(begin, begin + step * count, step)):
+        if step == 1:
+            return cropped(to, x, axis, begin, begin + count, role)
+        return _every(to, cropped(to, x, axis, begin, indices[-1] + 1, f"{role or 'span'}_cut"),
+                      axis, step, role)  # fmt: skip
+    runs: list[list[int]] = []  # first and behind the last
+    for index in indices:
+        if runs and runs[-1][1] == index:
+            runs[-1][1] += 1
+        else:
+            runs.append([index, index + 1])
+    points = sorted({edge for run in runs for edge in run} - {0, length})
+    if len(points) >= MOST_SLICES:
+        raise to.refuse(f"it takes {len(points) + 1} slices, too many for a net")
+    begins = [0, *points]
+    tops = to.split(x, axis, points, f"{role or 'piece'}") if points else [x]
+    read = [tops[i] for first, last in runs for i, at in enumerate(begins) if first <= at < last]
+    params = {"concat_param": {"axis": axis}} if axis != 1 else {}
+    return to.add("Concat", read, params, role=role)
+
+
+def _every(to: Lifter, x: str, axis: int, step: int, role: str) -> str:
+    """Every ``step``-th place of an axis, the first and the last included."""
+    shape = to.shape(x)
+    after = (*shape[:axis], -(-shape[axis] // step), *shape[axis + 1 :])
+    flat = (prod(shape[:axis]), 1, shape[axis], prod(shape[axis + 1 :]))
+    strides = {"stride_h": step, "stride_w": 1}
+    if len(shape) == 4 and axis > 1:
+        flat = shape
+        strides = {"stride_h": step if axis == 2 else 1, "stride_w": step if axis == 3 else 1}
+    y = reshaped(to, x, flat, f"{role or 'span'}_rows")
+    params = {"pool": Name("MAX"), "kernel_size": 1, **strides}
+    y = to.add("Pooling", [y], {"pooling_param": params},
+               role=f"{role or 'span'}_picked" if flat != shape else role)  # fmt: skip
+    return y if flat == shape else reshaped(to, y, after, role)
+
+
 def tiled(to: Lifter, x: str, shape: Shape, role: str = "") -> str:
     """The value broadcast to a larger shape: Reshape to as many axes, and a Tile for each that
     grows."""
@@ -50,7 +110,7 @@ def tiled(to: Lifter, x: str, shape: Shape, role: str = "") -> str:
         padded = (*padded[:axis], wanted[axis], *padded[axis + 1 :])
         last = number == len(grows) - 1
         params = {"tile_param": {"axis": axis, "tiles": wanted[axis]}}
-        x = to.add("Tile", [x], params, role=(role or "") if last else "tiled", shape=padded)
+        x = to.add("Tile", [x], params, role=(role or "") if last else "tiled")
     return x
 
 

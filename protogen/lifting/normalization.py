@@ -1,11 +1,19 @@
-"""Normalisation, Softmax, and reductions."""
+"""Normalisation and Softmax."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
 
+from protogen.lifting.activation import eltwise, powered
 from protogen.lifting.core import Lifter, lifts
-from protogen.message import Name
+from protogen.lifting.elementwise import DIFFERENCE, with_constant
+from protogen.lifting.forms import reshaped, tiled
+from protogen.lifting.reduction import reduced
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @lifts("BatchNormalization")
@@ -20,8 +28,8 @@ def batch_normalization(
         raise to.refuse("its statistics are those of training")
     gamma, beta = to.wanted(scale, "scale"), to.wanted(bias, "bias")
     blobs = [to.wanted(mean, "mean"), to.wanted(variance, "variance"), np.ones(1, np.float32)]
-    params = {"batch_norm_param": {"use_global_stats": True, "eps": epsilon}}
-    y = to.add("BatchNorm", [x], params, blobs, role="bn")
+    params = {"use_global_stats": True}
+    y = to.add("BatchNorm", [x], {"batch_norm_param": _eps(params, epsilon)}, blobs, role="bn")
     to.add("Scale", [y], {"scale_param": {"bias_term": True}}, [gamma, beta])
 
 
@@ -29,20 +37,124 @@ def batch_normalization(
 def instance_normalization(
     to: Lifter, x: str, scale: str, bias: str, *, epsilon: float = 1e-5
 ) -> None:
-    """ONNX divides by sqrt(variance + epsilon), Caffe's MVN by sqrt(variance) + eps: BatchNorm
-    with statistics of its own, on a blob whose samples and channels are one axis, is ONNX's."""
+    shape = to.shape(x)
+    y = _normalised(to, x, shape[0] * shape[1], epsilon)
+    _scale_and_bias(to, y, to.wanted(scale, "scale"), to.wanted(bias, "bias"), 1)
+
+
+@lifts("GroupNormalization")
+def group_normalization(
+    to: Lifter, x: str, scale: str, bias: str, *, num_groups: int, epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> None:  # fmt: skip
+    """Scale and bias are one a group before operator set 21, and one a channel since."""
     import numpy as np
 
-    n, c, *rest = to.shape(x)
-    pixels = int(np.prod(rest))
-    one = (1, n * c, pixels)
-    y = to.add("Reshape", [x], {"reshape_param": {"shape": {"dim": list(one)}}}, role="planes",
-               shape=one)  # fmt: skip
-    y = _normalised(to, y, n * c, epsilon)
-    dims = {"reshape_param": {"shape": {"dim": [n, c, *rest]}}}
-    y = to.add("Reshape", [y], dims, role="back", shape=(n, c, *rest))
-    blobs = [to.wanted(scale, "scale"), to.wanted(bias, "bias")]
-    to.add("Scale", [y], {"scale_param": {"bias_term": True}}, blobs)
+    shape = to.shape(x)
+    factors, terms = to.wanted(scale, "scale"), to.wanted(bias, "bias")
+    if to.opset < 21:
+        factors, terms = (np.repeat(one, shape[1] // num_groups) for one in (factors, terms))
+    y = _normalised(to, x, shape[0] * num_groups, epsilon)
+    _scale_and_bias(to, y, factors, terms, 1)
+
+
+@lifts("LayerNormalization")
+def layer_normalization(
+    to: Lifter, x: str, scale: str, bias: str | None = None, *, axis: int = -1,
+    epsilon: float = 1e-5, stash_type: int = 1,
+) -> None:  # fmt: skip
+    import numpy as np
+
+    shape = to.shape(x)
+    axis %= len(shape)
+    _layer_statistics(to, x, range(axis, len(shape)), epsilon)
+    y = _normalised(to, x, prod(shape[:axis]), epsilon)
+    factors = np.broadcast_to(to.wanted(scale, "scale"), shape[axis:])
+    terms = np.broadcast_to(to.wanted(bias, "bias"), shape[axis:]) if bias else None
+    _scale_and_bias(to, y, factors, terms, axis)
+
+
+def _layer_statistics(to: Lifter, x: str, axes: Sequence[int], epsilon: float) -> None:
+    """The second and third output, mean and 1 / sqrt(variance + epsilon), where they are read."""
+    names = (*to.operator.outputs[1:], "", "")[:2]
+    if not any(map(to.is_read, names)):
+        return
+    mean = reduced(to, x, axes, "MEAN", "mean")
+    wide = tiled(to, mean, to.shape(x), "wide_mean")
+    below = to.add("Eltwise", [x, wide], DIFFERENCE, role="centred")
+    squares = powered(to, below, power=2.0, role="squares")
+    variance = reduced(to, squares, axes, "MEAN", "variance")
+    if to.is_read(names[0]):
+        to.add("Split", [mean], role="mean_out", tops=[names[0]])
+    if to.is_read(names[1]):
+        params = {"power_param": {"shift": epsilon, "power": -0.5}}
+        to.add("Power", [variance], params, role="inverse", tops=[names[1]])
+
+
+@lifts("MeanVarianceNormalization")
+def mean_variance_normalization(to: Lifter, x: str, *, axes: Sequence[int] = (0, 2, 3)) -> None:
+    """MVN where each channel of each sample is by itself: both add 1e-9 to the deviation. Over the
+    batch as well it is a BatchNorm with the statistics of its input."""
+    rank = len(to.shape(x))
+    chosen = sorted(axis % rank for axis in axes)
+    if chosen == list(range(2, rank)):
+        to.add("MVN", [x], {"mvn_param": {"eps": 1e-9}})
+    elif chosen == [0, *range(2, rank)]:
+        _statistics(to, x, to.shape(x)[1], 1e-18, "")
+    else:
+        raise to.refuse(f"axes {chosen} are not those of Caffe's MVN or BatchNorm")
+
+
+@lifts("RMSNormalization")
+def rms_normalization(
+    to: Lifter, x: str, scale: str, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> None:
+    """x (mean(x^2) + epsilon)^-1/2."""
+    shape = to.shape(x)
+    axis %= len(shape)
+    squares = powered(to, x, power=2.0, role="squares")
+    means = reduced(to, squares, range(axis, len(shape)), "MEAN", "mean")
+    roots = powered(to, means, shift=epsilon, power=-0.5, role="inverse")
+    y = eltwise(to, "PROD", [x, tiled(to, roots, shape, "wide")], "normalised")
+    with_constant(to, y, to.wanted(scale, "scale"), "Scale")
+
+
+def _normalised(to: Lifter, x: str, rows: int, epsilon: float) -> str:
+    """Each of ``rows`` equal parts less its mean, over sqrt(variance + epsilon).
+
+    Caffe's MVN divides by sqrt(variance) + eps; BatchNorm with statistics of its own, on a blob
+    whose parts are its channels, is ONNX's.
+    """
+    shape = to.shape(x)
+    y = reshaped(to, x, (1, rows, prod(shape) // rows), "parts")
+    y = _statistics(to, y, rows, epsilon, "normalised")
+    return reshaped(to, y, shape, "back")
+
+
+def _statistics(to: Lifter, x: str, channels: int, epsilon: float, role: str) -> str:
+    import numpy as np
+
+    params = {"batch_norm_param": _eps({"use_global_stats": False}, epsilon)}
+    blobs = [np.zeros(channels, np.float32), np.ones(channels, np.float32), np.ones(1, np.float32)]
+    return to.add("BatchNorm", [x], params, blobs, role=role)
+
+
+def _eps(params: dict[str, Any], epsilon: float) -> dict[str, Any]:
+    """Without what is Caffe's default, 1e-5 (ONNX keeps it as float32)."""
+    near = abs(epsilon - 1e-5) < 1e-12
+    return params if near else params | {"eps": epsilon}
+
+
+def _scale_and_bias(
+    to: Lifter, x: str, scale: NDArray[Any], bias: NDArray[Any] | None, axis: int
+) -> None:
+    params: dict[str, Any] = {"axis": axis} if axis != 1 else {}
+    if scale.ndim != 1:
+        params["num_axes"] = scale.ndim
+    if bias is not None:
+        params["bias_term"] = True
+    to.add("Scale", [x], {"scale_param": params} if params else {},
+           [scale] if bias is None else [scale, bias])  # fmt: skip
 
 
 @lifts("LRN")
@@ -61,84 +173,36 @@ def lrn(
 @lifts("Softmax")
 def softmax(to: Lifter, x: str, *, axis: int | None = None) -> None:
     """Along one axis since operator set 13; before, over all axes from ``axis`` on as one."""
-    _softmax(to, x, axis, "")
+    y, along, back = _softmax_form(to, x, axis)
+    params = {"softmax_param": {"axis": along}} if along != 1 else {}
+    y = to.add("Softmax", [y], params, role="flat" if back else "")
+    if back:
+        reshaped(to, y, to.shape(to.out))
 
 
 @lifts("LogSoftmax")
 def log_softmax(to: Lifter, x: str, *, axis: int | None = None) -> None:
-    y = _softmax(to, x, axis, "softmax")
-    to.add("Log", [y])
+    """d - log(sum(exp d)) with d = x - max(x). The logarithm of Caffe's Softmax would be -inf
+    where a probability is below float32's least number."""
+    y, along, back = _softmax_form(to, x, axis)
+    shape = to.shape(y)
+    most = reduced(to, y, [along], "MAX", "max")
+    d = to.add("Eltwise", [y, tiled(to, most, shape, "maxima")], DIFFERENCE, role="below")
+    total = reduced(to, to.add("Exp", [d], role="exp"), [along], "SUM", "total")
+    logs = tiled(to, to.add("Log", [total], role="log"), shape, "logs")
+    y = to.add("Eltwise", [d, logs], DIFFERENCE, role="flat" if back else "")
+    if back:
+        reshaped(to, y, to.shape(to.out))
 
 
-def _softmax(to: Lifter, x: str, axis: int | None, role: str) -> str:
+def _softmax_form(to: Lifter, x: str, axis: int | None) -> tuple[str, int, bool]:
+    """(value, the one axis to go along, whether it must be brought back to x's shape)."""
     shape = to.shape(x)
     if to.opset >= 13:
-        axis = -1 if axis is None else axis
-        return _softmax_layer(to, x, axis % len(shape), role)
+        return x, (-1 if axis is None else axis) % len(shape), False
     axis = (1 if axis is None else axis) % len(shape)
-    if all(n == 1 for n in shape[axis + 1 :]) or all(n == 1 for n in shape[axis:-1]):
-        longest = axis if all(n == 1 for n in shape[axis + 1 :]) else len(shape) - 1
-        return _softmax_layer(to, x, longest, role)
-    params = {"flatten_param": {"axis": axis, "end_axis": -1}}
-    flat = (*shape[:axis], _product(shape[axis:]))
-    y = to.add("Flatten", [x], params, role="flat", shape=flat)
-    y = _softmax_layer(to, y, axis, "flat_softmax")
-    dims = {"reshape_param": {"shape": {"dim": list(shape)}}}
-    return to.add("Reshape", [y], dims, role=role, shape=shape)
-
-
-def _softmax_layer(to: Lifter, x: str, axis: int, role: str) -> str:
-    params = {"softmax_param": {"axis": axis}} if axis != 1 else {}
-    return to.add("Softmax", [x], params, role=role)
-
-
-def _normalised(to: Lifter, x: str, channels: int, epsilon: float) -> str:
-    import numpy as np
-
-    params = {"batch_norm_param": {"use_global_stats": False, "eps": epsilon}}
-    blobs = [np.zeros(channels, np.float32), np.ones(channels, np.float32), np.ones(1, np.float32)]
-    return to.add("BatchNorm", [x], params, blobs, role="normalised")
-
-
-@lifts("ReduceMean")
-def reduce_mean(
-    to: Lifter, x: str, names: str | None = None, *, axes: Sequence[int] | None = None,
-    keepdims: int = 1, noop_with_empty_axes: int = 0,
-) -> None:  # fmt: skip
-    _reduced(to, x, names, axes, keepdims, "MEAN")
-
-
-@lifts("ReduceSum")
-def reduce_sum(
-    to: Lifter, x: str, names: str | None = None, *, axes: Sequence[int] | None = None,
-    keepdims: int = 1, noop_with_empty_axes: int = 0,
-) -> None:  # fmt: skip
-    _reduced(to, x, names, axes, keepdims, "SUM")
-
-
-def _reduced(
-    to: Lifter, x: str, names: str | None, axes: Sequence[int] | None, keepdims: int, kind: str
-) -> None:
-    """Reduction over all axes from one on; the mean over height and width is a global Pooling."""
-    shape = to.shape(x)
-    given = to.numbers(axes, names, "axes")
-    chosen = sorted(a % len(shape) for a in given) if given else list(range(len(shape)))
-    first = chosen[0]
-    if chosen != list(range(first, len(shape))):
-        raise to.refuse(f"axes {chosen} are not the last ones, which Caffe's Reduction takes")
-    if kind == "MEAN" and keepdims and len(shape) == 4 and first == 2:
-        to.add("Pooling", [x], {"pooling_param": {"pool": Name("AVE"), "global_pooling": True}})
-        return
-    params = {"reduction_param": {"operation": Name(kind), "axis": first}}
-    out = to.shape(to.out)
-    if out == shape[:first]:
-        to.add("Reduction", [x], params)
-        return
-    y = to.add("Reduction", [x], params, role="reduced", shape=shape[:first])
-    to.add("Reshape", [y], {"reshape_param": {"shape": {"dim": list(out)}}})
-
-
-def _product(values: Sequence[int]) -> int:
-    import math
-
-    return math.prod(values)
+    long = [i for i in range(axis, len(shape)) if shape[i] != 1]
+    if len(long) <= 1:
+        return x, long[0] if long else axis, False
+    flat = (*shape[:axis], prod(shape[axis:]))
+    return reshaped(to, x, flat, "rows"), axis, True

@@ -8,9 +8,10 @@ from math import prod
 from typing import Any, NamedTuple
 
 from protogen import geometry
-from protogen.lifting.convolution import asymmetric, pads_of
+from protogen.lifting.activation import eltwise
+from protogen.lifting.convolution import convolved, pads_of
 from protogen.lifting.core import Lifter, lifts
-from protogen.lifting.forms import cropped, reshaped, window
+from protogen.lifting.forms import cropped, gathered, reshaped, window
 from protogen.message import Name
 
 
@@ -24,7 +25,8 @@ def max_pool(
     if len(to.operator.outputs) > 1 and to.operator.outputs[1]:
         raise to.refuse("its second output, the places of the maxima, has no form in Caffe")
     if dilations and set(dilations) != {1}:
-        raise to.refuse("its dilation has no form in Caffe's Pooling")
+        _dilated_maximum(to, x, kernel_shape, strides, pads, auto_pad, dilations)
+        return
     _pool(to, x, "MAX", kernel_shape, strides, pads, auto_pad, False)
 
 
@@ -57,13 +59,11 @@ def pooled_whole(to: Lifter, x: str, kind: str) -> None:
     """Pooling over all axes behind the second."""
     shape, out = to.shape(x), to.shape(to.out)
     params = {"pooling_param": {"pool": Name(kind), "global_pooling": True}}
-    if len(shape) == 4 and len(out) == 4:
-        to.add("Pooling", [x], params)
-        return
-    flat = (*shape[:2], prod(shape[2:]), 1)
-    y = reshaped(to, x, flat, "plane")
-    y = to.add("Pooling", [y], params, role="pooled", shape=(*shape[:2], 1, 1))
-    reshaped(to, y, out)
+    if len(shape) != 4:
+        x = reshaped(to, x, (*shape[:2], prod(shape[2:]), 1), "plane")
+    x = to.add("Pooling", [x], params, role="pooled" if len(out) != 4 else "")
+    if len(out) != 4:
+        reshaped(to, x, out)
 
 
 class _Axis(NamedTuple):
@@ -134,7 +134,6 @@ def _pool_plane(
     to: Lifter, x: str, kind: str, axes: Sequence[_Axis], padded: bool, role: str
 ) -> str:
     """A Pooling whose windows are ONNX's, or hold them: then a Slice drops the others."""
-    shape = to.shape(x)
     for ceil, pad_h, pad_w in _candidates(axes):
         skipped = [axes[0].caffe(pad_h, ceil), axes[1].caffe(pad_w, ceil)]
         if None in skipped:
@@ -150,8 +149,7 @@ def _pool_plane(
             params["round_mode"] = Name("FLOOR")
         last = "" if extra or factors is not None else "-"
         x = to.add("Pooling", [x], {"pooling_param": params},
-                   role=role if last else f"{role or 'windows'}_all",
-                   shape=(*shape[:2], *made))  # fmt: skip
+                   role=role if last else f"{role or 'windows'}_all")  # fmt: skip
         for i, axis in enumerate(axes):
             begin = skipped[i] or 0
             if made[i] == axis.out:
@@ -169,7 +167,6 @@ def _pool_plane(
         return _dense_average(
             to, x, kernel, strides, pads, "NOTSET", padded, None, to.shape(to.out)
         )
-    a = axes[0]
     raise to.refuse(
         f"no windows of Caffe's Pooling are those of kernel {[a.k for a in axes]}, "
         f"stride {[a.s for a in axes]} and pads {[a.low for a in axes]}, {[a.high for a in axes]}"
@@ -178,17 +175,17 @@ def _pool_plane(
 
 def _candidates(axes: Sequence[_Axis]) -> list[tuple[bool, int, int]]:
     """Rounding and pads of Caffe, those without windows to drop and without a rounding first."""
-    pads = [[p for p in range(a.low, max(a.k, a.low + 1), a.s)] for a in axes]
-    every = product(*pads, (True, False))
+    rows, columns = (range(a.low, max(a.k, a.low + 1), a.s) for a in axes)
 
-    def rank(one: tuple[int, int, bool]) -> tuple[int, bool]:
+    def rank(one: tuple[bool, int, int]) -> tuple[int, bool]:
+        ceil, *pads = one
         extra = sum(
-            geometry.pool_out(a.n, a.k, a.s, p, one[2]) != a.out
-            for a, p in zip(axes, one[:2], strict=True)
+            geometry.pool_out(a.n, a.k, a.s, p, ceil) != a.out
+            for a, p in zip(axes, pads, strict=True)
         )
-        return extra, not one[2]
+        return extra, not ceil
 
-    return [(ceil, h, w) for h, w, ceil in sorted(every, key=rank)]
+    return sorted(product((True, False), rows, columns), key=rank)
 
 
 def _factors(axes: Sequence[_Axis], pads: Sequence[int], padded: bool) -> Any:
@@ -227,12 +224,34 @@ def _dense_average(
         extent = geometry.kernel_extent(kernel[i], dilations[i])
         high[i] = max(high[i], (out[2 + i] - 1) * strides[i] + extent - shape[2 + i] - low[i])
     ones = np.ones((shape[1], 1, *kernel), np.float32)
-    wide = [max(a, b) for a, b in zip(low, high, strict=True)]
-    if wide != low or wide != high:
-        ones, wide = asymmetric(to, ones, low, high, strides, dilations, shape[2:])
-    params = {"num_output": shape[1], "group": shape[1], "bias_term": False,
-              **window(ones.shape[2:], strides, wide, dilations)}  # fmt: skip
-    y = to.add("Convolution", [x], {"convolution_param": params}, [ones], role="sums",
-               shape=tuple(out))  # fmt: skip
-    axes = {"axis": 2, "num_axes": rank}
-    return to.add("Scale", [y], {"scale_param": axes}, [(1 / counts).astype(np.float32)])
+    y = convolved(to, x, ones, None, strides, low, high, dilations, shape[1], tuple(out), "sums")
+    return to.add("Scale", [y], {"scale_param": {"axis": 2, "num_axes": rank}},
+                  [(1 / counts).astype(np.float32)])  # fmt: skip
+
+
+def _dilated_maximum(
+    to: Lifter, x: str, kernel: Sequence[int], strides: Sequence[int] | None,
+    pads: Sequence[int] | None, auto_pad: str, dilations: Sequence[int],
+) -> None:  # fmt: skip
+    """The maximum of shifted copies, one axis after the other. A tap that is outside shows another
+    pixel of its window, which a maximum does not notice."""
+    shape, out = to.shape(x), to.shape(to.out)
+    rank = len(kernel)
+    strides = list(strides or [1] * rank)
+    low, _ = pads_of(pads, auto_pad, shape[2:], kernel, strides, dilations)
+    work = [i for i in range(rank) if kernel[i] > 1 or out[2 + i] != shape[2 + i]]
+    for i in work:
+        n, d = shape[2 + i], dilations[i]
+        begins = [j * strides[i] - low[i] for j in range(out[2 + i])]
+        seen = [[at for at in range(b, b + d * kernel[i], d) if 0 <= at < n] for b in begins]
+        if not all(seen):
+            raise to.refuse("some of its windows lie wholly in the padding")
+        taps = []
+        for t in range(kernel[i]):
+            wanted = [b + t * d for b in begins]
+            places = [min(s, key=lambda at, w=w: abs(at - w)) for s, w in zip(seen, wanted, strict=True)]  # type: ignore[misc]  # fmt: skip
+            taps.append(gathered(to, x, 2 + i, places, f"tap{i}_{t}"))
+        role = "" if i == work[-1] else f"max{i}"
+        x = eltwise(to, "MAX", taps, role) if len(taps) > 1 else taps[0]
+        if len(taps) == 1 and not role:
+            to.same(x)

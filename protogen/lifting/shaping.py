@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from protogen.lifting.core import Lifter, lifts
-from protogen.lifting.forms import cropped, reshaped, window
+from protogen.lifting.core import FLOATS, Lifter, lifts
+from protogen.lifting.forms import gathered, permuted, reshaped, tiled
 
 
 @lifts("Identity")
@@ -16,25 +16,31 @@ def identity(to: Lifter, x: str) -> None:
 
 @lifts("Dropout")
 def dropout(
-    to: Lifter, x: str, ratio: str | None = None, mode: str | None = None, **_: Any
-) -> None:
+    to: Lifter, x: str, ratio_: str | None = None, mode_: str | None = None, *,
+    ratio: float = 0.5, seed: int = 0,
+) -> None:  # fmt: skip
     """Nothing at inference."""
+    mode = to.constant(mode_)
+    if mode is not None and mode.all():
+        raise to.refuse("its training_mode is on")
     to.same(x)
 
 
 @lifts("Cast")
 def cast(into: Lifter, x: str, *, to: int = 1, saturate: int = 1, round_mode: str = "") -> None:
-    """Between float types; Caffe has one."""
-    kind = into.source.kinds.get(into.out, "FLOAT")
-    before = into.source.kinds.get(x, "FLOAT")
-    floats = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
-    if kind not in floats or before not in floats:
+    """Nothing where float32 holds both; whole numbers are held as floats."""
+    kind, before = into.kind(into.out), into.kind(x)
+    whole = all(one.lstrip("U").startswith("INT") for one in (kind, before))
+    if kind not in FLOATS and not whole:
         raise into.refuse(f"a cast of {before} to {kind} has no form in Caffe")
     into.same(x)
 
 
 @lifts("Concat")
 def concat(to: Lifter, *inputs: str, axis: int = 1) -> None:
+    if len(inputs) == 1:
+        to.same(inputs[0])
+        return
     axis %= len(to.shape(to.out))
     to.add("Concat", inputs, {"concat_param": {"axis": axis}} if axis != 1 else {})
 
@@ -51,15 +57,20 @@ def split(
     if lengths is None:
         step = -(-shape[axis] // len(outputs))
         lengths = [min(step, shape[axis] - i * step) for i in range(len(outputs))]
+    if len(outputs) == 1:
+        to.same(x)
+        return
+    if min(lengths) < 1:
+        raise to.refuse("one of its parts is empty")
     points, at = [], 0
     for length in lengths[:-1]:
         at += length
         points.append(at)
-    if len(outputs) == 1:
-        to.same(x)
-        return
-    params = {"slice_param": {"axis": axis, "slice_point": points}}
-    to.add("Slice", [x], params, tops=list(outputs))
+    params: dict[str, Any] = {"slice_point": points}
+    if axis != 1:
+        params["axis"] = axis
+    tops = [name or to.value("unused") for name in outputs]
+    to.add("Slice", [x], {"slice_param": params}, tops=tops)
 
 
 @lifts("Slice")
@@ -68,38 +79,47 @@ def slice_(
     axes_: str | None = None, steps_: str | None = None, *, starts: Sequence[int] | None = None,
     ends: Sequence[int] | None = None, axes: Sequence[int] | None = None,
 ) -> None:  # fmt: skip
-    """Slice by Slice, and a Silence for what is left over; with steps, every s-th by a Pooling or
-    slices of one."""
-    shape = list(to.shape(x))
-    low, high = to.numbers(starts, starts_, "starts"), to.numbers(ends, ends_, "ends")
-    assert low is not None
-    assert high is not None
+    """Starts, ends and axes are attributes before operator set 10, and inputs since."""
+    shape = to.shape(x)
+    low = to.numbers(starts, starts_, "starts") or []
+    high = to.numbers(ends, ends_, "ends") or []
     over = to.numbers(axes, axes_, "axes") or list(range(len(low)))
     steps = to.numbers(None, steps_, "steps") or [1] * len(low)
     work = []
     for axis, a, b, s in zip(over, low, high, steps, strict=True):
         axis %= len(shape)
-        begin, end, step = slice(a, b, s).indices(shape[axis])
-        if step < 1:
-            raise to.refuse("its negative steps have no form in Caffe")
-        if end <= begin:
-            raise to.refuse("it makes nothing")
-        if (begin, end, step) != (0, shape[axis], 1):
-            work.append((axis, begin, end, step))
+        indices = range(*slice(a, b, s).indices(shape[axis]))
+        if not indices:
+            raise to.refuse("it makes nothing, and Caffe's blobs are not empty")
+        if indices != range(shape[axis]):
+            work.append((axis, indices))
     if not work:
         to.same(x)
+    for number, (axis, indices) in enumerate(work):
+        x = gathered(to, x, axis, indices, "" if number == len(work) - 1 else f"axis{axis}")
+
+
+@lifts("Gather")
+def gather(to: Lifter, data: str, indices: str, *, axis: int = 0) -> None:
+    """Constant places of an axis by Slice and Concat; rows of a constant table by Embed."""
+    places = to.constant(indices)
+    if places is None:
+        table = to.wanted(data, "table")
+        if table.ndim != 2 or axis % 2 != 0:
+            raise to.refuse("its places are computed, and its table is no matrix of rows")
+        params = {"num_output": table.shape[1], "input_dim": table.shape[0], "bias_term": False}
+        to.add("Embed", [indices], {"embed_param": params}, [table])
         return
-    for number, (axis, begin, end, step) in enumerate(work):
-        last = number == len(work) - 1
-        if step == 1:
-            x = cropped(to, x, axis, begin, end, "" if last else f"axis{axis}")
-            continue
-        tops = to.split(x, axis, range(1, shape[axis]))
-        wanted = tops[begin:end:step]
-        now = to.shape(x)
-        after = (*now[:axis], len(wanted), *now[axis + 1 :])
-        params = {"concat_param": {"axis": axis}}
-        x = to.add("Concat", wanted, params, role="" if last else f"axis{axis}", shape=after)
+    shape = to.shape(data)
+    axis %= len(shape)
+    wanted = [int(i) % shape[axis] for i in places.reshape(-1)]
+    if not wanted:
+        raise to.refuse("it makes nothing, and Caffe's blobs are not empty")
+    out = to.shape(to.out)
+    flat = len(out) != len(shape)
+    y = gathered(to, data, axis, wanted, "part" if flat else "")
+    if flat:
+        reshaped(to, y, out)
 
 
 @lifts("Flatten")
@@ -113,6 +133,7 @@ def reshape(
     to: Lifter, x: str, shape_: str | None = None, *, shape: Sequence[int] | None = None,
     allowzero: int = 0,
 ) -> None:  # fmt: skip
+    to.numbers(shape, shape_, "shape")
     reshaped(to, x, to.shape(to.out))
 
 
@@ -123,60 +144,29 @@ def squeeze(
     reshaped(to, x, to.shape(to.out))
 
 
+@lifts("Expand")
+def expand(to: Lifter, x: str, shape: str) -> None:
+    tiled(to, x, to.shape(to.out))
+
+
+@lifts("Tile")
+def tile(to: Lifter, x: str, repeats: str) -> None:
+    """A Tile for each axis that repeats."""
+    counts = to.numbers(None, repeats, "repeats") or []
+    work = [(axis, n) for axis, n in enumerate(counts) if n != 1]
+    if any(n < 1 for _, n in work):
+        raise to.refuse("it makes nothing, and Caffe's blobs are not empty")
+    if not work:
+        to.same(x)
+    for number, (axis, n) in enumerate(work):
+        params = {"tile_param": {"axis": axis, "tiles": n}}
+        x = to.add("Tile", [x], params, role="" if number == len(work) - 1 else "tiled")
+
+
 @lifts("Transpose")
 def transpose(to: Lifter, x: str, *, perm: Sequence[int] | None = None) -> None:
-    """A Reshape where only axes of length 1 move; else Permute, or Slice and Concat."""
-    shape = to.shape(x)
-    order = list(perm) if perm is not None else list(reversed(range(len(shape))))
-    if order == list(range(len(shape))):
-        to.same(x)
-        return
-    moved = [axis for axis in order if shape[axis] != 1]
-    if moved == sorted(moved):
-        reshaped(to, x, to.shape(to.out))
-        return
-    to.fork("Permute", [x], {"permute_param": {"order": order}})
-
-
-@lifts("Pad")
-def pad(
-    to: Lifter, x: str, pads_: str | None = None, value_: str | None = None,
-    axes_: str | None = None, *, pads: Sequence[int] | None = None, value: float = 0.0,
-    mode: str = "constant",
-) -> None:  # fmt: skip
-    """Zeros around height and width: a Convolution of 1x1 in groups, with that pad on both ends."""
-    import numpy as np
-
-    shape, out = to.shape(x), to.shape(to.out)
-    if shape == out:
-        to.same(x)
-        return
-    given = to.numbers(pads, pads_, "pads") or []
-    number = to.constant(value_)
-    filled = value if number is None else float(number.reshape(()))
-    axes = to.numbers(None, axes_, "axes") or list(range(len(shape)))
-    low = dict.fromkeys(range(len(shape)), 0)
-    high = dict(low)
-    for i, axis in enumerate(axes):
-        low[axis % len(shape)] = given[i]
-        high[axis % len(shape)] = given[len(axes) + i]
-    if mode != "constant" or filled != 0:
-        raise to.refuse(f"its mode {mode} with the value {filled:g} has no form in Caffe")
-    if len(shape) != 4 or low[0] or low[1] or high[0] or high[1]:
-        raise to.refuse("it pads other axes than height and width")
-    if min(*low.values(), *high.values()) < 0:
-        raise to.refuse("its negative pads have no form in Caffe")
-    # The wider end decides the pad; zeros before or behind the kernel's 1 take the rest back.
-    wide = [max(low[a], high[a]) for a in (2, 3)]
-    before = [wide[i] - low[2 + i] for i in (0, 1)]
-    behind = [wide[i] - high[2 + i] for i in (0, 1)]
-    kernel = np.zeros(
-        (shape[1], 1, before[0] + behind[0] + 1, before[1] + behind[1] + 1), np.float32
-    )
-    kernel[:, :, before[0], before[1]] = 1
-    params: dict[str, Any] = {"num_output": shape[1], "group": shape[1], "bias_term": False}
-    params |= window(kernel.shape[2:], [1, 1], wide, [1, 1])
-    to.add("Convolution", [x], {"convolution_param": params}, [kernel])
+    rank = len(to.shape(x))
+    permuted(to, x, list(perm) if perm is not None else list(reversed(range(rank))))
 
 
 @lifts("DepthToSpace")
@@ -197,7 +187,7 @@ def depth_to_space(to: Lifter, x: str, *, blocksize: int, mode: str = "DCR") -> 
 
 
 @lifts("SpaceToDepth")
-def space_to_depth(to: Lifter, x: str, *, blocksize: int) -> None:
+def space_to_depth(to: Lifter, x: str, *, blocksize: int, mode: str = "DCR") -> None:
     """A strided Convolution with one weight of 1 for each output channel."""
     import numpy as np
 
@@ -205,7 +195,10 @@ def space_to_depth(to: Lifter, x: str, *, blocksize: int) -> None:
     out = channels * blocksize**2
     weight = np.zeros((out, channels, blocksize, blocksize), np.float32)
     c = np.arange(out)
-    weight[c, c % channels, c // channels // blocksize, c // channels % blocksize] = 1
+    from_, place = (c % channels, c // channels)
+    if mode == "CRD":
+        from_, place = c // blocksize**2, c % blocksize**2
+    weight[c, from_, place // blocksize, place % blocksize] = 1
     params = {"num_output": out, "kernel_size": blocksize, "stride": blocksize, "bias_term": False}
     to.add("Convolution", [x], {"convolution_param": params}, [weight])
 
@@ -231,13 +224,29 @@ def _resize(
     to: Lifter, x: str, scales: str | None, sizes: str | None, roi: str | None,
     attributes: dict[str, Any],
 ) -> None:  # fmt: skip
+    """A sequence of N x C x W goes as a picture of one row."""
     from protogen.resizing.forms import request_of
 
-    def values(name: str | None, what: str) -> Any:
-        return to.wanted(name, what) if name and to.constant(name) is not None else None
+    def values(name: str | None, what: str, row: Sequence[tuple[int, float]]) -> list[Any] | None:
+        found = to.wanted(name, what) if name else None
+        if found is None or not found.size:
+            return None
+        made = list(found.reshape(-1))
+        for place, number in row if rows else ():
+            made.insert(place, number)
+        return made
 
+    shape = to.shape(x)
+    rows = len(shape) == 3 and "axes" not in attributes
+    if rows:
+        shape = (*shape[:2], 1, shape[2])
+        x = reshaped(to, x, shape, "row")
     request = request_of(
-        to.operator.type, to.shape(x), attributes, opset=to.opset,
-        scales=values(scales, "scales"), sizes=values(sizes, "sizes"), roi=values(roi, "roi"),
+        to.operator.type, shape, attributes, opset=to.opset,
+        scales=values(scales, "scales", [(2, 1.0)]), sizes=values(sizes, "sizes", [(2, 1)]),
+        roi=values(roi, "roi", [(2, 0.0), (6, 1.0)]),
     )  # fmt: skip
-    to.resize(request, x)
+    top = to.value("resized") if rows else ""
+    to.resize(request, x, top)
+    if rows:
+        reshaped(to, top, to.shape(to.out))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
+import onnx.version_converter
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from protogen.errors import InputError, UnsupportedError, layout
@@ -50,12 +51,14 @@ class Source:
     """A model as it is to be lifted.
 
     ``shapes`` has every value whose shape is known; ``kinds`` the ONNX name of the element type of
-    those that are not float (INT64, BOOL, ...).
+    those that are not float (INT64, BOOL, ...). ``opset`` is the operator set of the operators;
+    ``written`` that of the file, which is lower where it was older than 7.
     """
 
     name: str
     path: str
     opset: int
+    written: int
     producer: str
     inputs: dict[str, Shape]
     outputs: tuple[str, ...]
@@ -81,11 +84,9 @@ def read_source(
     loaded = ModelProto()
     loaded.CopyFrom(model if isinstance(model, ModelProto) else load_model(model))
     opset = next((o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")), 0)
+    written = opset
     if opset < OLDEST:
-        raise UnsupportedError(
-            layout(f"its operator set is {opset}, older than {OLDEST}", where=path,
-                   advice="Convert it with onnx.version_converter.")
-        )  # fmt: skip
+        loaded, opset = _newer(loaded, opset, path), OLDEST
     loaded.ir_version = max(loaded.ir_version, 4)  # before, initializers had to be inputs too
     constants = {t.name: numpy_helper.to_array(t) for t in loaded.graph.initializer}
     _fix_inputs(loaded.graph, set(constants), dict(input_shapes or {}), path)
@@ -107,6 +108,7 @@ def read_source(
         name=loaded.graph.name,
         path=path,
         opset=opset,
+        written=written,
         producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
         inputs=inputs,
         outputs=tuple(value.name for value in graph.output),
@@ -115,6 +117,17 @@ def read_source(
         shapes=shapes | {name: array.shape for name, array in constants.items()},
         kinds=kinds,
     )
+
+
+def _newer(model: ModelProto, opset: int, path: str) -> ModelProto:
+    """A model of an operator set before 7, by ONNX's own converter."""
+    try:
+        return onnx.version_converter.convert_version(model, OLDEST)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        raise UnsupportedError(
+            layout(f"its operator set is {opset}, and ONNX's converter to {OLDEST} fails "
+                   f"({' '.join(str(error).split())[:200]})", where=path)
+        ) from None  # fmt: skip
 
 
 def _fix_inputs(
@@ -142,7 +155,7 @@ def _fix_inputs(
                        advice=f"Give one: --input {value.name}=1,3,224,224.")
             )  # fmt: skip
         for axis, dim in enumerate(tensor.shape.dim):
-            if dim.HasField("dim_value") and dim.dim_value > 0:
+            if dim.HasField("dim_value") and (dim.dim_value > 0 or (axis and dim.dim_value == 0)):
                 continue
             if axis:
                 shown = [str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim]
