@@ -8,6 +8,7 @@ from protogen.lifting import (
     normalization,
     padding,
     pooling,
+    recurrent,
     reduction,
     shaping,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "normalization",
     "padding",
     "pooling",
+    "recurrent",
     "reduction",
     "shaping",
 ]

@@ -91,14 +91,17 @@ def conv_transpose(
         total = whole - out[2 + i]
         low = given[i]
         if auto_pad.startswith("SAME") or output_shape:
-            low = total - total // 2 if auto_pad == "SAME_LOWER" else total // 2
+            shared = max(0, total)
+            low = shared // 2 if auto_pad == "SAME_UPPER" else shared - shared // 2
         high = total - low
+        front = -(-max(0, -low) // d)  # taps of 0 before the kernel, where it begins too late
+        low += front * d
         if high <= low and (low - high) % d == 0:
             pad, more = low, (low - high) // d
         else:
             pad, more = min(low, max(high, 0)), -(-max(0, -high) // d)
         wide.append(pad)
-        zeros.append((0, more))
+        zeros.append((front, more))
         begins.append(low - pad)
     if any(map(any, zeros)):
         weight = np.pad(weight, [(0, 0), (0, 0), *zeros])

@@ -27,7 +27,6 @@ REASONS = {
     "GRU": "Caffe's recurrent layers are LSTM and RNN, and neither has a GRU's gates",
     "If": "control flow has no form in Caffe, whose nets run every layer",
     "Loop": "control flow has no form in Caffe, whose nets run every layer once",
-    "RNN": "Caffe's RNN puts a layer of its own behind the hidden state, which ONNX gives out",
     "Scan": "control flow has no form in Caffe, whose nets run every layer once",
 }
 MOVERS = frozenset(
@@ -272,25 +271,28 @@ class Lifter:
             self._append(step.name, step.type, step.bottoms, step.tops, step.params, weights)
 
     def same(self, value: str) -> str:
-        """The operator hands on a value: no layer is needed. A value of the operator's own layers
-        takes its output's name."""
+        """The operator hands on a value: no layer is needed."""
+        return self.give(value, self.out)
+
+    def give(self, value: str, output: str) -> str:
+        """A value is an output of the operator. One of the operator's own layers takes its name."""
         maker = next((one for one in self.layers[self._first :] if value in one.top), None)
-        if maker is None:
-            self._alias[self.out] = value
+        if maker is None or value in self.operator.outputs:
+            self._alias[output] = value
             return value
         for layer in self.layers[self._first :]:
             for entry in (*layer.all("bottom"), *layer.all("top")):
                 if entry.value == value:
-                    entry.value = self.out
-        self._made.add(self.out)
-        self._shapes[self.out] = self._shapes.get(value)
-        base = self.operator.name or self.out
+                    entry.value = output
+        self._made.add(output)
+        self._shapes[output] = self._shapes.get(value)
+        base = self.operator.name or output
         if base not in self._names:
             if maker.name in self.weights:
                 self.weights[base] = self.weights.pop(maker.name)
             self._names.add(base)
             maker.all("name")[0].value = base
-        return self.out
+        return output
 
     def blob(self, value: str) -> str:
         """The blob of a value; a constant becomes a Parameter layer."""

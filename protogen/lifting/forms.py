@@ -114,6 +114,24 @@ def tiled(to: Lifter, x: str, shape: Shape, role: str = "") -> str:
     return x
 
 
+def bordered(
+    to: Lifter, x: str, axis: int, low: int, high: int, filled: float, role: str = ""
+) -> str:
+    """Constant blobs before and behind the value, by a Concat."""
+    import numpy as np
+
+    if not (low or high):
+        return x if role else to.same(x)
+    shape = to.shape(x)
+
+    def block(length: int) -> list[str]:
+        values = np.full((*shape[:axis], length, *shape[axis + 1 :]), filled, np.float32)
+        return [to.parameter(to.value("pad"), values)] if length else []
+
+    params = {"concat_param": {"axis": axis}} if axis != 1 else {}
+    return to.add("Concat", [*block(low), x, *block(high)], params, role=role)
+
+
 def window(
     kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]
 ) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from protogen.lifting.core import Lifter, lifts
-from protogen.lifting.forms import gathered, window
+from protogen.lifting.forms import bordered, gathered, window
 
 
 @lifts("Pad")
@@ -50,8 +50,6 @@ def _indices(n: int, low: int, high: int, mode: str) -> list[int]:
 
 
 def _constant(to: Lifter, x: str, work: dict[int, tuple[int, int]], filled: float) -> None:
-    import numpy as np
-
     cuts = {axis: pads for axis, pads in work.items() if min(pads) < 0}
     grows = {a: (max(p[0], 0), max(p[1], 0)) for a, p in work.items() if max(p) > 0}
     for number, (axis, (low, high)) in enumerate(cuts.items()):
@@ -65,15 +63,8 @@ def _constant(to: Lifter, x: str, work: dict[int, tuple[int, int]], filled: floa
         _zeros_around(to, x, grows)
         return
     for number, (axis, (low, high)) in enumerate(grows.items()):
-        shape = to.shape(x)
-        parts = [x]
-        for length, at in ((low, 0), (high, len(parts))):
-            if length:
-                block = np.full((*shape[:axis], length, *shape[axis + 1 :]), filled, np.float32)
-                parts.insert(at if at == 0 else len(parts), to.parameter(to.value("pad"), block))
-        params = {"concat_param": {"axis": axis}} if axis != 1 else {}
-        x = to.add("Concat", parts, params,
-                   role="" if number == len(grows) - 1 else f"padded{axis}")  # fmt: skip
+        role = "" if number == len(grows) - 1 else f"padded{axis}"
+        x = bordered(to, x, axis, low, high, filled, role)
 
 
 def _zeros_around(to: Lifter, x: str, grows: dict[int, tuple[int, int]]) -> None:

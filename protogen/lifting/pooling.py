@@ -8,10 +8,10 @@ from math import prod
 from typing import Any, NamedTuple
 
 from protogen import geometry
-from protogen.lifting.activation import eltwise
+from protogen.lifting.activation import LARGEST, eltwise
 from protogen.lifting.convolution import convolved, pads_of
 from protogen.lifting.core import Lifter, lifts
-from protogen.lifting.forms import cropped, gathered, reshaped, window
+from protogen.lifting.forms import bordered, cropped, gathered, reshaped, window
 from protogen.message import Name
 
 
@@ -233,25 +233,19 @@ def _dilated_maximum(
     to: Lifter, x: str, kernel: Sequence[int], strides: Sequence[int] | None,
     pads: Sequence[int] | None, auto_pad: str, dilations: Sequence[int],
 ) -> None:  # fmt: skip
-    """The maximum of shifted copies, one axis after the other. A tap that is outside shows another
-    pixel of its window, which a maximum does not notice."""
+    """The maximum of shifted copies, one axis after the other; outside is float32's least number."""
     shape, out = to.shape(x), to.shape(to.out)
     rank = len(kernel)
     strides = list(strides or [1] * rank)
     low, _ = pads_of(pads, auto_pad, shape[2:], kernel, strides, dilations)
-    work = [i for i in range(rank) if kernel[i] > 1 or out[2 + i] != shape[2 + i]]
-    for i in work:
-        n, d = shape[2 + i], dilations[i]
-        begins = [j * strides[i] - low[i] for j in range(out[2 + i])]
-        seen = [[at for at in range(b, b + d * kernel[i], d) if 0 <= at < n] for b in begins]
-        if not all(seen):
-            raise to.refuse("some of its windows lie wholly in the padding")
-        taps = []
-        for t in range(kernel[i]):
-            wanted = [b + t * d for b in begins]
-            places = [min(s, key=lambda at, w=w: abs(at - w)) for s, w in zip(seen, wanted, strict=True)]  # type: ignore[misc]  # fmt: skip
-            taps.append(gathered(to, x, 2 + i, places, f"tap{i}_{t}"))
-        role = "" if i == work[-1] else f"max{i}"
-        x = eltwise(to, "MAX", taps, role) if len(taps) > 1 else taps[0]
-        if len(taps) == 1 and not role:
-            to.same(x)
+    for i in range(rank):
+        axis, s, count = 2 + i, strides[i], out[2 + i]
+        reach = (count - 1) * s + geometry.kernel_extent(kernel[i], dilations[i])
+        beyond = max(0, reach - low[i] - shape[axis])
+        x = bordered(to, x, axis, low[i], beyond, -LARGEST, f"axis{i}")
+        taps = [
+            gathered(to, x, axis, range(t, t + (count - 1) * s + 1, s), f"tap{i}_{t}")
+            for t in range(0, dilations[i] * kernel[i], dilations[i])
+        ]
+        x = eltwise(to, "MAX", taps, f"max{i}") if len(taps) > 1 else taps[0]
+    to.same(x)
