@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from protogen import wire
 from protogen.errors import InputError, layout
 from protogen.graph import Shape
-from protogen.mapped import map_file
+from protogen.mapped import Progress, map_file, write_array
 from protogen.schema import caffe
 
 if TYPE_CHECKING:
@@ -283,12 +283,18 @@ def header(name: str, type_: str, bottoms: Iterable[str] = (), tops: Iterable[st
 
 
 def write_weights(
-    file: BinaryIO, name: str, entries: Iterable[Entry], *, legacy: bool = False
+    file: BinaryIO,
+    name: str,
+    entries: Iterable[Entry],
+    *,
+    legacy: bool = False,
+    progress: Progress | None = None,
 ) -> None:
     """Streams layers as a caffemodel, their blobs as float32 with shapes.
 
     ``legacy`` writes the V1 form: headers are V1LayerParameters, and blobs have num, channels,
-    height and width (1 in front) instead of a shape.
+    height and width (1 in front) instead of a shape. ``progress`` is told how many bytes of values
+    were written each time.
 
     Raises:
         InputError: the file would pass 2 GiB, which Caffe cannot read.
@@ -312,12 +318,12 @@ def write_weights(
         file.write(part.header)
         for blob_head, array in zip(heads, part.arrays, strict=True):
             file.write(blob_head)
-            file.write(_float32(array))
+            write_array(_float32(array), file, progress)
 
 
 def blob_bytes(array: NDArray[np.floating]) -> tuple[bytes, memoryview]:
     """A BlobProto by itself (a mean file): everything before its values, and the values."""
-    return _blob_inner(array), _float32(array)
+    return _blob_inner(array), _float32(array).reshape(-1).view("u1").data
 
 
 def _blob_head(array: NDArray[np.floating], legacy: bool = False) -> bytes:
@@ -341,8 +347,9 @@ def _blob_inner(array: NDArray[np.floating], legacy: bool = False) -> bytes:
     return inner + wire.head("BlobProto", "data", array.size * 4)
 
 
-def _float32(array: NDArray[np.floating]) -> memoryview:
-    """The array's memory as little-endian float32; a copy is made only where it is not that."""
+def _float32(array: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The array as little-endian float32; a copy is made only where it is not that."""
     import numpy as np
 
-    return np.ascontiguousarray(array, dtype="<f4").reshape(-1).view(np.uint8).data
+    made: NDArray[np.float32] = np.asarray(array, dtype="<f4")
+    return made

@@ -7,16 +7,22 @@ a large array gives the pages back behind itself.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from protogen.errors import InputError, layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Progress = Callable[[int], object]
+
+PAGE = 4096
+CHUNK = 8 << 20  # bytes between two reports of progress
 PIECE = 1 << 20  # bytes: small enough for a processor's cache, large enough to be few
 
 
@@ -99,3 +105,58 @@ def release(place: Place, offset: int, length: int) -> None:
     end = (place.start + offset + length) // page * page
     if end > start:
         place.map.madvise(mmap.MADV_DONTNEED, start, end - start)
+
+
+def write_array(array: NDArray[Any], file: BinaryIO, progress: Progress | None = None) -> None:
+    """Writes the values as they are in memory: from file to file where they stand in one, and one
+    number that fills the array without making room for all of them.
+
+    Args:
+        progress: is told how many bytes were written each time.
+    """
+    import numpy as np
+
+    place = locate(array)
+    if place is not None:
+        _copy(place, array.nbytes, file, progress)
+        return
+    if array.size * array.itemsize > PIECE and not any(array.strides):
+        block = np.full(PIECE // array.itemsize, array.flat[0])
+        for start in range(0, array.size, block.size):
+            piece = block[: array.size - start]
+            file.write(piece.data)
+            if progress:
+                progress(piece.nbytes)
+        return
+    for piece in pieces(array):
+        file.write(piece.data)
+        if progress:
+            progress(piece.nbytes)
+
+
+def _copy(place: Place, size: int, file: BinaryIO, progress: Progress | None) -> None:
+    """Bytes of a mapped file to another file: within the kernel where the platform can."""
+    done = 0
+    if size >= PAGE and sys.platform.startswith(("linux", "android")):
+        file.flush()
+        with open(place.map.path, "rb") as source:
+            while done < size:
+                count = min(CHUNK, size - done)
+                try:
+                    sent = os.sendfile(file.fileno(), source.fileno(), place.start + done, count)
+                except OSError:  # a file system without it: what is left goes through the map
+                    break
+                if not sent:
+                    break
+                done += sent
+                if progress:
+                    progress(sent)
+    view = memoryview(place.map)
+    while done < size:
+        count = min(CHUNK, size - done)
+        start = place.start + done
+        file.write(view[start : start + count])
+        release(place, done, count)
+        done += count
+        if progress:
+            progress(count)

@@ -60,7 +60,9 @@ class Lifter:
         refused: operators that have no form, with the reason.
         approximated: operators whose form is not exact, with the error.
         forks: types of forks' layers that the dialect has.
-        used: those of them that the net has now.
+        shapes: of all values, where they are known.
+        made_of: layers by name of their operator.
+        types_of: types of layers by outputs of their operator.
     """
 
     def __init__(self, source: Source, forks: frozenset[str] = frozenset()) -> None:
@@ -71,10 +73,11 @@ class Lifter:
         self.weights: dict[str, list[NDArray[np.floating]]] = {}
         self.refused: list[tuple[Operator, str]] = []
         self.approximated: list[tuple[Operator, str]] = []
-        self.used: dict[str, str] = {}  # by operator's first output
+        self.made_of: dict[str, tuple[str, ...]] = {}
+        self.types_of: dict[tuple[str, ...], str] = {}
         self._first = 0  # of the operator's own layers
         self._alias: dict[str, str] = {}
-        self._shapes: dict[str, Shape | None] = dict(source.shapes)
+        self.shapes: dict[str, Shape | None] = dict(source.shapes)
         self._names: set[str] = set()
         self._made: set[str] = set(source.inputs)  # values that a layer makes
         self._values = {
@@ -97,6 +100,9 @@ class Lifter:
             self._check_kinds()
             self._check_attributes(function)
             function(self, *operator.inputs, **operator.attributes)
+            made = self.layers[count:]
+            self.made_of[operator.name] = tuple(layer.name for layer in made)
+            self.types_of[operator.outputs] = ", ".join(dict.fromkeys(one.type for one in made))
             for name in operator.outputs:
                 if name in self._read and name not in self._made and name not in self._alias:
                     raise self.refuse(f'its output "{name}" has no form in Caffe')
@@ -178,7 +184,7 @@ class Lifter:
         Raises:
             UnsupportedError: it is not known.
         """
-        found = self._shapes.get(name)
+        found = self.shapes.get(name)
         if found is None:
             raise self.refuse(f'the shape of "{name}" is not known')
         return found
@@ -224,7 +230,7 @@ class Lifter:
             "LayerParameter", name=name, type=type_, **fields, top=list(tops), **params
         )
         layer = Layer(name, type_, tuple(reads), tuple(tops), message)
-        given = [self._shapes.get(one) for one in reads]
+        given = [self.shapes.get(one) for one in reads]
         shapes: Sequence[Shape | None] = [None] * len(tops)
         if None not in given:
             shapes = LayerType.registry[type_].shapes(layer, [s for s in given if s is not None])
@@ -232,7 +238,7 @@ class Lifter:
             known = self.source.shapes.get(top)
             if None not in (known, shape) and known != shape:
                 raise self.refuse(f"Caffe's {type_} makes {shape} of {given}, not {known}")
-            self._shapes[top] = shape
+            self.shapes[top] = shape
         self.layers.append(message)
         self._made.update(tops)
         if weights is not None:
@@ -247,7 +253,6 @@ class Lifter:
     ) -> str:
         """A layer of forks, or where the dialect lacks it, the stock layers that stand for it."""
         if type_ in self.forks:
-            self.used[self.out] = type_
             return self.add(type_, bottoms, params, role=role)
         top = self.value(role) if role else self.out
         message = Message.make("LayerParameter", name=self.operator.name or self.out, type=type_,
@@ -285,7 +290,7 @@ class Lifter:
                 if entry.value == value:
                     entry.value = output
         self._made.add(output)
-        self._shapes[output] = self._shapes.get(value)
+        self.shapes[output] = self.shapes.get(value)
         base = self.operator.name or output
         if base not in self._names:
             if maker.name in self.weights:

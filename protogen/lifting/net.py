@@ -1,14 +1,17 @@
-"""``from_onnx``: an ONNX model as a Caffe net that reads as a person would write it."""
+"""An ONNX model as a Caffe net that reads as a person would write it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protogen import prototxt
-from protogen.errors import InputError, UnsupportedError, layout
+from protogen.errors import InputError, ProtogenWarning, UnsupportedError, layout
 from protogen.lifting.core import Lifter
+from protogen.lifting.patterns import joined
 from protogen.message import Message
 from protogen.net import Net
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 # Forks' layers that a dialect has besides those of BVLC Caffe.
 DIALECTS: dict[str, frozenset[str]] = {
     "bvlc": frozenset(),
-    "ssd": frozenset(("Permute", "PixelShuffle", "HardSwish", "Mish")),
+    "ssd": frozenset(("HardSwish", "Mish", "Permute", "PixelShuffle")),
 }
 # Layers that Caffe runs in place, and people write so.
 IN_PLACE = frozenset(("BatchNorm", "ELU", "PReLU", "ReLU", "Scale", "Sigmoid", "TanH"))
@@ -27,58 +30,133 @@ IN_PLACE = frozenset(("BatchNorm", "ELU", "PReLU", "ReLU", "Scale", "Sigmoid", "
 _SHARING = frozenset(("Flatten", "Input", "Parameter", "Reshape", "Split"))
 
 
+@dataclass(frozen=True)
+class Lifted:
+    """A net made of an ONNX model.
+
+    ``blobs`` names the blob of each value of the model that has another name in the net, and
+    ``layers`` the layers of each operator that are not one layer of its name. ``renamed`` are
+    those names that Caffe cannot hold. ``approximated`` are sentences on operators whose form is
+    not exact.
+    """
+
+    net: Net
+    source: Source
+    blobs: Mapping[str, str] = field(default_factory=dict)
+    layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    renamed: tuple[str, ...] = ()
+    approximated: tuple[str, ...] = ()
+
+    def names(self) -> dict[str, Any]:
+        """The map of names, as data for JSON."""
+        return {
+            "renamed": list(self.renamed),
+            "values": dict(self.blobs),
+            "operators": {name: list(made) for name, made in self.layers.items()},
+        }
+
+
 def from_onnx(
     model: str | Path | Model,
     *,
     dialect: str = "bvlc",
+    fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Net:
     """The Caffe net of an ONNX model, with its weights.
 
     Values keep their names as blobs; where a layer works in place, the name is that of the last
-    value. Weights are the model's own arrays where Caffe's blobs have the same layout.
+    value. Weights are the model's own arrays where Caffe's blobs have the same layout; those of a
+    file are views of it.
 
     Args:
+        model: the path of a file of operator set 7 or newer (older ones are brought to 7 by ONNX's
+            converter), or a model in memory.
         dialect: ``bvlc``, or ``ssd`` for the layers of that fork as well.
+        fold: BatchNormalization goes into the convolution before it.
         input_shapes: shapes by name that replace what the model says; a free batch is 1 else.
 
     Raises:
         InputError: the model cannot be read, or an input's shape is not known.
         UnsupportedError: operators have no form in Caffe; all of them are named.
-    """
-    from protogen.onnx.source import read_source
 
+    Warns:
+        ProtogenWarning: an operator's form is not exact; the sentence has the error.
+    """
+    made = lift(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
+    for sentence in made.approximated:
+        warnings.warn(sentence, ProtogenWarning, stacklevel=2)
+    return made.net
+
+
+def lift(
+    model: str | Path | Model,
+    *,
+    dialect: str = "bvlc",
+    fold: bool = False,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Lifted:
+    """``from_onnx`` with all that is known of the result."""
+    import numpy as np
+
+    source, to = lifted(model, forks_of(dialect), fold, input_shapes)
+    if to.refused:
+        raise _refused(source, to)
+    names = _Names(source, to)
+    layers = [*_inputs(source), *to.layers]
+    names.outputs(layers)
+    _silence(source, layers)
+    names.in_place(layers)
+    names.clean(layers)
+    whole = Message.make("NetParameter", name=_clean(source.name) or "net", layer=layers)
+    text = _headline(source) + prototxt.write(whole)
+    net = Net(prototxt.parse(text, f"{source.path or 'the model'}, in Caffe's layers"))
+    net.weights = {
+        names.layer(name): [np.asarray(blob, np.float32) for blob in blobs]
+        for name, blobs in to.weights.items()
+    }
+    net.check_weights()
+    approximated = {layout(text, subject=one.subject): None for one, text in to.approximated}
+    return Lifted(
+        net, source, names.blobs(), names.layers(), tuple(names.renamed), tuple(approximated)
+    )
+
+
+def forks_of(dialect: str) -> frozenset[str]:
+    """The forks' layers of a dialect.
+
+    Raises:
+        InputError: it is not known.
+    """
     if dialect not in DIALECTS:
         raise InputError(
             layout(f"{dialect!r} is not known", subject="dialect",
                    advice=f"Known are {', '.join(DIALECTS)}.")
         )  # fmt: skip
-    source = read_source(model, input_shapes)
-    to = Lifter(source, DIALECTS[dialect])
+    return DIALECTS[dialect]
+
+
+def lifted(
+    model: str | Path | Model | Source,
+    forks: frozenset[str],
+    fold: bool = False,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[Source, Lifter]:
+    """The model's operators, and what became of each."""
+    from protogen.onnx.source import Source, read_source
+
+    source = model if isinstance(model, Source) else read_source(model, input_shapes)
+    source.operators = joined(source, fold)
+    to = Lifter(source, forks)
     for operator in source.operators:
         to.lift(operator)
-    if to.refused:
-        raise _refused(source, to)
-    layers = _with_inputs(source, to)
-    _name_outputs(source, to, layers)
-    _silence(source, layers)
-    _in_place(layers, {*source.inputs, *source.outputs})
-    whole = Message.make("NetParameter", name=source.name or "net", layer=layers)
-    text = _headline(source) + prototxt.write(whole)
-    net = Net(prototxt.parse(text, source.path or "the model in Caffe's layers"))
-    import numpy as np
-
-    net.weights = {
-        name: [np.asarray(blob, np.float32) for blob in blobs] for name, blobs in to.weights.items()
-    }
-    net.check_weights()
-    return net
+    return source, to
 
 
 def _refused(source: Source, to: Lifter) -> UnsupportedError:
     """One message for every operator that has no form."""
     if len(to.refused) == 1:
-        return UnsupportedError(layout(to.refused[0][1], where=source.path))
+        return UnsupportedError(layout(to.refused[0][1].rstrip("."), where=source.path))
     lines = "".join(f"\n  {reason}" for _, reason in to.refused)
     head = layout(f"{len(to.refused)} operators have no form in Caffe", where=source.path)
     return UnsupportedError(head.removesuffix(".") + ":" + lines)
@@ -87,32 +165,15 @@ def _refused(source: Source, to: Lifter) -> UnsupportedError:
 def _headline(source: Source) -> str:
     made = f" made by {source.producer}" if source.producer else ""
     name = Path(source.path).name if source.path else "an ONNX model"
-    text = f"{name}{made}, operator set {source.opset}"
-    printable = "".join(c if c.isprintable() else "?" for c in text)
-    return f"# From {printable}.\n"
+    return f"# From {_clean(f'{name}{made}, operator set {source.written}')}.\n"
 
 
-def _with_inputs(source: Source, to: Lifter) -> list[Message]:
-    inputs = [
+def _inputs(source: Source) -> list[Message]:
+    return [
         Message.make("LayerParameter", name=name, type="Input", top=[name],
                      input_param={"shape": [{"dim": list(shape)}]})
         for name, shape in source.inputs.items()
     ]  # fmt: skip
-    return [*inputs, *to.layers]
-
-
-def _name_outputs(source: Source, to: Lifter, layers: list[Message]) -> None:
-    """An output that is another value under a new name: the value gets the name, or a layer."""
-    for output, value in to.finish(source.outputs).items():
-        if value in source.inputs or value in source.outputs:
-            layers.append(
-                Message.make(
-                    "LayerParameter", name=output, type="Split", bottom=[value], top=[output]
-                )
-            )
-        else:
-            for layer in layers:
-                _rename(layer, value, output)
 
 
 def _silence(source: Source, layers: list[Message]) -> None:
@@ -126,31 +187,127 @@ def _silence(source: Source, layers: list[Message]) -> None:
         )
 
 
-def _in_place(layers: list[Message], fixed: set[str]) -> None:
-    """Layers that are the only reader of their bottom work in place, under their top's name."""
-    readers: dict[str, int] = {}
-    maker: dict[str, Message] = {}
-    for layer in layers:
-        for bottom in layer.bottom:
-            readers[bottom] = readers.get(bottom, 0) + 1
-        for top in layer.top:
-            maker.setdefault(top, layer)
-    names: dict[str, str] = {}
-    for layer in layers:
-        if layer.type not in IN_PLACE or len(layer.bottom) != 1:
-            continue
-        bottom, top = layer.bottom[0], layer.top[0]
-        made = maker.get(bottom)
-        if made is None or bottom in fixed or readers[bottom] != 1 or made.type in _SHARING:
-            continue
-        names[bottom] = top
+class _Names:
+    """What became of the model's names."""
+
+    def __init__(self, source: Source, to: Lifter) -> None:
+        self._source = source
+        self._to = to
+        self._blob: dict[str, str] = {}  # one step each
+        self._cleaned: dict[str, str] = {}
+        self.renamed: list[str] = []
+
+    def outputs(self, layers: list[Message]) -> None:
+        """Outputs are blobs that nobody reads: one that is another value's alias, or that a layer
+        reads, is made by a Split, or takes the name of a value that nobody else has use for."""
+        source, to = self._source, self._to
+        taken: set[str] = {*source.inputs, *source.outputs}
+        for output, value in to.finish(source.outputs).items():
+            if value in taken:
+                _split(layers, value, output)
+            else:
+                _rename(layers, {value: output})
+                self._blob[value] = output
+                taken.add(output)
+        for output in source.outputs:
+            if output in source.inputs or not any(output in one.bottom for one in layers):
+                continue
+            inner = f"{output}_value"
+            while inner in to.shapes:
+                inner += "_"
+            _rename(layers, {output: inner})
+            _split(layers, inner, output)
+
+    def in_place(self, layers: list[Message]) -> None:
+        """Layers that are the only reader of their bottom work in place, under their top's name."""
+        fixed = {*self._source.inputs, *self._source.outputs}
+        readers: dict[str, int] = {}
+        maker: dict[str, Message] = {}
+        for layer in layers:
+            for bottom in layer.bottom:
+                readers[bottom] = readers.get(bottom, 0) + 1
+            for top in layer.top:
+                maker.setdefault(top, layer)
+        last: dict[str, str] = {}
+        for layer in layers:
+            if layer.type not in IN_PLACE or len(layer.bottom) != 1:
+                continue
+            bottom, top = layer.bottom[0], layer.top[0]
+            made = maker.get(bottom)
+            if made is None or bottom in fixed or readers[bottom] != 1 or made.type in _SHARING:
+                continue
+            last[bottom] = top
+        self._blob |= last
+        for name in reversed(last):
+            last[name] = last.get(last[name], last[name])
+        _rename(layers, last)
+
+    def clean(self, layers: list[Message]) -> None:
+        """Characters that cannot be written in a line become underscores."""
+        for key in ("name", "top"):
+            names = {name: None for layer in layers for name in _values(layer, key)}
+            for name in names:
+                good = _clean(name)
+                while good != name and good in names:
+                    good += "_"
+                if good != name:
+                    self._cleaned[name] = good
+                    self.renamed.append(name)
+        if not self._cleaned:
+            return
+        for layer in layers:
+            for key in ("name", "bottom", "top"):
+                for entry in layer.all(key):
+                    entry.value = self._cleaned.get(entry.value, entry.value)
+
+    def layer(self, name: str) -> str:
+        """A layer's name in the net."""
+        return self._cleaned.get(name, name)
+
+    def blobs(self) -> dict[str, str]:
+        made = {}
+        for operator in self._source.operators:
+            for value in operator.outputs:
+                if value and value not in self._source.constants:
+                    made[value] = self._final(value)
+        made |= {name: self._final(name) for name in self._source.inputs}
+        return {value: blob for value, blob in made.items() if value != blob}
+
+    def _final(self, value: str) -> str:
+        if value not in self._source.outputs:
+            value = self._to.blob(value)
+        while value in self._blob and value not in self._source.outputs:
+            value = self._blob[value]
+        return self._cleaned.get(value, value)
+
+    def layers(self) -> dict[str, tuple[str, ...]]:
+        made = {
+            name: tuple(self.layer(one) for one in layers)
+            for name, layers in self._to.made_of.items()
+            if name
+        }
+        return {name: layers for name, layers in made.items() if layers != (name,)}
+
+
+def _values(layer: Message, key: str) -> Iterator[str]:
+    return (entry.value for entry in layer.all(key))
+
+
+def _clean(name: str) -> str:
+    """A name in printable characters without quotes or backslashes."""
+    return "".join("_" if not c.isprintable() or c in "\"'\\" else c for c in name)
+
+
+def _split(layers: list[Message], value: str, output: str) -> None:
+    layers.append(
+        Message.make("LayerParameter", name=output, type="Split", bottom=[value], top=[output])
+    )
+    for layer in layers[:-1]:
+        if layer.name == output:  # it is the value's maker
+            layers[-1].all("name")[0].value = f"{output}_out"
+
+
+def _rename(layers: list[Message], names: Mapping[str, str]) -> None:
     for layer in layers:
         for entry in (*layer.all("bottom"), *layer.all("top")):
-            while entry.value in names:
-                entry.value = names[entry.value]
-
-
-def _rename(layer: Message, old: str, new: str) -> None:
-    for entry in (*layer.all("bottom"), *layer.all("top")):
-        if entry.value == old:
-            entry.value = new
+            entry.value = names.get(entry.value, entry.value)

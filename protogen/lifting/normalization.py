@@ -195,6 +195,12 @@ def log_softmax(to: Lifter, x: str, *, axis: int | None = None) -> None:
         reshaped(to, y, to.shape(to.out))
 
 
+@lifts("AxisSoftmax")
+def axis_softmax(to: Lifter, x: str, *, axis: int) -> None:
+    """Softmax along one axis, whatever the operator set (see ``patterns``)."""
+    to.add("Softmax", [x], {"softmax_param": {"axis": axis}} if axis != 1 else {})
+
+
 def _softmax_form(to: Lifter, x: str, axis: int | None) -> tuple[str, int, bool]:
     """(value, the one axis to go along, whether it must be brought back to x's shape)."""
     shape = to.shape(x)

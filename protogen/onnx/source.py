@@ -17,6 +17,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from protogen.errors import InputError, UnsupportedError, layout
 from protogen.onnx.files import load_model
+from protogen.onnx.hollow import read_hollow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,16 +82,28 @@ def read_source(
         UnsupportedError: its operator set is older than 7.
     """
     path = "" if isinstance(model, ModelProto) else str(model)
-    loaded = ModelProto()
-    loaded.CopyFrom(model if isinstance(model, ModelProto) else load_model(model))
+    large: dict[str, NDArray[Any]] = {}
+    if isinstance(model, ModelProto):
+        loaded = ModelProto()
+        loaded.CopyFrom(model)
+    else:
+        loaded, large = read_hollow(model)
     opset = next((o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")), 0)
     written = opset
+    if opset < OLDEST and large:
+        loaded, large = load_model(path), {}
     if opset < OLDEST:
         loaded, opset = _newer(loaded, opset, path), OLDEST
     loaded.ir_version = max(loaded.ir_version, 4)  # before, initializers had to be inputs too
-    constants = {t.name: numpy_helper.to_array(t) for t in loaded.graph.initializer}
+    constants = {
+        t.name: large[t.name] if t.name in large else numpy_helper.to_array(t)
+        for t in loaded.graph.initializer
+    }
     _fix_inputs(loaded.graph, set(constants), dict(input_shapes or {}), path)
-    graph = _inferred(loaded)
+    small = [t for t in loaded.graph.initializer if t.name not in large]
+    del loaded.graph.initializer[:]
+    loaded.graph.initializer.extend(small)
+    graph = _inferred(_with_constants(loaded, loaded.graph, constants))
     shapes, kinds = _shapes(graph)
     while True:
         left = _fold(graph.node, constants, shapes, opset)

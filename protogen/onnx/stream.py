@@ -3,24 +3,17 @@ from the mapped caffemodel to the new file as they stand."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable
 from typing import BinaryIO
 
 from onnx import StringStringEntryProto, TensorProto
 
-from protogen.mapped import Place, locate, pieces, release
+from protogen.mapped import PAGE, Progress, write_array
 from protogen.onnx.model import header, hollow
 from protogen.onnx.program import Program, Tensor
 
 # ModelProto.graph, GraphProto.initializer, TensorProto.raw_data: field numbers of onnx.proto
 GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
 OUTSIDE = 1024  # bytes: smaller constants stay in the model, also with external data
-PAGE = 4096  # external tensors begin on pages, so that readers can map them
-CHUNK = 8 << 20  # bytes between two reports of progress
-
-Progress = Callable[[int], object]
 
 
 def write(
@@ -59,17 +52,18 @@ def write(
         file.write(_tag(INITIALIZER, size))
         file.write(heads[name])
         if name not in outside:
-            _values(tensor, file, progress)
+            write_array(tensor.array(), file, progress)
     if external is not None:
         at = 0
         for name, start in outside.items():
             external.write(bytes(start - at))
-            _values(program.tensors[name], external, progress)
+            write_array(program.tensors[name].array(), external, progress)
             at = start + program.tensors[name].size
 
 
 def _placed(program: Program) -> dict[str, int]:
-    """Where each large tensor begins in the file beside the model."""
+    """Where each large tensor begins in the file beside the model: on pages, so that readers can map
+    them."""
     starts, at = {}, 0
     for name, tensor in program.tensors.items():
         if tensor.size > OUTSIDE:
@@ -95,53 +89,3 @@ def _tag(number: int, length: int) -> bytes:
     from protogen.wire import BYTES, varint
 
     return varint(number << 3 | BYTES) + varint(length)
-
-
-def _values(tensor: Tensor, file: BinaryIO, progress: Progress | None) -> None:
-    import numpy as np
-
-    array = None if callable(tensor.source) else tensor.source
-    place = (
-        locate(array)
-        if array is not None and array.dtype == np.dtype(f"<{_code(tensor)}")
-        else None
-    )
-    if place is not None:
-        _copy(place, tensor.size, file, progress)
-        return
-    for piece in pieces(tensor.array()):
-        file.write(piece.data)
-        if progress:
-            progress(piece.nbytes)
-
-
-def _code(tensor: Tensor) -> str:
-    return {"float32": "f4", "float16": "f2", "int64": "i8"}[tensor.dtype]
-
-
-def _copy(place: Place, size: int, file: BinaryIO, progress: Progress | None) -> None:
-    """Bytes of a mapped file to another file: within the kernel where the platform can."""
-    done = 0
-    if size >= PAGE and sys.platform.startswith(("linux", "android")):
-        file.flush()
-        with open(place.map.path, "rb") as source:
-            while done < size:
-                count = min(CHUNK, size - done)
-                try:
-                    sent = os.sendfile(file.fileno(), source.fileno(), place.start + done, count)
-                except OSError:  # a file system without it: what is left goes through the map
-                    break
-                if not sent:
-                    break
-                done += sent
-                if progress:
-                    progress(sent)
-    view = memoryview(place.map)
-    while done < size:
-        count = min(CHUNK, size - done)
-        start = place.start + done
-        file.write(view[start : start + count])
-        release(place, done, count)
-        done += count
-        if progress:
-            progress(count)

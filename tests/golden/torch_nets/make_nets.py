@@ -119,7 +119,9 @@ class GroupNormResNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 7, 2, 3, bias=False)
-        self.norms = nn.ModuleList(nn.GroupNorm(g, c) for g, c in ((4, 8), (4, 16), (8, 16), (4, 16)))
+        self.norms = nn.ModuleList(
+            nn.GroupNorm(g, c) for g, c in ((4, 8), (4, 16), (8, 16), (4, 16))
+        )
         self.one = nn.Conv2d(8, 16, 3, 2, 1, bias=False)
         self.two = nn.Conv2d(16, 16, 3, 1, 1, bias=False)
         self.short = nn.Conv2d(8, 16, 1, 2, bias=False)
@@ -151,7 +153,9 @@ class FPN(nn.Module):
         y = self.lateral[2](levels[2])
         outs = [self.smooth[2](y)]
         for i in (1, 0):
-            y = F.interpolate(y, size=levels[i].shape[-2:], mode="nearest") + self.lateral[i](levels[i])
+            y = F.interpolate(y, size=levels[i].shape[-2:], mode="nearest") + self.lateral[i](
+                levels[i]
+            )
             outs.append(self.smooth[i](y))
         return (*outs, F.max_pool2d(outs[0], 1, 2, 0))
 
