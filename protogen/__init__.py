@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ProtogenWarning,
         UnsupportedError,
     )
+    from protogen.lifting import Imported, Verdict, check_onnx, convert_onnx, from_onnx
     from protogen.net import Net, load
     from protogen.netspec import NetSpec, params, to_proto
     from protogen.onnx import Preprocessing, to_onnx
@@ -43,7 +44,12 @@ _HOMES = {
     "Converted": "conversion",
     "InputError": "errors",
     "Preprocessing": "onnx",
+    "Imported": "lifting",
+    "Verdict": "lifting",
+    "check_onnx": "lifting",
     "convert": "conversion",
+    "convert_onnx": "lifting",
+    "from_onnx": "lifting",
     "layer": "plugins",
     "add_proto": "schema",
     "diff": "differences",
@@ -74,6 +80,7 @@ _HOMES = {
 __all__ = [
     "Comparison",
     "Converted",
+    "Imported",
     "InputError",
     "MismatchError",
     "Net",
@@ -85,10 +92,14 @@ __all__ = [
     "Rewritten",
     "UnsupportedError",
     "Upsampling",
+    "Verdict",
     "__version__",
     "add_proto",
+    "check_onnx",
     "convert",
+    "convert_onnx",
     "diff",
+    "from_onnx",
     "layer",
     "layers",
     "load",

@@ -109,11 +109,21 @@ def _run(
         needed = [value.name for value in session.get_inputs()]
         _check_feeds(needed, feeds)
         names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
-        found = session.run(names, {name: feeds[name] for name in needed})
+        typed = {
+            value.name: _typed(feeds[value.name], value.type) for value in session.get_inputs()
+        }
+        found = session.run(names, typed)
         return dict(zip(names, found, strict=True))
     except refusals as error:
         text = " ".join(str(error).split())
         raise ProtogenError(layout(f"onnxruntime refuses the model: {text}", where=where)) from None
+
+
+def _typed(array: NDArray[Any], wanted: str) -> NDArray[Any]:
+    """The array in the element type that onnxruntime names: tensor(int64)."""
+    names = {"float": "float32", "double": "float64", "string": "str"}
+    inner = wanted.removeprefix("tensor(").removesuffix(")")
+    return array.astype(names.get(inner, inner), copy=False)
 
 
 def _check_feeds(needed: Sequence[str], feeds: Mapping[str, Any]) -> None:

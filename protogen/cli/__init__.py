@@ -17,6 +17,7 @@ from protogen.errors import ProtogenError, ProtogenWarning
 # Commands by name, with module and function: a module is loaded when its command is used.
 COMMANDS = {
     "binaryproto": "weights:binaryproto",
+    "check-onnx": "check_onnx:command",
     "completion": "completion:command",
     "convert": "convert:command",
     "diff": "text:diff",

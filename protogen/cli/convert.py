@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options
-from protogen.errors import InputError, layout
+from protogen.errors import InputError, ProtogenWarning, layout
 
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing
@@ -68,9 +69,9 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
 @click.command("convert")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt")
+@click.argument("net", metavar="NET.prototxt|MODEL.onnx")
 @click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
-@click.option("-o", "path", required=True, metavar="FILE.onnx", help="Write the model here.")
+@click.option("-o", "path", required=True, metavar="FILE", help="Write the model (or net) here.")
 @click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator set.")
 @click.option(
     "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W",
@@ -82,8 +83,8 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
     "--output", "outputs", multiple=True, metavar="BLOB", help="End the net here. May repeat."
 )
 @click.option(
-    "--fold/--no-fold", default=True, show_default=True,
-    help="Merge BatchNorm and Scale into convolutions, drop what does nothing.",
+    "--fold/--no-fold", default=None,
+    help="Merge BatchNorm and Scale into convolutions.  [default: to ONNX yes, to Caffe no]",
 )  # fmt: skip
 @click.option("--half", is_flag=True, help="Weights as float16.")
 @click.option(
@@ -92,15 +93,22 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
 )  # fmt: skip
 @options.identity
 @preprocessing_options
-@click.option("--verify", is_flag=True, help="Run the written file against the net; exit 1 if off.")
+@click.option(
+    "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
+)
+@click.option(
+    "--dialect", type=click.Choice(["bvlc", "ssd"]), help="To Caffe: whose layers.  [default: bvlc]"
+)
+@click.option("--names", metavar="FILE.json", help="To Caffe: write what became of the names.")
+@click.option("--verify", is_flag=True, help="Run the result against the source; exit 1 if off.")
 @click.option("--receipt", metavar="FILE.json", help="Write how the model came to be.")
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def command(net: str, caffemodel: str | None, **given: Any) -> None:
-    """Convert a Caffe net to ONNX.
+    """Convert a Caffe net to ONNX, or an ONNX model to Caffe.
 
-    Every layer is written in standard ONNX operators and keeps its blob's name. Weights go from
-    file to file without passing through memory. What has no exact form in ONNX is refused by
-    layer name (exit code 3), never converted wrongly.
+    Every layer is written in standard ONNX operators, every operator in layers of BVLC Caffe, and
+    names are kept. Weights go from file to file without passing through memory. What has no exact
+    form is refused by name (exit code 3), never converted wrongly.
 
     \b
     Examples:
@@ -111,9 +119,27 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
           --mean-value 104,117,123 --swap-channels --nhwc-input --uint8-input
       protogen convert train_val.prototxt net.caffemodel -o net.onnx \\
           --input data=1,3,227,227 --output fc8
+      protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel --verify
+      protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel \\
+          --input images=1,3,640,640 --dialect ssd --fold
     """
+    if Path(net).suffix == ".onnx":
+        _to_caffe(net, caffemodel, given)
+        return
     from protogen.conversion import convert
 
+    for key, option in (
+        ("weights", "--caffemodel"),
+        ("dialect", "--dialect"),
+        ("names", "--names"),
+    ):
+        if given.pop(key) is not None:
+            raise InputError(
+                layout(f"{option} is for ONNX to Caffe, and {net} is no .onnx file",
+                       advice="Give the caffemodel as the second argument."
+                       if key == "weights" else "")
+            )  # fmt: skip
+    given["fold"] = given["fold"] is not False
     as_json, path, verify = given.pop("as_json"), given.pop("path"), given.pop("verify")
     inputs = options.parse_inputs(given.pop("inputs"))
     one = given.pop("input_shape")
@@ -134,6 +160,71 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
         click.echo(json.dumps(made.receipt, indent=2))
         return
     _tell(made)
+
+
+# Options of the way to ONNX, with what they are when nobody gives them.
+_ONLY_TO_ONNX: dict[str, Any] = {
+    "opset": 18, "outputs": (), "dynamic_batch": False, "half": False, "external_data": None,
+    "identities": (), "mean": None, "mean_value": None, "scale": None, "swap_channels": False,
+    "nhwc_input": False, "uint8_input": False, "receipt": None,
+}  # fmt: skip
+
+
+def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
+    from protogen.lifting import convert_onnx
+
+    if second is not None:
+        raise InputError(
+            layout("a second file is given", where=second,
+                   advice=f"The weights are an output here: --caffemodel {second}.")
+        )  # fmt: skip
+    for key, default in _ONLY_TO_ONNX.items():
+        if given.pop(key) != default:
+            flag = {"outputs": "output", "identities": "layer-as-identity"}.get(key, key)
+            raise InputError(
+                layout(f"--{flag.replace('_', '-')} is for Caffe to ONNX, and {model} is ONNX")
+            )
+    shapes = options.parse_inputs(given.pop("inputs"))
+    one = given.pop("input_shape")
+    if one:
+        from protogen.onnx import input_shapes, load_model
+
+        names = () if "=" in one else tuple(input_shapes(load_model(model)))
+        shapes |= options.one_input(names, one)
+    as_json = given.pop("as_json")
+    with _bar() as progress:
+        made = convert_onnx(
+            model, given["path"], given["weights"], dialect=given["dialect"] or "bvlc",
+            fold=bool(given["fold"]), input_shapes=shapes, names=given["names"],
+            verify=given["verify"], progress=progress,
+        )  # fmt: skip
+    for sentence in made.lifted.approximated:
+        warnings.warn(sentence, ProtogenWarning, stacklevel=1)
+    if as_json:
+        checked = made.checked.plain() if made.checked else None
+        click.echo(json.dumps(made.lifted.names() | {"checked": checked}, indent=2))
+        return
+    _tell_net(made)
+
+
+def _tell_net(made: Any) -> None:
+    from protogen.cli import tables
+
+    net = made.lifted.net
+    for kind, blobs in (("in ", net.inputs), ("out", net.outputs)):
+        for name in blobs:
+            shape = tables.shape(net.graph.shapes[name] or ())
+            click.echo(f"{kind} {tables.printable(name)}  {shape}")
+    if made.checked is not None:
+        for line in _checks({"onnxruntime": made.checked.plain()}):
+            click.echo(line)
+    operators = len(made.lifted.source.operators)
+    weights = f"{tables.size(made.weight_bytes)} of weights"
+    click.echo(f"{operators} operators, {len(net.layers)} layers, {weights}")
+    for name in made.lifted.renamed:
+        click.echo(f"renamed {tables.printable(name)}")
+    for written in filter(None, (made.prototxt, made.caffemodel, made.names)):
+        click.echo(f"wrote {written}")
 
 
 @contextmanager

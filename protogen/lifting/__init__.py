@@ -12,15 +12,27 @@ from protogen.lifting import (
     reduction,
     shaping,
 )
-from protogen.lifting.core import REGISTRY, Lifter
+from protogen.lifting.core import REGISTRY, Lifter, lifts
+from protogen.lifting.files import Imported, convert_onnx
+from protogen.lifting.net import DIALECTS, Lifted, from_onnx, lift
+from protogen.lifting.verdicts import Verdict, check_onnx
 
 __all__ = [
+    "DIALECTS",
     "REGISTRY",
+    "Imported",
+    "Lifted",
     "Lifter",
+    "Verdict",
     "activation",
+    "check_onnx",
+    "convert_onnx",
     "convolution",
     "dense",
     "elementwise",
+    "from_onnx",
+    "lift",
+    "lifts",
     "normalization",
     "padding",
     "pooling",

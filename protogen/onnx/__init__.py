@@ -3,7 +3,7 @@
 from onnx import ModelProto as Model
 
 from protogen.onnx.export import lower, to_onnx
-from protogen.onnx.files import exposed, input_shapes, load_model, output_names, values
+from protogen.onnx.files import exposed, input_shapes, load_model, output_names, values, with_inputs
 from protogen.onnx.model import check, encode, exposing, to_model
 from protogen.onnx.preprocess import Preprocessing
 from protogen.onnx.program import Program
@@ -25,5 +25,6 @@ __all__ = [
     "to_model",
     "to_onnx",
     "values",
+    "with_inputs",
     "with_outputs",
 ]

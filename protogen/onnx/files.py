@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -74,3 +74,21 @@ def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
         value = wider.graph.output.add(name=name)
         value.type.tensor_type.elem_type = TensorProto.FLOAT
     return wider
+
+
+def with_inputs(path: str | Path, shapes: Mapping[str, Sequence[int]]) -> ModelProto | str | Path:
+    """The model of a file with other shapes of inputs; the path itself where there are none."""
+    if not shapes:
+        return path
+    model = load_model(path)
+    for value in model.graph.input:
+        if value.name in shapes:
+            tensor = value.type.tensor_type
+            tensor.shape.Clear()
+            for length in shapes[value.name]:
+                tensor.shape.dim.add(dim_value=int(length))
+    # What was inferred for the old shapes would contradict the new ones.
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return model

@@ -1,0 +1,140 @@
+"""File to file: ONNX to prototxt and caffemodel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protogen import files, prototxt
+from protogen.caffemodel import LIMIT, write_weights
+from protogen.errors import InputError, UnsupportedError, layout
+from protogen.lifting.net import Lifted, lift
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from protogen.comparison import Comparison
+
+WEIGHTLESS = ("Input", "Silence")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A written net. ``names`` is the file of the map of names, where there is one; ``checked``
+    what ``verify`` found."""
+
+    prototxt: Path
+    caffemodel: Path | None
+    names: Path | None
+    lifted: Lifted
+    checked: Comparison | None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all parameter blobs as Caffe stores them."""
+        blobs = self.lifted.net.weights.values()
+        return sum(4 * blob.size for one in blobs for blob in one)
+
+
+def convert_onnx(
+    model: str | Path,
+    output: str | Path,
+    caffemodel: str | Path | None = None,
+    *,
+    dialect: str = "bvlc",
+    fold: bool = False,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    names: str | Path | None = None,
+    verify: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> Imported:
+    """Writes an ONNX model as a Caffe net. Weights go from file to file and never into memory.
+
+    Args:
+        model: the ONNX file; weights in a file beside it are found.
+        output: the prototxt.
+        caffemodel: its weights; may be left out for a model that has none.
+        dialect, fold, input_shapes: see ``from_onnx``.
+        names: a JSON file of what became of the model's names. Where a name is one that Caffe
+            cannot hold it is written in any case, as ``output`` with the suffix ``.names.json``.
+        verify: run the model and the net on random numbers, and compare all values of one name.
+        progress: is told bytes written and bytes in all.
+
+    Raises:
+        InputError: a file or an option is wrong.
+        UnsupportedError: operators have no form in Caffe; all of them are named.
+        MismatchError: ``verify`` found a difference; no file is then written.
+    """
+    made = lift(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
+    net = made.net
+    if net.weights and caffemodel is None:
+        raise InputError(
+            layout(f"the net has {len(net.weights)} layers with weights, and no file for them",
+                   where=str(model), advice="Name one: --caffemodel net.caffemodel.")
+        )  # fmt: skip
+    beside = Path(names) if names else None
+    if beside is None and made.renamed:
+        beside = Path(output).with_suffix(".names.json")
+    weights = Path(caffemodel) if caffemodel is not None and net.weights else None
+    files.distinct(
+        [("the net", output), ("--caffemodel", caffemodel), ("--names", beside),
+         ("the model", model)]
+    )  # fmt: skip
+    size = sum(4 * blob.size for one in net.weights.values() for blob in one)
+    if size > LIMIT:
+        raise UnsupportedError(
+            layout(f"its weights take {size / 2**30:.1f} GiB, but Caffe reads 2 GiB at most",
+                   where=str(model))
+        )  # fmt: skip
+    checked = _verified(model, made, input_shapes) if verify else None
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, size)
+
+    with ExitStack() as stack:
+        text = prototxt.write(net.message).encode("utf-8", "surrogateescape")
+        stack.enter_context(files.replacing(output)).write(text)
+        if weights is not None:
+            file = stack.enter_context(files.replacing(weights))
+            write_weights(file, net.name, net.entries(), progress=tell)
+        if beside is not None:
+            told = json.dumps(made.names(), indent=2, ensure_ascii=False).encode() + b"\n"
+            stack.enter_context(files.replacing(beside)).write(told)
+    return Imported(Path(output), weights, beside, made, checked)
+
+
+def _verified(
+    model: str | Path, made: Lifted, input_shapes: Mapping[str, Sequence[int]] | None
+) -> Comparison:
+    """The model against the net, value by value."""
+    from protogen.comparison import verify
+    from protogen.onnx import with_inputs
+
+    return verify(with_inputs(model, input_shapes or {}), made.net, feeds=_feeds(made))
+
+
+def _feeds(made: Lifted) -> dict[str, NDArray[Any]]:
+    """Whole numbers for inputs that are whole: places in the table that reads them."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    feeds = {}
+    for name, kind in made.source.kinds.items():
+        if name not in made.source.inputs or "INT" not in kind:
+            continue
+        rows = [
+            layer.params.embed_param.input_dim
+            for layer in made.net.layers
+            if layer.type == "Embed" and name in layer.bottoms
+        ]
+        shape = made.source.inputs[name]
+        feeds[name] = generator.integers(0, min(rows, default=2), shape).astype(np.float32)
+    return feeds
