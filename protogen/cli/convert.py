@@ -97,7 +97,9 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
     "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
 )
 @click.option(
-    "--dialect", type=click.Choice(["bvlc", "ssd"]), help="To Caffe: whose layers.  [default: bvlc]"
+    "--dialect",
+    metavar="NAME",
+    help="To Caffe: whose layers; bvlc, ssd, refinedet, intel, yolo, ...  [default: bvlc]",
 )
 @click.option("--names", metavar="FILE.json", help="To Caffe: write what became of the names.")
 @click.option("--verify", is_flag=True, help="Run the result against the source; exit 1 if off.")

@@ -130,6 +130,7 @@ class LayerType:
     unwritable: ClassVar[str] = (
         "no stock layers compute it"  # why a fork's layer has no ``rewrite``
     )
+    remembered: ClassVar[bool] = False  # ONNX models of it hold its text, for the way back
     users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
 
     def __init_subclass__(cls, abstract: bool = False) -> None:

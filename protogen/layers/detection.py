@@ -121,7 +121,7 @@ class DetectionOutput(_Rows):
     """
 
     stock = False
-
+    remembered = True
     limits = "not share_location: false, nor eta below 1"
 
     def lower(self, layer: Layer, e: Emitter) -> None:

@@ -12,9 +12,10 @@ from protogen.lifting import (
     reduction,
     shaping,
 )
-from protogen.lifting.core import REGISTRY, Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.files import Imported, convert_onnx
 from protogen.lifting.net import DIALECTS, Lifted, from_onnx, lift
+from protogen.lifting.registry import REGISTRY, lifts
 from protogen.lifting.verdicts import Verdict, check_onnx
 
 __all__ = [

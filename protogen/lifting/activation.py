@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.core import Lifter
+from protogen.lifting.registry import lifts
 from protogen.message import Name
 
 LARGEST = 3.4028234663852886e38  # of float32

@@ -7,8 +7,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen import geometry
-from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.forms import cropped, window
+from protogen.lifting.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

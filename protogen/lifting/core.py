@@ -1,14 +1,15 @@
-"""What lifts ONNX operators: the registry of functions, one per operator, and what they write to."""
+"""What the functions that lift operators read from and write to."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, UnsupportedError, layout
 from protogen.graph import Layer, Shape
 from protogen.layers import LayerType
+from protogen.lifting.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, Lift, remembered
 from protogen.message import Message
 
 if TYPE_CHECKING:
@@ -17,37 +18,6 @@ if TYPE_CHECKING:
 
     from protogen.onnx.source import Operator, Source
     from protogen.resizing.request import Resize
-
-Lift = Callable[..., None]
-REGISTRY: dict[str, Lift] = {}
-FLOATS = frozenset(("FLOAT", "FLOAT16", "BFLOAT16"))  # what float32 holds without loss
-# Whole numbers pass through these as they are; below 2^24 float32 holds each of them.
-# Why operators have no form whatever their attributes are, where there is more to say.
-REASONS = {
-    "GRU": "Caffe's recurrent layers are LSTM and RNN, and neither has a GRU's gates",
-    "If": "control flow has no form in Caffe, whose nets run every layer",
-    "Loop": "control flow has no form in Caffe, whose nets run every layer once",
-    "Scan": "control flow has no form in Caffe, whose nets run every layer once",
-}
-MOVERS = frozenset(
-    ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split",
-     "Squeeze", "Tile", "Transpose", "Unsqueeze")
-)  # fmt: skip
-
-
-def lifts(*types: str) -> Callable[[Lift], Lift]:
-    """Registers a function for operators of ONNX. Its positional arguments are a Lifter and the
-    operator's inputs (names of values, "" or None where absent), its keywords the attributes; an
-    attribute that it has no keyword for is refused by name."""
-
-    def register(function: Lift) -> Lift:
-        for one in types:
-            if one in REGISTRY:
-                raise TypeError(f"the operator {one} is lifted twice")
-            REGISTRY[one] = function
-        return function
-
-    return register
 
 
 class Lifter:
@@ -93,6 +63,8 @@ class Lifter:
         self._first = count = len(self.layers)
         try:
             function = REGISTRY.get(operator.type) if not operator.domain else None
+            if operator.domain == CAFFE:
+                function = remembered
             if function is None:
                 where = f" of {operator.domain}" if operator.domain else ""
                 reason = f"Caffe has no layer for the operator{where}"
@@ -319,9 +291,16 @@ class Lifter:
         tops = [
             self.out if i == kept else self.value(f"{role}_{i}") for i in range(len(points) + 1)
         ]
-        params = {"slice_param": {"axis": axis, "slice_point": [int(p) for p in points]}}
-        self.add("Slice", [x], params, role="" if kept is not None else role, tops=tops)
+        self.slice(x, axis, points, tops, "" if kept is not None else role)
         return tops
+
+    def slice(
+        self, x: str, axis: int, points: Sequence[int], tops: Sequence[str], role: str = ""
+    ) -> None:
+        """A Slice at these places, with these tops."""
+        places = {"slice_point": [int(point) for point in points]}
+        params = {"axis": axis, **places} if axis != 1 else places
+        self.add("Slice", [x], {"slice_param": params}, role=role, tops=tops)
 
     def parameter(self, value: str, array: NDArray[Any]) -> str:
         """A constant as a blob, by a Parameter layer."""

@@ -6,9 +6,10 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen.lifting.activation import eltwise
-from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.elementwise import paired, with_constant
 from protogen.lifting.forms import permuted, reshaped, tiled
+from protogen.lifting.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

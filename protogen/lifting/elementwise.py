@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.graph import Shape
 from protogen.lifting.activation import LARGEST, clipped, eltwise, powered
-from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.forms import reshaped, tiled
+from protogen.lifting.registry import lifts
 from protogen.message import Name
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def multiply(to: Lifter, a: str, b: str) -> None:
             with_constant(to, x, values, "Scale")
             return
     paired(to, a, b, "PROD")
+
+
+@lifts("protogen:Scale")
+def scale(to: Lifter, x: str, factors: str, terms: str) -> None:
+    """Scale with its bias (see ``patterns``)."""
+    with_constant(to, x, to.wanted(factors, "factors"), "Scale", bias=to.wanted(terms, "terms"))
 
 
 @lifts("Sub")
@@ -168,16 +175,24 @@ def span(shape: Shape, small: Shape) -> tuple[int, Shape] | None:
     return first, padded[first : last + 1]
 
 
-def with_constant(to: Lifter, x: str, values: NDArray[Any], kind: str, role: str = "") -> str:
+def with_constant(
+    to: Lifter,
+    x: str,
+    values: NDArray[Any],
+    kind: str,
+    role: str = "",
+    bias: NDArray[Any] | None = None,
+) -> str:
     """Times (Scale) or plus (Bias) a constant, with broadcasting: Power for one number; else a
-    Scale or Bias with a number along some axes, or along all axes behind the batch."""
+    Scale or Bias with a number along some axes, or along all axes behind the batch. ``bias`` goes
+    into the same Scale, and has the shape of the factors."""
     import numpy as np
 
     if values.dtype.kind != "f":
         raise to.refuse(f"its constant is {values.dtype}, but Caffe computes in float32")
     shape = to.shape(x)
     wanted = np.broadcast_shapes(shape, values.shape)
-    if values.size == 1 and wanted == shape:
+    if values.size == 1 and wanted == shape and bias is None:
         number = float(values.reshape(()))
         if number == (1 if kind == "Scale" else 0):
             return x if role else to.same(x)
@@ -191,13 +206,19 @@ def with_constant(to: Lifter, x: str, values: NDArray[Any], kind: str, role: str
         alike = len(wanted) > 1 and (wanted[0] == 1 or not any(full.strides[:1]))
         found = (1, wanted[1:]) if alike else (0, wanted)
         values = np.ascontiguousarray(full[0] if alike else full)
+        if bias is not None:
+            whole = np.broadcast_to(bias, wanted)
+            bias = np.ascontiguousarray(whole[0] if alike else whole)
     axis, inner = found
     params: dict[str, Any] = {"axis": axis} if axis != 1 else {}
     if len(inner) != 1:
         params["num_axes"] = len(inner)
-    blob = values.reshape(inner).astype(np.float32, copy=False)
+    blobs = [values.reshape(inner).astype(np.float32, copy=False)]
+    if bias is not None:
+        params["bias_term"] = True
+        blobs.append(bias.reshape(inner).astype(np.float32, copy=False))
     key = f"{kind.lower()}_param"
-    return to.add(kind, [x], {key: params} if params else {}, [blob], role=role)
+    return to.add(kind, [x], {key: params} if params else {}, blobs, role=role)
 
 
 def widened(to: Lifter, x: str, shape: Shape) -> str:

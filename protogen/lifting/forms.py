@@ -22,13 +22,18 @@ def reshaped(to: Lifter, x: str, shape: Shape, role: str = "") -> str:
         if not role:
             to.same(x)
         return x
+    type_, params = view_of(before, after)
+    return to.add(type_, [x], params, role=role)
+
+
+def view_of(before: Shape, after: Shape) -> tuple[str, dict[str, Any]]:
+    """Type and parameters of the layer that brings one shape to another."""
     if len(after) == 2 and len(before) > 2 and before[0] == after[0]:
-        return to.add("Flatten", [x], role=role)
+        return "Flatten", {}
     dims = list(after)
     if before and after and before[0] == after[0]:
         dims[0] = 0
-    params = {"reshape_param": {"shape": {"dim": dims}}}
-    return to.add("Reshape", [x], params, role=role)
+    return "Reshape", {"reshape_param": {"shape": {"dim": dims}}}
 
 
 def cropped(to: Lifter, x: str, axis: int, begin: int, end: int, role: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,22 +12,30 @@ from typing import TYPE_CHECKING, Any
 from protogen import prototxt
 from protogen.errors import InputError, ProtogenWarning, UnsupportedError, layout
 from protogen.lifting.core import Lifter
+from protogen.lifting.forms import view_of
 from protogen.lifting.patterns import joined
 from protogen.message import Message
 from protogen.net import Net
 
 if TYPE_CHECKING:
+    from protogen.graph import Shape
     from protogen.onnx import Model
     from protogen.onnx.source import Source
 
+_SSD = frozenset(("DetectionOutput", "Permute"))
 # Forks' layers that a dialect has besides those of BVLC Caffe.
 DIALECTS: dict[str, frozenset[str]] = {
     "bvlc": frozenset(),
-    "ssd": frozenset(("HardSwish", "Mish", "Permute", "PixelShuffle")),
+    "ssd": _SSD | {"PixelShuffle"},
+    "refinedet": _SSD,
+    "intel": _SSD,
+    "yolo": _SSD,
+    "pytorch2caffe": _SSD,
 }
 # Layers that Caffe runs in place, and people write so.
 IN_PLACE = frozenset(("BatchNorm", "ELU", "PReLU", "ReLU", "Scale", "Sigmoid", "TanH"))
 # Their tops share memory with their bottoms, so nothing may be written over them.
+_VIEWS = frozenset(("Flatten", "Reshape"))
 _SHARING = frozenset(("Flatten", "Input", "Parameter", "Reshape", "Split"))
 
 
@@ -105,6 +114,7 @@ def lift(
     names = _Names(source, to)
     layers = [*_inputs(source), *to.layers]
     names.outputs(layers)
+    layers = _one_view(layers, to.shapes, source.outputs)
     _silence(source, layers)
     names.in_place(layers)
     names.clean(layers)
@@ -187,6 +197,41 @@ def _silence(source: Source, layers: list[Message]) -> None:
         )
 
 
+def _one_view(
+    layers: list[Message], shapes: Mapping[str, Shape | None], outputs: Sequence[str]
+) -> list[Message]:
+    """Of views of views (Reshape, Flatten) only the last counts, and none that changes nothing."""
+    readers = Counter(bottom for layer in layers for bottom in layer.bottom)
+    makers = {layer.top[0]: layer for layer in layers if layer.type in _VIEWS}
+    same: dict[str, str] = {}
+    gone: set[int] = set()
+    for layer in layers:
+        for entry in layer.all("bottom"):
+            entry.value = same.get(entry.value, entry.value)
+        first = makers.get(layer.bottom[0]) if layer.type in _VIEWS else None
+        if first is None or id(first) in gone:
+            continue
+        bottom, top = first.bottom[0], layer.top[0]
+        before, after = shapes.get(bottom), shapes.get(top)
+        if before is None or after is None:
+            continue
+        if readers[first.top[0]] == 1 and first.top[0] not in outputs:
+            gone.add(id(first))
+        if before == after and top not in outputs:
+            same[top] = bottom
+            readers[bottom] += readers[top]
+            gone.add(id(layer))
+            continue
+        type_, params = view_of(before, after)
+        layer.all("bottom")[0].value = bottom
+        layer.all("type")[0].value = type_
+        for key in ("reshape_param", "flatten_param"):
+            layer.remove(key)
+        for key, value in params.items():
+            layer.add(key, value)
+    return [layer for layer in layers if id(layer) not in gone]
+
+
 class _Names:
     """What became of the model's names."""
 
@@ -195,6 +240,7 @@ class _Names:
         self._to = to
         self._blob: dict[str, str] = {}  # one step each
         self._cleaned: dict[str, str] = {}
+        self._tops: set[str] = set()
         self.renamed: list[str] = []
 
     def outputs(self, layers: list[Message]) -> None:
@@ -244,6 +290,7 @@ class _Names:
 
     def clean(self, layers: list[Message]) -> None:
         """Characters that cannot be written in a line become underscores."""
+        self._tops = {top for layer in layers for top in layer.top}
         for key in ("name", "top"):
             names = {name: None for layer in layers for name in _values(layer, key)}
             for name in names:
@@ -271,7 +318,7 @@ class _Names:
                 if value and value not in self._source.constants:
                     made[value] = self._final(value)
         made |= {name: self._final(name) for name in self._source.inputs}
-        return {value: blob for value, blob in made.items() if value != blob}
+        return {value: blob for value, blob in made.items() if value != blob and blob in self._tops}
 
     def _final(self, value: str) -> str:
         if value not in self._source.outputs:

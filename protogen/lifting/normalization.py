@@ -7,10 +7,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen.lifting.activation import eltwise, powered
-from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.elementwise import DIFFERENCE, with_constant
 from protogen.lifting.forms import reshaped, tiled
 from protogen.lifting.reduction import reduced
+from protogen.lifting.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,15 +22,18 @@ def batch_normalization(
     to: Lifter, x: str, scale: str, bias: str, mean: str, variance: str, *, epsilon: float = 1e-5,
     momentum: float = 0.9, spatial: int = 1, training_mode: int = 0,
 ) -> None:  # fmt: skip
-    """BatchNorm (mean, variance, and a factor of 1) and Scale."""
+    """BatchNorm (mean, variance, and a factor of 1), and Scale unless it does nothing."""
     import numpy as np
 
     if training_mode or not spatial or len([o for o in to.operator.outputs if o]) > 1:
         raise to.refuse("its statistics are those of training")
     gamma, beta = to.wanted(scale, "scale"), to.wanted(bias, "bias")
     blobs = [to.wanted(mean, "mean"), to.wanted(variance, "variance"), np.ones(1, np.float32)]
-    params = {"use_global_stats": True}
-    y = to.add("BatchNorm", [x], {"batch_norm_param": _eps(params, epsilon)}, blobs, role="bn")
+    params = {"batch_norm_param": _eps({"use_global_stats": True}, epsilon)}
+    if (gamma == 1).all() and not beta.any():
+        to.add("BatchNorm", [x], params, blobs)
+        return
+    y = to.add("BatchNorm", [x], params, blobs, role="bn")
     to.add("Scale", [y], {"scale_param": {"bias_term": True}}, [gamma, beta])
 
 
@@ -195,7 +199,7 @@ def log_softmax(to: Lifter, x: str, *, axis: int | None = None) -> None:
         reshaped(to, y, to.shape(to.out))
 
 
-@lifts("AxisSoftmax")
+@lifts("protogen:Softmax")
 def axis_softmax(to: Lifter, x: str, *, axis: int) -> None:
     """Softmax along one axis, whatever the operator set (see ``patterns``)."""
     to.add("Softmax", [x], {"softmax_param": {"axis": axis}} if axis != 1 else {})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.forms import bordered, gathered, window
+from protogen.lifting.registry import lifts
 
 
 @lifts("Pad")

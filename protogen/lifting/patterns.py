@@ -177,6 +177,46 @@ def _relu6_of(view: View, name: str) -> str | None:
 
 
 @pattern
+def average(view: View, last: Operator) -> list[Operator] | None:
+    """An AveragePool times constants over height and width: another divisor for each window."""
+    if last.type != "Mul" or len(last.inputs) != 2:
+        return None
+    for name, factor in (last.inputs, last.inputs[::-1]):
+        pool = view.maker(name, "AveragePool")
+        values = view.source.constants.get(factor)
+        if pool is None or values is None or not view.alone(name) or values.ndim < 2:
+            continue
+        shape = view.source.shapes.get(name, ())
+        if (
+            len(shape) == 4
+            and values.size == shape[2] * shape[3]
+            and values.shape[-2:] == shape[2:]
+        ):
+            return [_one(last, "protogen:AveragePool", [pool.inputs[0], factor], pool.attributes)]
+    return None
+
+
+@pattern
+def affine(view: View, last: Operator) -> list[Operator] | None:
+    """x times a constant plus a constant, both along the same axes: one Scale."""
+    if last.type != "Add" or len(last.inputs) != 2:
+        return None
+    constants, shapes = view.source.constants, view.source.shapes
+    for name, term in (last.inputs, last.inputs[::-1]):
+        product = view.maker(name, "Mul")
+        if term not in constants or product is None or not view.alone(name):
+            continue
+        for x, factor in (product.inputs, product.inputs[::-1]):
+            if factor not in constants or x in constants or shapes.get(x) != shapes.get(name):
+                continue
+            full = (1,) * (len(shapes.get(x, ())) - constants[term].ndim) + constants[term].shape
+            other = (1,) * (len(full) - constants[factor].ndim) + constants[factor].shape
+            if full == other and constants[term].size > 1:
+                return [_one(last, "protogen:Scale", [x, factor, term])]
+    return None
+
+
+@pattern
 def layer_normalization(view: View, last: Operator) -> list[Operator] | None:
     """(x - mean) / sqrt(mean((x - mean)^2) + epsilon) along the last axis."""
     if last.type != "Div" or len(last.inputs) != 2:
@@ -249,7 +289,7 @@ def turned_back(view: View, last: Operator) -> list[Operator] | None:
         name = last.outputs[0] if one is chain[0] else f"{one.outputs[0]}_turned_back"
         view.source.shapes[name] = view.source.shapes[first.inputs[0]]
         made.append(
-            replace(one, type="AxisSoftmax" if old else one.type, attributes=attributes,
+            replace(one, type="protogen:Softmax" if old else one.type, attributes=attributes,
                     inputs=(read, *one.inputs[1:]), outputs=(name,))
         )  # fmt: skip
         read = name

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from protogen import geometry
 from protogen.lifting.activation import LARGEST, eltwise
 from protogen.lifting.convolution import convolved, pads_of
-from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.forms import bordered, cropped, gathered, reshaped, window
+from protogen.lifting.registry import lifts
 from protogen.message import Name
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @lifts("MaxPool")
@@ -43,6 +47,19 @@ def average_pool(
                        dilations, to.shape(to.out))  # fmt: skip
         return
     _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, bool(count_include_pad))
+
+
+@lifts("protogen:AveragePool")
+def average_times(
+    to: Lifter, x: str, factors: str, *, kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None, pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None, auto_pad: str = "NOTSET", ceil_mode: int = 0,
+    count_include_pad: int = 0,
+) -> None:  # fmt: skip
+    """An average times a number for each window (see ``patterns``): one Pooling where the numbers
+    are those of Caffe's divisor."""
+    times = to.wanted(factors, "factors").reshape(to.shape(to.out)[2:])
+    _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, bool(count_include_pad), times)
 
 
 @lifts("GlobalMaxPool")
@@ -104,7 +121,7 @@ class _Axis(NamedTuple):
 
 def _pool(
     to: Lifter, x: str, kind: str, kernel: Sequence[int], strides: Sequence[int] | None,
-    pads: Sequence[int] | None, auto_pad: str, padded: bool,
+    pads: Sequence[int] | None, auto_pad: str, padded: bool, times: NDArray[Any] | None = None,
 ) -> None:  # fmt: skip
     """Two axes go at once, as Caffe's Pooling takes them; others one after the other, because
     maxima, sums and counts are separable."""
@@ -116,7 +133,7 @@ def _pool(
         _Axis(shape[2 + i], out[2 + i], kernel[i], strides[i], low[i], high[i]) for i in range(rank)
     ]
     if rank == 2:
-        _pool_plane(to, x, kind, axes, padded, "")
+        _pool_plane(to, x, kind, axes, padded, "", times)
         return
     still = _Axis(1, 1, 1, 1, 0, 0)
     now = list(shape)
@@ -131,8 +148,9 @@ def _pool(
 
 
 def _pool_plane(
-    to: Lifter, x: str, kind: str, axes: Sequence[_Axis], padded: bool, role: str
-) -> str:
+    to: Lifter, x: str, kind: str, axes: Sequence[_Axis], padded: bool, role: str,
+    times: NDArray[Any] | None = None,
+) -> str:  # fmt: skip
     """A Pooling whose windows are ONNX's, or hold them: then a Slice drops the others."""
     for ceil, pad_h, pad_w in _candidates(axes):
         skipped = [axes[0].caffe(pad_h, ceil), axes[1].caffe(pad_w, ceil)]
@@ -141,7 +159,7 @@ def _pool_plane(
         pads = [pad_h, pad_w]
         made = [geometry.pool_out(a.n, a.k, a.s, p, ceil) for a, p in zip(axes, pads, strict=True)]
         extra = any(m != a.out for m, a in zip(made, axes, strict=True))
-        factors = _factors(axes, pads, padded) if kind == "AVE" else None
+        factors = _factors(axes, pads, padded, times) if kind == "AVE" else None
         params: dict[str, Any] = {"pool": Name(kind)}
         params |= window([a.k for a in axes], [a.s for a in axes], pads, [1, 1])
         rounded = [geometry.pool_out(a.n, a.k, a.s, p) for a, p in zip(axes, pads, strict=True)]
@@ -188,21 +206,26 @@ def _candidates(axes: Sequence[_Axis]) -> list[tuple[bool, int, int]]:
     return sorted(product((True, False), rows, columns), key=rank)
 
 
-def _factors(axes: Sequence[_Axis], pads: Sequence[int], padded: bool) -> Any:
+def _factors(
+    axes: Sequence[_Axis], pads: Sequence[int], padded: bool, times: NDArray[Any] | None
+) -> NDArray[Any] | None:
     """Caffe's counts over ONNX's for each window; None where they are the same."""
     import numpy as np
 
     has = [np.array(a.counts(p), np.float64) for a, p in zip(axes, pads, strict=True)]
     wanted = [np.array(a.wanted(padded), np.float64) for a in axes]
-    if all((h == w).all() for h, w in zip(has, wanted, strict=True)):
+    made = np.outer(has[0] / wanted[0], has[1] / wanted[1])
+    if times is not None:
+        made *= times
+    if np.abs(made - 1).max() < 1e-7:  # float32's own step
         return None
-    return np.outer(has[0] / wanted[0], has[1] / wanted[1]).astype(np.float32)
+    return made.astype(np.float32)
 
 
 def _dense_average(
     to: Lifter, x: str, kernel: Sequence[int], strides: Sequence[int] | None,
     pads: Sequence[int] | None, auto_pad: str, padded: bool, dilations: Sequence[int] | None,
-    out: Sequence[int],
+    out: Sequence[int], times: NDArray[Any] | None = None,
 ) -> str:  # fmt: skip
     """Sums by a Convolution of ones in groups, divided by the counts in a Scale over the places."""
     import numpy as np
@@ -225,8 +248,9 @@ def _dense_average(
         high[i] = max(high[i], (out[2 + i] - 1) * strides[i] + extent - shape[2 + i] - low[i])
     ones = np.ones((shape[1], 1, *kernel), np.float32)
     y = convolved(to, x, ones, None, strides, low, high, dilations, shape[1], tuple(out), "sums")
+    factors = (1 if times is None else times) / counts
     return to.add("Scale", [y], {"scale_param": {"axis": 2, "num_axes": rank}},
-                  [(1 / counts).astype(np.float32)])  # fmt: skip
+                  [factors.astype(np.float32)])  # fmt: skip
 
 
 def _dilated_maximum(

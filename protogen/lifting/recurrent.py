@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.forms import gathered, permuted, reshaped
+from protogen.lifting.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from protogen.lifting.activation import eltwise, powered
-from protogen.lifting.core import Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.forms import gathered, reshaped, tiled
 from protogen.lifting.pooling import pooled_whole
+from protogen.lifting.registry import lifts
 from protogen.message import Name
+
+if TYPE_CHECKING:
+    from protogen.graph import Shape
 
 
 def _reduction(onnx: str, kind: str) -> None:
@@ -25,7 +30,7 @@ def _reduction(onnx: str, kind: str) -> None:
         if kind in ("MAX", "MEAN") and len(shape) == 4 and chosen == [2, 3]:
             pooled_whole(to, x, "AVE" if kind == "MEAN" else "MAX")
             return
-        reshaped(to, reduced(to, x, chosen, kind, "reduced"), to.shape(to.out))
+        to.same(reduced(to, x, chosen, kind, "reduced", to.shape(to.out)))
 
 
 def _axes(
@@ -107,8 +112,10 @@ def reduce_prod(
     reshaped(to, x, to.shape(to.out))
 
 
-def reduced(to: Lifter, x: str, axes: Sequence[int], kind: str, role: str) -> str:
-    """The value with these axes reduced to length 1, by MAX, MEAN or SUM.
+def reduced(
+    to: Lifter, x: str, axes: Sequence[int], kind: str, role: str, out: Shape | None = None
+) -> str:
+    """The value with these axes reduced to length 1 (or in the shape ``out``), by MAX, MEAN or SUM.
 
     Axes that stand side by side go at once: the last ones by a Reduction, others as the rows of a
     picture by a Pooling over the whole column (MAX, MEAN) or a Convolution of ones (SUM).
@@ -144,7 +151,7 @@ def reduced(to: Lifter, x: str, axes: Sequence[int], kind: str, role: str) -> st
             params = {"pool": Name("AVE" if kind == "MEAN" else kind), "kernel_h": length,
                       "kernel_w": 1}  # fmt: skip
             x = to.add("Pooling", [x], {"pooling_param": params}, role=role)
-    return reshaped(to, x, after, f"{role}_kept")
+    return reshaped(to, x, after if out is None else out, f"{role}_kept")
 
 
 @lifts("ArgMax")

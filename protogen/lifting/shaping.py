@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from protogen.lifting.core import FLOATS, Lifter, lifts
+from protogen.lifting.core import Lifter
 from protogen.lifting.forms import gathered, permuted, reshaped, tiled
+from protogen.lifting.registry import FLOATS, lifts
 
 
 @lifts("Identity")
@@ -66,11 +67,7 @@ def split(
     for length in lengths[:-1]:
         at += length
         points.append(at)
-    params: dict[str, Any] = {"slice_point": points}
-    if axis != 1:
-        params["axis"] = axis
-    tops = [name or to.value("unused") for name in outputs]
-    to.add("Slice", [x], {"slice_param": params}, tops=tops)
+    to.slice(x, axis, points, [name or to.value("unused") for name in outputs])
 
 
 @lifts("Slice")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protogen.lifting.core import REGISTRY, Lifter
+from protogen.lifting.core import Lifter
 from protogen.lifting.net import DIALECTS, lifted
+from protogen.lifting.registry import REGISTRY
 
 if TYPE_CHECKING:
     from protogen.onnx import Model

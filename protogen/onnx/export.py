@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -15,6 +16,7 @@ from protogen.onnx.emitter import OnnxEmitter
 from protogen.onnx.fold import fold as folded
 from protogen.onnx.fold import tidy
 from protogen.onnx.half import halved
+from protogen.onnx.memory import remembered
 from protogen.onnx.model import to_model
 from protogen.onnx.preprocess import Preprocessing, preprocessed
 from protogen.onnx.program import Program, Value
@@ -84,7 +86,9 @@ def lower(
     program = tidy(program)
     if fold:
         program = folded(program)
-    return halved(program) if half else program
+    program = halved(program) if half else program
+    own = remembered(graph, program)
+    return replace(program, metadata={**program.metadata, **own}) if own else program
 
 
 def _loose_ends(graph: Graph) -> tuple[str, ...]:

@@ -39,9 +39,10 @@ def to_model(program: Program) -> ModelProto:
 def hollow(program: Program, inputs: Iterable[Value]) -> ModelProto:
     """The model without any constants."""
     taken: set[str] = set()
+    blobs = set(program.shapes)
     imports = [helper.make_opsetid("", program.opset)]
     graph = helper.make_graph(
-        [node.proto(free_name(_node_name(node), taken)) for node in program.nodes],
+        [node.proto(free_name(_node_name(node, blobs), taken)) for node in program.nodes],
         program.name,
         [_info(value) for value in inputs],
         [_info(value) for value in program.outputs],
@@ -108,8 +109,10 @@ def exposing(program: Program, names: Iterable[str]) -> Program:
     return replace(program, outputs=[*program.outputs, *more])
 
 
-def _node_name(node: Node) -> str:
-    return f"{node.op_type}:{node.writes[0]}"
+def _node_name(node: Node, writes: set[str]) -> str:
+    """The Caffe layer's name where the operator makes one of the net's blobs; else that of the
+    value, which bears the layer's name too."""
+    return node.layer if node.layer and writes.intersection(node.writes) else node.writes[0]
 
 
 def _info(value: Value) -> ValueInfoProto:

@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from protogen.errors import InputError, UnsupportedError, layout
 from protogen.onnx.files import load_model
 from protogen.onnx.hollow import read_hollow
+from protogen.onnx.memory import recall
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,6 +95,7 @@ def read_source(
         loaded, large = load_model(path), {}
     if opset < OLDEST:
         loaded, opset = _newer(loaded, opset, path), OLDEST
+    recall(loaded)
     loaded.ir_version = max(loaded.ir_version, 4)  # before, initializers had to be inputs too
     constants = {
         t.name: large[t.name] if t.name in large else numpy_helper.to_array(t)

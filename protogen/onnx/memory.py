@@ -1,0 +1,136 @@
+"""Caffe layers that a model remembers: those whose ONNX form is a whole group of operators.
+
+The model's metadata holds such a layer's text, its bottoms and a digest of the group. On the way
+back the layer takes the group's place, but only while the group is what it was written as.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+from protogen import prototxt
+from protogen.layers import kind_of
+from protogen.message import Message
+
+if TYPE_CHECKING:
+    from protogen.graph import Graph
+    from protogen.onnx.program import Program
+
+KEY = "caffe_layer:"  # and the name of the layer's top
+DOMAIN = "protogen.caffe"  # of operators that stand for a remembered layer
+SMALL = 256  # values of constants that count for the digest: thresholds, limits, axes
+
+
+def remembered(graph: Graph, program: Program) -> dict[str, str]:
+    """Metadata for the layers of the graph that are to be remembered."""
+    protos: list[NodeProto] | None = None
+    made = {}
+    for layer in graph.layers:
+        kind = kind_of(layer)
+        if kind is None or not kind.remembered or len(layer.writes) != 1:
+            continue
+        if protos is None:
+            protos = [node.proto("") for node in program.nodes]
+        bottoms = _bottoms(program, layer.name, layer.reads)
+        if bottoms is None:
+            continue
+        values = {n: t.array().tobytes() for n, t in program.tensors.items() if t.size <= 8 * SMALL}
+        digest = digest_of(protos, layer.writes[0], bottoms, values.get)
+        text = Message.make("LayerParameter", **_fields(layer.params))
+        made[KEY + layer.writes[0]] = json.dumps(
+            {
+                "layer": prototxt.write(Message.make("NetParameter", layer=[text])),
+                "bottoms": bottoms,
+                "shapes": [list(graph.shapes[name] or ()) for name in layer.reads],
+                "digest": digest,
+            }
+        )
+    return made
+
+
+def _fields(params: Message) -> dict[str, Any]:
+    """Name, type and parameters, without the wiring, which the model has."""
+    found = {item.name: item.value for item in params.fields}
+    return {key: value for key, value in found.items()
+            if key in ("name", "type") or key.endswith("_param")}  # fmt: skip
+
+
+def _bottoms(program: Program, layer: str, reads: Sequence[str]) -> list[str] | None:
+    """The values that the layer's group reads, in the order of its bottoms. Tidying may have taken
+    the last step to one of them into the group; None where they cannot be told."""
+    group = [node for node in program.nodes if node.layer == layer]
+    made = {name for node in group for name in node.writes}
+    outside = [
+        name for node in group for name in node.reads
+        if name and name not in made and name not in program.tensors
+    ]  # fmt: skip
+    outside = list(dict.fromkeys(outside))
+    missing = [name for name in reads if name not in outside]
+    strange = [name for name in outside if name not in reads]
+    if len(missing) != len(strange) or len(missing) > 1:
+        return None
+    return [strange[0] if name in missing else name for name in reads]
+
+
+def digest_of(
+    nodes: Iterable[NodeProto], top: str, bottoms: Sequence[str],
+    constant: Callable[[str], bytes | None],
+) -> str:  # fmt: skip
+    """SHA-256 of the operators between bottoms and top: their types, attributes, wiring and small
+    constants; not of names."""
+    group: list[NodeProto] = []
+    needed = {top}
+    for node in reversed(list(nodes)):
+        if needed.intersection(node.output):
+            needed.update(name for name in node.input if name not in bottoms)
+            group.append(node)
+    hashed = hashlib.sha256()
+    places = {name: f"bottom {i}" for i, name in enumerate(bottoms)}
+    for at, node in enumerate(reversed(group)):
+        hashed.update(f"{node.op_type}\n".encode())
+        for attribute in sorted(node.attribute, key=lambda one: one.name):
+            hashed.update(attribute.SerializeToString(deterministic=True))
+        for name in node.input:
+            value = constant(name) if name not in places else None
+            hashed.update(value if value is not None else places.get(name, "large").encode())
+        places |= {name: f"{at} {i}" for i, name in enumerate(node.output)}
+    return hashed.hexdigest()
+
+
+def recall(model: ModelProto) -> None:
+    """Puts one operator of ``DOMAIN`` in the place of each remembered layer's last operator; the
+    others of its group are then read by nobody."""
+    told = {
+        prop.key.removeprefix(KEY): json.loads(prop.value)
+        for prop in model.metadata_props
+        if prop.key.startswith(KEY)
+    }
+    if not told:
+        return
+    values = {
+        tensor.name: numpy_helper.to_array(tensor).tobytes()
+        for tensor in model.graph.initializer
+        if tensor.raw_data and len(tensor.raw_data) <= 8 * SMALL
+    }
+    nodes = list(model.graph.node)
+    found = False
+    for at, node in enumerate(nodes):
+        one: Mapping[str, Any] | None = next((told[n] for n in node.output if n in told), None)
+        if one is None:
+            continue
+        if digest_of(nodes, node.output[0], one["bottoms"], values.get) == one["digest"]:
+            shapes = [n for shape in one["shapes"] for n in (len(shape), *shape)]
+            nodes[at] = helper.make_node(
+                "Layer", one["bottoms"], list(node.output), name=node.name, domain=DOMAIN,
+                layer=one["layer"], shapes=shapes,
+            )  # fmt: skip
+            found = True
+    if found:
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
