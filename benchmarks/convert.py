@@ -2,8 +2,8 @@
 
 138 million parameters are written as prototxt and caffemodel, then converted by the command line.
 Printed: the ratio of its time beyond the interpreter's start to ``cp`` of the weights in the same
-run (goal: at most 3) and its peak memory (goal: at most 150 MB); the same through message objects;
-and 10,000 layers, for time per layer.
+run (goal: at most 3) and its peak memory (goal: at most 150 MB); the way back, from ONNX to Caffe
+(goals: 3 and 200 MB); the weights through message objects; and 10,000 layers, for time per layer.
 
     python benchmarks/convert.py
 """
@@ -152,6 +152,13 @@ def main() -> None:
             f"{took * 1e3:.0f} ms, beyond the start {(took - start) / floor:.2f} x cp (goal 3), "
             f"peak {peak:.0f} MB (goal 150)"
         )
+        back = (folder / "back.prototxt", folder / "back.caffemodel")
+        lift = (python, "-m", "protogen", "convert", onnx_file, "-o", back[0], "--caffemodel", back[1])
+        (floor, _), (took, peak) = medians([(cp[0], onnx_file, copy), lift], [*back, copy])
+        print(
+            f"back to Caffe: cp {floor * 1e3:.0f} ms; convert {took * 1e3:.0f} ms, beyond the start "
+            f"{(took - start) / floor:.2f} x cp (goal 3), peak {peak:.0f} MB (goal 200)"
+        )
         theirs, memory = run(python, "-c", THROUGH_OBJECTS, caffemodel, onnx_file)
         print(
             f"the weights alone through message objects: {theirs * 1e3:.0f} ms, "
@@ -161,8 +168,11 @@ def main() -> None:
             pair = make(folder, f"chain{layers}", chain(layers))
             command = (python, "-m", "protogen", "convert", *pair, "-o", onnx_file)
             [(took, peak)] = medians([command], [onnx_file], 3)
+            again = ("convert", onnx_file, "-o", back[0], "--caffemodel", back[1])
+            [(lifting, _)] = medians([(python, "-m", "protogen", *again)], [*back], 3)
             print(
-                f"{layers} layers: {took * 1e3:.0f} ms, {(took - start) / layers * 1e6:.0f} us a layer, peak {peak:.0f} MB"
+                f"{layers} layers: {took * 1e3:.0f} ms, {(took - start) / layers * 1e6:.0f} us a layer, peak {peak:.0f} MB; "
+                f"back {lifting * 1e3:.0f} ms, {(lifting - start) / layers * 1e6:.0f} us a layer"
             )
 
 
