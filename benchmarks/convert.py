@@ -153,7 +153,17 @@ def main() -> None:
             f"peak {peak:.0f} MB (goal 150)"
         )
         back = (folder / "back.prototxt", folder / "back.caffemodel")
-        lift = (python, "-m", "protogen", "convert", onnx_file, "-o", back[0], "--caffemodel", back[1])
+        lift = (
+            python,
+            "-m",
+            "protogen",
+            "convert",
+            onnx_file,
+            "-o",
+            back[0],
+            "--caffemodel",
+            back[1],
+        )
         (floor, _), (took, peak) = medians([(cp[0], onnx_file, copy), lift], [*back, copy])
         print(
             f"back to Caffe: cp {floor * 1e3:.0f} ms; convert {took * 1e3:.0f} ms, beyond the start "
