@@ -143,7 +143,7 @@ def _fitting(
 ) -> NDArray[np.float32]:
     import numpy as np
 
-    array = np.ascontiguousarray(feeds[name], np.float32)
+    array = np.asarray(feeds[name], np.float32, order="C")  # ascontiguousarray makes scalars 1-D
     if shape is not None and array.shape != shape:
         found, wanted = (
             "x".join(map(str, s)) or "a scalar" for s in (np.shape(feeds[name]), shape)

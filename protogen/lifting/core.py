@@ -102,6 +102,10 @@ class Lifter:
             raise self.refuse(f"its input {len(most)} has no form in Caffe")
 
     def _check_kinds(self) -> None:
+        for name in (*self.operator.inputs, *self.operator.outputs):
+            empty = name not in self.source.constants and 0 in (self.shapes.get(name) or ())
+            if empty and name in self._read:
+                raise self.refuse(f'"{name}" has no values, and Caffe\'s blobs are not empty')
         for name in self.operator.inputs:
             kind = self.kind(name)
             if name in self.source.constants or kind in FLOATS:

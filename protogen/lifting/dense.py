@@ -5,10 +5,11 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from protogen.lifting.activation import eltwise
+from protogen.lifting.activation import eltwise, powered
 from protogen.lifting.core import Lifter
-from protogen.lifting.elementwise import paired, with_constant
+from protogen.lifting.elementwise import paired, widened, with_constant
 from protogen.lifting.forms import permuted, reshaped, tiled
+from protogen.lifting.reduction import reduced
 from protogen.lifting.registry import lifts
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def gemm(
     (K, N), Y = X W: transB = 0. Either way they stay as they are in memory."""
     import numpy as np
 
-    weight = to.wanted(b, "matrix B")
+    weight = to.constant(b)
+    if weight is None:
+        _computed(to, a, b, c, alpha, beta, bool(transA), bool(transB))
+        return
     if alpha != 1:
         weight = weight * np.float32(alpha)
     if transA:
@@ -35,8 +39,8 @@ def gemm(
     bias = to.constant(c)
     if bias is not None and beta != 1:
         bias = bias * np.float32(beta)
-    if c and bias is None and beta != 1:
-        raise to.refuse(f'its matrix C "{c}" is computed, and beta is {beta:g}')
+    if c and bias is None and beta not in (0, 1):
+        c = powered(to, c, scale=beta, role="beta")
     whole = bias is None or bias.size not in (1, n) or (bias.ndim > 1 and bias.shape[0] != 1)
     if not c or beta == 0:
         _inner_product(to, a, weight, bool(transB), None, "")
@@ -49,6 +53,29 @@ def gemm(
     elif bias is not None:
         bias = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), (n,)))
         _inner_product(to, a, weight, bool(transB), bias, "")
+
+
+def _computed(
+    to: Lifter, a: str, b: str, c: str | None, alpha: float, beta: float, turn_a: bool, turn_b: bool
+) -> None:
+    """alpha A B + beta C where B is computed as well."""
+    import numpy as np
+
+    if turn_a:
+        a = permuted(to, widened(to, a, to.shape(a)), (1, 0), "transposed")
+    if turn_b:
+        b = permuted(to, b, (1, 0), "transposed_b")
+    more = bool(c) and beta != 0
+    y = _products(to, a, b, "product" if more or alpha != 1 else "")
+    if alpha != 1:
+        y = powered(to, y, scale=alpha, role="scaled" if more else "")
+    if not c or not more:
+        return
+    bias = to.constant(c)
+    if bias is not None:
+        with_constant(to, y, bias * np.float32(beta), "Bias")
+    else:
+        paired(to, y, powered(to, c, scale=beta, role="beta") if beta != 1 else c, "SUM")
 
 
 def _inner_product(
@@ -82,7 +109,7 @@ def matmul(to: Lifter, a: str, b: str) -> None:
     elif right is None and left is not None and left.ndim == 2 and len(to.shape(b)) >= 2:
         _from_left(to, left, b)
     else:
-        _products(to, a, b)
+        _products(to, a, b, "")
 
 
 def _from_left(to: Lifter, matrix: NDArray[Any], b: str) -> None:
@@ -95,12 +122,9 @@ def _from_left(to: Lifter, matrix: NDArray[Any], b: str) -> None:
     reshaped(to, y, to.shape(to.out))
 
 
-def _products(to: Lifter, a: str, b: str) -> None:
+def _products(to: Lifter, a: str, b: str, role: str) -> str:
     """C[.., i, j] = sum over k of A[.., i, k] B[.., k, j]: both tiled to [.., i, j, k], multiplied,
     and summed along the last axis. Caffe has no product of two blobs."""
-    from protogen.lifting.elementwise import widened
-    from protogen.lifting.reduction import reduced
-
     one, other = to.shape(a), to.shape(b)
     if len(one) == 1:
         a = reshaped(to, widened(to, a, one), (1, *one), "row")
@@ -124,4 +148,4 @@ def _products(to: Lifter, a: str, b: str) -> None:
     right = reshaped(to, right, (*other[:-2], 1, j, k), "right_rows")
     wide = [tiled(to, left, full, "left_tiled"), tiled(to, right, full, "right_tiled")]
     y = reduced(to, eltwise(to, "PROD", wide, "products"), [rank], "SUM", "summed")
-    reshaped(to, y, to.shape(to.out))
+    return reshaped(to, y, (i, j) if role else to.shape(to.out), role)

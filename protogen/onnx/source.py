@@ -136,6 +136,12 @@ def read_source(
 
 def _newer(model: ModelProto, opset: int, path: str) -> ModelProto:
     """A model of an operator set before 7, by ONNX's own converter."""
+    known = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:  # which the converter looks for among the inputs
+        if tensor.name not in known:
+            model.graph.input.append(
+                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
     try:
         return onnx.version_converter.convert_version(model, OLDEST)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
