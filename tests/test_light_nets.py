@@ -74,7 +74,7 @@ def with_random_weights(model: ModelProto) -> ModelProto:
         if place == 0 or len(shape) == 0:
             continue
         values = generator.standard_normal(shape)
-        if kind == "BatchNormalization" and place in (1, 4) or kind == "Mul":
+        if (kind == "BatchNormalization" and place in (1, 4)) or kind == "Mul":
             values = generator.uniform(0.5, 1.5, shape)
         elif kind in ("Conv", "Gemm", "MatMul") and place == 1:
             values *= np.sqrt(2 / fan_in(graph, renamed(graph, name), shape))

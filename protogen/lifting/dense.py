@@ -94,6 +94,13 @@ def _inner_product(
     return to.add("InnerProduct", [x], {"inner_product_param": params}, blobs, role=role)
 
 
+@lifts("protogen:InnerProduct")
+def inner_product(to: Lifter, x: str, w: str, b: str) -> None:
+    """A product and its bias (see ``merging``)."""
+    weight = to.wanted(w, "weight")
+    _inner_product(to, x, weight, False, to.wanted(b, "bias").reshape(-1), "")
+
+
 @lifts("MatMul")
 def matmul(to: Lifter, a: str, b: str) -> None:
     """With a constant matrix on the right (Y = X W) InnerProduct over the last axis; with one on

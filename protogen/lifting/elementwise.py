@@ -42,7 +42,7 @@ def multiply(to: Lifter, a: str, b: str) -> None:
 
 @lifts("protogen:Scale")
 def scale(to: Lifter, x: str, factors: str, terms: str) -> None:
-    """Scale with its bias (see ``patterns``)."""
+    """Scale with its bias (see ``merging``)."""
     with_constant(to, x, to.wanted(factors, "factors"), "Scale", bias=to.wanted(terms, "terms"))
 
 

@@ -13,7 +13,7 @@ from protogen import prototxt
 from protogen.errors import InputError, ProtogenWarning, UnsupportedError, layout
 from protogen.lifting.core import Lifter
 from protogen.lifting.forms import view_of
-from protogen.lifting.patterns import joined
+from protogen.lifting.merging import joined
 from protogen.message import Message
 from protogen.net import Net
 

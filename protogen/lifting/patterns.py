@@ -1,116 +1,23 @@
-"""What exporters take apart is put together again: groups of operators that are one operator.
-
-A pattern looks at the group's last operator and gives the one that stands for the group; what
-nobody reads then goes.
-"""
+"""What exporters take apart is put together again: activations, normalisations, axes that are
+turned and turned back."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from protogen.onnx.source import Operator, Source
+from protogen.lifting.matching import View, near, one_of, pattern
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from protogen.onnx.source import Operator
 
-Pattern = Callable[["View", Operator], list[Operator] | None]
-PATTERNS: list[Pattern] = []
 # Operators on each value alone: an order of axes passes through them.
 POINTWISE = frozenset(
     ("Abs", "Cast", "Celu", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish",
      "Identity", "LeakyRelu", "Log", "LogSoftmax", "Mish", "Neg", "Reciprocal", "Relu", "Selu",
      "Sigmoid", "Softmax", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh")
 )  # fmt: skip
-
-
-class View:
-    """Who makes and who reads each value of a model."""
-
-    def __init__(self, source: Source, operators: Sequence[Operator]) -> None:
-        self.source = source
-        self.makers = {name: one for one in operators for name in one.outputs if name}
-        self.readers: dict[str, list[Operator]] = {name: [] for name in source.outputs}
-        for one in operators:
-            for name in one.inputs:
-                if name:
-                    self.readers.setdefault(name, []).append(one)
-
-    def maker(self, name: str, *types: str) -> Operator | None:
-        """The operator that makes a value, if it is of one of these types."""
-        found = self.makers.get(name)
-        return found if found is not None and found.type in types and not found.domain else None
-
-    def number(self, name: str) -> float | None:
-        """A constant of one value."""
-        array = self.source.constants.get(name)
-        return float(array.reshape(())) if array is not None and array.size == 1 else None
-
-    def with_number(self, operator: Operator | None) -> tuple[str, float] | None:
-        """(value, number) of an operator of two inputs of which one is a constant number."""
-        if operator is None or len(operator.inputs) != 2:
-            return None
-        for name, other in (operator.inputs, operator.inputs[::-1]):
-            number = self.number(other)
-            if number is not None:
-                return name, number
-        return None
-
-    def alone(self, name: str) -> bool:
-        """Whether one operator reads the value, and it is no output."""
-        return len(self.readers.get(name, ())) == 1 and name not in self.source.outputs
-
-
-def joined(source: Source, fold: bool = False) -> tuple[Operator, ...]:
-    """The model's operators after all patterns; ``fold`` merges BatchNormalization into the
-    convolution before it."""
-    patterns = [*PATTERNS, *([_folded] if fold else [])]
-    operators = list(source.operators)
-    changed = True
-    while changed:
-        view = View(source, operators)
-        changed = False
-        after: list[Operator] = []
-        for operator in operators:
-            found = None
-            for one in () if operator.domain else patterns:
-                found = one(view, operator)
-                if found is not None:
-                    break
-            made = [operator] if found is None else found
-            changed |= found is not None
-            for one_made in made if found is not None else ():
-                view.makers.update(dict.fromkeys(filter(None, one_made.outputs), one_made))
-            after += made
-        operators = _read(after, source.outputs)
-    return tuple(operators)
-
-
-def _read(operators: Sequence[Operator], outputs: Sequence[str]) -> list[Operator]:
-    """Those operators whose outputs lead to the model's."""
-    needed, kept = set(outputs), []
-    for operator in reversed(operators):
-        if needed.intersection(operator.outputs):
-            needed.update(operator.inputs)
-            kept.append(operator)
-    return kept[::-1]
-
-
-def pattern(function: Pattern) -> Pattern:
-    PATTERNS.append(function)
-    return function
-
-
-def _one(
-    like: Operator, type_: str, inputs: Sequence[str], attributes: Mapping[str, Any] | None = None
-) -> Operator:
-    return replace(like, type=type_, inputs=tuple(inputs), attributes=dict(attributes or {}))
-
-
-def _near(value: float | None, wanted: float) -> bool:
-    return value is not None and math.isclose(value, wanted, rel_tol=1e-5)
 
 
 @pattern
@@ -126,18 +33,18 @@ def gated(view: View, last: Operator) -> list[Operator] | None:
         if gate.type == "Sigmoid":
             scaled = view.with_number(view.maker(read, "Mul"))
             if read == x:
-                return [_one(last, "Swish", [x])]
+                return [one_of(last, "Swish", [x])]
             if scaled is not None and scaled[0] == x:
-                return [_one(last, "Swish", [x], {"alpha": scaled[1]})]
+                return [one_of(last, "Swish", [x], {"alpha": scaled[1]})]
         elif gate.type == "HardSigmoid" and read == x:
-            if _near(gate.attributes.get("alpha", 0.2), 1 / 6) and _near(
+            if near(gate.attributes.get("alpha", 0.2), 1 / 6) and near(
                 gate.attributes.get("beta", 0.5), 0.5
             ):
-                return [_one(last, "HardSwish", [x])]
+                return [one_of(last, "HardSwish", [x])]
         elif gate.type == "Tanh":
             soft = view.maker(read, "Softplus")
             if soft is not None and soft.inputs[0] == x:
-                return [_one(last, "Mish", [x])]
+                return [one_of(last, "Mish", [x])]
     return None
 
 
@@ -147,18 +54,18 @@ def hard_sigmoid(view: View, last: Operator) -> list[Operator] | None:
     if last.type not in ("Div", "Mul"):
         return None
     inner = view.with_number(last)
-    if inner is None or not _near(inner[1], 6 if last.type == "Div" else 1 / 6):
+    if inner is None or not near(inner[1], 6 if last.type == "Div" else 1 / 6):
         return None
     if last.type == "Div" and view.number(last.inputs[1]) is None:  # 6 / x
         return None
     read = _relu6_of(view, inner[0])
     if read is not None:
-        return [_one(last, "HardSigmoid", [read], {"alpha": 1 / 6, "beta": 0.5})]
+        return [one_of(last, "HardSigmoid", [read], {"alpha": 1 / 6, "beta": 0.5})]
     product = view.maker(inner[0], "Mul")
     if product is not None and len(product.inputs) == 2:
         for x, other in (product.inputs, product.inputs[::-1]):
             if _relu6_of(view, other) == x:
-                return [_one(last, "HardSwish", [x])]
+                return [one_of(last, "HardSwish", [x])]
     return None
 
 
@@ -174,46 +81,6 @@ def _relu6_of(view: View, name: str) -> str | None:
     if limits != [0, 6] or added is None or added[1] != 3:
         return None
     return added[0]
-
-
-@pattern
-def average(view: View, last: Operator) -> list[Operator] | None:
-    """An AveragePool times constants over height and width: another divisor for each window."""
-    if last.type != "Mul" or len(last.inputs) != 2:
-        return None
-    for name, factor in (last.inputs, last.inputs[::-1]):
-        pool = view.maker(name, "AveragePool")
-        values = view.source.constants.get(factor)
-        if pool is None or values is None or not view.alone(name) or values.ndim < 2:
-            continue
-        shape = view.source.shapes.get(name, ())
-        if (
-            len(shape) == 4
-            and values.size == shape[2] * shape[3]
-            and values.shape[-2:] == shape[2:]
-        ):
-            return [_one(last, "protogen:AveragePool", [pool.inputs[0], factor], pool.attributes)]
-    return None
-
-
-@pattern
-def affine(view: View, last: Operator) -> list[Operator] | None:
-    """x times a constant plus a constant, both along the same axes: one Scale."""
-    if last.type != "Add" or len(last.inputs) != 2:
-        return None
-    constants, shapes = view.source.constants, view.source.shapes
-    for name, term in (last.inputs, last.inputs[::-1]):
-        product = view.maker(name, "Mul")
-        if term not in constants or product is None or not view.alone(name):
-            continue
-        for x, factor in (product.inputs, product.inputs[::-1]):
-            if factor not in constants or x in constants or shapes.get(x) != shapes.get(name):
-                continue
-            full = (1,) * (len(shapes.get(x, ())) - constants[term].ndim) + constants[term].shape
-            other = (1,) * (len(full) - constants[factor].ndim) + constants[factor].shape
-            if full == other and constants[term].size > 1:
-                return [_one(last, "protogen:Scale", [x, factor, term])]
-    return None
 
 
 @pattern
@@ -242,7 +109,7 @@ def layer_normalization(view: View, last: Operator) -> list[Operator] | None:
 
     name = f"{last.outputs[0]}_ones"
     view.source.constants[name] = np.broadcast_to(np.float32(1), shape[-1:])
-    return [_one(last, "LayerNormalization", [x, name], {"axis": -1, "epsilon": shifted[1]})]
+    return [one_of(last, "LayerNormalization", [x, name], {"axis": -1, "epsilon": shifted[1]})]
 
 
 def _is_mean(view: View, name: str, x: str, rank: int) -> bool:
@@ -275,8 +142,8 @@ def turned_back(view: View, last: Operator) -> list[Operator] | None:
     both = [before[axis] for axis in behind]
     if not chain:
         if both == list(range(rank)):
-            return [_one(last, "Identity", first.inputs)]
-        return [_one(last, "Transpose", first.inputs, {"perm": both})]
+            return [one_of(last, "Identity", first.inputs)]
+        return [one_of(last, "Transpose", first.inputs, {"perm": both})]
     if both != list(range(rank)):
         return None
     made: list[Operator] = []
@@ -309,58 +176,3 @@ def _axis_before(view: View, one: Operator, before: Sequence[int]) -> Mapping[st
 
 def _order(transpose: Operator, rank: int) -> list[int]:
     return list(transpose.attributes.get("perm", range(rank - 1, -1, -1)))
-
-
-@pattern
-def padded(view: View, last: Operator) -> list[Operator] | None:
-    """Zeros around height and width before a Conv are its pads."""
-    if last.type != "Conv" or last.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        return None
-    before = view.maker(last.inputs[0], "Pad")
-    if before is None or before.attributes.get("mode", "constant") != "constant":
-        return None
-    constants = view.source.constants
-    pads = before.attributes.get("pads")
-    filled: float | None = before.attributes.get("value", 0.0)
-    if pads is None:
-        if len(before.inputs) > 3 and before.inputs[3]:
-            return None
-        found = constants.get(before.inputs[1])
-        pads = None if found is None else found.reshape(-1).tolist()
-        if len(before.inputs) > 2 and before.inputs[2]:
-            filled = view.number(before.inputs[2])
-    if pads is None or filled != 0 or min(pads) < 0:
-        return None
-    rank = len(pads) // 2
-    if any(pads[:2]) or any(pads[rank : rank + 2]):
-        return None
-    own = list(last.attributes.get("pads") or [0] * 2 * (rank - 2))
-    more = [*pads[2:rank], *pads[rank + 2 :]]
-    attributes = {key: value for key, value in last.attributes.items() if key != "auto_pad"}
-    attributes["pads"] = [a + b for a, b in zip(own, more, strict=True)]
-    return [_one(last, "Conv", [before.inputs[0], *last.inputs[1:]], attributes)]
-
-
-def _folded(view: View, last: Operator) -> list[Operator] | None:
-    """BatchNormalization after a Conv: gamma / sqrt(variance + epsilon) goes into its weights."""
-    import numpy as np
-
-    if last.type != "BatchNormalization" or last.attributes.get("training_mode"):
-        return None
-    before = view.maker(last.inputs[0], "Conv")
-    constants = view.source.constants
-    if before is None or not view.alone(last.inputs[0]) or last.outputs[1:]:
-        return None
-    if not all(name in constants for name in (*before.inputs[1:], *last.inputs[1:]) if name):
-        return None
-    gamma, beta, mean, variance = (constants[name].astype(np.float64) for name in last.inputs[1:])
-    factor = gamma / np.sqrt(variance + last.attributes.get("epsilon", 1e-5))
-    weight = constants[before.inputs[1]]
-    bias: NDArray[Any] | float = 0.0
-    if len(before.inputs) > 2 and before.inputs[2]:
-        bias = constants[before.inputs[2]]
-    names = [f"{last.outputs[0]}_folded_{part}" for part in ("weight", "bias")]
-    scaled = weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
-    constants[names[0]] = scaled.astype(np.float32)
-    constants[names[1]] = (beta + (bias - mean) * factor).astype(np.float32)
-    return [replace(before, outputs=last.outputs, inputs=(before.inputs[0], *names))]

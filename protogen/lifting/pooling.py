@@ -56,7 +56,7 @@ def average_times(
     dilations: Sequence[int] | None = None, auto_pad: str = "NOTSET", ceil_mode: int = 0,
     count_include_pad: int = 0,
 ) -> None:  # fmt: skip
-    """An average times a number for each window (see ``patterns``): one Pooling where the numbers
+    """An average times a number for each window (see ``merging``): one Pooling where the numbers
     are those of Caffe's divisor."""
     times = to.wanted(factors, "factors").reshape(to.shape(to.out)[2:])
     _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, bool(count_include_pad), times)

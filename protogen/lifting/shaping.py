@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from protogen.lifting.core import Lifter
@@ -63,11 +64,14 @@ def split(
         return
     if min(lengths) < 1:
         raise to.refuse("one of its parts is empty")
-    points, at = [], 0
-    for length in lengths[:-1]:
-        at += length
-        points.append(at)
+    points = list(accumulate(lengths[:-1]))
     to.slice(x, axis, points, [name or to.value("unused") for name in outputs])
+
+
+@lifts("protogen:Split")
+def parts(to: Lifter, x: str, *, axis: int, lengths: Sequence[int]) -> None:
+    """Slices of one axis (see ``merging``)."""
+    to.slice(x, axis, list(accumulate(lengths[:-1])), to.operator.outputs)
 
 
 @lifts("Slice")

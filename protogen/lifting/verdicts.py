@@ -70,7 +70,7 @@ def _verdict(
         kind, text = "dialect", ways[one.outputs]
     else:
         kind, text = "refused", reason.removeprefix(f"{one.subject}: ").rstrip(".")
-    return Verdict(one.type, one.name, one.outputs[0], kind, text)
+    return Verdict(one.onnx_type, one.name, one.outputs[0], kind, text)
 
 
 def operators() -> list[str]:

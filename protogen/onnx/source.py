@@ -45,7 +45,12 @@ class Operator:
     @property
     def subject(self) -> str:
         """How messages call it."""
-        return f'operator "{self.name or self.outputs[0]}" ({self.type})'
+        return f'operator "{self.name or self.outputs[0]}" ({self.onnx_type})'
+
+    @property
+    def onnx_type(self) -> str:
+        """ONNX's name of it, or what stands for a group of operators."""
+        return self.type.removeprefix("protogen:")
 
 
 @dataclass
