@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import protogen as pg
+from protogen import prototxt
 from protogen.fillers import bilinear
+from protogen.lifting import lift
 from protogen.onnx import check, exposing, lower
 from protogen.runtime import run_program
 
@@ -73,6 +75,31 @@ def test_every_blob(name, made):
     folded = lower(net)
     found = run(exposing(folded, blobs), feeds)
     _compare(golden, made, found, golden["outputs"], steps)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_round_trip(name, made):
+    """Caffe to ONNX to Caffe: the outputs are still the golden's, and from there on nothing changes
+    any more: neither the layers, nor their names, nor a bit of the weights."""
+    golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
+    net = load(name, made)
+    dialect = "ssd" if any(layer.type == "DetectionOutput" for layer in net.layers) else "bvlc"
+    once = lift(pg.to_onnx(net), dialect=dialect)
+    assert not once.approximated
+    assert set(once.net.outputs) == set(golden["outputs"])
+    feeds = {n: made.network_input(n, shape) for n, shape in golden["inputs"].items()}
+    steps = {
+        layer.writes[0]: STEPS_OF_SCORES / 4 * np.spacing(np.float32(1e3))
+        for layer in once.net.layers
+        if layer.type == "Softmax" and "dpn98" in name
+    }
+    _compare(golden, made, pg.run(once.net, feeds), golden["outputs"], steps)
+    twice = lift(pg.to_onnx(once.net), dialect=dialect)
+    assert prototxt.write(twice.net.message) == prototxt.write(once.net.message)
+    assert twice.net.weights.keys() == once.net.weights.keys()
+    for layer, blobs in once.net.weights.items():
+        for before, after in zip(blobs, twice.net.weights[layer], strict=True):
+            assert np.array_equal(before, after), layer
 
 
 def run(program, feeds):

@@ -115,6 +115,7 @@ def lift(
     layers = [*_inputs(source), *to.layers]
     names.outputs(layers)
     layers = _one_view(layers, to.shapes, source.outputs)
+    layers = _flattened_by_products(layers, source.outputs)
     _silence(source, layers)
     names.in_place(layers)
     names.clean(layers)
@@ -229,6 +230,21 @@ def _one_view(
             layer.remove(key)
         for key, value in params.items():
             layer.add(key, value)
+    return [layer for layer in layers if id(layer) not in gone]
+
+
+def _flattened_by_products(layers: list[Message], outputs: Sequence[str]) -> list[Message]:
+    """InnerProduct flattens what it reads by itself."""
+    readers = Counter(bottom for layer in layers for bottom in layer.bottom)
+    flats = {layer.top[0]: layer for layer in layers if layer.type == "Flatten"}
+    gone: set[int] = set()
+    for layer in layers:
+        flat = flats.get(layer.bottom[0]) if layer.type == "InnerProduct" else None
+        if flat is None or layer.inner_product_param.axis != 1 or flat.has("flatten_param"):
+            continue
+        if readers[flat.top[0]] == 1 and flat.top[0] not in outputs:
+            layer.all("bottom")[0].value = flat.bottom[0]
+            gone.add(id(flat))
     return [layer for layer in layers if id(layer) not in gone]
 
 

@@ -33,8 +33,9 @@ def batch_normalization(
     if (gamma == 1).all() and not beta.any():
         to.add("BatchNorm", [x], params, blobs)
         return
-    y = to.add("BatchNorm", [x], params, blobs, role="bn")
-    to.add("Scale", [y], {"scale_param": {"bias_term": True}}, [gamma, beta])
+    y = to.add("BatchNorm", [x], params, blobs, tops=[to.value("bn")])
+    scale_ = {"scale_param": {"bias_term": True}}
+    to.add("Scale", [y], scale_, [gamma, beta], role="scale", tops=[to.out])
 
 
 @lifts("InstanceNormalization")

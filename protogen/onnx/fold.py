@@ -55,6 +55,8 @@ def _without_identities(program: Program) -> Program:
     made = {write for node in program.nodes for write in node.writes}
     same: dict[str, str] = {}  # a copy's name to the name that readers use instead
     renamed: dict[str, str] = {}  # a value that takes over the name of its copy
+    readers = program.readers()
+    tensors = dict(program.tensors)
     nodes = []
     for original in program.nodes:
         node = _renamed(original, same)
@@ -67,11 +69,13 @@ def _without_identities(program: Program) -> Program:
         if take_over and read in made and read not in kept and read not in renamed:
             renamed[read] = write
             same[write] = read
+        elif read in tensors and readers[read] == 1 and write not in kept:
+            tensors[write] = tensors.pop(read)  # a constant under the name of its blob
         elif write not in kept:
             same[write] = read
         else:
             nodes.append(node)
-    return program.with_nodes((_renamed(node, renamed) for node in nodes), program.tensors)
+    return program.with_nodes((_renamed(node, renamed) for node in nodes), tensors)
 
 
 def _merge_moves(program: Program) -> Program:
@@ -79,6 +83,7 @@ def _merge_moves(program: Program) -> Program:
     readers, kept = program.readers(), program.kept
     maker: dict[str, Node] = {}
     merged = []
+    tensors = dict(program.tensors)
     for node in program.nodes:
         before = maker.get(node.reads[0]) if node.reads else None
         if (
@@ -87,26 +92,32 @@ def _merge_moves(program: Program) -> Program:
             and readers[node.reads[0]] == 1
             and node.reads[0] not in kept
         ):
-            node = _merged(program, before, node)
+            node = _merged(tensors, before, node)
         maker.update(dict.fromkeys(node.writes, node))
         merged.append(node)
     # What only a merged operator read is now read by nobody.
     read = kept | {name for node in merged for name in node.reads}
     alive = [node for node in merged if any(write in read for write in node.writes)]
-    return program.with_nodes(alive, program.tensors)
+    return program.with_nodes(alive, tensors)
 
 
-def _merged(program: Program, first: Node, second: Node) -> Node:
+def _merged(tensors: dict[str, Tensor], first: Node, second: Node) -> Node:
     if first.op_type == "Transpose":
         order = [first.attributes["perm"][axis] for axis in second.attributes["perm"]]
         return replace(second, reads=first.reads, attributes={"perm": order})
     if first.op_type == "Reshape":
-        shapes = [program.tensors.get(node.reads[1]) for node in (first, second)]
+        shapes = [tensors.get(node.reads[1]) for node in (first, second)]
         if shapes[0] is not None and shapes[1] is not None:
             a, b = (shape.array().tolist() for shape in shapes if shape is not None)
-            # A 0 copies an axis of the first's result: good where that was a copy itself.
-            if all(dim != 0 or (i < len(a) and a[i] == 0) for i, dim in enumerate(b)):
-                return replace(second, reads=(first.reads[0], second.reads[1]))
+            # A 0 copies an axis of the first's result: good where that was a copy itself, and
+            # else as the number that it copies.
+            if all(dim != 0 or (i < len(a) and a[i] >= 0) for i, dim in enumerate(b)):
+                given = [a[i] if dim == 0 else dim for i, dim in enumerate(b)]
+                name = second.reads[1]
+                if given != b:
+                    name = free_name(f"{second.reads[1]}.merged", set(tensors))
+                    tensors[name] = Tensor((len(b),), "int64", np.array(given, np.int64))
+                return replace(second, reads=(first.reads[0], name))
     return second
 
 
@@ -170,7 +181,8 @@ def _rank(program: Program, node: Node) -> int:
     if node.op_type == "Gemm":
         return 2
     if node.op_type == "BatchNormalization":
-        return len(program.shapes.get(node.writes[0], ()))
+        # What it writes is a value inside the group once a product was merged into it.
+        return len(program.shapes.get(node.reads[0]) or program.shapes.get(node.writes[0], ()))
     return len(node.attributes["kernel_shape"]) + 2
 
 

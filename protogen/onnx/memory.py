@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from onnx import ModelProto, NodeProto, helper, numpy_helper
@@ -18,7 +19,7 @@ from protogen.layers import kind_of
 from protogen.message import Message
 
 if TYPE_CHECKING:
-    from protogen.graph import Graph
+    from protogen.graph import Graph, Layer
     from protogen.onnx.program import Program
 
 KEY = "caffe_layer:"  # and the name of the layer's top
@@ -36,7 +37,7 @@ def remembered(graph: Graph, program: Program) -> dict[str, str]:
             continue
         if protos is None:
             protos = [node.proto("") for node in program.nodes]
-        bottoms = _bottoms(program, layer.name, layer.reads)
+        bottoms = _bottoms(graph, program, layer)
         if bottoms is None:
             continue
         values = {n: t.array().tobytes() for n, t in program.tensors.items() if t.size <= 8 * SMALL}
@@ -60,21 +61,30 @@ def _fields(params: Message) -> dict[str, Any]:
             if key in ("name", "type") or key.endswith("_param")}  # fmt: skip
 
 
-def _bottoms(program: Program, layer: str, reads: Sequence[str]) -> list[str] | None:
+def _bottoms(graph: Graph, program: Program, layer: Layer) -> list[str] | None:
     """The values that the layer's group reads, in the order of its bottoms. Tidying may have taken
-    the last step to one of them into the group; None where they cannot be told."""
-    group = [node for node in program.nodes if node.layer == layer]
+    the last Reshape to one of them into the group; None where they cannot be told."""
+    group = [node for node in program.nodes if node.layer == layer.name]
     made = {name for node in group for name in node.writes}
-    outside = [
+    outside = dict.fromkeys(
         name for node in group for name in node.reads
-        if name and name not in made and name not in program.tensors
-    ]  # fmt: skip
-    outside = list(dict.fromkeys(outside))
-    missing = [name for name in reads if name not in outside]
-    strange = [name for name in outside if name not in reads]
-    if len(missing) != len(strange) or len(missing) > 1:
-        return None
-    return [strange[0] if name in missing else name for name in reads]
+        if name in layer.reads or (name and name not in made and name not in program.tensors)
+    )  # fmt: skip
+    strange = [name for name in outside if name not in layer.reads]
+    bottoms = []
+    for name in layer.reads:
+        found = [name] if name in outside else []
+        if not found:  # the value before the Reshape has as many numbers
+            found = [one for one in strange if _count(graph, one) == _count(graph, name)]
+        if len(found) != 1:
+            return None
+        bottoms += found
+    return bottoms if len(set(bottoms)) == len(layer.reads) else None
+
+
+def _count(graph: Graph, name: str) -> int | None:
+    shape = graph.shapes.get(name)
+    return None if shape is None else prod(shape)
 
 
 def digest_of(
