@@ -22,6 +22,9 @@ _WORDS = {
 }  # fmt: skip
 
 
+_COUNTED = _WORDS | {"converts": "convert", "refused": "do not convert"}
+
+
 @click.command("check-onnx")
 @click.argument("model", metavar="MODEL.onnx")
 @click.option(
@@ -66,5 +69,5 @@ def _show(found: Sequence[Verdict], show_all: bool) -> None:
     if rows:
         tables.show(("operator", "tensor", "", "layers, dialect or reason"), rows)
     counts = Counter(one.kind for one in found)
-    told = [f"{counts[kind]} {words}" for kind, words in _WORDS.items() if counts[kind]]
+    told = [f"{counts[kind]} {words}" for kind, words in _COUNTED.items() if counts[kind]]
     click.echo(f"{len(found)} operators: {', '.join(told)}")

@@ -186,6 +186,11 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
             raise InputError(
                 layout(f"--{flag.replace('_', '-')} is for Caffe to ONNX, and {model} is ONNX")
             )
+    if Path(given["path"]).suffix == ".onnx":
+        raise InputError(
+            layout(f"{model} is ONNX already", where=given["path"],
+                   advice="Write the net as text: -o net.prototxt.")
+        )  # fmt: skip
     shapes = options.parse_inputs(given.pop("inputs"))
     one = given.pop("input_shape")
     if one:

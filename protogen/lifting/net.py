@@ -165,11 +165,17 @@ def lifted(
 
 
 def _refused(source: Source, to: Lifter) -> UnsupportedError:
-    """One message for every operator that has no form."""
+    """One message for every operator that has no form; not for those that only read of them what
+    has no shape."""
+    lost = {name for one, _ in to.refused for name in one.outputs if to.shapes.get(name) is None}
+    first = [(one, reason) for one, reason in to.refused if not lost.intersection(one.inputs)]
+    behind = len(to.refused) - len(first)
     if len(to.refused) == 1:
         return UnsupportedError(layout(to.refused[0][1].rstrip("."), where=source.path))
-    lines = "".join(f"\n  {reason}" for _, reason in to.refused)
-    head = layout(f"{len(to.refused)} operators have no form in Caffe", where=source.path)
+    lines = "".join(f"\n  {reason}" for _, reason in first)
+    more = f", and {behind} behind them" if behind else ""
+    told = f"{len(first)} operators have" if len(first) != 1 else "1 operator has"
+    head = layout(f"{told} no form in Caffe{more}", where=source.path)
     return UnsupportedError(head.removesuffix(".") + ":" + lines)
 
 

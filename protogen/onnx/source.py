@@ -6,6 +6,7 @@ graph that makes them is cut out and run by onnxruntime.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,8 @@ def read_source(
             break
         graph = _inferred(_with_constants(loaded, graph, constants))
         shapes, kinds = _shapes(graph)
+    if input_shapes:
+        _check_fit(_with_constants(loaded, graph, constants), path)
     inputs = {
         value.name: shapes[value.name] for value in graph.input if value.name not in constants
     }
@@ -167,6 +170,8 @@ def _fix_inputs(
                 layout(f"the model has no such input (inputs: {', '.join(names) or 'none'})",
                        where=path, subject=f'"{name}"')
             )  # fmt: skip
+    for value in graph.output if given else ():  # what is said of them was for other inputs
+        value.type.tensor_type.ClearField("shape")
     for value in graph.input:
         if value.name in constants:
             continue
@@ -198,6 +203,19 @@ def _inferred(model: ModelProto) -> GraphProto:
     for _ in range(len(model.graph.value_info)):
         model.graph.value_info.pop()
     return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+
+
+def _check_fit(model: ModelProto, path: str) -> None:
+    """Refuses shapes that the user gave and the model's operators cannot take."""
+    try:
+        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        text = " ".join(re.sub(r"\[\w+\]|Inference error\(s\):", "", str(error)).split())
+        first = text.split("(op_type:", 2)[1] if "(op_type:" in text else text
+        told = re.sub(r"^(\w+), node name: (.*?)\): ", r'operator "\2" (\1): ', first).strip(" .")
+        raise InputError(
+            layout(f"the given shapes do not fit: {told}", where=path, advice="Give shapes that the model was made for.")
+        ) from None  # fmt: skip
 
 
 def _with_constants(
