@@ -167,12 +167,13 @@ def lifted(
 def _refused(source: Source, to: Lifter) -> UnsupportedError:
     """One message for every operator that has no form; not for those that only read of them what
     has no shape."""
-    lost = {name for one, _ in to.refused for name in one.outputs if to.shapes.get(name) is None}
-    first = [(one, reason) for one, reason in to.refused if not lost.intersection(one.inputs)]
+    known = {name for name, shape in to.shapes.items() if shape is not None}
+    first = [reason for one, reason in to.refused if known.issuperset(filter(None, one.inputs))]
+    first = first or [reason for _, reason in to.refused]
     behind = len(to.refused) - len(first)
     if len(to.refused) == 1:
         return UnsupportedError(layout(to.refused[0][1].rstrip("."), where=source.path))
-    lines = "".join(f"\n  {reason}" for _, reason in first)
+    lines = "".join(f"\n  {reason}" for reason in first)
     more = f", and {behind} behind them" if behind else ""
     told = f"{len(first)} operators have" if len(first) != 1 else "1 operator has"
     head = layout(f"{told} no form in Caffe{more}", where=source.path)
@@ -312,7 +313,6 @@ class _Names:
 
     def clean(self, layers: list[Message]) -> None:
         """Characters that cannot be written in a line become underscores."""
-        self._tops = {top for layer in layers for top in layer.top}
         for key in ("name", "top"):
             names = {name: None for layer in layers for name in _values(layer, key)}
             for name in names:
@@ -322,12 +322,11 @@ class _Names:
                 if good != name:
                     self._cleaned[name] = good
                     self.renamed.append(name)
-        if not self._cleaned:
-            return
-        for layer in layers:
+        for layer in layers if self._cleaned else ():
             for key in ("name", "bottom", "top"):
                 for entry in layer.all(key):
                     entry.value = self._cleaned.get(entry.value, entry.value)
+        self._tops = {top for layer in layers for top in layer.top}
 
     def layer(self, name: str) -> str:
         """A layer's name in the net."""

@@ -100,6 +100,8 @@ class _Axis(NamedTuple):
             return None
         skipped = (pad - self.low) // self.s
         windows = geometry.pool_out(self.n, self.k, self.s, pad, ceil)
+        if (windows - 1) * self.s - pad >= self.n:  # the last one is without a pixel
+            return None
         return skipped if windows - skipped >= self.out else None
 
     def counts(self, pad: int) -> list[int]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnx.version_converter
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from protogen.errors import InputError, UnsupportedError, layout
+from protogen.errors import InputError, layout
 from protogen.onnx.files import load_model
 from protogen.onnx.hollow import read_hollow
+from protogen.onnx.legacy import brought_to
 from protogen.onnx.memory import recall
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def read_source(
     if opset < OLDEST and large:
         loaded, large = load_model(path), {}
     if opset < OLDEST:
-        loaded, opset = _newer(loaded, opset, path), OLDEST
+        loaded, opset = brought_to(OLDEST, loaded, opset, path), OLDEST
     recall(loaded)
     loaded.ir_version = max(loaded.ir_version, 4)  # before, initializers had to be inputs too
     constants = {
@@ -140,23 +140,6 @@ def read_source(
         shapes=shapes | {name: array.shape for name, array in constants.items()},
         kinds=kinds,
     )
-
-
-def _newer(model: ModelProto, opset: int, path: str) -> ModelProto:
-    """A model of an operator set before 7, by ONNX's own converter."""
-    known = {value.name for value in model.graph.input}
-    for tensor in model.graph.initializer:  # which the converter looks for among the inputs
-        if tensor.name not in known:
-            model.graph.input.append(
-                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            )
-    try:
-        return onnx.version_converter.convert_version(model, OLDEST)
-    except (RuntimeError, onnx.version_converter.ConvertError) as error:
-        raise UnsupportedError(
-            layout(f"its operator set is {opset}, and ONNX's converter to {OLDEST} fails "
-                   f"({' '.join(str(error).split())[:200]})", where=path)
-        ) from None  # fmt: skip
 
 
 def _fix_inputs(
