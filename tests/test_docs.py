@@ -87,8 +87,10 @@ def test_python_of_the_guide(tmp_path):
     assert (tmp_path / "tiny.onnx").exists()
 
 
-def test_python_of_resizing(tmp_path):
-    text = (ROOT / "docs" / "resizing.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["resizing.md", "onnx.md"])
+def test_python_of_one_block(page, tmp_path):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, encoding="utf-8"

@@ -29,6 +29,7 @@ KINDS_IN_WORDS = {
     "pytorch-operator": "pytorch-operator",
     "node": "node cases of operators that have a form",
 }
+BESIDE = {"Input", "Parameter", "Silence", "Split"}  # Split only names an output
 KINDS = list(KINDS_IN_WORDS)
 # Folded away before anything is lifted, where what they read is constant.
 FOLDED = {"Constant", "ConstantOfShape", "Shape", "Size"}
@@ -99,8 +100,9 @@ def attempts(case: Case) -> Iterator[tuple[ModelProto, dict[str, np.ndarray]]]:
         yield with_constants(case.model, fixed), {name: fed[name] for name in computed}
 
 
-def converted(case: Case) -> tuple[str, str]:
-    """(what became of it, reason), after its numbers were compared."""
+def converted(case: Case, forms: dict[str, set[str]]) -> tuple[str, str]:
+    """(what became of it, reason), after its numbers were compared; the layers of cases of one
+    operator go into ``forms``."""
     refusals = []
     for model, feeds in attempts(case):
         try:
@@ -109,6 +111,10 @@ def converted(case: Case) -> tuple[str, str]:
             refusals.append(str(error))
             continue
         assert all(kind_of(layer).stock for layer in made.net.layers), case.name
+        operators = [n.op_type for n in model.graph.node if n.op_type not in FOLDED]
+        if len(operators) == 1:
+            types = {layer.type for layer in made.net.layers}
+            forms.setdefault(operators[0], set()).update(types - BESIDE)
         blobs = [made.blobs.get(value.name, value.name) for value in model.graph.output]
         found = pg.run(made.net, feeds, blobs=blobs)
         for blob, wanted in zip(blobs, case.outputs, strict=True):
@@ -138,8 +144,9 @@ def test_cases(golden):
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     refused: list[str] = []
     approximated: list[str] = []
+    forms: dict[str, set[str]] = {}
     for case in sorted([*_stored(), *_generated()], key=lambda c: (KINDS.index(c.kind), c.name)):
-        what, reason = converted(case)
+        what, reason = converted(case, forms)
         counts[case.kind][what] += 1
         name = case.name.removeprefix("test_")
         if what == "refused":
@@ -152,12 +159,13 @@ def test_cases(golden):
     assert sum(counts["node"].values()) > 600
     assert sum(counts["pytorch-converted"].values()) > 80
     assert sum(counts["pytorch-operator"].values()) > 30
-    golden("../../docs/onnx_cases.md", page(counts, refused, approximated))
+    golden("../../docs/onnx_cases.md", page(counts, refused, approximated, forms))
 
 
 def page(
-    counts: dict[str, Counter[str]], refused: Sequence[str], approximated: Sequence[str]
-) -> str:
+    counts: dict[str, Counter[str]], refused: Sequence[str], approximated: Sequence[str],
+    forms: dict[str, set[str]],
+) -> str:  # fmt: skip
     rows = [
         f"| {KINDS_IN_WORDS[kind]} | {sum(one.values())} | {one['converts'] + one['approximated']} "
         f"| {one['refused']} |"
@@ -180,6 +188,15 @@ def page(
             *rows,
             "",
             f"By a form that is not exact, whose error is stated: {', '.join(approximated)}.",
+            "",
+            "## Operators",
+            "",
+            "The layers that the cases of one operator become; none where the operator does nothing "
+            "at inference.",
+            "",
+            "| operator | layers |",
+            "|---|---|",
+            *(f"| {one} | {', '.join(sorted(types))} |" for one, types in sorted(forms.items())),
             "",
             "## Refused",
             "",

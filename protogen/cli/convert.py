@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options
-from protogen.errors import InputError, ProtogenWarning, layout
+from protogen.cli import options, verify
+from protogen.errors import InputError, MismatchError, ProtogenWarning, layout
 
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing
@@ -199,12 +199,17 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
         names = () if "=" in one else tuple(input_shapes(load_model(model)))
         shapes |= options.one_input(names, one)
     as_json = given.pop("as_json")
-    with _bar() as progress:
-        made = convert_onnx(
-            model, given["path"], given["weights"], dialect=given["dialect"] or "bvlc",
-            fold=bool(given["fold"]), input_shapes=shapes, names=given["names"],
-            verify=given["verify"], progress=progress,
-        )  # fmt: skip
+    try:
+        with _bar() as progress:
+            made = convert_onnx(
+                model, given["path"], given["weights"], dialect=given["dialect"] or "bvlc",
+                fold=bool(given["fold"]), input_shapes=shapes, names=given["names"],
+                verify=given["verify"], progress=progress,
+            )  # fmt: skip
+    except MismatchError as error:
+        if not as_json:
+            verify.show(error.table, True)
+        raise
     for sentence in made.lifted.approximated:
         warnings.warn(sentence, ProtogenWarning, stacklevel=1)
     if as_json:
@@ -223,8 +228,7 @@ def _tell_net(made: Any) -> None:
             shape = tables.shape(net.graph.shapes[name] or ())
             click.echo(f"{kind} {tables.printable(name)}  {shape}")
     if made.checked is not None:
-        for line in _checks({"onnxruntime": made.checked.plain()}):
-            click.echo(line)
+        verify.show(made.checked, True)
     operators = len(made.lifted.source.operators)
     weights = f"{tables.size(made.weight_bytes)} of weights"
     click.echo(f"{operators} operators, {len(net.layers)} layers, {weights}")

@@ -47,14 +47,16 @@ def command(
     if as_json:
         click.echo(json.dumps(found.plain(), indent=2))
     else:
-        _show(found, show_all)
+        show(found, show_all)
     if found.first is not None:
         from protogen.comparison import message
 
         raise MismatchError(message(found, found.first), found)
 
 
-def _show(found: Comparison, show_all: bool) -> None:
+def show(found: Comparison, show_all: bool) -> None:
+    """Prints a line for each blob, or for each that differs, and one for all."""
+
     from protogen.cli import tables
 
     rows = [row for row in found.rows if show_all or not row.passed]

@@ -1,0 +1,171 @@
+"""``protogen convert model.onnx`` and ``protogen check-onnx`` as users run them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import protogen as pg
+
+ROOT = Path(__file__).parent.parent
+NETS = ROOT / "tests" / "golden" / "torch_nets"
+MODEL = ROOT / "examples" / "squeeze_excite.onnx"
+
+
+def convert(protogen, *options, model=MODEL):
+    return protogen(
+        "convert", model, "-o", "net.prototxt", "--caffemodel", "net.caffemodel", *options
+    )
+
+
+def test_convert(protogen, tmp_path):
+    done = convert(protogen, "--verify", "--names", "names.json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0] == "in  data  1x3x32x32"
+    assert any("13 of 13 blobs agree to 0.0001" in line for line in lines)
+    assert lines[-3:] == ["wrote net.prototxt", "wrote net.caffemodel", "wrote names.json"]
+    text = (tmp_path / "net.prototxt").read_text()
+    assert text.startswith("# From squeeze_excite.onnx made by pytorch 2.13.0, operator set 17.\n")
+    net = pg.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", strict=True)
+    assert net.inputs == ("data",)
+    told = json.loads((tmp_path / "names.json").read_text())
+    assert told["renamed"] == []
+    assert set(told) == {"renamed", "values", "operators"}
+
+
+def test_the_same_bytes_each_time(protogen, tmp_path):
+    convert(protogen)
+    first = [(tmp_path / name).read_bytes() for name in ("net.prototxt", "net.caffemodel")]
+    convert(protogen)
+    assert first == [(tmp_path / name).read_bytes() for name in ("net.prototxt", "net.caffemodel")]
+
+
+def test_json(protogen):
+    done = convert(protogen, "--verify", "--json")
+    told = json.loads(done.stdout)
+    assert told["checked"]["worst"] < 1e-5
+
+
+def test_another_size_and_fold(protogen, tmp_path):
+    done = convert(
+        protogen, "--input-shape", "2,3,48,64", "--fold", "--verify", model=NETS / "unet_17.onnx"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "in  data  2x3x48x64" in done.stdout
+
+
+def test_a_dialect(protogen, tmp_path):
+    assert convert(protogen, "--dialect", "ssd", model=NETS / "convnext_17.onnx").returncode == 0
+    assert 'type: "Permute"' in (tmp_path / "net.prototxt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["m.onnx", "-o", "net.prototxt"],
+         "m.onnx: the net has 6 layers with weights, and no file for them. Name one: "
+         "--caffemodel net.caffemodel."),
+        (["m.onnx", "w.caffemodel", "-o", "net.prototxt"],
+         "w.caffemodel: a second file is given. The weights are an output here: --caffemodel "
+         "w.caffemodel."),
+        (["m.onnx", "-o", "net.onnx", "--caffemodel", "w.caffemodel"],
+         "net.onnx: m.onnx is ONNX already. Write the net as text: -o net.prototxt."),
+        (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.prototxt"],
+         "m.prototxt: the net and --caffemodel write the same file. Give each output a name of its "
+         "own."),
+        (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.onnx"],
+         "m.onnx: --caffemodel and the model write the same file. Give each output a name of its own."),
+        (["m.onnx", "-o", "net.prototxt", "--half"],
+         "--half is for Caffe to ONNX, and m.onnx is ONNX."),
+        (["m.onnx", "-o", "net.prototxt", "--output", "x"],
+         "--output is for Caffe to ONNX, and m.onnx is ONNX."),
+        (["none.onnx", "-o", "net.prototxt"],
+         "none.onnx: cannot be read (No such file or directory). Check the path."),
+        (["bad.onnx", "-o", "net.prototxt"],
+         "bad.onnx:byte 2: a group's end is not known. The file is cut short or damaged, or it is "
+         "no ONNX model."),
+        (["m.onnx", "-o", "net.prototxt", "--input", "dat=1,3,32,32"],
+         'm.onnx: "dat": the model has no such input (inputs: data).'),
+    ],
+)  # fmt: skip
+def test_mistakes(protogen, tmp_path, options, text):
+    (tmp_path / "m.onnx").write_bytes(MODEL.read_bytes())
+    (tmp_path / "bad.onnx").write_bytes(b"hello\n")
+    before = set(tmp_path.iterdir())
+    done = protogen("convert", *options)
+    assert done.returncode == 2
+    assert done.stderr == f"protogen: {text}\n"
+    assert done.stdout == ""
+    assert set(tmp_path.iterdir()) == before
+
+
+def refused_model(path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"], name="relu"),
+        helper.make_node("Det", ["r"], ["d"], name="determinant"),
+        helper.make_node("Erf", ["r"], ["e"], name="erf"),
+    ]
+    graph = helper.make_graph(
+        nodes, "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 3, 3))],
+        [helper.make_tensor_value_info("d", TensorProto.FLOAT, (2,)),
+         helper.make_tensor_value_info("e", TensorProto.FLOAT, (2, 3, 3))],
+    )  # fmt: skip
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path
+    )
+
+
+def test_a_refusal_leaves_nothing(protogen, tmp_path):
+    refused_model(tmp_path / "m.onnx")
+    done = convert(protogen, model="m.onnx")
+    assert done.returncode == 3
+    assert done.stderr == (
+        'protogen: m.onnx: operator "determinant" (Det): Caffe has no layer for the operator.\n'
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_check_onnx(protogen, tmp_path):
+    refused_model(tmp_path / "m.onnx")
+    done = protogen("check-onnx", "m.onnx")
+    assert done.returncode == 1
+    assert "Caffe has no layer for the operator" in done.stdout
+    assert "off by 1e-07 at most" in done.stdout
+    assert done.stdout.endswith("3 operators: 1 convert, 1 approximated, 1 do not convert\n")
+    told = json.loads(protogen("check-onnx", "m.onnx", "--json").stdout)
+    assert [one["kind"] for one in told] == ["converts", "refused", "approximated"]
+    assert protogen("check-onnx", MODEL).returncode == 0
+
+
+def test_an_approximation_is_a_warning(protogen, tmp_path):
+    done = convert(protogen, model=NETS / "convnext_17.onnx")
+    assert done.returncode == 0
+    assert done.stderr == (
+        'protogen: warning: operator "/Erf" (Erf): erf by tanh of a polynomial, off by 1e-07 at most.\n'
+    )
+
+
+def test_verify_finds_what_is_wrong(protogen, tmp_path, monkeypatch):
+    """A lifted net with a permuted channel is no agreement, and then nothing is written."""
+    from protogen.lifting import files
+
+    right = files.lift
+
+    def wrong(*args, **options):
+        made = right(*args, **options)
+        name = next(iter(made.net.weights))
+        weight, *rest = made.net.weights[name]
+        made.net.weights[name] = [np.roll(weight, 1, 0), *rest]
+        return made
+
+    monkeypatch.setattr(files, "lift", wrong)
+    with pytest.raises(pg.MismatchError, match="differ"):
+        pg.convert_onnx(MODEL, tmp_path / "n.prototxt", tmp_path / "n.caffemodel", verify=True)
+    assert not list(tmp_path.iterdir())
