@@ -17,6 +17,10 @@ from protogen.runtime import run_model
 # Folding multiplies weights before the sum instead of after it.
 TOLERANCE = 1e-5
 
+# A factor of 0 makes the variance 0: with the default eps each such layer multiplies by 316, and
+# onnxruntime's LRN, which adds to and takes from one sum of squares, has no digits left.
+EPS = "batch_norm_param { eps: 0.25 }"
+
 
 class Builder:
     """Draws layers one after the other; keeps blobs with their shapes as the net has them."""
@@ -68,10 +72,10 @@ class Builder:
             group = draw(st.sampled_from([g for g in (1, 2, c) if c % g == 0]))
             self.add(kind, [bottom], (
                 f"convolution_param {{ num_output: {group * 2} kernel_size: {draw(st.integers(2, 4))} "
-                f"stride: 2 pad: {draw(st.integers(0, 1))} group: {group} }}"
+                f"stride: 2 pad: {draw(st.integers(0, int(min(h, w) > 1)))} group: {group} }}"
             ))  # fmt: skip
         elif kind == "Pooling":
-            k = draw(st.integers(1, 3))
+            k = draw(st.integers(1, min(3, h, w)))
             pad = draw(st.integers(0, k - 1))
             stride = draw(st.integers(1, k))
             pool = draw(st.sampled_from(["MAX", "AVE"]))
@@ -90,13 +94,14 @@ class Builder:
         elif kind == "Power":
             self.add(kind, [bottom], "power_param { scale: 0.5 shift: 0.25 }", in_place)
         elif kind == "Normalized":
-            self.add("BatchNorm", [bottom], "", in_place)
+            self.add("BatchNorm", [bottom], EPS, in_place)
             self.add("Scale", [self.blobs[-1] if not in_place else bottom],
                      "scale_param { bias_term: true }", True)  # fmt: skip
         elif kind == "LRN":
             self.add(kind, [bottom], "lrn_param { local_size: 3 }")
         else:
-            self.add(kind, [bottom], "", in_place and kind != "Split")
+            param = EPS if kind == "BatchNorm" else ""
+            self.add(kind, [bottom], param, in_place and kind != "Split")
 
 
 @st.composite
