@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ProtogenWarning,
         UnsupportedError,
     )
+    from protogen.initialisation import initialise
     from protogen.lifting import Imported, Verdict, check_onnx, convert_onnx, from_onnx
     from protogen.net import Net, load
     from protogen.netspec import NetSpec, params, to_proto
@@ -50,6 +51,7 @@ _HOMES = {
     "convert": "conversion",
     "convert_onnx": "lifting",
     "from_onnx": "lifting",
+    "initialise": "initialisation",
     "layer": "plugins",
     "add_proto": "schema",
     "diff": "differences",
@@ -100,6 +102,7 @@ __all__ = [
     "convert_onnx",
     "diff",
     "from_onnx",
+    "initialise",
     "layer",
     "layers",
     "load",

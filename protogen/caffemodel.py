@@ -8,7 +8,7 @@ the arrays' memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from protogen import wire
 from protogen.errors import InputError, layout
 from protogen.graph import Shape
-from protogen.mapped import Progress, map_file, write_array
+from protogen.mapped import Made, Progress, map_file, write_array
 from protogen.schema import caffe
 
 if TYPE_CHECKING:
@@ -266,10 +266,10 @@ class Entry:
     """One layer to write: ``header`` is its LayerParameter without blobs, in wire format."""
 
     header: bytes
-    arrays: list[NDArray[np.float32]]
+    arrays: Sequence[NDArray[np.float32] | Made]
 
 
-def entry(layer: Layer, arrays: list[NDArray[np.float32]]) -> Entry:
+def entry(layer: Layer, arrays: Sequence[NDArray[np.float32] | Made]) -> Entry:
     """A layer's name, type, bottoms and tops with its blobs."""
     return Entry(header(layer.name, layer.type, layer.bottoms, layer.tops), arrays)
 
@@ -318,7 +318,7 @@ def write_weights(
         file.write(part.header)
         for blob_head, array in zip(heads, part.arrays, strict=True):
             file.write(blob_head)
-            write_array(_float32(array), file, progress)
+            write_array(array if isinstance(array, Made) else _float32(array), file, progress)
 
 
 def blob_bytes(array: NDArray[np.floating]) -> tuple[bytes, memoryview]:
@@ -326,14 +326,14 @@ def blob_bytes(array: NDArray[np.floating]) -> tuple[bytes, memoryview]:
     return _blob_inner(array), _float32(array).reshape(-1).view("u1").data
 
 
-def _blob_head(array: NDArray[np.floating], legacy: bool = False) -> bytes:
+def _blob_head(array: NDArray[np.floating] | Made, legacy: bool = False) -> bytes:
     """Everything of a layer's blob before its values: the enclosing tag too."""
     inner = _blob_inner(array, legacy)
     message = "V1LayerParameter" if legacy else "LayerParameter"
     return wire.head(message, "blobs", len(inner) + array.size * 4) + inner
 
 
-def _blob_inner(array: NDArray[np.floating], legacy: bool = False) -> bytes:
+def _blob_inner(array: NDArray[np.floating] | Made, legacy: bool = False) -> bytes:
     if legacy:
         lengths = (1,) * (4 - array.ndim) + array.shape
         shape = b"".join(

@@ -83,9 +83,10 @@ def cut(graph: Graph, outputs: Sequence[str]) -> Graph:
             needed.update(layer.reads)
             kept.append(layer)
     kept.reverse()
-    shapes = {name: graph.shapes[name] for layer in kept for name in layer.writes}
-    parameters = {layer.name: graph.parameter_shapes[layer.name] for layer in kept}
     inputs = tuple(name for name in graph.inputs if name in needed)
+    made = (name for layer in kept for name in layer.writes)
+    shapes = {name: graph.shapes[name] for name in (*inputs, *made)}
+    parameters = {layer.name: graph.parameter_shapes[layer.name] for layer in kept}
     return replace(
         graph,
         layers=tuple(kept),

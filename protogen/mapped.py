@@ -6,6 +6,7 @@ a large array gives the pages back behind itself.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import weakref
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from protogen.errors import InputError, layout
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 Progress = Callable[[int], object]
@@ -109,7 +111,36 @@ def release(place: Place, offset: int, length: int) -> None:
         place.map.madvise(mmap.MADV_DONTNEED, start, end - start)
 
 
-def write_array(array: NDArray[Any], file: BinaryIO, progress: Progress | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A float32 array whose values are made, a chunk at a time, when they are written."""
+
+    shape: tuple[int, ...]
+    make: Callable[[], Iterator[NDArray[np.float32]]]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def array(self) -> NDArray[np.float32]:
+        """All values, in memory."""
+        import numpy as np
+
+        flat = np.empty(self.size, np.float32)
+        at = 0
+        for chunk in self.make():
+            flat[at : at + chunk.size] = chunk
+            at += chunk.size
+        return flat.reshape(self.shape)
+
+
+def write_array(
+    array: NDArray[Any] | Made, file: BinaryIO, progress: Progress | None = None
+) -> None:
     """Writes the values as they are in memory: from file to file where they stand in one, and one
     number that fills the array without making room for all of them.
 
@@ -118,6 +149,12 @@ def write_array(array: NDArray[Any], file: BinaryIO, progress: Progress | None =
     """
     import numpy as np
 
+    if isinstance(array, Made):
+        for chunk in array.make():
+            file.write(np.ascontiguousarray(chunk, "<f4").data)
+            if progress:
+                progress(chunk.nbytes)
+        return
     place = locate(array)
     if place is not None:
         _copy(place, array.nbytes, file, progress)

@@ -65,6 +65,38 @@ def run(
     return run_model(exposed(model, blobs or ()).SerializeToString(), feeds, blobs)
 
 
+def random_feeds(net: Net, seed: int) -> Arrays:
+    """Normal random numbers for a net's inputs; labels, which a loss reads, are whole numbers."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    labels = labels_of(net)
+    made: Arrays = {}
+    for name in net.inputs:
+        shape = net.graph.shapes[name]
+        if shape is None:
+            raise InputError(
+                layout("its shape is not known", subject=f'input "{name}"',
+                       advice=f"Give it: --input {name}=N,C,H,W.")
+            )  # fmt: skip
+        if name in labels:
+            made[name] = generator.integers(0, labels[name], shape).astype(np.float32)
+        else:
+            made[name] = generator.standard_normal(shape, np.float32)
+    return made
+
+
+def labels_of(net: Net) -> dict[str, int]:
+    """Inputs that a loss or Accuracy reads as classes, with the number of classes."""
+    found = {}
+    for layer in net.layers:
+        if layer.type in ("SoftmaxWithLoss", "Accuracy", "HingeLoss", "MultinomialLogisticLoss"):
+            scores = net.graph.shapes.get(layer.reads[0]) or ()
+            if len(layer.reads) > 1 and layer.reads[1] in net.inputs and len(scores) > 1:
+                found[layer.reads[1]] = scores[1]
+    return found
+
+
 def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     """Outputs of a program; one with large weights goes through a file of its own."""
     from protogen.onnx import to_model

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, verify
+from protogen.cli import options, tables, verify
 from protogen.errors import InputError, MismatchError, ProtogenWarning, layout
 
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing
-
-_BAR_FROM = 64 << 20  # bytes: less is written before a bar is seen
 
 
 def preprocessing_options(function: Any) -> Any:
@@ -153,7 +149,7 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
         )
         inputs |= options.one_input(names, one)
     how = preprocessing(given)
-    with _bar() as progress:
+    with tables.bar() as progress:
         made = convert(
             net, caffemodel, path, input_shapes=inputs, preprocessing=how, verify=verify,
             progress=progress, **given,
@@ -200,7 +196,7 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
         shapes |= options.one_input(names, one)
     as_json = given.pop("as_json")
     try:
-        with _bar() as progress:
+        with tables.bar() as progress:
             made = convert_onnx(
                 model, given["path"], given["weights"], dialect=given["dialect"] or "bvlc",
                 fold=bool(given["fold"]), input_shapes=shapes, names=given["names"],
@@ -220,8 +216,6 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
 
 
 def _tell_net(made: Any) -> None:
-    from protogen.cli import tables
-
     net = made.lifted.net
     for kind, blobs in (("in ", net.inputs), ("out", net.outputs)):
         for name in blobs:
@@ -238,34 +232,7 @@ def _tell_net(made: Any) -> None:
         click.echo(f"wrote {written}")
 
 
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on a terminal, for files that take long enough to be seen."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-    bar = Progress(
-        BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        console=Console(stderr=True), transient=True,
-    )  # fmt: skip
-    task = None
-
-    def tell(done: int, total: int) -> None:
-        nonlocal task
-        if total >= _BAR_FROM:
-            task = bar.add_task("", total=total) if task is None else task
-            bar.update(task, completed=done)
-
-    with bar:
-        yield tell
-
-
 def _tell(made: Any) -> None:
-    from protogen.cli import tables
-
     program = made.program
     for kind, values in (("in ", program.inputs), ("out", program.outputs)):
         for value in values:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+_BAR_FROM = 64 << 20  # bytes: less is written before a bar is seen
 
 
 def show(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -65,3 +68,28 @@ def size(count: int) -> str:
 def printable(text: str) -> str:
     """A name from a stranger's file without control characters."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on a terminal, for files that take long enough to be seen."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    bar = Progress(
+        BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+    task = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal task
+        if total >= _BAR_FROM:
+            task = bar.add_task("", total=total) if task is None else task
+            bar.update(task, completed=done)
+
+    with bar:
+        yield tell

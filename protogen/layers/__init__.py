@@ -16,11 +16,20 @@ from protogen.layers import (
     resizing,
     shaping,
 )
-from protogen.layers.base import POINT, Emitter, LayerType, Window, kind_of, layer_type
+from protogen.layers.base import (
+    POINT,
+    Emitter,
+    Filling,
+    LayerType,
+    Window,
+    kind_of,
+    layer_type,
+)
 
 __all__ = [
     "POINT",
     "Emitter",
+    "Filling",
     "LayerType",
     "Window",
     "convolution",

@@ -98,6 +98,22 @@ POINT = Window((), (), (), ())  # every pixel for itself
 
 
 @dataclass(frozen=True, slots=True)
+class Filling:
+    """How a parameter blob is made before training.
+
+    ``field`` is the path in LayerParameter of the filler that says so; ``value`` is the constant
+    that Caffe writes where nothing is said. For blobs that multiply the data, ``into`` counts the
+    inputs that meet in an output value, and ``out`` the outputs that an input value reaches; both
+    are 0 for all others.
+    """
+
+    field: str = ""
+    value: float = 0.0
+    into: float = 0.0
+    out: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Mistake:
     """A wrong reading of a layer that other tools are known for. Where two runs differ, the layer
     is run so: if that gives the other side's numbers, this is the cause.
@@ -155,6 +171,12 @@ class LayerType:
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shapes of the parameter blobs, in Caffe's order."""
         return []
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        """How each parameter blob is made before training: zeros unless a layer says otherwise."""
+        return [Filling()] * len(blobs)
 
     def multiply_adds(
         self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]

@@ -10,6 +10,7 @@ from protogen import geometry
 from protogen.graph import Layer, Shape
 from protogen.layers.base import (
     Emitter,
+    Filling,
     LayerType,
     Mistake,
     Rewriter,
@@ -99,6 +100,20 @@ class _Convolutional(LayerType, abstract=True):
         into, out = (p.num_output, channels) if self.transposed else (channels, p.num_output)
         weight = (out, into // (self.group(p, channels) or 1), *w.kernel)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        p, axis, w = self._read(layer, bottoms)
+        first, second, *kernel = blobs[0]
+        area, stride = math.prod(kernel), math.prod(w.stride)
+        group = self.group(p, bottoms[0][axis]) or 1
+        if self.transposed:  # (C, num_output / group, ...): a pixel meets area / stride taps
+            into, out = first / group * area / stride, float(second * area)
+        else:
+            into, out = float(second * area), first / group * area / stride
+        weight = Filling("convolution_param.weight_filler", into=into, out=out)
+        return [weight, Filling("convolution_param.bias_filler")][: len(blobs)]
 
     def multiply_adds(
         self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Mistake, Window, axis_of, check_bottoms
+from protogen.layers.base import (
+    Emitter,
+    Filling,
+    LayerType,
+    Mistake,
+    Window,
+    axis_of,
+    check_bottoms,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +44,14 @@ class InnerProduct(LayerType):
         k = math.prod(bottoms[0][axis:])
         weight = (k, p.num_output) if p.transpose else (p.num_output, k)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        n: int = layer.params.inner_product_param.num_output
+        k = math.prod(blobs[0]) // n
+        weight = Filling("inner_product_param.weight_filler", into=k, out=n)
+        return [weight, Filling("inner_product_param.bias_filler")][: len(blobs)]
 
     def multiply_adds(
         self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
@@ -86,6 +102,12 @@ class Embed(LayerType):
         p = layer.params.embed_param
         weight = (p.input_dim, p.num_output)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        weight = Filling("embed_param.weight_filler", into=1, out=blobs[0][1])
+        return [weight, Filling("embed_param.bias_filler")][: len(blobs)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         index = e.value("Cast", layer.reads[0], to=INT64)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from protogen.graph import Layer, Shape
 from protogen.layers.base import (
     Emitter,
+    Filling,
     LayerType,
     Mistake,
     Rewriter,
@@ -72,6 +73,17 @@ class BN(_Same):
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         return [(1, _channels(bottoms[0]), 1, 1)] * (4 if self._four(layer) else 2)
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        first, second = (
+            ("slope_filler", "bias_filler")
+            if self._four(layer)
+            else ("scale_filler", "shift_filler")
+        )
+        made = [Filling(f"bn_param.{first}"), Filling(f"bn_param.{second}")]
+        return [*made, Filling(), Filling(value=1.0)][: len(blobs)]
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         import numpy as np
@@ -174,6 +186,11 @@ class Normalize(_Same):
         shared = layer.params.norm_param.channel_shared
         return [()] if shared else [(_channels(bottoms[0]),)]
 
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        return [Filling("norm_param.scale_filler", value=1.0)]
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.norm_param
         x = layer.reads[0]
@@ -224,6 +241,11 @@ class PReLU(_Same):
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         shared = layer.params.prelu_param.channel_shared
         return [()] if shared else [(_channels(bottoms[0]),)]
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        return [Filling("prelu_param.filler", value=0.25)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         rank = len(e.shape(layer.reads[0]))
@@ -297,6 +319,12 @@ class Scale(_ByAxis):
         bias = [self._operand(layer, bottoms)] if self.param(layer).bias_term else []
         return super().blobs(layer, bottoms) + bias
 
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        made = [Filling("scale_param.filler", value=1.0)] if len(bottoms) == 1 else []
+        return [*made, Filling("scale_param.bias_filler")][: len(blobs)]
+
     def multiply_adds(
         self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
     ) -> int:
@@ -320,6 +348,11 @@ class Bias(_ByAxis):
     def param(self, layer: Layer) -> Message:
         found: Message = layer.params.bias_param
         return found
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        return [Filling("bias_param.filler")][: len(blobs)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Add", [layer.reads[0], self.operand(layer, e)[0]], [layer.writes[0]])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, text
+from protogen.layers.base import Emitter, Filling, LayerType, Window, check_bottoms, text
 
 
 class _Recurrent(LayerType, abstract=True):
@@ -78,6 +78,16 @@ class _Recurrent(LayerType, abstract=True):
         e.op("Concat", outputs, [layer.writes[0]], axis=0)
         for write, state in zip(layer.writes[1:], states, strict=False):
             e.op("Unsqueeze", [state, e.array([0])], [write])
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        return [
+            Filling("recurrent_param.weight_filler", into=shape[1], out=shape[0])
+            if len(shape) == 2
+            else Filling("recurrent_param.bias_filler")
+            for shape in blobs
+        ]
 
     def blob_count(self, static: bool) -> int:
         """How many blobs the layer has."""

@@ -51,6 +51,7 @@ def lower(
     free_axes: Collection[int] = (),
     preprocessing: Preprocessing | None = None,
     metadata: Mapping[str, Any] | None = None,
+    part: Graph | None = None,
 ) -> Program:
     """The net as an ONNX program.
 
@@ -66,6 +67,7 @@ def lower(
             free as well.
         preprocessing: what happens to a picture before the net, as part of the model.
         metadata: kept in the model; what is no text is written as JSON.
+        part: a part of the net's graph, in place of the whole.
 
     Raises:
         InputError: ``opset`` is out of range, an output is not there, or weights are missing, do
@@ -77,7 +79,8 @@ def lower(
         raise InputError(
             layout(f"{opset} is outside of {LEAST_OPSET} to {newest}", subject="opset")
         )
-    graph = cut(net.graph, outputs or _loose_ends(net.graph))
+    whole = part or net.graph
+    graph = cut(whole, outputs or _loose_ends(whole))
     program = _program(net, graph, opset, metadata or {})
     if free_axes:
         program = _freed(net, graph, program, free_axes)

@@ -1,0 +1,131 @@
+"""``protogen init``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from protogen.cli import options, tables
+from protogen.errors import InputError, layout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protogen.initialisation import Blob
+
+
+@click.command("init")
+@options.proto
+@click.argument("net", metavar="NET.prototxt")
+@click.option("-o", "path", metavar="FILE.caffemodel", help="Write the weights here.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--fan", type=click.Choice(["caffe", "true"]), default="caffe", show_default=True,
+    help="Count a layer's inputs as Caffe does, or as they are (they differ on Deconvolution).",
+)  # fmt: skip
+@click.option(
+    "--set", "rules", multiple=True, metavar="PATTERN=FILLER",
+    help="The filler of layers by name: 'conv*=msra', fc8=gaussian:0.01. May repeat.",
+)  # fmt: skip
+@click.option("--recommend", is_flag=True, help="Fillers that suit each layer's activation.")
+@click.option("--write-net", metavar="FILE.prototxt", help="Write the net with these fillers.")
+@click.option(
+    "--phase", type=click.Choice(["TRAIN", "TEST"]), default="TRAIN", show_default=True,
+    help="Which layers take part.",
+)  # fmt: skip
+@click.option(
+    "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W",
+    help="A blob's shape, for nets with data layers. May repeat.",
+)  # fmt: skip
+@click.option("--data", multiple=True, metavar="[BLOB=]FILE.npy", help="Data for lsuv.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(net: str, path: str | None, **given: Any) -> None:
+    """Make real weights from a net's fillers, as Caffe does before training.
+
+    The same seed gives the same weights, whatever the order of layers or the machine. Fillers:
+    constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear as Caffe has them, and for
+    weights that are made here also orthogonal, identity, icnr and lsuv.
+
+    \b
+    Examples:
+      protogen init train_val.prototxt -o start.caffemodel --input data=1,3,224,224
+      protogen init net.prototxt --recommend
+      protogen init net.prototxt -o start.caffemodel --recommend --write-net better.prototxt
+      protogen init net.prototxt -o start.caffemodel --set 'conv*=msra' --set fc8=gaussian:0.01
+    """
+    from protogen import files
+    from protogen.initialisation import blobs_of, parse_rules, with_fillers, write_initial
+    from protogen.net import load
+
+    if path is None and not (given["recommend"] or given["write_net"] or given["as_json"]):
+        raise InputError(layout("nothing is to be written",
+                                advice="Name a file with -o, or look with --recommend."))  # fmt: skip
+    files.distinct([("-o", path), ("--write-net", given["write_net"]), ("the net", net)])
+    shapes = options.parse_inputs(given["inputs"])
+    loaded = load(net, phase=given["phase"], input_shapes=shapes)
+    rules = parse_rules(given["rules"])
+    found = blobs_of(loaded, rules, given["recommend"])
+    text = None
+    if given["write_net"]:
+        from protogen import prototxt
+
+        text = prototxt.write(with_fillers(loaded, found)).encode("utf-8", "surrogateescape")
+    if path is not None:
+        with tables.bar() as progress:
+            write_initial(
+                loaded, path, given["seed"], fan=given["fan"], rules=rules,
+                recommend=given["recommend"], feeds=options.arrays(given["data"]),
+                progress=progress,
+            )  # fmt: skip
+    if text is not None:
+        with files.replacing(given["write_net"]) as file:
+            file.write(text)
+    _tell(found, given)
+    for written in filter(None, (path, given["write_net"])):
+        if not given["as_json"]:
+            click.echo(f"wrote {written}")
+
+
+def _tell(found: Sequence[Blob], given: dict[str, Any]) -> None:
+    if given["as_json"]:
+        click.echo(json.dumps([_plain(blob, given["fan"]) for blob in found], indent=2))
+        return
+    shown = [blob for blob in found if blob.is_weight]
+    tables.show(
+        ["layer", "weights", "filler", "inputs", "std", ""],
+        [
+            (
+                blob.layer.name,
+                tables.shape(blob.shape),
+                blob.filler.type,
+                f"{blob.true.into:g}",
+                _number(blob.deviation(given["fan"])),
+                blob.reason,
+            )
+            for blob in shown
+        ],
+        right=(3, 4),
+    )
+    count = sum(blob.made(0).size for blob in found)
+    click.echo(f"{tables.count(count)} parameters in {len(found)} blobs")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _plain(blob: Blob, fan: str) -> dict[str, Any]:
+    chosen = blob.true if fan == "true" else blob.caffes
+    return {
+        "layer": blob.layer.name,
+        "blob": blob.index,
+        "shape": list(blob.shape),
+        "filler": blob.filler.numbers(),
+        "fan_in": chosen.into,
+        "fan_out": chosen.out,
+        "true_fan_in": blob.true.into if blob.is_weight else None,
+        "std": blob.deviation(fan),
+        "reason": blob.reason,
+    }
