@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from protogen.rewriting import Rewritten, rewrite
     from protogen.runtime import run
     from protogen.schema import add_proto
+    from protogen.signals.examine import Health, health
     from protogen.specfile import load_spec
     from protogen.splicing import splice
     from protogen.upsampling import Upsampling, upsample
@@ -51,6 +52,8 @@ _HOMES = {
     "convert": "conversion",
     "convert_onnx": "lifting",
     "from_onnx": "lifting",
+    "Health": "signals.examine",
+    "health": "signals.examine",
     "initialise": "initialisation",
     "layer": "plugins",
     "add_proto": "schema",
@@ -82,6 +85,7 @@ _HOMES = {
 __all__ = [
     "Comparison",
     "Converted",
+    "Health",
     "Imported",
     "InputError",
     "MismatchError",
@@ -102,6 +106,7 @@ __all__ = [
     "convert_onnx",
     "diff",
     "from_onnx",
+    "health",
     "initialise",
     "layer",
     "layers",

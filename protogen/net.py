@@ -91,6 +91,10 @@ class Net:
         merged = self._input_shapes | dict(shapes)
         return Net(self.message, self.weights, input_shapes=merged, **self._options)
 
+    def with_message(self, message: Message) -> Net:
+        """A net of another message, with the same weights and options."""
+        return Net(message, self.weights, input_shapes=self._input_shapes, **self._options)
+
     def take_weights(self, found: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
         """Takes over the weights of layers by name, as Caffe does: layers that the net lacks are
         passed over, layers without weights keep what they have, and a legacy shape of

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from protogen.net import Net
 
 # What hands a signal on without bending it: the activation may stand behind it.
-_THROUGH = frozenset(
+THROUGH = frozenset(
     ("BatchNorm", "BN", "Bias", "Concat", "Crop", "Dropout", "Eltwise", "Flatten", "LRN", "Permute",
      "Pooling", "Power", "Reshape", "Scale", "Slice", "Split")
 )  # fmt: skip
 # Half of the values pass these, or about as much: He's factor 2.
-_RECTIFIERS = frozenset(
+RECTIFIERS = frozenset(
     ("BNLL", "ELU", "HardSwish", "Mish", "PReLU", "ReLU", "ReLU6", "Swish", "Clip")
 )
-_SATURATING = frozenset(("Sigmoid", "TanH", "HardSigmoid"))
-_WEIGHTED = frozenset(
+SATURATING = frozenset(("Sigmoid", "TanH", "HardSigmoid"))
+WEIGHTED = frozenset(
     ("Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConvolution", "InnerProduct")
 )
 LAST = Filler("gaussian", std=0.01)
@@ -53,7 +53,7 @@ def recommendations(net: Net) -> dict[tuple[str, int], Recommendation]:
     for layer in net.layers:
         shapes = net.parameter_shapes[layer.name]
         kind = kind_of(layer)
-        if layer.type not in _WEIGHTED or not shapes or kind is None or _interpolates(layer):
+        if layer.type not in WEIGHTED or not shapes or kind is None or _interpolates(layer):
             continue
         bottoms = [net.graph.shapes[read] or () for read in layer.reads]
         filling = kind.fillings(layer, bottoms, shapes)[0]
@@ -74,7 +74,7 @@ def _for(activation: Layer | str | None, fan: Fan, caffes: Fan) -> Recommendatio
     if isinstance(activation, str):  # another layer with weights follows at once
         why, filler = f"no activation follows: xavier ({GLOROT})", Filler("xavier")
         deviation = math.sqrt(1 / n)
-    elif activation.type in _SATURATING:
+    elif activation.type in SATURATING:
         why, filler = f"{activation.type} follows: xavier ({GLOROT})", Filler("xavier")
         deviation = math.sqrt(1 / n)
     else:
@@ -116,16 +116,16 @@ def activations_after(net: Net) -> dict[str, Layer | str | None]:
     for layer in net.layers:
         for read in layer.reads:
             readers.setdefault(read, []).append(layer)
-    return {layer.name: _behind(layer, readers) for layer in net.layers if layer.type in _WEIGHTED}
+    return {layer.name: _behind(layer, readers) for layer in net.layers if layer.type in WEIGHTED}
 
 
 def _behind(layer: Layer, readers: dict[str, list[Layer]]) -> Layer | str | None:
     seen: set[str] = set()
     following: str | None = None
     for one in _walk(layer, readers, seen):
-        if one.type in _RECTIFIERS or one.type in _SATURATING:
+        if one.type in RECTIFIERS or one.type in SATURATING:
             return one
-        if one.type in _WEIGHTED:
+        if one.type in WEIGHTED:
             following = following or one.name
     return following
 
@@ -141,6 +141,6 @@ def _walk(layer: Layer, readers: dict[str, list[Layer]], seen: set[str]) -> Iter
                     if reader.name not in seen:
                         seen.add(reader.name)
                         yield reader
-                        if reader.type in _THROUGH:
+                        if reader.type in THROUGH:
                             coming.append(reader)
         front = coming

@@ -24,6 +24,7 @@ COMMANDS = {
     "doctor": "doctor:command",
     "downgrade": "text:downgrade",
     "fmt": "text:fmt",
+    "health": "health:command",
     "init": "init:command",
     "layers": "layers:command",
     "resize": "resize:command",

@@ -143,3 +143,37 @@ def known(name: str, names: Sequence[str]) -> None:
 def one_input(names: Sequence[str], text: str) -> dict[str, tuple[int, ...]]:
     """``N,C,H,W`` for the only input, or ``BLOB=N,C,H,W``."""
     return parse_inputs((text if "=" in text else f"{only(names)}={text}",))
+
+
+def picture_form(path: str) -> Any:
+    """``png`` or ``svg`` of a picture's name.
+
+    Raises:
+        InputError: it has another ending.
+    """
+    suffix = path.rpartition(".")[2].lower()
+    if suffix not in ("png", "svg"):
+        raise InputError(
+            layout("is no picture by its ending", where=path, advice="Name a .png or .svg file.")
+        )
+    return suffix
+
+
+def fillers(text: str) -> list[str]:
+    """``gaussian:0.01,xavier,uniform:-1,1`` as a list of fillers: numbers belong to the one before.
+
+    Raises:
+        InputError: one is not known.
+    """
+    from protogen.fillers import parse_filler
+
+    found: list[str] = []
+    for word in filter(None, text.split(",")):
+        if (found and not word[0].isalpha()) or (found and "=" in word.partition(":")[0]):
+            found[-1] += f",{word}"
+        else:
+            found.append(word)
+    for one in found:
+        if one not in ("net", "recommended"):
+            parse_filler(one)
+    return found

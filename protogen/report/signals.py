@@ -1,0 +1,111 @@
+"""The picture of a net's signals: histograms through depth, deviations forwards and backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLUMNS = 10  # histograms in a row
+_COLOURS = ("#2a6f97", "#c1666b", "#4f772d", "#9a6fb0", "#d08c3f", "#5c6b73")
+_INK = "#1f2933"
+_GREY = "#d5dbe1"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to fill the weights: for each layer through depth its name, histogram with its ends,
+    deviation, and the gradient's deviation where it was measured."""
+
+    title: str
+    names: Sequence[str]
+    histograms: Sequence[Sequence[int]]
+    ends: Sequence[tuple[float, float]]
+    deviations: Sequence[float]
+    gradients: Sequence[float | None]
+
+
+def draw(rows: Sequence[Row], file: BinaryIO, form: Literal["png", "svg"]) -> None:
+    """A row of histograms for each way, and below all of them deviations by depth."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    columns = min(_COLUMNS, max(len(row.names) for row in rows))
+    style: dict[Any, Any] = {
+        "font.size": 8, "axes.edgecolor": _INK, "text.color": _INK, "axes.labelcolor": _INK,
+        "xtick.color": _INK, "ytick.color": _INK, "axes.linewidth": 0.6,
+        "svg.hashsalt": "protogen", "svg.fonttype": "none",
+    }  # fmt: skip
+    with matplotlib.rc_context(style):
+        height = 1.9 * len(rows) + 3.2
+        figure = Figure(figsize=(max(8, 1.35 * columns), height), layout="constrained")
+        parts: Any = figure.subfigures(len(rows) + 1, 1, height_ratios=[1.9] * len(rows) + [3.2])
+        for number, (row, part) in enumerate(zip(rows, parts, strict=False)):
+            part.suptitle(row.title.replace("$", r"\$"), x=0.01, ha="left", fontsize=9,
+                          fontweight="bold")  # fmt: skip
+            axes = part.subplots(1, columns, squeeze=False)[0]
+            for axis, at in zip(axes, _spread(len(row.names), columns), strict=False):
+                _histogram(axis, row, at, _COLOURS[number % len(_COLOURS)])
+            for axis in axes[min(columns, len(row.names)) :]:
+                axis.axis("off")
+        both = any(g is not None for row in rows for g in row.gradients)
+        below = parts[-1].subplots(1, 2 if both else 1, squeeze=False)[0]
+        _curves(below[0], rows, "deviations", "deviation of the signal", len(rows) > 1)
+        if both:
+            _curves(below[1], rows, "gradients", "deviation of the gradient", False)
+        metadata = {"Date": None} if form == "svg" else {"Software": None}
+        figure.savefig(file, format=form, dpi=130, metadata=metadata)
+
+
+def _spread(count: int, columns: int) -> list[int]:
+    """Which layers are shown: all, or evenly many with the first and the last."""
+    if count <= columns:
+        return list(range(count))
+    return [round(i * (count - 1) / (columns - 1)) for i in range(columns)]
+
+
+def _histogram(axis: Axes, row: Row, at: int, colour: str) -> None:
+    import numpy as np
+
+    values = row.histograms[at]
+    low, high = row.ends[at]
+    axis.set_title(row.names[at].replace("$", r"\$")[-18:], fontsize=7)
+    axis.set_yticks([])
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    axis.tick_params(labelsize=6, length=2)
+    if values:
+        edges = np.linspace(low, high, len(values) + 1)
+        heights = np.asarray(values) / max(values)
+        # One scale for the whole row: a signal that dies is a line in the middle.
+        left, right = min(a for a, _ in row.ends), max(b for _, b in row.ends)
+        least = (right - left) / 60
+        width = max((high - low) / len(values), least)
+        axis.bar(edges[:-1], heights, width, align="edge", color=colour, lw=0)
+        axis.set_xlim(left, max(right, left + 1e-30) + least)
+        axis.set_xticks([left, right], [f"{left:.2g}", f"{right:.2g}"])
+    else:
+        axis.set_xticks([])
+        axis.text(0.5, 0.5, f"all {low:.3g}", ha="center", va="center", transform=axis.transAxes)
+
+
+def _curves(axis: Axes, rows: Sequence[Row], key: str, label: str, legend: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for number, row in enumerate(rows):
+        values = [v if v else None for v in getattr(row, key)]
+        places = [i + 1 for i, v in enumerate(values) if v is not None]
+        axis.plot(places, [v for v in values if v is not None], "o-", ms=3, lw=1.2,
+                  color=_COLOURS[number % len(_COLOURS)], label=row.title)  # fmt: skip
+    axis.set_yscale("log")
+    axis.set_xlabel("layer with weights")
+    axis.set_ylabel(label)
+    axis.grid(axis="y", lw=0.4, color=_GREY)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    if legend:
+        axis.legend(frameon=False, fontsize=7)

@@ -1,0 +1,1 @@
+"""Signals through a net before it is trained: activations forwards, gradients backwards."""

@@ -1,0 +1,127 @@
+"""JAX's forms of operators with windows: convolutions and pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from protogen import geometry
+from protogen.signals.gradients import form
+
+_LETTERS = "DHW"
+
+
+def _pairs(pads: Sequence[int] | None, axes: int) -> list[tuple[int, int]]:
+    given = list(pads or [0] * 2 * axes)
+    return list(zip(given[:axes], given[axes:], strict=True))
+
+
+def _layout(axes: int) -> tuple[str, str, str]:
+    letters = _LETTERS[-axes:]
+    return f"NC{letters}", f"OI{letters}", f"NC{letters}"
+
+
+@form("Conv")
+def conv(
+    x: Any, w: Any, b: Any = None, *, kernel_shape: Sequence[int], strides: Sequence[int],
+    pads: Sequence[int], dilations: Sequence[int], group: int = 1,
+) -> Any:  # fmt: skip
+    from jax import lax
+
+    axes = w.ndim - 2
+    made = lax.conv_general_dilated(
+        x, w, tuple(strides), _pairs(pads, axes), rhs_dilation=tuple(dilations),
+        dimension_numbers=_layout(axes), feature_group_count=group,
+    )  # fmt: skip
+    return made if b is None else made + b.reshape(1, -1, *[1] * axes)
+
+
+@form("ConvTranspose")
+def conv_transpose(
+    x: Any, w: Any, b: Any = None, *, kernel_shape: Sequence[int], strides: Sequence[int],
+    pads: Sequence[int], dilations: Sequence[int], group: int = 1,
+    output_padding: Sequence[int] | None = None,
+) -> Any:  # fmt: skip
+    """A convolution of the spread input with the turned kernel."""
+    import jax.numpy as jnp
+    from jax import lax
+
+    axes = w.ndim - 2
+    into, out = w.shape[0] // group, w.shape[1]
+    turned = jnp.flip(w, tuple(range(2, w.ndim))).reshape(group, into, out, *w.shape[2:])
+    turned = turned.swapaxes(1, 2).reshape(group * out, into, *w.shape[2:])
+    more = list(output_padding or [0] * axes)
+    ends = []
+    for (low, high), k, d, extra in zip(
+        _pairs(pads, axes), w.shape[2:], dilations, more, strict=True
+    ):
+        whole = geometry.kernel_extent(k, d) - 1
+        ends.append((whole - low, whole - high + extra))
+    made = lax.conv_general_dilated(
+        x, turned, (1,) * axes, ends, lhs_dilation=tuple(strides), rhs_dilation=tuple(dilations),
+        dimension_numbers=_layout(axes), feature_group_count=group,
+    )  # fmt: skip
+    return made if b is None else made + b.reshape(1, -1, *[1] * axes)
+
+
+@form("MaxPool")
+def max_pool(
+    x: Any, *, kernel_shape: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    ceil_mode: int = 0,
+) -> Any:  # fmt: skip
+    import numpy as np
+    from jax import lax
+
+    ends = _ends(x.shape[2:], kernel_shape, strides, pads, ceil_mode)
+    return lax.reduce_window(
+        x, -np.inf, lax.max, (1, 1, *kernel_shape), (1, 1, *strides), [(0, 0), (0, 0), *ends]
+    )
+
+
+@form("AveragePool")
+def average_pool(
+    x: Any, *, kernel_shape: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    ceil_mode: int = 0, count_include_pad: int = 0,
+) -> Any:  # fmt: skip
+    """Sums over counts: places inside the padded border, or pixels."""
+    import numpy as np
+    from jax import lax
+
+    ends = _ends(x.shape[2:], kernel_shape, strides, pads, ceil_mode)
+    window, steps = (1, 1, *kernel_shape), (1, 1, *strides)
+    sums = lax.reduce_window(x, 0.0, lax.add, window, steps, [(0, 0), (0, 0), *ends])
+    given = _pairs(pads, len(kernel_shape))
+    ones = np.ones((1, 1, *x.shape[2:]), np.float32)
+    if count_include_pad:
+        ones = np.pad(ones, [(0, 0), (0, 0), *given], constant_values=1)
+        ends = [(a - c, b - d) for (a, b), (c, d) in zip(ends, given, strict=True)]
+    counts = lax.reduce_window(ones, 0.0, lax.add, window, steps, [(0, 0), (0, 0), *ends])
+    return sums / counts
+
+
+def _ends(
+    size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    ceil: int,
+) -> list[tuple[int, int]]:  # fmt: skip
+    """Pads at both ends; with ceil_mode as much more at the high end as the last window needs."""
+    made = []
+    for n, k, s, (low, high) in zip(size, kernel, strides, _pairs(pads, len(kernel)), strict=True):
+        span = n + low + high - k
+        windows = (-(-span // s) if ceil else span // s) + 1
+        if ceil and (windows - 1) * s >= n + low:  # it would begin behind the data
+            windows -= 1
+        made.append((low, (windows - 1) * s + k - n - low))
+    return made
+
+
+def _whole(onnx: str, function: str) -> None:
+    def call(x: Any) -> Any:
+        import jax.numpy as jnp
+
+        return getattr(jnp, function)(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+
+    form(onnx)(call)
+
+
+_whole("GlobalAveragePool", "mean")
+_whole("GlobalMaxPool", "max")

@@ -1,0 +1,337 @@
+"""Signals through nets: what the command measures, what it says is wrong, and its gradients."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import protogen as pg
+from protogen import prototxt
+from protogen.net import Net
+from protogen.onnx import lower
+from protogen.runtime import run_program
+from protogen.signals import gradients, windows  # noqa: F401 (windows registers its forms)
+from protogen.signals.examine import compare
+from protogen.signals.measure import measure
+
+CASES = Path(__file__).parent / "cases"
+
+
+def chain(activation: str, filler: str, layers: int = 10, units: int = 500, more: str = "") -> str:
+    """Dense layers one behind the other, each with an activation."""
+    text = ['name: "chain"',
+            'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 64 '
+            f"dim: {units} }} }} }}"]  # fmt: skip
+    for i in range(1, layers + 1):
+        bottom = f"a{i - 1}" if i > 1 else "data"
+        text.append(
+            f'layer {{ name: "ip{i}" type: "InnerProduct" bottom: "{bottom}" top: "i{i}" '
+            f"inner_product_param {{ num_output: {units} weight_filler {{ {filler} }} {more} }} }}"
+        )
+        text.append(f'layer {{ name: "act{i}" type: "{activation}" bottom: "i{i}" top: "a{i}" }}')
+    return "\n".join(text) + "\n"
+
+
+def net_of(text: str) -> Net:
+    return Net(prototxt.parse(text, "net.prototxt"))
+
+
+def stds(told: dict, type_: str) -> list[float]:
+    return [one["std"] for one in told["layers"] if one["type"] == type_]
+
+
+def run(protogen, tmp_path, activation: str, filler: str, *options: str) -> dict:
+    """The command's JSON."""
+    (tmp_path / "net.prototxt").write_text(chain(activation, filler))
+    done = protogen("health", "net.prototxt", "--json", *options)
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout)
+
+
+# the ten layers that everyone has seen
+
+
+def test_small_gaussian_kills_tanh(protogen, tmp_path):
+    told = run(protogen, tmp_path, "TanH", 'type: "gaussian" std: 0.01')
+    assert stds(told, "TanH")[-1] / told["data_std"] < 1e-4
+    kinds = {one["kind"]: one["text"] for one in told["findings"]}
+    assert set(kinds) == {"shrinking", "gradient-shrinks"}
+    assert kinds["shrinking"].startswith(
+        "signal shrinks to 0.22 of itself in every layer: after 10 layers "
+    )
+    assert (
+        "gaussian std 0.01 is too small for TanH with 500 inputs, xavier (std 0.045) keeps 2"
+        in (kinds["shrinking"])
+    )
+
+
+def test_xavier_keeps_tanh(protogen, tmp_path):
+    told = run(protogen, tmp_path, "TanH", 'type: "xavier"')
+    assert all(0.15 < std / told["data_std"] < 1 for std in stds(told, "TanH"))
+    assert told["findings"] == []
+
+
+def test_large_gaussian_saturates_tanh(protogen, tmp_path):
+    told = run(protogen, tmp_path, "TanH", 'type: "gaussian" std: 1')
+    shares = [one["saturated"] for one in told["layers"] if one["type"] == "TanH"]
+    assert min(shares) > 0.8
+    assert [one["kind"] for one in told["findings"]] == ["saturated", "gradient-grows"]
+
+
+def test_msra_keeps_relu(protogen, tmp_path):
+    told = run(protogen, tmp_path, "ReLU", 'type: "msra"')
+    start = stds(told, "ReLU")[0]
+    assert all(0.5 < std / start < 2 for std in stds(told, "ReLU"))
+    assert told["findings"] == []
+
+
+def test_xavier_halves_the_variance_of_relu(protogen, tmp_path):
+    told = run(protogen, tmp_path, "ReLU", 'type: "xavier"')
+    variances = np.square(stds(told, "InnerProduct"))
+    ratios = variances[1:] / variances[:-1]
+    assert 0.45 < math.exp(np.log(ratios).mean()) < 0.55
+
+
+# gradients
+
+
+def case_nets():
+    for path in sorted(CASES.glob("*/*")):
+        found = np.load(path / "golden.npz")
+        net = pg.load(path / "net.prototxt")
+        for key in found.files:
+            if key.startswith("param:"):
+                net.weights.setdefault(key.split(":")[1], []).append(found[key])
+        yield path.name, net, {k[3:]: found[k] for k in found.files if k.startswith("in:")}
+
+
+def test_jax_computes_what_onnxruntime_does():
+    """Every golden layer whose operators have a form: the values that gradients go through."""
+    count = 0
+    for name, net, feeds in case_nets():
+        try:
+            program = lower(net, fold=False)
+        except pg.UnsupportedError:
+            continue
+        if gradients.unsupported(program):
+            continue
+        given = {value.name: feeds[value.name] for value in program.inputs}
+        wanted = run_program(program, given)
+        for key, values in gradients.forward(program, given).items():
+            limit = 1e-5 * max(np.abs(wanted[key]).max(initial=0), 1e-6)
+            np.testing.assert_allclose(values, wanted[key], rtol=0, atol=limit, err_msg=name)
+        count += 1
+    assert count > 180
+
+
+def test_gradients_are_slopes():
+    """Against differences of the loss, in a net with convolution, pooling, normalisation."""
+    net = net_of(
+        """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } }
+        layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+          convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
+        layer { name: "t" type: "TanH" bottom: "c" top: "t" }
+        layer { name: "p" type: "Pooling" bottom: "t" top: "p" pooling_param { pool: AVE kernel_size: 2 stride: 2 } }
+        layer { name: "n" type: "LRN" bottom: "p" top: "n" lrn_param { local_size: 3 } }
+        layer { name: "i" type: "InnerProduct" bottom: "n" top: "i"
+          inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }"""
+    )
+    pg.initialise(net, seed=2)
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    classes = np.array([0, 2], np.int32)
+    found = gradients.gradients(lower(net, fold=False), {"data": x}, {"i": classes}, ["t"])["t"]
+    rest = net_of(
+        prototxt.write(net.message)
+        .replace("dim: 3\n      dim: 8\n      dim: 8", "dim: 4\n      dim: 6\n      dim: 6")
+        .replace('name: "c"', 'name: "gone"', 1)
+        .replace('type: "Convolution"', 'type: "Split"')
+    )  # the net from c on: data takes c's shape, and a Split hands it on
+    rest.weights = {"i": net.weights["i"]}
+    inner = pg.run(net, {"data": x}, ["c", "t"])
+
+    def loss(t: np.ndarray) -> float:
+        scores = pg.run(rest, {"data": np.arctanh(np.clip(t, -0.9999, 0.9999))})["i"].astype(float)
+        logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return -logs[np.arange(2), classes].mean()
+
+    for at in ((0, 0, 0, 0), (1, 2, 3, 4), (0, 3, 5, 5)):
+        step = np.zeros_like(inner["t"], np.float64)
+        step[at] = 0.02
+        slope = (loss(inner["t"] + step) - loss(inner["t"] - step)) / 0.04
+        assert found[at] == pytest.approx(slope, rel=0.02, abs=1e-4)
+
+
+def test_without_jax_the_forward_half_works(monkeypatch):
+    import sys
+
+    net = net_of(chain("TanH", 'type: "xavier"', 3, 20))
+    monkeypatch.setitem(sys.modules, "jax", None)
+    assert pg.health(net).signals
+    with pytest.raises(pg.UnsupportedError, match=r"JAX .*protogen\[gradients\]"):
+        pg.health(net, gradients=True)
+
+
+# findings
+
+
+def kinds(net: Net, **options) -> dict[str, str]:
+    return {one.kind: one.text for one in pg.health(net, **options).findings}
+
+
+def test_symmetry():
+    net = net_of(chain("TanH", 'type: "constant" value: 0.1', 3, 20))
+    found = kinds(net, gradients=True)
+    assert "all 20 units have the same weights" in found["symmetric"]
+    signals = pg.health(net, gradients=True)
+    rows = signals.net.weights["ip2"][0]
+    assert (rows == rows[0]).all()
+
+
+def test_no_filler_is_zero():
+    net = net_of(chain("ReLU", "", 3, 20).replace("weight_filler {  }", ""))
+    assert "no weight_filler is given, and Caffe's own is constant 0" in kinds(net)["zero-weights"]
+
+
+def test_dead_rectifiers():
+    net = net_of(chain("ReLU", 'type: "msra"', 3, 50,
+                       'bias_filler { type: "constant" value: -30 }'))  # fmt: skip
+    assert "up to 100% of the units are 0 for all data" in kinds(net)["dead"]
+
+
+def test_positive_inputs():
+    net = net_of(chain("Sigmoid", 'type: "xavier"', 3, 50))
+    found = pg.health(net)
+    assert [one.layers for one in found.findings if one.kind == "one-sign"] == [("ip2", "ip3")]
+    feeds = {"data": np.random.default_rng(0).uniform(1, 2, (64, 50)).astype(np.float32)}
+    layers = [one.layers for one in pg.health(net, feeds=feeds).findings if one.kind == "one-sign"]
+    assert ("ip1",) in layers
+
+
+def test_fan_of_a_deconvolution():
+    net = net_of("""
+      layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 64 dim: 8 dim: 8 } } }
+      layer { name: "up" type: "Deconvolution" bottom: "data" top: "up" convolution_param {
+        num_output: 8 kernel_size: 4 stride: 2 pad: 1 weight_filler { type: "msra" } } }
+      layer { name: "r" type: "ReLU" bottom: "up" top: "up" }""")
+    text = kinds(net)["fan"]
+    assert "Caffe's msra counts 128 inputs where 256 meet, so its weights are 1.4 times" in text
+
+
+def test_batch_norm_takes_the_batch_before_training():
+    net = net_of("""
+      layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+      layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param {
+        num_output: 8 kernel_size: 3 weight_filler { type: "gaussian" std: 0.01 } } }
+      layer { name: "bn" type: "BatchNorm" bottom: "c" top: "c" }
+      layer { name: "r" type: "ReLU" bottom: "c" top: "c" }""")
+    found = {one.layer: one.std for one in pg.health(net).signals}
+    assert found["c"] < 0.1
+    assert 0.9 < found["bn"] < 1.1
+
+
+def test_loss_of_large_scores():
+    net = net_of(
+        chain("ReLU", 'type: "gaussian" std: 1', 3, 20)
+        + """
+      layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 64 } } }
+      layer { name: "loss" type: "SoftmaxWithLoss" bottom: "a3" bottom: "label" top: "loss" }"""
+    )
+    assert "above ln(20) = 2.996 of scores that are alike" in kinds(net)["loss"]
+
+
+def test_compare():
+    net = net_of(chain("ReLU", 'type: "xavier"', 6, 100))
+    found = compare(net, ["net", "recommended", "gaussian:0.001"])
+    assert [one.weights for one in found.values()] == [
+        "the net's fillers", "recommended fillers", "*=gaussian:0.001",
+    ]  # fmt: skip
+    assert found["recommended"].kept > found["net"].kept > found["gaussian:0.001"].kept
+
+
+def test_the_net_keeps_its_weights():
+    net = pg.initialise(net_of(chain("TanH", 'type: "xavier"', 3, 20)))
+    before = net.weights["ip1"][0].copy()
+    pg.health(net, rules={"*": "msra"})
+    assert np.array_equal(net.weights["ip1"][0], before)
+    assert pg.health(net).weights == "the caffemodel"
+
+
+# the command
+
+
+def test_command(protogen, tmp_path):
+    (tmp_path / "net.prototxt").write_text(chain("TanH", 'type: "gaussian" std: 0.01', 5, 50))
+    done = protogen("health", "net.prototxt", "--plot", "h.png")
+    assert done.returncode == 1
+    assert "weights: the net's fillers; 64 samples, data std " in done.stdout
+    assert done.stdout.endswith("wrote h.png\n")
+    assert (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
+    done = protogen(
+        "health", "net.prototxt", "--compare-init", "gaussian:0.01,uniform:-1,1,xavier",
+        "--plot", "c.svg",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "uniform:-1,1" in done.stdout
+    assert (tmp_path / "c.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--data", "nan.npy"],
+         'input "data": the data holds NaN (1 of 120 values, the first at 3). Look at what made it.'),
+        (["--data", "grey.npy"],
+         'input "data": the data is 2x1x4x5, but must be 2x3x4x5. Grey data fits no colour net'),
+        (["--plot", "h.jpg"], "h.jpg: is no picture by its ending. Name a .png or .svg file."),
+        (["--compare-init", "xavier,msr"], '"msr": there is no such filler. Did you mean msra?'),
+        (["--images", "none"], "none: is not there. Check the path."),
+        (["--data", "x.npy", "--images", "."], "--data and --images are both given. Keep one."),
+    ],
+)  # fmt: skip
+def test_mistakes(protogen, tmp_path, options, text):
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }'
+        'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
+        'convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "msra" } } }'
+    )
+    bad = np.zeros((2, 3, 4, 5), np.float32)
+    bad.flat[3] = np.nan
+    np.save(tmp_path / "nan.npy", np.resize(bad, (2, 3, 4, 5)))
+    np.save(tmp_path / "grey.npy", np.zeros((2, 1, 4, 5), np.float32))
+    done = protogen("health", "net.prototxt", *options)
+    assert done.returncode == 2
+    assert text in done.stderr
+
+
+def test_pictures_go_through_the_nets_own_transform(protogen, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    generator = np.random.default_rng(0)
+    for i in range(4):
+        pixels = generator.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
+    text = """layer { name: "data" type: "ImageData" top: "data" top: "label" %s
+        image_data_param { source: "list" batch_size: 4 } }
+      layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+        convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "msra" } } }"""
+    told = []
+    for param in ("", "transform_param { mean_value: 127 scale: 0.01 }"):
+        (tmp_path / "net.prototxt").write_text(text % param)
+        done = protogen("health", "net.prototxt", "--images", "pictures", "--json",
+                        "--input", "data=4,3,20,20", "--input", "label=4")  # fmt: skip
+        told.append(json.loads(done.stdout))
+    assert [one["kind"] for one in told[0]["findings"]][-1:] == ["one-sign"]
+    assert 20 < told[0]["data_std"] < 90
+    assert told[1]["data_std"] == pytest.approx(told[0]["data_std"] / 100, rel=0.01)
+    assert "one-sign" not in {one["kind"] for one in told[1]["findings"]}
+
+
+def test_measure_needs_all_inputs():
+    net = pg.initialise(net_of(chain("TanH", 'type: "xavier"', 2, 5)))
+    with pytest.raises(pg.InputError, match="no data is given for it"):
+        measure(net, {})
