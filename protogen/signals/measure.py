@@ -238,9 +238,10 @@ def _ends(net: Net, feeds: Arrays, seed: int) -> dict[str, NDArray[Any]]:
         if layer.type == "Softmax" and layer.writes[0] in net.outputs and shape:
             classes = generator.integers(0, shape[1], (shape[0], *shape[2:]))
             ends[layer.reads[0]] = classes.astype(np.int32)
+    made = {write for layer in net.layers if layer.reads for write in layer.writes}
     for name in net.outputs if not ends else ():
         shape = net.graph.shapes.get(name)
-        if shape is not None and name not in net.inputs:
+        if shape is not None and name in made:
             random = generator.standard_normal(shape, np.float32)
             ends[name] = random / max(shape[0] if shape else 1, 1)
     if not ends:
