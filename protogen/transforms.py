@@ -20,7 +20,8 @@ class Transform:
     """y = M (s(x) - mean) for every pixel, where s swaps the channels' order if ``swap`` says so.
 
     ``mean`` is a number for each channel, or an array (C, H, W), in the order that the net eats.
-    ``matrix`` (C, C) holds scale, 1 / deviation and whitening; None stands for 1. All float64.
+    ``matrix`` (C, C) holds scale, 1 / deviation and whitening; (1, 1) is a number for all channels,
+    None stands for 1. All float64.
     """
 
     mean: NDArray[np.float64] | None = None
@@ -44,8 +45,27 @@ class Transform:
         if self.mean is not None:
             made -= self.mean_for(made.shape[1:])
         if self.matrix is not None:
-            made = np.einsum("oc,nchw->nohw", self.matrix, made)
+            made = np.einsum("oc,nchw->nohw", self.matrix_for(made.shape[1]), made)
         return made.astype(np.float32)
+
+    def matrix_for(self, channels: int) -> NDArray[np.float64]:
+        """The matrix (channels, channels): one number stands for that times the identity.
+
+        Raises:
+            InputError: it has other channels.
+        """
+        import numpy as np
+
+        if self.matrix is None or self.matrix.size == 1:
+            factor = 1.0 if self.matrix is None else float(self.matrix.reshape(()))
+            return np.eye(channels) * factor
+        if len(self.matrix) != channels:
+            raise InputError(
+                layout(
+                    f"the factors are for {len(self.matrix)} channels, but the data has {channels}"
+                )
+            )
+        return self.matrix
 
     def mean_for(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """The mean as (C, 1, 1), or (C, H, W): one that is larger is cropped at its centre, as Caffe
@@ -96,10 +116,5 @@ def transform_of(net: Message, folder: str | Path = ".") -> Transform | None:
         scale = float(p.scale)
         if mean is None and scale == 1:
             continue
-        channels = len(mean) if mean is not None and len(mean) > 1 else 0
-        if scale == 1:
-            matrix = None
-        else:
-            matrix = np.eye(channels) * scale if channels else np.array([[scale]])
-        return Transform(mean, matrix)
+        return Transform(mean, None if scale == 1 else np.array([[scale]]))
     return None

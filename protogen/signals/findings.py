@@ -21,7 +21,7 @@ LEFT_BACKWARDS = 1e-3  # each pooling hands a gradient to one place of many
 STEPS = 3  # layers that a trend needs
 SATURATED = 0.5  # share of values
 DEAD = 0.4  # share of units; of a deep net at the start a fifth is usual
-ONE_SIGN = 0.999  # share of positive inputs
+ONE_SIGN = 0.95  # share of positive inputs
 FAN_OFF = 1.2  # ratio of deviations
 
 
@@ -251,7 +251,7 @@ def _one_sign(net: Net, signals: Sequence[Signal]) -> Iterator[Finding]:
     for kind, found in groups.items():
         yield Finding(
             "one-sign", tuple(found),
-            f"{_names(found)}: all inputs are positive, so that the gradients of each unit's weights "
+            f"{_names(found)}: nearly all inputs are positive, so that the gradients of each unit's weights "
             f"share a sign, and learning zigzags. {_CENTRING[kind]}",
         )  # fmt: skip
 
