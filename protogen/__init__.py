@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from protogen.signals.examine import Health, health
     from protogen.specfile import load_spec
     from protogen.splicing import splice
+    from protogen.training.diagnosing import Diagnosis, diagnose
     from protogen.upsampling import Upsampling, upsample
     from protogen.verification import verify_upsampling
 
@@ -51,6 +52,8 @@ _HOMES = {
     "check_onnx": "lifting",
     "convert": "conversion",
     "convert_onnx": "lifting",
+    "Diagnosis": "training.diagnosing",
+    "diagnose": "training.diagnosing",
     "from_onnx": "lifting",
     "Health": "signals.examine",
     "health": "signals.examine",
@@ -85,6 +88,7 @@ _HOMES = {
 __all__ = [
     "Comparison",
     "Converted",
+    "Diagnosis",
     "Health",
     "Imported",
     "InputError",
@@ -104,6 +108,7 @@ __all__ = [
     "check_onnx",
     "convert",
     "convert_onnx",
+    "diagnose",
     "diff",
     "from_onnx",
     "health",

@@ -20,6 +20,7 @@ COMMANDS = {
     "check-onnx": "check_onnx:command",
     "completion": "completion:command",
     "convert": "convert:command",
+    "diagnose": "diagnose:command",
     "diff": "text:diff",
     "doctor": "doctor:command",
     "downgrade": "text:downgrade",

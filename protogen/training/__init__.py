@@ -1,0 +1,1 @@
+"""Logs of Caffe's training: reading them, and naming what went wrong."""
