@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from protogen.activation_facts import Activation, activations
     from protogen.comparison import Comparison, verify
     from protogen.conversion import Converted, convert
+    from protogen.dense_layers import Dense, Perceptron, dense, perceptron
     from protogen.differences import diff
     from protogen.errors import (
         InputError,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from protogen.verification import verify_upsampling
 
 _HOMES = {
+    "Activation": "activation_facts",
+    "activations": "activation_facts",
     "Comparison": "comparison",
     "Converted": "conversion",
     "InputError": "errors",
@@ -52,6 +56,10 @@ _HOMES = {
     "check_onnx": "lifting",
     "convert": "conversion",
     "convert_onnx": "lifting",
+    "Dense": "dense_layers",
+    "Perceptron": "dense_layers",
+    "dense": "dense_layers",
+    "perceptron": "dense_layers",
     "Diagnosis": "training.diagnosing",
     "diagnose": "training.diagnosing",
     "from_onnx": "lifting",
@@ -86,8 +94,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "Activation",
     "Comparison",
     "Converted",
+    "Dense",
     "Diagnosis",
     "Health",
     "Imported",
@@ -95,6 +105,7 @@ __all__ = [
     "MismatchError",
     "Net",
     "NetSpec",
+    "Perceptron",
     "Plan",
     "Preprocessing",
     "ProtogenError",
@@ -104,10 +115,12 @@ __all__ = [
     "Upsampling",
     "Verdict",
     "__version__",
+    "activations",
     "add_proto",
     "check_onnx",
     "convert",
     "convert_onnx",
+    "dense",
     "diagnose",
     "diff",
     "from_onnx",
@@ -118,6 +131,7 @@ __all__ = [
     "load",
     "load_spec",
     "params",
+    "perceptron",
     "resampling_matrix",
     "resize",
     "rewrite",

@@ -16,10 +16,12 @@ from protogen.errors import ProtogenError, ProtogenWarning
 
 # Commands by name, with module and function: a module is loaded when its command is used.
 COMMANDS = {
+    "activations": "activations:command",
     "binaryproto": "weights:binaryproto",
     "check-onnx": "check_onnx:command",
     "completion": "completion:command",
     "convert": "convert:command",
+    "dense": "dense:dense",
     "diagnose": "diagnose:command",
     "diff": "text:diff",
     "doctor": "doctor:command",
@@ -28,6 +30,7 @@ COMMANDS = {
     "health": "health:command",
     "init": "init:command",
     "layers": "layers:command",
+    "mlp": "dense:mlp",
     "resize": "resize:command",
     "rewrite": "rewrite:command",
     "run": "run:command",

@@ -1,0 +1,61 @@
+"""The picture of activation functions: each with its derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_INK = "#1f2933"
+_SHOWN = 4.0  # to either side of 0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A function's values at ``x``, its slopes between them, and a line below its name."""
+
+    name: str
+    note: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+
+
+def draw(curves: Sequence[Curve], file: BinaryIO, form: Literal["png", "svg"]) -> None:
+    """One panel each, five in a row; the function is whole, the derivative dashed."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    columns = min(5, len(curves))
+    rows = -(-len(curves) // columns)
+    style: dict[Any, Any] = {
+        "font.size": 8, "axes.edgecolor": _INK, "text.color": _INK, "xtick.color": _INK,
+        "ytick.color": _INK, "axes.linewidth": 0.6, "svg.hashsalt": "protogen",
+        "svg.fonttype": "none",
+    }  # fmt: skip
+    with matplotlib.rc_context(style):
+        size = (max(5.0, 2.9 * columns), max(3.6, 2.6 * rows))
+        figure = Figure(figsize=size, layout="constrained")
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for panel in panels[len(curves) :]:
+            panel.axis("off")
+        for panel, curve in zip(panels, curves, strict=False):
+            near = abs(curve.x) <= _SHOWN
+            middle = (curve.x[1:] + curve.x[:-1]) / 2
+            within = abs(middle) <= _SHOWN
+            panel.axhline(0, color="#d5dbe1", lw=0.8)
+            panel.axvline(0, color="#d5dbe1", lw=0.8)
+            panel.plot(curve.x[near], curve.y[near], color="#2a6f97", lw=1.8, label="function")
+            panel.plot(middle[within], curve.slopes[within], color="#c1666b", lw=1.2, ls="--",
+                       label="derivative")  # fmt: skip
+            panel.set_ylim(-2.0, 3.0)
+            panel.set_title(f"{curve.name}\n{curve.note}", fontsize=8.5)
+            for side in ("top", "right"):
+                panel.spines[side].set_visible(False)
+        panels[0].legend(frameon=False, loc="upper left", fontsize=7)
+        metadata = {"Date": None} if form == "svg" else {"Software": None}
+        figure.savefig(file, format=form, dpi=130, metadata=metadata)
