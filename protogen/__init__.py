@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from protogen.netspec import NetSpec, params, to_proto
     from protogen.onnx import Preprocessing, to_onnx
     from protogen.plugins import layer
+    from protogen.preprocessing import Preprocessed, preprocess
     from protogen.resample import resampling_matrix
     from protogen.resizing import Plan, resize
     from protogen.rewriting import Rewritten, rewrite
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     from protogen.signals.examine import Health, health
     from protogen.specfile import load_spec
     from protogen.splicing import splice
+    from protogen.statistics import Statistics, picture_statistics, whitening
     from protogen.training.diagnosing import Diagnosis, diagnose
+    from protogen.transforms import Transform
     from protogen.upsampling import Upsampling, upsample
     from protogen.verification import verify_upsampling
 
@@ -67,6 +70,12 @@ _HOMES = {
     "health": "signals.examine",
     "initialise": "initialisation",
     "layer": "plugins",
+    "Preprocessed": "preprocessing",
+    "preprocess": "preprocessing",
+    "Statistics": "statistics",
+    "picture_statistics": "statistics",
+    "whitening": "statistics",
+    "Transform": "transforms",
     "add_proto": "schema",
     "diff": "differences",
     "MismatchError": "errors",
@@ -107,10 +116,13 @@ __all__ = [
     "NetSpec",
     "Perceptron",
     "Plan",
+    "Preprocessed",
     "Preprocessing",
     "ProtogenError",
     "ProtogenWarning",
     "Rewritten",
+    "Statistics",
+    "Transform",
     "UnsupportedError",
     "Upsampling",
     "Verdict",
@@ -132,6 +144,8 @@ __all__ = [
     "load_spec",
     "params",
     "perceptron",
+    "picture_statistics",
+    "preprocess",
     "resampling_matrix",
     "resize",
     "rewrite",
@@ -142,6 +156,7 @@ __all__ = [
     "upsample",
     "verify",
     "verify_upsampling",
+    "whitening",
 ]
 
 

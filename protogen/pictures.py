@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from protogen.graph import Shape
 
+BILINEAR = 2  # Pillow's number of the filter
 ARRAYS = (".npy", ".npz")
 
 
@@ -42,6 +44,29 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
         raise InputError(layout(f"is no array file: {error}", where=str(path))) from None
 
 
+@contextmanager
+def open_picture(path: str | Path) -> Iterator[Any]:
+    """A picture of Pillow's, not decoded yet.
+
+    Raises:
+        InputError: it is none, or cannot be read.
+        UnsupportedError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise missing("Pillow", "picture") from None
+    try:
+        with Image.open(path) as image:
+            yield image
+    except UnidentifiedImageError:
+        raise InputError(layout("is no picture that Pillow reads", where=str(path))) from None
+    except OSError as error:
+        raise InputError(
+            layout(f"cannot be read ({error.strerror or error})", where=str(path))
+        ) from None
+
+
 def read_pictures(paths: Sequence[str | Path], shape: Shape) -> NDArray[np.float32]:
     """Pictures as an input: (number of pictures, C, H, W), values 0 to 255, resized to H x W with
     Pillow's bilinear filter, channels blue, green, red as Caffe has them (or grey for C 1).
@@ -52,10 +77,6 @@ def read_pictures(paths: Sequence[str | Path], shape: Shape) -> NDArray[np.float
     """
     import numpy as np
 
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise missing("Pillow", "picture") from None
     if len(shape) != 4 or shape[1] not in (1, 3):
         found = "x".join(map(str, shape))
         raise InputError(
@@ -63,17 +84,10 @@ def read_pictures(paths: Sequence[str | Path], shape: Shape) -> NDArray[np.float
         )
     made = np.empty((len(paths), *shape[1:]), np.float32)
     for i, path in enumerate(paths):
-        try:
-            with Image.open(path) as image:
-                pixels = image.convert("L" if shape[1] == 1 else "RGB").resize(
-                    (shape[3], shape[2]), Image.Resampling.BILINEAR
-                )
-        except UnidentifiedImageError:
-            raise InputError(layout("is no picture that Pillow reads", where=str(path))) from None
-        except OSError as error:
-            raise InputError(
-                layout(f"cannot be read ({error.strerror or error})", where=str(path))
-            ) from None
+        with open_picture(path) as image:
+            pixels = image.convert("L" if shape[1] == 1 else "RGB").resize(
+                (shape[3], shape[2]), BILINEAR
+            )
         array = np.asarray(pixels, np.float32)
         made[i] = array[None] if shape[1] == 1 else array.transpose(2, 0, 1)[::-1]
     return made
