@@ -1,0 +1,129 @@
+"""What is said of activation functions, against their formulas in float64."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import protogen as pg
+from protogen.activation_facts import FORMS, curve, sampled
+
+X = np.linspace(-8, 8, 1025)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softplus(x):
+    return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
+
+
+def elu(x, alpha=1.0):
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+FORMULAS = {
+    "Sigmoid": sigmoid,
+    "TanH": np.tanh,
+    "ReLU": lambda x: np.maximum(x, 0),
+    "LeakyReLU": lambda x: np.where(x > 0, x, 0.1 * x),
+    "PReLU": lambda x: np.where(x > 0, x, 0.25 * x),
+    "ELU": elu,
+    "SELU": lambda x: 1.05070098 * elu(x, 1.67326324),
+    "Swish": lambda x: x * sigmoid(x),
+    "HardSwish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "Mish": lambda x: x * np.tanh(softplus(x)),
+    "BNLL": softplus,
+    "ReLU6": lambda x: np.clip(x, 0, 6),
+    "Clip": lambda x: np.clip(x, -1, 1),
+}
+
+
+def facts(name: str) -> pg.Activation:
+    return pg.activations([name], timed=False)[0]
+
+
+def test_all_are_here():
+    assert set(FORMULAS) == set(FORMS)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_curve(name):
+    x, y, slopes = sampled(name)
+    wanted = FORMULAS[name](X)
+    np.testing.assert_allclose(y, wanted, atol=2e-6)
+    np.testing.assert_allclose(x, X)
+    middle = np.diff(wanted) / np.diff(X)
+    np.testing.assert_allclose(slopes, middle, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("Sigmoid", 0, 1), ("TanH", -1, 1), ("ReLU", 0, None), ("LeakyReLU", None, None),
+     ("ELU", -1, None), ("SELU", -1.7581, None), ("Swish", -0.2785, None), ("Mish", -0.3088, None),
+     ("HardSwish", -0.375, None), ("BNLL", 0, None), ("ReLU6", 0, 6), ("Clip", -1, 1)],
+)  # fmt: skip
+def test_range(name, low, high):
+    found = facts(name)
+    assert found.low == (None if low is None else pytest.approx(low, abs=2e-4))
+    assert found.high == (None if high is None else pytest.approx(high, abs=2e-4))
+
+
+@pytest.mark.parametrize(
+    ("name", "largest", "at_zero"),
+    [("Sigmoid", 0.25, (0.25, 0.25)), ("TanH", 1, (1, 1)), ("ReLU", 1, (0, 1)),
+     ("LeakyReLU", 1, (0.1, 1)), ("Swish", 1.0998, (0.5, 0.5)), ("Mish", 1.0885, (0.6, 0.6)),
+     ("BNLL", 1, (0.5, 0.5))],
+)  # fmt: skip
+def test_slopes(name, largest, at_zero):
+    found = facts(name)
+    assert found.largest_slope == pytest.approx(largest, abs=1e-3)
+    assert found.slopes_at_0 == pytest.approx(at_zero, abs=0.02)
+
+
+def test_saturation_and_centre():
+    # the slope of a sigmoid is 0.01 where s (1 - s) = 0.01
+    s = (1 - math.sqrt(1 - 0.04)) / 2
+    found = facts("Sigmoid")
+    assert found.flat_below == pytest.approx(math.log(s / (1 - s)), abs=1 / 64)
+    assert found.flat_above == pytest.approx(-math.log(s / (1 - s)), abs=1 / 64)
+    assert facts("ReLU").flat_below == pytest.approx(0, abs=1 / 64)
+    assert facts("ReLU").flat_above is None
+    assert facts("LeakyReLU").flat_below is None
+    assert facts("TanH").zero_centred
+    assert not facts("Sigmoid").zero_centred
+    assert facts("ReLU").mean == pytest.approx(1 / math.sqrt(2 * math.pi), abs=0.01)
+
+
+def test_time_is_measured():
+    (found,) = pg.activations(["ReLU"])
+    assert found.nanoseconds is not None
+    assert 0 <= found.nanoseconds < 1000
+
+
+def test_other_names():
+    assert [one.name for one in pg.activations(["softplus", "silu", "tanh"], timed=False)] == [
+        "BNLL", "Swish", "TanH",
+    ]  # fmt: skip
+    with pytest.raises(pg.InputError, match=r"Did you mean Sigmoid"):
+        pg.activations(["Sigmod"])
+
+
+def test_far_away():
+    assert np.isfinite(curve("Mish", np.float32([-1000, 1000, 3e38]))).all()
+
+
+def test_command(protogen, tmp_path):
+    done = protogen("activations", "TanH", "ReLU", "--no-time", "--plot", "a.png")
+    assert done.returncode == 0, done.stderr
+    assert "below 0" in done.stdout
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    told = json.loads(protogen("activations", "--json", "--no-time").stdout)
+    assert len(told) == len(FORMS)
+    done = protogen("activations", "Tanhh")
+    assert done.returncode == 2
+    assert "Did you mean" in done.stderr

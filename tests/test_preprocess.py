@@ -1,0 +1,306 @@
+"""Preprocessing as layers and as weights, against the arithmetic on the data; means of pictures."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import protogen as pg
+from protogen import prototxt
+from protogen.net import Net
+from protogen.statistics import gather
+from protogen.transforms import Transform, transform_of
+
+GENERATOR = np.random.default_rng(0)
+TOLERANCE = 1e-5  # of the largest value: float32, where the data reaches 255
+
+
+def net_of(first: str, shape: str = "2 3 9 8", rest: str = "") -> Net:
+    dims = " ".join(f"dim: {n}" for n in shape.split())
+    net = Net(
+        prototxt.parse(
+            f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}\n'
+            f"{first}\n{rest}",
+            "net.prototxt",
+        )
+    )
+    return pg.initialise(net, rules={layer.name: "msra" for layer in net.layers if layer.reads and
+                                     layer.type in ("Convolution", "InnerProduct")})  # fmt: skip
+
+
+CONV = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 6 kernel_size: 3 %s } }'
+DENSE = 'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" inner_product_param { num_output: 5 %s } }'
+
+
+def transforms():
+    return st.builds(
+        Transform,
+        st.sampled_from([None, "numbers", "one", "picture", "larger"]).map(
+            lambda kind: {
+                None: None, "numbers": np.array([104.0, 117, 123]), "one": np.array([127.5]),
+                "picture": GENERATOR.uniform(0, 255, (3, 9, 8)),
+                "larger": GENERATOR.uniform(0, 255, (3, 12, 11)),
+            }[kind]
+        ),
+        st.sampled_from([None, "scale", "std", "mixed"]).map(
+            lambda kind: {
+                None: None, "scale": np.array([[0.017]]), "std": np.diag([0.1, 0.2, 0.3]),
+                "mixed": GENERATOR.standard_normal((3, 3)) / 50,
+            }[kind]
+        ),
+        st.booleans(),
+    )  # fmt: skip
+
+
+def check(net: Net, made: pg.Preprocessed, transform: Transform) -> None:
+    data = GENERATOR.integers(0, 256, net.shapes["data"]).astype(np.float32)
+    wanted = pg.run(net, {"data": transform.apply(data)})
+    found = pg.run(made.net, {"data": data})
+    assert found.keys() == wanted.keys()
+    for name, values in wanted.items():
+        limit = TOLERANCE * max(np.abs(values).max(), 1)
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=limit)
+
+
+@settings(max_examples=60)
+@given(transforms(), st.sampled_from([CONV % "pad: 1", CONV % "group: 3", DENSE % ""]))
+def test_in_front_is_exact(transform, first):
+    net = net_of(first)
+    made = pg.preprocess(net, transform)
+    check(net, made, transform)
+    assert all(one.type in ("Power", "Scale", "Bias", "Convolution", "InnerProduct", "Input")
+               for one in made.net.layers)  # fmt: skip
+    made.net.check_weights()
+
+
+@settings(max_examples=60)
+@given(transforms(), st.sampled_from(
+    [CONV % "", CONV % "bias_term: false", CONV % "stride: 2", DENSE % "", DENSE % "transpose: true",
+     DENSE % "bias_term: false"]))  # fmt: skip
+def test_folded_is_exact_without_padding(transform, first):
+    net = net_of(first)
+    picture = transform.mean is not None and transform.mean.ndim == 3
+    if picture and "Convolution" in first:
+        with pytest.raises(pg.UnsupportedError, match="a mean picture cannot be folded into it"):
+            pg.preprocess(net, transform, fold=True)
+        return
+    made = pg.preprocess(net, transform, fold=True)
+    check(net, made, transform)
+    assert not made.border
+    assert len(made.net.layers) == len(net.layers)
+
+
+@settings(max_examples=20)
+@given(transforms())
+def test_folded_into_groups(transform):
+    net = net_of(CONV % "group: 3")
+    mixed = transform.swap or (transform.matrix is not None and np.any(
+        transform.matrix_for(3) - np.diag(np.diag(transform.matrix_for(3)))))  # fmt: skip
+    picture = transform.mean is not None and transform.mean.ndim == 3
+    if mixed or picture:
+        with pytest.raises(pg.UnsupportedError, match="cannot be"):
+            pg.preprocess(net, transform, fold=True)
+    else:
+        check(net, pg.preprocess(net, transform, fold=True), transform)
+
+
+def test_the_border_is_measured():
+    net = net_of(CONV % "pad: 1")
+    transform = Transform(np.array([104.0, 117, 123]))
+    made = pg.preprocess(net, transform, fold=True, verify=True)
+    (border,) = made.border
+    assert (border.layer, border.ring) == ("c", 1)
+    assert border.error > 0.1 * border.largest
+    assert made.error > 0.01
+    data = GENERATOR.integers(0, 256, net.shapes["data"]).astype(np.float32)
+    wanted = pg.run(net, {"data": transform.apply(data)})["c"]
+    found = pg.run(made.net, {"data": data})["c"]
+    inside = np.abs(found - wanted)[:, :, 1:-1, 1:-1].max()
+    assert inside < TOLERANCE * np.abs(wanted).max()
+    # black is what padding is without a mean: then nothing changes
+    assert not pg.preprocess(net, Transform(None, np.array([[0.1]])), fold=True).border
+
+
+def test_the_cheapest_layer():
+    def types(transform: Transform) -> list[str]:
+        made = pg.preprocess(net_of(DENSE % ""), transform)
+        return [layer.type for layer in made.net.layers if layer.name in made.layers]
+
+    mean, std = np.array([104.0, 117, 123]), np.diag([0.1, 0.2, 0.3])
+    assert types(Transform(np.array([127.0]), np.array([[0.01]]))) == ["Power"]
+    assert types(Transform(mean)) == ["Bias"]
+    assert types(Transform(mean, std)) == ["Scale"]
+    assert types(Transform(mean, std, True)) == ["Convolution"]
+    assert types(Transform(np.zeros((3, 9, 8)), std)) == ["Bias", "Scale"]
+    assert types(Transform(np.zeros((3, 9, 8)), None, True)) == ["Convolution", "Bias"]
+
+
+def test_readers_and_layers_in_place_follow():
+    rest = 'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }\n' + CONV % ""
+    net = net_of('layer { name: "a" type: "AbsVal" bottom: "data" top: "a" }', rest=rest)
+    transform = Transform(np.array([127.0]))
+    check(net, pg.preprocess(net, transform), transform)
+
+
+def test_whitening():
+    stats = gather(GENERATOR.multivariate_normal([100, 110, 120], [[900, 800, 700], [800, 950, 750],
+                   [700, 750, 800]], (5, 40, 30)).transpose(0, 3, 1, 2))  # fmt: skip
+    for kind in ("pca", "zca"):
+        matrix = pg.whitening(stats.covariance, kind)
+        np.testing.assert_allclose(matrix @ stats.covariance @ matrix.T, np.eye(3), atol=1e-9)
+    zca = pg.whitening(stats.covariance, "zca")
+    np.testing.assert_allclose(zca, zca.T, atol=1e-12)
+    turned = pg.whitening(stats.covariance, "rotate")
+    np.testing.assert_allclose(turned @ turned.T, np.eye(3), atol=1e-12)
+    rotated = turned @ stats.covariance @ turned.T
+    np.testing.assert_allclose(rotated - np.diag(np.diag(rotated)), 0, atol=1e-9)
+    assert (np.diff(np.diag(rotated)) < 0).all()
+    with pytest.raises(pg.InputError, match="depend on each other"):
+        pg.whitening(np.ones((3, 3)), "zca")
+    with pytest.raises(pg.InputError, match="'zac' is not zca, pca or rotate"):
+        pg.whitening(np.eye(3), "zac")
+
+
+def test_statistics_are_those_of_all_pixels():
+    pictures = GENERATOR.uniform(0, 255, (7, 3, 6, 5))
+    found = gather(pictures)
+    np.testing.assert_allclose(found.mean, pictures.mean(axis=0))
+    np.testing.assert_allclose(found.channel_mean, pictures.mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(found.channel_std, pictures.std(axis=(0, 2, 3)))
+    flat = pictures.transpose(1, 0, 2, 3).reshape(3, -1)
+    np.testing.assert_allclose(found.covariance, np.cov(flat, bias=True), rtol=1e-9)
+
+
+def test_transform_param(tmp_path):
+    text = 'layer { name: "d" type: "Data" top: "data" transform_param { %s } }'
+
+    def read(param: str) -> Transform | None:
+        return transform_of(prototxt.parse(text % param, "t"), tmp_path)
+
+    assert read("mirror: true crop_size: 227") is None
+    np.save(tmp_path / "mean.npy", np.full((3, 4, 4), 5.0))
+    both = read('mean_file: "mean.npy" scale: 0.5')
+    assert both.mean.shape == (3, 4, 4)
+    data = GENERATOR.uniform(0, 255, (1, 3, 2, 2))
+    np.testing.assert_allclose(both.apply(data), (data - 5) / 2, rtol=1e-6)
+    numbers = read("mean_value: 1 mean_value: 2 mean_value: 3")
+    np.testing.assert_allclose(
+        numbers.apply(data), data - np.array([1, 2, 3]).reshape(1, 3, 1, 1), rtol=1e-5
+    )
+
+
+# the commands
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    arrays = GENERATOR.integers(0, 256, (4, 9, 8, 3), dtype=np.uint8)
+    for i, array in enumerate(arrays):
+        Image.fromarray(array).save(folder / f"{i}.png")
+    return arrays[:, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float64)  # blue, green, red
+
+
+def test_mean_command(protogen, tmp_path, pictures):
+    done = protogen("mean", "pictures", "-o", "m.binaryproto", "--npy", "m.npy", "--png", "m.png")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("4 pictures of 3x9x8\nmean ")
+    np.testing.assert_allclose(np.load(tmp_path / "m.npy"), pictures.mean(axis=0), rtol=1e-6)
+    from protogen import meanfiles
+
+    np.testing.assert_allclose(
+        meanfiles.read(tmp_path / "m.binaryproto"), pictures.mean(axis=0), rtol=1e-6
+    )
+    assert np.abs(meanfiles.read(tmp_path / "m.png") - pictures.mean(axis=0)).max() <= 0.5
+    told = json.loads(protogen("mean", "pictures", "--json").stdout)
+    np.testing.assert_allclose(told["mean"], pictures.mean(axis=(0, 2, 3)))
+    grey = json.loads(protogen("mean", "pictures", "--grey", "--size", "5", "--json").stdout)
+    assert grey["shape"] == [1, 5, 5]
+
+
+NET = CONV.replace("num_output: 6", 'num_output: 2 weight_filler { type: "msra" }')
+
+
+@pytest.fixture
+def files(tmp_path):
+    net = net_of(CONV % "pad: 1", "1 3 9 8")
+    net.save(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
+    (tmp_path / "train.prototxt").write_text(
+        'layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN } '
+        "transform_param { mean_value: 104 mean_value: 117 mean_value: 123 scale: 0.5 } "
+        'data_param { source: "x" } }\n' + CONV % "pad: 1"
+    )
+    return net
+
+
+def test_preprocess_command(protogen, tmp_path, files, pictures):
+    def run(*options):
+        done = protogen("preprocess", "net.prototxt", "net.caffemodel", "-o", "raw.prototxt",
+                        "--caffemodel", "raw.caffemodel", *options)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout, pg.load(tmp_path / "raw.prototxt", tmp_path / "raw.caffemodel")
+
+    data = GENERATOR.integers(0, 256, (1, 3, 9, 8)).astype(np.float32)
+    told, raw = run("--from", "train.prototxt", "--verify")
+    assert "in front: data_preprocessed" in told
+    transform = Transform(np.array([104.0, 117, 123]), np.array([[0.5]]))
+    wanted = pg.run(files, {"data": transform.apply(data)})["c"]
+    np.testing.assert_allclose(pg.run(raw, {"data": data})["c"], wanted, atol=1e-4 * wanted.max())
+    told, _ = run("--mean", "104,117,123", "--std", "57,57,58", "--fold")
+    assert "border: c pads" in told
+    assert "Exact without --fold." in told
+    told, raw = run("--whiten", "zca", "--images", "pictures", "--plot", "w.png", "--verify")
+    assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
+    assert next(layer.type for layer in raw.layers if layer.reads) == "Convolution"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (["--mean", "1,2"], 2, "the mean has 2 channels, but the data has 3"),
+        (["--mean", "small.npy"], 2, "the mean is 4x4, smaller than the data, 9x8"),
+        (["--mean", "grey.npy", "--caffemodel", "x.caffemodel"], 2, "the mean has 2 channels"),
+        (["--mean", "nan.npy"], 2, "nan.npy: the mean holds NaN or infinities."),
+        (["--mean", "a,b"], 2, "--mean: 'a,b' is no list of numbers"),
+        (["--std", "0,1,1"], 2, "--std: must be above 0"),
+        (["--whiten", "zca"], 2, "Give --images DIR."),
+        (["--from", "net.prototxt"], 2, "no layer has a transform_param"),
+        (["--from", "train.prototxt", "--scale", "2"], 2, "--from and other numbers are both given"),
+        ([], 2, "nothing is to be done"),
+        (["--mean", "1", "--blob", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
+        (["--mean", "1,2,3"], 3, "Name a file: --caffemodel new.caffemodel."),
+        (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "write the same file"),
+    ],
+)  # fmt: skip
+def test_mistakes(protogen, tmp_path, files, options, code, text):
+    np.save(tmp_path / "small.npy", np.zeros((3, 4, 4)))
+    np.save(tmp_path / "grey.npy", np.zeros((2, 9, 8)))
+    np.save(tmp_path / "nan.npy", np.full((3, 9, 8), np.nan))
+    before = set(tmp_path.iterdir())
+    done = protogen("preprocess", "net.prototxt", "net.caffemodel", "-o", "o.prototxt", *options)
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_mean_mistakes(protogen, tmp_path, pictures):
+    Image.fromarray(np.zeros((3, 4), np.uint8)).save(tmp_path / "pictures" / "z.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "pictures" / "bad.txt").write_text("hello")
+    for words, text in (
+        (["pictures"], "z.png: is 3x4, but 0.png is 9x8. Give one size for all: --size 256,256."),
+        (["empty"], "empty: holds no pictures."),
+        (["nothere"], "nothere: is not there."),
+        (["pictures/bad.txt"], "bad.txt: is no picture that Pillow reads."),
+        (["pictures", "--size", "x"], "--size: 'x' is no list of numbers"),
+    ):
+        done = protogen("mean", *words, "-o", "m.binaryproto")
+        assert done.returncode == 2, words
+        assert text in done.stderr
+        assert not (tmp_path / "m.binaryproto").exists()
