@@ -87,7 +87,9 @@ def test_python_of_the_guide(tmp_path):
     assert (tmp_path / "tiny.onnx").exists()
 
 
-@pytest.mark.parametrize("page", ["resizing.md", "onnx.md"])
+@pytest.mark.parametrize(
+    "page", ["resizing.md", "onnx.md", "initialisation.md", "dense.md", "preprocessing.md"]
+)
 def test_python_of_one_block(page, tmp_path):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")

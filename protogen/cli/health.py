@@ -197,12 +197,14 @@ def _share(value: float | None) -> str:
 
 def _row(title: str, found: Health) -> Any:
     from protogen.report.signals import Row
+    from protogen.signals.measure import hidden
 
+    stages = hidden(found.stages)
     return Row(
         title=title,
-        names=[layer.name for layer, *_ in found.stages],
-        histograms=[out.histogram for *_, out in found.stages],
-        ends=[(out.low, out.high) for *_, out in found.stages],
-        deviations=[out.std for *_, out in found.stages],
-        gradients=[own.gradient for _, own, _ in found.stages],
+        names=[layer.name for layer, *_ in stages],
+        histograms=[out.histogram for *_, out in stages],
+        ends=[(out.low, out.high) for *_, out in stages],
+        deviations=[out.std for *_, out in stages],
+        gradients=[own.gradient for _, own, _ in stages],
     )

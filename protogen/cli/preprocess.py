@@ -251,7 +251,8 @@ def _panels(transform: Transform, found: Statistics | None, shape: Any) -> list[
     if transform.matrix is not None:
         matrix = transform.matrix_for(points.shape[1])
         mixed = bool(np.any(matrix - np.diag(np.diag(matrix))))
-        title = "decorrelated" if mixed else "scaled"
+        turned = np.allclose(matrix @ matrix.T, np.eye(len(matrix)))
+        title = ("decorrelated" if turned else "whitened") if mixed else "scaled"
         axes = ("first channel", "last channel") if mixed else names
         panels.append(Panel(title, points @ matrix.T, axes))
     return panels

@@ -79,12 +79,17 @@ def _histogram(axis: Axes, row: Row, at: int, colour: str) -> None:
     axis.tick_params(labelsize=6, length=2)
     if values:
         edges = np.linspace(low, high, len(values) + 1)
-        heights = np.asarray(values) / max(values)
+        second, first = sorted(values)[-2:]
+        # Rectifiers put half of all values on 0: that bar is cut, so that the others are seen.
+        heights = np.minimum(
+            np.asarray(values) / (second if first > 4 * second > 0 else first), 1.15
+        )
         # One scale for the whole row: a signal that dies is a line in the middle.
         left, right = min(a for a, _ in row.ends), max(b for _, b in row.ends)
         least = (right - left) / 60
         width = max((high - low) / len(values), least)
         axis.bar(edges[:-1], heights, width, align="edge", color=colour, lw=0)
+        axis.set_ylim(0, 1.15)
         axis.set_xlim(left, max(right, left + 1e-30) + least)
         axis.set_xticks([left, right], [f"{left:.2g}", f"{right:.2g}"])
     else:

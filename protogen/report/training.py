@@ -63,6 +63,9 @@ def _lines(
                       fontsize=8)  # fmt: skip
     axis.set_xlabel("iteration")
     axis.set_ylabel(label)
+    low, high = axis.get_ylim()
+    if low > 0:  # what looks like a course at close range may be none
+        axis.set_ylim(0, high * 1.1)
     axis.legend(frameon=False, fontsize=8)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)

@@ -15,7 +15,7 @@ from protogen.signals.measure import Signal, Stage, deepest, hidden
 if TYPE_CHECKING:
     from protogen.net import Net
 
-LEFT = 0.01  # of a signal or gradient: less is a finding
+LEFT = 0.05  # of a signal: less is a finding
 GROWN = 100.0
 LEFT_BACKWARDS = 1e-3  # each pooling hands a gradient to one place of many
 STEPS = 3  # layers that a trend needs

@@ -1,0 +1,32 @@
+"""Draws the small pictures of examples/pictures: light and shade, whose colours depend on each other
+as those of nature do.
+
+    python examples/make_pictures.py examples/pictures
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def picture(generator: np.random.Generator, size: int = 32) -> Image.Image:
+    light = generator.uniform(80, 140)
+    rows = light * generator.normal(1, 0.05, 3)
+    shade = generator.normal(1, 0.3, (size, size, 1)) * np.linspace(1.2, 0.8, size)[:, None, None]
+    grain = generator.normal(0, 7, (size, size, 3))
+    return Image.fromarray(np.clip(rows * shade + grain, 0, 255).astype(np.uint8))
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    for i in range(8):
+        picture(generator).save(folder / f"{i}.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "pictures"))
