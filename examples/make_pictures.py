@@ -26,6 +26,7 @@ def main(folder: Path) -> None:
     generator = np.random.default_rng(0)
     for i in range(8):
         picture(generator).save(folder / f"{i}.png")
+    print(f"8 pictures in {folder}")
 
 
 if __name__ == "__main__":

@@ -178,16 +178,16 @@ def _tell(made: Preprocessed, given: dict[str, Any]) -> None:
 def _transform(given: dict[str, Any], found: Statistics | None) -> Transform:
     import numpy as np
 
-    from protogen import meanfiles
-    from protogen.net import load
+    from protogen import meanfiles, prototxt
     from protogen.statistics import whitening
     from protogen.transforms import Transform, transform_of
+    from protogen.upgrade import upgrade
 
     if given["training"]:
         if any(given[key] for key in ("mean", "std", "scale", "whiten")):
             raise InputError(layout("--from and other numbers are both given", advice="Keep one."))
-        training = load(given["training"], phase="TRAIN", tolerant=True)
-        read = transform_of(training.message, Path(given["training"]).parent)
+        training = upgrade(prototxt.read(given["training"]))
+        read = transform_of(training, Path(given["training"]).parent)
         if read is None:
             raise InputError(
                 layout("no layer has a transform_param with a mean or a scale",

@@ -1,0 +1,145 @@
+"""Fillers, signals and preprocessing on published nets."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import protogen as pg
+from protogen import fillers, prototxt
+from protogen.initialisation import blobs_of
+from protogen.transforms import Transform, transform_of
+from protogen.upgrade import upgrade
+
+CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
+if (CORPUS / "manifest.csv").exists():
+    with (CORPUS / "manifest.csv").open(encoding="utf-8") as _file:
+        ROWS = list(csv.DictReader(_file))
+else:
+    ROWS = []
+DEPLOY = [row["file"] for row in ROWS if row["kind"] == "deploy"]
+BVLC = "BVLC__caffe/"
+
+pytestmark = [
+    pytest.mark.skipif(not ROWS, reason="no ../shared beside this checkout: it holds the nets"),
+    pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning"),
+]
+
+
+@pytest.mark.parametrize("file", DEPLOY)
+def test_every_blob_has_a_filler(file):
+    """Of every deploy net, as it stands and as recommended; small ones are filled."""
+    net = pg.load(CORPUS / file, tolerant=True)
+    if None in net.parameter_shapes.values():
+        with pytest.raises(pg.InputError, match="the shapes of its blobs are not known"):
+            blobs_of(net)
+        return
+    plain, better = blobs_of(net), blobs_of(net, recommend=True)
+    assert [b.shape for b in plain] == [
+        s for shapes in net.parameter_shapes.values() for s in shapes
+    ]
+    for blob in better:
+        blob.made(0)  # a filler that does not fit is an error
+        if blob.reason and blob.is_weight:
+            assert blob.filler.type in ("xavier", "msra", "gaussian")
+    if sum(blob.made(0).size for blob in plain) < 2_000_000:
+        pg.initialise(net)
+        net.check_weights()
+
+
+TRAINING = {
+    BVLC + "examples__mnist__lenet_train_test.prototxt": {"data": (32, 1, 28, 28), "label": (32,)},
+    BVLC + "examples__cifar10__cifar10_full_train_test.prototxt": {
+        "data": (32, 3, 32, 32), "label": (32,)},
+    BVLC + "examples__cifar10__cifar10_full_sigmoid_train_test_bn.prototxt": {
+        "data": (32, 3, 32, 32), "label": (32,)},
+    BVLC + "examples__mnist__mnist_autoencoder.prototxt": {"data": (32, 1, 28, 28)},
+    BVLC + "examples__siamese__mnist_siamese_train_test.prototxt": {
+        "pair_data": (32, 2, 28, 28), "sim": (32,)},
+    BVLC + "examples__hdf5_classification__nonlinear_train_val.prototxt": {
+        "data": (32, 4), "label": (32,)},
+    BVLC + "models__bvlc_alexnet__train_val.prototxt": {"data": (4, 3, 227, 227), "label": (4,)},
+    BVLC + "models__bvlc_googlenet__train_val.prototxt": {"data": (4, 3, 224, 224), "label": (4,)},
+    "forresti__SqueezeNet/SqueezeNet_v1.1__train_val.prototxt": {
+        "data": (4, 3, 227, 227), "label": (4,)},
+    "chuanqi305__MobileNet-SSD/deploy.prototxt": {},
+    "s9xie__hed/examples__hed__deploy.prototxt": {},
+    "kpzhang93__MTCNN_face_detection_alignment/code__codes__MTCNNv1__model__det3.prototxt": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", TRAINING)
+def test_health(file):
+    net = pg.load(CORPUS / file, phase="TRAIN", input_shapes=TRAINING[file])
+    found = pg.health(net, batch=None if TRAINING[file] else 2)
+    assert len(found.signals) > len(found.stages) >= 2
+    assert all(one.finite for one in found.signals)
+    for finding in found.findings:
+        assert finding.text.endswith(".")
+        assert set(finding.layers) <= {layer.name for layer in net.layers}
+
+
+def test_gradients_of_googlenet():
+    file = BVLC + "models__bvlc_googlenet__train_val.prototxt"
+    net = pg.load(CORPUS / file, phase="TRAIN", input_shapes=TRAINING[file])
+    found = pg.health(net, batch=2, gradients=True)
+    # all three losses are where gradients begin: the first layer's is there
+    first = next(one for one in found.signals if one.layer == "conv1/7x7_s2")
+    assert first.gradient is not None
+    assert first.gradient > 0
+
+
+PICTURES = [
+    BVLC + "models__bvlc_googlenet__deploy.prototxt",
+    "forresti__SqueezeNet/SqueezeNet_v1.1__deploy.prototxt",
+    "shicai__MobileNet-Caffe/mobilenet_deploy.prototxt",
+    "kpzhang93__MTCNN_face_detection_alignment/code__codes__MTCNNv1__model__det2.prototxt",
+]
+
+
+@pytest.mark.parametrize("file", PICTURES)
+def test_preprocess(file):
+    net = pg.initialise(pg.load(CORPUS / file), rules={"*": "msra"})
+    net.weights = {name: [np.array(b) for b in blobs] for name, blobs in net.weights.items()}
+    mean = np.array([104.0, 117, 123])
+    transform = Transform(mean, np.eye(3) / 128, swap=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        front = pg.preprocess(net, transform, verify=True)
+        folded = pg.preprocess(net, transform, fold=True)
+    assert front.error < 1e-4
+    first = next(layer for layer in net.layers if layer.reads)
+    pads = list(first.params.convolution_param.pad)
+    assert bool(folded.border) == bool(any(pads))
+
+
+def test_transform_params_of_training_nets():
+    """What published training nets say: a mean for each channel, a scale, a mean file."""
+    seen = set()
+    for row in ROWS:
+        if row["kind"] != "train":
+            continue
+        net = upgrade(prototxt.read(CORPUS / row["file"]))
+        if any(item.value.transform_param.mean_file for item in net.all("layer")):
+            with pytest.raises(pg.InputError, match="cannot be read"):  # it lies with its makers
+                transform_of(net, CORPUS)
+            seen.add("file")
+            continue
+        found = transform_of(net, CORPUS)
+        if found is not None:
+            seen.add("mean" if found.mean is not None else "scale")
+    assert seen == {"file", "mean", "scale"}
+
+
+def test_fillers_of_published_nets_are_caffes():
+    types = set()
+    for file in DEPLOY[::3]:
+        net = pg.load(CORPUS / file, tolerant=True)
+        if None not in net.parameter_shapes.values():
+            types |= {blob.filler.type for blob in blobs_of(net)}
+    assert {"constant", "xavier", "msra", "gaussian", "bilinear"} & types == types
+    assert types <= set(fillers.CAFFES)
