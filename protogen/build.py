@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
-from protogen.graph import Graph, Layer, Shape
+from protogen.graph import Graph, Layer, Shape, free_name
 from protogen.layers import kind_of
 from protogen.layers.base import text
 from protogen.message import Field, Message, Source
@@ -151,7 +151,7 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
                 raise layer.error(
                     f'its top "{top}" is already made by another layer', "Rename one of the tops."
                 )
-            value = top if last[top] == (i, j) else _free_name(f"{top}@{layer.name}", taken)
+            value = top if last[top] == (i, j) else free_name(f"{top}@{layer.name}", taken)
             current[top] = value
             writes.append(value)
         named.append(replace(layer, reads=reads, writes=tuple(writes)))
@@ -161,15 +161,6 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 def _feeds(layer: Layer) -> bool:
     kind = kind_of(layer)
     return kind is not None and kind.feeds
-
-
-def _free_name(wanted: str, taken: set[str]) -> str:
-    name, count = wanted, 1
-    while name in taken:
-        count += 1
-        name = f"{wanted}{count}"
-    taken.add(name)
-    return name
 
 
 def _no_bottom(layer: Layer, bottom: str, rest: Sequence[Layer]) -> InputError:

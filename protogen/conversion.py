@@ -14,6 +14,7 @@ import protogen
 from protogen import files, opencv
 from protogen.errors import InputError, layout
 from protogen.graph import Shape
+from protogen.mapped import counted
 from protogen.net import Net, load
 
 if TYPE_CHECKING:
@@ -162,15 +163,7 @@ def _write(
 ) -> None:  # fmt: skip
     from protogen.onnx.stream import write
 
-    done = 0
-
-    def tell(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress(done, size)
-
-    write(program, model, weights, beside.name if beside else "", tell)
+    write(program, model, weights, beside.name if beside else "", counted(progress, size))
 
 
 def _known_inputs(net: Net, given: Mapping[str, Shape]) -> None:

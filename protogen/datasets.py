@@ -46,7 +46,7 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
 def read_each(paths: Sequence[Path], shape: Shape) -> Iterator[NDArray[np.float32]]:
     """Each picture as (C, H, W): see ``pictures.read_pictures``."""
     for path in paths:
-        yield read_pictures([path], shape)[0]
+        yield read_pictures([path], shape, exact=True)[0]
 
 
 def batch_of_pictures(net: Net, folder: str | Path, shape: Shape) -> NDArray[np.float32]:
@@ -57,6 +57,6 @@ def batch_of_pictures(net: Net, folder: str | Path, shape: Shape) -> NDArray[np.
         InputError: there are no pictures, or the input takes none.
     """
     found = find_pictures([folder])[: max(BATCH, 1)]
-    pictures = read_pictures(found, (len(found), *shape[1:]))
+    pictures = read_pictures(found, (len(found), *shape[1:]), exact=True)
     transform = transform_of(net.message)
     return transform.apply(pictures) if transform is not None else pictures

@@ -66,6 +66,16 @@ class Graph:
     owners: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
 
 
+def free_name(wanted: str, taken: set[str], between: str = "") -> str:
+    """The name, or the name with a number where it is taken; it is then taken."""
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}{between}{count}"
+    taken.add(name)
+    return name
+
+
 def cut(graph: Graph, outputs: Sequence[str]) -> Graph:
     """The part of a graph that these values need, in the same order.
 

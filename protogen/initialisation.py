@@ -13,7 +13,7 @@ from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
 from protogen.fillers import EXTRAS, Fan, Filler, caffes_fan, parse_filler
 from protogen.graph import Layer, Shape
 from protogen.layers import Filling, kind_of
-from protogen.mapped import Made
+from protogen.mapped import Made, counted
 from protogen.message import Field, Message
 
 if TYPE_CHECKING:
@@ -278,19 +278,11 @@ def write_initial(
     by_layer: dict[str, list[Made]] = {}
     for blob in found:
         by_layer.setdefault(blob.layer.name, []).append(blob.made(seed, fan))
-    done = 0
-
-    def tell(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress(done, size)
-
     with files.replacing(path) as file:
         entries = net.entries() if whole else (
             entry(layer, by_layer[layer.name]) for layer in net.layers if layer.name in by_layer
         )  # fmt: skip
-        write_weights(file, net.name, entries, progress=tell)
+        write_weights(file, net.name, entries, progress=counted(progress, size))
     return found
 
 

@@ -138,6 +138,19 @@ class Made:
         return flat.reshape(self.shape)
 
 
+def counted(progress: Callable[[int, int], object] | None, size: int) -> Progress:
+    """A Progress that tells another one bytes written so far, and bytes in all."""
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, size)
+
+    return tell
+
+
 def write_array(
     array: NDArray[Any] | Made, file: BinaryIO, progress: Progress | None = None
 ) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from protogen.graph import Shape
 
 BILINEAR = 2  # Pillow's number of the filter
+GREY = ("1", "L", "LA", "I", "I;16", "F")  # Pillow's modes without colours
 ARRAYS = (".npy", ".npz")
 
 
@@ -67,9 +68,14 @@ def open_picture(path: str | Path) -> Iterator[Any]:
         ) from None
 
 
-def read_pictures(paths: Sequence[str | Path], shape: Shape) -> NDArray[np.float32]:
+def read_pictures(
+    paths: Sequence[str | Path], shape: Shape, exact: bool = False
+) -> NDArray[np.float32]:
     """Pictures as an input: (number of pictures, C, H, W), values 0 to 255, resized to H x W with
     Pillow's bilinear filter, channels blue, green, red as Caffe has them (or grey for C 1).
+
+    Args:
+        exact: a grey picture for an input of three channels is a mistake; else it is shown in each.
 
     Raises:
         InputError: a file is no picture, or the input is none.
@@ -85,6 +91,11 @@ def read_pictures(paths: Sequence[str | Path], shape: Shape) -> NDArray[np.float
     made = np.empty((len(paths), *shape[1:]), np.float32)
     for i, path in enumerate(paths):
         with open_picture(path) as image:
+            if exact and shape[1] == 3 and image.mode in GREY:
+                raise InputError(
+                    layout("is grey, but the input has 3 channels, which would all show the same",
+                           where=str(path), advice="Use colour pictures, or a net with 1 channel.")
+                )  # fmt: skip
             pixels = image.convert("L" if shape[1] == 1 else "RGB").resize(
                 (shape[3], shape[2]), BILINEAR
             )

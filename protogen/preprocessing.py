@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen import prototxt
 from protogen.errors import InputError, MismatchError, UnsupportedError, layout
-from protogen.graph import Layer
+from protogen.graph import Layer, free_name
 from protogen.message import Field, Message
 from protogen.net import Net
 from protogen.runtime import run
@@ -123,7 +123,7 @@ def _in_front(net: Net, transform: Transform, name: str, shape: tuple[int, ...])
     messages, weights = [], {}
     bottom = name
     for role, type_, params, blobs in steps:
-        own = _free(f"{name}_{role}", taken)
+        own = free_name(f"{name}_{role}", taken, "_")
         frozen = {"param": [_FROZEN] * len(blobs)} if blobs else {}
         messages.append(
             Message.make("LayerParameter", name=own, type=type_, bottom=[bottom], top=[own],
@@ -206,15 +206,6 @@ def _convolution(
     else:
         blobs.append(shift.astype(np.float32))
     return role, "Convolution", {"convolution_param": param}, blobs
-
-
-def _free(wanted: str, taken: set[str]) -> str:
-    name, count = wanted, 1
-    while name in taken:
-        count += 1
-        name = f"{wanted}_{count}"
-    taken.add(name)
-    return name
 
 
 def _with_layers(net: Net, name: str, new: Sequence[Message], top: str) -> Message:

@@ -36,6 +36,8 @@ ONLY_IN = {
     "matplotlib": ("report",),
     "google": ("schema", "onnx"),
     "click": ("cli",),
+    "jax": ("signals",),
+    "PIL": ("pictures", "meanfiles"),
 }
 
 

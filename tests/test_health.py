@@ -289,6 +289,7 @@ def test_command(protogen, tmp_path):
         (["--plot", "h.jpg"], "h.jpg: is no picture by its ending. Name a .png or .svg file."),
         (["--compare-init", "xavier,msr"], '"msr": there is no such filler. Did you mean msra?'),
         (["--images", "none"], "none: is not there. Check the path."),
+        (["--images", "grey"], "g.png: is grey, but the input has 3 channels"),
         (["--data", "x.npy", "--images", "."], "--data and --images are both given. Keep one."),
     ],
 )  # fmt: skip
@@ -301,6 +302,10 @@ def test_mistakes(protogen, tmp_path, options, text):
     bad = np.zeros((2, 3, 4, 5), np.float32)
     bad.flat[3] = np.nan
     np.save(tmp_path / "nan.npy", np.resize(bad, (2, 3, 4, 5)))
+    from PIL import Image
+
+    (tmp_path / "grey").mkdir()
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "grey" / "g.png")
     np.save(tmp_path / "grey.npy", np.zeros((2, 1, 4, 5), np.float32))
     done = protogen("health", "net.prototxt", *options)
     assert done.returncode == 2

@@ -290,12 +290,15 @@ def test_mistakes(protogen, tmp_path, files, options, code, text):
 
 
 def test_mean_mistakes(protogen, tmp_path, pictures):
-    Image.fromarray(np.zeros((3, 4), np.uint8)).save(tmp_path / "pictures" / "z.png")
+    Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(tmp_path / "pictures" / "z.png")
+    (tmp_path / "grey").mkdir()
+    Image.fromarray(np.zeros((3, 4), np.uint8)).save(tmp_path / "grey" / "g.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "pictures" / "bad.txt").write_text("hello")
     for words, text in (
         (["pictures"], "z.png: is 3x4, but 0.png is 9x8. Give one size for all: --size 256,256."),
         (["empty"], "empty: holds no pictures."),
+        (["grey"], "g.png: is grey, but the input has 3 channels, which would all show the same."),
         (["nothere"], "nothere: is not there."),
         (["pictures/bad.txt"], "bad.txt: is no picture that Pillow reads."),
         (["pictures", "--size", "x"], "--size: 'x' is no list of numbers"),

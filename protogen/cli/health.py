@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--data", multiple=True, metavar="[BLOB=]FILE.npy", help="A batch of data.")
 @click.option("--images", metavar="DIR", help="A folder of pictures as data.")
 @click.option("--batch", type=click.IntRange(1), help="Samples of random data.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@options.seed
 @click.option(
     "--gradients/--no-gradients", default=None,
     help="Backwards as well, by JAX.  [default: where JAX is installed]",
@@ -40,14 +40,8 @@ if TYPE_CHECKING:
     "--compare-init", metavar="FILLER,...",
     help="Side by side: gaussian:0.01,xavier,msra; also net and recommended.",
 )  # fmt: skip
-@click.option(
-    "--phase", type=click.Choice(["TRAIN", "TEST"]), default="TRAIN", show_default=True,
-    help="Which layers take part.",
-)  # fmt: skip
-@click.option(
-    "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W",
-    help="A blob's shape, for nets with data layers. May repeat.",
-)  # fmt: skip
+@options.phase
+@options.inputs
 @click.option("--plot", metavar="FILE.png", help="Draw histograms and deviations (.png, .svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

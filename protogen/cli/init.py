@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @options.proto
 @click.argument("net", metavar="NET.prototxt")
 @click.option("-o", "path", metavar="FILE.caffemodel", help="Write the weights here.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@options.seed
 @click.option(
     "--fan", type=click.Choice(["caffe", "true"]), default="caffe", show_default=True,
     help="Count a layer's inputs as Caffe does, or as they are (they differ on Deconvolution).",
@@ -31,14 +31,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--recommend", is_flag=True, help="Fillers that suit each layer's activation.")
 @click.option("--write-net", metavar="FILE.prototxt", help="Write the net with these fillers.")
-@click.option(
-    "--phase", type=click.Choice(["TRAIN", "TEST"]), default="TRAIN", show_default=True,
-    help="Which layers take part.",
-)  # fmt: skip
-@click.option(
-    "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W",
-    help="A blob's shape, for nets with data layers. May repeat.",
-)  # fmt: skip
+@options.phase
+@options.inputs
 @click.option("--data", multiple=True, metavar="[BLOB=]FILE.npy", help="Data for lsuv.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(net: str, path: str | None, **given: Any) -> None:

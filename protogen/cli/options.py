@@ -45,6 +45,17 @@ identity = click.option(
 )
 
 
+phase = click.option(
+    "--phase", type=click.Choice(["TRAIN", "TEST"]), default="TRAIN", show_default=True,
+    help="Which layers take part.",
+)  # fmt: skip
+inputs = click.option(
+    "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W",
+    help="A blob's shape, for nets with data layers. May repeat.",
+)  # fmt: skip
+seed = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+
+
 def _run_plugins(paths: tuple[str, ...]) -> None:
     """Runs files that the user names; nothing in a net can name one."""
     if paths:

@@ -13,6 +13,7 @@ from protogen import files, prototxt
 from protogen.caffemodel import LIMIT, write_weights
 from protogen.errors import InputError, UnsupportedError, layout
 from protogen.lifting.net import Lifted, lift
+from protogen.mapped import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,20 +92,12 @@ def convert_onnx(
                    where=str(model))
         )  # fmt: skip
     checked = _verified(model, made, input_shapes) if verify else None
-    done = 0
-
-    def tell(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress:
-            progress(done, size)
-
     with ExitStack() as stack:
         text = prototxt.write(net.message).encode("utf-8", "surrogateescape")
         stack.enter_context(files.replacing(output)).write(text)
         if weights is not None:
             file = stack.enter_context(files.replacing(weights))
-            write_weights(file, net.name, net.entries(), progress=tell)
+            write_weights(file, net.name, net.entries(), progress=counted(progress, size))
         if beside is not None:
             told = json.dumps(made.names(), indent=2, ensure_ascii=False).encode() + b"\n"
             stack.enter_context(files.replacing(beside)).write(told)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx import NodeProto, TensorProto, helper
 
+from protogen import graph
 from protogen.graph import Shape
 
 if TYPE_CHECKING:
@@ -124,10 +125,5 @@ class Program:
 
 
 def free_name(wanted: str, taken: set[str]) -> str:
-    """The name, or the name with a number where it is taken; it is then taken."""
-    name, count = wanted, 1
-    while name in taken:
-        count += 1
-        name = f"{wanted}.{count}"
-    taken.add(name)
-    return name
+    """The name, or the name with a number behind a dot where it is taken; it is then taken."""
+    return graph.free_name(wanted, taken, ".")

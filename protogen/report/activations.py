@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from protogen.report.style import DPI, metadata, open_frame, style
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_INK = "#1f2933"
 _SHOWN = 4.0  # to either side of 0
 
 
@@ -32,12 +33,7 @@ def draw(curves: Sequence[Curve], file: BinaryIO, form: Literal["png", "svg"]) -
 
     columns = min(5, len(curves))
     rows = -(-len(curves) // columns)
-    style: dict[Any, Any] = {
-        "font.size": 8, "axes.edgecolor": _INK, "text.color": _INK, "xtick.color": _INK,
-        "ytick.color": _INK, "axes.linewidth": 0.6, "svg.hashsalt": "protogen",
-        "svg.fonttype": "none",
-    }  # fmt: skip
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style(8)):
         size = (max(5.0, 2.9 * columns), max(3.6, 2.6 * rows))
         figure = Figure(figsize=size, layout="constrained")
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -54,8 +50,6 @@ def draw(curves: Sequence[Curve], file: BinaryIO, form: Literal["png", "svg"]) -
                        label="derivative")  # fmt: skip
             panel.set_ylim(-2.0, 3.0)
             panel.set_title(f"{curve.name}\n{curve.note}", fontsize=8.5)
-            for side in ("top", "right"):
-                panel.spines[side].set_visible(False)
+            open_frame(panel)
         panels[0].legend(frameon=False, loc="upper left", fontsize=7)
-        metadata = {"Date": None} if form == "svg" else {"Software": None}
-        figure.savefig(file, format=form, dpi=130, metadata=metadata)
+        figure.savefig(file, format=form, dpi=DPI, metadata=metadata(form))

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from protogen.report.style import COLOURS, DPI, GREY, harmless, metadata, open_frame, style
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLUMNS = 10  # histograms in a row
-_COLOURS = ("#2a6f97", "#c1666b", "#4f772d", "#9a6fb0", "#d08c3f", "#5c6b73")
-_INK = "#1f2933"
-_GREY = "#d5dbe1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +33,16 @@ def draw(rows: Sequence[Row], file: BinaryIO, form: Literal["png", "svg"]) -> No
     from matplotlib.figure import Figure
 
     columns = min(_COLUMNS, max(len(row.names) for row in rows))
-    style: dict[Any, Any] = {
-        "font.size": 8, "axes.edgecolor": _INK, "text.color": _INK, "axes.labelcolor": _INK,
-        "xtick.color": _INK, "ytick.color": _INK, "axes.linewidth": 0.6,
-        "svg.hashsalt": "protogen", "svg.fonttype": "none",
-    }  # fmt: skip
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style(8)):
         height = 1.9 * len(rows) + 3.2
         figure = Figure(figsize=(max(8, 1.35 * columns), height), layout="constrained")
         parts: Any = figure.subfigures(len(rows) + 1, 1, height_ratios=[1.9] * len(rows) + [3.2])
         for number, (row, part) in enumerate(zip(rows, parts, strict=False)):
-            part.suptitle(row.title.replace("$", r"\$"), x=0.01, ha="left", fontsize=9,
+            part.suptitle(harmless(row.title), x=0.01, ha="left", fontsize=9,
                           fontweight="bold")  # fmt: skip
             axes = part.subplots(1, columns, squeeze=False)[0]
             for axis, at in zip(axes, _spread(len(row.names), columns), strict=False):
-                _histogram(axis, row, at, _COLOURS[number % len(_COLOURS)])
+                _histogram(axis, row, at, COLOURS[number % len(COLOURS)])
             for axis in axes[min(columns, len(row.names)) :]:
                 axis.axis("off")
         both = any(g is not None for row in rows for g in row.gradients)
@@ -56,8 +50,7 @@ def draw(rows: Sequence[Row], file: BinaryIO, form: Literal["png", "svg"]) -> No
         _curves(below[0], rows, "deviations", "deviation of the signal", len(rows) > 1)
         if both:
             _curves(below[1], rows, "gradients", "deviation of the gradient", False)
-        metadata = {"Date": None} if form == "svg" else {"Software": None}
-        figure.savefig(file, format=form, dpi=130, metadata=metadata)
+        figure.savefig(file, format=form, dpi=DPI, metadata=metadata(form))
 
 
 def _spread(count: int, columns: int) -> list[int]:
@@ -72,7 +65,7 @@ def _histogram(axis: Axes, row: Row, at: int, colour: str) -> None:
 
     values = row.histograms[at]
     low, high = row.ends[at]
-    axis.set_title(row.names[at].replace("$", r"\$")[-18:], fontsize=7)
+    axis.set_title(harmless(row.names[at])[-18:], fontsize=7)
     axis.set_yticks([])
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
@@ -104,13 +97,12 @@ def _curves(axis: Axes, rows: Sequence[Row], key: str, label: str, legend: bool)
         values = [v if v else None for v in getattr(row, key)]
         places = [i + 1 for i, v in enumerate(values) if v is not None]
         axis.plot(places, [v for v in values if v is not None], "o-", ms=3, lw=1.2,
-                  color=_COLOURS[number % len(_COLOURS)], label=row.title)  # fmt: skip
+                  color=COLOURS[number % len(COLOURS)], label=row.title)  # fmt: skip
     axis.set_yscale("log")
     axis.set_xlabel("layer with weights")
     axis.set_ylabel(label)
-    axis.grid(axis="y", lw=0.4, color=_GREY)
+    axis.grid(axis="y", lw=0.4, color=GREY)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    open_frame(axis)
     if legend:
         axis.legend(frameon=False, fontsize=7)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from protogen.report.style import COLOURS, DPI, INK, harmless, metadata, open_frame, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = ("#2a6f97", "#c1666b", "#4f772d", "#9a6fb0", "#d08c3f", "#5c6b73")
-_INK = "#1f2933"
 Series = Sequence[tuple[int, float]]
 
 
@@ -32,13 +32,8 @@ def draw(course: Course, file: BinaryIO, form: Literal["png", "svg"]) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    style: dict[Any, Any] = {
-        "font.size": 9, "axes.edgecolor": _INK, "text.color": _INK, "axes.labelcolor": _INK,
-        "xtick.color": _INK, "ytick.color": _INK, "axes.linewidth": 0.6,
-        "svg.hashsalt": "protogen", "svg.fonttype": "none",
-    }  # fmt: skip
     count = 1 + bool(course.scores) + bool(course.gradients)
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style()):
         figure = Figure(figsize=(5.2 * count, 4), layout="constrained")
         axes = list(figure.subplots(1, count, squeeze=False)[0])
         _lines(axes.pop(0), course.losses, course.lines, "loss", course.rate)
@@ -46,8 +41,7 @@ def draw(course: Course, file: BinaryIO, form: Literal["png", "svg"]) -> None:
             _lines(axes.pop(0), course.scores, {}, "score", ())
         if course.gradients:
             _norms(axes.pop(0), course)
-        metadata = {"Date": None} if form == "svg" else {"Software": None}
-        figure.savefig(file, format=form, dpi=130, metadata=metadata)
+        figure.savefig(file, format=form, dpi=DPI, metadata=metadata(form))
 
 
 def _lines(
@@ -56,9 +50,9 @@ def _lines(
     for number, (name, values) in enumerate(series.items()):
         x, y = zip(*values, strict=True) if values else ((), ())
         axis.plot(x, y, lw=1.3, marker="o" if len(x) < 30 else "", ms=3,
-                  color=_COLOURS[number % len(_COLOURS)], label=name)  # fmt: skip
+                  color=COLOURS[number % len(COLOURS)], label=name)  # fmt: skip
     for name, level in levels.items():
-        axis.axhline(level, color=_INK, lw=0.8, ls="--")
+        axis.axhline(level, color=INK, lw=0.8, ls="--")
         axis.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                       fontsize=8)  # fmt: skip
     axis.set_xlabel("iteration")
@@ -67,11 +61,10 @@ def _lines(
     if low > 0:  # what looks like a course at close range may be none
         axis.set_ylim(0, high * 1.1)
     axis.legend(frameon=False, fontsize=8)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    open_frame(axis)
     if len({value for _, value in rate}) > 1:
         other = axis.twinx()
-        other.plot(*zip(*rate, strict=True), lw=0.9, ls=":", color=_INK)
+        other.plot(*zip(*rate, strict=True), lw=0.9, ls=":", color=INK)
         other.set_ylabel("learning rate (dotted)")
 
 
@@ -79,14 +72,13 @@ def _norms(axis: Axes, course: Course) -> None:
     names = list(course.gradients)
     places = range(len(names))
     axis.plot(places, [course.gradients[n] or float("nan") for n in names], "o-", ms=3.5,
-              color=_COLOURS[1], label="gradient of the weights")  # fmt: skip
+              color=COLOURS[1], label="gradient of the weights")  # fmt: skip
     axis.plot(places, [course.weights.get(n) or float("nan") for n in names], "s-", ms=3.5,
-              color=_COLOURS[0], label="weights")  # fmt: skip
+              color=COLOURS[0], label="weights")  # fmt: skip
     axis.set_yscale("log")
     step = max(1, len(names) // 12)
-    axis.set_xticks(list(places)[::step], [n.replace("$", r"\$") for n in names][::step],
+    axis.set_xticks(list(places)[::step], [harmless(n) for n in names][::step],
                     rotation=60, ha="right", fontsize=7)  # fmt: skip
     axis.set_ylabel("mean absolute value, last iteration")
     axis.legend(frameon=False, fontsize=8)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    open_frame(axis)
