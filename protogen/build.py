@@ -116,6 +116,13 @@ def _included(
     return not any(_meets(rule, phase, level, stages) for rule in exclude)
 
 
+def included(params: Message, phase: str) -> bool:
+    """Whether a LayerParameter takes part in a phase, at level 0 without stages."""
+    if params.include:
+        return any(_meets(rule, phase, 0, ()) for rule in params.include)
+    return not any(_meets(rule, phase, 0, ()) for rule in params.exclude)
+
+
 def _meets(rule: Message, phase: str, level: int, stages: Collection[str]) -> bool:
     return (
         (not rule.has("phase") or rule.phase == phase)

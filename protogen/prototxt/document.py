@@ -26,10 +26,15 @@ def read(path: str | Path, message: str = "NetParameter", *, strict: bool = Fals
     Raises:
         InputError: the file is missing or unreadable, or its text is wrong.
     """
-    return _parse(_source(path), message, strict)
+    return _parse(source_of(path), message, strict)
 
 
-def _source(path: str | Path) -> Source:
+def source_of(path: str | Path) -> Source:
+    """The text of a file, not parsed yet.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
@@ -44,7 +49,7 @@ def _source(path: str | Path) -> Source:
 
 def kind_of(path: str | Path) -> str:
     """Whether the file holds a NetParameter or a SolverParameter, by the fields at its top."""
-    source = _source(path)
+    source = source_of(path)
     document = Document(None, source)
     Parser(source, False).run(document)
     names = {item.name for item in document.fields}

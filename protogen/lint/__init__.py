@@ -1,0 +1,1 @@
+"""``protogen check``: rules over nets, one class each."""

@@ -1,0 +1,211 @@
+"""A net as rules see it: its text, its layers with their places, its graph where it has one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protogen import prototxt
+from protogen.build import build, included
+from protogen.errors import InputError, ProtogenWarning
+from protogen.graph import Graph, Layer, Shape
+from protogen.layers import kind_of
+from protogen.lint.rule import Edit, Flaw, Rule
+from protogen.message import Field, Message, Source
+from protogen.upgrade import upgrade
+
+if TYPE_CHECKING:
+    from protogen.caffemodel import CaffeModel
+    from protogen.resizing.limits import Limits
+
+LOSSES = ("Loss",)  # how types of losses end
+FEEDS = frozenset(
+    ("AnnotatedData", "Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData",
+     "WindowData")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose: whose layers there are, where the net goes, the phase and sizes."""
+
+    dialect: str = ""
+    target: Limits | None = None
+    exact: bool = False
+    input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+
+
+class Context:
+    """One file. ``items`` are its layers as fields of the text, of the old form brought to today's;
+    then ``old`` is set, and nothing can be mended."""
+
+    def __init__(
+        self,
+        text: str,
+        filename: str,
+        settings: Settings | None = None,
+        weights: CaffeModel | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.weights = weights
+        self.folder = folder
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", ProtogenWarning)
+            self.document = prototxt.parse(text, filename)
+        self.told = [str(one.message) for one in told]
+        self.source: Source = self.document.source
+        self.modern = upgrade(self.document)
+        self.old = self.modern is not self.document
+
+    @property
+    def filename(self) -> str:
+        return self.source.filename
+
+    @cached_property
+    def items(self) -> list[Field]:
+        return self.modern.all("layer")
+
+    @cached_property
+    def is_training(self) -> bool:
+        """Whether it has a loss."""
+        return any(str(item.value.type).endswith(LOSSES) for item in self.items)
+
+    @cached_property
+    def is_deploy(self) -> bool:
+        """Whether data comes from whoever runs it."""
+        kinds = {item.value.type for item in self.items}
+        return not self.is_training and not (kinds & (FEEDS - {"Input"}))
+
+    def phase_items(self, phase: str) -> list[Field]:
+        """The layers that take part in a phase."""
+        return [item for item in self.items if included(item.value, phase)]
+
+    @cached_property
+    def phases(self) -> tuple[str, ...]:
+        """TRAIN and TEST where they differ; one of them else."""
+        names = [[item.value.name for item in self.phase_items(p)] for p in ("TEST", "TRAIN")]
+        return ("TEST",) if names[0] == names[1] else ("TEST", "TRAIN")
+
+    @cached_property
+    def graphs(self) -> dict[str, Graph]:
+        """A graph for each phase whose wiring is sound."""
+        made = {}
+        self.misfits: dict[str, str] = {}
+        for phase in self.phases:
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always", ProtogenWarning)
+                try:
+                    made[phase] = build(self.modern, self.source, phase=phase, tolerant=True,
+                                        input_shapes=self.settings.input_shapes)  # fmt: skip
+                except InputError:
+                    continue  # the rules on wiring say what is wrong
+            for one in told:
+                text = str(one.message)
+                if "Shapes behind it are unknown" in text:
+                    self.misfits.setdefault(text, phase)
+        return made
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """Every layer once, with the graph of the first phase that has it."""
+        seen: dict[int, Layer] = {}
+        for graph in self.graphs.values():
+            for layer in graph.layers:
+                seen.setdefault(id(layer.params), layer)
+        return list(seen.values())
+
+    def graph_of(self, layer: Layer) -> Graph:
+        """The graph that a layer of ``layers`` is in."""
+        for graph in self.graphs.values():
+            if any(one is layer for one in graph.layers):
+                return graph
+        raise KeyError(layer.name)
+
+    def shape(self, layer: Layer, index: int = 0) -> Shape | None:
+        """The shape of a bottom."""
+        if index >= len(layer.reads):
+            return None
+        return self._shapes.get((id(layer), index))
+
+    def top_shape(self, layer: Layer) -> Shape | None:
+        """The shape of the first top."""
+        for graph in self.graphs.values():
+            if layer.writes and layer.writes[0] in graph.shapes:
+                return graph.shapes[layer.writes[0]]
+        return None
+
+    @cached_property
+    def _shapes(self) -> dict[tuple[int, int], Shape | None]:
+        return {
+            (id(layer), i): graph.shapes.get(read)
+            for graph in self.graphs.values() for layer in graph.layers
+            for i, read in enumerate(layer.reads)
+        }  # fmt: skip
+
+    def blobs(self, layer: Layer) -> tuple[Shape, ...]:
+        """The shapes of a layer's parameter blobs; none where they are not known."""
+        for graph in self.graphs.values():
+            if layer.name in graph.parameter_shapes:
+                return graph.parameter_shapes[layer.name] or ()
+        return ()
+
+    @cached_property
+    def readers(self) -> dict[str, list[Layer]]:
+        """Layers that read each value, of all phases."""
+        made: dict[str, list[Layer]] = {}
+        for layer in self.layers:
+            for read in layer.reads:
+                made.setdefault(read, []).append(layer)
+        return made
+
+    @cached_property
+    def makers(self) -> dict[str, Layer]:
+        """The layer that makes each value."""
+        return {write: layer for layer in self.layers for write in layer.writes}
+
+    def filler_path(self, layer: Layer) -> tuple[str, str] | None:
+        """(parameter message, field) of the filler of a layer's weights."""
+        kind = kind_of(layer)
+        shapes = self.blobs(layer)
+        graph_shapes = [self.shape(layer, i) for i in range(len(layer.reads))]
+        if kind is None or not shapes or None in graph_shapes:
+            return None
+        filling = kind.fillings(layer, [s for s in graph_shapes if s is not None], shapes)[0]
+        if not filling.into:
+            return None
+        outer, _, name = filling.field.partition(".")
+        return outer, name
+
+    # what rules give
+
+    def flaw(self, rule: Rule, at: Field | Layer | None, message: str, *edits: Edit | None) -> Flaw:
+        """A flaw at a field or a layer; edits are dropped where the text is of the old form."""
+        start, end, layer = -1, -1, ""
+        if isinstance(at, Layer):
+            layer = at.name
+            at = self._field_of.get(id(at.params))
+        elif at is not None and isinstance(at.value, Message) and at.name == "layer":
+            layer = at.value.name
+        if at is not None:
+            start, end = at.start, at.end
+        made = () if self.old or None in edits else tuple(one for one in edits if one is not None)
+        return Flaw(rule.code, rule.name, message, start, end, layer, made)
+
+    @cached_property
+    def _field_of(self) -> dict[int, Field]:
+        return {id(item.value): item for item in self.items}
+
+    def field_of(self, layer: Layer) -> Field | None:
+        """The field of the text that a layer was made of."""
+        return self._field_of.get(id(layer.params))
+
+    def walk(self) -> Iterator[tuple[Field, Message, Field]]:
+        """(layer, message, field) of every field at every depth of every layer."""
+        for item in self.document.all("layer"):
+            for holder, inner in item.value.walk():
+                yield item, holder, inner

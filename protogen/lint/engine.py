@@ -1,0 +1,202 @@
+"""Runs rules over files: what is selected, what a comment leaves out, what can be mended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protogen import prototxt
+from protogen.errors import InputError, did_you_mean, layout
+from protogen.lint.context import Context, Settings
+from protogen.lint.edits import apply
+from protogen.lint.rule import Flaw, Rule, all_rules
+
+if TYPE_CHECKING:
+    from protogen.caffemodel import CaffeModel
+
+ROUNDS = 10  # of mending: what one edit hides, the next round finds
+_IGNORE = re.compile(r"#\s*protogen:\s*ignore(-file)?(?:\[([\w,\s-]*)\])?")
+_PLACE = re.compile(r"^(.*?):(\d+):(\d+): (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One file: its flaws in the order of the text, and the text after mending, where it changed."""
+
+    filename: str
+    text: str
+    flaws: list[Flaw]
+    places: list[tuple[int, int]]  # line and column of each flaw
+    fixed: str | None = None
+    count_fixed: int = 0
+    bom: bool = False
+
+    def encode(self) -> bytes:
+        """The text as its file's bytes: byte-order mark and stray bytes as they were."""
+        mark = b"\xef\xbb\xbf" if self.bom else b""
+        return mark + self.text.encode("utf-8", "surrogateescape")
+
+
+def selected(
+    select: Sequence[str] = (), ignore: Sequence[str] = (), audit: bool = False
+) -> list[Rule]:
+    """The rules that are to be run: the usual ones, or those of ``select`` (codes, their beginnings,
+    names, or ALL), without those of ``ignore``.
+
+    Raises:
+        InputError: one fits no rule.
+    """
+    rules = all_rules()
+
+    def fitting(words: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        for word in words:
+            some = {c for c, r in rules.items() if word == "ALL" or c.startswith(word) or
+                    r.name == word}  # fmt: skip
+            if not some:
+                known = [*rules, *(rule.name for rule in rules.values())]
+                raise InputError(
+                    layout("fits no rule", subject=f'"{word}"',
+                           advice=did_you_mean(word, known) or "protogen rule lists them.")
+                )  # fmt: skip
+            found |= some
+        return found
+
+    usual = {c for c, r in rules.items() if r.usual and (audit or not r.audit)}
+    if audit:
+        usual = {c for c, r in rules.items() if r.audit}
+    chosen = (fitting(select) if select else usual) - fitting(ignore)
+    return [rules[code] for code in rules if code in chosen]
+
+
+def check_text(
+    text: str,
+    filename: str,
+    rules: Sequence[Rule] | None = None,
+    settings: Settings | None = None,
+    *,
+    weights: CaffeModel | None = None,
+    folder: Path | None = None,
+    fix: bool = False,
+) -> Checked:
+    """The flaws of a net's text; with ``fix`` those that are left after mending.
+
+    A text that is no prototxt has one flaw, PG100, at the place where it ends to be one.
+    """
+    chosen = selected() if rules is None else list(rules)
+    original, mended = text, 0
+    flaws = _flaws(text, filename, chosen, settings, weights, folder)
+    for _ in range(ROUNDS if fix else 0):
+        edits = [edit for flaw in flaws for edit in flaw.edits]
+        if not edits:
+            break
+        after = apply(text, edits)
+        left = _flaws(after, filename, chosen, settings, weights, folder)
+        if after == text or any(flaw.code == "PG100" for flaw in left):
+            break
+        mended += sum(bool(flaw.edits) for flaw in flaws)
+        text, flaws = after, left
+    places = [_line_and_column(text, flaw.start) for flaw in flaws]
+    return Checked(filename, text, flaws, places, text if text != original else None, mended)
+
+
+def check_file(
+    path: str | Path,
+    rules: Sequence[Rule] | None = None,
+    settings: Settings | None = None,
+    *,
+    caffemodel: str | Path | None = None,
+    fix: bool = False,
+) -> Checked:
+    """``check_text`` of a file; ``caffemodel`` are its weights, for rules that look at both.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    weights = None
+    if caffemodel is not None:
+        from protogen.caffemodel import read_weights
+
+        weights = read_weights(caffemodel)
+    source = prototxt.source_of(path)
+    if _is_solver(path):
+        return Checked(str(path), source.text, [], [], bom=source.bom)
+    made = check_text(source.text, str(path), rules, settings, weights=weights,
+                      folder=Path(path).parent, fix=fix)  # fmt: skip
+    return replace(made, bom=source.bom)
+
+
+def _is_solver(path: str | Path) -> bool:
+    """A solver is no net, and has no rules yet; one that is neither is told as a net."""
+    try:
+        return prototxt.kind_of(path) == "SolverParameter"
+    except InputError:
+        return False
+
+
+def _flaws(
+    text: str, filename: str, rules: Sequence[Rule], settings: Settings | None,
+    weights: CaffeModel | None, folder: Path | None,
+) -> list[Flaw]:  # fmt: skip
+    try:
+        net = Context(text, filename, settings, weights, folder)
+    except InputError as error:
+        return [_syntax(text, str(error))]
+    found = [flaw for rule in rules for flaw in rule.check(net)]
+    left_out, whole = _comments(net)
+    kept = [
+        flaw for flaw in found
+        if not _left_out(flaw, whole) and not any(
+            start <= max(flaw.start, 0) < end and _left_out(flaw, codes)
+            for start, end, codes in left_out
+        )
+    ]  # fmt: skip
+    return sorted(dict.fromkeys(kept), key=lambda flaw: (flaw.start, flaw.code))
+
+
+def _syntax(text: str, message: str) -> Flaw:
+    found = _PLACE.match(message)
+    if found is None:
+        return Flaw("PG100", "syntax-error", message, 0, 0)
+    lines = text.split("\n")
+    line, column = int(found[2]), int(found[3])
+    start = sum(len(one) + 1 for one in lines[: line - 1]) + column - 1
+    return Flaw("PG100", "syntax-error", found[4].split("\n")[0], start, start)
+
+
+Span = tuple[int, int, tuple[str, ...]]
+
+
+def _comments(net: Context) -> tuple[list[Span], tuple[str, ...] | None]:
+    """Where ``# protogen: ignore[...]`` holds: its line, or the whole layer where it stands on the
+    line that opens it; and what ``ignore-file`` leaves out (None: nothing; empty: everything)."""
+    text = net.source.text
+    spans: list[Span] = []
+    whole: tuple[str, ...] | None = None
+    for found in _IGNORE.finditer(text) if "protogen:" in text else ():
+        codes = tuple(word.strip() for word in (found[2] or "").split(",") if word.strip())
+        if found[1]:
+            whole = codes if whole is None else (*whole, *codes)
+            continue
+        start = text.rfind("\n", 0, found.start()) + 1
+        end = text.find("\n", found.end())
+        end = len(text) if end < 0 else end
+        for item in net.document.all("layer"):
+            if start <= item.start < end:
+                end = max(end, item.end)
+        spans.append((start, end, codes))
+    return spans, whole
+
+
+def _left_out(flaw: Flaw, codes: tuple[str, ...] | None) -> bool:
+    if codes is None:
+        return False
+    return not codes or any(flaw.code.startswith(code) or flaw.name == code for code in codes)
+
+
+def _line_and_column(text: str, offset: int) -> tuple[int, int]:
+    offset = max(offset, 0)
+    return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1

@@ -1,0 +1,76 @@
+"""What a rule is, what it finds, and the registry of all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from protogen.lint.context import Context
+
+Edit = tuple[int, int, str]  # start, end, new text
+FAMILIES = {
+    "PG1": "syntax and schema",
+    "PG2": "graph",
+    "PG3": "layers",
+    "PG4": "portability",
+    "PG5": "initialisation and training",
+    "PG6": "files from strangers",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """One thing that a rule found. ``start`` and ``end`` are offsets in the text (-1: in no place of
+    it), ``edits`` what mends it, empty where a person must."""
+
+    code: str
+    name: str
+    message: str
+    start: int
+    end: int
+    layer: str = ""
+    edits: tuple[Edit, ...] = ()
+
+
+class Rule:
+    """One rule. A subclass is registered by being defined; its name in kebab case states the flaw.
+
+    ``what`` it catches, ``why`` that is bad, ``example`` and ``mended`` are its page, and its tests:
+    the example fires, the mended one does not, and where ``fixes`` is set the one becomes the other.
+    ``settings`` are those that the example needs. ``usual``: whether it is on unless left out.
+    """
+
+    registry: ClassVar[dict[str, Rule]] = {}
+    code: ClassVar[str]
+    what: ClassVar[str]
+    why: ClassVar[str]
+    example: ClassVar[str]
+    mended: ClassVar[str]
+    settings: ClassVar[dict[str, Any]] = {}
+    fixes: ClassVar[bool] = False
+    usual: ClassVar[bool] = True
+    audit: ClassVar[bool] = False  # of ``protogen audit``: files from strangers
+
+    def __init_subclass__(cls) -> None:
+        if cls.code in Rule.registry:
+            raise TypeError(f"the rule {cls.code} is defined twice")
+        Rule.registry[cls.code] = cls()
+
+    @property
+    def name(self) -> str:
+        """The class's name in kebab case."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        """What is wrong with a net."""
+        raise NotImplementedError
+
+
+def all_rules() -> dict[str, Rule]:
+    """Every rule by code, in order."""
+    from protogen.lint import rules  # noqa: F401 (registers them)
+
+    return dict(sorted(Rule.registry.items()))

@@ -1,0 +1,232 @@
+"""PG32x: layers that compute something else than they seem to, or nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from protogen import geometry
+from protogen.lint.context import Context
+from protogen.lint.edits import removed, replaced
+from protogen.lint.rule import Flaw, Rule
+from protogen.message import Message
+from protogen.prototxt import quote
+
+_INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: %s dim: %s } } }\n'
+_LABEL = 'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 8 dim: 8 } } }\n'
+_POOL = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { pool: %s } }'
+LARGE_DENSE = 200_000_000  # parameters: more than VGG's largest layer has
+
+
+class PoolingCeiling(Rule):
+    code = "PG321"
+    what = "A pooling whose last window is cut off: Caffe rounds the number of windows up."
+    why = "Frameworks that round down make a map that is one row and column smaller."
+    example = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 3 stride: 2"
+    mended = (_INPUT % (9, 9)) + _POOL % "MAX kernel_size: 3 stride: 2"
+    usual = False
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers:
+            shape = net.shape(layer)
+            p: Message = layer.params.pooling_param
+            if layer.type != "Pooling" or not shape or p.global_pooling or p.round_mode == "FLOOR":
+                continue
+            kernels, strides, pads = _pooling(p)
+            for n, k, s, pad in zip(shape[2:], kernels, strides, pads, strict=True):
+                up, down = (geometry.pool_out(n, k, s, pad, ceil) for ceil in (True, False))
+                if up != down:
+                    yield net.flaw(self, layer, f"{n} pixels, kernel {k} and stride {s} make {up} windows in "
+                                   f"Caffe, and {down} where they are rounded down.")  # fmt: skip
+                    break
+
+
+def _pooling(p: Message) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    kernel = (p.kernel_h or p.kernel_size, p.kernel_w or p.kernel_size)
+    stride = (p.stride_h or p.stride, p.stride_w or p.stride)
+    return kernel, stride, (p.pad_h or p.pad, p.pad_w or p.pad)
+
+
+class WindowInPadding(Rule):
+    code = "PG322"
+    what = "A pooling whose pad is as large as its kernel."
+    why = "A window would stand in the padding alone; Caffe refuses it."
+    example = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 2 pad: 2"
+    mended = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 2 pad: 1"
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items:
+            p: Message = item.value.pooling_param
+            if item.value.type == "Pooling" and not p.global_pooling:
+                kernels, _, pads = _pooling(p)
+                if any(pad >= k > 0 for k, pad in zip(kernels, pads, strict=True)):
+                    yield net.flaw(self, item, f"pad {max(pads)} with kernel {min(kernels)}: a window would "
+                                   "hold padding alone.")  # fmt: skip
+
+
+class EvenLrn(Rule):
+    code = "PG323"
+    what = "A local response normalisation over an even number of channels."
+    why = "It would have no middle: Caffe refuses it."
+    example = (
+        _INPUT % (8, 8)
+    ) + 'layer { name: "n" type: "LRN" bottom: "data" top: "n" lrn_param { local_size: 4 } }'
+    mended = (
+        _INPUT % (8, 8)
+    ) + 'layer { name: "n" type: "LRN" bottom: "data" top: "n" lrn_param { local_size: 5 } }'
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items:
+            if item.value.type == "LRN" and item.value.lrn_param.local_size % 2 == 0:
+                yield net.flaw(
+                    self, item, f"local_size is {item.value.lrn_param.local_size}, but must be odd."
+                )
+
+
+class DropoutInDeploy(Rule):
+    code = "PG324"
+    what = "Dropout in a net without data layers and without a loss."
+    why = "It does nothing there, costs a copy in some tools, and others scale by it once more."
+    example = (_INPUT % (8, 8)) + 'layer { name: "d" type: "Dropout" bottom: "data" top: "data" }'
+    mended = (_INPUT % (8, 8)) + 'layer { name: "d" type: "ReLU" bottom: "data" top: "data" }'
+    usual = False
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items if net.is_deploy else ():
+            if item.value.type == "Dropout":
+                yield net.flaw(self, item, "Dropout does nothing when testing.")
+
+
+def _twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Flaw]:
+    """A loss that does by itself what a layer in front does."""
+    makers = {top: item for item in net.items for top in item.value.top}
+    for item in net.items:
+        layer: Message = item.value
+        first = makers.get(layer.bottom[0]) if layer.type == loss and layer.bottom else None
+        if first is None or first.value.type != before:
+            continue
+        edits = []
+        if first.value.bottom[0] not in first.value.top:
+            edits.append(replaced(layer.all("bottom")[0], quote(first.value.bottom[0])))
+        yield net.flaw(rule, item, f"a {loss} does the {before} itself: here it is done twice, and the "
+                       "gradient is flat.", *edits)  # fmt: skip
+
+
+class SoftmaxTwice(Rule):
+    code = "PG325"
+    what = "A Softmax in front of SoftmaxWithLoss."
+    why = "The loss computes it by itself: twice it flattens the scores, and the net hardly learns."
+    example = (
+        (_INPUT % (8, 8)) + _LABEL + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" }\n'
+        'layer { name: "l" type: "SoftmaxWithLoss" bottom: "s" bottom: "label" top: "l" }'
+    )  # fmt: skip
+    mended = (
+        (_INPUT % (8, 8)) + _LABEL + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" }\n'
+        'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "l" }'
+    )  # fmt: skip
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        return _twice(self, net, "Softmax", "SoftmaxWithLoss")
+
+
+class SigmoidTwice(Rule):
+    code = "PG326"
+    what = "A Sigmoid in front of SigmoidCrossEntropyLoss."
+    why = "The loss computes it by itself: twice it flattens the scores, and the net hardly learns."
+    example = (
+        (_INPUT % (8, 8)) + 'layer { name: "s" type: "Sigmoid" bottom: "data" top: "s" }\n'
+        'layer { name: "l" type: "SigmoidCrossEntropyLoss" bottom: "s" bottom: "data" top: "l" }'
+    )  # fmt: skip
+    mended = (
+        (_INPUT % (8, 8)) + 'layer { name: "s" type: "Sigmoid" bottom: "data" top: "s" }\n'
+        'layer { name: "l" type: "SigmoidCrossEntropyLoss" bottom: "data" bottom: "data" top: "l" }'
+    )  # fmt: skip
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        return _twice(self, net, "Sigmoid", "SigmoidCrossEntropyLoss")
+
+
+class HugeDense(Rule):
+    code = "PG327"
+    what = "A dense layer with more than 200 million parameters."
+    why = "It reads a large map: pool it first, or use a convolution. Caffe's files end at 2 GB."
+    example = (_INPUT % (512, 512)) + (
+        'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" inner_product_param { num_output: 1000 } }'
+    )
+    mended = (_INPUT % (8, 8)) + (
+        'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" inner_product_param { num_output: 1000 } }'
+    )
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers:
+            blobs = net.blobs(layer)
+            if layer.type == "InnerProduct" and blobs and math.prod(blobs[0]) > LARGE_DENSE:
+                shape = net.shape(layer) or ()
+                yield net.flaw(self, layer, f"{math.prod(blobs[0]):,} parameters for a bottom of "
+                               f"{'x'.join(map(str, shape))}.")  # fmt: skip
+
+
+class DeadDilation(Rule):
+    code = "PG328"
+    what = "A dilation on a kernel of one pixel."
+    why = "It does nothing: a larger kernel was meant, or the line is left over."
+    example = (_INPUT % (8, 8)) + (
+        'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 1 dilation: 2 } }'
+    )
+    mended = (_INPUT % (8, 8)) + (
+        'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 1 } }'
+    )
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items:
+            p: Message = item.value.convolution_param
+            if list(p.kernel_size) == [1] and any(d > 1 for d in p.dilation):
+                given = p.all("dilation")[0]
+                edits = [removed(net.source, given)] if len(p.dilation) == 1 else []
+                yield net.flaw(self, given, "dilation does nothing to a kernel of 1.", *edits)
+
+
+class SkippedPixels(Rule):
+    code = "PG329"
+    what = "A stride beyond the kernel in pooling or a convolution wider than 1."
+    why = "Pixels between the windows are never looked at; several toolchains refuse it."
+    example = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 3"
+    mended = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 3 stride: 3"
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items:
+            kind = item.value.type
+            if kind == "Pooling" and not item.value.pooling_param.global_pooling:
+                kernels, strides, _ = _pooling(item.value.pooling_param)
+            elif kind == "Convolution":
+                p = item.value.convolution_param
+                kernels = tuple(p.kernel_size) or (p.kernel_h, p.kernel_w)
+                strides = tuple(p.stride) or (p.stride_h or 1, p.stride_w or 1)
+            else:
+                continue
+            if max(kernels) > 1 and any(s > k for k, s in zip(kernels, strides, strict=False)):
+                yield net.flaw(self, item, f"stride {max(strides)} skips pixels between kernels of "
+                               f"{min(kernels)}.")  # fmt: skip
+
+
+class RepeatedActivation(Rule):
+    code = "PG330"
+    what = "The same rectifier twice, one right behind the other."
+    why = "The second does nothing; a layer between them may be missing."
+    example = (_INPUT % (8, 8)) + (
+        'layer { name: "a" type: "ReLU" bottom: "data" top: "a" }\nlayer { name: "b" type: "ReLU" bottom: "a" top: "b" }'
+    )
+    mended = (_INPUT % (8, 8)) + (
+        'layer { name: "a" type: "ReLU" bottom: "data" top: "a" }\nlayer { name: "b" type: "TanH" bottom: "a" top: "b" }'
+    )
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers:
+            if layer.type not in ("ReLU", "ReLU6") or layer.params.relu_param.negative_slope:
+                continue
+            before = net.makers.get(layer.reads[0]) if layer.reads else None
+            if before is not None and before.type == layer.type:
+                yield net.flaw(self, layer, f"{before.name} is a {layer.type} already.")

@@ -1,0 +1,132 @@
+"""PG4: where a net can go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protogen.graph import Layer
+from protogen.layers import LayerType, kind_of
+from protogen.lint.context import Context
+from protogen.lint.rule import Flaw, Rule
+from protogen.message import Message
+from protogen.resizing.limits import parse_limits
+from protogen.resizing.steps import Step
+
+_INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 8 dim: 8 } } }\n'
+
+
+class TargetLimit(Rule):
+    code = "PG401"
+    what = "A layer beyond the limits of a toolchain (with --target)."
+    why = "Its compiler refuses the net, or moves the layer to the CPU. Each limit has its source."
+    example = _INPUT + (
+        'layer { name: "d" type: "Deconvolution" bottom: "data" top: "d" convolution_param { num_output: 4 kernel_size: 9 stride: 2 } }'
+    )
+    mended = _INPUT + (
+        'layer { name: "d" type: "Deconvolution" bottom: "data" top: "d" convolution_param { num_output: 4 kernel_size: 7 stride: 2 } }'
+    )
+    settings = {"target": parse_limits("kernel <= 7")}  # noqa: RUF012 (never changed)
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        target = net.settings.target
+        for layer in net.layers if target is not None else ():
+            step = _step(net, layer)
+            for rule in target.rules if target is not None and step is not None else ():
+                problem = rule.broken(step) if step is not None else ""
+                if problem:
+                    source = f" ({rule.source})" if rule.source else ""
+                    way = ""
+                    if layer.type in ("Deconvolution", "Interp", "Upsample"):
+                        way = " protogen upsample --exact --target looks for another way."
+                    yield net.flaw(self, layer, f"{problem}{source}.{way}")
+                    break
+
+
+def _step(net: Context, layer: Layer) -> Step | None:
+    """The layer as rules of targets see it; None where a shape is not known."""
+    before, after = net.shape(layer), net.top_shape(layer)
+    if before is None or after is None:
+        return None
+    params = {
+        key: {k: v[0] if isinstance(v, list) and v else v for k, v in value.items()}
+        for key, value in layer.params.plain().items()
+        if key.endswith("_param") and isinstance(value, dict)
+    }
+    p = layer.params.convolution_param
+    features = {"group"} if p.group > 1 else set()
+    if p.has("axis") and p.axis != 1:
+        features.add("axis")
+    return Step(layer.type, layer.name, layer.bottoms, layer.tops, params, (), None, before, after,
+                frozenset(features))  # fmt: skip
+
+
+class NoOnnxForm(Rule):
+    code = "PG402"
+    what = "A layer without an ONNX form."
+    why = "The net cannot go by way of ONNX: protogen convert and run refuse it."
+    example = (
+        _INPUT
+        + 'layer { name: "p" type: "Reorg" bottom: "data" top: "p" reorg_param { stride: 2 } }'
+    )
+    mended = (
+        _INPUT
+        + 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 2 stride: 2 } }'
+    )
+    usual = False
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers:
+            kind = kind_of(layer)
+            if kind is not None and type(kind).lower is LayerType.lower and not kind.feeds:
+                yield net.flaw(self, layer, f"{layer.type} has no ONNX form: {kind.refusal[0]}.")
+
+
+class AverageInPadding(Rule):
+    code = "PG403"
+    what = "An average pooling with a pad."
+    why = (
+        "Caffe divides by the window's places inside the padded border, others by its pixels, or by the "
+        "kernel's size: rows at the border differ."
+    )
+    example = _INPUT + (
+        'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 } }'
+    )
+    mended = example.replace(" pad: 1", "")
+    usual = False
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items:
+            p: Message = item.value.pooling_param
+            if item.value.type == "Pooling" and p.pool == "AVE" and (p.pad or p.pad_h or p.pad_w):
+                yield net.flaw(
+                    self, item, "averages with a pad: tools divide by other counts at the border."
+                )
+
+
+class NegativeAxis(Rule):
+    code = "PG404"
+    what = "A negative axis."
+    why = "Toolchains count axes from 0, and refuse others or take them for another."
+    example = (
+        _INPUT
+        + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" softmax_param { axis: -1 } }'
+    )
+    mended = (
+        _INPUT
+        + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" softmax_param { axis: 3 } }'
+    )
+    fixes = True
+    usual = False
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers:
+            shape = net.shape(layer)
+            for field in layer.params.fields:
+                if not isinstance(field.value, Message) or not field.name.endswith("_param"):
+                    continue
+                for axis in field.value.all("axis"):
+                    if shape is not None and axis.value < 0:
+                        edit = (axis.start, axis.end, f"axis: {axis.value + len(shape)}")
+                        yield net.flaw(
+                            self, layer, f"axis {axis.value} of {len(shape)} axes.", edit
+                        )

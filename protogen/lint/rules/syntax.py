@@ -1,0 +1,227 @@
+"""PG1: what the schema says of a text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from protogen.errors import did_you_mean
+from protogen.layers import layer_type
+from protogen.lint.context import Context
+from protogen.lint.edits import removed, renamed_field, replaced
+from protogen.lint.rule import Flaw, Rule
+from protogen.message import Message
+from protogen.prototxt import quote
+
+# Parameters of several types: these blocks say nothing of what type a layer is.
+_SHARED = frozenset(
+    ("transform_param", "loss_param", "python_param", "annotated_data_param", "param")
+)
+# Whose block a type reads where its name is another.
+_READS = {
+    "BNLL": "", "Silence": "", "AbsVal": "", "Split": "",
+    "BatchNorm": "batch_norm_param", "Deconvolution": "convolution_param",
+    "DepthwiseConvolution": "convolution_param", "ConvolutionDepthwise": "convolution_param",
+    "Im2col": "convolution_param", "SoftmaxWithLoss": "softmax_param", "LSTM": "recurrent_param",
+    "RNN": "recurrent_param", "Data": "data_param", "InnerProduct": "inner_product_param",
+    "TanH": "tanh_param", "ReLU": "relu_param", "PReLU": "prelu_param", "ELU": "elu_param",
+    "LRN": "lrn_param", "MVN": "mvn_param", "SPP": "spp_param",
+}  # fmt: skip
+
+
+class UnknownField(Rule):
+    code = "PG101"
+    what = "A field that no published caffe.proto has in this place."
+    why = (
+        "Caffe refuses the whole file; tools that skip the field compute something else in silence."
+    )
+    example = (
+        'layer { name: "c" type: "ReLU" bottom: "x" top: "x" relu_param { negativ_slope: 0.1 } }'
+    )
+    mended = (
+        'layer { name: "c" type: "ReLU" bottom: "x" top: "x" relu_param { negative_slope: 0.1 } }'
+    )
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for _, holder, item in net.walk():
+            if item.type is None and holder.kind is not None:
+                known = list(holder.kind.fields)
+                advice = did_you_mean(item.name, known)
+                wanted = re.search(r"Did you mean (\w+)", advice)
+                edit = renamed_field(item, wanted[1]) if wanted else None
+                yield net.flaw(self, item, f"{holder.kind.name} has no field {item.name}. {advice}".strip(),
+                               *([edit] if edit else []))  # fmt: skip
+
+
+class OldForm(Rule):
+    code = "PG102"
+    what = "A net of Caffe's first forms, with `layers` and types in capitals."
+    why = (
+        "Many tools drop such layers in silence, and where both forms are mixed Caffe does so too."
+    )
+    example = 'layers { name: "r" type: RELU bottom: "data" top: "r" }'
+    mended = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        old = net.document.all("layers")
+        if old:
+            yield net.flaw(self, old[0], f"{len(old)} layers are of the old form. protogen upgrade "
+                           "writes today's.")  # fmt: skip
+
+
+class ForkLayer(Rule):
+    code = "PG103"
+    what = "A layer type that the chosen dialect does not have (with --dialect)."
+    why = "The net loads only in the fork that it was written for."
+    example = 'layer { name: "p" type: "Permute" bottom: "data" top: "p" }'
+    mended = 'layer { name: "p" type: "Flatten" bottom: "data" top: "p" }'
+    settings = {"dialect": "bvlc"}  # noqa: RUF012 (never changed)
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        from protogen.lifting.net import forks_of
+
+        if not net.settings.dialect:
+            return
+        forks = forks_of(net.settings.dialect)
+        for item in net.items:
+            kind = layer_type(item.value.type)
+            if kind is not None and not kind.stock and item.value.type not in forks:
+                yield net.flaw(
+                    self, item, f"{item.value.type} is a fork's layer, which {net.settings.dialect} "
+                    "lacks. protogen rewrite writes many of them in stock layers.",
+                )  # fmt: skip
+
+
+class TooManyParams(Rule):
+    code = "PG104"
+    what = "More `param` blocks than the layer has parameter blobs."
+    why = "Caffe refuses the net: one block belongs to one blob."
+    example = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }\n'
+        'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" param { lr_mult: 1 } param { lr_mult: 2 } '
+        "inner_product_param { num_output: 2 bias_term: false } }"
+    )
+    mended = example.replace(" param { lr_mult: 2 }", "")
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers:
+            given, blobs = layer.params.all("param"), net.blobs(layer)
+            if blobs and len(given) > len(blobs):
+                edits = [removed(net.source, one) for one in given[len(blobs) :]]
+                yield net.flaw(
+                    self, given[len(blobs)],
+                    f"{layer.name} has {len(given)} param blocks for {len(blobs)} blobs.", *edits,
+                )  # fmt: skip
+
+
+class StrayParameter(Rule):
+    code = "PG105"
+    what = "A parameter block of another layer type."
+    why = "Nothing reads it: what it says is not done."
+    example = (
+        'layer { name: "r" type: "ReLU" bottom: "x" top: "x" pooling_param { kernel_size: 2 } }'
+    )
+    mended = 'layer { name: "r" type: "ReLU" bottom: "x" top: "x" }'
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        blocks = {_block(name): name for name in _types()}
+        for item in net.items:
+            kind = item.value.type
+            own = _block(kind)
+            for field in item.value.fields:
+                owner = blocks.get(field.name)
+                stray = field.name.endswith("_param") and field.name not in _SHARED
+                if (
+                    stray
+                    and owner is not None
+                    and layer_type(kind) is not None
+                    and field.name != own
+                ):
+                    if _read_by(kind, field.name):
+                        continue
+                    yield net.flaw(self, field, f"{field.name} says nothing to a {kind}.",
+                                   removed(net.source, field))  # fmt: skip
+
+
+def _types() -> list[str]:
+    from protogen.layers import LayerType
+
+    return [name for name, kind in LayerType.registry.items() if not kind.users_own]
+
+
+def _block(kind: str) -> str:
+    """The parameter block of a type: its name in lower case with underscores."""
+    if kind in _READS:
+        return _READS[kind]
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower() + "_param"
+
+
+def _read_by(kind: str, block: str) -> bool:
+    """Whether a type reads a block that is named after another: losses, fused and forks' layers."""
+    return (
+        block.removesuffix("_param") in kind.lower()
+        or kind.endswith(("Loss", "Data", "Output"))
+        or kind in ("Python", "Accuracy", "SPP", "Interp", "Upsample", "Resize")
+    )
+
+
+class NoEffect(Rule):
+    code = "PG106"
+    what = (
+        "A layer that hands on what it gets: Power, Eltwise, Concat, Slice, Dropout with ratio 0."
+    )
+    why = "It costs time and memory, and readers look for what it does."
+    example = 'layer { name: "p" type: "Power" bottom: "x" top: "p" power_param { scale: 1 } }'
+    mended = 'layer { name: "p" type: "Power" bottom: "x" top: "p" power_param { scale: 2 } }'
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items:
+            layer: Message = item.value
+            p = layer.power_param
+            nothing = {
+                "Power": p.power == 1 and p.scale == 1 and p.shift == 0,
+                "Concat": len(layer.bottom) == 1,
+                "Slice": len(layer.top) == 1 and len(layer.bottom) == 1,
+                "Dropout": layer.dropout_param.dropout_ratio == 0,
+                "Eltwise": len(layer.bottom) == 1 and not layer.eltwise_param.coeff,
+            }.get(layer.type, False)
+            if nothing:
+                yield net.flaw(self, item, f"this {layer.type} does nothing.")
+
+
+class UnknownType(Rule):
+    code = "PG107"
+    what = "A layer type that neither BVLC Caffe nor a known fork has."
+    why = "A typing mistake, or a layer that only its author can run."
+    example = 'layer { name: "c" type: "Convolutoin" bottom: "data" top: "c" convolution_param { num_output: 1 kernel_size: 1 } }'
+    mended = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 1 kernel_size: 1 } }'
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items:
+            kind = str(item.value.type)
+            if layer_type(kind) is not None or not item.value.has("type"):
+                continue
+            advice = did_you_mean(kind, _types())
+            wanted = re.search(r"Did you mean (\w+)", advice)
+            given = item.value.all("type")
+            edits = [replaced(given[0], quote(wanted[1]))] if wanted else []
+            yield net.flaw(
+                self, given[0], f"{kind} is no known layer type. {advice}".strip(), *edits
+            )
+
+
+class NoType(Rule):
+    code = "PG108"
+    what = "A layer without a type."
+    why = "Caffe cannot make it."
+    example = 'layer { name: "c" bottom: "data" top: "c" }'
+    mended = 'layer { name: "c" type: "ReLU" bottom: "data" top: "c" }'
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items:
+            if not item.value.type:
+                yield net.flaw(self, item, "the layer has no type.")

@@ -1,0 +1,279 @@
+"""PG5: weights before training, and habits of training nets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protogen.fillers import DEVIATIONS, Fan
+from protogen.graph import Layer
+from protogen.initialisation import filler_of
+from protogen.layers import Filling, kind_of
+from protogen.lint.context import Context
+from protogen.lint.edits import added, set_field
+from protogen.lint.rule import Flaw, Rule
+from protogen.recommending import SATURATING, THROUGH
+
+_HEAD = (
+    'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 100 } } }\n'
+    'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 4 } } }\n'
+)
+_TAIL = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "s" bottom: "label" top: "loss" }\n'
+_DENSE = (
+    'layer {\n  name: "i"\n  type: "InnerProduct"\n  bottom: "data"\n  top: "i"\n  inner_product_param {\n'
+    "    num_output: 50\n    %s\n  }\n}\n"
+)
+_SCORE = (
+    'layer { name: "s" type: "InnerProduct" bottom: "i" top: "s" inner_product_param { num_output: 10 '
+    'weight_filler { type: "xavier" } } }\n'
+)
+_MAP = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 dim: 8 dim: 8 } } }\n'
+TOO_SMALL, TOO_LARGE = 0.05, 10.0  # of the deviation that keeps a signal
+
+
+def _weights(net: Context) -> Iterator[tuple[Layer, Filling]]:
+    """Layers with weights that training changes, and how the first blob is filled."""
+    for layer in net.layers:
+        kind, blobs = kind_of(layer), net.blobs(layer)
+        shapes = [net.shape(layer, i) for i in range(len(layer.reads))]
+        if kind is None or not blobs or None in shapes:
+            continue
+        filling = kind.fillings(layer, [s for s in shapes if s is not None], blobs)[0]
+        if filling.into and filling.field:
+            yield layer, filling
+
+
+def _given(layer: Layer, filling: Filling) -> bool:
+    outer, _, name = filling.field.partition(".")
+    return bool(getattr(layer.params, outer).has(name))
+
+
+def _frozen(layer: Layer) -> bool:
+    specs = layer.params.param
+    return bool(specs) and specs[0].lr_mult == 0
+
+
+class ConstantWeights(Rule):
+    code = "PG501"
+    what = "Weights that are filled with one number, in a layer of several units."
+    why = (
+        "All units compute the same and get the same gradient, so that they stay one unit for ever."
+    )
+    example = _HEAD + _DENSE % 'weight_filler { type: "constant" value: 0.1 }' + _SCORE + _TAIL
+    mended = _HEAD + _DENSE % 'weight_filler { type: "xavier" }' + _SCORE + _TAIL
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, filling in _weights(net) if net.is_training else ():
+            if not _given(layer, filling) or _frozen(layer):
+                continue
+            filler = filler_of(layer, filling)
+            grouped = layer.type == "Deconvolution" and layer.params.convolution_param.group > 1
+            if filler.type == "constant" and net.blobs(layer)[0][0] > 1 and not grouped:
+                outer, _, name = filling.field.partition(".")
+                given = getattr(layer.params, outer).all(name)[-1]
+                edit = (given.start, given.end, f'{name} {{ type: "xavier" }}')
+                yield net.flaw(self, layer, f"all weights are {filler.value:g}: every unit learns the same.",
+                               edit)  # fmt: skip
+
+
+class NoFiller(Rule):
+    code = "PG502"
+    what = "Weights without a filler, in a training net."
+    why = (
+        "Caffe's default is constant 0: nothing gets through, and the layers in front never learn."
+    )
+    example = _HEAD + _DENSE % "bias_term: true" + _SCORE + _TAIL
+    mended = (
+        _HEAD + (_DENSE % "bias_term: true").replace("true\n  }", 'true\n    weight_filler { type: "xavier" }\n  }')
+        + _SCORE + _TAIL
+    )  # fmt: skip
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, filling in _weights(net) if net.is_training else ():
+            if _given(layer, filling) or _frozen(layer):
+                continue
+            outer, _, name = filling.field.partition(".")
+            blocks = layer.params.all(outer)
+            edits = (
+                [added(net.source, blocks[-1], f'{name} {{ type: "xavier" }}')] if blocks else []
+            )
+            yield net.flaw(self, layer, f"no {name}: the weights start at 0, and the net will not learn, "
+                           "unless they come from a caffemodel.", *edits)  # fmt: skip
+
+
+class DeviationOff(Rule):
+    code = "PG503"
+    what = "A Gaussian or uniform filler far from what keeps a signal: 20 times too small, or 10 too large."
+    why = "Signals die or saturate within a few layers; protogen health shows it."
+    example = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 5 }' + _SCORE + _TAIL
+    mended = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 0.1 }' + _SCORE + _TAIL
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, filling in _weights(net):
+            filler = filler_of(layer, filling)
+            if filler.type not in ("gaussian", "uniform") or _frozen(layer):
+                continue
+            if not _followed(net, layer):  # scores may start near 0
+                continue
+            fan = Fan(filling.into, filling.out)
+            deviation = DEVIATIONS[filler.type](filler, fan)
+            wanted = DEVIATIONS["xavier"](filler, fan)
+            ratio = deviation / wanted
+            if deviation and not TOO_SMALL <= ratio <= TOO_LARGE:
+                size = "small" if ratio < 1 else "large"
+                yield net.flaw(self, layer, f"deviation {deviation:.3g} is too {size} for {filling.into:g} "
+                               f"inputs: {wanted:.3g} keeps a signal.")  # fmt: skip
+
+
+def _followed(net: Context, layer: Layer) -> bool:
+    """Whether another layer with weights stands behind."""
+    front, seen = [layer], set()
+    while front:
+        one = front.pop()
+        for write in one.writes:
+            for reader in net.readers.get(write, ()):
+                if id(reader) in seen:
+                    continue
+                seen.add(id(reader))
+                if net.blobs(reader) and reader.type not in THROUGH and reader.type != "PReLU":
+                    return True
+                front.append(reader)
+    return False
+
+
+class FillerAgainstActivation(Rule):
+    code = "PG504"
+    what = "msra in front of Sigmoid or TanH."
+    why = "It is made for rectifiers: twice the variance drives these to their ends. xavier suits them."
+    example = (
+        _HEAD + _DENSE % 'weight_filler { type: "msra" }'
+        + 'layer { name: "t" type: "TanH" bottom: "i" top: "i" }\n' + _SCORE + _TAIL
+    )  # fmt: skip
+    mended = (
+        _HEAD + _DENSE % 'weight_filler { type: "xavier" }'
+        + 'layer { name: "t" type: "TanH" bottom: "i" top: "i" }\n' + _SCORE + _TAIL
+    )  # fmt: skip
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, filling in _weights(net):
+            readers = net.readers.get(layer.writes[0], [])
+            if filler_of(layer, filling).type != "msra" or not readers:
+                continue
+            if readers[0].type in SATURATING:
+                outer, _, name = filling.field.partition(".")
+                given = getattr(layer.params, outer).all(name)[-1]
+                kind = given.value.all("type")[-1]
+                yield net.flaw(self, layer, f"msra in front of {readers[0].type}: use xavier.",
+                               (kind.start, kind.end, 'type: "xavier"'))  # fmt: skip
+
+
+class BiasBeforeBatchNorm(Rule):
+    code = "PG505"
+    what = "A convolution or dense layer with a bias, and BatchNorm right behind it."
+    why = "BatchNorm subtracts the mean, and the bias with it: it costs memory and does nothing."
+    example = _MAP + (
+        'layer {\n  name: "c"\n  type: "Convolution"\n  bottom: "data"\n  top: "c"\n  convolution_param {\n'
+        '    num_output: 4\n    kernel_size: 3\n    weight_filler { type: "msra" }\n  }\n}\n'
+        'layer { name: "b" type: "BatchNorm" bottom: "c" top: "c" }\n'
+        'layer { name: "s" type: "Scale" bottom: "c" top: "c" scale_param { bias_term: true } }\n'
+    )
+    mended = example.replace('"msra" }\n', '"msra" }\n    bias_term: false\n')
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        blocks = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param"}
+        for layer in net.layers:
+            block = blocks.get(layer.type)
+            if block is None or not getattr(layer.params, block).bias_term:
+                continue
+            readers = net.readers.get(layer.writes[0], [])
+            if len(readers) == 1 and readers[0].type == "BatchNorm" and net.weights is None:
+                given = layer.params.all(block)
+                # A param for the bias would be left over: a person must look at that.
+                edits = []
+                if given and len(layer.params.param) < 2:
+                    edits = [set_field(net.source, given[-1], "bias_term", "false")]
+                yield net.flaw(self, layer, f"{readers[0].name} takes its bias away again. Use "
+                               "bias_term: false.", *edits)  # fmt: skip
+
+
+class NoScale(Rule):
+    code = "PG506"
+    what = "BatchNorm without a Scale behind it."
+    why = (
+        "Caffe's BatchNorm only normalises: without Scale there is no gamma and no beta, which most nets "
+        "mean to have."
+    )
+    example = (
+        _MAP
+        + 'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" }\nlayer { name: "r" type: "ReLU" bottom: "b" top: "b" }'
+    )
+    mended = _MAP + (
+        'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" }\n'
+        'layer { name: "s" type: "Scale" bottom: "b" top: "b" scale_param { bias_term: true } }\n'
+        'layer { name: "r" type: "ReLU" bottom: "b" top: "b" }'
+    )
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers:
+            if layer.type != "BatchNorm":
+                continue
+            readers = net.readers.get(layer.writes[0], [])
+            if readers and not any(one.type in ("Scale", "Bias") for one in readers):
+                yield net.flaw(
+                    self, layer, f"{readers[0].name} ({readers[0].type}) reads it, and no Scale."
+                )
+
+
+class BatchNormPhase(Rule):
+    code = "PG507"
+    what = "BatchNorm in a deploy net that takes the batch's own statistics."
+    why = "Results then depend on what else is in the batch."
+    example = _MAP + (
+        'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" batch_norm_param { use_global_stats: false } }\n'
+        'layer { name: "s" type: "Scale" bottom: "b" top: "b" }'
+    )
+    mended = example.replace("false", "true")
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers if net.is_deploy else ():
+            p = layer.params.batch_norm_param
+            if layer.type == "BatchNorm" and p.has("use_global_stats") and not p.use_global_stats:
+                given = p.all("use_global_stats")[-1]
+                yield net.flaw(self, layer, "use_global_stats is false in a net for use.",
+                               (given.start, given.end, "use_global_stats: true"))  # fmt: skip
+
+
+class FrozenStatistics(Rule):
+    code = "PG508"
+    what = "A BatchNorm in a training net whose blobs have a learning rate."
+    why = (
+        "They are statistics, not weights: Caffe's solver would change them too (older Caffes do)."
+    )
+    example = (
+        _HEAD
+        + _MAP.replace('"data"', '"map"')
+        + (
+            'layer { name: "b" type: "BatchNorm" bottom: "map" top: "b" param { lr_mult: 1 } }\n'
+            'layer { name: "z" type: "Scale" bottom: "b" top: "b" }\n'
+        )
+        + (_DENSE % 'weight_filler { type: "xavier" }').replace('"data"', '"b"')
+        + _SCORE
+        + _TAIL
+    )
+    mended = example.replace("lr_mult: 1", "lr_mult: 0")
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers if net.is_training else ():
+            if layer.type != "BatchNorm":
+                continue
+            for spec in layer.params.param:
+                given = spec.all("lr_mult")
+                if given and given[-1].value != 0:
+                    yield net.flaw(self, layer, f"lr_mult {given[-1].value:g} on statistics: use 0.",
+                                   (given[-1].start, given[-1].end, "lr_mult: 0"))  # fmt: skip
+                    break

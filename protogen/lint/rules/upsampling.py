@@ -1,0 +1,261 @@
+"""PG30x: upsampling by a Deconvolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protogen import geometry
+from protogen.graph import Layer
+from protogen.layers.convolution import window
+from protogen.lint.context import Context
+from protogen.lint.edits import added_behind, removed, set_field
+from protogen.lint.rule import Edit, Flaw, Rule
+from protogen.message import Message
+
+_INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 8 dim: 8 dim: 8 } } }\n'
+
+
+def _up(param: str, before: str = "param { lr_mult: 0 }") -> str:
+    return (
+        f'{_INPUT}layer {{\n  name: "up"\n  type: "Deconvolution"\n  bottom: "data"\n  top: "up"\n'
+        + (f"  {before}\n" if before else "")
+        + "  convolution_param {\n"
+        + "".join(f"    {line}\n" for line in param.split("; "))
+        + "  }\n}\n"
+    )
+
+
+_GOOD = (
+    'num_output: 8; kernel_size: 4; stride: 2; pad: 1; group: 8; weight_filler { type: "bilinear" }; '
+    "bias_term: false"
+)
+
+
+def _bilinear(net: Context) -> Iterator[tuple[Layer, Message]]:
+    """Deconvolutions whose weights interpolate."""
+    for layer in net.layers:
+        if layer.type == "Deconvolution":
+            p: Message = layer.params.convolution_param
+            if p.weight_filler.type == "bilinear":
+                yield layer, p
+
+
+def _edit(net: Context, layer: Layer, name: str, text: str) -> Edit | None:
+    """The field of the layer's convolution_param with this value."""
+    blocks = layer.params.all("convolution_param")
+    return set_field(net.source, blocks[-1], name, text) if blocks else None
+
+
+class UpsamplingWindow(Rule):
+    code = "PG301"
+    what = "A bilinear Deconvolution whose kernel, stride and pad are not those of a factor."
+    why = (
+        "The formula for a factor f is kernel_size 2f - f % 2, stride f, pad ceil((f - 1) / 2). Another "
+        "kernel or pad shifts the picture by a part of a pixel, or does not interpolate at all."
+    )
+    example = _up(_GOOD.replace("kernel_size: 4", "kernel_size: 3"))
+    mended = _up(_GOOD)
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, p in _bilinear(net):
+            w = window(layer, p, 2) if not _rectangular(p) else None
+            if w is None or len(set(w.stride)) > 1:
+                continue
+            f = w.stride[0]
+            kernel, pad = geometry.upsample_kernel(f), geometry.upsample_pad(f)
+            if (w.kernel[0], w.pad[0]) == (kernel, pad) or _crops(
+                net, layer, w.pad[0], w.kernel[0], f
+            ):
+                continue
+            edits = []
+            if w.kernel[0] != kernel:
+                edits.append(_edit(net, layer, "kernel_size", str(kernel)))
+            if w.pad[0] != pad:
+                edits.append(_edit(net, layer, "pad", str(pad)))
+            yield net.flaw(
+                self, layer, f"stride {f} with kernel_size {w.kernel[0]} and pad {w.pad[0]} is no factor: "
+                f"{f} takes kernel_size {kernel}, pad {pad}.", *edits,
+            )  # fmt: skip
+
+
+def _crops(net: Context, layer: Layer, pad: int, kernel: int, factor: int) -> bool:
+    """FCN's way: no pad, an even kernel of 2f, and a Crop behind that takes the border away."""
+    readers = net.readers.get(layer.writes[0], [])
+    return (
+        pad == 0 and kernel in (2 * factor, 2 * factor - factor % 2)
+        and any(one.type == "Crop" for one in readers)
+    )  # fmt: skip
+
+
+def _rectangular(p: Message) -> bool:
+    return p.has("kernel_h") or p.has("kernel_w")
+
+
+class MixedChannels(Rule):
+    code = "PG302"
+    what = "A bilinear Deconvolution without a group for each channel."
+    why = (
+        "The filler writes the same kernel for every pair of channels, so that each output is the sum of "
+        "all inputs."
+    )
+    example = _up(_GOOD.replace("group: 8; ", ""))
+    mended = _up(_GOOD.replace("group: 8; ", "") + "; group: 8")
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, p in _bilinear(net):
+            shape = net.shape(layer)
+            channels = shape[1] if shape and len(shape) > 1 else p.num_output
+            if p.group != p.num_output and channels == p.num_output > 1:
+                edit = _edit(net, layer, "group", str(p.num_output))
+                yield net.flaw(self, layer, f"group is {p.group}: every output mixes {channels} channels. "
+                               f"Use group: {p.num_output}.", edit)  # fmt: skip
+
+
+class UpsamplingBias(Rule):
+    code = "PG303"
+    what = "A bilinear Deconvolution that is not trained, with a bias."
+    why = "The bias stays 0: it costs time, and tools that fold it may not expect it."
+    example = _up(_GOOD.replace("; bias_term: false", ""))
+    mended = _up(_GOOD)
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, p in _bilinear(net):
+            if p.bias_term and _frozen(layer):
+                edit = _edit(net, layer, "bias_term", "false")
+                yield net.flaw(self, layer, "has a bias that stays 0. Use bias_term: false.", edit)
+
+
+def _frozen(layer: Layer) -> bool:
+    specs = layer.params.param
+    return bool(specs) and specs[0].lr_mult == 0
+
+
+class UnfrozenUpsampling(Rule):
+    code = "PG304"
+    what = "A bilinear Deconvolution in a training net whose weights have a learning rate."
+    why = (
+        "Interpolation then turns into whatever training makes of it, and weight decay pulls it to 0. "
+        "Leave the rule out where that is meant."
+    )
+    example = _up(_GOOD, "") + (
+        'layer { name: "l" type: "EuclideanLoss" bottom: "up" bottom: "up" top: "l" }\n'
+    )
+    mended = _up(_GOOD, "").replace(
+        'top: "up"\n', 'top: "up"\n  param { lr_mult: 0 decay_mult: 0 }\n'
+    ) + ('layer { name: "l" type: "EuclideanLoss" bottom: "up" bottom: "up" top: "l" }\n')
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, _ in _bilinear(net) if net.is_training else ():
+            if layer.params.param and layer.params.param[0].has("lr_mult"):
+                continue  # a rate that somebody wrote is meant
+            tops = layer.params.all("top")
+            edit = added_behind(net.source, tops[-1], "param { lr_mult: 0 decay_mult: 0 }")
+            yield net.flaw(self, layer, "interpolates, and is trained. Use param { lr_mult: 0 decay_mult: 0 }.",
+                           *([edit] if not layer.params.param else []))  # fmt: skip
+
+
+class RectangularBilinear(Rule):
+    code = "PG305"
+    what = "A bilinear filler with kernel_h and kernel_w."
+    why = "Caffe's filler takes square kernels given by kernel_size only, and stops otherwise."
+    example = _up(_GOOD.replace("kernel_size: 4", "kernel_h: 4; kernel_w: 2"))
+    mended = _up(_GOOD)
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, p in _bilinear(net):
+            if _rectangular(p) and p.kernel_h != p.kernel_w:
+                yield net.flaw(self, layer, "Caffe's bilinear filler takes square kernels only. protogen "
+                               "upsample --caffemodel makes other weights.")  # fmt: skip
+
+
+class Checkerboard(Rule):
+    code = "PG306"
+    what = "A trained Deconvolution whose kernel is no multiple of its stride."
+    why = (
+        "Output pixels are sums of different numbers of taps, so that a pattern of squares appears "
+        "(Odena et al. 2016)."
+    )
+    example = _up('num_output: 8; kernel_size: 3; stride: 2; weight_filler { type: "msra" }', "")
+    mended = _up('num_output: 8; kernel_size: 4; stride: 2; weight_filler { type: "msra" }', "")
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers:
+            p: Message = layer.params.convolution_param
+            if layer.type != "Deconvolution" or p.weight_filler.type == "bilinear":
+                continue
+            shape = net.shape(layer)
+            w = window(layer, p, len(shape) - 2 if shape else 2)
+            for k, s in zip(w.kernel, w.stride, strict=True):
+                if s > 1 and k % s:
+                    yield net.flaw(self, layer, f"kernel {k} is no multiple of stride {s}: pixels get "
+                                   f"{k // s} or {k // s + 1} taps.")  # fmt: skip
+                    break
+
+
+class TwoBilinears(Rule):
+    code = "PG307"
+    what = "A bilinear kernel whose size leaves 2 or 3 when divided by 4."
+    why = (
+        "Caffe changed its filler in 2017, and forks have the old one: for these sizes the two write "
+        "other weights, so that a net is trained with one and run with the other."
+    )
+    example = _up(
+        _GOOD.replace("kernel_size: 4; stride: 2; pad: 1", "kernel_size: 6; stride: 3; pad: 1")
+    )
+    mended = _up(_GOOD)
+    usual = False
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, p in _bilinear(net):
+            kernel = list(p.kernel_size) or [p.kernel_h]
+            if kernel and kernel[0] % 4 in (2, 3):
+                yield net.flaw(self, layer, f"kernel_size {kernel[0]}: old and new Caffe fill it otherwise. "
+                               "Write the weights with protogen upsample --caffemodel.")  # fmt: skip
+
+
+class ClassicBorder(Rule):
+    code = "PG308"
+    what = "A classic upsampling layer where exact interpolation is wanted (with --exact)."
+    why = (
+        "The Deconvolution counts what is outside of the picture as 0, so that a ring at the border fades "
+        "by up to half."
+    )
+    example = _up(_GOOD)
+    mended = (
+        _INPUT
+        + 'layer { name: "up" type: "Interp" bottom: "data" top: "up" interp_param { zoom_factor: 2 } }'
+    )
+    settings = {"exact": True}  # noqa: RUF012 (never changed)
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer, _ in _bilinear(net) if net.settings.exact else ():
+            yield net.flaw(self, layer, "fades at the border. protogen upsample --exact writes layers that "
+                           "do not.")  # fmt: skip
+
+
+class RectangularForms(Rule):
+    code = "PG309"
+    what = "kernel_size together with kernel_h and kernel_w, or stride and pad so."
+    why = "Caffe refuses both forms in one layer."
+    example = _up("num_output: 8; kernel_size: 4; kernel_h: 4; kernel_w: 4; stride: 2")
+    mended = _up("num_output: 8; kernel_h: 4; kernel_w: 4; stride: 2")
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for item in net.items:
+            for block in ("convolution_param", "pooling_param"):
+                for field in item.value.all(block):
+                    p: Message = field.value
+                    for one, short in (
+                        ("kernel_size", "kernel"),
+                        ("stride", "stride"),
+                        ("pad", "pad"),
+                    ):
+                        if p.has(one) and (p.has(f"{short}_h") or p.has(f"{short}_w")):
+                            given = p.all(one)[0]
+                            yield net.flaw(self, given, f"{one} and {short}_h, {short}_w are both given.",
+                                           removed(net.source, given))  # fmt: skip

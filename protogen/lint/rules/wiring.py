@@ -1,0 +1,255 @@
+"""PG2: who makes and who reads each blob."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from protogen.errors import did_you_mean
+from protogen.lint.context import FEEDS, Context
+from protogen.lint.rule import Flaw, Rule
+from protogen.message import Field, Message
+
+# Types that may write over what they read: one value for one value.
+_IN_PLACE = frozenset(
+    ("AbsVal", "BN", "BNLL", "BatchNorm", "Bias", "Clip", "Dropout", "ELU", "Eltwise", "Exp",
+     "HardSigmoid", "HardSwish", "Log", "Mish", "PReLU", "Power", "ReLU", "ReLU6", "Scale",
+     "Sigmoid", "Swish", "TanH", "Threshold", "Python", "Axpy", "Softmax", "Flatten", "MVN",
+     "Normalize")
+)  # fmt: skip
+_INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
+_CONV = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 %s } }\n'
+
+
+class UndefinedBottom(Rule):
+    code = "PG201"
+    what = "A bottom that no layer makes."
+    why = "The net cannot be built."
+    example = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "cc" top: "r" }'
+    mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        made = {top for item in net.items for top in item.value.top}
+        for item, bottom in _bottoms(net):
+            if bottom not in made:
+                advice = did_you_mean(bottom, made)
+                yield net.flaw(
+                    self, item, f'reads "{bottom}", but no layer makes it. {advice}'.strip()
+                )
+
+
+def _bottoms(net: Context) -> Iterator[tuple[Field, str]]:
+    for item in net.items:
+        for bottom in item.value.bottom:
+            yield item, bottom
+
+
+class UnreadTop(Rule):
+    code = "PG202"
+    what = "A top that nobody reads, in a net with a loss."
+    why = "It becomes an output that Caffe prints in every iteration, and is mostly a forgotten layer."
+    example = (
+        _INPUT + _CONV % "" + 'layer { name: "s" type: "Slice" bottom: "c" top: "a" top: "b" slice_param { slice_point: 2 } }\n'
+        'layer { name: "l" type: "EuclideanLoss" bottom: "a" bottom: "a" top: "l" }'
+    )  # fmt: skip
+    mended = (
+        _INPUT + _CONV % "" + 'layer { name: "s" type: "Slice" bottom: "c" top: "a" top: "b" slice_param { slice_point: 2 } }\n'
+        'layer { name: "l" type: "EuclideanLoss" bottom: "a" bottom: "b" top: "l" }'
+    )  # fmt: skip
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        if not net.is_training:
+            return
+        read = {bottom for _, bottom in _bottoms(net)}
+        for item in net.items:
+            kind = str(item.value.type)
+            if kind in FEEDS or kind.endswith(("Loss", "Output", "Data", "Accuracy", "Evaluate")):
+                continue
+            if kind in ("Accuracy", "ArgMax", "Python", "Softmax", "Sigmoid"):
+                continue
+            for top in item.value.top:
+                if top not in read:
+                    yield net.flaw(
+                        self, item, f'nobody reads its top "{top}". Silence it, or leave it out.'
+                    )
+
+
+class DuplicateName(Rule):
+    code = "PG203"
+    what = "Two layers of one name in one phase."
+    why = (
+        "A caffemodel holds weights by name: the second layer gets those of the first, or nothing."
+    )
+    example = _INPUT + _CONV % "" + 'layer { name: "c" type: "ReLU" bottom: "c" top: "c" }'
+    mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }'
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        told: set[int] = set()
+        for phase in net.phases:
+            seen: dict[str, Field] = {}
+            for item in net.phase_items(phase):
+                name = item.value.name
+                first = seen.setdefault(name, item)
+                if first is not item and name and id(item) not in told:
+                    told.add(id(item))
+                    yield net.flaw(
+                        self, item, f'the name "{name}" is taken by a {first.value.type}.'
+                    )
+
+
+class OverwrittenTop(Rule):
+    code = "PG204"
+    what = "A top that another layer has made, and that this one does not read."
+    why = "Caffe refuses it: only a layer that reads a blob may write over it."
+    example = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "data" top: "c" }'
+    mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        told: set[int] = set()
+        for phase in net.phases:
+            made: dict[str, Field] = {}
+            for item in net.phase_items(phase):
+                layer: Message = item.value
+                bottoms = list(layer.bottom)
+                for i, top in enumerate(layer.top):
+                    own = i < len(bottoms) and bottoms[i] == top
+                    if top in made and not own and id(item) not in told:
+                        told.add(id(item))
+                        yield net.flaw(self, item, f'its top "{top}" is made by {made[top].value.name} '
+                                       "already.")  # fmt: skip
+                    made[top] = item
+
+
+class ManyMeanings(Rule):
+    code = "PG205"
+    what = "A blob that one layer reads before it is written in place, and another one behind."
+    why = "The same name is two values; Caffe copies one of them, and other tools may mix them up."
+    example = (
+        _INPUT + _CONV % "" + 'layer { name: "a" type: "AbsVal" bottom: "c" top: "a" }\n'
+        'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }\n'
+        'layer { name: "e" type: "Eltwise" bottom: "a" bottom: "c" top: "e" }'
+    )  # fmt: skip
+    mended = (
+        _INPUT + _CONV % "" + 'layer { name: "a" type: "AbsVal" bottom: "c" top: "a" }\n'
+        'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }\n'
+        'layer { name: "e" type: "Eltwise" bottom: "a" bottom: "r" top: "e" }'
+    )  # fmt: skip
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        told: set[int] = set()
+        for phase in net.phases:
+            read: dict[str, str] = {}
+            for item in net.phase_items(phase):
+                layer: Message = item.value
+                tops = set(layer.top)
+                for bottom in layer.bottom:
+                    if bottom not in tops:
+                        read.setdefault(bottom, layer.name)
+                    elif bottom in read and id(item) not in told:
+                        told.add(id(item))
+                        yield net.flaw(self, item, f'writes over "{bottom}", which {read[bottom]} read '
+                                       "before: give its top another name.")  # fmt: skip
+
+
+class InPlaceUnsupported(Rule):
+    code = "PG206"
+    what = "A layer that writes over its bottom, of a type that cannot."
+    why = "It overwrites what it still reads: the numbers are wrong, and nothing says so."
+    example = _INPUT + _CONV.replace('top: "c"', 'top: "data"') % "pad: 1"
+    mended = _INPUT + _CONV % "pad: 1"
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        from protogen.layers import layer_type
+
+        for item in net.items:
+            kind = item.value.type
+            same = set(item.value.bottom) & set(item.value.top)
+            if same and kind not in _IN_PLACE and layer_type(kind) is not None:
+                yield net.flaw(self, item, f'a {kind} cannot work in place on "{min(same)}".')
+
+
+class OtherPhase(Rule):
+    code = "PG207"
+    what = "A bottom that is made in the other phase only."
+    why = "The net can be built in one phase, and fails in the other."
+    example = (
+        _INPUT + 'layer { name: "c" type: "AbsVal" bottom: "data" top: "c" include { phase: TRAIN } }\n'
+        'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
+    )  # fmt: skip
+    mended = (
+        _INPUT + 'layer { name: "c" type: "AbsVal" bottom: "data" top: "c" }\n'
+        'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
+    )  # fmt: skip
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        everywhere = {top for item in net.items for top in item.value.top}
+        feeds = {top for item in net.items if item.value.type in FEEDS for top in item.value.top}
+        for phase in net.phases if len(net.phases) > 1 else ():
+            items = net.phase_items(phase)
+            made = {top for item in items for top in item.value.top}
+            if feeds - made:  # a net for one phase only has no data in the other
+                continue
+            for item in items:
+                for bottom in item.value.bottom:
+                    if bottom in everywhere and bottom not in made:
+                        yield net.flaw(self, item, f'in phase {phase} nobody makes "{bottom}".')
+
+
+class ReadTooEarly(Rule):
+    code = "PG208"
+    what = "A bottom that is made by a layer further down."
+    why = "Caffe runs layers in the order of the file, and refuses this one."
+    example = _INPUT + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }\n' + _CONV % ""
+    mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        everywhere = {top for item in net.items for top in item.value.top}
+        seen: set[str] = set()
+        for item in net.items:
+            for bottom in item.value.bottom:
+                if bottom in everywhere and bottom not in seen:
+                    yield net.flaw(self, item, f'reads "{bottom}" before it is made.')
+            seen.update(item.value.top)
+
+
+class ShapeMismatch(Rule):
+    code = "PG209"
+    what = "Shapes that do not fit: of Eltwise, Concat, Crop, a window larger than its input."
+    why = "The net cannot run, or with another input size only."
+    example = (
+        _INPUT
+        + _CONV % ""
+        + 'layer { name: "e" type: "Eltwise" bottom: "data" bottom: "c" top: "e" }'
+    )
+    mended = (
+        _INPUT + _CONV % "" + 'layer { name: "e" type: "Eltwise" bottom: "c" bottom: "c" top: "e" }'
+    )
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for text in net.misfits if net.graphs else ():
+            text = text.removesuffix(" Shapes behind it are unknown.")
+            found = re.search(r':(\d+):(\d+): (layer "(.*?)" \(\w+\)): (.*)', text, re.DOTALL)
+            if found is None:
+                continue
+            at = next(
+                (i for i in net.items
+                 if net.source.position(i.start) == (int(found[1]), int(found[2]))), None,
+            )  # fmt: skip
+            yield net.flaw(self, at, found[5])
+
+
+class UnfedLoss(Rule):
+    code = "PG210"
+    what = "A loss with one bottom, where its type needs the labels too."
+    why = "Caffe refuses it when training begins."
+    example = _INPUT + 'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" top: "l" }'
+    mended = (
+        _INPUT + 'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 1 dim: 8 dim: 8 } } }\n'
+        'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "l" }'
+    )  # fmt: skip
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        wanted = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "EuclideanLoss", "HingeLoss")
+        for item in net.items:
+            if item.value.type in wanted and len(item.value.bottom) == 1:
+                yield net.flaw(self, item, f"a {item.value.type} reads two blobs, here is one.")
