@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from protogen.initialisation import initialise
     from protogen.lifting import Imported, Verdict, check_onnx, convert_onnx, from_onnx
+    from protogen.lint.engine import Checked, check_file, check_text
     from protogen.net import Net, load
     from protogen.netspec import NetSpec, params, to_proto
     from protogen.onnx import Preprocessing, to_onnx
@@ -56,6 +57,9 @@ _HOMES = {
     "Preprocessing": "onnx",
     "Imported": "lifting",
     "Verdict": "lifting",
+    "Checked": "lint.engine",
+    "check_file": "lint.engine",
+    "check_text": "lint.engine",
     "check_onnx": "lifting",
     "convert": "conversion",
     "convert_onnx": "lifting",
@@ -104,6 +108,7 @@ _HOMES = {
 
 __all__ = [
     "Activation",
+    "Checked",
     "Comparison",
     "Converted",
     "Dense",
@@ -129,7 +134,9 @@ __all__ = [
     "__version__",
     "activations",
     "add_proto",
+    "check_file",
     "check_onnx",
+    "check_text",
     "convert",
     "convert_onnx",
     "dense",

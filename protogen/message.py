@@ -124,26 +124,30 @@ class Message:
 
     def all(self, name: str) -> list[Field]:
         """Every field of this name, in order."""
-        if self._index is None:
-            self._index = {}
-            for item in self.fields:
-                self._index.setdefault(item.name, []).append(item)
-        return self._index.get(name, [])
+        return (self._index or self._indexed()).get(name, [])
+
+    def _indexed(self) -> dict[str, list[Field]]:
+        made: dict[str, list[Field]] = {}
+        self._index = made
+        for item in self.fields:
+            made.setdefault(item.name, []).append(item)
+        return made
 
     def has(self, name: str) -> bool:
         """Whether the field was given."""
         return bool(self.all(name))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        # Written out, for speed: whoever walks over a net asks for little else.
+        if name[0] == "_":
             raise AttributeError(name)
-        given = self.all(name)
+        given = (self._index or self._indexed()).get(name)
         known = self.kind.fields.get(name) if self.kind else None
         if known is None and not given:
             of = self.kind.name if self.kind else "an unknown message"
             raise AttributeError(f"{of} has no field {name!r}")
         if known is not None and known.repeated:
-            return [item.value for item in given]
+            return [item.value for item in given or ()]
         if given:
             return given[-1].value
         return _default(known) if known is not None else None

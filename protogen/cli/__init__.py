@@ -17,7 +17,9 @@ from protogen.errors import ProtogenError, ProtogenWarning
 # Commands by name, with module and function: a module is loaded when its command is used.
 COMMANDS = {
     "activations": "activations:command",
+    "audit": "check:audit",
     "binaryproto": "weights:binaryproto",
+    "check": "check:check",
     "check-onnx": "check_onnx:command",
     "completion": "completion:command",
     "convert": "convert:command",
@@ -35,6 +37,7 @@ COMMANDS = {
     "preprocess": "preprocess:preprocess",
     "resize": "resize:command",
     "rewrite": "rewrite:command",
+    "rule": "check:rule",
     "run": "run:command",
     "shapes": "summary:shapes",
     "summary": "summary:summary",

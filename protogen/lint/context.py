@@ -39,6 +39,23 @@ class Settings:
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Wire:
+    """A layer's wiring, read once: rules ask for little else."""
+
+    field: Field
+    name: str
+    type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+
+    @property
+    def value(self) -> Message:
+        """The LayerParameter."""
+        found: Message = self.field.value
+        return found
+
+
 class Context:
     """One file. ``items`` are its layers as fields of the text, of the old form brought to today's;
     then ``old`` is set, and nothing can be mended."""
@@ -71,25 +88,45 @@ class Context:
         return self.modern.all("layer")
 
     @cached_property
+    def wires(self) -> list[Wire]:
+        """The wiring of every layer."""
+        return [
+            Wire(item, item.value.name, str(item.value.type), tuple(item.value.bottom),
+                 tuple(item.value.top))
+            for item in self.items
+        ]  # fmt: skip
+
+    @cached_property
     def is_training(self) -> bool:
         """Whether it has a loss."""
-        return any(str(item.value.type).endswith(LOSSES) for item in self.items)
+        return any(one.type.endswith(LOSSES) for one in self.wires)
+
+    @cached_property
+    def has_fillers(self) -> bool:
+        """Whether the text says how any weights begin."""
+        return "_filler" in self.source.text
 
     @cached_property
     def is_deploy(self) -> bool:
         """Whether data comes from whoever runs it."""
-        kinds = {item.value.type for item in self.items}
+        kinds = {one.type for one in self.wires}
         return not self.is_training and not (kinds & (FEEDS - {"Input"}))
 
-    def phase_items(self, phase: str) -> list[Field]:
+    def in_phase(self, phase: str) -> list[Wire]:
         """The layers that take part in a phase."""
-        return [item for item in self.items if included(item.value, phase)]
+        return self._phases[phase]
+
+    @cached_property
+    def _phases(self) -> dict[str, list[Wire]]:
+        return {
+            phase: [one for one in self.wires if included(one.value, phase)]
+            for phase in ("TEST", "TRAIN")
+        }
 
     @cached_property
     def phases(self) -> tuple[str, ...]:
         """TRAIN and TEST where they differ; one of them else."""
-        names = [[item.value.name for item in self.phase_items(p)] for p in ("TEST", "TRAIN")]
-        return ("TEST",) if names[0] == names[1] else ("TEST", "TRAIN")
+        return ("TEST",) if self._phases["TEST"] == self._phases["TRAIN"] else ("TEST", "TRAIN")
 
     @cached_property
     def graphs(self) -> dict[str, Graph]:
@@ -183,9 +220,12 @@ class Context:
 
     # what rules give
 
-    def flaw(self, rule: Rule, at: Field | Layer | None, message: str, *edits: Edit | None) -> Flaw:
+    def flaw(
+        self, rule: Rule, at: Field | Wire | Layer | None, message: str, *edits: Edit | None
+    ) -> Flaw:
         """A flaw at a field or a layer; edits are dropped where the text is of the old form."""
         start, end, layer = -1, -1, ""
+        at = at.field if isinstance(at, Wire) else at
         if isinstance(at, Layer):
             layer = at.name
             at = self._field_of.get(id(at.params))

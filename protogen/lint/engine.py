@@ -122,19 +122,20 @@ def check_file(
 
         weights = read_weights(caffemodel)
     source = prototxt.source_of(path)
-    if _is_solver(path):
+    if _is_solver(source.text):
         return Checked(str(path), source.text, [], [], bom=source.bom)
     made = check_text(source.text, str(path), rules, settings, weights=weights,
                       folder=Path(path).parent, fix=fix)  # fmt: skip
     return replace(made, bom=source.bom)
 
 
-def _is_solver(path: str | Path) -> bool:
-    """A solver is no net, and has no rules yet; one that is neither is told as a net."""
-    try:
-        return prototxt.kind_of(path) == "SolverParameter"
-    except InputError:
-        return False
+_SOLVER = re.compile(r"^\s*(base_lr|lr_policy|max_iter|net|train_net|test_iter)\s*:", re.MULTILINE)
+_LAYER = re.compile(r"^\s*layers?\s*\{", re.MULTILINE)
+
+
+def _is_solver(text: str) -> bool:
+    """A solver is no net, and has no rules yet."""
+    return _SOLVER.search(text) is not None and _LAYER.search(text) is None
 
 
 def _flaws(

@@ -55,9 +55,9 @@ class WindowInPadding(Rule):
     mended = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 2 pad: 1"
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
+        for item in net.wires:
             p: Message = item.value.pooling_param
-            if item.value.type == "Pooling" and not p.global_pooling:
+            if item.type == "Pooling" and not p.global_pooling:
                 kernels, _, pads = _pooling(p)
                 if any(pad >= k > 0 for k, pad in zip(kernels, pads, strict=True)):
                     yield net.flaw(self, item, f"pad {max(pads)} with kernel {min(kernels)}: a window would "
@@ -76,8 +76,8 @@ class EvenLrn(Rule):
     ) + 'layer { name: "n" type: "LRN" bottom: "data" top: "n" lrn_param { local_size: 5 } }'
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
-            if item.value.type == "LRN" and item.value.lrn_param.local_size % 2 == 0:
+        for item in net.wires:
+            if item.type == "LRN" and item.value.lrn_param.local_size % 2 == 0:
                 yield net.flaw(
                     self, item, f"local_size is {item.value.lrn_param.local_size}, but must be odd."
                 )
@@ -92,15 +92,15 @@ class DropoutInDeploy(Rule):
     usual = False
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items if net.is_deploy else ():
-            if item.value.type == "Dropout":
+        for item in net.wires if net.is_deploy else ():
+            if item.type == "Dropout":
                 yield net.flaw(self, item, "Dropout does nothing when testing.")
 
 
 def _twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Flaw]:
     """A loss that does by itself what a layer in front does."""
-    makers = {top: item for item in net.items for top in item.value.top}
-    for item in net.items:
+    makers = {top: item for item in net.wires for top in item.value.top}
+    for item in net.wires:
         layer: Message = item.value
         first = makers.get(layer.bottom[0]) if layer.type == loss and layer.bottom else None
         if first is None or first.value.type != before:
@@ -181,7 +181,7 @@ class DeadDilation(Rule):
     fixes = True
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
+        for item in net.wires:
             p: Message = item.value.convolution_param
             if list(p.kernel_size) == [1] and any(d > 1 for d in p.dilation):
                 given = p.all("dilation")[0]
@@ -197,8 +197,8 @@ class SkippedPixels(Rule):
     mended = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 3 stride: 3"
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
-            kind = item.value.type
+        for item in net.wires:
+            kind = item.type
             if kind == "Pooling" and not item.value.pooling_param.global_pooling:
                 kernels, strides, _ = _pooling(item.value.pooling_param)
             elif kind == "Convolution":

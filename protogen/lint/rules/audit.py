@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 from protogen.build import included
 from protogen.errors import InputError
-from protogen.lint.context import Context
+from protogen.lint.context import Context, Wire
 from protogen.lint.rule import Flaw, Rule
-from protogen.message import Field
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: %s dim: 8 } } }\n'
 LARGEST = 2**31  # bytes of one blob's values: more than Caffe reads in a file
@@ -28,8 +27,8 @@ class PythonLayer(Rule):
     mended = (_INPUT % 8) + 'layer { name: "p" type: "ReLU" bottom: "data" top: "p" }'
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
-            if item.value.type == "Python":
+        for item in net.wires:
+            if item.type == "Python":
                 p = item.value.python_param
                 yield net.flaw(self, item, f"runs {p.layer or '?'} of the module {p.module or '?'} when the "
                                "net is loaded.")  # fmt: skip
@@ -46,7 +45,7 @@ class HiddenLayer(Rule):
     mended = (_INPUT % 8) + 'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }'
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items if net.is_deploy else ():
+        for item in net.wires if net.is_deploy else ():
             there = [p for p in ("TRAIN", "TEST") if included(item.value, p)]
             if len(there) < 2:
                 where = f"only in phase {there[0]}" if there else "in no phase"
@@ -114,8 +113,8 @@ class DoubleBlobs(Rule):
                 )
 
 
-def _item(net: Context, name: str) -> Field | None:
-    return next((item for item in net.items if item.value.name == name), None)
+def _item(net: Context, name: str) -> Wire | None:
+    return next((item for item in net.wires if item.value.name == name), None)
 
 
 class WrongBlobs(Rule):
@@ -167,7 +166,7 @@ class MissingBlobs(Rule):
         for layer in net.layers:
             if net.blobs(layer) and layer.name not in stored:
                 yield net.flaw(self, layer, "the caffemodel has no weights for it.")
-        known = {item.value.name for item in net.items}
+        known = {item.value.name for item in net.wires}
         for name in sorted(stored - known):
             yield net.flaw(
                 self, None, f'the caffemodel has weights of "{name}", which the net lacks.'

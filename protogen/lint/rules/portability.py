@@ -95,9 +95,9 @@ class AverageInPadding(Rule):
     usual = False
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
+        for item in net.wires:
             p: Message = item.value.pooling_param
-            if item.value.type == "Pooling" and p.pool == "AVE" and (p.pad or p.pad_h or p.pad_w):
+            if item.type == "Pooling" and p.pool == "AVE" and (p.pad or p.pad_h or p.pad_w):
                 yield net.flaw(
                     self, item, "averages with a pad: tools divide by other counts at the border."
                 )

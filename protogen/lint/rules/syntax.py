@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from difflib import SequenceMatcher
+from functools import cache
 
 from protogen.errors import did_you_mean
 from protogen.layers import layer_type
@@ -12,6 +14,7 @@ from protogen.lint.edits import removed, renamed_field, replaced
 from protogen.lint.rule import Flaw, Rule
 from protogen.message import Message
 from protogen.prototxt import quote
+from protogen.schema import caffe
 
 # Parameters of several types: these blocks say nothing of what type a layer is.
 _SHARED = frozenset(
@@ -84,11 +87,11 @@ class ForkLayer(Rule):
         if not net.settings.dialect:
             return
         forks = forks_of(net.settings.dialect)
-        for item in net.items:
-            kind = layer_type(item.value.type)
-            if kind is not None and not kind.stock and item.value.type not in forks:
+        for item in net.wires:
+            kind = layer_type(item.type)
+            if kind is not None and not kind.stock and item.type not in forks:
                 yield net.flaw(
-                    self, item, f"{item.value.type} is a fork's layer, which {net.settings.dialect} "
+                    self, item, f"{item.type} is a fork's layer, which {net.settings.dialect} "
                     "lacks. protogen rewrite writes many of them in stock layers.",
                 )  # fmt: skip
 
@@ -127,9 +130,9 @@ class StrayParameter(Rule):
     fixes = True
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        blocks = {_block(name): name for name in _types()}
-        for item in net.items:
-            kind = item.value.type
+        blocks = _owners()
+        for item in net.wires:
+            kind = item.type
             own = _block(kind)
             for field in item.value.fields:
                 owner = blocks.get(field.name)
@@ -146,12 +149,19 @@ class StrayParameter(Rule):
                                    removed(net.source, field))  # fmt: skip
 
 
+@cache
+def _owners() -> dict[str, str]:
+    """The type that each parameter block is named after."""
+    return {_block(name): name for name in _types()}
+
+
 def _types() -> list[str]:
     from protogen.layers import LayerType
 
     return [name for name, kind in LayerType.registry.items() if not kind.users_own]
 
 
+@cache
 def _block(kind: str) -> str:
     """The parameter block of a type: its name in lower case with underscores."""
     if kind in _READS:
@@ -178,18 +188,22 @@ class NoEffect(Rule):
     mended = 'layer { name: "p" type: "Power" bottom: "x" top: "p" power_param { scale: 2 } }'
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
+        for item in net.wires:
             layer: Message = item.value
-            p = layer.power_param
-            nothing = {
-                "Power": p.power == 1 and p.scale == 1 and p.shift == 0,
-                "Concat": len(layer.bottom) == 1,
-                "Slice": len(layer.top) == 1 and len(layer.bottom) == 1,
-                "Dropout": layer.dropout_param.dropout_ratio == 0,
-                "Eltwise": len(layer.bottom) == 1 and not layer.eltwise_param.coeff,
-            }.get(layer.type, False)
-            if nothing:
+            nothing = _NOTHING.get(layer.type)
+            if nothing is not None and nothing(layer):
                 yield net.flaw(self, item, f"this {layer.type} does nothing.")
+
+
+_NOTHING: dict[str, Callable[[Message], bool]] = {
+    "Power": lambda one: (
+        one.power_param.power == 1 and one.power_param.scale == 1 and one.power_param.shift == 0
+    ),
+    "Concat": lambda one: len(one.bottom) == 1,
+    "Slice": lambda one: len(one.top) == 1 and len(one.bottom) == 1,
+    "Dropout": lambda one: one.dropout_param.dropout_ratio == 0,
+    "Eltwise": lambda one: len(one.bottom) == 1 and not one.eltwise_param.coeff,
+}
 
 
 class UnknownType(Rule):
@@ -201,17 +215,36 @@ class UnknownType(Rule):
     fixes = True
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
-            kind = str(item.value.type)
-            if layer_type(kind) is not None or not item.value.has("type"):
+        for item in net.wires:
+            kind = item.type
+            if layer_type(kind) is not None or not item.value.has("type") or _of_a_fork(kind):
                 continue
             advice = did_you_mean(kind, _types())
             wanted = re.search(r"Did you mean (\w+)", advice)
             given = item.value.all("type")
-            edits = [replaced(given[0], quote(wanted[1]))] if wanted else []
+            near = wanted is not None and _near(kind, wanted[1])
+            edits = [replaced(given[0], quote(wanted[1]))] if wanted and near else []
             yield net.flaw(
                 self, given[0], f"{kind} is no known layer type. {advice}".strip(), *edits
             )
+
+
+def _near(kind: str, wanted: str) -> bool:
+    """Whether it can be a slip of the hand: a fork's own type may look like another one."""
+    return SequenceMatcher(None, kind, wanted).ratio() > 0.87
+
+
+def _of_a_fork(kind: str) -> bool:
+    """Whether the schema has a parameter block for it: then a fork knows the type."""
+    return kind.lower() in _blocks()
+
+
+@cache
+def _blocks() -> frozenset[str]:
+    fields = caffe().messages["LayerParameter"].fields
+    return frozenset(
+        name.removesuffix("_param").replace("_", "") for name in fields if name.endswith("_param")
+    )
 
 
 class NoType(Rule):
@@ -222,6 +255,6 @@ class NoType(Rule):
     mended = 'layer { name: "c" type: "ReLU" bottom: "data" top: "c" }'
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
-            if not item.value.type:
+        for item in net.wires:
+            if not item.type:
                 yield net.flaw(self, item, "the layer has no type.")

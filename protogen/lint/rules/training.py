@@ -110,7 +110,7 @@ class DeviationOff(Rule):
     mended = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 0.1 }' + _SCORE + _TAIL
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for layer, filling in _weights(net):
+        for layer, filling in _weights(net) if net.has_fillers else ():
             filler = filler_of(layer, filling)
             if filler.type not in ("gaussian", "uniform") or _frozen(layer):
                 continue
@@ -157,7 +157,7 @@ class FillerAgainstActivation(Rule):
     fixes = True
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for layer, filling in _weights(net):
+        for layer, filling in _weights(net) if net.is_training else ():
             readers = net.readers.get(layer.writes[0], [])
             if filler_of(layer, filling).type != "msra" or not readers:
                 continue
@@ -174,6 +174,7 @@ class BiasBeforeBatchNorm(Rule):
     what = "A convolution or dense layer with a bias, and BatchNorm right behind it."
     why = "BatchNorm subtracts the mean, and the bias with it: it costs memory and does nothing."
     example = _MAP + (
+        'layer { name: "l" type: "EuclideanLoss" bottom: "data" bottom: "data" top: "l" }\n'
         'layer {\n  name: "c"\n  type: "Convolution"\n  bottom: "data"\n  top: "c"\n  convolution_param {\n'
         '    num_output: 4\n    kernel_size: 3\n    weight_filler { type: "msra" }\n  }\n}\n'
         'layer { name: "b" type: "BatchNorm" bottom: "c" top: "c" }\n'
@@ -184,7 +185,7 @@ class BiasBeforeBatchNorm(Rule):
 
     def check(self, net: Context) -> Iterator[Flaw]:
         blocks = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param"}
-        for layer in net.layers:
+        for layer in net.layers if net.is_training else ():  # trained weights count on it
             block = blocks.get(layer.type)
             if block is None or not getattr(layer.params, block).bias_term:
                 continue

@@ -246,7 +246,7 @@ class RectangularForms(Rule):
     fixes = True
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        for item in net.items:
+        for item in net.wires:
             for block in ("convolution_param", "pooling_param"):
                 for field in item.value.all(block):
                     p: Message = field.value

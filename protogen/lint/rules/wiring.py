@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 
 from protogen.errors import did_you_mean
-from protogen.lint.context import FEEDS, Context
+from protogen.lint.context import FEEDS, Context, Wire
 from protogen.lint.rule import Flaw, Rule
-from protogen.message import Field, Message
 
 # Types that may write over what they read: one value for one value.
 _IN_PLACE = frozenset(
@@ -29,7 +28,7 @@ class UndefinedBottom(Rule):
     mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        made = {top for item in net.items for top in item.value.top}
+        made = {top for item in net.wires for top in item.tops}
         for item, bottom in _bottoms(net):
             if bottom not in made:
                 advice = did_you_mean(bottom, made)
@@ -38,9 +37,9 @@ class UndefinedBottom(Rule):
                 )
 
 
-def _bottoms(net: Context) -> Iterator[tuple[Field, str]]:
-    for item in net.items:
-        for bottom in item.value.bottom:
+def _bottoms(net: Context) -> Iterator[tuple[Wire, str]]:
+    for item in net.wires:
+        for bottom in item.bottoms:
             yield item, bottom
 
 
@@ -61,13 +60,15 @@ class UnreadTop(Rule):
         if not net.is_training:
             return
         read = {bottom for _, bottom in _bottoms(net)}
-        for item in net.items:
-            kind = str(item.value.type)
-            if kind in FEEDS or kind.endswith(("Loss", "Output", "Data", "Accuracy", "Evaluate")):
+        for item in net.wires:
+            kind = item.type
+            if kind in FEEDS or re.search("Loss|Output|Data|Accuracy|Evaluate", kind):
+                continue
+            if item.value.loss_weight:
                 continue
             if kind in ("Accuracy", "ArgMax", "Python", "Softmax", "Sigmoid"):
                 continue
-            for top in item.value.top:
+            for top in item.tops:
                 if top not in read:
                     yield net.flaw(
                         self, item, f'nobody reads its top "{top}". Silence it, or leave it out.'
@@ -86,15 +87,13 @@ class DuplicateName(Rule):
     def check(self, net: Context) -> Iterator[Flaw]:
         told: set[int] = set()
         for phase in net.phases:
-            seen: dict[str, Field] = {}
-            for item in net.phase_items(phase):
-                name = item.value.name
+            seen: dict[str, Wire] = {}
+            for item in net.in_phase(phase):
+                name = item.name
                 first = seen.setdefault(name, item)
                 if first is not item and name and id(item) not in told:
                     told.add(id(item))
-                    yield net.flaw(
-                        self, item, f'the name "{name}" is taken by a {first.value.type}.'
-                    )
+                    yield net.flaw(self, item, f'the name "{name}" is taken by a {first.type}.')
 
 
 class OverwrittenTop(Rule):
@@ -107,15 +106,14 @@ class OverwrittenTop(Rule):
     def check(self, net: Context) -> Iterator[Flaw]:
         told: set[int] = set()
         for phase in net.phases:
-            made: dict[str, Field] = {}
-            for item in net.phase_items(phase):
-                layer: Message = item.value
-                bottoms = list(layer.bottom)
-                for i, top in enumerate(layer.top):
+            made: dict[str, Wire] = {}
+            for item in net.in_phase(phase):
+                bottoms = list(item.bottoms)
+                for i, top in enumerate(item.tops):
                     own = i < len(bottoms) and bottoms[i] == top
                     if top in made and not own and id(item) not in told:
                         told.add(id(item))
-                        yield net.flaw(self, item, f'its top "{top}" is made by {made[top].value.name} '
+                        yield net.flaw(self, item, f'its top "{top}" is made by {made[top].name} '
                                        "already.")  # fmt: skip
                     made[top] = item
 
@@ -139,12 +137,11 @@ class ManyMeanings(Rule):
         told: set[int] = set()
         for phase in net.phases:
             read: dict[str, str] = {}
-            for item in net.phase_items(phase):
-                layer: Message = item.value
-                tops = set(layer.top)
-                for bottom in layer.bottom:
+            for item in net.in_phase(phase):
+                tops = set(item.tops)
+                for bottom in item.bottoms:
                     if bottom not in tops:
-                        read.setdefault(bottom, layer.name)
+                        read.setdefault(bottom, item.name)
                     elif bottom in read and id(item) not in told:
                         told.add(id(item))
                         yield net.flaw(self, item, f'writes over "{bottom}", which {read[bottom]} read '
@@ -161,9 +158,9 @@ class InPlaceUnsupported(Rule):
     def check(self, net: Context) -> Iterator[Flaw]:
         from protogen.layers import layer_type
 
-        for item in net.items:
-            kind = item.value.type
-            same = set(item.value.bottom) & set(item.value.top)
+        for item in net.wires:
+            kind = item.type
+            same = set(item.bottoms) & set(item.tops)
             if same and kind not in _IN_PLACE and layer_type(kind) is not None:
                 yield net.flaw(self, item, f'a {kind} cannot work in place on "{min(same)}".')
 
@@ -182,15 +179,15 @@ class OtherPhase(Rule):
     )  # fmt: skip
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        everywhere = {top for item in net.items for top in item.value.top}
-        feeds = {top for item in net.items if item.value.type in FEEDS for top in item.value.top}
+        everywhere = {top for item in net.wires for top in item.tops}
+        feeds = {top for item in net.wires if not item.bottoms for top in item.tops}
         for phase in net.phases if len(net.phases) > 1 else ():
-            items = net.phase_items(phase)
-            made = {top for item in items for top in item.value.top}
+            items = net.in_phase(phase)
+            made = {top for item in items for top in item.tops}
             if feeds - made:  # a net for one phase only has no data in the other
                 continue
             for item in items:
-                for bottom in item.value.bottom:
+                for bottom in item.bottoms:
                     if bottom in everywhere and bottom not in made:
                         yield net.flaw(self, item, f'in phase {phase} nobody makes "{bottom}".')
 
@@ -203,13 +200,13 @@ class ReadTooEarly(Rule):
     mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        everywhere = {top for item in net.items for top in item.value.top}
+        everywhere = {top for item in net.wires for top in item.tops}
         seen: set[str] = set()
-        for item in net.items:
-            for bottom in item.value.bottom:
+        for item in net.wires:
+            for bottom in item.bottoms:
                 if bottom in everywhere and bottom not in seen:
                     yield net.flaw(self, item, f'reads "{bottom}" before it is made.')
-            seen.update(item.value.top)
+            seen.update(item.tops)
 
 
 class ShapeMismatch(Rule):
@@ -232,8 +229,8 @@ class ShapeMismatch(Rule):
             if found is None:
                 continue
             at = next(
-                (i for i in net.items
-                 if net.source.position(i.start) == (int(found[1]), int(found[2]))), None,
+                (i for i in net.wires
+                 if net.source.position(i.field.start) == (int(found[1]), int(found[2]))), None,
             )  # fmt: skip
             yield net.flaw(self, at, found[5])
 
@@ -250,6 +247,6 @@ class UnfedLoss(Rule):
 
     def check(self, net: Context) -> Iterator[Flaw]:
         wanted = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "EuclideanLoss", "HingeLoss")
-        for item in net.items:
-            if item.value.type in wanted and len(item.value.bottom) == 1:
-                yield net.flaw(self, item, f"a {item.value.type} reads two blobs, here is one.")
+        for item in net.wires:
+            if item.type in wanted and len(item.bottoms) == 1:
+                yield net.flaw(self, item, f"a {item.type} reads two blobs, here is one.")
