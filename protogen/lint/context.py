@@ -136,16 +136,30 @@ class Context:
         for phase in self.phases:
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always", ProtogenWarning)
-                try:
-                    made[phase] = build(self.modern, self.source, phase=phase, tolerant=True,
-                                        input_shapes=self.settings.input_shapes)  # fmt: skip
-                except InputError:
-                    continue  # the rules on wiring say what is wrong
+                for net in (self.modern, self._sound(phase)):
+                    try:
+                        made[phase] = build(net, self.source, phase=phase, tolerant=True,
+                                            input_shapes=self.settings.input_shapes)  # fmt: skip
+                        break
+                    except InputError:
+                        continue  # the rules on wiring say what is wrong
             for one in told:
                 text = str(one.message)
                 if "Shapes behind it are unknown" in text:
                     self.misfits.setdefault(text, phase)
         return made
+
+    def _sound(self, phase: str) -> Message:
+        """The net without layers whose wiring is wrong, so that the others can be looked at."""
+        made: set[str] = set()
+        kept = set()
+        for one in self.in_phase(phase):
+            own = set(one.tops)
+            if made.issuperset(one.bottoms) and not (own - set(one.bottoms)) & made:
+                made |= own
+                kept.add(id(one.field))
+        fields = [f for f in self.modern.fields if f.name != "layer" or id(f) in kept]
+        return Message(self.modern.kind, fields)
 
     @cached_property
     def layers(self) -> list[Layer]:

@@ -20,6 +20,11 @@ from protogen.schema import caffe
 _SHARED = frozenset(
     ("transform_param", "loss_param", "python_param", "annotated_data_param", "param")
 )
+# Types of forks without a parameter block of their own.
+ELSEWHERE = frozenset(
+    ("AssistedExcitation", "BatchReduction", "BoxAnnotatorOHEM", "ImageLabelmapData", "ImageSegData",
+     "LaneData", "ROIAlign", "SeLu", "SeLuDropout", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM")
+)  # fmt: skip
 # Whose block a type reads where its name is another.
 _READS = {
     "BNLL": "", "Silence": "", "AbsVal": "", "Split": "",
@@ -235,8 +240,8 @@ def _near(kind: str, wanted: str) -> bool:
 
 
 def _of_a_fork(kind: str) -> bool:
-    """Whether the schema has a parameter block for it: then a fork knows the type."""
-    return kind.lower() in _blocks()
+    """Whether a published fork knows the type: one that protogen has no more of than its name."""
+    return kind.lower() in _blocks() or kind in ELSEWHERE
 
 
 @cache
