@@ -43,8 +43,8 @@ class Checked:
 def selected(
     select: Sequence[str] = (), ignore: Sequence[str] = (), audit: bool = False
 ) -> list[Rule]:
-    """The rules that are to be run: the usual ones, or those of ``select`` (codes, their beginnings,
-    names, or ALL), without those of ``ignore``.
+    """The rules that are to be run: the usual ones, or those of ``select``, without those of
+    ``ignore``: codes, names, the beginnings of codes for the usual rules of a family, or ALL.
 
     Raises:
         InputError: one fits no rule.
@@ -54,8 +54,11 @@ def selected(
     def fitting(words: Iterable[str]) -> set[str]:
         found: set[str] = set()
         for word in words:
-            some = {c for c, r in rules.items() if word == "ALL" or c.startswith(word) or
-                    r.name == word}  # fmt: skip
+            some = {
+                code for code, rule in rules.items()
+                if word in ("ALL", code, rule.name)
+                or (code.startswith(word) and rule.usual)
+            }  # fmt: skip
             if not some:
                 known = [*rules, *(rule.name for rule in rules.values())]
                 raise InputError(
