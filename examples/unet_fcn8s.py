@@ -80,8 +80,9 @@ def fcn8s(size=224, classes=21):
     return n
 
 
-for name, spec in (("unet", unet()), ("fcn8s", fcn8s())):
-    with open(f"{name}.prototxt", "w", encoding="utf-8") as file:
-        file.write(f'name: "{name}"\n{spec.to_proto()}')
-    net = spec.to_net()
-    print(f"{name}: {len(net.layers)} layers, {net.shapes['data']} to {net.shapes['score']}")
+if __name__ == "__main__":
+    for name, spec in (("unet", unet()), ("fcn8s", fcn8s())):
+        with open(f"{name}.prototxt", "w", encoding="utf-8") as file:
+            file.write(f'name: "{name}"\n{spec.to_proto()}')
+        net = spec.to_net()
+        print(f"{name}: {len(net.layers)} layers, {net.shapes['data']} to {net.shapes['score']}")

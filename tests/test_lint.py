@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import protogen as pg
@@ -9,6 +11,7 @@ from protogen.lint.context import Settings
 from protogen.lint.engine import check_text, selected
 from protogen.lint.rule import all_rules
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 RULES = all_rules()
 WITH_TEXT = [code for code, rule in RULES.items() if rule.example]
 
@@ -232,3 +235,26 @@ def test_audit_command(protogen, tmp_path):
     done = protogen("audit", "a.prototxt")
     assert done.returncode == 1
     assert "PG601" in done.stdout
+
+
+# offsets of Crop from the net's own coordinates
+
+
+def fcn8s(monkeypatch) -> str:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from unet_fcn8s import fcn8s
+
+    return str(fcn8s().to_proto())
+
+
+def test_the_published_offsets_of_fcn8s_are_right(monkeypatch):
+    assert codes(fcn8s(monkeypatch), "PG310") == []
+
+
+@pytest.mark.parametrize("right", [5, 9, 31])
+def test_another_offset_is_mended(monkeypatch, right):
+    text = fcn8s(monkeypatch)
+    wrong = text.replace(f"offset: {right}", f"offset: {right - 3}")
+    made = check_text(wrong, "net.prototxt", [RULES["PG310"]], Settings(), fix=True)
+    assert made.count_fixed >= 1
+    assert made.text == text

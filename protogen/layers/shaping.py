@@ -144,22 +144,30 @@ class Reshape(LayerType):
         e.op("Identity", [e.reshape(layer.reads[0], before, after)], [layer.writes[0]])
 
 
+def crop_offsets(layer: Layer, shape: Shape) -> list[int]:
+    """Where a Crop begins on every axis of its first bottom: 0 before ``axis``, and one ``offset``
+    counts for all axes behind."""
+    p = layer.params.crop_param
+    axis = axis_of(layer, p.axis, len(shape))
+    count = len(shape) - axis
+    offsets = list(p.offset) or [0]
+    if len(offsets) == 1:
+        offsets *= count
+    if len(offsets) != count:
+        raise layer.error(f"has {len(offsets)} offsets for {count} axes")
+    return [0] * axis + offsets
+
+
 class Crop(LayerType):
     """Caffe: the first bottom cut to the second's size on the axes from ``axis`` on."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
-        p = layer.params.crop_param
         shape, like = bottoms
         if len(shape) != len(like):
             raise layer.error(f"its bottoms are {text(shape)} and {text(like)}: axes differ")
-        axis = axis_of(layer, p.axis, len(shape))
-        offsets = list(p.offset) or [0]
-        if len(offsets) == 1:
-            offsets *= len(shape) - axis
-        if len(offsets) != len(shape) - axis:
-            raise layer.error(f"has {len(offsets)} offsets for {len(shape) - axis} axes")
-        for i, offset in enumerate(offsets, axis):
+        axis = axis_of(layer, layer.params.crop_param.axis, len(shape))
+        for i, offset in enumerate(crop_offsets(layer, shape)[axis:], axis):
             if offset + like[i] > shape[i]:
                 raise layer.error(
                     f"{text(shape)} cannot be cropped to {text(like)} with offset {offset} on axis "
@@ -169,12 +177,10 @@ class Crop(LayerType):
         return [(*shape[:axis], *like[axis:])]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        p = layer.params.crop_param
         like = e.shape(layer.reads[1])
-        axis = axis_of(layer, p.axis, len(like))
+        axis = axis_of(layer, layer.params.crop_param.axis, len(like))
         axes = list(range(axis, len(like)))
-        offsets = list(p.offset) or [0]
-        starts = offsets * len(axes) if len(offsets) == 1 else offsets
+        starts = crop_offsets(layer, like)[axis:]
         ends = [start + like[i] for start, i in zip(starts, axes, strict=True)]
         reads = [layer.reads[0], e.array(starts), e.array(ends), e.array(axes)]
         e.op("Slice", reads, [layer.writes[0]])

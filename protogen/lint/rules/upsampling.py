@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from protogen import geometry
+from protogen.coordinates import CropCheck, crop_checks
 from protogen.graph import Layer
 from protogen.layers.convolution import window
 from protogen.lint.context import Context
-from protogen.lint.edits import added_behind, removed, set_field
+from protogen.lint.edits import added, added_behind, removed, replaced, set_field
 from protogen.lint.rule import Edit, Flaw, Rule
 from protogen.message import Message
 
@@ -259,3 +261,63 @@ class RectangularForms(Rule):
                             given = p.all(one)[0]
                             yield net.flaw(self, given, f"{one} and {short}_h, {short}_w are both given.",
                                            removed(net.source, given))  # fmt: skip
+
+
+def _shifted(offset: str) -> str:
+    return (
+        f'{_INPUT}layer {{\n  name: "half"\n  type: "Pooling"\n  bottom: "data"\n  top: "half"\n'
+        "  pooling_param { kernel_size: 2 stride: 2 }\n}\n"
+        'layer {\n  name: "up"\n  type: "Deconvolution"\n  bottom: "half"\n  top: "up"\n'
+        "  param { lr_mult: 0 }\n  convolution_param {\n"
+        + "".join(f"    {line}\n" for line in _GOOD.replace("pad: 1", "pad: 0").split("; "))
+        + '  }\n}\nlayer {\n  name: "cut"\n  type: "Crop"\n  bottom: "up"\n  bottom: "data"\n'
+        + f'  top: "cut"\n  crop_param {{ offset: {offset} }}\n}}\n'
+    )
+
+
+class CropOffset(Rule):
+    code = "PG310"
+    what = "A Crop whose offset lays one blob over another shifted by pixels."
+    why = (
+        "Strides, pads and kernels in front of both bottoms say where each of their pixels lies in the "
+        "input, and so which offset makes them meet (19 in the first FCN nets). Another one trains and "
+        "runs, with a picture that is moved aside."
+    )
+    example = _shifted("2")
+    mended = _shifted("1")
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        if not any(one.type == "Crop" for one in net.wires):
+            return
+        seen = {id(layer) for layer in net.layers}  # each layer once, of all phases
+        for crop in (one for graph in net.graphs.values() for one in crop_checks(graph)):
+            pairs = zip(crop.given, crop.right, strict=True)
+            if id(crop.layer) not in seen or all(abs(a - b) <= Fraction(1, 2) for a, b in pairs):
+                continue
+            given, right = (
+                " x ".join(map(str, dict.fromkeys(two))) for two in (crop.given, crop.right)
+            )
+            yield net.flaw(self, crop.layer, f"offset is {given}, but its bottoms meet at {right}.",
+                           *_offsets(net, crop))  # fmt: skip
+
+
+def _offsets(net: Context, crop: CropCheck) -> list[Edit]:
+    """The right offsets written; none where they are no whole numbers, or other axes are cut too."""
+    right = list(dict.fromkeys(crop.right))
+    if any(one.denominator > 1 or one < 0 for one in right):
+        return []
+    text = "offset: " + " offset: ".join(map(str, right))
+    blocks = crop.layer.params.all("crop_param")
+    if not blocks:
+        tops = crop.layer.params.all("top")
+        return [added_behind(net.source, tops[-1], f"crop_param {{ {text} }}")]
+    p: Message = blocks[-1].value
+    given = p.all("offset")
+    if p.axis not in (2, -2) or len(blocks) > 1:
+        return []
+    if not given:
+        return [added(net.source, blocks[-1], text)]
+    if len(given) == 1:
+        return [replaced(given[0], text.removeprefix("offset: "))]
+    return [replaced(item, str(one)) for item, one in zip(given, crop.right, strict=True)]
