@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from protogen.onnx import Preprocessing, to_onnx
     from protogen.plugins import layer
     from protogen.preprocessing import Preprocessed, preprocess
+    from protogen.reporting import draw, write_report
     from protogen.resample import resampling_matrix
     from protogen.resizing import Plan, resize
     from protogen.rewriting import Rewritten, rewrite
@@ -95,6 +96,8 @@ _HOMES = {
     "Rewritten": "rewriting",
     "params": "netspec",
     "resampling_matrix": "resample",
+    "draw": "reporting",
+    "write_report": "reporting",
     "resize": "resizing",
     "rewrite": "rewriting",
     "run": "runtime",
@@ -142,6 +145,7 @@ __all__ = [
     "dense",
     "diagnose",
     "diff",
+    "draw",
     "from_onnx",
     "health",
     "initialise",
@@ -164,6 +168,7 @@ __all__ = [
     "verify",
     "verify_upsampling",
     "whitening",
+    "write_report",
 ]
 
 

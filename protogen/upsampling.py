@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from protogen.graph import Shape
     from protogen.net import Net
     from protogen.onnx import Model
+    from protogen.report.kernel import KernelPicture
     from protogen.resizing import Plan
 
 _SAMPLE = 8  # height and width of a net that was given no size
@@ -273,6 +274,19 @@ def error_map(
         true = true_h[i][None, :, None] * true_w[:columns, None, :]
         made[i] = np.abs(own - true).sum(axis=(1, 2))
     return made
+
+
+def kernel_picture(spec: Upsample) -> KernelPicture:
+    """What a picture of one layer's kernel shows."""
+    from protogen.report.kernel import KernelPicture
+
+    size = tuple(8 if f <= 4 else 6 if f <= 8 else 4 for f in spec.factor)
+    times = "\u00d7"
+    factors = times.join(map(str, dict.fromkeys(spec.factor)))
+    title = f"{spec.mode} {times}{factors}, kernel {spec.kernel[0]}{times}{spec.kernel[1]}"
+    rows, columns = spec.profiles()
+    error = error_map(spec, (size[0], size[1]))
+    return KernelPicture(title, rows, columns, spec.stride, error, spec.ring)
 
 
 def _check_names(specs: Sequence[Upsample]) -> None:

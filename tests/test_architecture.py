@@ -38,6 +38,8 @@ ONLY_IN = {
     "click": ("cli",),
     "jax": ("signals",),
     "PIL": ("pictures", "meanfiles"),
+    "igraph": ("diagram",),
+    "resvg_py": ("report",),
 }
 
 

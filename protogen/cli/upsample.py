@@ -171,8 +171,7 @@ def _given(options: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 def _pictures(up: Upsampling) -> list[Any]:
     """One picture for each kernel that differs."""
-    from protogen.report.kernel import KernelPicture
-    from protogen.upsampling import error_map
+    from protogen.upsampling import kernel_picture
 
     different = {(spec.factor, spec.mode): spec for spec in up.specs}
     if len(different) > 12:
@@ -181,19 +180,13 @@ def _pictures(up: Upsampling) -> list[Any]:
                    subject="--plot", advice="12 do.")
         )  # fmt: skip
     made = []
-    for (factor, mode), spec in different.items():
+    for (factor, _), spec in different.items():
         if max(factor) > 256:
             raise InputError(
                 layout(f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large for a picture",
                        subject="--plot", advice="Factors up to 256 can be drawn.")
             )  # fmt: skip
-        size = tuple(8 if f <= 4 else 6 if f <= 8 else 4 for f in factor)
-        times = "\u00d7"
-        factors = times.join(map(str, dict.fromkeys(factor)))
-        title = f"{mode} {times}{factors}, kernel {spec.kernel[0]}{times}{spec.kernel[1]}"
-        rows, columns = spec.profiles()
-        error = error_map(spec, (size[0], size[1]))
-        made.append(KernelPicture(title, rows, columns, spec.stride, error, spec.ring))
+        made.append(kernel_picture(spec))
     return made
 
 

@@ -28,7 +28,7 @@ def style(size: float = 9) -> dict[Any, Any]:
     }
 
 
-def metadata(form: Literal["png", "svg"]) -> dict[str, None]:
+def metadata(form: Literal["png", "svg"]) -> dict[str, Any]:
     """Nothing that changes from day to day or from version to version."""
     return {"Date": None} if form == "svg" else {"Software": None}
 

@@ -1,0 +1,371 @@
+"""Where each layer of a net stands in a drawing: a layered layout, block by block.
+
+The net is cut wherever one value alone leads on, as behind a residual block or an Inception module.
+Every part is laid out by itself (igraph's Sugiyama method), and parts stand below each other, so
+that a part can be folded without anything else being laid out again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from protogen.graph import Graph, Layer, Shape
+from protogen.layers import kind_of
+from protogen.weightfiles import missing
+
+Point = tuple[float, float]
+
+LETTER = 6.4  # pixels of an average letter
+BOLD = 7.4
+LINE = 15.0
+WIDEST = 210.0
+GAP = 26.0  # between ranks, and between neighbours
+FOLDABLE = 3  # boxes that make a block
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One layer, or one with the layers that work in place on its top; ``x`` and ``y`` are of its
+    middle and its upper edge. ``index`` is the first layer's in the net. A ``stub`` stands for a
+    source far above whose data is read here."""
+
+    index: int
+    lines: tuple[str, ...]
+    family: str
+    x: float
+    y: float
+    width: float
+    height: float
+    members: tuple[int, ...] = ()
+    stub: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What stands between two cuts. ``entry`` and ``exit`` are where the one value comes in above
+    and leaves below; x counts from the drawing's middle, y from the part's upper edge."""
+
+    boxes: tuple[Box, ...]
+    edges: tuple[tuple[Point, ...], ...]
+    width: float
+    height: float
+    entry: float | None
+    exit: float | None
+    title: str
+
+    @property
+    def foldable(self) -> bool:
+        return sum(not box.stub for box in self.boxes) >= FOLDABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Diagram:
+    """A net's drawing: parts from above to below."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(slots=True)
+class _Node:
+    """A box before it has a place."""
+
+    layers: list[int]
+    reads: list[int]
+    sources: list[int]
+
+
+def diagram(graph: Graph) -> Diagram:
+    """The drawing of a net.
+
+    Raises:
+        UnsupportedError: igraph is not installed.
+    """
+    nodes = _nodes(graph)
+    return Diagram(
+        graph.name,
+        tuple(_part(graph, nodes, run, into, out) for run, into, out in _runs(nodes)),
+    )
+
+
+def _nodes(graph: Graph) -> list[_Node]:
+    """Layers with those that follow in place, and what each of them reads."""
+    readers: dict[str, int] = {}
+    for layer in graph.layers:
+        for read in layer.reads:
+            readers[read] = readers.get(read, 0) + 1
+    made: list[_Node] = []
+    node_of: dict[str, int] = {}
+    for i, layer in enumerate(graph.layers):
+        before = list(dict.fromkeys(node_of[read] for read in layer.reads if read in node_of))
+        if layer.tops and layer.tops == layer.bottoms[: len(layer.tops)] and len(before) == 1:
+            host = before[0]
+            last = graph.layers[made[host].layers[-1]]
+            if last.writes == layer.reads and all(readers[read] == 1 for read in layer.reads):
+                made[host].layers.append(i)
+                node_of.update(dict.fromkeys(layer.writes, host))
+                continue
+        node_of.update(dict.fromkeys(layer.writes, len(made)))
+        made.append(_Node([i], before, []))
+    # What comes from a source is drawn as a stub where it is read, except right behind it.
+    for i, node in enumerate(made):
+        if i:
+            far = [one for one in node.reads if not made[one].reads and one != i - 1]
+            node.reads = [one for one in node.reads if one not in far]
+            node.sources = far
+    return made
+
+
+def _runs(nodes: Sequence[_Node]) -> Iterable[tuple[list[int], int | None, int | None]]:
+    """Runs of nodes between cuts, with the node whose value comes in and the one whose goes out."""
+    last: dict[int, int] = {}  # the last reader of each node's values
+    for i, node in enumerate(nodes):
+        for read in node.reads:
+            last[read] = i
+    live: set[int] = set()
+    run: list[int] = []
+    into: int | None = None
+    for i in range(len(nodes)):
+        run.append(i)
+        if i in last:
+            live.add(i)
+        live.difference_update([one for one in nodes[i].reads if last[one] == i])
+        if len(live) > 1:
+            continue
+        out = next(iter(live), None)
+        yield run, into, out
+        run, into = [], out
+    if run:
+        yield run, into, None
+
+
+def _part(
+    graph: Graph, nodes: Sequence[_Node], run: list[int], into: int | None, out: int | None
+) -> Part:
+    boxes = [_box(graph, nodes[i].layers) for i in run]
+    index = {node: i for i, node in enumerate(run)}
+    edges: list[tuple[int, int]] = []
+    entry = exit_ = None
+    if into is not None:
+        entry = len(boxes)
+        boxes.append(_port())
+    for i in run:
+        for read in nodes[i].reads:
+            before = index.get(read, entry)
+            if before is not None:
+                edges.append((before, index[i]))
+        for source in nodes[i].sources:
+            edges.append((len(boxes), index[i]))
+            boxes.append(_stub(graph, nodes[source].layers[0]))
+    if out is not None:
+        exit_ = len(boxes)
+        boxes.append(_port())
+        before = index.get(out, entry)
+        if before is not None:
+            edges.append((before, exit_))
+    placed, routes, width, height = _placed(boxes, edges, entry, exit_)
+    return Part(
+        tuple(box for box in placed if box.width),
+        tuple(routes),
+        width,
+        height,
+        None if entry is None else placed[entry].x,
+        None if exit_ is None else placed[exit_].x,
+        _title([graph.layers[nodes[i].layers[0]].name for i in run]),
+    )
+
+
+def _placed(
+    boxes: Sequence[Box], edges: Sequence[tuple[int, int]], entry: int | None, exit_: int | None
+) -> tuple[list[Box], list[tuple[Point, ...]], float, float]:
+    """The boxes with places, the ways of edges, width and height."""
+    ranks = _ranks(len(boxes), edges, entry, exit_)
+    rank_heights = [0.0] * (max(ranks) + 1)
+    for box, rank in zip(boxes, ranks, strict=True):
+        rank_heights[rank] = max(rank_heights[rank], box.height)
+    tops = [0.0]
+    for height in rank_heights[:-1]:
+        tops.append(tops[-1] + height + (GAP if height else GAP / 2))
+    total = tops[-1] + rank_heights[-1]
+    xs, ways = _columns(boxes, edges, ranks)
+    low = min(x - box.width / 2 for x, box in zip(xs, boxes, strict=True))
+    high = max(x + box.width / 2 for x, box in zip(xs, boxes, strict=True))
+    for way in ways:
+        low, high = min([low, *way]), max([high, *way])
+    ports = [xs[port] for port in (entry, exit_) if port is not None]
+    middle = sum(ports) / len(ports) if ports else (low + high) / 2
+    placed = [
+        Box(
+            b.index, b.lines, b.family, x - middle, tops[rank], b.width, b.height, b.members, b.stub
+        )
+        for b, x, rank in zip(boxes, xs, ranks, strict=True)
+    ]
+    routes = []
+    for (a, b), way in zip(edges, ways, strict=True):
+        start = (placed[a].x, placed[a].y + placed[a].height)
+        points = [start]
+        for step, x in enumerate(way, ranks[a] + 1):
+            points += [(x - middle, tops[step]), (x - middle, tops[step] + rank_heights[step])]
+        points.append((placed[b].x, placed[b].y))
+        routes.append(tuple(points))
+    return placed, routes, 2 * max(high - middle, middle - low), total
+
+
+def _columns(
+    boxes: Sequence[Box], edges: Sequence[tuple[int, int]], ranks: Sequence[int]
+) -> tuple[list[float], list[list[float]]]:
+    """The middle of each box, and that of each edge in every rank that it passes."""
+    if len(boxes) == 1:
+        return [0.0], [[] for _ in edges]
+    rows = list(ranks)
+    pairs: list[tuple[int, int]] = []
+    passing: list[list[int]] = []
+    for a, b in edges:
+        way, before = [], a
+        for rank in range(ranks[a] + 1, ranks[b]):
+            pairs.append((before, len(rows)))
+            before = len(rows)
+            way.append(before)
+            rows.append(rank)
+        pairs.append((before, b))
+        passing.append(way)
+    made = _igraph().Graph(n=len(rows), edges=pairs, directed=True)
+    columns = [x for x, _ in made.layout_sugiyama(layers=rows, hgap=1, vgap=1).coords[: len(rows)]]
+    widths = [box.width for box in boxes] + [0.0] * (len(rows) - len(boxes))
+    right = _packed(columns, rows, widths)
+    left = [-x for x in _packed([-x for x in columns], rows, widths)]
+    shift = max(right) - max(left)
+    xs = [(a + b + shift) / 2 for a, b in zip(right, left, strict=True)]
+    return xs[: len(boxes)], [[xs[one] for one in way] for way in passing]
+
+
+def _packed(columns: Sequence[float], rows: Sequence[int], widths: Sequence[float]) -> list[float]:
+    """Columns as pixels, as far to the left as boxes of these widths allow; what shares a column
+    stays aligned."""
+    at: list[float] = [0.0] * len(columns)
+    ends: dict[int, float] = {}  # the right edge of each row
+    least = -math.inf
+    order = sorted(range(len(columns)), key=lambda i: columns[i])
+    for _, group in itertools.groupby(order, key=lambda i: round(columns[i], 3)):
+        same = list(group)
+        wanted = [ends[rows[i]] + GAP + widths[i] / 2 for i in same if rows[i] in ends]
+        start = max([least, *wanted])
+        least = 0.0 if math.isinf(start) else start
+        for i in same:
+            at[i] = least
+            ends[rows[i]] = least + widths[i] / 2
+    return at
+
+
+def _ranks(
+    count: int, edges: Sequence[tuple[int, int]], entry: int | None, exit_: int | None
+) -> list[int]:
+    """The longest way from above; what has no way from above stands right over its reader."""
+    outgoing: list[list[int]] = [[] for _ in range(count)]
+    waiting = [0] * count
+    for a, b in edges:
+        outgoing[a].append(b)
+        waiting[b] += 1
+    ranks = [0] * count
+    ready = [i for i in range(count) if not waiting[i]]
+    starts = [i for i in ready if i != entry]
+    while ready:
+        one = ready.pop()
+        for after in outgoing[one]:
+            ranks[after] = max(ranks[after], ranks[one] + 1)
+            waiting[after] -= 1
+            if not waiting[after]:
+                ready.append(after)
+    for one in starts:
+        if outgoing[one]:
+            ranks[one] = max(0, min(ranks[after] for after in outgoing[one]) - 1)
+    if exit_ is not None:
+        ranks[exit_] = max(ranks[i] for i in range(count) if i != exit_) + 1 if count > 1 else 0
+    return ranks
+
+
+# boxes
+
+
+def _box(graph: Graph, members: Sequence[int]) -> Box:
+    """A box of a layer and those that work on its top."""
+    first = graph.layers[members[0]]
+    lines = [first.name, _what(graph, first)]
+    if len(members) > 1:
+        lines.append("+ " + ", ".join(graph.layers[i].type for i in members[1:]))
+    shape = graph.shapes.get(graph.layers[members[-1]].writes[0]) if first.writes else None
+    if shape:
+        lines.append(size(shape))
+    return _sized(members[0], [line for line in lines if line], family(first), tuple(members))
+
+
+def _stub(graph: Graph, index: int) -> Box:
+    layer = graph.layers[index]
+    return _sized(index, [layer.name], "stub", (index,), True)
+
+
+def _port() -> Box:
+    return Box(-1, (), "port", 0.0, 0.0, 0.0, 0.0)
+
+
+def _sized(
+    index: int, lines: Sequence[str], kind: str, members: tuple[int, ...], stub: bool = False
+) -> Box:
+    shown = (short(lines[0], int((WIDEST - 16) / BOLD)), *map(short, lines[1:]))
+    letters = max([BOLD * len(shown[0]), *(LETTER * len(line) for line in shown[1:])])
+    width = min(WIDEST, max(76.0, 16 + letters))
+    return Box(index, shown, kind, 0.0, 0.0, width, 8 + LINE * len(shown), members, stub)
+
+
+def short(text: str, limit: int = int((WIDEST - 16) / LETTER)) -> str:
+    """A text that fits a box: its middle is left out."""
+    text = "".join(c if c.isprintable() else "\ufffd" for c in text)
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 2]}…{text[len(text) - (limit - limit // 2 - 1) :]}"
+
+
+def family(layer: Layer) -> str:
+    """The family of a layer's type, as its module is called; "unknown" for a type of a fork that
+    nobody knows."""
+    kind = kind_of(layer)
+    return "unknown" if kind is None else type(kind).__module__.rpartition(".")[2]
+
+
+def size(shape: Shape) -> str:
+    """A shape as people write it."""
+    return "x".join(map(str, shape)) or "1 value"
+
+
+def _what(graph: Graph, layer: Layer) -> str:
+    """The type, with its kernel and stride where it has a window."""
+    kind = kind_of(layer)
+    shapes = [shape for read in layer.reads if (shape := graph.shapes.get(read)) is not None]
+    if kind is None or not layer.reads or len(shapes) < len(layer.reads):
+        return layer.type
+    window = kind.window(layer, shapes)
+    if window is None or not window.kernel:
+        return layer.type
+    kernel = "x".join(map(str, window.kernel))
+    stride = "x".join(dict.fromkeys(map(str, window.stride)))
+    return f"{layer.type} {kernel}" + (f" /{stride}" if stride != "1" else "")
+
+
+def _title(names: Sequence[str]) -> str:
+    """What a folded part is called: what its names begin with, or the first and the last."""
+    low, high = min(names), max(names)  # these share no more than all do
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(low, high, strict=False))
+    prefix = "".join(letter for letter, _ in same).rstrip("/_-. ")
+    return prefix if len(prefix) > 2 else f"{names[0]} … {names[-1]}"
+
+
+def _igraph() -> Any:
+    try:
+        import igraph
+    except ImportError:
+        raise missing("igraph, which lays out drawings,", "report") from None
+    return igraph

@@ -1,0 +1,227 @@
+"""A net's drawing as SVG: by itself, and as the part of the page that folds and unfolds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protogen.diagram import Box, Diagram, Part, Point
+
+LEAD = 13.0  # pixels that every part keeps above and below, for the way to the next one
+MARGIN = 20.0
+LINE = 15.0
+FOLDED = (230.0, 38.0)
+
+# Family of layers: fill, edge.
+COLOURS = {
+    "convolution": ("#d7e6f0", "#2a6f97"),
+    "dense": ("#e5dcef", "#7a5196"),
+    "pooling": ("#dcead3", "#4f772d"),
+    "elementwise": ("#f6e6d2", "#b5742a"),
+    "normalization": ("#e9ecd0", "#7d8433"),
+    "shaping": ("#e6e9ec", "#5c6b73"),
+    "endpoints": ("#ffffff", "#1f2933"),
+    "loss": ("#f3d9da", "#a8474d"),
+    "recurrent": ("#e5dcef", "#7a5196"),
+    "reduction": ("#e6e9ec", "#5c6b73"),
+    "detection": ("#f3dfea", "#a04f7c"),
+    "resizing": ("#d3ece8", "#2b8074"),
+    "unknown": ("#fff3b0", "#9a7d0a"),
+    "stub": ("#ffffff", "#8a949c"),
+}
+
+
+def stylesheet() -> str:
+    """The look of a drawing."""
+    families = "".join(
+        f".{name} rect{{fill:{fill};stroke:{edge}}}\n" for name, (fill, edge) in COLOURS.items()
+    )
+    return (
+        "text{font:11px 'DejaVu Sans',Verdana,sans-serif;fill:#1f2933;text-anchor:middle}\n"
+        ".box rect{stroke-width:1.1}\n.box .name{font-weight:bold}\n"
+        ".stub rect{stroke-dasharray:3 2}\n"
+        f"{families}"
+        ".edge{fill:none;stroke:#7b8794;stroke-width:1.2}\n"
+        ".frame{fill:none;stroke:#c3ccd4;stroke-dasharray:4 3}\n"
+        ".flaw{fill:#c1666b}\n.added rect{stroke:#2b8a3e;stroke-width:3}\n"
+        ".changed rect{stroke:#e8590c;stroke-width:3}\n"
+    )
+
+
+def heights(part: Part) -> tuple[float, float]:
+    """How much a part takes, open and folded."""
+    return part.height + 2 * LEAD, FOLDED[1] + 2 * LEAD
+
+
+def extent(diagram: Diagram) -> tuple[float, float]:
+    """Width and height of the whole drawing."""
+    width = max([FOLDED[0], *(part.width for part in diagram.parts)]) + 2 * MARGIN
+    return width, sum(heights(part)[0] for part in diagram.parts) + 2 * MARGIN
+
+
+def svg(
+    diagram: Diagram,
+    marks: Mapping[int, str] | None = None,
+    flaws: Mapping[int, int] | None = None,
+    *,
+    page: bool = False,
+) -> str:
+    """The drawing.
+
+    Args:
+        marks: a class for boxes by the layer's index: "added" or "changed".
+        flaws: the number of findings by the layer's index.
+        page: for the page, whose script folds and styles it; else a file by itself.
+    """
+    width, height = extent(diagram)
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="{-width / 2:.1f} {-MARGIN:.1f} {width:.1f} {height:.1f}" role="img" '
+        f'aria-label="{_safe(diagram.name or "net")}">\n'
+    )
+    made = [head]
+    if not page:
+        made.append(f"<style>\n{stylesheet()}</style>\n")
+        made.append(f'<rect x="{-width / 2:.1f}" y="{-MARGIN}" width="{width:.1f}" '
+                    f'height="{height:.1f}" fill="#ffffff"/>\n')  # fmt: skip
+    made.append(
+        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0,0 8,4 0,8z" fill="#7b8794"/></marker></defs>\n'
+    )
+    if page:
+        made.append('<g id="scene">\n')
+    y = 0.0
+    for part in diagram.parts:
+        made.append(_part(part, y, marks or {}, flaws or {}, page))
+        y += heights(part)[0]
+    if page:
+        made.append("</g>\n")
+    made.append("</svg>\n")
+    return "".join(made)
+
+
+def png(text: str, letters: str, scale: float = 1.5) -> bytes:
+    """An SVG as a PNG; ``letters`` is the file of a font.
+
+    Raises:
+        ImportError: resvg_py is not installed.
+    """
+    import resvg_py
+
+    return bytes(
+        resvg_py.svg_to_bytes(
+            svg_string=text, zoom=scale, font_files=[letters], skip_system_fonts=True,
+            font_family="DejaVu Sans", sans_serif_family="DejaVu Sans",
+        )
+    )  # fmt: skip
+
+
+def font() -> str:
+    """The file of the letters that matplotlib brings."""
+    from matplotlib import font_manager
+
+    return str(font_manager.findfont("DejaVu Sans"))
+
+
+def _part(
+    part: Part, y: float, marks: Mapping[int, str], flaws: Mapping[int, int], page: bool
+) -> str:
+    is_open, folded = heights(part)
+    made = [f'<g class="part" transform="translate(0 {y:.1f})"']
+    if page:
+        made.append(f' data-open="{is_open:.1f}" data-folded="{folded:.1f}"')
+    made.append('>\n<g class="open">\n')
+    if part.foldable and page:
+        left, top = -part.width / 2 - 8, LEAD - 6
+        made.append(
+            f'<rect class="frame" x="{left:.1f}" y="{top:.1f}" width="{part.width + 16:.1f}" '
+            f'height="{part.height + 12:.1f}" rx="6"/>\n<g class="fold" tabindex="0" role="button" '
+            f'aria-label="Fold {_safe(part.title)}"><title>Fold {_safe(part.title)}</title>'
+            f'<circle cx="{left + part.width + 16:.1f}" cy="{top:.1f}" r="8"/>'
+            f'<text x="{left + part.width + 16:.1f}" y="{top + 4:.1f}">−</text></g>\n'
+        )
+    if part.entry is not None:
+        made.append(_edge(((0, 0), (part.entry, LEAD)), _enters_box(part)))
+    for edge in part.edges:
+        points = [(x, y + LEAD) for x, y in edge]
+        ends = any(_meets(box, edge[-1]) for box in part.boxes)
+        made.append(_edge(points, ends))
+    if part.exit is not None:
+        made.append(_edge(((part.exit, LEAD + part.height), (0, 2 * LEAD + part.height)), False))
+    for box in part.boxes:
+        made.append(_box(box, marks.get(box.index, ""), flaws, page))
+    made.append("</g>\n")
+    if part.foldable and page:
+        made.append(_folded(part))
+    made.append("</g>\n")
+    return "".join(made)
+
+
+def _enters_box(part: Part) -> bool:
+    return any(_meets(box, (part.entry or 0.0, 0.0)) for box in part.boxes)
+
+
+def _meets(box: Box, point: Point) -> bool:
+    return box.y == point[1] and abs(box.x - point[0]) < 0.5
+
+
+def _edge(points: Sequence[Point], arrow: bool) -> str:
+    """A way that leaves and arrives upright."""
+    made = [f"M{points[0][0]:.1f},{points[0][1]:.1f}"]
+    for (a, b), (x, y) in itertools.pairwise(points):
+        if abs(a - x) < 0.05:
+            made.append(f"V{y:.1f}")
+        else:
+            half = (b + y) / 2
+            made.append(f"C{a:.1f},{half:.1f} {x:.1f},{half:.1f} {x:.1f},{y:.1f}")
+    end = ' marker-end="url(#arrow)"' if arrow else ""
+    return f'<path class="edge" d="{"".join(made)}"{end}/>\n'
+
+
+def _box(box: Box, mark: str, flaws: Mapping[int, int], page: bool) -> str:
+    top = box.y + LEAD
+    place = (
+        f' id="{"s" if box.stub else "n"}{box.index}" tabindex="0" role="button"' if page else ""
+    )
+    names = ["box", box.family, *([mark] if mark else [])]
+    lines = "".join(
+        f'<text class="{"name" if i == 0 else "line"}" x="{box.x:.1f}" '
+        f'y="{top + 4 + LINE * (i + 0.75):.1f}">{_safe(line)}</text>'
+        for i, line in enumerate(box.lines)
+    )
+    count = 0 if box.stub else sum(flaws.get(one, 0) for one in box.members)
+    flag = (
+        f'<circle class="flaw" cx="{box.x + box.width / 2:.1f}" cy="{top:.1f}" r="5">'
+        f"<title>{count} finding{'s' if count > 1 else ''}</title></circle>"
+        if count else ""
+    )  # fmt: skip
+    layer = f' data-layer="{box.index}"' if page else ""
+    return (
+        f'<g class="{" ".join(names)}"{place}{layer}><rect x="{box.x - box.width / 2:.1f}" '
+        f'y="{top:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="4"/>{lines}{flag}</g>\n'
+    )
+
+
+def _folded(part: Part) -> str:
+    width, height = FOLDED
+    count = sum(len(box.members) for box in part.boxes if not box.stub)
+    name = part.title if len(part.title) < 32 else f"{part.title[:15]}…{part.title[-15:]}"
+    into = _edge(((0, 0), (0, LEAD)), True) if part.entry is not None else ""
+    out = (
+        _edge(((0, LEAD + height), (0, 2 * LEAD + height)), False) if part.exit is not None else ""
+    )
+    return (
+        f'<g class="folded" hidden="">{into}{out}<g class="box block" tabindex="0" role="button" '
+        f'aria-label="Unfold {_safe(part.title)}"><rect x="{-width / 2}" y="{LEAD}" width="{width}" '
+        f'height="{height}" rx="4"/><rect x="{-width / 2 + 4}" y="{LEAD + 4}" width="{width - 8}" '
+        f'height="{height - 8}" rx="2"/><text class="name" y="{LEAD + 17}">{_safe(name)}</text>'
+        f'<text y="{LEAD + 31}">{count} layers</text></g></g>\n'
+    )
+
+
+def _safe(text: str) -> str:
+    """A name from a file as text of the page: no markup, no letters that XML lacks."""
+    return escape("".join(c if c.isprintable() else "\ufffd" for c in text))

@@ -1,0 +1,404 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const view = document.getElementById("view");
+  const svg = view.querySelector("svg");
+  const panel = document.getElementById("panel");
+  const parts = [...svg.querySelectorAll(".part")];
+
+  // Everything that comes from the net goes in as text, never as markup.
+  function make(tag, attributes = {}, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+      else node.setAttribute(name, value);
+    }
+    node.append(...children.filter((child) => child !== null && child !== undefined));
+    return node;
+  }
+
+  function count(n) {
+    if (!n) return "";
+    for (const [size, letter] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+      if (n >= size) return (n / size).toPrecision(3) + " " + letter;
+    }
+    return String(n);
+  }
+  const bytes = (n) => (n >= 2 ** 20 ? (n / 2 ** 20).toFixed(1) + " MiB" : (n / 2 ** 10).toFixed(1) + " KiB");
+  const shape = (s) => (s === null ? "unknown" : s.length ? s.join("×") : "1 value");
+
+  // the drawing: moving, zooming, folding
+
+  const box = svg.viewBox.baseVal;
+  let [x, y, w, h] = [box.x, box.y, box.width, box.height];
+  let full = h;
+
+  function show() {
+    svg.setAttribute("viewBox", `${x} ${y} ${w} ${h}`);
+  }
+
+  function ratio() {
+    return view.clientHeight / Math.max(view.clientWidth, 1) || 1;
+  }
+
+  function whole() {
+    const width = parseFloat(svg.getAttribute("width"));
+    w = Math.max(width, full / ratio());
+    h = w * ratio();
+    x = -w / 2;
+    y = -20 - Math.max(0, h - full) / 2;
+    show();
+  }
+
+  function begin() {
+    w = Math.min(Math.max(parseFloat(svg.getAttribute("width")), 500), 1100);
+    h = w * ratio();
+    x = -w / 2;
+    y = -20;
+    show();
+  }
+
+  function zoom(factor, px = 0.5, py = 0.5) {
+    const next = Math.min(Math.max(w * factor, 60), 200000);
+    const scale = next / w;
+    x += w * px * (1 - scale);
+    y += h * py * (1 - scale);
+    w = next;
+    h *= scale;
+    show();
+  }
+
+  function stack() {
+    let at = 0;
+    for (const part of parts) {
+      part.setAttribute("transform", `translate(0 ${at})`);
+      const folded = part.querySelector(":scope > .open").hasAttribute("hidden");
+      at += parseFloat(folded ? part.dataset.folded : part.dataset.open);
+    }
+    full = at + 40;
+  }
+
+  function fold(part, closed) {
+    const small = part.querySelector(":scope > .folded");
+    if (!small) return;
+    part.querySelector(":scope > .open").toggleAttribute("hidden", closed);
+    small.toggleAttribute("hidden", !closed);
+  }
+
+  function at(part) {
+    return parseFloat(part.getAttribute("transform").split(" ")[1]);
+  }
+
+  function center(node) {
+    const part = node.closest(".part");
+    if (part.querySelector(":scope > .open").hasAttribute("hidden")) {
+      fold(part, false);
+      stack();
+    }
+    const rect = node.querySelector("rect");
+    x = parseFloat(rect.getAttribute("x")) + parseFloat(rect.getAttribute("width")) / 2 - w / 2;
+    y = at(part) + parseFloat(rect.getAttribute("y")) + parseFloat(rect.getAttribute("height")) / 2 - h / 2;
+    show();
+  }
+
+  view.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const place = view.getBoundingClientRect();
+    if (event.ctrlKey || event.metaKey || !event.shiftKey) {
+      zoom(Math.exp(event.deltaY * 0.0015), (event.clientX - place.left) / place.width, (event.clientY - place.top) / place.height);
+    } else {
+      y += (event.deltaY * h) / place.height;
+      show();
+    }
+  }, { passive: false });
+
+  let held = null;
+  let moved = false;
+  view.addEventListener("pointerdown", (event) => {
+    held = [event.clientX, event.clientY];
+    moved = false;
+  });
+  view.addEventListener("pointermove", (event) => {
+    if (!held) return;
+    const [dx, dy] = [event.clientX - held[0], event.clientY - held[1]];
+    if (!moved && Math.hypot(dx, dy) < 4) return;
+    if (!moved) view.setPointerCapture(event.pointerId);
+    moved = true;
+    view.classList.add("moving");
+    held = [event.clientX, event.clientY];
+    x -= (dx * w) / view.clientWidth;
+    y -= (dy * w) / view.clientWidth;
+    show();
+  });
+  for (const name of ["pointerup", "pointercancel"]) {
+    view.addEventListener(name, () => {
+      held = null;
+      view.classList.remove("moving");
+    });
+  }
+
+  function act(target) {
+    const folder = target.closest(".fold, .block");
+    if (folder) {
+      const part = folder.closest(".part");
+      fold(part, folder.classList.contains("fold"));
+      stack();
+      return true;
+    }
+    const node = target.closest(".box");
+    if (!node) return false;
+    choose(Number(node.dataset.layer));
+    return true;
+  }
+  view.addEventListener("click", (event) => {
+    if (!moved) act(event.target);
+  });
+
+  function key(event) {
+    const step = 0.12;
+    if (event.key === "Enter" || event.key === " ") {
+      if (!act(event.target)) return;
+    } else if (event.key === "ArrowDown") y += h * step;
+    else if (event.key === "ArrowUp") y -= h * step;
+    else if (event.key === "ArrowLeft") x -= w * step;
+    else if (event.key === "ArrowRight") x += w * step;
+    else if (event.key === "+" || event.key === "=") zoom(0.8);
+    else if (event.key === "-") zoom(1.25);
+    else if (event.key === "0") whole();
+    else return;
+    event.preventDefault();
+    show();
+  }
+  view.addEventListener("keydown", key);
+  document.addEventListener("keydown", (event) => {
+    if (event.target.tagName === "INPUT" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "/") {
+      event.preventDefault();
+      search.focus();
+    } else if (event.key === "n" || event.key === "p") {
+      const next = (chosen ?? (event.key === "n" ? -1 : data.layers.length)) + (event.key === "n" ? 1 : -1);
+      if (next >= 0 && next < data.layers.length) choose(next, true);
+    }
+  });
+
+  function all(closed) {
+    parts.forEach((part) => fold(part, closed));
+    stack();
+    begin();
+  }
+  document.getElementById("fold").addEventListener("click", () => all(true));
+  document.getElementById("unfold").addEventListener("click", () => all(false));
+  document.getElementById("whole").addEventListener("click", whole);
+  document.getElementById("closer").addEventListener("click", () => zoom(0.75));
+  document.getElementById("farther").addEventListener("click", () => zoom(1.33));
+
+  // search
+
+  const search = document.getElementById("search");
+  const hits = document.getElementById("hits");
+  let found = [];
+  let current = -1;
+  function find() {
+    const words = search.value.trim().toLowerCase();
+    svg.querySelectorAll(".hit").forEach((node) => node.classList.remove("hit"));
+    found = words
+      ? data.layers.flatMap((layer, i) => ((layer.name + " " + layer.type).toLowerCase().includes(words) ? [i] : []))
+      : [];
+    current = -1;
+    for (const i of found) node(i)?.classList.add("hit");
+    hits.textContent = words ? `${found.length} found` : "";
+  }
+  search.addEventListener("input", () => {
+    find();
+    if (found.length) go();
+  });
+  search.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && found.length) go();
+    else if (event.key === "Escape") {
+      search.value = "";
+      find();
+      view.focus();
+    }
+  });
+  function go() {
+    current = (current + 1) % found.length;
+    hits.textContent = `${current + 1} of ${found.length}`;
+    choose(found[current], true);
+  }
+
+  // a layer's panel
+
+  let chosen = null;
+  function node(i) {
+    return document.getElementById("n" + data.layers[i].box);
+  }
+
+  function choose(i, move = false) {
+    svg.querySelectorAll(".chosen").forEach((one) => one.classList.remove("chosen"));
+    chosen = i;
+    const target = node(i);
+    target?.classList.add("chosen");
+    if (move && target) center(target);
+    fill(data.layers[i]);
+  }
+
+  function list(pairs) {
+    return make("dl", {}, ...pairs.filter(([, value]) => value !== "").flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+  }
+
+  function fill(layer) {
+    const content = [
+      make("h2", {}, layer.name),
+      list([
+        ["type", layer.type],
+        ["reads", layer.bottoms.join(", ")],
+        ["writes", layer.tops.join(", ")],
+        ["output", layer.tops.length ? shape(layer.shape) : ""],
+        ["parameters", layer.parameters ? layer.parameters.toLocaleString("en") : ""],
+        ["multiply-adds", layer.work ? layer.work.toLocaleString("en") : ""],
+        ["receptive field", layer.field ? layer.field.join("×") + " pixels, every " + layer.stride : ""],
+        ["stands at", layer.place],
+      ]),
+      ...layer.findings.map(finding),
+      ...layer.changes.map((text) => make("div", { class: "finding" }, text)),
+      ...layer.blobs.flatMap(histogram),
+      layer.picture ? make("h3", {}, "Filters") : null,
+      layer.picture ? make("img", { src: layer.picture, alt: "The filters of " + layer.name }) : null,
+      make("h3", {}, "Prototxt"),
+      make("pre", {}, layer.text),
+    ];
+    panel.replaceChildren(...content.filter((one) => one !== null));
+    const others = data.layers.map((one, i) => [one, i]).filter(([one]) => one.box === layer.box && one !== layer);
+    if (others.length) {
+      panel.append(make("h3", {}, "In the same box"), ...others.map(([one, i]) => make("button", { type: "button", onclick: () => choose(i) }, `${one.name} (${one.type})`)));
+    }
+    panel.scrollTop = 0;
+  }
+
+  function finding(one) {
+    return make("div", { class: "finding" }, make("strong", {}, one.code), ` ${one.message} (${one.name})`);
+  }
+
+  function histogram(blob, i) {
+    const head = make("h3", {}, `Blob ${i}: ${shape(blob.shape)}`);
+    if (!blob.bars) return [head];
+    const most = Math.max(...blob.bars, 1);
+    const bars = make("div", { class: "histogram", role: "img", "aria-label": `Histogram from ${blob.low} to ${blob.high}` },
+      ...blob.bars.map((n) => make("i", { style: `height:${(100 * n) / most}%` })));
+    const number = (value) => Number(value).toPrecision(4).replace(/\.?0+$/, "");
+    return [head, bars,
+      make("div", { class: "ends" }, make("span", {}, number(blob.low)), make("span", {}, `mean ${number(blob.mean)}, std ${number(blob.std)}`), make("span", {}, number(blob.high))),
+      blob.bad ? make("div", { class: "finding" }, `${blob.bad} values are NaN or infinite`) : null];
+  }
+
+  // tables
+
+  const sections = document.getElementById("sections");
+  function section(title, note, ...content) {
+    sections.append(make("section", { "aria-label": title }, make("h2", {}, title), note ? make("p", { class: "note" }, note) : null, ...content));
+  }
+
+  // Columns: title, value for sorting, text, and whether it is a number (and of which total).
+  function table(columns, rows) {
+    const body = make("tbody");
+    const order = { column: -1, up: true };
+    const heads = columns.map((column, i) => {
+      const head = make("th", { scope: "col", class: column.number ? "number" : "" }, make("button", { type: "button", onclick: () => sort(i) }, column.title));
+      return head;
+    });
+    const lines = rows.map((row) => {
+      const cells = columns.map((column) => {
+        const cell = make("td", { class: [column.number ? "number" : "", column.wrap ? "wrap" : ""].join(" ").trim() }, column.show(row));
+        if (column.total) {
+          cell.classList.add("share");
+          cell.style.setProperty("--part", (100 * (column.value(row) || 0)) / column.total + "%");
+        }
+        return cell;
+      });
+      return make("tr", {}, ...cells);
+    });
+    function sort(i) {
+      order.up = order.column === i ? !order.up : !columns[i].number;
+      order.column = i;
+      const values = rows.map(columns[i].value);
+      const indices = rows.map((_, k) => k).sort((a, b) => {
+        const [one, two] = [values[a] ?? -1, values[b] ?? -1];
+        const sign = typeof one === "string" || typeof two === "string" ? String(one).localeCompare(String(two), "en", { numeric: true }) : one - two;
+        return (order.up ? sign : -sign) || a - b;
+      });
+      heads.forEach((head, k) => (k === i ? head.setAttribute("aria-sort", order.up ? "ascending" : "descending") : head.removeAttribute("aria-sort")));
+      body.replaceChildren(...indices.map((k) => lines[k]));
+    }
+    body.replaceChildren(...lines);
+    return make("div", { class: "scroll", tabindex: "0" }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body));
+  }
+
+  function link(i, text) {
+    return make("a", { href: "#net", onclick: (event) => {
+      event.preventDefault();
+      choose(i, true);
+      document.getElementById("net").scrollIntoView();
+    } }, text);
+  }
+  const indexed = data.layers.map((layer, i) => ({ ...layer, i }));
+
+  document.getElementById("title").textContent = data.name;
+  document.getElementById("totals").textContent = data.totals;
+  const most = (key) => Math.max(...data.layers.map((layer) => layer[key] || 0), 1);
+
+  if (data.changes.length) {
+    section("Differences", data.compared, table([
+      { title: "layer", value: (row) => row.layer, show: (row) => row.layer },
+      { title: "difference", value: (row) => row.text, show: (row) => row.text, wrap: true },
+    ], data.changes));
+  }
+  section("Layers", "A click on a heading sorts. Bars show where parameters, work and memory go; multiply-adds are products of data with parameters.", table([
+    { title: "#", number: true, value: (row) => row.i, show: (row) => String(row.i + 1) },
+    { title: "layer", value: (row) => row.name, show: (row) => link(row.i, row.name) },
+    { title: "type", value: (row) => row.type, show: (row) => row.type },
+    { title: "output", value: (row) => (row.shape || []).join("x"), show: (row) => (row.tops.length ? shape(row.shape) : "") },
+    { title: "parameters", number: true, total: most("parameters"), value: (row) => row.parameters, show: (row) => count(row.parameters) },
+    { title: "multiply-adds", number: true, total: most("work"), value: (row) => row.work, show: (row) => count(row.work) },
+    { title: "memory of tops", number: true, total: most("memory"), value: (row) => row.memory, show: (row) => (row.memory ? bytes(row.memory) : "") },
+    { title: "receptive field", number: true, value: (row) => (row.field ? row.field[0] : -1), show: (row) => (row.field ? row.field.join("×") : "") },
+  ], indexed));
+  if (data.findings.length) {
+    section("Findings", "What protogen check says of the text.", table([
+      { title: "line", number: true, value: (row) => row.line, show: (row) => String(row.line) },
+      { title: "code", value: (row) => row.code, show: (row) => row.code },
+      { title: "finding", value: (row) => row.message, show: (row) => `${row.message} (${row.name})`, wrap: true },
+    ], data.findings));
+  } else section("Findings", "protogen check finds nothing.");
+  if (data.pictures.length) {
+    section("Upsampling", "Kernels of bilinear Deconvolutions, their profile, and the largest error of each output pixel against true interpolation, for data from -1 to 1.",
+      make("div", { class: "pictures" }, ...data.pictures.map((one) => make("figure", {}, make("img", { src: one.picture, alt: one.text }), make("figcaption", {}, one.text)))));
+  }
+  if (data.crops.length) {
+    section("Crop offsets", "A pixel x of the input lies at scale · x + shift in a blob. The two bottoms of a Crop meet where the offset is the first one's shift minus the second one's.", table([
+      { title: "layer", value: (row) => row.layer, show: (row) => link(row.i, row.layer) },
+      { title: "offset", value: (row) => row.given, show: (row) => make("span", { class: row.fits ? "" : "wrong" }, row.given) },
+      { title: "right", value: (row) => row.right, show: (row) => row.right },
+      { title: "why", value: (row) => row.why, show: (row) => row.why, wrap: true },
+    ], data.crops));
+  }
+  if (data.places.length) {
+    section("Coordinates", "Where the pixels of each blob lie: x' = scale · x + shift, x a pixel of the input.", table([
+      { title: "blob", value: (row) => row.blob, show: (row) => row.blob },
+      { title: "input", value: (row) => row.source, show: (row) => row.source },
+      { title: "height", value: (row) => row.height, show: (row) => row.height },
+      { title: "width", value: (row) => row.width, show: (row) => row.width },
+    ], data.places));
+  }
+  document.body.append(make("footer", {}, data.made));
+
+  panel.append(make("h2", {}, "No layer chosen"), make("p", { class: "note" }, "Click a layer, or search. Drag moves, the wheel zooms; arrows, + and − do the same, 0 shows all, / searches, n and p walk through the layers, Enter folds and unfolds."));
+  stack();
+  if (data.layers.length > 400) all(true);
+  else begin();
+  window.addEventListener("resize", () => {
+    h = w * ratio();
+    show();
+  });
+  window.addEventListener("beforeprint", () => svg.setAttribute("viewBox", `${-parseFloat(svg.getAttribute("width")) / 2} -20 ${svg.getAttribute("width")} ${full}`));
+  window.addEventListener("afterprint", show);
+})();

@@ -1,0 +1,373 @@
+"""``pg.write_report`` and ``pg.draw``: a net as a page, and as a drawing."""
+
+from __future__ import annotations
+
+import bisect
+import io
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from protogen import __version__, files, geometry, prototxt
+from protogen.coordinates import Map, Place, crop_checks, places
+from protogen.cost import costs
+from protogen.diagram import Diagram, diagram, family
+from protogen.errors import InputError, layout
+from protogen.graph import Graph, Layer, Shape
+from protogen.net import Net, load
+from protogen.report import drawing
+from protogen.weightfiles import missing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from protogen.differences import Difference
+    from protogen.lint.rule import Flaw
+
+BARS = 31  # of a histogram
+SAMPLE = 1 << 20  # values of a blob that a histogram counts
+TEXT = 3000  # letters of a layer's prototxt that its panel shows
+FILTERS = 128  # of the first layer that are shown
+KERNELS = 6  # different upsampling kernels that are shown
+LARGEST = 64  # factor that is still drawn
+SCALE = 1.5
+MOST = 24_000_000  # pixels of a PNG
+
+
+@dataclass
+class _Marks:
+    """What is said of layers, by their index."""
+
+    flaws: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    changes: dict[int, list[str]] = field(default_factory=dict)
+    kinds: dict[int, str] = field(default_factory=dict)
+
+
+def draw(
+    path: str | Path,
+    output: str | Path,
+    *,
+    phase: str = "TEST",
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> Diagram:
+    """Draws a net from above to below as SVG or PNG, as the output's name ends.
+
+    A box is a layer with those that work in place on its top. Data that is read far from where it
+    comes in stands as a dashed box beside its reader.
+
+    Raises:
+        InputError: the net is wrong, or the name ends otherwise.
+        UnsupportedError: igraph or resvg-py is not installed.
+    """
+    ending = Path(output).suffix.lower()
+    if ending not in (".svg", ".png"):
+        raise InputError(layout("is neither .svg nor .png", where=str(output)))
+    made = diagram(load(path, phase=phase, input_shapes=input_shapes, tolerant=True).graph)
+    text = drawing.svg(made)
+    if ending == ".svg":
+        raw = text.encode()
+    else:
+        width, height = drawing.extent(made)
+        scale = min(SCALE, math.sqrt(MOST / (width * height)), 30_000 / max(width, height))
+        try:
+            raw = drawing.png(text, drawing.font(), scale)
+        except ImportError:
+            raise missing("resvg-py, which draws PNG,", "report") from None
+    with files.replacing(output) as file:
+        file.write(raw)
+    return made
+
+
+def write_report(
+    path: str | Path,
+    output: str | Path,
+    caffemodel: str | Path | None = None,
+    *,
+    against: str | Path | None = None,
+    phase: str = "TEST",
+    input_shapes: Mapping[str, Shape] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Path:
+    """Writes one HTML page that needs no network: the net drawn, its layers with shapes, costs,
+    weights and findings, where the pixels of its blobs lie, and what differs from another net.
+
+    Args:
+        against: another net; the page shows what must change in it to become this one.
+        progress: told (layers done, layers) while weights are looked at.
+
+    Raises:
+        InputError: a file is missing or wrong, or weights do not fit the net.
+        UnsupportedError: igraph is not installed.
+    """
+    from protogen.report.page import page
+
+    net = load(path, caffemodel, phase=phase, input_shapes=input_shapes, tolerant=True)
+    made = diagram(net.graph)
+    marks = _Marks()
+    findings = _findings(path, net, marks)
+    changes = _changes(against, net, marks) if against is not None else []
+    data = {
+        "name": net.name or Path(path).name,
+        "totals": _totals(net),
+        "layers": _layers(net, made, marks, progress),
+        "findings": findings,
+        "changes": changes,
+        "compared": f"What must change in {Path(against).name} to become this net."
+        if against
+        else "",
+        "crops": _crops(net.graph),
+        "places": _places(net.graph),
+        "pictures": _pictures(net.graph),
+        "made": f"Made by protogen {__version__} of {Path(path).name}"
+        + (f" and {Path(caffemodel).name}." if caffemodel is not None else "."),
+    }
+    counts = {i: len(flaws) for i, flaws in marks.flaws.items()}
+    with files.replacing(output) as file:
+        file.write(page(made, data, marks.kinds, counts).encode("utf-8", "replace"))
+    return Path(output)
+
+
+def _totals(net: Net) -> str:
+    each = costs(net.graph)
+    values = sum(one.parameters or 0 for one in each)
+    work = sum(one.multiply_adds or 0 for one in each)
+    memory = sum(one.activations or 0 for one in each) * 4
+    ends = [", ".join(names) or "none" for names in (net.inputs, net.outputs)]
+    unknown = sum(one.output is None for one in each)
+    return (
+        f"{len(each)} layers, {values:,} parameters ({values * 4 / 2**20:.1f} MiB), {work:,} "
+        f"multiply-adds, {memory / 2**20:.1f} MiB of activations. In: {ends[0]}; out: {ends[1]}."
+        + (f" {unknown} layers have an unknown shape and do not count." if unknown else "")
+    )
+
+
+def _layers(
+    net: Net, made: Diagram, marks: _Marks, progress: Callable[[int, int], object] | None
+) -> list[dict[str, Any]]:
+    boxes = {
+        member: box.index for part in made.parts for box in part.boxes if not box.stub
+        for member in box.members
+    }  # fmt: skip
+    first = _first_filters(net)
+    rows = []
+    for i, cost in enumerate(costs(net.graph)):
+        layer = cost.layer
+        text = prototxt.write(layer.params)
+        rows.append(
+            {
+                "name": layer.name,
+                "type": layer.type,
+                "family": family(layer),
+                "box": boxes.get(i, i),
+                "bottoms": list(layer.bottoms),
+                "tops": list(layer.tops),
+                "shape": None if cost.output is None else list(cost.output),
+                "parameters": cost.parameters,
+                "work": cost.multiply_adds,
+                "memory": None if cost.activations is None else cost.activations * 4,
+                "field": None if cost.receptive_field is None else list(cost.receptive_field),
+                "stride": "×".join(dict.fromkeys(map(str, cost.stride or ()))),
+                "place": _line(layer),
+                "text": text if len(text) <= TEXT else text[:TEXT] + "\n...",
+                "blobs": _blobs(net, layer),
+                "picture": first[1] if first and first[0] is layer else None,
+                "findings": marks.flaws.get(i, []),
+                "changes": marks.changes.get(i, []),
+            }
+        )
+        if progress:
+            progress(i + 1, len(net.layers))
+    return rows
+
+
+def _line(layer: Layer) -> str:
+    """Where a layer stands, without the folder."""
+    head, _, tail = layer.place.rpartition("/")
+    return tail if head else layer.place
+
+
+def _blobs(net: Net, layer: Layer) -> list[dict[str, Any]]:
+    arrays = net.weights.get(layer.name)
+    if arrays is None:
+        shapes = net.parameter_shapes.get(layer.name) or ()
+        return [{"shape": list(shape)} for shape in shapes]
+    return [{"shape": list(array.shape)} | histogram(array) for array in arrays]
+
+
+def histogram(array: NDArray[np.floating]) -> dict[str, Any]:
+    """How an array's values are spread: ``bars`` counts them, at most 2^20 that stand at even
+    distances, in equal steps from ``low`` to ``high``; ``mean`` and ``std`` are of all of them, and
+    ``bad`` of them are NaN or infinite."""
+    import numpy as np
+
+    from protogen.mapped import pieces
+
+    low, high, total, squares, bad = math.inf, -math.inf, 0.0, 0.0, 0
+    for piece in pieces(array):
+        flat = np.asarray(piece, np.float32).ravel()
+        fine = np.isfinite(flat)
+        if not fine.all():
+            bad += int(flat.size - fine.sum())
+            flat = flat[fine]
+        if flat.size:
+            low, high = min(low, float(flat.min())), max(high, float(flat.max()))
+            total += float(flat.sum(dtype=np.float64))
+            squares += float(np.square(flat, dtype=np.float64).sum())
+    count = array.size - bad
+    if not count:
+        return {"bad": bad}
+    mean = total / count
+    flat = array.reshape(-1)[:: -(-array.size // SAMPLE)]
+    flat = flat[np.isfinite(flat)].astype(np.float64)
+    ends = (low, high) if low < high else (low - 0.5, high + 0.5)
+    bars = np.histogram(flat, BARS, ends)[0]
+    return {
+        "bars": bars.tolist(), "low": ends[0], "high": ends[1], "mean": mean,
+        "std": math.sqrt(max(squares / count - mean * mean, 0.0)), "bad": bad,
+    }  # fmt: skip
+
+
+def _first_filters(net: Net) -> tuple[Layer, str] | None:
+    """The first convolution's filters as a picture, where they are pictures."""
+    import numpy as np
+
+    from protogen.report.maps import contact_sheet
+    from protogen.report.page import picture_of
+
+    for layer in net.layers:
+        if layer.type != "Convolution":
+            continue
+        arrays = net.weights.get(layer.name)
+        if not arrays or arrays[0].ndim != 4 or arrays[0].shape[1] not in (1, 3):
+            return None
+        kernels = np.asarray(arrays[0][:FILTERS], np.float32)
+        if kernels.shape[2] < 2 or not np.isfinite(kernels).all():
+            return None
+        low, high = float(kernels.min()), float(kernels.max())
+        kernels = (kernels - low) / (high - low or 1.0)
+        kernels = np.repeat(np.repeat(kernels, 4, axis=2), 4, axis=3)
+        # Caffe's nets see blue, green, red.
+        sheets = [contact_sheet(kernels[:, c]) for c in range(kernels.shape[1])][::-1]
+        sheet = sheets[0] if len(sheets) == 1 else np.stack(sheets, axis=2)
+        return layer, picture_of(sheet)
+    return None
+
+
+# findings and differences
+
+
+def _findings(path: str | Path, net: Net, marks: _Marks) -> list[dict[str, Any]]:
+    from protogen.lint.engine import check_file
+
+    found = check_file(path)
+    lines = []
+    for i, layer in enumerate(net.layers):
+        parts = layer.place.rsplit(":", 2)
+        if len(parts) == 3 and parts[1].isdigit():
+            lines.append((int(parts[1]), i))
+    lines.sort()
+    names = {layer.name: i for i, layer in enumerate(net.layers)}
+    made = []
+    for flaw, (line, _) in zip(found.flaws, found.places, strict=True):
+        plain = _plain(flaw)
+        made.append(plain | {"line": line})
+        at = bisect.bisect_right(lines, (line, len(net.layers))) - 1
+        if flaw.layer in names:
+            marks.flaws.setdefault(names[flaw.layer], []).append(plain)
+        elif at >= 0 and not flaw.layer:
+            marks.flaws.setdefault(lines[at][1], []).append(plain)
+    return made
+
+
+def _plain(flaw: Flaw) -> dict[str, str]:
+    return {"code": flaw.code, "name": flaw.name, "message": flaw.message}
+
+
+def _changes(against: str | Path, net: Net, marks: _Marks) -> list[dict[str, str]]:
+    from protogen.differences import diff
+    from protogen.upgrade import upgrade
+
+    made = []
+    names = {layer.name: i for i, layer in enumerate(net.layers)}
+    assert isinstance(net.message, prototxt.Document)
+    for one in diff(upgrade(prototxt.read(against)), net.message):
+        made.append({"layer": one.layer, "text": str(one)})
+        i = names.get(one.layer)
+        if i is not None:
+            marks.changes.setdefault(i, []).append(str(one))
+            marks.kinds[i] = _kind(one, marks.kinds.get(i))
+    return made
+
+
+def _kind(one: Difference, before: str | None) -> str:
+    return "added" if one.kind == "added" or before == "added" else "changed"
+
+
+# coordinates
+
+
+def _map(one: Map) -> str:
+    sign = "−" if one.shift < 0 else "+"
+    return f"{one.scale} · x {sign} {abs(one.shift)}"
+
+
+def _places(graph: Graph) -> list[dict[str, str]]:
+    made: list[dict[str, str]] = []
+    known: dict[str, Place | None] = places(graph)
+    for layer in graph.layers:
+        for top, write in zip(layer.tops, layer.writes, strict=True):
+            place = known.get(write)
+            if place is not None and top not in layer.bottoms:
+                made.append({"blob": top, "source": place.source, "height": _map(place.height),
+                             "width": _map(place.width)})  # fmt: skip
+    return made
+
+
+def _crops(graph: Graph) -> list[dict[str, Any]]:
+    known = places(graph)
+    order = {id(layer): i for i, layer in enumerate(graph.layers)}
+    made = []
+    for crop in crop_checks(graph):
+        one, two = (known[read] for read in crop.layer.reads)
+        assert one is not None
+        assert two is not None
+        given, right = (" × ".join(map(str, dict.fromkeys(n))) for n in (crop.given, crop.right))
+        made.append(
+            {
+                "layer": crop.layer.name, "i": order[id(crop.layer)], "given": given,
+                "right": right, "fits": tuple(crop.given) == tuple(crop.right),
+                "why": f"{crop.layer.bottoms[0]} lies at {_map(one.height)}, "
+                       f"{crop.layer.bottoms[1]} at {_map(two.height)} (height)",
+            }
+        )  # fmt: skip
+    return made
+
+
+def _pictures(graph: Graph) -> list[dict[str, str]]:
+    """Kernel, profile and error of each different bilinear upsampling of a whole factor."""
+    from protogen.report import kernel
+    from protogen.report.page import embedded
+    from protogen.specification import Upsample
+    from protogen.upsampling import kernel_picture
+
+    users: dict[int, list[str]] = {}
+    for layer in graph.layers:
+        p = layer.params.convolution_param
+        if layer.type != "Deconvolution" or p.weight_filler.type != "bilinear":
+            continue
+        sizes, strides, pads = list(p.kernel_size), list(p.stride), list(p.pad)
+        f = strides[0] if strides else 1
+        classic = (geometry.upsample_kernel(f), geometry.upsample_pad(f))
+        if (sizes[0] if sizes else 0, pads[0] if pads else 0) == classic and f <= LARGEST:
+            users.setdefault(f, []).append(layer.name)
+    made = []
+    for f, names in sorted(users.items())[:KERNELS]:
+        buffer = io.BytesIO()
+        kernel.draw([kernel_picture(Upsample((f, f)))], buffer, "png")
+        made.append(
+            {"text": f"Factor {f}: {', '.join(names)}", "picture": embedded(buffer.getvalue())}
+        )
+    return made

@@ -1,0 +1,388 @@
+"""Drawings and pages of nets: the layout, what stands in them, and the page in a browser."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import struct
+import warnings
+import xml.etree.ElementTree as ElementTree
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import protogen as pg
+from protogen.build import build
+from protogen.coordinates import Map, crop_checks, places
+from protogen.diagram import diagram
+from protogen.report.drawing import svg
+from protogen.report.page import harmless_json
+from protogen.reporting import histogram
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+CORPUS = ROOT.parent / "shared" / "corpus"
+
+
+def net(text: str):
+    from protogen import prototxt
+
+    return build(prototxt.parse(text, "net.prototxt"))
+
+
+def fcn8s(monkeypatch) -> str:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from unet_fcn8s import fcn8s
+
+    return str(fcn8s().to_proto())
+
+
+def page_data(path: Path) -> dict:
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+# the layout
+
+
+def check_layout(graph) -> None:
+    made = diagram(graph)
+    members = [m for part in made.parts for box in part.boxes if not box.stub for m in box.members]
+    assert sorted(members) == list(range(len(graph.layers)))
+    for part in made.parts:
+        boxes = part.boxes
+        for i, a in enumerate(boxes):
+            assert abs(a.x) + a.width / 2 <= part.width / 2 + 0.01
+            assert a.y >= 0
+            assert a.y + a.height <= part.height + 0.01
+            for b in boxes[:i]:
+                apart = abs(a.x - b.x) >= (a.width + b.width) / 2
+                assert apart or a.y + a.height <= b.y or b.y + b.height <= a.y
+        for edge in part.edges:
+            ys = [y for _, y in edge]
+            assert ys == sorted(ys)
+    ElementTree.fromstring(svg(made))
+
+
+@st.composite
+def wirings(draw) -> str:
+    """Nets whose layers read any one, two or three earlier blobs."""
+    count = draw(st.integers(1, 14))
+    lines = [
+        'layer { name: "b0" type: "Input" top: "b0" input_param { shape { dim: [1, 2, 4, 4] } } }'
+    ]
+    for i in range(1, count):
+        reads = draw(st.lists(st.integers(0, i - 1), min_size=1, max_size=3, unique=True))
+        bottoms = " ".join(f'bottom: "b{one}"' for one in reads)
+        kind = "Eltwise" if len(reads) > 1 else "AbsVal"
+        lines.append(
+            f'layer {{ name: "{"n" * draw(st.integers(1, 60))}{i}" type: "{kind}" {bottoms} top: "b{i}" }}'
+        )
+    return "\n".join(lines)
+
+
+@settings(max_examples=60, deadline=None)
+@given(wirings())
+def test_boxes_never_overlap_and_ways_lead_down(text):
+    check_layout(net(text))
+
+
+@pytest.mark.parametrize("name", ["tiny", "segnet_head", "deep_sigmoid"])
+def test_layout_of_examples(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_layout(pg.load(EXAMPLES / f"{name}.prototxt", tolerant=True).graph)
+
+
+def test_layers_in_place_share_a_box_and_far_data_is_a_stub(monkeypatch):
+    made = diagram(net(fcn8s(monkeypatch)))
+    boxes = [box for part in made.parts for box in part.boxes]
+    assert any(box.lines[:1] == ("conv1_1",) and "+ ReLU" in box.lines for box in boxes)
+    assert [box.lines for box in boxes if box.stub] == [("data",)]
+    titles = [part.title for part in made.parts if part.foldable]
+    assert len(titles) == 1  # pool3 and pool4 reach down to where they are fused
+
+
+# coordinates
+
+
+def test_places_of_fcn8s(monkeypatch):
+    found = places(net(fcn8s(monkeypatch)))
+    assert found["data"].height == Map()
+    assert found["pool1"].height.scale == Fraction(1, 2)
+    assert found["upscore8"].height == Map(Fraction(1), Fraction(31))
+    assert found["score"].height == Map()
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    kernel=st.integers(1, 7), stride=st.integers(1, 4), pad=st.integers(0, 3),
+    dilation=st.integers(1, 3), transposed=st.booleans(),
+)  # fmt: skip
+def test_a_map_is_where_the_middle_of_the_window_is(kernel, stride, pad, dilation, transposed):
+    """Tap k of output y reads input y s - p + d k; transposed, input x writes x s - p + d k."""
+    kind = "Deconvolution" if transposed else "Convolution"
+    graph = net(
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: [1, 1, 40, 40] } } }'
+        f'layer {{ name: "c" type: "{kind}" bottom: "d" top: "c" convolution_param {{ num_output: 1 '
+        f"kernel_size: {kernel} stride: {stride} pad: {pad} dilation: {dilation} }} }}"
+    )
+    made = places(graph)["c"].height
+    middle = Fraction(sum(dilation * k for k in range(kernel)), kernel)
+    for x in range(3):
+        if transposed:
+            assert made.scale * x + made.shift == x * stride - pad + middle
+        else:
+            assert made.scale * (x * stride - pad + middle) + made.shift == x
+
+
+def test_why_19(monkeypatch):
+    """The first FCN nets: 100 pixels of pad, a factor of 32 at once, offset 19."""
+    text = fcn8s(monkeypatch)
+    head = text[: text.index('name: "upscore2"')].rpartition("layer {")[0]
+    up = (
+        'layer { name: "up" type: "Deconvolution" bottom: "score_fr" top: "up" convolution_param { '
+        "num_output: 21 bias_term: false kernel_size: 64 stride: 32 } }"
+        'layer { name: "score" type: "Crop" bottom: "up" bottom: "data" top: "score" '
+        "crop_param { axis: 2 offset: 19 } }"
+    )
+    [crop] = crop_checks(net(head + up))
+    assert crop.given == crop.right == (19, 19)
+
+
+# what stands in a page
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=200))
+def test_histogram(values):
+    array = np.asarray(values, np.float32)
+    made = histogram(array)
+    assert sum(made["bars"]) == array.size
+    assert made["low"] <= array.min()
+    assert made["high"] >= array.max()
+    assert math.isclose(made["mean"], array.mean(dtype=np.float64), rel_tol=1e-9, abs_tol=1e-9)
+    scale = float(np.abs(array).max()) or 1.0
+    assert math.isclose(
+        made["std"], array.std(dtype=np.float64), rel_tol=1e-4, abs_tol=1e-4 * scale
+    )
+
+
+def test_histogram_of_nan():
+    assert histogram(np.asarray([np.nan, np.inf], np.float32)) == {"bad": 2}
+    assert histogram(np.asarray([np.nan, 1, 3], np.float32))["bad"] == 1
+
+
+@given(st.text())
+def test_json_is_never_markup(text):
+    made = harmless_json({"name": text})
+    assert not set("<>&\u2028\u2029") & set(made)
+    assert json.loads(made)["name"] == text.encode("utf-8", "replace").decode()
+
+
+HOSTILE = '<script>alert(1)</script>&"@svg@@data@\u2028'
+
+
+def test_names_are_text(tmp_path):
+    quoted = HOSTILE.replace('"', '\\"')
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        f'name: "{quoted}"\nlayer {{ name: "{quoted}" type: "Input" top: "{quoted}" '
+        "input_param { shape { dim: [1, 3, 8, 8] } } }\n",
+        encoding="utf-8",
+    )
+    pg.write_report(path, tmp_path / "net.html")
+    text = (tmp_path / "net.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert page_data(tmp_path / "net.html")["layers"][0]["name"] == HOSTILE
+    pg.draw(path, tmp_path / "net.svg")
+    assert "script" not in {
+        node.tag.rpartition("}")[2] for node in ElementTree.parse(tmp_path / "net.svg").iter()
+    }
+
+
+def test_a_page_of_net_and_weights(protogen, tmp_path):
+    done = protogen("report", EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel", "-o",
+                    tmp_path / "tiny.html")  # fmt: skip
+    assert done.returncode == 0
+    assert "wrote" in done.stdout
+    data = page_data(tmp_path / "tiny.html")
+    loaded = pg.load(EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel")
+    assert [layer["name"] for layer in data["layers"]] == [one.name for one in loaded.layers]
+    for layer in data["layers"]:
+        arrays = loaded.weights.get(layer["name"], [])
+        assert [tuple(blob["shape"]) for blob in layer["blobs"]] == [a.shape for a in arrays]
+        for blob, array in zip(layer["blobs"], arrays, strict=True):
+            assert sum(blob["bars"]) == array.size
+    assert "http" not in re.sub(r"http://www.w3.org/\S+", "", (tmp_path / "tiny.html").read_text())
+
+
+def test_a_page_tells_of_findings_differences_and_offsets(monkeypatch, tmp_path):
+    text = fcn8s(monkeypatch)
+    (tmp_path / "a.prototxt").write_text(text)
+    (tmp_path / "b.prototxt").write_text(text.replace("offset: 31", "offset: 19"))
+    pg.write_report(tmp_path / "b.prototxt", tmp_path / "b.html", against=tmp_path / "a.prototxt")
+    data = page_data(tmp_path / "b.html")
+    score = next(layer for layer in data["layers"] if layer["name"] == "score")
+    assert [one["code"] for one in score["findings"]] == ["PG310"]
+    assert len(data["changes"]) == len(score["changes"]) == 1
+    crops = {row["layer"]: (row["given"], row["right"], row["fits"]) for row in data["crops"]}
+    assert crops["score"] == ("19", "31", False)
+    assert crops["score_pool4c"] == ("5", "5", True)
+
+
+def test_kernels_of_upsampling_layers(tmp_path):
+    pg.write_report(EXAMPLES / "segnet_head.prototxt", tmp_path / "net.html")
+    before = len(page_data(tmp_path / "net.html")["pictures"])
+    (tmp_path / "up.prototxt").write_text(
+        pg.upsample(factor=2, channels=8, input_shape=(1, 8, 8, 8)).prototxt
+    )
+    pg.write_report(tmp_path / "up.prototxt", tmp_path / "up.html")
+    [picture] = page_data(tmp_path / "up.html")["pictures"]
+    assert picture["text"] == "Factor 2: upsample"
+    assert picture["picture"].startswith("data:image/png;base64,")
+    assert before == 0
+
+
+# drawings
+
+
+def test_draw(protogen, tmp_path):
+    for ending in ("svg", "png"):
+        path = tmp_path / f"net.{ending}"
+        done = protogen("draw", EXAMPLES / "tiny.prototxt", "-o", path)
+        assert done.returncode == 0
+    assert ElementTree.parse(tmp_path / "net.svg").getroot().tag.endswith("svg")
+    raw = (tmp_path / "net.png").read_bytes()
+    assert raw[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", raw[16:24])
+    assert width > 100
+    assert height > 300
+    again = tmp_path / "again.png"
+    pg.draw(EXAMPLES / "tiny.prototxt", again)
+    assert again.read_bytes() == raw
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["draw", "tiny.prototxt", "-o", "net.pdf"], "neither .svg nor .png"),
+        (["draw", "missing.prototxt", "-o", "net.svg"], "missing.prototxt"),
+        (["report", "tiny.prototxt", "--against", "nothing.prototxt"], "nothing.prototxt"),
+        (["report", "tiny.prototxt", "typo.prototxt"], "typo.prototxt"),
+    ],
+)
+def test_mistakes(protogen, tmp_path, arguments, words):
+    for name in ("tiny.prototxt", "typo.prototxt"):
+        shutil.copy(EXAMPLES / name, tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = protogen(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+# published nets
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="../shared/corpus is not there")
+def test_pages_of_all_published_nets(tmp_path):
+    """Every net that loads has a page below 1 MB (those of up to 1,000 layers) with all layers."""
+    pages = 0
+    for path in sorted(CORPUS.rglob("*.prototxt")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                layers = pg.load(path, tolerant=True).layers
+            except pg.ProtogenError:
+                continue  # templates and solvers
+            if not layers:
+                continue
+            pg.write_report(path, tmp_path / "net.html")
+        data = page_data(tmp_path / "net.html")
+        assert len(data["layers"]) == len(layers), path
+        if len(layers) <= 1000:
+            assert (tmp_path / "net.html").stat().st_size < 1_000_000, path
+        pages += 1
+    assert pages > 150
+
+
+# in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("chromium and chromedriver are not installed")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    for argument in (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
+        "disable-background-networking", "disable-component-update", "window-size=1300,900",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.binary_location = str(shutil.which("chromium"))
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(str(shutil.which("chromedriver"))))
+    yield driver
+    driver.quit()
+
+
+def test_in_chromium(browser, monkeypatch, tmp_path):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    (tmp_path / "fcn.prototxt").write_text(fcn8s(monkeypatch).replace("offset: 31", "offset: 19"))
+    pg.write_report(tmp_path / "fcn.prototxt", tmp_path / "fcn.html")
+    browser.get((tmp_path / "fcn.html").as_uri())
+
+    def one(selector: str):
+        return browser.find_element(By.CSS_SELECTOR, selector)
+
+    search = one("#search")
+    search.send_keys("upscore8")
+    assert one("#hits").text == "1 of 1"
+    assert one("#panel h2").text == "upscore8"
+    assert "kernel_size: 16" in one("#panel pre").text
+    search.send_keys(Keys.ESCAPE)
+    one("#whole").click()
+    browser.execute_script(
+        "document.querySelector('[data-layer=\"1\"]')"
+        ".dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    )
+    assert one("#panel h2").text == "conv1_1"
+    one("#unfold").click()
+    height = browser.execute_script("return document.querySelector('#scene').getBBox().height")
+    one("#fold").click()
+    folded = browser.execute_script("return document.querySelector('#scene').getBBox().height")
+    assert folded < height / 1.2
+    heads = browser.find_elements(By.CSS_SELECTOR, "section[aria-label=Layers] th button")
+    browser.execute_script("arguments[0].click()", heads[4])
+    cell = one("section[aria-label=Layers] tbody tr td:nth-child(2)")
+    assert cell.text == "fc6"  # most parameters first
+    assert one("section[aria-label='Crop offsets'] .wrong").text == "19"
+    assert browser.get_log("browser") == []
+
+
+def test_hostile_names_in_chromium(browser, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "<img src=x onerror=document.title=1>" type: "Input" top: "d" '
+        "input_param { shape { dim: [1, 3, 8, 8] } } }\n"
+    )
+    pg.write_report(path, tmp_path / "net.html")
+    browser.get((tmp_path / "net.html").as_uri())
+    assert browser.title == "net.prototxt"
+    assert browser.execute_script("return document.querySelectorAll('img').length") == 0
+    assert browser.get_log("browser") == []
