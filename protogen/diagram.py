@@ -187,9 +187,11 @@ def _placed(
     rank_heights = [0.0] * (max(ranks) + 1)
     for box, rank in zip(boxes, ranks, strict=True):
         rank_heights[rank] = max(rank_heights[rank], box.height)
+    alone = sum(box.width > 0 for box in boxes) == 1
     tops = [0.0]
-    for height in rank_heights[:-1]:
-        tops.append(tops[-1] + height + (GAP if height else GAP / 2))
+    for above, below in itertools.pairwise(rank_heights):
+        gap = GAP if above and below else 0.0 if alone else GAP / 2
+        tops.append(tops[-1] + above + gap)
     total = tops[-1] + rank_heights[-1]
     xs, ways = _columns(boxes, edges, ranks)
     low = min(x - box.width / 2 for x, box in zip(xs, boxes, strict=True))
@@ -211,7 +213,8 @@ def _placed(
         for step, x in enumerate(way, ranks[a] + 1):
             points += [(x - middle, tops[step]), (x - middle, tops[step] + rank_heights[step])]
         points.append((placed[b].x, placed[b].y))
-        routes.append(tuple(points))
+        if points[0] != points[-1]:
+            routes.append(tuple(points))
     return placed, routes, 2 * max(high - middle, middle - low), total
 
 

@@ -73,7 +73,7 @@ def draw(
         width, height = drawing.extent(made)
         scale = min(SCALE, math.sqrt(MOST / (width * height)), 30_000 / max(width, height))
         try:
-            raw = drawing.png(text, drawing.font(), scale)
+            raw = drawing.png(text, drawing.fonts(), scale)
         except ImportError:
             raise missing("resvg-py, which draws PNG,", "report") from None
     with files.replacing(output) as file:

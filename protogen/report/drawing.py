@@ -103,8 +103,8 @@ def svg(
     return "".join(made)
 
 
-def png(text: str, letters: str, scale: float = 1.5) -> bytes:
-    """An SVG as a PNG; ``letters`` is the file of a font.
+def png(text: str, letters: Sequence[str], scale: float = 1.5) -> bytes:
+    """An SVG as a PNG; ``letters`` are files of fonts.
 
     Raises:
         ImportError: resvg_py is not installed.
@@ -113,17 +113,19 @@ def png(text: str, letters: str, scale: float = 1.5) -> bytes:
 
     return bytes(
         resvg_py.svg_to_bytes(
-            svg_string=text, zoom=scale, font_files=[letters], skip_system_fonts=True,
+            svg_string=text, zoom=scale, font_files=list(letters), skip_system_fonts=True,
             font_family="DejaVu Sans", sans_serif_family="DejaVu Sans",
         )
     )  # fmt: skip
 
 
-def font() -> str:
-    """The file of the letters that matplotlib brings."""
-    from matplotlib import font_manager
+def fonts() -> list[str]:
+    """The files of the letters that matplotlib brings, plain and bold."""
+    from matplotlib.font_manager import FontProperties, findfont
 
-    return str(font_manager.findfont("DejaVu Sans"))
+    return [
+        str(findfont(FontProperties(family="DejaVu Sans", weight=w))) for w in ("normal", "bold")
+    ]
 
 
 def _part(
