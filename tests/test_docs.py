@@ -165,3 +165,20 @@ def test_example_files_parse():
             assert net.layer or net.layers
     for path in (ROOT / "examples").glob("*.toml"):
         assert load_spec(path).specs
+
+
+def test_every_page_is_on_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    listed = re.findall(r"([\w/]+\.md)$", nav, re.MULTILINE)
+    assert sorted(listed) == sorted(
+        path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")
+    )
+
+
+def test_every_public_name_is_in_the_reference():
+    import protogen
+
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    named = {line.rpartition(".")[2] for line in re.findall(r"^::: (.+)$", text, re.MULTILINE)}
+    rooms = {"layers", "params", "__version__"}  # described in reading.md
+    assert named == set(protogen.__all__) - rooms
