@@ -278,3 +278,55 @@ class FrozenStatistics(Rule):
                     yield net.flaw(self, layer, f"lr_mult {given[-1].value:g} on statistics: use 0.",
                                    (given[-1].start, given[-1].end, "lr_mult: 0"))  # fmt: skip
                     break
+
+
+_MOVED = _HEAD + _SCORE.replace('"i"', '"data"').replace(
+    "inner_product_param", "param { lr_mult: 0 } %sinner_product_param"
+) + _TAIL  # fmt: skip
+
+
+class HalfFrozen(Rule):
+    code = "PG509"
+    what = (
+        "A layer whose weights are frozen, and whose bias is not, for it has no param of its own."
+    )
+    why = (
+        "Each param stands for one blob, and a blob without one learns at the full rate: the layer goes "
+        "on changing after it was meant to stay."
+    )
+    example = _MOVED % ""
+    mended = _MOVED % "param { lr_mult: 0 } "
+    fixes = True
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers if net.is_training else ():
+            given = layer.params.all("param")
+            if len(given) != 1 or layer.params.param[0].lr_mult != 0:
+                continue
+            if layer.params.param[0].has("lr_mult") and len(net.blobs(layer)) == 2:
+                end = given[0].end
+                yield net.flaw(self, layer, "its weights have lr_mult 0, its bias still learns. Give the bias "
+                               "param { lr_mult: 0 }.", (end, end, " param { lr_mult: 0 }"))  # fmt: skip
+
+
+class BiasDecay(Rule):
+    code = "PG510"
+    what = "A bias with weight decay, where the layer's params are written out."
+    why = (
+        "Decay keeps weights small so that a function stays smooth; a bias only moves it, and reference "
+        "nets give it lr_mult 2 and decay_mult 0."
+    )
+    example = (_MOVED % "param { lr_mult: 2 } ").replace("lr_mult: 0", "lr_mult: 1")
+    mended = example.replace("lr_mult: 2 }", "lr_mult: 2 decay_mult: 0 }")
+    fixes = True
+    usual = False
+
+    def check(self, net: Context) -> Iterator[Flaw]:
+        for layer in net.layers if net.is_training else ():
+            given = layer.params.all("param")
+            if len(given) != 2 or len(net.blobs(layer)) != 2 or layer.type == "Scale":
+                continue
+            bias = layer.params.param[1]
+            if bias.lr_mult and bias.decay_mult:
+                yield net.flaw(self, layer, f"its bias has decay_mult {bias.decay_mult:g}; 0 is usual.",
+                               set_field(net.source, given[1], "decay_mult", "0"))  # fmt: skip
