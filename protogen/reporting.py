@@ -87,6 +87,7 @@ def write_report(
     caffemodel: str | Path | None = None,
     *,
     against: str | Path | None = None,
+    signals: bool = False,
     phase: str = "TEST",
     input_shapes: Mapping[str, Shape] | None = None,
     progress: Callable[[int, int], object] | None = None,
@@ -96,6 +97,7 @@ def write_report(
 
     Args:
         against: another net; the page shows what must change in it to become this one.
+        signals: measure what random data becomes in every layer, as ``pg.health`` does.
         progress: told (layers done, layers) while weights are looked at.
 
     Raises:
@@ -121,6 +123,9 @@ def write_report(
         "crops": _crops(net.graph),
         "places": _places(net.graph),
         "pictures": _pictures(net.graph),
+        "signals": _signals(load(path, caffemodel, phase=phase, input_shapes=input_shapes))
+        if signals
+        else None,
         "made": f"Made by protogen {__version__} of {Path(path).name}"
         + (f" and {Path(caffemodel).name}." if caffemodel is not None else "."),
     }
@@ -371,3 +376,23 @@ def _pictures(graph: Graph) -> list[dict[str, str]]:
             {"text": f"Factor {f}: {', '.join(names)}", "picture": embedded(buffer.getvalue())}
         )
     return made
+
+
+def _signals(net: Net) -> dict[str, Any]:
+    """The picture and the verdicts of ``pg.health``; without weights, beside recommended fillers."""
+    from protogen.report import signals
+    from protogen.report.page import embedded
+    from protogen.signals.examine import gradients_known, health
+
+    backwards = gradients_known(net)
+    from_file = bool(net.weights)
+    found = [health(net, gradients=backwards)]
+    if not from_file:
+        found.append(health(net, gradients=backwards, recommend=True))
+    buffer = io.BytesIO()
+    signals.draw([one.row(one.weights) for one in found], buffer, "png")
+    return {
+        "picture": embedded(buffer.getvalue()),
+        "text": f"Normal random data, {found[0].batch} samples, weights of {found[0].weights}.",
+        "findings": [one.text for one in found[0].findings],
+    }

@@ -252,6 +252,20 @@ def test_kernels_of_upsampling_layers(tmp_path):
     assert before == 0
 
 
+def test_signals_where_asked_for(protogen, tmp_path):
+    done = protogen("report", EXAMPLES / "deep_sigmoid.prototxt", "--health", "-o", "a.html",
+                    "--input", "data=8,1,16,16", "--input", "label=8", "--phase", "TRAIN")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    data = page_data(tmp_path / "a.html")
+    assert data["signals"]["picture"].startswith("data:image/png;base64,")
+    found = pg.health(
+        pg.load(EXAMPLES / "deep_sigmoid.prototxt", phase="TRAIN",
+                input_shapes={"data": (8, 1, 16, 16), "label": (8,)})
+    )  # fmt: skip
+    assert {one.text for one in found.findings} <= set(data["signals"]["findings"])
+    assert found.findings
+
+
 # drawings
 
 

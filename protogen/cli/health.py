@@ -73,7 +73,7 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: An
         from protogen.report import signals
 
         with files.replacing(given["plot"]) as file:
-            signals.draw([_row(title, one) for title, one in found.items()], file, form)
+            signals.draw([one.row(title) for title, one in found.items()], file, form)
     first = next(iter(found.values()))
     if given["as_json"]:
         plain = {title: one.plain() for title, one in found.items()}
@@ -89,15 +89,12 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: An
 
 
 def _examine(net: Net, feeds: Mapping[str, Any] | None, given: dict[str, Any]) -> dict[str, Health]:
-    from importlib.util import find_spec
-
     from protogen.initialisation import parse_rules
-    from protogen.signals.examine import compare, health
-    from protogen.signals.measure import has_gradients
+    from protogen.signals.examine import compare, gradients_known, health
 
     backwards = given["gradients"]
     if backwards is None:
-        backwards = find_spec("jax") is not None and has_gradients(net)
+        backwards = gradients_known(net)
     how: dict[str, Any] = {
         "seed": given["seed"], "feeds": feeds, "batch": given["batch"], "gradients": backwards,
         "fan": given["fan"],
@@ -187,18 +184,3 @@ def _ratio(gradients: list[float | None]) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.3g}%"
-
-
-def _row(title: str, found: Health) -> Any:
-    from protogen.report.signals import Row
-    from protogen.signals.measure import hidden
-
-    stages = hidden(found.stages)
-    return Row(
-        title=title,
-        names=[layer.name for layer, *_ in stages],
-        histograms=[out.histogram for *_, out in stages],
-        ends=[(out.low, out.high) for *_, out in stages],
-        deviations=[out.std for *_, out in stages],
-        gradients=[own.gradient for _, own, _ in stages],
-    )

@@ -22,11 +22,12 @@ _phase = click.option(
     "-o", "--output", metavar="FILE.html", help="Where the page goes; NET.html if left out."
 )
 @click.option("--against", metavar="OTHER.prototxt", help="Show what differs from another net.")
+@click.option("--health", is_flag=True, help="Show what random data becomes in every layer.")
 @_phase
 @options.inputs
 def report(
-    net: str, caffemodel: str | None, output: str | None, against: str | None, phase: str,
-    inputs: tuple[str, ...],
+    net: str, caffemodel: str | None, output: str | None, against: str | None, health: bool,
+    phase: str, inputs: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Show a net as one page that opens anywhere, without a network.
 
@@ -39,6 +40,7 @@ def report(
     Examples:
       protogen report deploy.prototxt
       protogen report deploy.prototxt net.caffemodel -o net.html
+      protogen report train_val.prototxt --phase TRAIN --input data=16,3,32,32 --input label=16 --health
       protogen report mine.prototxt --against deploy.prototxt -o changes.html
     """
     from protogen.cli import tables
@@ -46,7 +48,7 @@ def report(
 
     page = Path(net).with_suffix(".html").name if output is None else output
     with tables.counting("layers") as progress:
-        write_report(net, page, caffemodel, against=against, phase=phase,
+        write_report(net, page, caffemodel, against=against, signals=health, phase=phase,
                      input_shapes=options.parse_inputs(inputs), progress=progress)  # fmt: skip
     click.echo(f"wrote {tables.printable(str(page))} ({tables.size(Path(page).stat().st_size)})")
 

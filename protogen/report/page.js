@@ -369,6 +369,10 @@
       { title: "finding", value: (row) => row.message, show: (row) => `${row.message} (${row.name})`, wrap: true },
     ], data.findings));
   } else section("Findings", "protogen check finds nothing.");
+  if (data.signals) {
+    section("Signals", data.signals.text, make("div", { class: "pictures" }, make("img", { src: data.signals.picture, alt: "Histograms and deviations of every layer" })),
+      ...data.signals.findings.map((text) => make("div", { class: "finding" }, text)));
+  }
   if (data.pictures.length) {
     section("Upsampling", "Kernels of bilinear Deconvolutions, their profile, and the largest error of each output pixel against true interpolation, for data from -1 to 1.",
       make("div", { class: "pictures" }, ...data.pictures.map((one) => make("figure", {}, make("img", { src: one.picture, alt: one.text }), make("figcaption", {}, one.text)))));

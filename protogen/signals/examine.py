@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from protogen import prototxt
@@ -12,12 +13,22 @@ from protogen.initialisation import Blob, blobs_of, initialise, parse_rules
 from protogen.message import Message
 from protogen.runtime import random_feeds
 from protogen.signals.findings import Finding, findings
-from protogen.signals.measure import Signal, Stage, batch_of, deepest, hidden, measure, stages
+from protogen.signals.measure import (
+    Signal,
+    Stage,
+    batch_of,
+    deepest,
+    has_gradients,
+    hidden,
+    measure,
+    stages,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.net import Net
+    from protogen.report.signals import Row
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,25 @@ class Health:
             "layers": [one.plain() for one in self.signals],
             "findings": [one.plain() for one in self.findings],
         }
+
+    def row(self, title: str) -> Row:
+        """What a picture of it shows, under a title."""
+        from protogen.report.signals import Row
+
+        deep = hidden(self.stages)
+        return Row(
+            title=title,
+            names=[layer.name for layer, *_ in deep],
+            histograms=[out.histogram for *_, out in deep],
+            ends=[(out.low, out.high) for *_, out in deep],
+            deviations=[out.std for *_, out in deep],
+            gradients=[own.gradient for _, own, _ in deep],
+        )
+
+
+def gradients_known(net: Net) -> bool:
+    """Whether JAX is installed, and has a form of every layer of the net."""
+    return find_spec("jax") is not None and has_gradients(net)
 
 
 def health(
