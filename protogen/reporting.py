@@ -18,6 +18,7 @@ from protogen.errors import InputError, layout
 from protogen.graph import Graph, Layer, Shape
 from protogen.net import Net, load
 from protogen.report import drawing
+from protogen.specification import size_text
 from protogen.weightfiles import missing
 
 if TYPE_CHECKING:
@@ -143,8 +144,8 @@ def _totals(net: Net) -> str:
     ends = [", ".join(names) or "none" for names in (net.inputs, net.outputs)]
     unknown = sum(one.output is None for one in each)
     return (
-        f"{len(each)} layers, {values:,} parameters ({values * 4 / 2**20:.1f} MiB), {work:,} "
-        f"multiply-adds, {memory / 2**20:.1f} MiB of activations. In: {ends[0]}; out: {ends[1]}."
+        f"{len(each)} layers, {values:,} parameters ({size_text(values * 4)}), {work:,} "
+        f"multiply-adds, {size_text(memory)} of activations. In: {ends[0]}; out: {ends[1]}."
         + (f" {unknown} layers have an unknown shape and do not count." if unknown else "")
     )
 
@@ -278,7 +279,7 @@ def _findings(path: str | Path, net: Net, marks: _Marks) -> list[dict[str, Any]]
     made = []
     for flaw, (line, _) in zip(found.flaws, found.places, strict=True):
         plain = _plain(flaw)
-        made.append(plain | {"line": line})
+        made.append(plain | {"line": line, "layer": flaw.layer})
         at = bisect.bisect_right(lines, (line, len(net.layers))) - 1
         if flaw.layer in names:
             marks.flaws.setdefault(names[flaw.layer], []).append(plain)

@@ -366,6 +366,7 @@
     section("Findings", "What protogen check says of the text.", table([
       { title: "line", number: true, value: (row) => row.line, show: (row) => String(row.line) },
       { title: "code", value: (row) => row.code, show: (row) => row.code },
+      { title: "layer", value: (row) => row.layer, show: (row) => row.layer },
       { title: "finding", value: (row) => row.message, show: (row) => `${row.message} (${row.name})`, wrap: true },
     ], data.findings));
   } else section("Findings", "protogen check finds nothing.");
