@@ -70,10 +70,11 @@ def build(
 
 def _layer(item: Field, source: Source | None, identities: Collection[str]) -> Layer:
     params: Message = item.value
-    identity = params.name in identities or params.type in identities
+    name, type_ = params.name, params.type
+    identity = name in identities or type_ in identities
     return Layer(
-        name=params.name,
-        type="Split" if identity else params.type,  # Split is Caffe's own identity
+        name=name,
+        type="Split" if identity else type_,  # Split is Caffe's own identity
         bottoms=tuple(params.bottom)[: 1 if identity else None],
         tops=tuple(params.top),
         params=params,
@@ -101,6 +102,8 @@ def _included(
     item: Field, phase: str, level: int, stages: Collection[str], source: Source | None
 ) -> bool:
     params: Message = item.value
+    if not (params.has("include") or params.has("exclude")):
+        return True
     include, exclude = params.include, params.exclude
     if include and exclude:
         raise InputError(
@@ -118,6 +121,8 @@ def _included(
 
 def included(params: Message, phase: str) -> bool:
     """Whether a LayerParameter takes part in a phase, at level 0 without stages."""
+    if not (params.has("include") or params.has("exclude")):
+        return True
     if params.include:
         return any(_meets(rule, phase, 0, ()) for rule in params.include)
     return not any(_meets(rule, phase, 0, ()) for rule in params.exclude)

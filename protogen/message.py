@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from protogen.errors import InputError, layout
@@ -39,8 +40,8 @@ class Source:
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset, both counted from 1."""
         if self._starts is None:
-            self._starts = [0]
-            self._starts += (i + 1 for i, c in enumerate(self.text) if c == "\n")
+            lengths = (len(line) + 1 for line in self.text.split("\n"))
+            self._starts = [0, *accumulate(lengths)]  # the last one is behind the text
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
