@@ -68,3 +68,12 @@ def shared() -> Path:
     if not (SHARED / "corpus").is_dir():
         pytest.skip("no ../shared beside this checkout: tests over published nets need it")
     return SHARED
+
+
+@pytest.fixture
+def fcn8s(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The text of the FCN-8s of examples/unet_fcn8s.py."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    from unet_fcn8s import fcn8s
+
+    return str(fcn8s().to_proto())

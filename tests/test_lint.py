@@ -240,21 +240,13 @@ def test_audit_command(protogen, tmp_path):
 # offsets of Crop from the net's own coordinates
 
 
-def fcn8s(monkeypatch) -> str:
-    monkeypatch.syspath_prepend(EXAMPLES)
-    from unet_fcn8s import fcn8s
-
-    return str(fcn8s().to_proto())
-
-
-def test_the_published_offsets_of_fcn8s_are_right(monkeypatch):
-    assert codes(fcn8s(monkeypatch), "PG310") == []
+def test_the_published_offsets_of_fcn8s_are_right(fcn8s):
+    assert codes(fcn8s, "PG310") == []
 
 
 @pytest.mark.parametrize("right", [5, 9, 31])
-def test_another_offset_is_mended(monkeypatch, right):
-    text = fcn8s(monkeypatch)
-    wrong = text.replace(f"offset: {right}", f"offset: {right - 3}")
+def test_another_offset_is_mended(fcn8s, right):
+    wrong = fcn8s.replace(f"offset: {right}", f"offset: {right - 3}")
     made = check_text(wrong, "net.prototxt", [RULES["PG310"]], Settings(), fix=True)
     assert made.count_fixed >= 1
-    assert made.text == text
+    assert made.text == fcn8s

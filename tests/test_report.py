@@ -36,13 +36,6 @@ def net(text: str):
     return build(prototxt.parse(text, "net.prototxt"))
 
 
-def fcn8s(monkeypatch) -> str:
-    monkeypatch.syspath_prepend(EXAMPLES)
-    from unet_fcn8s import fcn8s
-
-    return str(fcn8s().to_proto())
-
-
 def page_data(path: Path) -> dict:
     text = path.read_text(encoding="utf-8")
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
@@ -102,8 +95,8 @@ def test_layout_of_examples(name):
         check_layout(pg.load(EXAMPLES / f"{name}.prototxt", tolerant=True).graph)
 
 
-def test_layers_in_place_share_a_box_and_far_data_is_a_stub(monkeypatch):
-    made = diagram(net(fcn8s(monkeypatch)))
+def test_layers_in_place_share_a_box_and_far_data_is_a_stub(fcn8s):
+    made = diagram(net(fcn8s))
     boxes = [box for part in made.parts for box in part.boxes]
     assert any(box.lines[:1] == ("conv1_1",) and "+ ReLU" in box.lines for box in boxes)
     assert [box.lines for box in boxes if box.stub] == [("data",)]
@@ -114,8 +107,8 @@ def test_layers_in_place_share_a_box_and_far_data_is_a_stub(monkeypatch):
 # coordinates
 
 
-def test_places_of_fcn8s(monkeypatch):
-    found = places(net(fcn8s(monkeypatch)))
+def test_places_of_fcn8s(fcn8s):
+    found = places(net(fcn8s))
     assert found["data"].height == Map()
     assert found["pool1"].height.scale == Fraction(1, 2)
     assert found["upscore8"].height == Map(Fraction(1), Fraction(31))
@@ -144,10 +137,9 @@ def test_a_map_is_where_the_middle_of_the_window_is(kernel, stride, pad, dilatio
             assert made.scale * (x * stride - pad + middle) + made.shift == x
 
 
-def test_why_19(monkeypatch):
+def test_why_19(fcn8s):
     """The first FCN nets: 100 pixels of pad, a factor of 32 at once, offset 19."""
-    text = fcn8s(monkeypatch)
-    head = text[: text.index('name: "upscore2"')].rpartition("layer {")[0]
+    head = fcn8s[: fcn8s.index('name: "upscore2"')].rpartition("layer {")[0]
     up = (
         'layer { name: "up" type: "Deconvolution" bottom: "score_fr" top: "up" convolution_param { '
         "num_output: 21 bias_term: false kernel_size: 64 stride: 32 } }"
@@ -225,10 +217,9 @@ def test_a_page_of_net_and_weights(protogen, tmp_path):
     assert "http" not in re.sub(r"http://www.w3.org/\S+", "", (tmp_path / "tiny.html").read_text())
 
 
-def test_a_page_tells_of_findings_differences_and_offsets(monkeypatch, tmp_path):
-    text = fcn8s(monkeypatch)
-    (tmp_path / "a.prototxt").write_text(text)
-    (tmp_path / "b.prototxt").write_text(text.replace("offset: 31", "offset: 19"))
+def test_a_page_tells_of_findings_differences_and_offsets(fcn8s, tmp_path):
+    (tmp_path / "a.prototxt").write_text(fcn8s)
+    (tmp_path / "b.prototxt").write_text(fcn8s.replace("offset: 31", "offset: 19"))
     pg.write_report(tmp_path / "b.prototxt", tmp_path / "b.html", against=tmp_path / "a.prototxt")
     data = page_data(tmp_path / "b.html")
     score = next(layer for layer in data["layers"] if layer["name"] == "score")
@@ -353,11 +344,11 @@ def browser():
     driver.quit()
 
 
-def test_in_chromium(browser, monkeypatch, tmp_path):
+def test_in_chromium(browser, fcn8s, tmp_path):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    (tmp_path / "fcn.prototxt").write_text(fcn8s(monkeypatch).replace("offset: 31", "offset: 19"))
+    (tmp_path / "fcn.prototxt").write_text(fcn8s.replace("offset: 31", "offset: 19"))
     pg.write_report(tmp_path / "fcn.prototxt", tmp_path / "fcn.html")
     browser.get((tmp_path / "fcn.html").as_uri())
 

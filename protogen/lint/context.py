@@ -263,3 +263,9 @@ class Context:
         for item in self.document.all("layer"):
             for holder, inner in item.value.walk():
                 yield item, holder, inner
+
+
+def frozen(layer: Layer) -> bool:
+    """Whether a layer's weights have no learning rate."""
+    specs = layer.params.param
+    return bool(specs) and bool(specs[0].lr_mult == 0)

@@ -8,7 +8,7 @@ from protogen.fillers import DEVIATIONS, Fan
 from protogen.graph import Layer
 from protogen.initialisation import filler_of
 from protogen.layers import Filling, kind_of
-from protogen.lint.context import Context
+from protogen.lint.context import Context, frozen
 from protogen.lint.edits import added, set_field
 from protogen.lint.rule import Flaw, Rule
 from protogen.recommending import SATURATING, THROUGH
@@ -47,11 +47,6 @@ def _given(layer: Layer, filling: Filling) -> bool:
     return bool(getattr(layer.params, outer).has(name))
 
 
-def _frozen(layer: Layer) -> bool:
-    specs = layer.params.param
-    return bool(specs) and specs[0].lr_mult == 0
-
-
 class ConstantWeights(Rule):
     code = "PG501"
     what = "Weights that are filled with one number, in a layer of several units."
@@ -64,7 +59,7 @@ class ConstantWeights(Rule):
 
     def check(self, net: Context) -> Iterator[Flaw]:
         for layer, filling in _weights(net) if net.is_training else ():
-            if not _given(layer, filling) or _frozen(layer):
+            if not _given(layer, filling) or frozen(layer):
                 continue
             filler = filler_of(layer, filling)
             grouped = layer.type == "Deconvolution" and layer.params.convolution_param.group > 1
@@ -91,7 +86,7 @@ class NoFiller(Rule):
 
     def check(self, net: Context) -> Iterator[Flaw]:
         for layer, filling in _weights(net) if net.is_training else ():
-            if _given(layer, filling) or _frozen(layer):
+            if _given(layer, filling) or frozen(layer):
                 continue
             outer, _, name = filling.field.partition(".")
             blocks = layer.params.all(outer)
@@ -112,7 +107,7 @@ class DeviationOff(Rule):
     def check(self, net: Context) -> Iterator[Flaw]:
         for layer, filling in _weights(net) if net.has_fillers else ():
             filler = filler_of(layer, filling)
-            if filler.type not in ("gaussian", "uniform") or _frozen(layer):
+            if filler.type not in ("gaussian", "uniform") or frozen(layer):
                 continue
             if not _followed(net, layer):  # scores may start near 0
                 continue

@@ -9,7 +9,7 @@ from protogen import geometry
 from protogen.coordinates import CropCheck, crop_checks
 from protogen.graph import Layer
 from protogen.layers.convolution import window
-from protogen.lint.context import Context
+from protogen.lint.context import Context, frozen
 from protogen.lint.edits import added, added_behind, removed, replaced, set_field
 from protogen.lint.rule import Edit, Flaw, Rule
 from protogen.message import Message
@@ -125,14 +125,9 @@ class UpsamplingBias(Rule):
 
     def check(self, net: Context) -> Iterator[Flaw]:
         for layer, p in _bilinear(net):
-            if p.bias_term and _frozen(layer):
+            if p.bias_term and frozen(layer):
                 edit = _edit(net, layer, "bias_term", "false")
                 yield net.flaw(self, layer, "has a bias that stays 0. Use bias_term: false.", edit)
-
-
-def _frozen(layer: Layer) -> bool:
-    specs = layer.params.param
-    return bool(specs) and specs[0].lr_mult == 0
 
 
 class UnfrozenUpsampling(Rule):
