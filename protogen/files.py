@@ -71,3 +71,16 @@ def distinct(paths: Iterable[tuple[str, str | Path | None]]) -> None:
                 )
             )
         seen[real] = option
+
+
+def spare(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
+    """Refuses an output that is one of the inputs, where it is something else than they are.
+
+    Raises:
+        InputError: naming the file.
+    """
+    real = os.path.realpath(output)
+    if any(path is not None and os.path.realpath(path) == real for path in inputs):
+        raise InputError(
+            layout("is read, and would be lost", where=str(output), advice="Write to another file.")
+        )

@@ -63,6 +63,7 @@ def draw(
         InputError: the net is wrong, or the name ends otherwise.
         UnsupportedError: igraph or resvg-py is not installed.
     """
+    files.spare(output, [path])
     ending = Path(output).suffix.lower()
     if ending not in (".svg", ".png"):
         raise InputError(layout("is neither .svg nor .png", where=str(output)))
@@ -102,11 +103,12 @@ def write_report(
         progress: told (layers done, layers) while weights are looked at.
 
     Raises:
-        InputError: a file is missing or wrong, or weights do not fit the net.
+        InputError: a file is missing or wrong, weights do not fit the net, or the output is an input.
         UnsupportedError: igraph is not installed.
     """
     from protogen.report.page import page
 
+    files.spare(output, [path, caffemodel, against])
     net = load(path, caffemodel, phase=phase, input_shapes=input_shapes, tolerant=True)
     made = diagram(net.graph)
     marks = _Marks()
