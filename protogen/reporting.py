@@ -51,12 +51,13 @@ def draw(
     path: str | Path,
     output: str | Path,
     *,
-    phase: str = "TEST",
+    phase: str | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
 ) -> Diagram:
     """Draws a net from above to below as SVG or PNG, as the output's name ends.
 
-    A box is a layer with those that work in place on its top. Data that is read far from where it
+    ``phase`` is TEST where it is left out, or TRAIN where only that one is a net. A box is a layer with
+    those that work in place on its top. Data that is read far from where it
     comes in stands as a dashed box beside its reader.
 
     Raises:
@@ -67,7 +68,7 @@ def draw(
     ending = Path(output).suffix.lower()
     if ending not in (".svg", ".png"):
         raise InputError(layout("is neither .svg nor .png", where=str(output)))
-    made = diagram(load(path, phase=phase, input_shapes=input_shapes, tolerant=True).graph)
+    made = diagram(_loaded(path, None, phase, input_shapes)[0].graph)
     text = drawing.svg(made)
     if ending == ".svg":
         raw = text.encode()
@@ -90,7 +91,7 @@ def write_report(
     *,
     against: str | Path | None = None,
     signals: bool = False,
-    phase: str = "TEST",
+    phase: str | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
@@ -99,6 +100,7 @@ def write_report(
 
     Args:
         against: another net; the page shows what must change in it to become this one.
+        phase: TEST where it is left out, or TRAIN where only that one is a net.
         signals: measure what random data becomes in every layer, as ``pg.health`` does.
         progress: told (layers done, layers) while weights are looked at.
 
@@ -109,14 +111,14 @@ def write_report(
     from protogen.report.page import page
 
     files.spare(output, [path, caffemodel, against])
-    net = load(path, caffemodel, phase=phase, input_shapes=input_shapes, tolerant=True)
+    net, phase = _loaded(path, caffemodel, phase, input_shapes)
     made = diagram(net.graph)
     marks = _Marks()
     findings = _findings(path, net, marks)
     changes = _changes(against, net, marks) if against is not None else []
     data = {
         "name": net.name or Path(path).name,
-        "totals": _totals(net),
+        "totals": _totals(net) + (" Phase TRAIN." if phase == "TRAIN" else ""),
         "layers": _layers(net, made, marks, progress),
         "findings": findings,
         "changes": changes,
@@ -136,6 +138,28 @@ def write_report(
     with files.replacing(output) as file:
         file.write(page(made, data, marks.kinds, counts).encode("utf-8", "replace"))
     return Path(output)
+
+
+def _loaded(
+    path: str | Path,
+    caffemodel: str | Path | None,
+    phase: str | None,
+    input_shapes: Mapping[str, Shape] | None,
+) -> tuple[Net, str]:
+    """The net and its phase: where none is chosen TEST, or TRAIN where only that one is a net."""
+
+    def of(phase: str) -> Net:
+        return load(path, caffemodel, phase=phase, input_shapes=input_shapes, tolerant=True)
+
+    if phase is not None:
+        return of(phase), phase
+    try:
+        return of("TEST"), "TEST"
+    except InputError as error:
+        try:
+            return of("TRAIN"), "TRAIN"
+        except InputError:
+            raise error from None
 
 
 def _totals(net: Net) -> str:

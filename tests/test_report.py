@@ -43,6 +43,12 @@ def page_data(path: Path) -> dict:
     return json.loads(found[1])
 
 
+WITHOUT_PAGE = [
+    "examples__mnist__lenet_consolidated_solver.prototxt",
+    *(f"template__MobileNetSSD_{kind}_template.prototxt" for kind in ("deploy", "test", "train")),
+]
+
+
 # the layout
 
 
@@ -302,24 +308,24 @@ def test_mistakes(protogen, tmp_path, arguments, words):
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="../shared/corpus is not there")
 def test_pages_of_all_published_nets(tmp_path):
-    """Every net that loads has a page below 1 MB (those of up to 1,000 layers) with all layers."""
-    pages = 0
+    """All have pages with all their layers, below 1 MB where they have up to 1,000; but for a solver
+    and templates with holes."""
+    without = []
     for path in sorted(CORPUS.rglob("*.prototxt")):
+        (tmp_path / "net.html").unlink(missing_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                layers = pg.load(path, tolerant=True).layers
-            except pg.ProtogenError:
-                continue  # templates and solvers
-            if not layers:
+                pg.write_report(path, tmp_path / "net.html")
+            except pg.InputError:
+                without.append(path.name)
                 continue
-            pg.write_report(path, tmp_path / "net.html")
-        data = page_data(tmp_path / "net.html")
-        assert len(data["layers"]) == len(layers), path
-        if len(layers) <= 1000:
+        layers = page_data(tmp_path / "net.html")["layers"]
+        if not layers:
+            without.append(path.name)
+        elif len(layers) <= 1000:
             assert (tmp_path / "net.html").stat().st_size < 1_000_000, path
-        pages += 1
-    assert pages > 150
+    assert sorted(without) == WITHOUT_PAGE
 
 
 # in a browser

@@ -9,8 +9,8 @@ import click
 from protogen.cli import options
 
 _phase = click.option(
-    "--phase", type=click.Choice(["TEST", "TRAIN"]), default="TEST", show_default=True,
-    help="Which layers take part.",
+    "--phase", type=click.Choice(["TEST", "TRAIN"]),
+    help="Which layers take part; TEST, or TRAIN where only that one is a net.",
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ _phase = click.option(
 @options.inputs
 def report(
     net: str, caffemodel: str | None, output: str | None, against: str | None, health: bool,
-    phase: str, inputs: tuple[str, ...],
+    phase: str | None, inputs: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Show a net as one page that opens anywhere, without a network.
 
@@ -59,7 +59,7 @@ def report(
 @click.option("-o", "--output", required=True, metavar="FILE.svg|FILE.png")
 @_phase
 @options.inputs
-def draw(net: str, output: str, phase: str, inputs: tuple[str, ...]) -> None:
+def draw(net: str, output: str, phase: str | None, inputs: tuple[str, ...]) -> None:
     """Draw a net from above to below.
 
     \b
