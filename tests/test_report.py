@@ -311,7 +311,7 @@ def test_pages_of_all_published_nets(tmp_path):
     """All have pages with all their layers, below 1 MB where they have up to 1,000; but for a solver
     and templates with holes."""
     without = []
-    for path in sorted(CORPUS.rglob("*.prototxt")):
+    for path in sorted([*CORPUS.rglob("*.prototxt"), *CORPUS.rglob("*.pt")]):
         (tmp_path / "net.html").unlink(missing_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
