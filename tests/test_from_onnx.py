@@ -571,7 +571,7 @@ def test_input_mistakes():
         pg.from_onnx(made)
 
 
-def test_every_operator_of_the_issue_has_a_function():
+def test_every_promised_operator_has_a_function():
     """The list that users were promised; docs/onnx.md shows it."""
     wanted = (
         "Conv ConvTranspose Gemm MatMul BatchNormalization InstanceNormalization "
