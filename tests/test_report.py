@@ -23,7 +23,7 @@ from protogen.coordinates import Map, crop_checks, places
 from protogen.diagram import diagram
 from protogen.report.drawing import svg
 from protogen.report.page import harmless_json
-from protogen.reporting import histogram
+from protogen.weight_views import histogram
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
