@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -82,17 +83,24 @@ def _place(graph: Graph, layer: Layer, write: str, found: dict[str, Place | None
 
 @dataclass(frozen=True, slots=True)
 class CropCheck:
-    """A Crop of pictures: the offsets along height and width that it has, and those that lay its first
-    bottom over its second."""
+    """A Crop of pictures: the offsets along height and width that it has, and where its bottoms lie."""
 
     layer: Layer
     given: tuple[int, int]
-    right: tuple[Fraction, Fraction]
+    first: Place
+    second: Place
+
+    @property
+    def right(self) -> tuple[Fraction, Fraction]:
+        """The offsets that lay the first bottom over the second."""
+        one, two = self.first, self.second
+        return one.height.shift - two.height.shift, one.width.shift - two.width.shift
 
 
-def crop_checks(graph: Graph) -> list[CropCheck]:
-    """Every Crop whose bottoms lie in the same input at the same scale."""
-    found = places(graph)
+def crop_checks(graph: Graph, found: Mapping[str, Place | None] | None = None) -> list[CropCheck]:
+    """Every Crop whose bottoms lie in the same input at the same scale; ``found`` are the graph's
+    ``places``, where they are known already."""
+    found = places(graph) if found is None else found
     made = []
     for layer in graph.layers:
         if layer.type != "Crop" or len(layer.reads) != 2:
@@ -103,11 +111,5 @@ def crop_checks(graph: Graph) -> list[CropCheck]:
         if (one.height.scale, one.width.scale) == (two.height.scale, two.width.scale):
             # A place says that there is a shape, of 4 axes.
             down, right = crop_offsets(layer, graph.shapes[layer.reads[0]] or ())[2:]
-            made.append(
-                CropCheck(
-                    layer,
-                    (down, right),
-                    (one.height.shift - two.height.shift, one.width.shift - two.width.shift),
-                )
-            )
+            made.append(CropCheck(layer, (down, right), one, two))
     return made

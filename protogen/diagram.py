@@ -326,7 +326,6 @@ def _sized(
 
 def short(text: str, limit: int = int((WIDEST - 16) / LETTER)) -> str:
     """A text that fits a box: its middle is left out."""
-    text = "".join(c if c.isprintable() else "\ufffd" for c in text)
     if len(text) <= limit:
         return text
     return f"{text[: limit // 2]}…{text[len(text) - (limit - limit // 2 - 1) :]}"

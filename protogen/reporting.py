@@ -5,15 +5,15 @@ from __future__ import annotations
 import bisect
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen import __version__, files, geometry, prototxt
 from protogen.coordinates import Map, Place, crop_checks, places
-from protogen.cost import costs
-from protogen.diagram import Diagram, diagram, family
+from protogen.cost import Cost, costs
+from protogen.diagram import Diagram, diagram
 from protogen.errors import InputError, layout
 from protogen.graph import Graph, Layer, Shape
 from protogen.net import Net, load
@@ -111,17 +111,19 @@ def write_report(
     marks = _Marks()
     findings = _findings(path, net, marks)
     changes = _changes(against, net, marks) if against is not None else []
+    each = costs(net.graph)
+    known = places(net.graph)
     data = {
         "name": net.name or Path(path).name,
-        "totals": _totals(net) + (" Phase TRAIN." if phase == "TRAIN" else ""),
-        "layers": _layers(net, made, marks, progress),
+        "totals": _totals(net, each) + (" Phase TRAIN." if phase == "TRAIN" else ""),
+        "layers": _layers(net, each, made, marks, progress),
         "findings": findings,
         "changes": changes,
         "compared": f"What must change in {Path(against).name} to become this net."
         if against
         else "",
-        "crops": _crops(net.graph),
-        "places": _places(net.graph),
+        "crops": _crops(net.graph, known),
+        "places": _places(net.graph, known),
         "pictures": _pictures(net.graph),
         "signals": _signals(load(path, caffemodel, phase=phase, input_shapes=input_shapes))
         if signals
@@ -157,8 +159,7 @@ def _loaded(
             raise error from None
 
 
-def _totals(net: Net) -> str:
-    each = costs(net.graph)
+def _totals(net: Net, each: Sequence[Cost]) -> str:
     values = sum(one.parameters or 0 for one in each)
     work = sum(one.multiply_adds or 0 for one in each)
     memory = sum(one.activations or 0 for one in each) * 4
@@ -172,7 +173,11 @@ def _totals(net: Net) -> str:
 
 
 def _layers(
-    net: Net, made: Diagram, marks: _Marks, progress: Callable[[int, int], object] | None
+    net: Net,
+    each: Sequence[Cost],
+    made: Diagram,
+    marks: _Marks,
+    progress: Callable[[int, int], object] | None,
 ) -> list[dict[str, Any]]:
     boxes = {
         member: box.index for part in made.parts for box in part.boxes if not box.stub
@@ -180,14 +185,13 @@ def _layers(
     }  # fmt: skip
     first = first_filters(net)
     rows = []
-    for i, cost in enumerate(costs(net.graph)):
+    for i, cost in enumerate(each):
         layer = cost.layer
         text = prototxt.write(layer.params)
         rows.append(
             {
                 "name": layer.name,
                 "type": layer.type,
-                "family": family(layer),
                 "box": boxes.get(i, i),
                 "bottoms": list(layer.bottoms),
                 "tops": list(layer.tops),
@@ -282,9 +286,8 @@ def _map(one: Map) -> str:
     return f"{one.scale} · x {sign} {abs(one.shift)}"
 
 
-def _places(graph: Graph) -> list[dict[str, str]]:
+def _places(graph: Graph, known: Mapping[str, Place | None]) -> list[dict[str, str]]:
     made: list[dict[str, str]] = []
-    known: dict[str, Place | None] = places(graph)
     for layer in graph.layers:
         for top, write in zip(layer.tops, layer.writes, strict=True):
             place = known.get(write)
@@ -294,21 +297,17 @@ def _places(graph: Graph) -> list[dict[str, str]]:
     return made
 
 
-def _crops(graph: Graph) -> list[dict[str, Any]]:
-    known = places(graph)
+def _crops(graph: Graph, known: Mapping[str, Place | None]) -> list[dict[str, Any]]:
     order = {id(layer): i for i, layer in enumerate(graph.layers)}
     made = []
-    for crop in crop_checks(graph):
-        one, two = (known[read] for read in crop.layer.reads)
-        assert one is not None
-        assert two is not None
+    for crop in crop_checks(graph, known):
         given, right = (" × ".join(map(str, dict.fromkeys(n))) for n in (crop.given, crop.right))
         made.append(
             {
                 "layer": crop.layer.name, "i": order[id(crop.layer)], "given": given,
                 "right": right, "fits": tuple(crop.given) == tuple(crop.right),
-                "why": f"{crop.layer.bottoms[0]} lies at {_map(one.height)}, "
-                       f"{crop.layer.bottoms[1]} at {_map(two.height)} (height)",
+                "why": f"{crop.layer.bottoms[0]} lies at {_map(crop.first.height)}, "
+                       f"{crop.layer.bottoms[1]} at {_map(crop.second.height)} (height)",
             }
         )  # fmt: skip
     return made

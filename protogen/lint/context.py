@@ -13,7 +13,6 @@ from protogen import prototxt
 from protogen.build import build, included
 from protogen.errors import InputError, ProtogenWarning
 from protogen.graph import Graph, Layer, Shape
-from protogen.layers import kind_of
 from protogen.lint.rule import Edit, Flaw, Rule
 from protogen.message import Field, Message, Source
 from protogen.upgrade import upgrade
@@ -71,10 +70,9 @@ class Context:
         self.settings = settings or Settings()
         self.weights = weights
         self.folder = folder
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", ProtogenWarning)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ProtogenWarning)  # rules say the same, with their place
             self.document = prototxt.parse(text, filename)
-        self.told = [str(one.message) for one in told]
         self.source: Source = self.document.source
         self.modern = upgrade(self.document)
         self.old = self.modern is not self.document
@@ -170,13 +168,6 @@ class Context:
                 seen.setdefault(id(layer.params), layer)
         return list(seen.values())
 
-    def graph_of(self, layer: Layer) -> Graph:
-        """The graph that a layer of ``layers`` is in."""
-        for graph in self.graphs.values():
-            if any(one is layer for one in graph.layers):
-                return graph
-        raise KeyError(layer.name)
-
     def shape(self, layer: Layer, index: int = 0) -> Shape | None:
         """The shape of a bottom."""
         if index >= len(layer.reads):
@@ -219,19 +210,6 @@ class Context:
         """The layer that makes each value."""
         return {write: layer for layer in self.layers for write in layer.writes}
 
-    def filler_path(self, layer: Layer) -> tuple[str, str] | None:
-        """(parameter message, field) of the filler of a layer's weights."""
-        kind = kind_of(layer)
-        shapes = self.blobs(layer)
-        graph_shapes = [self.shape(layer, i) for i in range(len(layer.reads))]
-        if kind is None or not shapes or None in graph_shapes:
-            return None
-        filling = kind.fillings(layer, [s for s in graph_shapes if s is not None], shapes)[0]
-        if not filling.into:
-            return None
-        outer, _, name = filling.field.partition(".")
-        return outer, name
-
     # what rules give
 
     def flaw(
@@ -253,10 +231,6 @@ class Context:
     @cached_property
     def _field_of(self) -> dict[int, Field]:
         return {id(item.value): item for item in self.items}
-
-    def field_of(self, layer: Layer) -> Field | None:
-        """The field of the text that a layer was made of."""
-        return self._field_of.get(id(layer.params))
 
     def walk(self) -> Iterator[tuple[Field, Message, Field]]:
         """(layer, message, field) of every field at every depth of every layer."""

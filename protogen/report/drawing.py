@@ -103,7 +103,7 @@ def svg(
     return "".join(made)
 
 
-def png(text: str, letters: Sequence[str], scale: float = 1.5) -> bytes:
+def png(text: str, letters: Sequence[str], scale: float) -> bytes:
     """An SVG as a PNG; ``letters`` are files of fonts.
 
     Raises:

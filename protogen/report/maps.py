@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from protogen.report.style import metadata
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -42,8 +44,7 @@ def draw(
             plural = "s" if len(array[0]) > 1 else ""
             title = f"{name}\n{count} channel{plural} {array.shape[2]}x{array.shape[3]}, {low:.3g} to {high:.3g}"
             axis.set_title(title.replace("$", r"\$"))
-        metadata = {"Date": None} if form == "svg" else {"Software": None}
-        figure.savefig(file, format=form, dpi=120, metadata=metadata)
+        figure.savefig(file, format=form, dpi=120, metadata=metadata(form))
 
 
 def contact_sheet(maps: NDArray[np.float32]) -> NDArray[np.float32]:
