@@ -1,0 +1,393 @@
+"""What is fuzzed: each target reads one file as a command of protogen would, to the end.
+
+A target may raise ProtogenError. Anything else that leaves it is a finding: another exception, a
+warning that is not protogen's, an answer that contradicts itself, a second of time, or memory of
+more than ten times the input.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import mutations
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = 1 << 16  # values: nets with more parameters are not lowered, their weights would be made up
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``seeds`` are inputs to begin with; ``mutate`` knows the format."""
+
+    name: str
+    run: Callable[[Path], object]
+    suffix: str
+    mutate: mutations.Mutation
+    seeds: Callable[[], Iterator[bytes]]
+
+
+def _prototxt(path: Path) -> None:
+    """Text to messages and back: what is written says the same."""
+    from protogen import prototxt
+
+    text = prototxt.write(prototxt.read(path))
+    again = prototxt.write(prototxt.parse(text))
+    assert again == text, "a text that was written reads back as another one"
+
+
+def _net(path: Path) -> None:
+    """A net with its shapes, its cost, its older form, and its ONNX model."""
+    import numpy as np
+
+    import protogen as pg
+    from protogen.cost import costs
+    from protogen.downgrade import downgrade
+    from protogen.errors import ProtogenError
+
+    net = pg.load(path, tolerant=True)
+    costs(net.graph)
+    wanted = {name: blobs or () for name, blobs in net.parameter_shapes.items()}
+    size = sum(math.prod(shape) for blobs in wanted.values() for shape in blobs)
+    if size <= SMALL:
+        net.weights.update({n: [np.full(s, 0.5, np.float32) for s in b] for n, b in wanted.items()})
+        try:
+            pg.to_onnx(net)
+        except ProtogenError:
+            pass
+    downgrade(net.message)
+
+
+def _lint(path: Path) -> None:
+    """All rules, and mending."""
+    from protogen.lint.engine import check_file, selected
+
+    check_file(path, selected(["ALL"]), fix=True)
+
+
+def _page(path: Path) -> None:
+    """The page of a net."""
+    from protogen.reporting import write_report
+
+    write_report(path, path.with_suffix(".html"))
+
+
+def _caffemodel(path: Path) -> None:
+    """Weights: every value, their upgrade, and their file again."""
+    import numpy as np
+
+    from protogen.binary import upgraded_entries
+    from protogen.caffemodel import parse_weights, read_weights, write_weights
+    from protogen.wire import Bytes
+
+    model = read_weights(path)
+    weights = model.weights()
+    file = BytesIO()
+    write_weights(file, model.name, upgraded_entries(model, []))
+    again = parse_weights(Bytes(file.getvalue(), "again")).weights()
+    assert again.keys() == weights.keys(), "layers were lost in writing"
+    for name, blobs in weights.items():
+        for old, new in zip(blobs, again[name], strict=True):
+            with np.errstate(all="ignore"):  # double values may pass float32's range
+                np.testing.assert_array_equal(old.astype(np.float32), new)
+
+
+def _binaryproto(path: Path) -> None:
+    from protogen import meanfiles
+
+    mean = meanfiles.read(path)
+    meanfiles.write(BytesIO(), mean, ".binaryproto")
+
+
+def _arrays(path: Path) -> None:
+    """Arrays of numpy's, as input, as mean and as weights."""
+    from protogen import meanfiles
+    from protogen.errors import ProtogenError
+    from protogen.pictures import read_arrays
+    from protogen.weightfiles import read_npz
+
+    for read in (read_arrays, read_npz, lambda one: meanfiles.read(one.with_suffix(".npy"))):
+        try:
+            read(path)
+        except ProtogenError:
+            pass
+
+
+def _picture(path: Path) -> None:
+    from protogen.pictures import read_pictures
+
+    read_pictures([path], (1, 3, 8, 8))
+
+
+def _onnx(path: Path) -> None:
+    """An ONNX model as a Caffe net."""
+    import protogen as pg
+
+    pg.from_onnx(path)
+
+
+def _verdict(path: Path) -> None:
+    """What check-onnx says, and a look at the model as onnx itself reads it."""
+    import protogen as pg
+    from protogen.onnx import load_model
+
+    pg.check_onnx(path)
+    load_model(path)
+
+
+def _toml(path: Path) -> None:
+    """A TOML file as each of those that protogen reads."""
+    import protogen as pg
+    from protogen.errors import ProtogenError
+    from protogen.lint.configuration import find
+    from protogen.resizing.limits import load_target
+
+    for read in (lambda one: pg.load_spec(one).prototxt, load_target, lambda one: find(one.parent)):
+        try:
+            read(path)
+        except ProtogenError:
+            pass
+
+
+def _template(path: Path) -> None:
+    """A stranger's template, and its text as a target's condition."""
+    from protogen.errors import ProtogenError
+    from protogen.render import condition, render
+
+    values = {"name": "up", "bottom": "a", "top": 'b" }', "factor": [2, 2], "channels": 3, "net": {}}
+    try:
+        render("upsample", values, file=path)
+    except ProtogenError:
+        pass
+    condition(path.read_text("utf-8", "replace")[:200])({"kernel": 3, "stride": 2})
+
+
+def _log(path: Path) -> None:
+    import protogen as pg
+
+    pg.diagnose(path)
+
+
+def _schema(path: Path) -> None:
+    """A vendor's .proto, and the same bytes as a descriptor set."""
+    from protogen.errors import ProtogenError
+    from protogen.schema.pool import proto_text
+    from protogen.schema.source import parse_proto
+
+    raw = path.read_bytes()
+    try:
+        schema = parse_proto(raw.decode("utf-8", "replace"), "vendor.proto")
+        for message in schema.messages.values():
+            for field in message.fields.values():
+                _ = field.message, field.enum
+    except ProtogenError:
+        pass
+    parse_proto(proto_text(raw, "vendor.desc"), "vendor.desc")
+
+
+# Seeds: the project's own examples and cases
+
+
+def _texts() -> Iterator[bytes]:
+    for path in sorted((ROOT / "examples").glob("*.prototxt")):
+        yield path.read_bytes()
+    for path in sorted((ROOT / "tests" / "cases").glob("*/*/net.prototxt")):
+        yield path.read_bytes()
+    for code in _rules():
+        yield code.encode()
+
+
+def _rules() -> Iterator[str]:
+    from protogen.lint.rule import all_rules
+
+    yield from (rule.example for rule in all_rules().values() if rule.example)
+
+
+def _models() -> Iterator[bytes]:
+    import numpy as np
+
+    from protogen.caffemodel import entry, header, write_weights
+    from protogen.downgrade import v1_entries
+
+    yield from ((ROOT / "examples" / name).read_bytes() for name in ("checkerboard.caffemodel",))
+    small = [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(2, np.float32)]
+    from protogen.caffemodel import Entry, parse_weights
+    from protogen.wire import Bytes
+
+    file = BytesIO()
+    write_weights(file, "net", [Entry(header("ip", "InnerProduct", ["a"], ["b"]), small)])
+    yield file.getvalue()
+    old = BytesIO()
+    model = parse_weights(Bytes(file.getvalue(), "seed"))
+    write_weights(old, "net", v1_entries(model), legacy=True)
+    yield old.getvalue()
+
+
+def _means() -> Iterator[bytes]:
+    import numpy as np
+
+    from protogen import meanfiles
+
+    for shape in ((3, 2, 2), (1, 4, 4), (3,)):
+        file = BytesIO()
+        meanfiles.write(file, np.arange(math.prod(shape), dtype=np.float32).reshape(shape), ".binaryproto")
+        yield file.getvalue()
+    yield b"\x08\x01\x10\x01\x18\x02\x20\x02" + b"\x2d\0\0\x80\x3f" * 4  # legacy, unpacked
+
+
+def _numpy() -> Iterator[bytes]:
+    import numpy as np
+
+    yield from ((ROOT / "examples" / name).read_bytes() for name in ("W.npy", "b.npy"))
+    file = BytesIO()
+    np.savez(file, **{"ip/0": np.ones((2, 3), np.float32), "ip/1": np.ones(2, np.float32)})
+    yield file.getvalue()
+
+
+def _pictures() -> Iterator[bytes]:
+    from PIL import Image
+
+    yield (ROOT / "examples" / "pictures" / "0.png").read_bytes()
+    for kind, mode in (("PNG", "RGBA"), ("JPEG", "L"), ("GIF", "P"), ("BMP", "RGB"), ("TIFF", "F")):
+        file = BytesIO()
+        Image.new(mode, (5, 4)).save(file, kind)
+        yield file.getvalue()
+
+
+def _onnx_models() -> Iterator[bytes]:
+    import warnings
+
+    import numpy as np
+
+    import protogen as pg
+    from protogen.errors import ProtogenError
+
+    yield (ROOT / "examples" / "squeeze_excite.onnx").read_bytes()
+    warnings.simplefilter("ignore")
+    for path in sorted((ROOT / "tests" / "cases" / "layers").glob("*/net.prototxt")):
+        try:
+            net = pg.load(path)
+            net.weights.update(
+                {n: [np.full(s, 0.5, np.float32) for s in b or ()] for n, b in net.parameter_shapes.items()}
+            )
+            model = pg.to_onnx(net).SerializeToString()
+        except ProtogenError:
+            continue
+        if len(model) < 4096:
+            yield model
+
+
+def _specs() -> Iterator[bytes]:
+    yield (ROOT / "examples" / "head.toml").read_bytes()
+    for path in sorted((ROOT / "protogen" / "targets").glob("*.toml")):
+        yield path.read_bytes()
+    yield b'[check]\nselect = ["PG1", "PG310"]\nignore = ["PG5"]\ntarget = "ncnn"\nexact = true\n'
+
+
+def _templates() -> Iterator[bytes]:
+    for path in sorted((ROOT / "templates").glob("*.j2")):
+        yield path.read_bytes()
+    yield b"kernel <= 7 and stride in [2, 4]"
+    yield b"{% for i in range(4) %}{{ name ~ i }}: {{ channels ** 2 }}\n{% endfor %}"
+    yield b"{% macro m(x) %}{{ x|upper }}{% endmacro %}{{ m(name) }}{{ ''.__class__ }}"
+
+
+def _logs() -> Iterator[bytes]:
+    lines = (ROOT / "examples" / "deep_sigmoid.log").read_bytes().splitlines(keepends=True)
+    yield b"".join(lines[:20])
+    yield b"".join(lines[-20:])
+
+
+def _protos() -> Iterator[bytes]:
+    text = (ROOT / "protogen" / "schema" / "caffe.proto").read_text("utf-8")
+    for block in re.findall(r"^(?:message|enum) \w+ \{\n.*?^\}", text, re.M | re.S)[:40]:
+        yield f'syntax = "proto2";\npackage caffe;\n{block}\n'.encode()
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    made = FileDescriptorSet()
+    message = made.file.add(name="v.proto", package="caffe").message_type.add(name="VendorParameter")
+    message.field.add(name="alpha", number=1, type=2, label=1, default_value="0.5")
+    yield made.SerializeToString()
+
+
+@cache
+def _words() -> list[bytes]:
+    """Names of fields, values of enums and types of layers."""
+    from protogen.layers import LayerType
+    from protogen.schema import caffe
+
+    schema = caffe()
+    found = {name for message in schema.messages.values() for name in message.fields}
+    found |= {name for enum in schema.enums.values() for name in enum.values}
+    return sorted(name.encode() for name in found | set(LayerType.registry))
+
+
+def _onnx_wire(raw: bytes, random: mutations.Random) -> bytes:
+    """Edits of a model's fields, or another operator in the place of one."""
+    if random.randrange(4):
+        return mutations.wire(raw, random)
+    import onnx
+
+    types = sorted({schema.name for schema in onnx.defs.get_all_schemas()})
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(raw)
+    except ValueError:  # protobuf's DecodeError
+        return mutations.wire(raw, random)
+    if not model.graph.node:
+        return mutations.wire(raw, random)
+    node = random.choice(model.graph.node)
+    edit = random.randrange(4)
+    if edit == 0:
+        node.op_type = random.choice(types)
+    elif edit == 1 and node.input:
+        names = [name for one in model.graph.node for name in (*one.input, *one.output)]
+        node.input[random.randrange(len(node.input))] = random.choice(names)
+    elif edit == 2 and node.attribute:
+        one = random.choice(node.attribute)
+        one.i = random.choice((0, 1, -1, 2**31, 2**63 - 1, -(2**63)))
+        one.ints.append(one.i)
+    elif model.graph.input:
+        shape = random.choice(model.graph.input).type.tensor_type.shape
+        shape.dim.add().dim_value = random.choice((0, 1, -1, 2**31, 2**62))
+    return model.SerializeToString()
+
+
+def _prototxt_words(names: Callable[[], list[bytes]] = _words) -> mutations.Mutation:
+    return mutations.text(names)
+
+
+_PROTOTXT = _prototxt_words()
+_JINJA = mutations.text(
+    lambda: [
+        *b"name bottom top channels factor range loop cycler joiner namespace lipsum dict self".split(),
+        *b"__class__ __mro__ __subclasses__ __globals__ __init__ __builtins__ mro format attr".split(),
+        *b"map select reject join replace list string upper enum comment include import extends".split(),
+        *b"for endfor if endif macro endmacro set endset call endcall filter endfilter block".split(),
+    ]
+)
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("prototxt", _prototxt, ".prototxt", _PROTOTXT, _texts),
+        Target("net", _net, ".prototxt", _PROTOTXT, _texts),
+        Target("lint", _lint, ".prototxt", _PROTOTXT, _texts),
+        Target("page", _page, ".prototxt", _PROTOTXT, _texts),
+        Target("caffemodel", _caffemodel, ".caffemodel", mutations.wire, _models),
+        Target("binaryproto", _binaryproto, ".binaryproto", mutations.wire, _means),
+        Target("arrays", _arrays, ".npy", mutations.plain, _numpy),
+        Target("picture", _picture, ".png", mutations.plain, _pictures),
+        Target("onnx", _onnx, ".onnx", _onnx_wire, _onnx_models),
+        Target("verdict", _verdict, ".onnx", _onnx_wire, _onnx_models),
+        Target("toml", _toml, ".toml", mutations.text(_words), _specs),
+        Target("template", _template, ".prototxt.j2", _JINJA, _templates),
+        Target("log", _log, ".log", mutations.text(list), _logs),
+        Target("schema", _schema, ".proto", mutations.text(_words), _protos),
+    )
+}
