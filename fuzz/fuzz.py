@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from targets import TARGETS, Target  # noqa: E402
 from watch import Findings, Watch  # noqa: E402
 
 LONGEST = 1 << 15  # bytes of an input
+ROOM = 8 << 30  # bytes of address space for a process
 KEEP = 2000  # inputs in the pool that edits start from
 
 
@@ -45,6 +47,7 @@ def prepare() -> None:
 
     warnings.simplefilter("error")
     warnings.simplefilter("ignore", ProtogenWarning)
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures it warns, which is right
 
 
 def warm(target: Target, place: Path, findings: Findings) -> list[bytes]:
@@ -132,9 +135,12 @@ def alone(name: str, seconds: float, seed: int, led: bool) -> int:
     """One target in this process."""
     target = TARGETS[name]
     findings = Findings(HERE / "new" / name)
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / f"input{target.suffix}"
-        (guided if led else blind)(target, seconds, seed, findings, place)
+    # Whoever takes all memory shall fail, not the machine; the input of a crash stays.
+    resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
+    findings.folder.mkdir(parents=True, exist_ok=True)
+    place = findings.folder / f"last{target.suffix}"
+    (guided if led else blind)(target, seconds, seed, findings, place)
+    place.unlink()
     _tell(target, findings)
     return bool(findings.kinds)
 
@@ -181,7 +187,9 @@ def all_of(names: list[str], seconds: float, seed: int, led: bool) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}")
     parser.add_argument("--seconds", type=float, default=5, help="for each target (5)")
     parser.add_argument("--seed", type=int, default=0, help="of the edits (0)")

@@ -105,7 +105,11 @@ def _inside(raw: bytes, random: Random, depth: int) -> bytes:
     elif choice == 2:
         fields[at:at] = [fields[at]] * random.choice((2, 10, 100))
     elif choice == 3:
-        fields[at] = random.choice((number, random.randrange(64))), random.choice((0, 1, 2, 5)), value
+        fields[at] = (
+            random.choice((number, random.randrange(64))),
+            random.choice((0, 1, 2, 5)),
+            value,
+        )
     elif choice == 4 and kind == 2:
         fields[at] = number, kind, _bytes(value, random)
     elif kind == 0:
@@ -164,7 +168,9 @@ def _field(field: Field) -> bytes:
     number, kind, value = field
     head = _varint(number << 3 | kind)
     if isinstance(value, int):
-        return head + (_varint(value) if kind == 0 else value.to_bytes(16, "little")[: 8 if kind == 1 else 4])
+        return head + (
+            _varint(value) if kind == 0 else value.to_bytes(16, "little")[: 8 if kind == 1 else 4]
+        )
     return head + (_varint(len(value)) if kind == 2 else b"") + value
 
 

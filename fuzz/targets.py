@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -56,10 +57,8 @@ def _net(path: Path) -> None:
     size = sum(math.prod(shape) for blobs in wanted.values() for shape in blobs)
     if size <= SMALL:
         net.weights.update({n: [np.full(s, 0.5, np.float32) for s in b] for n, b in wanted.items()})
-        try:
+        with suppress(ProtogenError):
             pg.to_onnx(net)
-        except ProtogenError:
-            pass
     downgrade(net.message)
 
 
@@ -107,15 +106,13 @@ def _binaryproto(path: Path) -> None:
 def _arrays(path: Path) -> None:
     """Arrays of numpy's, as input, as mean and as weights."""
     from protogen import meanfiles
+    from protogen.arrayfiles import read_arrays
     from protogen.errors import ProtogenError
-    from protogen.pictures import read_arrays
     from protogen.weightfiles import read_npz
 
     for read in (read_arrays, read_npz, lambda one: meanfiles.read(one.with_suffix(".npy"))):
-        try:
+        with suppress(ProtogenError):
             read(path)
-        except ProtogenError:
-            pass
 
 
 def _picture(path: Path) -> None:
@@ -148,10 +145,8 @@ def _toml(path: Path) -> None:
     from protogen.resizing.limits import load_target
 
     for read in (lambda one: pg.load_spec(one).prototxt, load_target, lambda one: find(one.parent)):
-        try:
+        with suppress(ProtogenError):
             read(path)
-        except ProtogenError:
-            pass
 
 
 def _template(path: Path) -> None:
@@ -159,11 +154,16 @@ def _template(path: Path) -> None:
     from protogen.errors import ProtogenError
     from protogen.render import condition, render
 
-    values = {"name": "up", "bottom": "a", "top": 'b" }', "factor": [2, 2], "channels": 3, "net": {}}
-    try:
+    values = {
+        "name": "up",
+        "bottom": "a",
+        "top": 'b" }',
+        "factor": [2, 2],
+        "channels": 3,
+        "net": {},
+    }
+    with suppress(ProtogenError):
         render("upsample", values, file=path)
-    except ProtogenError:
-        pass
     condition(path.read_text("utf-8", "replace")[:200])({"kernel": 3, "stride": 2})
 
 
@@ -211,7 +211,7 @@ def _rules() -> Iterator[str]:
 def _models() -> Iterator[bytes]:
     import numpy as np
 
-    from protogen.caffemodel import entry, header, write_weights
+    from protogen.caffemodel import header, write_weights
     from protogen.downgrade import v1_entries
 
     yield from ((ROOT / "examples" / name).read_bytes() for name in ("checkerboard.caffemodel",))
@@ -235,7 +235,9 @@ def _means() -> Iterator[bytes]:
 
     for shape in ((3, 2, 2), (1, 4, 4), (3,)):
         file = BytesIO()
-        meanfiles.write(file, np.arange(math.prod(shape), dtype=np.float32).reshape(shape), ".binaryproto")
+        meanfiles.write(
+            file, np.arange(math.prod(shape), dtype=np.float32).reshape(shape), ".binaryproto"
+        )
         yield file.getvalue()
     yield b"\x08\x01\x10\x01\x18\x02\x20\x02" + b"\x2d\0\0\x80\x3f" * 4  # legacy, unpacked
 
@@ -268,12 +270,25 @@ def _onnx_models() -> Iterator[bytes]:
     from protogen.errors import ProtogenError
 
     yield (ROOT / "examples" / "squeeze_excite.onnx").read_bytes()
+    from onnx import TensorProto, helper
+
+    numbers = helper.make_tensor("w", TensorProto.FLOAT, [2], [1, 2])  # a constant to be computed
+    graph = helper.make_graph(
+        [helper.make_node("Exp", ["w"], ["e"]), helper.make_node("Add", ["x", "e"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])], [numbers],
+    )  # fmt: skip
+    imports = [helper.make_opsetid("", 18)]
+    yield helper.make_model(graph, ir_version=8, opset_imports=imports).SerializeToString()
     warnings.simplefilter("ignore")
     for path in sorted((ROOT / "tests" / "cases" / "layers").glob("*/net.prototxt")):
         try:
             net = pg.load(path)
             net.weights.update(
-                {n: [np.full(s, 0.5, np.float32) for s in b or ()] for n, b in net.parameter_shapes.items()}
+                {
+                    n: [np.full(s, 0.5, np.float32) for s in b or ()]
+                    for n, b in net.parameter_shapes.items()
+                }
             )
             model = pg.to_onnx(net).SerializeToString()
         except ProtogenError:
@@ -310,7 +325,9 @@ def _protos() -> Iterator[bytes]:
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
     made = FileDescriptorSet()
-    message = made.file.add(name="v.proto", package="caffe").message_type.add(name="VendorParameter")
+    message = made.file.add(name="v.proto", package="caffe").message_type.add(
+        name="VendorParameter"
+    )
     message.field.add(name="alpha", number=1, type=2, label=1, default_value="0.5")
     yield made.SerializeToString()
 

@@ -32,7 +32,7 @@ def _ring(_: int, __: FrameType | None) -> None:
 class Findings:
     """What was found: the first input of each kind, by what it is and where it stands."""
 
-    folder: Path | None = None
+    folder: Path = Path("new")
     kinds: dict[str, int] = field(default_factory=dict)
     executions: int = 0
     refused: int = 0
@@ -44,8 +44,7 @@ class Findings:
         if self.kinds[what] > 1:
             return
         print(f"\n=== {what}\n{told}", flush=True)
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        if self.folder.is_dir():
             name = "".join(c if c.isalnum() else "_" for c in what)[:80]
             (self.folder / f"{name}{suffix}").write_bytes(raw)
 
@@ -96,7 +95,9 @@ class Watch:
 # Linux keeps the peak of a process's memory, and can be told to begin anew. Elsewhere memory is
 # not watched.
 
-_STATUS = os.open("/proc/self/status", os.O_RDONLY) if os.path.exists("/proc/self/clear_refs") else -1
+_STATUS = (
+    os.open("/proc/self/status", os.O_RDONLY) if os.path.exists("/proc/self/clear_refs") else -1
+)
 _CLEAR = os.open("/proc/self/clear_refs", os.O_WRONLY) if _STATUS >= 0 else -1
 
 

@@ -8,7 +8,7 @@ from protogen.caffemodel import CaffeModel, Entry, StoredLayer
 from protogen.message import Field, Message, Name, Source
 from protogen.prototxt import Document
 from protogen.schema import MessageType, message_type
-from protogen.schema.pool import message_class
+from protogen.schema.pool import DecodeError, message_class
 from protogen.upgrade import upgrade
 
 
@@ -83,8 +83,7 @@ def upgraded_entries(model: CaffeModel, changes: list[str]) -> list[Entry]:
     net = Document(message_type("NetParameter"), source)
     kind = message_type("V1LayerParameter")
     for layer in old:
-        raw = _without_blobs(model, layer)
-        parsed = message_class("V1LayerParameter").FromString(raw)
+        parsed = _parsed(model, layer, _without_blobs(model, layer))
         net.append(
             Field(
                 "layers", from_protobuf(parsed, kind), message_type("NetParameter").fields["layers"]
@@ -96,11 +95,22 @@ def upgraded_entries(model: CaffeModel, changes: list[str]) -> list[Entry]:
         if layer.form == "V2":
             made.append(Entry(_without_blobs(model, layer), layer.arrays()))
         elif layer.name in new:
-            raw = to_protobuf(new[layer.name]).SerializeToString(deterministic=True)
+            try:
+                raw = to_protobuf(new[layer.name]).SerializeToString(deterministic=True)
+            except UnicodeError:
+                raise model.bytes_.error(layer.span[0], "a layer's text is no UTF-8") from None
             made.append(Entry(raw, layer.arrays()))
         else:  # a padding layer: nothing is left of it
             assert not layer.blobs
     return made
+
+
+def _parsed(model: CaffeModel, layer: StoredLayer, raw: bytes) -> Any:
+    """A V1 layer's message."""
+    try:
+        return message_class("V1LayerParameter").FromString(raw)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise model.bytes_.error(layer.span[0], f"a layer cannot be read ({error})") from None
 
 
 def _without_blobs(model: CaffeModel, layer: StoredLayer) -> bytes:
@@ -119,7 +129,7 @@ def _without_blobs(model: CaffeModel, layer: StoredLayer) -> bytes:
 def _v0_without_blobs(model: CaffeModel, layer: StoredLayer) -> bytes:
     """A V0 layer without the blobs of its inner message."""
     start, end = layer.span
-    parsed = message_class("V1LayerParameter").FromString(bytes(model.bytes_.data[start:end]))
+    parsed = _parsed(model, layer, bytes(model.bytes_.data[start:end]))
     del parsed.layer.blobs[:]
     raw: bytes = parsed.SerializeToString()
     return raw

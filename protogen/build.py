@@ -10,7 +10,7 @@ from dataclasses import replace
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
 from protogen.graph import Graph, Layer, Shape, free_name
 from protogen.layers import kind_of
-from protogen.layers.base import text
+from protogen.layers.base import guarded, text
 from protogen.message import Field, Message, Source
 
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
@@ -56,6 +56,11 @@ def build(
     for layer in named:
         try:
             tops, blobs = _shapes(layer, shapes, unknown, input_shapes or {})
+            if blobs and parameters.get(layer.name, blobs) != blobs:
+                raise layer.error(
+                    "a layer before it has this name, and blobs of other shapes",
+                    "Rename one: a caffemodel finds weights by name.",
+                )
         except InputError as error:
             if not tolerant:
                 raise
@@ -258,12 +263,9 @@ def _shapes(
     if len(bottoms) < len(layer.reads):
         return [given.get(top) for top in layer.tops], None
     tops: list[Shape | None]
-    try:
+    with guarded(layer, bottoms):
         tops = list(kind.shapes(layer, bottoms))
         blobs = tuple(kind.blobs(layer, bottoms))
-    except (IndexError, ZeroDivisionError):
-        found = ", ".join(map(text, bottoms)) or "none"
-        raise layer.error(f"its bottoms have too few axes or no values: {found}") from None
     if kind.auto_tops:
         del tops[len(layer.tops) :]
     if len(tops) != len(layer.tops):

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from protogen.graph import Graph, Layer, Shape
 from protogen.layers import POINT, Window, kind_of
+from protogen.layers.base import guarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def _cost(
     known = len(known_bottoms) == len(bottoms) and len(known_tops) == len(tops)
     work = None
     if kind is not None and known and blobs is not None:
-        work = kind.multiply_adds(layer, known_bottoms, known_tops, blobs)
+        with guarded(layer, bottoms):
+            work = kind.multiply_adds(layer, known_bottoms, known_tops, blobs)
     own = [
         math.prod(shape)
         for index, shape in enumerate(blobs or ())
@@ -104,7 +106,8 @@ def _view(layer: Layer, bottoms: list[Shape | None], views: dict[str, _View]) ->
     known = [shape for shape in bottoms if shape is not None]
     if kind is None or len(known) < len(bottoms):
         return widest
-    window = kind.window(layer, known)
+    with guarded(layer, bottoms):
+        window = kind.window(layer, known)
     if window is None:
         return _ALL
     if window == POINT or len(window.kernel) != 2:

@@ -237,7 +237,8 @@ def _columns(
         pairs.append((before, b))
         passing.append(way)
     made = _igraph().Graph(n=len(rows), edges=pairs, directed=True)
-    columns = [x for x, _ in made.layout_sugiyama(layers=rows, hgap=1, vgap=1).coords[: len(rows)]]
+    found = made.layout_sugiyama(layers=rows, hgap=1, vgap=1).coords[: len(rows)]
+    columns = _apart([x for x, _ in found], rows)
     widths = [box.width for box in boxes] + [0.0] * (len(rows) - len(boxes))
     right = _packed(columns, rows, widths)
     left = [-x for x in _packed([-x for x in columns], rows, widths)]
@@ -262,6 +263,18 @@ def _packed(columns: Sequence[float], rows: Sequence[int], widths: Sequence[floa
             at[i] = least
             ends[rows[i]] = least + widths[i] / 2
     return at
+
+
+def _apart(columns: Sequence[float], rows: Sequence[int]) -> list[float]:
+    """The columns, a hair further right where igraph gives one place to two boxes of a row."""
+    taken: set[tuple[int, float]] = set()
+    made = []
+    for x, row in zip(columns, rows, strict=True):
+        while (row, round(x, 3)) in taken:
+            x += 0.002
+        taken.add((row, round(x, 3)))
+        made.append(x)
+    return made
 
 
 def _ranks(
@@ -303,7 +316,9 @@ def _box(graph: Graph, members: Sequence[int]) -> Box:
     shape = graph.shapes.get(graph.layers[members[-1]].writes[0]) if first.writes else None
     if shape:
         lines.append(size(shape))
-    return _sized(members[0], [line for line in lines if line], family(first), tuple(members))
+    return _sized(
+        members[0], [line for line in lines if line] or ["?"], family(first), tuple(members)
+    )
 
 
 def _stub(graph: Graph, index: int) -> Box:

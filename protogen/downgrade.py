@@ -40,8 +40,8 @@ def _add_inputs(made: Message, item: Field, problems: list[str], net: Document) 
     layer: Message = item.value
     shapes = [list(shape.dim) for shape in layer.input_param.shape]
     shapes = shapes * len(layer.top) if len(shapes) == 1 else shapes
-    if any(len(shape) != 4 for shape in shapes):
-        problems.append(_problem(net, item, "input_dim takes 4 axes"))
+    if not layer.top or any(len(shape) != 4 for shape in shapes):
+        problems.append(_problem(net, item, "input_dim takes 4 axes for each top"))
         return
     at = next((i for i, f in enumerate(made.fields) if f.name == "layers"), len(made.fields))
     names = [made.add("input", top) for top in layer.top]

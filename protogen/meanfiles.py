@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from protogen import wire
+from protogen.arrayfiles import read_arrays
 from protogen.caffemodel import blob_bytes, parse_blob
 from protogen.errors import InputError, layout
+from protogen.pictures import open_picture
 from protogen.weightfiles import missing
 
 if TYPE_CHECKING:
@@ -76,10 +78,10 @@ def _read_blob(path: str | Path) -> NDArray[np.floating]:
 def _read_npy(path: str | Path) -> NDArray[np.floating]:
     import numpy as np
 
-    try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(layout(f"is no npy: {error}", where=str(path))) from None
+    found = read_arrays(path)
+    array = found.get("")
+    if array is None:
+        raise InputError(layout("is an archive, not one array", where=str(path)))
     if array.dtype.kind not in "fiu" or array.ndim not in (1, 2, 3, 4):
         raise InputError(layout(f"holds {array.dtype} of shape {array.shape}", where=str(path)))
     return array.astype(np.float32)
@@ -96,10 +98,8 @@ def _pillow() -> Any:
 def _read_png(path: str | Path) -> NDArray[np.floating]:
     import numpy as np
 
-    image_module = _pillow()
-    with image_module.open(path) as image:
-        image = image if image.mode == "L" else image.convert("RGB")
-        array = np.asarray(image, np.float32)
+    with open_picture(path) as image:
+        array = np.asarray(image if image.mode == "L" else image.convert("RGB"), np.float32)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)[::-1]
 
 

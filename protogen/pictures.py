@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,53 +21,58 @@ if TYPE_CHECKING:
 BILINEAR = 2  # Pillow's number of the filter
 GREY = ("1", "L", "LA", "I", "I;16", "F")  # Pillow's modes without colours
 ARRAYS = (".npy", ".npz")
-
-
-def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz by name, or the one of an .npy under an empty name.
-
-    Raises:
-        InputError: it cannot be read, or holds objects.
-    """
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with Path(path).open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            if isinstance(found, np.ndarray):
-                return {"": found}
-            return {name: found[name] for name in found.files}
-    except OSError as error:
-        raise InputError(
-            layout(f"cannot be read ({error.strerror or error})", where=str(path))
-        ) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(layout(f"is no array file: {error}", where=str(path))) from None
+# Not every form of Pillow's: one of them starts other programs.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+MOST_PIXELS = 1 << 26
 
 
 @contextmanager
-def open_picture(path: str | Path) -> Iterator[Any]:
-    """A picture of Pillow's, not decoded yet.
+def open_picture(path: str | Path, decode: bool = True) -> Iterator[Any]:
+    """A picture of Pillow's; one that is not decoded has its size and mode.
 
     Raises:
-        InputError: it is none, or cannot be read.
+        InputError: it is none of the forms that training sets have, is damaged, or too large.
         UnsupportedError: Pillow is not installed.
     """
     try:
-        from PIL import Image, UnidentifiedImageError
+        import PIL  # noqa: F401
     except ImportError:
         raise missing("Pillow", "picture") from None
+    with ExitStack() as stack:
+        image = stack.enter_context(_opened(path, decode))
+        if image.width * image.height > MOST_PIXELS:
+            raise InputError(
+                layout(f"{image.width} x {image.height} pixels are more than {MOST_PIXELS}",
+                       where=str(path), advice="Make it smaller: nets see a few hundred a side.")
+            )  # fmt: skip
+        yield image
+
+
+def _opened(path: str | Path, decode: bool) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        with Image.open(path) as image:
-            yield image
+        with ExitStack() as stack:
+            image = stack.enter_context(Image.open(path, formats=FORMATS))
+            if decode and image.width * image.height <= MOST_PIXELS:
+                image.load()
+            stack.pop_all()
+            return image
     except UnidentifiedImageError:
-        raise InputError(layout("is no picture that Pillow reads", where=str(path))) from None
+        raise InputError(
+            layout("is no picture", where=str(path), advice=f"Known are {', '.join(FORMATS)}.")
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise InputError(layout(str(error), where=str(path))) from None
     except OSError as error:
         raise InputError(
             layout(f"cannot be read ({error.strerror or error})", where=str(path))
         ) from None
+    except (  # what Pillow's decoders stumble over in damaged files
+        ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError,
+        struct.error, zlib.error,
+    ) as error:  # fmt: skip
+        raise InputError(layout(f"is a damaged picture ({error})", where=str(path))) from None
 
 
 def read_pictures(

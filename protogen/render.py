@@ -7,6 +7,7 @@ with quotes, braces or line ends can never add a field.
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import (
+    Environment,
     FileSystemLoader,
     StrictUndefined,
     TemplateError,
     TemplateSyntaxError,
+    nodes,
     pass_context,
 )
 from jinja2.exceptions import TemplateNotFound
@@ -25,10 +28,18 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from protogen import geometry, prototxt
+from protogen.confined import confined
 from protogen.errors import InputError, layout
 from protogen.message import Name
 
 SUFFIX = ".prototxt.j2"
+
+LONGEST_CONDITION = 500  # characters
+# Comparisons and sums of whole numbers: nothing that can grow without end.
+_SAYABLE = (
+    nodes.Compare, nodes.And, nodes.Or, nodes.Not, nodes.Const, nodes.Name, nodes.List,
+    nodes.Tuple, nodes.Add, nodes.Sub, nodes.Mul, nodes.Mod, nodes.FloorDiv, nodes.Neg, nodes.Pos,
+)  # fmt: skip
 
 # What an expression of a template can raise besides Jinja's own errors.
 _FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
@@ -66,13 +77,24 @@ def render(
         file: a template file to use in place of ``name``; it may include the others.
 
     Raises:
-        InputError: the template is missing or broken (file and line are named).
+        InputError: the template is missing or broken (file and line are named), or one that is
+            not ours takes more time, memory or text than a net can need.
     """
-    folders: tuple[str, ...] = (str(own_templates()),)
     if directory is not None:
         _check_directory(directory)
-        folders = (str(directory), *folders)
-    environment = _environment(folders)
+    if directory is None and file is None:
+        return _render(name, values, None, None)
+    # A template of somebody else is a program of somebody else.
+    return confined(_render, name, dict(values), directory, file, what="the template",
+                    where=str(file or directory))  # fmt: skip
+
+
+def _render(
+    name: str, values: Mapping[str, Any], directory: str | Path | None, file: str | Path | None
+) -> str:
+    """``render`` in this process."""
+    folders = (str(own_templates()),)
+    environment = _environment(folders if directory is None else (str(directory), *folders))
     try:
         if file is not None:
             template = environment.from_string(_read(file))
@@ -98,10 +120,18 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     environment.globals.clear()
     environment.filters.clear()
+    shown = text[:LONGEST_CONDITION]
     try:
+        if len(text) > LONGEST_CONDITION:
+            raise TemplateSyntaxError(f"it is longer than {LONGEST_CONDITION} characters", 1)
+        for node in environment.parse("{{" + text + "}}").find_all(nodes.Expr):
+            if not isinstance(node, _SAYABLE) or _is_text(node):
+                raise TemplateSyntaxError(f"{type(node).__name__} has no place in it", 1)
         expression = environment.compile_expression(text, undefined_to_none=False)
     except TemplateError as error:
-        raise InputError(layout(f"{text!r} is no condition: {error.message}")) from None
+        raise InputError(layout(f"{shown!r} is no condition: {error.message}")) from None
+    except (RecursionError, ValueError) as error:
+        raise InputError(layout(f"{shown!r} is no condition: {error}")) from None
 
     def holds(words: Mapping[str, Any]) -> bool:
         try:
@@ -115,10 +145,25 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
     return holds
 
 
+class _Loader(FileSystemLoader):
+    """Reads templates of its folders only: a link that leads out of them is not there."""
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Any]:
+        found = super().get_source(environment, template)
+        real = Path(os.path.realpath(found[1]))
+        if not any(real.is_relative_to(os.path.realpath(folder)) for folder in self.searchpath):
+            raise TemplateNotFound(template)
+        return found
+
+
+def _is_text(node: nodes.Expr) -> bool:
+    return isinstance(node, nodes.Const) and isinstance(node.value, str)
+
+
 @cache  # compiled templates are kept; a file that changed is read again
 def _environment(folders: tuple[str, ...]) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        loader=FileSystemLoader(folders),
+        loader=_Loader(folders),
         undefined=StrictUndefined,
         finalize=_finalize,
         # Macros and includes return text that is prototxt already; only then is it Markup.

@@ -111,7 +111,7 @@ def _size(path: Path) -> tuple[int, int]:
     """Height and width, without decoding the picture."""
     from protogen.pictures import open_picture
 
-    with open_picture(path) as picture:
+    with open_picture(path, decode=False) as picture:
         return picture.height, picture.width
 
 

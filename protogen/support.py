@@ -28,13 +28,12 @@ def supported() -> list[Support]:
     for name, kind in LayerType.registry.items():
         if kind.users_own:
             continue
-        has_form = kind.refusal == LayerType.refusal and type(kind).lower is not LayerType.lower
         first = " ".join((type(kind).__doc__ or "").split("\n\n")[0].split())
-        limits = kind.limits if has_form else kind.refusal[0]
+        limits = kind.limits if kind.has_form else kind.refusal[0]
         family = type(kind).__module__.rpartition(".")[2]
         rewrites = type(kind).rewrite is not LayerType.rewrite
         stock = "yes" if kind.stock else "rewritten" if rewrites else "no"
-        rows.append(Support(name, family, first, has_form, limits, stock))
+        rows.append(Support(name, family, first, kind.has_form, limits, stock))
     return sorted(rows, key=lambda row: (row.family, row.type))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from protogen.arrayfiles import read_arrays
 from protogen.caffemodel import read_weights
 from protogen.errors import InputError, UnsupportedError, layout
 
@@ -58,26 +59,14 @@ def read_npz(path: str | Path) -> Weights:
     Raises:
         InputError: it is no such file.
     """
-    import numpy as np
-
     weights: dict[str, dict[int, Any]] = {}
-    try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in archive.files:
-                layer, _, index = name.rpartition("/")
-                if not layer or not index.isdigit():
-                    raise InputError(
-                        layout(
-                            f"holds {name!r}", where=str(path), advice="Name arrays LAYER/INDEX."
-                        )
-                    )
-                weights.setdefault(layer, {})[int(index)] = archive[name]
-    except OSError as error:
-        raise InputError(
-            layout(f"cannot be read ({error.strerror or error})", where=str(path))
-        ) from None
-    except (ValueError, zipfile.BadZipFile, AttributeError, EOFError) as error:
-        raise InputError(layout(f"is no npz: {error}", where=str(path))) from None
+    for name, array in read_arrays(path).items():
+        layer, _, index = name.rpartition("/")
+        if not layer or not (index.isascii() and index.isdigit() and len(index) < 10):
+            raise InputError(
+                layout(f"holds {name!r}", where=str(path), advice="Name arrays LAYER/INDEX.")
+            )
+        weights.setdefault(layer, {})[int(index)] = array
     for layer, blobs in weights.items():
         if sorted(blobs) != list(range(len(blobs))):
             raise InputError(

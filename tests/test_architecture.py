@@ -25,9 +25,10 @@ MAY = {
     "mapped": {"errors"},
     "layers": {"errors", "geometry", "graph", "message", "layers", "netspec"},
     "files": {"errors"},
+    "confined": {"errors"},
     "fillers": {"errors"},
     "resample": {"errors", "geometry"},
-    "render": {"errors", "geometry", "message", "prototxt"},
+    "render": {"confined", "errors", "geometry", "message", "prototxt"},
     "report": {"report"},
 }
 ONLY_IN = {

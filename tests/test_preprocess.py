@@ -300,7 +300,7 @@ def test_mean_mistakes(protogen, tmp_path, pictures):
         (["empty"], "empty: holds no pictures."),
         (["grey"], "g.png: is grey, but the input has 3 channels, which would all show the same."),
         (["nothere"], "nothere: is not there."),
-        (["pictures/bad.txt"], "bad.txt: is no picture that Pillow reads."),
+        (["pictures/bad.txt"], "bad.txt: is no picture. Known are PNG"),
         (["pictures", "--size", "x"], "--size: 'x' is no list of numbers"),
     ):
         done = protogen("mean", *words, "-o", "m.binaryproto")

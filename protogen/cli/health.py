@@ -122,7 +122,7 @@ def _feeds(net: Net, given: dict[str, Any]) -> dict[str, Any] | None:
         return {name: batch_of_pictures(net, given["images"], shape)}
     if not given["data"]:
         return None
-    from protogen.pictures import read_arrays
+    from protogen.arrayfiles import read_arrays
 
     made: dict[str, Any] = {}
     for name, path in options.named_files(given["data"]):

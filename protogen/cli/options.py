@@ -113,7 +113,7 @@ def arrays(given: tuple[str, ...]) -> dict[str, Any] | None:
     Raises:
         InputError: a file is no array file, or an .npy has no blob's name.
     """
-    from protogen.pictures import read_arrays
+    from protogen.arrayfiles import read_arrays
 
     made: dict[str, Any] = {}
     for name, path in named_files(given):

@@ -93,8 +93,9 @@ def _feeds(
     net: Net, inputs: tuple[str, ...], random: int | None, how: Any
 ) -> tuple[Net, dict[str, Any]]:
     """Arrays for the inputs; the net's batch becomes the number of pictures."""
+    from protogen.arrayfiles import read_arrays
     from protogen.comparison import random_inputs
-    from protogen.pictures import ARRAYS, read_arrays, read_pictures
+    from protogen.pictures import ARRAYS, read_pictures
 
     feeds: dict[str, Any] = {}
     pictures: dict[str, list[str]] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -149,6 +150,12 @@ class LayerType:
     remembered: ClassVar[bool] = False  # ONNX models of it hold its text, for the way back
     users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
 
+    @property
+    def has_form(self) -> bool:
+        """Whether it has an ONNX form, for some of its parameters at least."""
+        own = type(self).lower is not LayerType.lower
+        return own and self.refusal == LayerType.refusal
+
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if abstract:
             return
@@ -254,6 +261,33 @@ def axis_of(layer: Layer, axis: int, rank: int, name: str = "axis", end: bool = 
     if not -last - 1 <= axis <= last:
         raise layer.error(f"{name} {axis} is outside of a blob with {rank} axes")
     return axis + last + 1 if axis < 0 else axis
+
+
+LARGEST = 1 << 26  # values of a constant that a layer's ONNX form brings with it
+
+
+def check_room(layer: Layer, values: int) -> None:
+    """Raises UnsupportedError where a constant of this many values would have to be made."""
+    if values > LARGEST:
+        raise layer.unsupported(
+            f"its ONNX form would need a constant of {values} values", "Use smaller sizes."
+        )
+
+
+@contextmanager
+def guarded(layer: Layer, bottoms: Sequence[Shape | None]) -> Iterator[None]:
+    """Formulas of a layer stand in this block. Bottoms of a number or a rank that they were not
+    made for end in an InputError that names the layer and the shapes.
+
+    Which they are need then not be checked before each formula of each type.
+    """
+    try:
+        yield
+    except (ArithmeticError, LookupError, ValueError) as error:
+        found = ", ".join("unknown" if s is None else text(s) for s in bottoms) or "none"
+        raise layer.error(
+            f"its bottoms have too few axes, or do not fit its parameters: {found}"
+        ) from error
 
 
 def check_equal(layer: Layer, bottoms: Sequence[Shape]) -> None:

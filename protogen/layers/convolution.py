@@ -18,6 +18,7 @@ from protogen.layers.base import (
     axis_of,
     check_bottoms,
     check_equal,
+    check_room,
 )
 from protogen.layers.dense import no_bias
 from protogen.message import Message
@@ -250,6 +251,7 @@ class Im2col(LayerType):
             raise layer.unsupported(f"axis {p.axis} has no form in ONNX", "Use axis 1.")
         w = window(layer, p, len(shape) - 2)
         places = math.prod(w.kernel)
+        check_room(layer, places**2 * shape[1])
         one_hot = np.eye(places, dtype=np.float32).reshape(places, 1, *w.kernel)
         weight = e.array(np.tile(one_hot, (shape[1], *[1] * (len(shape) - 1))))
         for read, write in zip(layer.reads, layer.writes, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Window, check_bottoms
+from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, check_room
 from protogen.layers.elementwise import FLOAT
 from protogen.layers.shaping import BOOL
 from protogen.message import Message
@@ -82,6 +82,7 @@ class PriorBox(LayerType):
         step_h = p.step_h or p.step or image_h / h
         step_w = p.step_w or p.step or image_w / w
         sizes = np.array(list(box_sizes(p)), np.float64)
+        check_room(layer, h * w * len(sizes) * 8)
         y = (np.arange(h) + p.offset) * step_h
         x = (np.arange(w) + p.offset) * step_w
         boxes = np.empty((h, w, len(sizes), 4))

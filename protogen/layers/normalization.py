@@ -14,6 +14,7 @@ from protogen.layers.base import (
     Rewriter,
     axis_of,
     check_bottoms,
+    check_room,
     text,
 )
 from protogen.layers.elementwise import PRODUCT, _Same, affine
@@ -220,6 +221,7 @@ class Normalize(_Same):
             ones = {"type": "constant", "value": 1.0}
             sums = {"convolution_param": {"num_output": 1, "kernel_size": 1, "bias_term": False,
                                           "weight_filler": ones}}  # fmt: skip
+            check_room(layer, shape[1])
             weight = np.ones((1, shape[1], 1, 1), np.float32)
             norm = r.add("Convolution", [norm], role="norm", params=sums, weights=[weight])
             norm = r.add("Power", [norm], role="inverse", top=norm, params=inverse)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from protogen import geometry
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Mistake, Window, check_bottoms, text
+from protogen.layers.base import (
+    Emitter,
+    LayerType,
+    Mistake,
+    Window,
+    check_bottoms,
+    check_room,
+    text,
+)
 from protogen.layers.elementwise import FLOAT
 from protogen.message import Message
 
@@ -153,6 +162,7 @@ def average(layer: Layer, e: Emitter, read: str, shape: Shape, w: Window, out: S
         return x
     import numpy as np
 
+    check_room(layer, math.prod(out))
     factors = []
     for o, s, k, n, p in zip(out, w.stride, w.kernel, shape[2:], w.pad, strict=True):
         begin = np.arange(o) * s - p

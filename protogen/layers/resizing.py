@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from protogen import geometry
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Mistake, Rewriter, check_bottoms, text
+from protogen.layers.base import (
+    Emitter,
+    LayerType,
+    Mistake,
+    Rewriter,
+    check_bottoms,
+    check_room,
+    text,
+)
 from protogen.layers.dense import INT64
 
 
@@ -56,6 +64,7 @@ class PixelShuffle(LayerType):
         f = layer.params.pixelshuffle_param.upscale_factor
         channels = r.shape(layer.bottoms[0])[1]
         out = channels // (f * f)
+        check_room(layer, f**4 * out)
         weight = np.tile(np.eye(f * f, dtype=np.float32).reshape(f * f, 1, f, f), (out, 1, 1, 1))
         params = {"num_output": out, "kernel_size": f, "stride": f, "group": out,
                   "weight_filler": {"type": "constant", "value": 0.0}, "bias_term": False}  # fmt: skip
@@ -99,6 +108,7 @@ class Upsample(LayerType):
         import numpy as np
 
         # The mask counts within a plane; MaxUnpool counts over the whole blob.
+        check_room(layer, before[0] * before[1])
         planes = np.arange(before[0] * before[1]).reshape(before[0], before[1], 1, 1)
         index = e.value("Cast", layer.reads[1], to=INT64)
         index = e.value("Add", index, e.array(planes * (after[2] * after[3])))

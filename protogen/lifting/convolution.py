@@ -58,6 +58,8 @@ def convolved(
             > out[2 + i]
         ):
             behind += 1
+            if behind > pad + strides[i]:  # the ends of all windows lie within them
+                raise to.refuse(f"its windows do not make {out[2 + i]} of {size[i]}")
         pads.append(pad)
         zeros.append((before, behind))
     if any(map(any, zeros)):

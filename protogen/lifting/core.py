@@ -71,7 +71,7 @@ class Lifter:
                 raise self.refuse(REASONS.get(operator.type, reason))
             self._check_kinds()
             self._check_attributes(function)
-            function(self, *operator.inputs, **operator.attributes)
+            self._call(function)
             made = self.layers[count:]
             self.made_of[operator.name] = tuple(layer.name for layer in made)
             self.types_of[operator.outputs] = ", ".join(dict.fromkeys(one.type for one in made))
@@ -87,6 +87,19 @@ class Lifter:
             if operator.subject not in text:  # it is of a layer that stands for the operator
                 text = str(self.refuse(text))
             self.refused.append((operator, text))
+
+    def _call(self, function: Lift) -> None:
+        """Runs an operator's function. One that stumbles over what ONNX does not allow either is
+        refused in ONNX's words."""
+        try:
+            function(self, *self.operator.inputs, **self.operator.attributes)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            told = self.source.objection(self.operator, self.shapes)
+            shapes = [self.shapes.get(name) for name in self.operator.inputs if name]
+            raise self.refuse(
+                f"it is not as ONNX defines it: {told}" if told
+                else f"its attributes do not fit its inputs {shapes}"
+            ) from error  # fmt: skip
 
     def _check_attributes(self, function: Lift) -> None:
         known = inspect.signature(function).parameters

@@ -221,8 +221,8 @@ class Context:
         if isinstance(at, Layer):
             layer = at.name
             at = self._field_of.get(id(at.params))
-        elif at is not None and isinstance(at.value, Message) and at.name == "layer":
-            layer = at.value.name
+        elif at is not None and at.name == "layer" and isinstance(at.value, Message):
+            layer = str(at.value.name) if at.value.kind is not None else ""
         if at is not None:
             start, end = at.start, at.end
         made = () if self.old or None in edits else tuple(one for one in edits if one is not None)

@@ -12,6 +12,7 @@ import onnx
 from protogen.errors import InputError, UnsupportedError, layout
 from protogen.graph import Graph, cut
 from protogen.layers import kind_of
+from protogen.layers.base import guarded
 from protogen.onnx.emitter import OnnxEmitter
 from protogen.onnx.fold import fold as folded
 from protogen.onnx.fold import tidy
@@ -162,8 +163,16 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
                         f"Give it with --input {unknown}=N,C,H,W.",
                     )
                 continue
+            for text in (layer.name, *layer.reads, *layer.writes):
+                if not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
+                    raise layer.error(f"{text!r} is no UTF-8 text, as ONNX's names are", "Rename it.")
+            bottoms = [graph.shapes[name] for name in layer.reads]
+            hidden = unknown is not None or graph.parameter_shapes[layer.name] is None
+            if hidden and kind.has_form:
+                raise layer.error("its shapes are not known", "Mend what was warned of.")
             emitter.layer(layer)
-            kind.lower(layer, emitter)
+            with guarded(layer, bottoms):
+                kind.lower(layer, emitter)
         except UnsupportedError as error:
             refused.append(error)
     if refused:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import onnx
-from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
 from protogen.errors import InputError, layout
+from protogen.onnx.hollow import read_hollow
+from protogen.onnx.soundness import check_sound
 
 
 def load_model(path: str | Path) -> ModelProto:
@@ -18,17 +18,11 @@ def load_model(path: str | Path) -> ModelProto:
     Raises:
         InputError: it cannot be read, or is no ONNX model.
     """
-    try:
-        model: ModelProto = onnx.load(str(path))
-    except OSError as error:
-        raise InputError(
-            layout(f"cannot be read ({error.strerror or error})", where=str(path),
-                   advice="Check the path.")
-        ) from None  # fmt: skip
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise InputError(layout(f"is no ONNX model ({error})", where=str(path))) from None
-    if not model.graph.node:
-        raise InputError(layout("is no ONNX model, or one without operators", where=str(path)))
+    model, arrays = read_hollow(path)
+    for tensor in model.graph.initializer:
+        if tensor.name in arrays:
+            tensor.raw_data = arrays[tensor.name].tobytes()
+    check_sound(model, str(path), arrays)
     return model
 
 

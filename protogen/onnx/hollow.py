@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto
 
 from protogen import wire
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.mapped import FileMap, map_file
+from protogen.onnx.soundness import SHORT, beside, dtype_of, element_type, parsed
 from protogen.onnx.stream import GRAPH, INITIALIZER, RAW_DATA
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 LARGE = 1 << 16  # bytes: smaller constants are read as they are
 FLOAT_DATA = 4  # TensorProto's other field of values
-_SHORT = ("BFLOAT16", "FLOAT8", "INT4", "FLOAT4", "INT2")  # numpy has no such types
 
 
 def read_hollow(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
@@ -35,20 +35,16 @@ def read_hollow(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
             too short.
     """
     data = wire.Bytes(map_file(path), str(path))
-    model = ModelProto()
+    arrays: dict[str, NDArray[Any]] = {}
     try:
-        arrays: dict[str, NDArray[Any]] = {}
-        model.ParseFromString(_without_large(data, arrays))
-    except DecodeError as error:
-        raise InputError(layout(f"is no ONNX model ({error})", where=str(path))) from None
+        raw = _without_large(data, arrays)
     except InputError as error:
         raise InputError(str(error).replace("no caffemodel", "no ONNX model")) from None
-    if not model.graph.node:
-        raise InputError(layout("is no ONNX model, or one without operators", where=str(path)))
+    model = parsed(raw, str(path))
     maps: dict[str, FileMap | bytes] = {}
     for tensor in model.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
-            arrays[tensor.name] = _external(tensor, Path(path).parent, maps)
+            arrays[tensor.name] = beside(tensor, Path(path).parent, maps)
             tensor.ClearField("external_data")
             tensor.data_location = TensorProto.DEFAULT
     return model, arrays
@@ -83,42 +79,19 @@ def _tensor(data: wire.Bytes, outer: wire.Span, arrays: dict[str, NDArray[Any]])
             values = span
         else:
             head += data.data[span.tag : span.end]
-    tensor = TensorProto.FromString(bytes(head))
-    kind = TensorProto.DataType.Name(tensor.data_type)
-    if values is None or tensor.external_data or kind.startswith(_SHORT):
+    try:
+        tensor = TensorProto.FromString(bytes(head))
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise data.error(outer.tag, f"a constant cannot be read ({error})") from None
+    kind = element_type(tensor.data_type, tensor.name, data.filename)
+    if values is None or tensor.external_data or kind.startswith(SHORT):
         return bytes(data.data[outer.start : outer.end])
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
+    dtype = dtype_of(tensor)
     count = prod(tensor.dims)
-    if values.end - values.start != count * dtype.itemsize:
+    if values.end - values.start != count * dtype.itemsize or any(n < 0 for n in tensor.dims):
         raise data.error(
             outer.tag, f'the values of "{tensor.name}" are not those of {list(tensor.dims)}'
         )
     array = np.frombuffer(data.data, dtype, count, values.start)
     arrays[tensor.name] = array.reshape(tuple(tensor.dims))
     return bytes(head)
-
-
-def _external(tensor: TensorProto, folder: Path, maps: dict[str, FileMap | bytes]) -> NDArray[Any]:
-    """A constant whose values stand in a file beside the model."""
-    import numpy as np
-
-    told = {entry.key: entry.value for entry in tensor.external_data}
-    location = told.get("location", "")
-    subject = f'constant "{tensor.name}"'
-    if not location or Path(location).is_absolute() or ".." in Path(location).parts:
-        raise InputError(
-            layout(f"its values are in {location!r}, which is no file beside the model",
-                   subject=subject)
-        )  # fmt: skip
-    file = folder / location
-    if location not in maps:
-        maps[location] = map_file(file)
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
-    count, start = prod(tensor.dims), int(told.get("offset", 0))
-    if start < 0 or start + count * dtype.itemsize > len(maps[location]):
-        raise InputError(
-            layout("ends before the values of the constant", where=str(file), subject=subject,
-                   advice="It is cut short, or belongs to another model.")
-        )  # fmt: skip
-    made: NDArray[Any] = np.frombuffer(maps[location], dtype, count, start)
-    return made.reshape(tuple(tensor.dims))

@@ -27,7 +27,8 @@ def brought_to(wanted: int, model: ModelProto, opset: int, path: str) -> ModelPr
     try:
         _spread(model)
         return onnx.version_converter.convert_version(model, wanted)
-    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+    except (RuntimeError, ValueError, onnx.version_converter.ConvertError,
+            onnx.shape_inference.InferenceError) as error:  # fmt: skip
         raise UnsupportedError(
             layout(f"its operator set is {opset}, and ONNX's converter to {wanted} fails "
                    f"({' '.join(str(error).split())[:200]})", where=path)

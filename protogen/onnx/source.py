@@ -9,17 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from protogen.build import MAX_COUNT
 from protogen.errors import InputError, layout
 from protogen.onnx.files import load_model
+from protogen.onnx.folding import LAZY, attributes_of, fold
 from protogen.onnx.hollow import read_hollow
 from protogen.onnx.legacy import brought_to
 from protogen.onnx.memory import recall
+from protogen.onnx.soundness import check_sound, constant, element_type, inferred, objection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +31,6 @@ if TYPE_CHECKING:
     from protogen.graph import Shape
 
 OLDEST = 7
-LAZY = 1024  # values of one number: larger ones are kept as a view of it
-# Whatever they read, these only look at it in another shape.
-_VIEWS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,19 @@ class Source:
     shapes: dict[str, Shape]
     kinds: dict[str, str] = field(default_factory=dict)
 
+    def objection(self, operator: Operator, shapes: Mapping[str, Shape | None]) -> str:
+        """What ONNX's definition of an operator has against this one; empty where nothing."""
+        if operator.type != operator.onnx_type or operator.domain:
+            return ""
+        node = helper.make_node(
+            operator.type, operator.inputs, operator.outputs, **operator.attributes
+        )
+        known = {n: s for n in operator.inputs if (s := shapes.get(n)) is not None}
+        for name in operator.inputs:
+            if name in self.constants:
+                known[name] = self.constants[name].shape
+        return objection(node, known, self.kinds, self.opset)
+
 
 def read_source(
     model: str | Path | ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None
@@ -95,6 +109,7 @@ def read_source(
         loaded.CopyFrom(model)
     else:
         loaded, large = read_hollow(model)
+    check_sound(loaded, path, large)
     opset = next((o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")), 0)
     written = opset
     if opset < OLDEST and large:
@@ -104,24 +119,24 @@ def read_source(
     recall(loaded)
     loaded.ir_version = max(loaded.ir_version, 4)  # before, initializers had to be inputs too
     constants = {
-        t.name: large[t.name] if t.name in large else numpy_helper.to_array(t)
+        t.name: large[t.name] if t.name in large else constant(t, path)
         for t in loaded.graph.initializer
     }
     _fix_inputs(loaded.graph, set(constants), dict(input_shapes or {}), path)
     small = [t for t in loaded.graph.initializer if t.name not in large]
     del loaded.graph.initializer[:]
     loaded.graph.initializer.extend(small)
-    graph = _inferred(_with_constants(loaded, loaded.graph, constants))
-    shapes, kinds = _shapes(graph)
+    graph = _inferred(_with_constants(loaded, loaded.graph, constants), path)
+    shapes, kinds = _shapes(graph, path)
     while True:
-        left = _fold(graph.node, constants, shapes, opset)
+        left = fold(graph.node, constants, shapes, opset)
         done = len(left) == len(graph.node)
         del graph.node[:]
         graph.node.extend(left)
         if done:
             break
-        graph = _inferred(_with_constants(loaded, graph, constants))
-        shapes, kinds = _shapes(graph)
+        graph = _inferred(_with_constants(loaded, graph, constants), path)
+        shapes, kinds = _shapes(graph, path)
     if input_shapes:
         _check_fit(_with_constants(loaded, graph, constants), path)
     inputs = {
@@ -179,13 +194,19 @@ def _fix_inputs(
                            advice=f"Give its shape: --input {value.name}=1,3,224,224.")
                 )  # fmt: skip
             dim.dim_value = 1
+        if prod(dim.dim_value for dim in tensor.shape.dim) > MAX_COUNT:
+            whole = "x".join(str(dim.dim_value) for dim in tensor.shape.dim)
+            raise InputError(
+                layout(f"{whole} is more than the {MAX_COUNT} values of Caffe's largest blob",
+                       where=path, subject=f'input "{value.name}"')
+            )  # fmt: skip
 
 
-def _inferred(model: ModelProto) -> GraphProto:
+def _inferred(model: ModelProto, path: str) -> GraphProto:
     """The graph with the shapes of what it makes; what cannot be inferred has none."""
     for _ in range(len(model.graph.value_info)):
         model.graph.value_info.pop()
-    return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return inferred(model, path)
 
 
 def _check_fit(model: ModelProto, path: str) -> None:
@@ -222,87 +243,16 @@ def _with_constants(
     return made
 
 
-def _shapes(graph: GraphProto) -> tuple[dict[str, Shape], dict[str, str]]:
+def _shapes(graph: GraphProto, path: str) -> tuple[dict[str, Shape], dict[str, str]]:
     shapes: dict[str, Shape] = {}
     kinds: dict[str, str] = {}
     for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type
         if tensor.elem_type not in (0, onnx.TensorProto.FLOAT):
-            kinds[value.name] = onnx.TensorProto.DataType.Name(tensor.elem_type)
+            kinds[value.name] = element_type(tensor.elem_type, value.name, path)
         if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
             shapes[value.name] = tuple(d.dim_value for d in tensor.shape.dim)
     return shapes, kinds
-
-
-def _fold(
-    nodes: Sequence[NodeProto],
-    constants: dict[str, NDArray[Any]],
-    shapes: Mapping[str, Shape],
-    opset: int,
-) -> list[NodeProto]:
-    """Puts what is constant into ``constants`` and gives the other nodes."""
-    import numpy as np
-
-    left: list[NodeProto] = []
-    cut: list[NodeProto] = []
-    coming: set[str] = set()
-    for node in nodes:
-        names = [name for name in node.input if name]
-        if node.op_type == "Constant":
-            constants[node.output[0]] = _constant(node)
-        elif node.op_type == "Shape" and names[0] in shapes:
-            attributes = _attributes(node)
-            whole = shapes[names[0]]
-            part = whole[attributes.get("start", 0) : attributes.get("end", len(whole))]
-            constants[node.output[0]] = np.array(part, np.int64)
-        elif node.op_type == "ConstantOfShape" and names[0] in constants:
-            value = _attributes(node).get("value", np.zeros(1, np.float32))
-            shape = tuple(int(n) for n in constants[names[0]])
-            constants[node.output[0]] = np.broadcast_to(value.reshape(()), shape)
-        elif node.op_type in _VIEWS and names[0] in constants and node.output[0] in shapes:
-            constants[node.output[0]] = _reshaped(constants[names[0]], shapes[node.output[0]])
-        elif names and all(name in constants or name in coming for name in names):
-            cut.append(node)
-            coming.update(node.output)
-        else:
-            left.append(node)
-    if cut:
-        constants |= _run(cut, constants, opset)
-    return left
-
-
-def _reshaped(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
-    import numpy as np
-
-    if array.size > LAZY and not any(array.strides):  # one number, many times
-        return np.broadcast_to(array.flat[0], shape)
-    return array.reshape(shape)
-
-
-def _run(
-    nodes: Sequence[NodeProto], constants: Mapping[str, NDArray[Any]], opset: int
-) -> dict[str, NDArray[Any]]:
-    """The values of nodes whose inputs are constants."""
-    from protogen.runtime import run_model
-
-    made = {name for node in nodes for name in node.output if name}
-    needed = {name for node in nodes for name in node.input if name} - made
-    feeds = {name: constants[name] for name in needed}
-    graph = helper.make_graph(
-        nodes,
-        "constants",
-        [
-            helper.make_tensor_value_info(
-                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
-            )
-            for name, array in feeds.items()
-        ],
-        [onnx.ValueInfoProto(name=name) for name in sorted(made)],
-    )
-    imports = [helper.make_opsetid("", opset)]
-    version = min(helper.find_min_ir_version_for(imports, ignore_unknown=True), 10)
-    model = helper.make_model(graph, opset_imports=imports, ir_version=version)
-    return run_model(model.SerializeToString(), feeds, sorted(made))
 
 
 def _operator(node: NodeProto) -> Operator:
@@ -311,33 +261,6 @@ def _operator(node: NodeProto) -> Operator:
         node.name,
         tuple(node.input),
         tuple(node.output),
-        _attributes(node),
+        attributes_of(node),
         "" if node.domain == "ai.onnx" else node.domain,
     )
-
-
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    return {item.name: _value(item) for item in node.attribute}
-
-
-def _value(item: onnx.AttributeProto) -> Any:
-    value = helper.get_attribute_value(item)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, onnx.TensorProto):
-        return numpy_helper.to_array(value)
-    if isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, onnx.GraphProto):
-        return value
-    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in value]
-
-
-def _constant(node: NodeProto) -> NDArray[Any]:
-    """The value of a Constant: a tensor, or numbers."""
-    import numpy as np
-
-    key, value = next(iter(_attributes(node).items()))
-    if key == "value":
-        return np.asarray(value)
-    return np.array(value, np.int64 if key.startswith("value_int") else np.float32)

@@ -10,7 +10,8 @@ from functools import cache
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError as DecodeError
+from google.protobuf.message import Message
 
 from protogen.errors import InputError, layout
 from protogen.schema import caffe

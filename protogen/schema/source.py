@@ -239,7 +239,12 @@ def _default(type_name: str, text: str | None) -> Any:
         return value if scalar is str else value.encode()
     if scalar is None:  # an enum's value, or nothing for a message
         return text
-    return scalar(text) if text is not None else scalar()
+    try:
+        return scalar(text) if text is not None else scalar()
+    except ValueError:
+        raise InputError(
+            layout(f"the default {text} is no {type_name}", advice="It must be proto2 text.")
+        ) from None
 
 
 def _dialects(comment: str | None) -> tuple[str, ...]:

@@ -1,0 +1,151 @@
+"""Constants of ONNX models that follow from others: shape arithmetic, transposed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from onnx import NodeProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from protogen.graph import Shape
+
+LARGEST = 1 << 22  # values of a constant that is computed of smaller ones
+# What these make is no larger than what they read, also where no shape is known.
+_NO_LARGER = frozenset(
+    ("Cast", "Compress", "Gather", "GatherElements", "GatherND", "Identity", "NonZero", "Slice",
+     "Squeeze", "Unique", "Unsqueeze")
+)  # fmt: skip
+LAZY = 1024  # values of one number: larger ones are kept as a view of it
+# Whatever they read, these only look at it in another shape.
+_VIEWS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+
+
+def fold(
+    nodes: Sequence[NodeProto],
+    constants: dict[str, NDArray[Any]],
+    shapes: Mapping[str, Shape],
+    opset: int,
+) -> list[NodeProto]:
+    """Puts what is constant into ``constants`` and gives the other nodes."""
+    import numpy as np
+
+    left: list[NodeProto] = []
+    cut: list[NodeProto] = []
+    coming: set[str] = set()
+    for node in nodes:
+        names = [name for name in node.input if name]
+        if node.op_type == "Constant":
+            constants[node.output[0]] = _constant(node)
+        elif node.op_type == "Shape" and names[0] in shapes:
+            attributes = attributes_of(node)
+            whole = shapes[names[0]]
+            part = whole[attributes.get("start", 0) : attributes.get("end", len(whole))]
+            constants[node.output[0]] = np.array(part, np.int64)
+        elif node.op_type == "ConstantOfShape" and names[0] in constants:
+            value = attributes_of(node).get("value", np.zeros(1, np.float32))
+            shape = tuple(int(n) for n in constants[names[0]])
+            constants[node.output[0]] = np.broadcast_to(value.reshape(()), shape)
+        elif node.op_type in _VIEWS and _is_view(node, constants, shapes):
+            constants[node.output[0]] = _reshaped(constants[names[0]], shapes[node.output[0]])
+        elif (
+            names
+            and all(name in constants or name in coming for name in names)
+            and _foldable(node, constants, shapes)
+        ):
+            cut.append(node)
+            coming.update(node.output)
+        else:
+            left.append(node)
+    if cut:
+        constants |= _run(cut, constants, opset)
+    return left
+
+
+def _foldable(
+    node: NodeProto, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape]
+) -> bool:
+    """Whether computing a constant is sure to end, in memory as its operands take: no loops, and
+    no output that is far larger than they are."""
+    if any(one.HasField("g") or one.graphs for one in node.attribute):
+        return False
+    read = sum(constants[name].size for name in node.input if name in constants)
+    for name in filter(None, node.output):
+        if name not in shapes:
+            return node.op_type in _NO_LARGER
+        if prod(shapes[name]) > max(LARGEST, 4 * read):
+            return False
+    return True
+
+
+def _is_view(
+    node: NodeProto, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape]
+) -> bool:
+    """Whether an operator's output is a constant in another shape."""
+    array, shape = constants.get(node.input[0]), shapes.get(node.output[0])
+    return array is not None and shape is not None and array.size == prod(shape)
+
+
+def _reshaped(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    import numpy as np
+
+    if array.size > LAZY and not any(array.strides):  # one number, many times
+        return np.broadcast_to(array.flat[0], shape)
+    return array.reshape(shape)
+
+
+def _run(
+    nodes: Sequence[NodeProto], constants: Mapping[str, NDArray[Any]], opset: int
+) -> dict[str, NDArray[Any]]:
+    """The values of nodes whose inputs are constants."""
+    from protogen.runtime import run_model
+
+    made = {name for node in nodes for name in node.output if name}
+    needed = {name for node in nodes for name in node.input if name} - made
+    feeds = {name: constants[name] for name in needed}
+    graph = helper.make_graph(
+        nodes,
+        "constants",
+        [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+            )
+            for name, array in feeds.items()
+        ],
+        [onnx.ValueInfoProto(name=name) for name in sorted(made)],
+    )
+    imports = [helper.make_opsetid("", opset)]
+    version = min(helper.find_min_ir_version_for(imports, ignore_unknown=True), 10)
+    model = helper.make_model(graph, opset_imports=imports, ir_version=version)
+    return run_model(model.SerializeToString(), feeds, sorted(made))
+
+
+def attributes_of(node: NodeProto) -> dict[str, Any]:
+    return {item.name: _value(item) for item in node.attribute}
+
+
+def _value(item: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(item)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    if isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, onnx.GraphProto):
+        return value
+    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in value]
+
+
+def _constant(node: NodeProto) -> NDArray[Any]:
+    """The value of a Constant: a tensor, or numbers."""
+    import numpy as np
+
+    key, value = next(iter(attributes_of(node).items()))
+    if key == "value":
+        return np.asarray(value)
+    return np.array(value, np.int64 if key.startswith("value_int") else np.float32)
