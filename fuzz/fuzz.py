@@ -37,7 +37,7 @@ KEEP = 2000  # inputs in the pool that edits start from
 def execute(target: Target, raw: bytes, place: Path, findings: Findings) -> None:
     """One input, written as a file and read by the target."""
     place.write_bytes(raw)
-    with Watch(raw, target.suffix, findings):
+    with Watch(raw, target.suffix, findings, target.bounded, target.floor):
         target.run(place)
 
 

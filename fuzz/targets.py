@@ -15,22 +15,29 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import mutations
+from watch import FLOOR
 
 ROOT = Path(__file__).resolve().parent.parent
+PIXELS = 600 << 20  # bytes: a picture of the most pixels that is read, decoded twice
 SMALL = 1 << 16  # values: nets with more parameters are not lowered, their weights would be made up
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``seeds`` are inputs to begin with; ``mutate`` knows the format."""
+    """``seeds`` are inputs to begin with; ``mutate`` knows the format; ``floor`` is the memory in
+    bytes that any input may take. Where ``bounded`` is not set, time and memory do not count: what
+    runs too long is broken off."""
 
     name: str
     run: Callable[[Path], object]
     suffix: str
     mutate: mutations.Mutation
     seeds: Callable[[], Iterator[bytes]]
+    floor: int = FLOOR
+    bounded: bool = True
 
 
 def _prototxt(path: Path) -> None:
@@ -149,21 +156,29 @@ def _toml(path: Path) -> None:
             read(path)
 
 
-def _template(path: Path) -> None:
-    """A stranger's template, and its text as a target's condition."""
-    from protogen.errors import ProtogenError
-    from protogen.render import condition, render
+class _Guarded:
+    """What a template must not get at."""
 
-    values = {
-        "name": "up",
-        "bottom": "a",
-        "top": 'b" }',
-        "factor": [2, 2],
-        "channels": 3,
-        "net": {},
-    }
+    size = 3
+
+    def __init__(self) -> None:
+        self._hidden = CANARY
+
+
+CANARY = "the canary sang"
+
+
+def _template(path: Path) -> None:
+    """A stranger's template, and its text as a target's condition. Time and memory are watched where
+    such a template runs, in a process of its own; here is what it may do."""
+    from protogen.errors import ProtogenError
+    from protogen.render import _render, condition
+
+    values = {"name": "up", "bottom": "a", "top": 'b" }', "factor": [2, 2], "channels": 3,
+              "net": {}, "layer": _Guarded()}  # fmt: skip
     with suppress(ProtogenError):
-        render("upsample", values, file=path)
+        text = _render("upsample", values, None, path)
+        assert CANARY not in text, "a template got at a hidden attribute"
     condition(path.read_text("utf-8", "replace")[:200])({"kernel": 3, "stride": 2})
 
 
@@ -349,15 +364,22 @@ def _onnx_wire(raw: bytes, random: mutations.Random) -> bytes:
     if random.randrange(4):
         return mutations.wire(raw, random)
     import onnx
+    from google.protobuf.message import DecodeError
 
     types = sorted({schema.name for schema in onnx.defs.get_all_schemas()})
     model = onnx.ModelProto()
     try:
         model.ParseFromString(raw)
-    except ValueError:  # protobuf's DecodeError
+    except DecodeError:
         return mutations.wire(raw, random)
     if not model.graph.node:
         return mutations.wire(raw, random)
+    with suppress(UnicodeError):  # names that an edit before this one broke
+        _edit_node(model, random, types)
+    return model.SerializeToString()
+
+
+def _edit_node(model: Any, random: mutations.Random, types: list[str]) -> None:
     node = random.choice(model.graph.node)
     edit = random.randrange(4)
     if edit == 0:
@@ -372,7 +394,6 @@ def _onnx_wire(raw: bytes, random: mutations.Random) -> bytes:
     elif model.graph.input:
         shape = random.choice(model.graph.input).type.tensor_type.shape
         shape.dim.add().dim_value = random.choice((0, 1, -1, 2**31, 2**62))
-    return model.SerializeToString()
 
 
 def _prototxt_words(names: Callable[[], list[bytes]] = _words) -> mutations.Mutation:
@@ -399,11 +420,11 @@ TARGETS = {
         Target("caffemodel", _caffemodel, ".caffemodel", mutations.wire, _models),
         Target("binaryproto", _binaryproto, ".binaryproto", mutations.wire, _means),
         Target("arrays", _arrays, ".npy", mutations.plain, _numpy),
-        Target("picture", _picture, ".png", mutations.plain, _pictures),
+        Target("picture", _picture, ".png", mutations.plain, _pictures, floor=PIXELS),
         Target("onnx", _onnx, ".onnx", _onnx_wire, _onnx_models),
         Target("verdict", _verdict, ".onnx", _onnx_wire, _onnx_models),
         Target("toml", _toml, ".toml", mutations.text(_words), _specs),
-        Target("template", _template, ".prototxt.j2", _JINJA, _templates),
+        Target("template", _template, ".prototxt.j2", _JINJA, _templates, bounded=False),
         Target("log", _log, ".log", mutations.text(list), _logs),
         Target("schema", _schema, ".proto", mutations.text(_words), _protos),
     )

@@ -20,7 +20,7 @@ MAGIC = b"\x93NUMPY"
 UNPACKED = 1 << 26  # bytes of an archive's arrays, or
 TIMES = 20  # times its own size, whichever is more
 _HEADER = 1 << 16  # bytes of text in front of the values; numpy writes 118
-_DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?[?biuf]\d{0,2})['"]""")
+_DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?(?:\?|b1|[iu][1248]|f[248]))['"]""")
 _ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
 _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(((?:\s*\d{1,18}L?\s*,?)*)\s*\)""")
 

@@ -100,8 +100,8 @@ def upgraded_entries(model: CaffeModel, changes: list[str]) -> list[Entry]:
             except UnicodeError:
                 raise model.bytes_.error(layer.span[0], "a layer's text is no UTF-8") from None
             made.append(Entry(raw, layer.arrays()))
-        else:  # a padding layer: nothing is left of it
-            assert not layer.blobs
+        elif layer.blobs:  # a padding layer, of which nothing is left
+            raise model.bytes_.error(layer.span[0], f'the padding layer "{layer.name}" has weights')
     return made
 
 

@@ -72,6 +72,8 @@ class Blob:
             raise self.bytes_.error(
                 self.at, f"a blob of {shape} has {self.count} values, not {math.prod(self.shape)}"
             )
+        if max(self.shape, default=0) > LIMIT:  # beside a length of 0 the count is right
+            raise self.bytes_.error(self.at, f"a blob has an axis of {max(self.shape)} values")
         kind = np.dtype(self.dtype)
         views = []
         for start, end, stride in self.pieces:
@@ -212,6 +214,8 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
                     raise data.error(span.tag, f"{length} bytes hold no whole values")
                 pieces.append((span.start, span.end, width))
                 count += length // width
+            elif span.kind != (wire.FIXED32 if name == "data" else wire.FIXED64):
+                raise data.error(span.tag, f"a value of {name} has another type")
             else:
                 # Values one by one, each behind a tag: the whole run at once.
                 at = _run_end(data, span, outer.end)
@@ -351,5 +355,6 @@ def _float32(array: NDArray[np.floating]) -> NDArray[np.float32]:
     """The array as little-endian float32; a copy is made only where it is not that."""
     import numpy as np
 
-    made: NDArray[np.float32] = np.asarray(array, dtype="<f4")
+    with np.errstate(over="ignore"):  # doubles beyond its range are infinite, as in Caffe
+        made: NDArray[np.float32] = np.asarray(array, dtype="<f4")
     return made

@@ -84,7 +84,8 @@ def _read_npy(path: str | Path) -> NDArray[np.floating]:
         raise InputError(layout("is an archive, not one array", where=str(path)))
     if array.dtype.kind not in "fiu" or array.ndim not in (1, 2, 3, 4):
         raise InputError(layout(f"holds {array.dtype} of shape {array.shape}", where=str(path)))
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def _pillow() -> Any:

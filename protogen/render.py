@@ -42,7 +42,11 @@ _SAYABLE = (
 )  # fmt: skip
 
 # What an expression of a template can raise besides Jinja's own errors.
-_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+# SyntaxError and NameError: of the Python that Jinja makes of odd names.
+_FAULTS = (
+    ArithmeticError, AttributeError, LookupError, NameError, RecursionError, SyntaxError, TypeError,
+    ValueError,
+)  # fmt: skip
 
 
 @cache
@@ -130,7 +134,7 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
         expression = environment.compile_expression(text, undefined_to_none=False)
     except TemplateError as error:
         raise InputError(layout(f"{shown!r} is no condition: {error.message}")) from None
-    except (RecursionError, ValueError) as error:
+    except _FAULTS as error:
         raise InputError(layout(f"{shown!r} is no condition: {error}")) from None
 
     def holds(words: Mapping[str, Any]) -> bool:

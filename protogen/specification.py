@@ -253,7 +253,7 @@ def _check_text(key: str, value: object) -> None:
 
 
 def size_text(count: int) -> str:
-    size = float(count)
+    size = float(min(count, 10**40))
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if size < 1024:
             return f"{size:.3g} {unit}"

@@ -263,7 +263,7 @@ def axis_of(layer: Layer, axis: int, rank: int, name: str = "axis", end: bool = 
     return axis + last + 1 if axis < 0 else axis
 
 
-LARGEST = 1 << 26  # values of a constant that a layer's ONNX form brings with it
+LARGEST = 1 << 22  # values of a constant that a layer's ONNX form brings with it
 
 
 def check_room(layer: Layer, values: int) -> None:

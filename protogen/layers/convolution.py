@@ -250,6 +250,8 @@ class Im2col(LayerType):
         if axis_of(layer, p.axis, len(shape)) != 1:
             raise layer.unsupported(f"axis {p.axis} has no form in ONNX", "Use axis 1.")
         w = window(layer, p, len(shape) - 2)
+        if not w.kernel:
+            raise layer.error("its bottom has no axes for windows")
         places = math.prod(w.kernel)
         check_room(layer, places**2 * shape[1])
         one_hot = np.eye(places, dtype=np.float32).reshape(places, 1, *w.kernel)

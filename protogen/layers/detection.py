@@ -82,7 +82,7 @@ class PriorBox(LayerType):
         step_h = p.step_h or p.step or image_h / h
         step_w = p.step_w or p.step or image_w / w
         sizes = np.array(list(box_sizes(p)), np.float64)
-        check_room(layer, h * w * len(sizes) * 8)
+        check_room(layer, h * w * len(sizes) * 32)  # four copies are made
         y = (np.arange(h) + p.offset) * step_h
         x = (np.arange(w) + p.offset) * step_w
         boxes = np.empty((h, w, len(sizes), 4))

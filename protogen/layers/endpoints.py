@@ -56,7 +56,6 @@ class DummyData(LayerType):
         return _spread(layer, given, "dummy_data_param")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        import numpy as np
 
         fillers = list(layer.params.dummy_data_param.data_filler)
         fillers = fillers * len(layer.tops) if len(fillers) == 1 else fillers
@@ -67,7 +66,7 @@ class DummyData(LayerType):
                     f"its filler {kind} draws new values in every run",
                     "Name the layers before it with --output, or make it an Input layer.",
                 )
-            value = np.full((), filler.value if filler else 0, np.float32)
+            value = float(filler.value) if filler else 0.0
             shape = e.array(list(e.shape(write)))
             e.op("Expand", [e.array(value), shape], [write])
 

@@ -205,6 +205,10 @@ class Context:
                 made.setdefault(read, []).append(layer)
         return made
 
+    def readers_of(self, layer: Layer) -> list[Layer]:
+        """The layers that read a layer's first top."""
+        return self.readers.get(layer.writes[0], []) if layer.writes else []
+
     @cached_property
     def makers(self) -> dict[str, Layer]:
         """The layer that makes each value."""

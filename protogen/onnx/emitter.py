@@ -63,8 +63,7 @@ class OnnxEmitter:
 
     def array(self, values: Any) -> str:
         array = np.asarray(values)
-        with np.errstate(over="ignore"):  # Caffe's own floats are infinite there too
-            array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
+        array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
         name = free_name(f"{self._prefix}.const", self.taken)
         self.tensors[name] = tensor(array)
         return name

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 
 from protogen.errors import InputError, UnsupportedError, layout
@@ -165,13 +166,16 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
                 continue
             for text in (layer.name, *layer.reads, *layer.writes):
                 if not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
-                    raise layer.error(f"{text!r} is no UTF-8 text, as ONNX's names are", "Rename it.")
+                    raise layer.error(
+                        f"{text!r} is no UTF-8 text, as ONNX's names are", "Rename it."
+                    )
             bottoms = [graph.shapes[name] for name in layer.reads]
             hidden = unknown is not None or graph.parameter_shapes[layer.name] is None
             if hidden and kind.has_form:
                 raise layer.error("its shapes are not known", "Mend what was warned of.")
             emitter.layer(layer)
-            with guarded(layer, bottoms):
+            # Numbers beyond float32's range are infinite, as Caffe's own are.
+            with guarded(layer, bottoms), np.errstate(all="ignore"):
                 kind.lower(layer, emitter)
         except UnsupportedError as error:
             refused.append(error)
@@ -215,8 +219,6 @@ def _freed(net: Net, graph: Graph, program: Program, axes: Collection[int]) -> P
 
 def _check_alike(net: Net, a: Program, b: Program) -> None:
     """Refuses layers whose operators or constants depend on the free lengths."""
-    import numpy as np
-
     by_name = {layer.name: layer for layer in net.layers}
     fixed: dict[str, None] = {}
     for one, two in zip(a.nodes, b.nodes, strict=False):

@@ -85,7 +85,7 @@ class Parser:
             kind, token, start = self._next()
             if kind != "comment":
                 return kind, token, start
-            self.comments.append(token)
+            self.comments.append(token.rstrip())
 
     def _comment(self, token: str, start: int) -> None:
         token = token.rstrip()

@@ -30,10 +30,15 @@ class PoolingCeiling(Rule):
         for layer in net.layers:
             shape = net.shape(layer)
             p: Message = layer.params.pooling_param
-            if layer.type != "Pooling" or not shape or p.global_pooling or p.round_mode == "FLOOR":
+            if (
+                layer.type != "Pooling"
+                or len(shape or ()) != 4
+                or p.global_pooling
+                or p.round_mode == "FLOOR"
+            ):
                 continue
             kernels, strides, pads = _pooling(p)
-            for n, k, s, pad in zip(shape[2:], kernels, strides, pads, strict=True):
+            for n, k, s, pad in zip((shape or ())[2:], kernels, strides, pads, strict=True):
                 up, down = (geometry.pool_out(n, k, s, pad, ceil) for ceil in (True, False))
                 if up != down:
                     yield net.flaw(self, layer, f"{n} pixels, kernel {k} and stride {s} make {up} windows in "
@@ -106,8 +111,9 @@ def _twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Flaw]:
         if first is None or first.value.type != before:
             continue
         edits = []
-        if first.value.bottom[0] not in first.value.top:
-            edits.append(replaced(layer.all("bottom")[0], quote(first.value.bottom[0])))
+        for read in first.value.bottom[:1]:
+            if read not in first.value.top:
+                edits.append(replaced(layer.all("bottom")[0], quote(read)))
         yield net.flaw(rule, item, f"a {loss} does the {before} itself: here it is done twice, and the "
                        "gradient is flat.", *edits)  # fmt: skip
 

@@ -153,7 +153,7 @@ class FillerAgainstActivation(Rule):
 
     def check(self, net: Context) -> Iterator[Flaw]:
         for layer, filling in _weights(net) if net.is_training else ():
-            readers = net.readers.get(layer.writes[0], [])
+            readers = net.readers_of(layer)
             if filler_of(layer, filling).type != "msra" or not readers:
                 continue
             if readers[0].type in SATURATING:
@@ -184,7 +184,7 @@ class BiasBeforeBatchNorm(Rule):
             block = blocks.get(layer.type)
             if block is None or not getattr(layer.params, block).bias_term:
                 continue
-            readers = net.readers.get(layer.writes[0], [])
+            readers = net.readers_of(layer)
             if len(readers) == 1 and readers[0].type == "BatchNorm" and net.weights is None:
                 given = layer.params.all(block)
                 # A param for the bias would be left over: a person must look at that.
@@ -216,7 +216,7 @@ class NoScale(Rule):
         for layer in net.layers:
             if layer.type != "BatchNorm":
                 continue
-            readers = net.readers.get(layer.writes[0], [])
+            readers = net.readers_of(layer)
             if readers and not any(one.type in ("Scale", "Bias") for one in readers):
                 yield net.flaw(
                     self, layer, f"{readers[0].name} ({readers[0].type}) reads it, and no Scale."

@@ -83,7 +83,7 @@ class UpsamplingWindow(Rule):
 
 def _crops(net: Context, layer: Layer, pad: int, kernel: int, factor: int) -> bool:
     """FCN's way: no pad, an even kernel of 2f, and a Crop behind that takes the border away."""
-    readers = net.readers.get(layer.writes[0], [])
+    readers = net.readers_of(layer)
     return (
         pad == 0 and kernel in (2 * factor, 2 * factor - factor % 2)
         and any(one.type == "Crop" for one in readers)
