@@ -22,7 +22,7 @@ TIMES = 20  # times its own size, whichever is more
 _HEADER = 1 << 16  # bytes of text in front of the values; numpy writes 118
 _DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?(?:\?|b1|[iu][1248]|f[248]))['"]""")
 _ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
-_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(((?:\s*\d{1,18}L?\s*,?)*)\s*\)""")
+_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\d,\sL]{0,800})\)""")
 
 
 def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
@@ -93,7 +93,10 @@ def _array(file: Any, size: int, where: str) -> NDArray[Any]:
             layout("its header is not that of an array of numbers", where=where,
                    advice="Save it with numpy.save, as float32.")
         )  # fmt: skip
-    dims = tuple(int(n.strip().rstrip("L")) for n in shape[1].split(",") if n.strip())
+    lengths = [n.strip().rstrip("L") for n in shape[1].split(",") if n.strip()]
+    if not all(n.isdigit() and len(n) < 19 for n in lengths):
+        raise InputError(layout(f"its shape is ({shape[1]})", where=where))
+    dims = tuple(map(int, lengths))
     kind = np.dtype(descr[1])
     need = prod(dims) * kind.itemsize
     if need > size - begin or len(dims) > 32:

@@ -13,6 +13,7 @@ from protogen.layers import kind_of
 from protogen.layers.base import guarded, text
 from protogen.message import Field, Message, Source
 
+MAX_LAYERS = 100_000  # published nets have 2,000
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
 
 
@@ -49,6 +50,11 @@ def build(
         if _included(item, phase, level, stages, source)
     ]
     _check_identities(identities, chosen)
+    if len(chosen) > MAX_LAYERS:
+        raise InputError(
+            layout(f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most",
+                   where=source.filename if source else "")
+        )  # fmt: skip
     named = _name_values(chosen)
     shapes: dict[str, Shape | None] = {}
     parameters: dict[str, tuple[Shape, ...] | None] = {}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from protogen.graph import Layer
 
 LIMIT = 2**31 - 1  # protobuf, and so Caffe, reads no larger message
+MAX_AXES = 32  # Caffe's own limit
 
 # Fields by number, from the schema's BVLC part, which all dialects share.
 _NET = {wire.number("NetParameter", n): n for n in ("name", "layers", "layer")}
@@ -163,6 +164,7 @@ def parse_weights(data: wire.Bytes) -> CaffeModel:
 
 
 def _layer(data: wire.Bytes, outer: wire.Span, form: str) -> StoredLayer:
+    data.part(outer.tag)
     made = StoredLayer(form=form, span=(outer.start, outer.end))
     _fill(data, outer, _LAYER if form == "V2" else _V1, made)
     return made
@@ -184,6 +186,7 @@ def _fill(data: wire.Bytes, outer: wire.Span, names: dict[int, str], made: Store
         elif name in ("name", "type"):
             setattr(made, name, data.text(span))
         else:
+            data.part(span.tag)
             (made.bottoms if name == "bottom" else made.tops).append(data.text(span))
 
 
@@ -196,6 +199,7 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
     shape: Shape | None = None
     legacy: dict[str, int] = {}
     values: dict[str, tuple[list[tuple[int, int, int]], int]] = {}
+    data.part(outer.tag)
     at = outer.start
     while at < outer.end:
         span = data.field(at, outer.end)
@@ -207,6 +211,7 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
             legacy[name] = span.value
         elif name in ("data", "double_data"):
             width = 4 if name == "data" else 8
+            data.part(span.tag)
             pieces, count = values.setdefault(name, ([], 0))
             if span.kind == wire.BYTES:
                 length = span.end - span.start
@@ -244,6 +249,10 @@ def _dims(data: wire.Bytes, outer: wire.Span) -> Shape:
         while at < span.end:
             value, at = data.varint(at, span.end)
             dims.append(value)
+    if len(dims) > MAX_AXES:
+        raise data.error(
+            outer.tag, f"a blob's shape has {len(dims)} axes, and {MAX_AXES} are the most"
+        )
     if any(dim >= 2**63 for dim in dims):
         raise data.error(outer.tag, "a blob's shape has a negative length")
     return tuple(dims)
@@ -256,10 +265,18 @@ def _run_end(data: wire.Bytes, first: wire.Span, end: int) -> int:
     step = first.end - first.tag
     tag = bytes(data.data[first.tag : first.start])
     rows = (end - first.tag) // step
-    found = np.frombuffer(data.data, np.uint8, rows * step, first.tag).reshape(rows, step)
-    same = (found[:, : len(tag)] == np.frombuffer(tag, np.uint8)).all(axis=1)
-    other = np.flatnonzero(~same)
-    return first.tag + step * int(other[0] if other.size else rows)
+    at, window = 0, 64  # rows looked at: twice as many each time, so that short runs cost little
+    while at < rows:
+        count = min(window, rows - at)
+        found = np.frombuffer(data.data, np.uint8, count * step, first.tag + at * step)
+        same = (found.reshape(count, step)[:, : len(tag)] == np.frombuffer(tag, np.uint8)).all(
+            axis=1
+        )
+        other = np.flatnonzero(~same)
+        if other.size:
+            return first.tag + step * (at + int(other[0]))
+        at, window = at + count, 2 * window
+    return first.tag + step * rows
 
 
 # Writing

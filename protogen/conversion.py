@@ -116,8 +116,7 @@ def convert(
     outside = external_data if external_data is not None else size > EXTERNAL_FROM
     beside = Path(f"{output}.data") if outside else None
     files.distinct(
-        [("the model", output), ("its weights", beside), ("--receipt", receipt),
-         ("the net", prototxt), ("the caffemodel", caffemodel)]
+        [("-o", output), ("its weights", beside), ("--receipt", receipt)], [prototxt, caffemodel]
     )  # fmt: skip
     with ExitStack() as stack:
         report = stack.enter_context(files.replacing(receipt)) if receipt else None

@@ -20,7 +20,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     device or a pipe is written as it is.
 
     Raises:
-        InputError: the folder is missing, or the place cannot be written.
+        InputError: the folder is missing, the place cannot be written, or the file is read-only.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -30,10 +30,15 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             with target.open("wb") as direct:
                 yield direct
             return
+        if target.exists() and not target.stat().st_mode & 0o222:
+            raise InputError(
+                layout(
+                    "is read-only", where=str(path), advice="Make it writable, or choose another."
+                )
+            )
         beside = target.with_name(f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}.part")
-        handle = beside.open("xb")
         try:
-            with handle as file:
+            with beside.open("xb") as file:
                 yield file
             if target.exists():  # a replaced file keeps its mode
                 os.chmod(beside, stat.S_IMODE(target.stat().st_mode))
@@ -51,17 +56,26 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         ) from None
 
 
-def distinct(paths: Iterable[tuple[str, str | Path | None]]) -> None:
-    """Refuses two outputs (option name and path) that are one file.
+def distinct(
+    outputs: Iterable[tuple[str, str | Path | None]], inputs: Iterable[str | Path | None] = ()
+) -> None:
+    """Refuses two outputs (option name and path) that are one file, and an output that is one of
+    the inputs, where it is something else than they are.
 
     Raises:
-        InputError: naming both options.
+        InputError: naming the file.
     """
+    read = {os.path.realpath(path) for path in inputs if path is not None}
     seen: dict[str, str] = {}
-    for option, path in paths:
+    for option, path in outputs:
         if path is None or str(path) == os.devnull:
             continue
         real = os.path.realpath(path)
+        if real in read:
+            raise InputError(
+                layout(f"is read, and {option} would write over it", where=str(path),
+                       advice="Write to another file.")
+            )  # fmt: skip
         if real in seen:
             raise InputError(
                 layout(
@@ -71,16 +85,3 @@ def distinct(paths: Iterable[tuple[str, str | Path | None]]) -> None:
                 )
             )
         seen[real] = option
-
-
-def spare(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
-    """Refuses an output that is one of the inputs, where it is something else than they are.
-
-    Raises:
-        InputError: naming the file.
-    """
-    real = os.path.realpath(output)
-    if any(path is not None and os.path.realpath(path) == real for path in inputs):
-        raise InputError(
-            layout("is read, and would be lost", where=str(output), advice="Write to another file.")
-        )

@@ -24,14 +24,41 @@ if TYPE_CHECKING:
 Progress = Callable[[int], object]
 
 PAGE = 4096
+READS = hasattr(os, "preadv")  # whether a map's file can be read without touching the map
 PIECE = 1 << 20  # bytes: small enough for a processor's cache, large enough to be few
 
 
 class FileMap(mmap.mmap):
-    """A read-only map of a whole file that knows its path and keeps it open as ``number``."""
+    """A read-only map of a whole file that knows its path and keeps it open as ``number``; ``state``
+    is its size and its time of change when it was mapped."""
 
     path: str
     number: int
+    state: tuple[int, int]
+
+    def fill(self, buffer: memoryview, start: int) -> None:
+        """Reads the bytes from ``start`` on into a buffer. Where the file has become shorter the map
+        itself would end the process.
+
+        Raises:
+            InputError: it has, or it was written to.
+        """
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self.number, [buffer[done:]], start + done)
+            if not count:
+                break
+            done += count
+        if done < len(buffer) or _state(self.number) != self.state:
+            raise InputError(
+                layout("was changed while it was read", where=self.path,
+                       advice="Run again when nothing writes to it.")
+            )  # fmt: skip
+
+
+def _state(number: int) -> tuple[int, int]:
+    told = os.fstat(number)
+    return told.st_size, told.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +82,7 @@ def map_file(path: str | Path) -> FileMap | bytes:
             made = FileMap(file.fileno(), 0, access=mmap.ACCESS_READ)
             made.number = os.dup(file.fileno())
             weakref.finalize(made, os.close, made.number)
+            made.state = _state(made.number)
     except OSError as error:
         raise InputError(
             layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
@@ -86,8 +114,15 @@ def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     import numpy as np
 
     place = locate(array)
+    count = PIECE // array.itemsize
+    if place is not None and READS:
+        room = np.empty(min(count, array.size), array.dtype)
+        for start in range(0, array.size, count):
+            piece = room[: array.size - start]
+            place.map.fill(piece.view(np.uint8).data, place.start + start * array.itemsize)
+            yield piece
+        return
     flat = np.ascontiguousarray(array).reshape(-1)
-    count = PIECE // flat.itemsize
     buffer = np.empty(0 if flat.flags.aligned else count, flat.dtype)
     for start in range(0, flat.size, count):
         piece = flat[start : start + count]
@@ -190,19 +225,15 @@ def _copy(place: Place, size: int, file: BinaryIO, progress: Progress | None) ->
     """Bytes of a mapped file to another file. Reading them again into one small buffer is faster
     than the map, whose pages must be faulted in, and than sendfile, which moves page by page."""
     view = memoryview(place.map)
-    buffer = memoryview(bytearray(min(PIECE, size))) if hasattr(os, "preadv") else None
+    buffer = memoryview(bytearray(min(PIECE, size))) if READS else None
     done = 0
     while done < size:
         start, count = place.start + done, min(PIECE, size - done)
-        if buffer is None or size < PAGE:
+        if buffer is None:
             piece = view[start : start + count]
         else:
-            piece = buffer[: os.preadv(place.map.number, [buffer[:count]], start)]
-            if not piece:
-                raise InputError(
-                    layout("became shorter while it was read", where=place.map.path,
-                           advice="Run again when nothing writes to it.")
-                )  # fmt: skip
+            piece = buffer[:count]
+            place.map.fill(piece, start)
         file.write(piece)
         if buffer is None:
             release(place, done, count)

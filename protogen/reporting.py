@@ -59,7 +59,7 @@ def draw(
         InputError: the net is wrong, or the name ends otherwise.
         UnsupportedError: igraph or resvg-py is not installed.
     """
-    files.spare(output, [path])
+    files.distinct([("-o", output)], [path])
     ending = Path(output).suffix.lower()
     if ending not in (".svg", ".png"):
         raise InputError(layout("is neither .svg nor .png", where=str(output)))
@@ -105,7 +105,7 @@ def write_report(
     """
     from protogen.report.page import page
 
-    files.spare(output, [path, caffemodel, against])
+    files.distinct([("-o", output)], [path, caffemodel, against])
     net, phase = _loaded(path, caffemodel, phase, input_shapes)
     made = diagram(net.graph)
     marks = _Marks()

@@ -13,12 +13,11 @@ factor = 2                       # or "2x4" or [2, 4]
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from protogen import tomlfiles
 from protogen.errors import InputError, did_you_mean, layout
 from protogen.graph import Shape
 from protogen.specification import Upsample, parse_factor, parse_shape
@@ -52,7 +51,7 @@ def load_spec(
         InputError: the file cannot be read, is no TOML, or a key or value is wrong (named).
     """
     where = str(path)
-    data = _read(Path(path))
+    data = tomlfiles.read(path)
     for key, value in data.items():
         if key not in _TOP:
             raise _refuse(where, key, _unknown(key, _TOP))
@@ -71,22 +70,6 @@ def load_spec(
         )
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-        raise InputError(layout(problem, where=str(path), advice="Check the path.")) from None
-    except UnicodeDecodeError:
-        raise InputError(layout("is not UTF-8 text", where=str(path))) from None
-    except tomllib.TOMLDecodeError as error:
-        place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
-        text = str(error)[: place.start()] if place else str(error)
-        where = f"{path}:{place[1]}:{place[2]}" if place and place[1] else str(path)
-        raise InputError(layout(f"is no TOML: {text}", where=where)) from None
 
 
 def _spec(

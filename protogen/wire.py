@@ -16,6 +16,7 @@ from protogen.schema import message_type
 if TYPE_CHECKING:
     import mmap
 
+MAX_PARTS = 200_000  # published files have 12,000 at most
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _NAMES = {3: "a group", 4: "a group's end"}
 
@@ -39,6 +40,7 @@ class Bytes:
     def __init__(self, data: mmap.mmap | bytes, filename: str) -> None:
         self.data = data
         self.filename = filename
+        self.parts = 0
 
     def __len__(self) -> int:
         return len(self.data)
@@ -52,6 +54,17 @@ class Bytes:
                 advice="The file is cut short or damaged, or it is no caffemodel.",
             )
         )
+
+    def part(self, at: int) -> None:
+        """Counts a part that an object of Python's is made for: they take far more memory than the
+        few bytes of a small part.
+
+        Raises:
+            InputError: there are too many.
+        """
+        self.parts += 1
+        if self.parts > MAX_PARTS:
+            raise self.error(at, f"there are more than {MAX_PARTS} layers, names and blobs")
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """A varint that begins at ``at``, and where it ends."""

@@ -78,10 +78,9 @@ def test_a_dialect(protogen, tmp_path):
         (["m.onnx", "-o", "net.onnx", "--caffemodel", "w.caffemodel"],
          "net.onnx: m.onnx is ONNX already. Write the net as text: -o net.prototxt."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.prototxt"],
-         "m.prototxt: the net and --caffemodel write the same file. Give each output a name of its "
-         "own."),
+         "m.prototxt: -o and --caffemodel write the same file. Give each output a name of its own."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.onnx"],
-         "m.onnx: --caffemodel and the model write the same file. Give each output a name of its own."),
+         "m.onnx: is read, and --caffemodel would write over it. Write to another file."),
         (["m.onnx", "-o", "net.prototxt", "--half"],
          "--half is for Caffe to ONNX, and m.onnx is ONNX."),
         (["m.onnx", "-o", "net.prototxt", "--output", "x"],

@@ -296,8 +296,8 @@ def test_hostile_text_is_refused_fast(tmp_path):
 
 
 def test_long_string_that_is_closed(tmp_path):
-    (tmp_path / "n.prototxt").write_text('name: "' + "x" * 10_000_000 + '"')
-    assert len(prototxt.read(tmp_path / "n.prototxt").name) == 10_000_000
+    (tmp_path / "n.prototxt").write_text('name: "' + "x" * 1_000_000 + '"')
+    assert len(prototxt.read(tmp_path / "n.prototxt").name) == 1_000_000
 
 
 @pytest.mark.parametrize(

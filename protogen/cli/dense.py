@@ -43,10 +43,7 @@ def dense(weights: str, bias: str | None, orientation: str, **given: Any) -> Non
     from protogen import files
     from protogen.dense_layers import dense as make
 
-    files.distinct(
-        [("-o", given["path"]), ("--caffemodel", given["caffemodel"]), ("--weights", weights),
-         ("--bias", bias)]
-    )  # fmt: skip
+    files.distinct([("-o", given["path"]), ("--caffemodel", given["caffemodel"])], [weights, bias])
     shape = None
     if given["input_shape"]:
         from protogen.cli import options

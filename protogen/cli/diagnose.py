@@ -41,6 +41,7 @@ def command(ctx: click.Context, /, log: str, net: str | None, **given: Any) -> N
     from protogen.net import load
     from protogen.training.diagnosing import diagnose
 
+    files.distinct([("--plot", given["plot"])], [log, net])
     form = options.picture_form(given["plot"]) if given["plot"] else None
     shapes = options.parse_inputs(given["inputs"])
     loaded = load(net, phase="TRAIN", input_shapes=shapes, tolerant=True) if net else None

@@ -67,6 +67,7 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: An
         net, caffemodel, phase=given["phase"], input_shapes=options.parse_inputs(given["inputs"])
     )
     feeds = _feeds(loaded, given)
+    files.distinct([("--plot", given["plot"])], [net, caffemodel])
     form = options.picture_form(given["plot"]) if given["plot"] else None
     found = _examine(loaded, feeds, given)
     if given["plot"] and form:

@@ -56,7 +56,7 @@ def command(net: str, path: str | None, **given: Any) -> None:
     if path is None and not (given["recommend"] or given["write_net"] or given["as_json"]):
         raise InputError(layout("nothing is to be written",
                                 advice="Name a file with -o, or look with --recommend."))  # fmt: skip
-    files.distinct([("-o", path), ("--write-net", given["write_net"]), ("the net", net)])
+    files.distinct([("-o", path), ("--write-net", given["write_net"])], [net])
     shapes = options.parse_inputs(given["inputs"])
     loaded = load(net, phase=given["phase"], input_shapes=shapes)
     rules = parse_rules(given["rules"])

@@ -52,7 +52,9 @@ def mean(images: tuple[str, ...], **given: Any) -> None:
     from protogen.statistics import picture_statistics
 
     targets = {".binaryproto": given["path"], ".npy": given["npy"], ".png": given["png"]}
-    files.distinct([("-o", given["path"]), ("--npy", given["npy"]), ("--png", given["png"])])
+    files.distinct(
+        [("-o", given["path"]), ("--npy", given["npy"]), ("--png", given["png"])], images
+    )
     with tables.counting("pictures") as progress:
         found = picture_statistics(images, _size(given["size"]), given["grey"], progress)
     with ExitStack() as stack:
@@ -113,8 +115,8 @@ def preprocess(net: str, caffemodel: str | None, **given: Any) -> None:
 
     form = options.picture_form(given["plot"]) if given["plot"] else None
     files.distinct(
-        [("-o", given["path"]), ("--caffemodel", given["weights"]), ("--plot", given["plot"]),
-         ("the caffemodel", caffemodel)]
+        [("-o", given["path"]), ("--caffemodel", given["weights"]), ("--plot", given["plot"])],
+        [net, caffemodel],
     )  # fmt: skip
     loaded = load(net, caffemodel)
     shape = loaded.graph.shapes.get(given["blob"] or next(iter(loaded.inputs), ""))

@@ -140,7 +140,12 @@ def targets(names: tuple[str, ...]) -> None:
 
 def check_files(options: dict[str, Any]) -> None:
     """Refuses two outputs that are one file, and a picture of another kind."""
-    files.distinct((f"--{key}", options[key]) for key in _FILES)
+    read = [options.get(key) for key in ("spec", "template")]
+    files.distinct(((f"--{key}", options[key]) for key in _FILES), read)
+    # The net that a layer goes into may be the one that is written: it is the same net.
+    files.distinct(
+        ((f"--{key}", options[key]) for key in _FILES if key != "output"), [options["into"]]
+    )
     if options["plot"] and Path(options["plot"]).suffix not in PICTURES:
         raise InputError(
             layout("is no picture that can be drawn", where=options["plot"],

@@ -69,7 +69,7 @@ def command(
     from protogen.resizing.api import gather_limits
     from protogen.rewriting import rewrite
 
-    files.distinct([("-o", output), ("--caffemodel", caffemodel)])
+    files.distinct([("-o", output), ("--caffemodel", caffemodel)], [net, weights])
     made = rewrite(
         net,
         weights,

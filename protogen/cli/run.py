@@ -53,7 +53,8 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     from protogen.net import load
     from protogen.runtime import run
 
-    files.distinct((f"--{key}", given[key]) for key in ("save", "plot"))
+    read = [path for _, path in options.named_files(given["inputs"])]
+    files.distinct(((f"--{key}", given[key]) for key in ("save", "plot")), [net, caffemodel, *read])
     if given["plot"] and Path(given["plot"]).suffix not in (".png", ".svg"):
         raise InputError(
             layout(

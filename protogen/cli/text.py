@@ -84,6 +84,7 @@ def upgrade(old: str, output: str | None) -> None:
       protogen upgrade old.prototxt -o new.prototxt
       protogen upgrade old.caffemodel -o new.caffemodel
     """
+    files.distinct([("-o", output)], [old])
     changes: list[str] = []
     if old.endswith(_BINARY):
         _need_output(output)
@@ -118,6 +119,7 @@ def downgrade(new: str, output: str | None) -> None:
       protogen downgrade net.prototxt -o old.prototxt
       protogen downgrade net.caffemodel -o old.caffemodel
     """
+    files.distinct([("-o", output)], [new])
     if new.endswith(_BINARY):
         _need_output(output)
         from protogen.caffemodel import read_weights, write_weights

@@ -38,7 +38,10 @@ def weights(model: str, as_json: bool, quick: bool, **options: Any) -> None:
       protogen weights net.caffemodel --from-npz changed.npz -o new.caffemodel
     """
     outputs = {key: options[key] for key in ("to_npz", "to_safetensors", "hdf5", "output")}
-    files.distinct((f"--{key.replace('_', '-')}", path) for key, path in outputs.items())
+    files.distinct(
+        ((f"--{key.replace('_', '-')}", path) for key, path in outputs.items()),
+        [model, options["from_npz"]],
+    )
     if bool(options["from_npz"]) != bool(options["output"]):
         raise InputError(layout("--from-npz FILE and -o FILE go together"))
     if any(outputs.values()):
@@ -198,6 +201,7 @@ def binaryproto(source: str, output: str) -> None:
     """
     from protogen import meanfiles
 
+    files.distinct([("-o", output)], [source])
     array = meanfiles.read(source)
     with files.replacing(output) as file:
         meanfiles.write(file, array, Path(output).suffix)

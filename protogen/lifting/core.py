@@ -93,7 +93,9 @@ class Lifter:
         refused in ONNX's words."""
         try:
             function(self, *self.operator.inputs, **self.operator.attributes)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError,
+        ) as error:  # fmt: skip
             told = self.source.objection(self.operator, self.shapes)
             shapes = [self.shapes.get(name) for name in self.operator.inputs if name]
             raise self.refuse(

@@ -81,10 +81,7 @@ def convert_onnx(
     if beside is None and made.renamed:
         beside = Path(output).with_suffix(".names.json")
     weights = Path(caffemodel) if caffemodel is not None and net.weights else None
-    files.distinct(
-        [("the net", output), ("--caffemodel", caffemodel), ("--names", beside),
-         ("the model", model)]
-    )  # fmt: skip
+    files.distinct([("-o", output), ("--caffemodel", caffemodel), ("--names", beside)], [model])
     size = sum(4 * blob.size for one in net.weights.values() for blob in one)
     if size > LIMIT:
         raise UnsupportedError(

@@ -130,7 +130,9 @@ def bordered(
     shape = to.shape(x)
 
     def block(length: int) -> list[str]:
-        values = np.full((*shape[:axis], length, *shape[axis + 1 :]), filled, np.float32)
+        values = np.broadcast_to(
+            np.float32(filled), (*shape[:axis], length, *shape[axis + 1 :])
+        )  # one number, many times
         return [to.parameter(to.value("pad"), values)] if length else []
 
     params = {"concat_param": {"axis": axis}} if axis != 1 else {}

@@ -3,11 +3,11 @@ pyproject.toml, in the folder of the file or above it."""
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from protogen import tomlfiles
 from protogen.errors import InputError, did_you_mean, layout
 
 
@@ -43,10 +43,7 @@ def find(start: str | Path) -> Configuration:
 
 
 def _table(path: Path, keys: tuple[str, ...]) -> dict[str, Any] | None:
-    try:
-        found: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(layout(f"cannot be read ({error})", where=str(path))) from None
+    found: Any = tomlfiles.read(path)
     for key in keys:
         found = found.get(key) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else None

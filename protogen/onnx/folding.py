@@ -62,7 +62,8 @@ def fold(
         else:
             left.append(node)
     if cut:
-        constants |= _run(cut, constants, opset)
+        made = _run(cut, constants, opset)
+        constants |= {n: one for n, one in made.items() if isinstance(one, np.ndarray)}
     return left
 
 

@@ -59,6 +59,7 @@ def _without_large(data: wire.Bytes, arrays: dict[str, NDArray[Any]]) -> bytes:
             continue
         graph = bytearray()
         for part in data.fields(span.start, span.end):
+            data.part(part.tag)
             if part.number == INITIALIZER and part.end - part.start > LARGE:
                 head = _tensor(data, part, arrays)
                 graph += wire.varint(INITIALIZER << 3 | wire.BYTES) + wire.varint(len(head)) + head

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper
 
 from protogen import prototxt
 from protogen.layers import kind_of
 from protogen.message import Message
+from protogen.onnx.soundness import constant
 
 if TYPE_CHECKING:
     from protogen.graph import Graph, Layer
@@ -112,18 +113,39 @@ def digest_of(
     return hashed.hexdigest()
 
 
+def _layer(text: str) -> Mapping[str, Any] | None:
+    """What a model says of a layer; None where it is not of the form that ``remembered`` writes."""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    fits = (
+        isinstance(told, dict)
+        and isinstance(told.get("layer"), str)
+        and _all(told.get("bottoms"), str)
+        and _all(told.get("shapes"), list)
+        and all(_all(shape, int) and len(shape) < 32 for shape in told["shapes"])
+        and all(0 <= n < 2**31 for shape in told["shapes"] for n in shape)
+    )
+    return told if fits else None
+
+
+def _all(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(one, kind) for one in value)
+
+
 def recall(model: ModelProto) -> None:
     """Puts one operator of ``DOMAIN`` in the place of each remembered layer's last operator; the
     others of its group are then read by nobody."""
     told = {
-        prop.key.removeprefix(KEY): json.loads(prop.value)
+        prop.key.removeprefix(KEY): layer
         for prop in model.metadata_props
-        if prop.key.startswith(KEY)
+        if prop.key.startswith(KEY) and (layer := _layer(prop.value)) is not None
     }
     if not told:
         return
     values = {
-        tensor.name: numpy_helper.to_array(tensor).tobytes()
+        tensor.name: constant(tensor, "").tobytes()
         for tensor in model.graph.initializer
         if tensor.raw_data and len(tensor.raw_data) <= 8 * SMALL
     }
@@ -133,7 +155,7 @@ def recall(model: ModelProto) -> None:
         one: Mapping[str, Any] | None = next((told[n] for n in node.output if n in told), None)
         if one is None:
             continue
-        if digest_of(nodes, node.output[0], one["bottoms"], values.get) == one["digest"]:
+        if digest_of(nodes, node.output[0], one["bottoms"], values.get) == one.get("digest"):
             shapes = [n for shape in one["shapes"] for n in (len(shape), *shape)]
             nodes[at] = helper.make_node(
                 "Layer", one["bottoms"], list(node.output), name=node.name, domain=DOMAIN,

@@ -55,6 +55,12 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     for tensor in model.graph.initializer:
         if large is None or tensor.name not in large:
             constant(tensor, where)
+    if len({one.domain for one in model.opset_import}) < len(model.opset_import):
+        raise InputError(layout("says twice which operator set it has", where=where))
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:  # some write so that an axis is free; ONNX's inference ends at it
+                dim.ClearField("dim_value")
     context = onnx.checker.C.CheckerContext()
     context.ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))
     for one in model.opset_import:
@@ -89,6 +95,8 @@ def _check_node(node: NodeProto, context: Any, opset: int, where: str) -> None:
     if len({one.name for one in node.attribute}) < len(node.attribute):
         raise _refused(node, where, "has an attribute twice")
     for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.UNDEFINED:
+            raise _refused(node, where, f"does not say what its attribute {attribute.name} is")
         for tensor in (attribute.t, *attribute.tensors) if attribute.type in (4, 9) else ():
             constant(tensor, where)
     inner = any(one.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)

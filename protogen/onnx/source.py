@@ -251,7 +251,14 @@ def _shapes(graph: GraphProto, path: str) -> tuple[dict[str, Shape], dict[str, s
         if tensor.elem_type not in (0, onnx.TensorProto.FLOAT):
             kinds[value.name] = element_type(tensor.elem_type, value.name, path)
         if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
-            shapes[value.name] = tuple(d.dim_value for d in tensor.shape.dim)
+            shape = tuple(d.dim_value for d in tensor.shape.dim)
+            if prod(shape) > MAX_COUNT or min(shape, default=0) < 0:
+                whole = "x".join(map(str, shape))
+                raise InputError(
+                    layout(f"it would be {whole}: more than the {MAX_COUNT} values of Caffe's "
+                           "largest blob", where=path, subject=f'value "{value.name}"')
+                )  # fmt: skip
+            shapes[value.name] = shape
     return shapes, kinds
 
 

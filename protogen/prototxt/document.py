@@ -9,6 +9,8 @@ from protogen.message import Message, Source
 from protogen.prototxt.parse import Parser
 from protogen.schema import MessageType, message_type
 
+MOST_BYTES = 64 << 20  # published nets have 1 MB at most
+
 
 class Document(Message):
     """A parsed file: a message that knows its source."""
@@ -36,7 +38,13 @@ def source_of(path: str | Path) -> Source:
         InputError: it cannot be read.
     """
     try:
-        raw = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise InputError(
+                layout(f"is larger than {MOST_BYTES >> 20} MB: no net's text is", where=str(path),
+                       advice="A caffemodel is binary, and goes in the second place.")
+            )  # fmt: skip
     except OSError as error:
         raise InputError(
             layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")

@@ -11,7 +11,11 @@ from protogen.prototxt.hints import choices, expected
 from protogen.prototxt.tokens import TOKEN, number, unquote
 from protogen.schema import FieldType, caffe
 
-MAX_DEPTH = 100  # Caffe's own messages need 6; a deeper file is hostile
+# Beyond these a file is hostile: Caffe's own messages are 6 deep, published nets have 40,000 fields,
+# and a string is a name or a path.
+MAX_DEPTH = 100
+MAX_FIELDS = 1_000_000
+MAX_STRING = 1 << 20
 _TRUE = {"true", "True", "t", "1"}
 _FALSE = {"false", "False", "f", "0"}
 _CLOSES = {"{": "}", "<": ">"}
@@ -26,6 +30,7 @@ class Parser:
         self.at = 0  # where the next token begins
         self.comments: list[str] = []
         self.blank = False
+        self.count = 0  # fields so far
         self.new_line = False  # whether the last token began a line
         self.told: set[tuple[str, str]] = set()
         self.stack: list[tuple[Message, Field, str]] = []
@@ -128,6 +133,11 @@ class Parser:
                 start,
                 f"{name} is given a second time (first at {self.source.place(first.start)})",
                 "Keep one: Caffe refuses the file.",
+            )
+        self.count += 1
+        if self.count > MAX_FIELDS:
+            raise self.source.error(
+                start, f"there are more than {MAX_FIELDS} fields", "No net needs that."
             )
         before = tuple(self.comments)
         self.comments = []
@@ -260,13 +270,18 @@ class Parser:
 
     def _string(self, known: FieldType | None, token: str, at: int) -> str | bytes:
         """Adjacent strings are one."""
-        raw = unquote(token, self.source, at)
+        pieces = [unquote(token, self.source, at)]
         while True:
             found = TOKEN.match(self.source.text, self.at)
             if found is None or found.lastgroup != "string":
                 break
-            raw += unquote(found["string"], self.source, found.start("string"))
+            pieces.append(unquote(found["string"], self.source, found.start("string")))
             self.at = found.end()
+        raw = b"".join(pieces)
+        if len(raw) > MAX_STRING:
+            raise self.source.error(
+                at, f"a string of {len(raw)} bytes", f"{MAX_STRING} are the most."
+            )
         if known is not None and known.type_name == "bytes":
             return raw
         return raw.decode("utf-8", "surrogateescape")

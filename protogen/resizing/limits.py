@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from protogen import tomlfiles
 from protogen.errors import InputError, did_you_mean, layout
 from protogen.render import condition
 from protogen.resizing.steps import Step
@@ -133,13 +133,7 @@ def load_target(name: str | Path) -> Limits:
                 layout("is not known", subject=f"target {str(name)!r}",
                        advice=f"{advice} A file of your own ends in .toml.")
             )  # fmt: skip
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(layout(f"cannot be read ({error.strerror})", where=str(path))) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(layout(f"is no TOML: {error}", where=str(path))) from None
-    return _target(path, data)
+    return _target(path, tomlfiles.read(path))
 
 
 def _target(path: Path, data: Mapping[str, Any]) -> Limits:

@@ -10,10 +10,10 @@ from typing import Any
 
 from protogen.errors import InputError, layout
 
-_NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf|-nan|-inf))"
-_LOSS = re.compile(rf"Iteration (\d+)(?: \([^)]*\))?, loss = {_NUMBER}")
-_RATE = re.compile(rf"Iteration (\d+), lr = {_NUMBER}")
-_TESTING = re.compile(r"Iteration (\d+), Testing net")
+_NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
+_LOSS = re.compile(rf"Iteration (\d{1, 18})(?: \([^)]*\))?, loss = {_NUMBER}")
+_RATE = re.compile(rf"Iteration (\d{1, 18}), lr = {_NUMBER}")
+_TESTING = re.compile(r"Iteration (\d{1,18}), Testing net")
 _OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = {_NUMBER}")
 _FORWARD = re.compile(rf"\[Forward\] Layer (.+), top blob (\S+) data: {_NUMBER}")
 _WEIGHT = re.compile(rf"\[Forward\] Layer (.+), param blob (\d+) data: {_NUMBER}")

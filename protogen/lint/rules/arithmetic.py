@@ -38,6 +38,8 @@ class PoolingCeiling(Rule):
             ):
                 continue
             kernels, strides, pads = _pooling(p)
+            if not all(strides):
+                continue
             for n, k, s, pad in zip((shape or ())[2:], kernels, strides, pads, strict=True):
                 up, down = (geometry.pool_out(n, k, s, pad, ceil) for ceil in (True, False))
                 if up != down:

@@ -149,10 +149,12 @@ class UnfrozenUpsampling(Rule):
         for layer, _ in _bilinear(net) if net.is_training else ():
             if layer.params.param and layer.params.param[0].has("lr_mult"):
                 continue  # a rate that somebody wrote is meant
-            tops = layer.params.all("top")
-            edit = added_behind(net.source, tops[-1], "param { lr_mult: 0 decay_mult: 0 }")
+            tops = layer.params.all("top")[-1:] if not layer.params.param else []
+            edits = [
+                added_behind(net.source, top, "param { lr_mult: 0 decay_mult: 0 }") for top in tops
+            ]
             yield net.flaw(self, layer, "interpolates, and is trained. Use param { lr_mult: 0 decay_mult: 0 }.",
-                           *([edit] if not layer.params.param else []))  # fmt: skip
+                           *edits)  # fmt: skip
 
 
 class RectangularBilinear(Rule):
@@ -305,8 +307,8 @@ def _offsets(net: Context, crop: CropCheck) -> list[Edit]:
     text = "offset: " + " offset: ".join(map(str, right))
     blocks = crop.layer.params.all("crop_param")
     if not blocks:
-        tops = crop.layer.params.all("top")
-        return [added_behind(net.source, tops[-1], f"crop_param {{ {text} }}")]
+        tops = crop.layer.params.all("top")[-1:]
+        return [added_behind(net.source, top, f"crop_param {{ {text} }}") for top in tops]
     p: Message = blocks[-1].value
     given = p.all("offset")
     if p.axis not in (2, -2) or len(blocks) > 1:

@@ -1,0 +1,40 @@
+"""TOML files: one way to read them, with the place of a mistake."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from protogen.errors import InputError, layout
+
+MOST_BYTES = 1 << 20  # a specification has a line for each layer
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The tables of the file at ``path``.
+
+    Raises:
+        InputError: it cannot be read, is no TOML (line and column are named), or is too large.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise InputError(layout(f"is larger than {MOST_BYTES >> 20} MB", where=str(path)))
+        return tomllib.loads(raw.decode("utf-8"))
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise InputError(layout(problem, where=str(path), advice="Check the path.")) from None
+    except UnicodeDecodeError:
+        raise InputError(layout("is not UTF-8 text", where=str(path))) from None
+    except RecursionError:
+        raise InputError(layout("its values are nested too deep", where=str(path))) from None
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
+        text = str(error)[: place.start()] if place else str(error)
+        where = f"{path}:{place[1]}:{place[2]}" if place and place[1] else str(path)
+        raise InputError(layout(f"is no TOML: {text}", where=where)) from None
+    except ValueError as error:  # a date that is none, a number of thousands of digits
+        raise InputError(layout(f"is no TOML: {error}", where=str(path))) from None
