@@ -195,6 +195,7 @@ class _Side:
 
     def __init__(self, source: Source) -> None:
         from protogen.onnx import Program, load_model
+        from protogen.runtime import check_room
 
         self.net: Net | None = None
         self.program: Program | None = None
@@ -209,6 +210,8 @@ class _Side:
             self.model = load_model(source)
         else:
             self.model = source
+        if self.net is not None:
+            check_room(self.net.graph)
 
     def inputs(self) -> dict[str, tuple[int | None, ...]]:
         from protogen.onnx import input_shapes

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from protogen.graph import Graph
     from protogen.net import Net
     from protogen.onnx import Model, Program
 
@@ -43,6 +46,7 @@ def run(
     if isinstance(model, Net):
         from protogen.onnx import lower
 
+        check_room(model.graph)
         wanted = list(blobs) if blobs is not None else None
         computed = [name for name in wanted or () if name not in model.inputs]
         given = {name: _fitting(name, feeds, model.graph.shapes[name]) for name in model.inputs
@@ -56,19 +60,50 @@ def run(
         return (
             found if wanted is None else {n: found[n] if n in found else given[n] for n in wanted}
         )
-    from protogen.onnx import exposed, load_model
+    from protogen.onnx import check_places, exposed, load_model
 
     if isinstance(model, (str, Path)):
+        check_places(model)  # onnxruntime opens the files that a model names
         if blobs is None:
             return _run(str(model), feeds, None)
         model = load_model(model)
     return run_model(exposed(model, blobs or ()).SerializeToString(), feeds, blobs)
 
 
+def check_room(graph: Graph) -> None:
+    """Refuses a net whose run needs more memory than this machine has.
+
+    What one layer reads and writes, and all parameters, are there at once whatever a runtime does.
+
+    Raises:
+        UnsupportedError: with the number, and the layer.
+    """
+
+    def size(names: Iterable[str]) -> int:
+        return sum(4 * prod(graph.shapes.get(name) or (0,)) for name in set(names))
+
+    if not hasattr(os, "sysconf") or not graph.layers:
+        return
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    weights = sum(4 * prod(s) for blobs in graph.parameter_shapes.values() for s in blobs or ())
+    worst = max(graph.layers, key=lambda layer: size((*layer.reads, *layer.writes)))
+    need = weights + max(size((*worst.reads, *worst.writes)), size(graph.inputs))
+    if need > there:
+        raise worst.unsupported(
+            f"running the net needs {_amount(need)} of memory at least, and this machine has "
+            f"{_amount(there)}", "Use smaller inputs.",
+        )  # fmt: skip
+
+
+def _amount(count: int) -> str:
+    return f"{count / 1e12:.3g} TB" if count >= 1e12 else f"{count / 1e9:.3g} GB"
+
+
 def random_feeds(net: Net, seed: int) -> Arrays:
     """Normal random numbers for a net's inputs; labels, which a loss reads, are whole numbers."""
     import numpy as np
 
+    check_room(net.graph)
     generator = np.random.default_rng(seed)
     labels = labels_of(net)
     made: Arrays = {}

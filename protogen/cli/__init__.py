@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -84,6 +85,8 @@ def main() -> None:
     """Runs the command line: one sentence for a mistake, and its exit code."""
     gc.set_threshold(100_000)  # a short process gains a tenth of its time by collecting less
     warnings.showwarning = _show_warning
+    if hasattr(signal, "SIGTERM"):  # whoever ends us gently shall find no half of a file
+        signal.signal(signal.SIGTERM, _end)
     warnings.simplefilter("always", ProtogenWarning)
     try:
         code = cli.main(prog_name="protogen", standalone_mode=False)
@@ -101,6 +104,10 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _fail(message: str, code: int) -> None:

@@ -97,6 +97,7 @@ def _feeds(
     from protogen.arrayfiles import read_arrays
     from protogen.comparison import random_inputs
     from protogen.pictures import ARRAYS, read_pictures
+    from protogen.runtime import check_room
 
     feeds: dict[str, Any] = {}
     pictures: dict[str, list[str]] = {}
@@ -125,6 +126,7 @@ def _feeds(
                 advice="Give a picture or an array, or --random SEED.",
             )
         )
+    check_room(net.graph)
     return net, random_inputs(missing, random or 0) | feeds
 
 

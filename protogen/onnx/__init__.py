@@ -4,6 +4,7 @@ from onnx import ModelProto as Model
 
 from protogen.onnx.export import lower, to_onnx
 from protogen.onnx.files import exposed, input_shapes, load_model, output_names, values, with_inputs
+from protogen.onnx.hollow import check_places
 from protogen.onnx.model import check, encode, exposing, to_model
 from protogen.onnx.preprocess import Preprocessing
 from protogen.onnx.program import Program
@@ -14,6 +15,7 @@ __all__ = [
     "Preprocessing",
     "Program",
     "check",
+    "check_places",
     "encode",
     "exposed",
     "exposing",

@@ -50,6 +50,15 @@ def read_hollow(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
     return model, arrays
 
 
+def check_places(path: str | Path) -> None:
+    """Refuses a model whose weights are in files outside of its folder.
+
+    Raises:
+        InputError: as ``read_hollow``.
+    """
+    read_hollow(path)
+
+
 def _without_large(data: wire.Bytes, arrays: dict[str, NDArray[Any]]) -> bytes:
     """The file's bytes without those of large initializers, which become arrays."""
     made = bytearray()

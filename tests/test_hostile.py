@@ -1,0 +1,361 @@
+"""Files from strangers: limits, the sandbox of templates, weights beside ONNX models, and inputs
+that once broke something."""
+
+import io
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+import protogen as pg
+from protogen import arrayfiles, caffemodel, prototxt, render, wire
+from protogen.pictures import read_pictures
+
+ROOT = Path(__file__).parent.parent
+FUZZ = ROOT / "fuzz"
+
+
+# What fuzzing found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the watch of memory needs Linux")
+def test_findings_stay_mended():
+    done = subprocess.run(
+        [sys.executable, FUZZ / "fuzz.py", "--replay", FUZZ / "findings"],
+        capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert done.stdout.endswith("all fine\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the watch of memory needs Linux")
+def test_the_fuzzer_finds_what_is_there(tmp_path):
+    """A target that breaks is told of: the watch is no rubber stamp."""
+    code = (
+        "import sys; sys.path[:0] = [sys.argv[1]]\n"
+        "from watch import Findings, Watch\n"
+        "found = Findings()\n"
+        "import time\n"
+        "for step in (lambda: {}[1], lambda: time.sleep(1.1), lambda: bytearray(b'1' * (99 << 20))):\n"
+        "    with Watch(b'x', '', found):\n"
+        "        step()\n"
+        "print(sorted(kind.split()[0] for kind in found.kinds))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, FUZZ], capture_output=True, encoding="utf-8")
+    assert done.stdout.splitlines()[-1] == "['KeyError', 'memory', 'time']", done.stderr
+
+
+# Limits of text and of binary files
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("layer {" * 101, "nested more than 100 deep"),
+        (f'name: "{"x" * ((1 << 20) + 1)}"', "1048576 are the most"),
+        (f'name: {chr(34)}{"x" * (1 << 19)}{chr(34)} "{"x" * (1 << 19)}y"', "1048576 are the most"),
+        ("input_dim: 1 " * 1_000_001, "more than 1000000 fields"),
+    ],
+    ids=["depth", "string", "joined strings", "fields"],
+)  # fmt: skip
+def test_limits_of_text(text, problem):
+    with pytest.raises(pg.InputError, match=problem):
+        prototxt.parse(text)
+
+
+def test_limits_of_files_and_layers(tmp_path):
+    large = tmp_path / "large.prototxt"
+    with large.open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    with pytest.raises(pg.InputError, match="larger than 64 MB"):
+        pg.load(large)
+    many = tmp_path / "many.prototxt"
+    many.write_text('layer { type: "Silence" }\n' * 100_001)
+    with pytest.raises(pg.InputError, match="100001 layers, and 100000 are the most"):
+        pg.load(many)
+
+
+def test_toml_that_is_deep_or_large(tmp_path):
+    path = tmp_path / "s.toml"
+    for text, problem in (
+        ("x = " + "[" * 3000, "nested too deep|is no TOML"),
+        ("#" * ((1 << 20) + 1), "larger than 1 MB"),
+        ("x = " + "9" * 5000, "is no TOML"),
+    ):
+        path.write_text(text)
+        with pytest.raises(pg.InputError, match=problem):
+            pg.load_spec(path)
+
+
+def test_small_parts_of_a_caffemodel():
+    layer = wire.head("NetParameter", "layer", 0)
+    with pytest.raises(pg.InputError, match="more than 200000 layers"):
+        caffemodel.parse_weights(wire.Bytes(layer * 200_001, "m"))
+    axes = wire.head("BlobShape", "dim", 33) + b"\1" * 33
+    blob = wire.head("BlobProto", "shape", len(axes)) + axes
+    whole = wire.head("LayerParameter", "blobs", len(blob)) + blob
+    with pytest.raises(pg.InputError, match="33 axes, and 32 are the most"):
+        caffemodel.parse_weights(
+            wire.Bytes(wire.head("NetParameter", "layer", len(whole)) + whole, "m")
+        )
+
+
+def test_declared_sizes_are_held_against_the_bytes(tmp_path):
+    """A header that promises 4 EB takes no memory."""
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros(4, np.float32))
+    path.write_bytes(path.read_bytes().replace(b"(4,)", b"(9999999999,)"))
+    with pytest.raises(pg.InputError, match="take 39999999996 bytes, but 25 are there"):
+        arrayfiles.read_arrays(path)
+    path.write_bytes(path.read_bytes().replace(b"'<f4'", b"'|O8'"))
+    with pytest.raises(pg.InputError, match="not that of an array of numbers"):
+        arrayfiles.read_arrays(path)
+    data = wire.head("LayerParameter", "blobs", 2**40)
+    with pytest.raises(pg.InputError, match="1099511627776 bytes is declared"):
+        caffemodel.parse_weights(
+            wire.Bytes(wire.head("NetParameter", "layer", len(data)) + data, "m")
+        )
+
+
+def test_archives_that_unpack_to_far_more(tmp_path):
+    path = tmp_path / "bomb.npz"
+    array = io.BytesIO()
+    np.save(array, np.zeros(1 << 25, np.float32))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", array.getvalue())
+    with pytest.raises(pg.InputError, match="would unpack to"):
+        arrayfiles.read_arrays(path)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=300)
+def test_any_bytes_as_arrays(raw):
+    path = Path(os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0])
+    place = Path("/tmp") / f"{path}.{os.getpid()}.npy"
+    place.write_bytes(b"\x93NUMPY" + raw)
+    try:
+        arrayfiles.read_arrays(place)
+    except pg.InputError:
+        pass
+    finally:
+        place.unlink()
+
+
+def test_arrays_of_numpy_read_back(tmp_path):
+    for array in (
+        np.arange(6, dtype=np.float32).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array(3, np.int64), np.zeros((0, 4), ">f4"), np.array([True, False]),
+    ):  # fmt: skip
+        np.save(tmp_path / "a.npy", array)
+        np.testing.assert_array_equal(arrayfiles.read_arrays(tmp_path / "a.npy")[""], array)
+        np.savez(tmp_path / "a.npz", x=array, **{"ip/1": array})
+        found = arrayfiles.read_arrays(tmp_path / "a.npz")
+        assert list(found) == ["x", "ip/1"]
+        np.testing.assert_array_equal(found["ip/1"], array)
+
+
+def test_pictures_of_no_known_form(tmp_path):
+    path = tmp_path / "a.eps"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(pg.InputError, match="is no picture"):
+        read_pictures([path], (1, 3, 8, 8))
+
+
+def test_a_run_that_needs_a_terabyte(tmp_path, protogen):
+    bottoms = "".join(f' bottom: "b{i}"' for i in range(150))
+    tops = "".join(f' top: "b{i}"' for i in range(150))
+    (tmp_path / "n.prototxt").write_text(
+        f'layer {{ name: "in" type: "Input"{tops} input_param {{ shape {{ dim: [1, 2, 32768, 32767] }} }} }}\n'
+        f'layer {{ name: "sum" type: "Eltwise"{bottoms} top: "y" }}\n'
+    )
+    done = protogen("run", "n.prototxt", "--random", "0")
+    assert done.returncode == 3
+    assert "needs 1.3 TB of memory at least" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_shape_arithmetic_does_not_overflow():
+    net = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: [%s] } } }'
+    for dims in ("9223372036854775807", "1, 65536, 65536", "2147483648"):
+        with pytest.raises(pg.InputError, match="more than the 2147483647 values"):
+            pg.Net(prototxt.parse(net % dims))
+
+
+# Templates of strangers
+
+
+TRICKS = [
+    "{{ ''.__class__ }}", "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ layer.__init__.__globals__ }}", "{{ layer['__class__'] }}", "{{ layer|attr('__class__') }}",
+    "{{ '{0.__class__}'.format(layer) }}", "{{ ('%s' ~ '{0.__class__}').format_map(layer) }}",
+    "{{ cycler.__init__.__globals__.os.popen('id').read() }}", "{{ self.__class__ }}",
+    "{{ namespace.__init__.__globals__ }}", "{% set x = [] %}{{ x.append(1) }}",
+    "{{ lipsum.__globals__['os'] }}", "{{ get_flashed_messages.__globals__ }}",
+    "{{ layer|map('attr', '__class__')|list }}", "{% include '../../etc/passwd' %}",
+    "{% include '/etc/passwd' %}", "{% include 'link.prototxt.j2' %}", "{% import 'os' as os %}",
+    "{{ name|safe }}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TRICKS)
+def test_tricks(tmp_path, text):
+    (tmp_path / "upsample.prototxt.j2").write_text(text)
+    (tmp_path / "link.prototxt.j2").symlink_to("/etc/passwd")
+    with pytest.raises(pg.InputError, match="the template is broken") as caught:
+        render.render("upsample", {"layer": {"a": 1}, "name": "n"}, directory=tmp_path)
+    assert "root:" not in str(caught.value)
+
+
+ENDLESS = {
+    "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "text": "{{ 'a' * 999999999999 }}",
+    "doubling": "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "power": "{{ 9 ** (9 ** 9) }}",
+    "calls": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+    "output": "{% for i in range(99999) %}" + "x" * 2000 + "{% endfor %}",
+    "padding": "{{ 'a'.center(99999999999) }}",
+}
+
+
+@pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS)
+def test_templates_are_bounded(tmp_path, text, monkeypatch):
+    monkeypatch.setattr("protogen.confined.SECONDS", 1)
+    (tmp_path / "t.j2").write_text(text)
+    start = time.monotonic()
+    with pytest.raises(pg.InputError):
+        render.render("upsample", {}, file=tmp_path / "t.j2")
+    assert time.monotonic() - start < 60  # it ends; how soon is the machine's matter
+
+
+def test_a_template_cannot_write(tmp_path, monkeypatch):
+    """Even one that got out of the sandbox: the process may make no file."""
+    monkeypatch.syspath_prepend(tmp_path)
+    code = (
+        "from protogen import confined; confined._limit(5, 1 << 30)\n"
+        "with open('made', 'w') as file: file.write('x' * 10)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    assert done.returncode != 0
+    assert not (tmp_path / "made").exists() or not (tmp_path / "made").stat().st_size
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+@given(NAMES, NAMES, NAMES)
+@settings(max_examples=300)
+def test_no_name_leaves_its_place(name, bottom, top):
+    if bottom == top:
+        return
+    made = pg.upsample(2, name=name, bottom=bottom, top=top).prototxt
+    (layer,) = prototxt.parse(made).layer
+    assert (layer.name, list(layer.bottom), list(layer.top)) == (name, [bottom], [top])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9 ** 9 ** 9", "'a' * 99999999999", "kernel.__class__", "range(9)", "kernel | string", "(" * 400,
+     "kernel if 1 else 2", "kernel <= 7 }}{{ 1", "kernel == 'x'", "1" * 501],
+)  # fmt: skip
+def test_conditions_compare_and_nothing_else(text):
+    with pytest.raises(pg.InputError, match="is no condition"):
+        render.condition(text)({"kernel": 3})
+
+
+# Weights beside an ONNX model
+
+
+def external(folder: Path, location: str) -> Path:
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2, 2],
+                         data_location=TensorProto.EXTERNAL)  # fmt: skip
+    weight.external_data.add(key="location", value=location)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])], [weight],
+    )  # fmt: skip
+    made = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])
+    (folder / "m.onnx").write_bytes(made.SerializeToString())
+    return folder / "m.onnx"
+
+
+@pytest.mark.parametrize(
+    "way", ["up", "absolute", "link", "folder link", "nowhere", "empty", "pipe"]
+)
+def test_external_data_stays_in_its_folder(tmp_path, way):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    location = {"up": "../secret", "absolute": str(secret), "link": "w", "folder link": "d/secret",
+                "nowhere": "gone", "empty": "", "pipe": "p"}[way]  # fmt: skip
+    (folder / "w").symlink_to(secret)
+    (folder / "d").symlink_to(tmp_path)
+    os.mkfifo(folder / "p")
+    model = external(folder, location)
+    for read in (
+        pg.from_onnx,
+        pg.check_onnx,
+        lambda m: pg.run(m, {"x": np.ones((1, 2), np.float32)}),
+    ):
+        with pytest.raises(pg.InputError):
+            read(model)
+
+
+def test_external_data_in_its_folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    values = np.arange(4, dtype=np.float32)
+    (tmp_path / "sub" / "w").write_bytes(values.tobytes())
+    net = pg.from_onnx(external(tmp_path, "sub/w"))
+    x = np.ones((1, 2), np.float32)
+    np.testing.assert_array_equal(pg.run(net, {"x": x})["y"], x @ values.reshape(2, 2))
+
+
+def test_operators_that_onnx_does_not_allow():
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    for nodes, problem in (
+        ([helper.make_node("Relu", ["gone"], ["y"])], "which nothing before it makes"),
+        ([helper.make_node("Identity", ["y"], ["y"])], "which nothing before it makes"),
+        ([helper.make_node("Relu", ["x"], ["y"])] * 2, "which is made already"),
+        ([helper.make_node("Relu", ["x", "x"], ["y"])], "is not as ONNX defines it"),
+        ([helper.make_node("Relu", ["x"], ["y"], slope=1.0)], "is not as ONNX defines it"),
+        ([helper.make_node("LSTM", ["x"], ["y"])], "is not as ONNX defines it"),
+    ):
+        graph = helper.make_graph(nodes, "g", [x], [y])
+        imports = [helper.make_opsetid("", 18)]
+        with pytest.raises(pg.InputError, match=problem):
+            pg.from_onnx(helper.make_model(graph, ir_version=8, opset_imports=imports))
+
+
+def test_a_remembered_layer_that_is_none(tmp_path):
+    model = onnx.load(ROOT / "examples" / "squeeze_excite.onnx")
+    for value in ("{", "[]", '{"layer": 1}', '{"layer": "", "bottoms": [1], "shapes": []}',
+                  '{"layer": "", "bottoms": [], "shapes": [[-1]]}', "[" * 5000):  # fmt: skip
+        made = onnx.ModelProto()
+        made.CopyFrom(model)
+        made.metadata_props.add(key=f"caffe_layer:{model.graph.output[0].name}", value=value)
+        assert pg.from_onnx(made).layers
+
+
+def test_threads():
+    """Library calls from many threads give what one gives."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def work(number: int) -> tuple[str, bytes]:
+        up = pg.upsample(2 + number % 3, channels=3, input_shape=(1, 3, 4, 4))
+        net = pg.load(ROOT / "examples" / "tiny.prototxt", ROOT / "examples" / "tiny.caffemodel")
+        return up.prototxt, pg.to_onnx(net).SerializeToString(deterministic=True)
+
+    alone = [work(i) for i in range(6)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(48))) == [alone[i % 6 % 3] for i in range(48)]

@@ -1,0 +1,78 @@
+"""The same input gives the same bytes: on every run, in every process, on every Python."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+COMMANDS = {
+    "up.prototxt": ["upsample", "--factor", "2x4", "--channels", "3", "-o"],
+    "up.caffemodel": ["upsample", "--factor", "2x4", "--channels", "3", "-o", os.devnull, "--caffemodel"],
+    "head.prototxt": ["upsample", "--spec", EXAMPLES / "head.toml", "-o"],
+    "start.caffemodel": ["init", EXAMPLES / "small_fcn.prototxt", "--seed", "7", "-o"],
+    "tiny.onnx": ["convert", EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel", "-o"],
+    "excite.prototxt": ["convert", EXAMPLES / "squeeze_excite.onnx", "--caffemodel", "x.caffemodel", "-o"],
+    "tiny.npz": ["weights", EXAMPLES / "tiny.caffemodel", "--to-npz"],
+    "new.prototxt": ["upgrade", EXAMPLES / "lenet_2013.prototxt", "-o"],
+    "tiny.html": ["report", EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel", "-o"],
+    "tiny.svg": ["draw", EXAMPLES / "tiny.prototxt", "-o"],
+}  # fmt: skip
+# What a library writes may change with its release: only our own bytes have a golden hash.
+OURS = (
+    "up.prototxt",
+    "up.caffemodel",
+    "head.prototxt",
+    "start.caffemodel",
+    "new.prototxt",
+    "tiny.npz",
+)
+
+
+def made(folder: Path, seed: str) -> dict[str, str]:
+    folder.mkdir()
+    found = {}
+    for name, arguments in COMMANDS.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "protogen", *map(str, arguments), name], cwd=folder,
+            capture_output=True, encoding="utf-8", env=os.environ | {"PYTHONHASHSEED": seed},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return found
+
+
+def test_same_bytes_with_other_hash_seeds(tmp_path, golden):
+    first, second = made(tmp_path / "a", "1"), made(tmp_path / "b", "2")
+    assert first == second
+    golden("hashes.txt", "".join(f"{first[name]}  {name}\n" for name in OURS))
+
+
+def test_wheels_are_alike(tmp_path):
+    """Two builds of one tree are one file, however old the tree's files are."""
+    from hatchling.builders.wheel import WheelBuilder
+
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (wheel,) = WheelBuilder(str(ROOT)).build(
+            directory=str(tmp_path / name), versions=["standard"]
+        )
+        found.append(hashlib.sha256(Path(wheel).read_bytes()).hexdigest())
+        with zipfile.ZipFile(wheel) as archive:
+            assert len({member.date_time for member in archive.infolist()}) == 1
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "protogen/__init__.py"])
+def test_the_version_stands_in_one_place(name):
+    import protogen
+
+    text = (ROOT / name).read_text()
+    assert (f'"{protogen.__version__}"' in text) == (name == "protogen/__init__.py")
