@@ -11,9 +11,10 @@ from typing import Any
 from protogen.errors import InputError, layout
 
 _NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
-_LOSS = re.compile(rf"Iteration (\d{1, 18})(?: \([^)]*\))?, loss = {_NUMBER}")
-_RATE = re.compile(rf"Iteration (\d{1, 18}), lr = {_NUMBER}")
-_TESTING = re.compile(r"Iteration (\d{1,18}), Testing net")
+_ITERATION = r"Iteration (\d{1,18})"
+_LOSS = re.compile(rf"{_ITERATION}(?: \([^)]*\))?, loss = {_NUMBER}")
+_RATE = re.compile(rf"{_ITERATION}, lr = {_NUMBER}")
+_TESTING = re.compile(_ITERATION + ", Testing net")
 _OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = {_NUMBER}")
 _FORWARD = re.compile(rf"\[Forward\] Layer (.+), top blob (\S+) data: {_NUMBER}")
 _WEIGHT = re.compile(rf"\[Forward\] Layer (.+), param blob (\d+) data: {_NUMBER}")
