@@ -122,6 +122,12 @@ def _arrays(path: Path) -> None:
             read(path)
 
 
+def _hdf5(path: Path) -> None:
+    from protogen.weightfiles import read_hdf5
+
+    read_hdf5(path)
+
+
 def _picture(path: Path) -> None:
     from protogen.pictures import read_pictures
 
@@ -191,18 +197,13 @@ def _log(path: Path) -> None:
 def _schema(path: Path) -> None:
     """A vendor's .proto, and the same bytes as a descriptor set."""
     from protogen.errors import ProtogenError
+    from protogen.schema import check_proto
     from protogen.schema.pool import proto_text
-    from protogen.schema.source import parse_proto
 
     raw = path.read_bytes()
-    try:
-        schema = parse_proto(raw.decode("utf-8", "replace"), "vendor.proto")
-        for message in schema.messages.values():
-            for field in message.fields.values():
-                _ = field.message, field.enum
-    except ProtogenError:
-        pass
-    parse_proto(proto_text(raw, "vendor.desc"), "vendor.desc")
+    with suppress(ProtogenError):
+        check_proto(raw.decode("utf-8", "replace"), "vendor.proto")
+    check_proto(proto_text(raw, "vendor.desc"), "vendor.desc")
 
 
 # Seeds: the project's own examples and cases
@@ -263,6 +264,16 @@ def _numpy() -> Iterator[bytes]:
     yield from ((ROOT / "examples" / name).read_bytes() for name in ("W.npy", "b.npy"))
     file = BytesIO()
     np.savez(file, **{"ip/0": np.ones((2, 3), np.float32), "ip/1": np.ones(2, np.float32)})
+    yield file.getvalue()
+
+
+def _stores() -> Iterator[bytes]:
+    import numpy as np
+
+    from protogen.weightfiles import write_hdf5
+
+    file = BytesIO()
+    write_hdf5(file, {"ip": [np.ones((3, 2), np.float32)], "a/b": [np.ones(3, np.float32)]})
     yield file.getvalue()
 
 
@@ -420,6 +431,7 @@ TARGETS = {
         Target("caffemodel", _caffemodel, ".caffemodel", mutations.wire, _models),
         Target("binaryproto", _binaryproto, ".binaryproto", mutations.wire, _means),
         Target("arrays", _arrays, ".npy", mutations.plain, _numpy),
+        Target("hdf5", _hdf5, ".h5", mutations.plain, _stores),
         Target("picture", _picture, ".png", mutations.plain, _pictures, floor=PIXELS),
         Target("onnx", _onnx, ".onnx", _onnx_wire, _onnx_models),
         Target("verdict", _verdict, ".onnx", _onnx_wire, _onnx_models),

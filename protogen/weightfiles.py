@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen.arrayfiles import read_arrays
+from protogen.arrayfiles import TIMES, UNPACKED, read_arrays
 from protogen.caffemodel import read_weights
 from protogen.errors import InputError, UnsupportedError, layout
 
@@ -120,7 +120,7 @@ def read_hdf5(path: str | Path) -> Weights:
     """Blobs by layer name of a .caffemodel.h5. A layer's name may hold slashes.
 
     Raises:
-        InputError: it cannot be read, or is no such file.
+        InputError: it cannot be read, is no such file, or its values lie in another file.
         UnsupportedError: the library h5py is not installed.
     """
     h5py = _h5py()
@@ -129,18 +129,43 @@ def read_hdf5(path: str | Path) -> Weights:
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             layer, _, index = name.rpartition("/")
-            weights.setdefault(layer, {})[int(index)] = item[()]
+            if not (index.isascii() and index.isdigit() and len(index) < 10):
+                raise InputError(
+                    layout(f"holds /data/{name}, not a layer's blob", where=str(path),
+                           advice="Caffe names blobs 0, 1, ...")
+                )  # fmt: skip
+            weights.setdefault(layer, {})[int(index)] = _values(item, f"{path}: /data/{name}", size)
 
     try:
+        size = Path(path).stat().st_size
         with h5py.File(path, "r") as store:
-            if "data" not in store:
+            # A link could lead to another file. What lies deeper, visititems finds by hard links.
+            if not isinstance(store.get("data", getlink=True), h5py.HardLink):
                 raise InputError(
                     layout("has no group /data", where=str(path), advice="It is no caffemodel.")
                 )
+            if not isinstance(store["data"], h5py.Group):
+                raise InputError(layout("/data is no group", where=str(path)))
             store["data"].visititems(visit)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
+        # h5py has no error of its own: libhdf5's come as these.
         raise InputError(layout(f"cannot be read ({error})", where=str(path))) from None
     return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
+
+
+def _values(item: Any, where: str, size: int) -> NDArray[Any]:
+    """A dataset's array, if its values are numbers and lie in the file of so many bytes."""
+    if item.external or item.is_virtual:
+        raise InputError(
+            layout("its values lie in another file", where=where,
+                   advice="h5repack makes one file of them.")
+        )  # fmt: skip
+    if item.dtype.kind != "f":
+        raise InputError(layout(f"it holds {item.dtype}, not float", where=where))
+    if item.nbytes > (most := max(UNPACKED, TIMES * size)):
+        raise InputError(layout(f"it takes {item.nbytes} bytes, {most} are the most", where=where))
+    values: NDArray[Any] = item[()]
+    return values
 
 
 def _h5py() -> Any:

@@ -7,17 +7,19 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.internal import api_implementation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import protogen as pg
-from protogen import arrayfiles, caffemodel, prototxt, render, wire
+from protogen import arrayfiles, caffemodel, prototxt, render, schema, weightfiles, wire
 from protogen.pictures import read_pictures
 
 ROOT = Path(__file__).parent.parent
@@ -139,18 +141,13 @@ def test_archives_that_unpack_to_far_more(tmp_path):
         arrayfiles.read_arrays(path)
 
 
-@given(st.binary(max_size=200))
+@given(raw=st.binary(max_size=200))
 @settings(max_examples=300)
-def test_any_bytes_as_arrays(raw):
-    path = Path(os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0])
-    place = Path("/tmp") / f"{path}.{os.getpid()}.npy"
+def test_any_bytes_as_arrays(raw, tmp_path_factory):
+    place = tmp_path_factory.getbasetemp() / "any.npy"
     place.write_bytes(b"\x93NUMPY" + raw)
-    try:
+    with suppress(pg.InputError):
         arrayfiles.read_arrays(place)
-    except pg.InputError:
-        pass
-    finally:
-        place.unlink()
 
 
 def test_arrays_of_numpy_read_back(tmp_path):
@@ -164,6 +161,70 @@ def test_arrays_of_numpy_read_back(tmp_path):
         found = arrayfiles.read_arrays(tmp_path / "a.npz")
         assert list(found) == ["x", "ip/1"]
         np.testing.assert_array_equal(found["ip/1"], array)
+
+
+def test_hdf5_from_strangers(tmp_path):
+    """Values of other files, names that are no blobs, what is no number, what unpacks to far more."""
+    import h5py
+
+    (tmp_path / "secret").write_bytes(bytes(64))
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["data/ip/0"] = np.ones(3, np.float32)
+
+    def refused(match, make):
+        place = tmp_path / "w.h5"
+        with h5py.File(place, "w") as store:
+            make(store)
+        with pytest.raises(pg.InputError, match=match):
+            weightfiles.read_any(place)
+
+    data = "data/ip/0"
+    virtual = h5py.VirtualLayout((3,), np.float32)
+    virtual[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), data, (3,))
+    refused("lie in another file", lambda f: f.create_virtual_dataset(data, virtual))
+    refused("lie in another file", lambda f: f.create_dataset(
+        data, (4,), np.float32, external=[(str(tmp_path / "secret"), 0, 64)]))  # fmt: skip
+    refused("has no group /data", lambda f: f.update(data=h5py.ExternalLink("other.h5", "/data")))
+    refused("has no group /data", lambda f: f.update(data=h5py.SoftLink("/elsewhere")))
+    refused("/data is no group", lambda f: f.update(data=np.ones(3)))
+    refused("not a layer's blob", lambda f: f.update({"data/ip/weight": np.ones(3)}))
+    refused("holds object, not float", lambda f: f.update({data: "text"}))
+    refused("134217728 bytes, 67108864 are the most", lambda f: f.create_dataset(
+        data, (1 << 25,), np.float32, chunks=(1 << 20,), compression="gzip"))  # fmt: skip
+    # A link inside of the group is not followed.
+    with h5py.File(tmp_path / "w.h5", "w") as store:
+        store["data/ip/0"] = np.ones(2, np.float32)
+        store["data/other"] = h5py.ExternalLink("other.h5", "/data/ip")
+    assert list(weightfiles.read_any(tmp_path / "w.h5")) == ["ip"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("message a {" * 33, "nested more than 32 deep"),
+        ("message V { optional float a = 99999999999; }", "cannot read this statement"),
+        ("message V { optional float a = 536870912; }", "is no field.s number"),
+        ("message V { optional Nowhere a = 1; }", "Nowhere is defined nowhere"),
+        pytest.param(
+            "enum A { SAME = 0; } enum B { SAME = 0; }",
+            "protobuf does not take",
+            marks=pytest.mark.skipif(
+                api_implementation.Type() == "python", reason="protobuf in Python takes it"
+            ),
+        ),
+        ("//" + "x" * (4 << 20), "larger than 4 MB"),
+    ],
+    ids=["depth", "digits", "number", "type", "twice", "size"],
+)
+def test_protos_from_strangers(tmp_path, text, problem):
+    """A .proto that is refused leaves nothing behind."""
+    from protogen.schema.pool import message_class
+
+    (tmp_path / "vendor.proto").write_text(text)
+    with pytest.raises(pg.InputError, match=problem):
+        schema.add_proto(tmp_path / "vendor.proto")
+    assert not {"V", "A", "B", "a"} & {*schema.caffe().messages, *schema.caffe().enums}
+    assert message_class("NetParameter")(name="n").name == "n"
 
 
 def test_pictures_of_no_known_form(tmp_path):

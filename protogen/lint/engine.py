@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def check_text(
             break
         mended += sum(bool(flaw.edits) for flaw in flaws)
         text, flaws = after, left
-    places = [_line_and_column(text, flaw.start) for flaw in flaws]
+    places = _lines_and_columns(text, [flaw.start for flaw in flaws])
     return Checked(filename, text, flaws, places, text if text != original else None, mended)
 
 
@@ -132,8 +133,10 @@ def check_file(
     return replace(made, bom=source.bom)
 
 
-_SOLVER = re.compile(r"^\s*(base_lr|lr_policy|max_iter|net|train_net|test_iter)\s*:", re.MULTILINE)
-_LAYER = re.compile(r"^\s*layers?\s*\{", re.MULTILINE)
+_SOLVER = re.compile(
+    r"^[ \t]*(base_lr|lr_policy|max_iter|net|train_net|test_iter)[ \t]*:", re.MULTILINE
+)
+_LAYER = re.compile(r"^[ \t]*layers?\s*\{", re.MULTILINE)
 
 
 def _is_solver(text: str) -> bool:
@@ -150,15 +153,22 @@ def _flaws(
     except InputError as error:
         return [_syntax(text, str(error))]
     found = [flaw for rule in rules for flaw in rule.check(net)]
-    left_out, whole = _comments(net)
-    kept = [
-        flaw for flaw in found
-        if not _left_out(flaw, whole) and not any(
-            start <= max(flaw.start, 0) < end and _left_out(flaw, codes)
-            for start, end, codes in left_out
-        )
-    ]  # fmt: skip
-    return sorted(dict.fromkeys(kept), key=lambda flaw: (flaw.start, flaw.code))
+    spans, whole = _comments(net)
+    found = sorted((flaw for flaw in found if not _left_out(flaw, whole)), key=_place)
+    starts = [max(flaw.start, 0) for flaw in found]
+    dropped = {
+        flaw for start, end, codes in spans
+        for flaw in found[bisect_left(starts, start) : bisect_left(starts, end)]
+        if _left_out(flaw, codes)
+    }  # fmt: skip
+    return sorted(
+        dict.fromkeys(f for f in found if f not in dropped),
+        key=lambda flaw: (flaw.start, flaw.code),
+    )
+
+
+def _place(flaw: Flaw) -> int:
+    return max(flaw.start, 0)
 
 
 def _syntax(text: str, message: str) -> Flaw:
@@ -180,6 +190,8 @@ def _comments(net: Context) -> tuple[list[Span], tuple[str, ...] | None]:
     text = net.source.text
     spans: list[Span] = []
     whole: tuple[str, ...] | None = None
+    layers = list(net.document.all("layer"))
+    begins = [item.start for item in layers]
     for found in _IGNORE.finditer(text) if "protogen:" in text else ():
         codes = tuple(word.strip() for word in (found[2] or "").split(",") if word.strip())
         if found[1]:
@@ -188,9 +200,8 @@ def _comments(net: Context) -> tuple[list[Span], tuple[str, ...] | None]:
         start = text.rfind("\n", 0, found.start()) + 1
         end = text.find("\n", found.end())
         end = len(text) if end < 0 else end
-        for item in net.document.all("layer"):
-            if start <= item.start < end:
-                end = max(end, item.end)
+        for item in layers[bisect_left(begins, start) : bisect_left(begins, end)]:
+            end = max(end, item.end)
         spans.append((start, end, codes))
     return spans, whole
 
@@ -201,6 +212,7 @@ def _left_out(flaw: Flaw, codes: tuple[str, ...] | None) -> bool:
     return not codes or any(flaw.code.startswith(code) or flaw.name == code for code in codes)
 
 
-def _line_and_column(text: str, offset: int) -> tuple[int, int]:
-    offset = max(offset, 0)
-    return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
+def _lines_and_columns(text: str, offsets: Iterable[int]) -> list[tuple[int, int]]:
+    starts = [0, *(found.end() for found in re.finditer("\n", text))]
+    lines = [(bisect_right(starts, max(offset, 0)), max(offset, 0)) for offset in offsets]
+    return [(line, offset - starts[line - 1] + 1) for line, offset in lines]

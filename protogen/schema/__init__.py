@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +15,16 @@ from protogen.schema.source import EnumType, FieldType, MessageType, Schema, par
 __all__ = ["EnumType", "FieldType", "MessageType", "Schema", "add_proto", "caffe", "message_type"]
 
 
+MOST_BYTES = 4 << 20  # of a vendor's .proto; Caffe's own has 0.1 MB
+_added: list[tuple[str, str]] = []  # the text and the path of each that was taken
+
+
 @cache
 def _caffe() -> Schema:
+    return _own()
+
+
+def _own() -> Schema:
     return Schema.lazy(Path(__file__).with_name("caffe.proto").read_text(encoding="utf-8"), "caffe")
 
 
@@ -42,23 +49,42 @@ def add_proto(path: str | Path) -> None:
     keep their numbers where those are free.
 
     Raises:
-        InputError: the file cannot be read or is no proto2 text.
+        InputError: the file cannot be read, is no proto2 text, or protobuf does not take what it
+            defines. Nothing is added then.
     """
+    from protogen.schema import pool
+
     try:
-        raw = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise InputError(
             layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
         ) from None
-    if Path(path).suffix == ".proto":
-        text = raw.decode("utf-8", "replace")
-    else:
-        from protogen.schema.pool import proto_text
-
-        text = proto_text(raw, str(path))
-    caffe().merge(parse_proto(text, str(path)), Path(path).stem)
+    if len(raw) > MOST_BYTES:
+        raise InputError(layout(f"is larger than {MOST_BYTES >> 20} MB", where=str(path)))
+    proto = Path(path).suffix == ".proto"
+    text = raw.decode("utf-8", "replace") if proto else pool.proto_text(raw, str(path))
+    check_proto(text, str(path))
+    _take(caffe(), text, str(path))
+    _added.append((text, str(path)))
     message_type.cache_clear()
-    if "protogen.schema.pool" in sys.modules:
-        from protogen.schema import pool
+    pool.reset()
 
-        pool.reset()
+
+def check_proto(text: str, path: str) -> None:
+    """Whether .proto text can be added to what there is; nothing is.
+
+    Raises:
+        InputError: as ``add_proto``.
+    """
+    from protogen.schema import pool
+
+    trial = _own().complete()
+    for one, name in (*_added, (text, path)):
+        _take(trial, one, name)
+    pool.check(trial, path)
+
+
+def _take(schema: Schema, text: str, path: str) -> None:
+    schema.merge(parse_proto(text, path), Path(path).stem)

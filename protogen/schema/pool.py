@@ -17,6 +17,7 @@ from protogen.errors import InputError, layout
 from protogen.schema import caffe
 from protogen.schema.source import FieldType, Schema
 
+FILE = "protogen/caffe.proto"
 _PROTO = descriptor_pb2.FieldDescriptorProto
 _LABEL = {
     "optional": _PROTO.LABEL_OPTIONAL,
@@ -41,6 +42,25 @@ def _pool() -> descriptor_pool.DescriptorPool:
     return pool
 
 
+def check(schema: Schema, path: str) -> None:
+    """Whether protobuf takes the schema with what the file at ``path`` adds.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        raw = file_descriptor(schema).SerializeToString()
+        pool = descriptor_pool.DescriptorPool()
+        pool.AddSerializedFile(raw)
+        pool.FindFileByName(FILE)
+    except (TypeError, ValueError, KeyError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise InputError(
+            layout(f"protobuf does not take what it defines ({told})", where=path,
+                   advice="protoc must take it beside caffe.proto.")
+        ) from None  # fmt: skip
+
+
 def reset() -> None:
     """Forgets the classes made so far, for a schema that has grown."""
     message_class.cache_clear()
@@ -49,9 +69,7 @@ def reset() -> None:
 
 def file_descriptor(schema: Schema) -> descriptor_pb2.FileDescriptorProto:
     """The schema as protobuf's own description of a file."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="protogen/caffe.proto", package=schema.package, syntax="proto2"
-    )
+    file = descriptor_pb2.FileDescriptorProto(name=FILE, package=schema.package, syntax="proto2")
     made: dict[str, Any] = {"": file}
     for name, message in schema.messages.items():
         outer, _, short = name.rpartition(".")

@@ -146,26 +146,28 @@ class Schema:
                     mine.dialects[value] = (dialect,)
         for name, message in other.messages.items():
             own = self.messages.setdefault(name, MessageType(name))
+            taken = {known.number for known in own.fields.values()}
             for field in message.fields.values():
                 if field.name not in own.fields:
-                    taken = {known.number for known in own.fields.values()}
-                    own.fields[field.name] = field.adopt(self, dialect, _free(field.number, taken))
+                    number = _free(field.number, taken)
+                    taken.add(number)
+                    own.fields[field.name] = field.adopt(self, dialect, number)
 
 
 def _free(number: int, taken: set[int]) -> int:
-    """The number, or the next free one from 20001 on."""
-    while number in taken:
-        number = max(number + 1, 20001)
-    return number
+    """The number, or where it is taken the first free one after all from 20001 on."""
+    return number if number not in taken else max(20000, *taken) + 1
 
 
+HIGHEST = (1 << 29) - 1  # number of a field, protobuf's limit
+DEEPEST = 32  # levels of messages; protoc has 32 too
 _BLOCK = re.compile(r"^(?:message|enum) (\w+) \{\n.*?^\}", re.MULTILINE | re.DOTALL)
 _STATEMENT = re.compile(
     r"""
     \s+ | //[^\n]* | /\*.*?\*/
   | (?P<label>optional|required|repeated)\s+(?P<type>\.?[\w.]+)\s+(?P<field>\w+)\s*=\s*
-      (?P<number>\d+)\s*(?:\[(?P<options>[^\]]*)\])?\s*;(?:[ \t]*//[ \t]*(?P<forks>[^\n]*))?
-  | (?P<value>[A-Za-z_]\w*)\s*=\s*(?P<valuenumber>-?\d+)\s*(?:\[[^\]]*\])?\s*;
+      (?P<number>\d{1,10})\s*(?:\[(?P<options>[^\]]*)\])?\s*;(?:[ \t]*//[ \t]*(?P<forks>[^\n]*))?
+  | (?P<value>[A-Za-z_]\w*)\s*=\s*(?P<valuenumber>-?\d{1,10})\s*(?:\[[^\]]*\])?\s*;
       (?:[ \t]*//[ \t]*(?P<valueforks>[^\n]*))?
   | (?P<kind>message|enum)\s+(?P<name>\w+)\s*\{
   | (?P<close>\})\s*;?
@@ -203,6 +205,10 @@ def _read(schema: Schema, text: str, filename: str) -> Schema:
         if found["field"]:
             if not isinstance(scope, MessageType):
                 raise _refuse(text, found.start(), filename, "a field stands outside a message")
+            if not 0 < int(found["number"]) <= HIGHEST:
+                raise _refuse(
+                    text, found.start(), filename, f"{found['number']} is no field's number"
+                )
             scope.fields[found["field"]] = FieldType(found, scope, schema)
         elif found["value"]:
             if not isinstance(scope, EnumType):
@@ -211,6 +217,8 @@ def _read(schema: Schema, text: str, filename: str) -> Schema:
             if forks := _dialects(found["valueforks"]):
                 scope.dialects[found["value"]] = forks
         elif found["kind"]:
+            if len(scopes) == DEEPEST:
+                raise _refuse(text, at, filename, f"messages are nested more than {DEEPEST} deep")
             name = f"{scope.name}.{found['name']}" if scope else found["name"]
             scopes.append(_open(schema, found["kind"], name))
         elif found["close"]:
