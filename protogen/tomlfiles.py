@@ -10,6 +10,8 @@ from typing import Any
 from protogen.errors import InputError, layout
 
 MOST_BYTES = 1 << 20  # a specification has a line for each layer
+# tomllib's time and memory are the square of these.
+_PARTS = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""")
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -23,7 +25,11 @@ def read(path: str | Path) -> dict[str, Any]:
             raw = file.read(MOST_BYTES + 1)
         if len(raw) > MOST_BYTES:
             raise InputError(layout(f"is larger than {MOST_BYTES >> 20} MB", where=str(path)))
-        return tomllib.loads(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        if found := _PARTS.search(text):
+            line = text.count("\n", 0, found.start()) + 1
+            raise InputError(layout("its key has too many parts", where=f"{path}:{line}"))
+        return tomllib.loads(text)
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
         raise InputError(layout(problem, where=str(path), advice="Check the path.")) from None

@@ -140,9 +140,11 @@ class Schema:
         """Takes over what another schema has and this one lacks, by name."""
         for name, enum in other.enums.items():
             mine = self.enums.setdefault(name, EnumType(name))
+            taken = set(mine.values.values())
             for value, number in enum.values.items():
                 if value not in mine.values:
-                    mine.values[value] = _free(number, set(mine.values.values()))
+                    mine.values[value] = _free(number, taken)
+                    taken.add(mine.values[value])
                     mine.dialects[value] = (dialect,)
         for name, message in other.messages.items():
             own = self.messages.setdefault(name, MessageType(name))
@@ -156,7 +158,9 @@ class Schema:
 
 def _free(number: int, taken: set[int]) -> int:
     """The number, or where it is taken the first free one after all from 20001 on."""
-    return number if number not in taken else max(20000, *taken) + 1
+    if number not in taken:
+        return number
+    return max(20000, *taken) + 1
 
 
 HIGHEST = (1 << 29) - 1  # number of a field, protobuf's limit

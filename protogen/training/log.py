@@ -10,9 +10,10 @@ from typing import Any
 
 from protogen.errors import InputError, layout
 
+LONGEST = 1 << 15  # characters of a line; glog's own limit is 30,000 bytes
 _NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
 _ITERATION = r"Iteration (\d{1,18})"
-_LOSS = re.compile(rf"{_ITERATION}(?: \([^)]*\))?, loss = {_NUMBER}")
+_LOSS = re.compile(rf"{_ITERATION}(?: \([^)\n]{{0,200}}\))?, loss = {_NUMBER}")
 _RATE = re.compile(rf"{_ITERATION}, lr = {_NUMBER}")
 _TESTING = re.compile(_ITERATION + ", Testing net")
 _OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = {_NUMBER}")
@@ -59,7 +60,7 @@ def read_log(path: str | Path) -> Log:
     """
     try:
         with Path(path).open(encoding="utf-8", errors="replace") as file:
-            return parse_log(file, str(path))
+            return parse_log(iter(lambda: file.readline(LONGEST), ""), str(path))
     except OSError as error:
         raise InputError(
             layout(f"cannot be read ({error.strerror or error})", where=str(path),
@@ -94,14 +95,16 @@ def parse_log(lines: Iterable[str], path: str = "the log") -> Log:
 
 
 def _norm(log: Log, line: str) -> None:
-    if (found := _FORWARD.search(line)) is not None:
+    # From the first place on alone: a line that repeats it is looked through once.
+    at = max(line.find("[Forward]"), line.find("[Backward]"))
+    if (found := _FORWARD.match(line, at)) is not None:
         log.values[found[1]] = float(found[3])
-    elif (found := _WEIGHT.search(line)) is not None:
+    elif (found := _WEIGHT.match(line, at)) is not None:
         if found[2] == "0":
             log.weights[found[1]] = float(found[3])
-    elif (found := _DIFF.search(line)) is not None:
+    elif (found := _DIFF.match(line, at)) is not None:
         if found[2] == "0":
             log.weight_gradients[found[1]] = float(found[3])
             log.gradient_history.setdefault(found[1], []).append(float(found[3]))
-    elif (found := _BOTTOM.search(line)) is not None:
+    elif (found := _BOTTOM.match(line, at)) is not None:
         log.gradients[found[1]] = float(found[3])
