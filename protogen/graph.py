@@ -68,10 +68,19 @@ class Graph:
 
 def free_name(wanted: str, taken: set[str], between: str = "") -> str:
     """The name, or the name with a number where it is taken; it is then taken."""
-    name, count = wanted, 1
-    while name in taken:
-        count += 1
-        name = f"{wanted}{between}{count}"
+    name = wanted
+    if name in taken:
+        # Doubled, then halved: thousands of one name must not be counted through by each.
+        used, free = 1, 2
+        while f"{wanted}{between}{free}" in taken:
+            used, free = free, 2 * free
+        while free - used > 1:
+            middle = (used + free) // 2
+            if f"{wanted}{between}{middle}" in taken:
+                used = middle
+            else:
+                free = middle
+        name = f"{wanted}{between}{free}"
     taken.add(name)
     return name
 

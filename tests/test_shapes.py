@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import protogen as pg
 from protogen import geometry, prototxt
 from protogen.cost import costs
+from protogen.graph import free_name
 from protogen.layers import LayerType
 from protogen.net import Net
 
@@ -439,3 +440,16 @@ def test_multiply_adds_of_a_convolution(group, out, kernel, size):
     cost = costs(net.graph)[-1]
     blob = net.parameter_shapes["c"][0]
     assert cost.multiply_adds == math.prod(net.shapes["y"]) * math.prod(blob[1:])
+
+
+@given(st.sets(st.integers(1, 40)), st.sampled_from(["", ".", "_"]))
+def test_free_names(numbers, between):
+    """A free name is new, and the next number where all before it are taken."""
+    taken = {"a"} | {f"a{between}{n}" for n in numbers if n > 1}
+    before = set(taken)
+    name = free_name("a", taken, between)
+    assert name not in before
+    assert taken == before | {name}
+    run = {"a", *(f"b{between}{n}" for n in range(2, len(numbers) + 2)), "b"}
+    assert free_name("b", run, between) == f"b{between}{len(numbers) + 2}"
+    assert free_name("c", run, between) == "c"

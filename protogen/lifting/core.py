@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, UnsupportedError, layout
-from protogen.graph import Layer, Shape
+from protogen.graph import Layer, Shape, free_name
 from protogen.layers import LayerType
 from protogen.lifting.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, Lift, remembered
 from protogen.message import Message
@@ -333,22 +333,11 @@ class Lifter:
 
     def value(self, role: str) -> str:
         """A name for a new value."""
-        name, count = f"{self.out}_{role}", 1
-        while name in self._values:
-            count += 1
-            name = f"{self.out}_{role}{count}"
-        self._values.add(name)
-        return name
+        return free_name(f"{self.out}_{role}", self._values)
 
     def _layer_name(self, role: str, base: str = "") -> str:
         base = base or self.operator.name or self.out
-        wanted = f"{base}_{role}" if role else base
-        name, count = wanted, 1
-        while name in self._names:
-            count += 1
-            name = f"{wanted}_{count}"
-        self._names.add(name)
-        return name
+        return free_name(f"{base}_{role}" if role else base, self._names, "_")
 
 
 class _Stock:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from protogen.graph import Shape
+from protogen.graph import Shape, free_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,9 +111,4 @@ class Writer:
         return top_names[0]
 
     def free(self, role: str) -> str:
-        name, count = f"{self.name}_{role}", 1
-        while name in self.taken:
-            count += 1
-            name = f"{self.name}_{role}{count}"
-        self.taken.add(name)
-        return name
+        return free_name(f"{self.name}_{role}", self.taken)

@@ -8,6 +8,7 @@ that define it (see the head of ``caffe.proto``).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from protogen.errors import InputError, layout
@@ -140,27 +141,34 @@ class Schema:
         """Takes over what another schema has and this one lacks, by name."""
         for name, enum in other.enums.items():
             mine = self.enums.setdefault(name, EnumType(name))
-            taken = set(mine.values.values())
+            numbers = _Numbers(mine.values.values())
             for value, number in enum.values.items():
                 if value not in mine.values:
-                    mine.values[value] = _free(number, taken)
-                    taken.add(mine.values[value])
+                    mine.values[value] = numbers.take(number)
                     mine.dialects[value] = (dialect,)
         for name, message in other.messages.items():
             own = self.messages.setdefault(name, MessageType(name))
-            taken = {known.number for known in own.fields.values()}
+            numbers = _Numbers(known.number for known in own.fields.values())
             for field in message.fields.values():
                 if field.name not in own.fields:
-                    number = _free(field.number, taken)
-                    taken.add(number)
+                    number = numbers.take(field.number)
                     own.fields[field.name] = field.adopt(self, dialect, number)
 
 
-def _free(number: int, taken: set[int]) -> int:
-    """The number, or where it is taken the first free one after all from 20001 on."""
-    if number not in taken:
+class _Numbers:
+    """The numbers that a message's fields, or an enum's values, have."""
+
+    def __init__(self, taken: Iterable[int]) -> None:
+        self._taken = set(taken)
+        self._next = max(20000, *self._taken, 0) + 1
+
+    def take(self, number: int) -> int:
+        """The number, or where it is taken one behind all, from 20001 on."""
+        if number in self._taken:
+            number = self._next
+        self._taken.add(number)
+        self._next = max(self._next, number + 1)
         return number
-    return max(20000, *taken) + 1
 
 
 HIGHEST = (1 << 29) - 1  # number of a field, protobuf's limit
