@@ -41,15 +41,17 @@ def border_ring(factor: int) -> int:
     return factor // 2
 
 
-def pool_out(size: int, kernel: int, stride: int, pad: int, ceil: bool = True) -> int:
+def pool_out(
+    size: int, kernel: int, stride: int, pad: int, ceil: bool = True, padded: bool = False
+) -> int:
     """Length of a Pooling's output, by Caffe's rule.
 
     ceil((n + 2p - K) / s) + 1, and with padding one less where the last window would begin beyond
-    the input and its left pad.
+    the input and its left pad. ``padded``: the other axis has a pad, which counts for both.
     """
     span = size + 2 * pad - kernel
     out = (-(-span // stride) if ceil else span // stride) + 1
-    if pad and (out - 1) * stride >= size + pad:
+    if (pad or padded) and (out - 1) * stride >= size + pad:
         out -= 1
     return out
 

@@ -70,7 +70,7 @@ class Pooling(LayerType):
         w = pooling_window(layer, p, shape)
         ceil = p.round_mode == "CEIL" and p.ceil_mode  # ceil_mode: forks
         out = tuple(
-            geometry.pool_out(n, k, s, q, ceil)
+            geometry.pool_out(n, k, s, q, ceil, any(w.pad))
             for n, k, s, q in zip(shape[2:], w.kernel, w.stride, w.pad, strict=True)
         )
         if min(out) < 1:

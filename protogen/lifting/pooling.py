@@ -93,13 +93,13 @@ class _Axis(NamedTuple):
     low: int
     high: int
 
-    def caffe(self, pad: int, ceil: bool) -> int | None:
-        """How many of Caffe's windows with this pad come before ONNX's first; None where Caffe's
-        do not hold ONNX's."""
+    def caffe(self, pad: int, ceil: bool, other: int) -> int | None:
+        """How many of Caffe's windows with this pad (and the ``other`` axis's) come before ONNX's
+        first; None where Caffe's do not hold ONNX's."""
         if pad >= self.k or pad < self.low or (pad - self.low) % self.s:
             return None
         skipped = (pad - self.low) // self.s
-        windows = geometry.pool_out(self.n, self.k, self.s, pad, ceil)
+        windows = geometry.pool_out(self.n, self.k, self.s, pad, ceil, other > 0)
         if (windows - 1) * self.s - pad >= self.n:  # the last one is without a pixel
             return None
         return skipped if windows - skipped >= self.out else None
@@ -155,17 +155,16 @@ def _pool_plane(
 ) -> str:  # fmt: skip
     """A Pooling whose windows are ONNX's, or hold them: then a Slice drops the others."""
     for ceil, pad_h, pad_w in _candidates(axes):
-        skipped = [axes[0].caffe(pad_h, ceil), axes[1].caffe(pad_w, ceil)]
+        skipped = [axes[0].caffe(pad_h, ceil, pad_w), axes[1].caffe(pad_w, ceil, pad_h)]
         if None in skipped:
             continue
         pads = [pad_h, pad_w]
-        made = [geometry.pool_out(a.n, a.k, a.s, p, ceil) for a, p in zip(axes, pads, strict=True)]
+        made = _windows(axes, pads, ceil)
         extra = any(m != a.out for m, a in zip(made, axes, strict=True))
         factors = _factors(axes, pads, padded, times) if kind == "AVE" else None
         params: dict[str, Any] = {"pool": Name(kind)}
         params |= window([a.k for a in axes], [a.s for a in axes], pads, [1, 1])
-        rounded = [geometry.pool_out(a.n, a.k, a.s, p) for a, p in zip(axes, pads, strict=True)]
-        if rounded != made:
+        if _windows(axes, pads, True) != made:
             params["round_mode"] = Name("FLOOR")
         last = "" if extra or factors is not None else "-"
         x = to.add("Pooling", [x], {"pooling_param": params},
@@ -193,16 +192,21 @@ def _pool_plane(
     )
 
 
+def _windows(axes: Sequence[_Axis], pads: Sequence[int], ceil: bool) -> list[int]:
+    """How many windows Caffe makes of each axis."""
+    padded = any(pads)
+    return [
+        geometry.pool_out(a.n, a.k, a.s, p, ceil, padded) for a, p in zip(axes, pads, strict=True)
+    ]
+
+
 def _candidates(axes: Sequence[_Axis]) -> list[tuple[bool, int, int]]:
     """Rounding and pads of Caffe, those without windows to drop and without a rounding first."""
     rows, columns = (range(a.low, max(a.k, a.low + 1), a.s) for a in axes)
 
     def rank(one: tuple[bool, int, int]) -> tuple[int, bool]:
         ceil, *pads = one
-        extra = sum(
-            geometry.pool_out(a.n, a.k, a.s, p, ceil) != a.out
-            for a, p in zip(axes, pads, strict=True)
-        )
+        extra = sum(m != a.out for m, a in zip(_windows(axes, pads, ceil), axes, strict=True))
         return extra, not ceil
 
     return sorted(product((True, False), rows, columns), key=rank)

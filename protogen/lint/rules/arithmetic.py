@@ -41,7 +41,9 @@ class PoolingCeiling(Rule):
             if not all(strides):
                 continue
             for n, k, s, pad in zip((shape or ())[2:], kernels, strides, pads, strict=True):
-                up, down = (geometry.pool_out(n, k, s, pad, ceil) for ceil in (True, False))
+                up, down = (
+                    geometry.pool_out(n, k, s, pad, ceil, any(pads)) for ceil in (True, False)
+                )
                 if up != down:
                     yield net.flaw(self, layer, f"{n} pixels, kernel {k} and stride {s} make {up} windows in "
                                    f"Caffe, and {down} where they are rounded down.")  # fmt: skip

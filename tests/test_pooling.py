@@ -1,0 +1,325 @@
+"""Poolings against Caffe's own loops, written down here window by window, through onnxruntime; and
+what is said of those that Caffe refuses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import protogen as pg
+from protogen import prototxt
+from protogen.layers import LayerType
+from protogen.net import Net
+from protogen.runtime import run_model
+
+LOWEST = np.float32(-3.4028234663852886e38)
+
+
+@dataclass
+class Pool:
+    """Caffe's pooling_layer.cpp in NumPy, for one picture of shape (channels, height, width)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    ceil: bool = True
+
+    def count(self, n: int, axis: int) -> int:
+        k, s, p = self.kernel[axis], self.stride[axis], self.pad[axis]
+        whole = (n + 2 * p - k) / s
+        out = (math.ceil(whole) if self.ceil else math.floor(whole)) + 1
+        if any(self.pad) and (out - 1) * s >= n + p:  # the last window begins in the padding
+            out -= 1
+        return out
+
+    def windows(self, n: int, axis: int) -> list[tuple[int, int]]:
+        """Begin and end of each, with the padding."""
+        k, s, p = self.kernel[axis], self.stride[axis], self.pad[axis]
+        starts = [i * s - p for i in range(self.count(n, axis))]
+        return [(start, min(start + k, n + p)) for start in starts]
+
+    def maximum(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The maxima, and where in its plane each stands (-1: nowhere)."""
+        _, height, width = x.shape
+        rows, columns = self.windows(height, 0), self.windows(width, 1)
+        best = np.full((len(x), len(rows), len(columns)), LOWEST)
+        place = np.full(best.shape, -1, np.float32)
+        for c, i, j in np.ndindex(best.shape):
+            for h in range(max(rows[i][0], 0), min(rows[i][1], height)):
+                for w in range(max(columns[j][0], 0), min(columns[j][1], width)):
+                    if x[c, h, w] > best[c, i, j]:
+                        best[c, i, j], place[c, i, j] = x[c, h, w], h * width + w
+        return best, place
+
+    def average(self, x: np.ndarray) -> np.ndarray:
+        _, height, width = x.shape
+        rows, columns = self.windows(height, 0), self.windows(width, 1)
+        made = np.zeros((len(x), len(rows), len(columns)), np.float32)
+        for c, i, j in np.ndindex(made.shape):
+            (top, bottom), (left, right) = rows[i], columns[j]
+            size = (bottom - top) * (right - left)
+            inside = x[c, max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+            made[c, i, j] = inside.sum(dtype=np.float64) / size
+        return made
+
+    def has_empty(self, x: np.ndarray) -> bool:
+        return any(
+            max(start, 0) >= min(end, n)
+            for axis, n in enumerate(x.shape[1:])
+            for start, end in self.windows(n, axis)
+        )
+
+
+def net_of(layer: str, *shapes: tuple[int, ...]) -> Net:
+    inputs = "".join(
+        f'layer {{ name: "x{i}" type: "Input" top: "x{i}" input_param {{ shape {{ '
+        + " ".join(f"dim: {n}" for n in shape)
+        + " } } }\n"
+        for i, shape in enumerate(shapes)
+    )
+    return Net(prototxt.parse(f'{inputs}layer {{ name: "p" {layer} }}', "net.prototxt"))
+
+
+def run(layer: str, x: np.ndarray) -> dict[str, np.ndarray]:
+    model = pg.to_onnx(net_of(layer, x.shape)).SerializeToString()
+    return run_model(model, {"x0": x})
+
+
+@st.composite
+def cases(draw):
+    """A picture whose values differ, and windows of any form that Caffe takes."""
+    shape = (2, draw(st.integers(1, 2)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    kernel = tuple(draw(st.integers(1, 4)) for _ in range(2))
+    pool = Pool(
+        kernel,
+        tuple(draw(st.integers(1, 5)) for _ in range(2)),
+        tuple(draw(st.integers(0, k - 1)) for k in kernel),
+        draw(st.booleans()),
+    )
+    assume(all(n + 2 * p >= k for n, p, k in zip(shape[2:], pool.pad, pool.kernel, strict=True)))
+    assume(min(pool.count(n, axis) for axis, n in enumerate(shape[2:])) >= 1)
+    values = np.random.default_rng(draw(st.integers(0, 99))).permutation(math.prod(shape))
+    # Both signs: padding counts as nothing, not as 0.
+    return pool, (values.reshape(shape) - draw(st.sampled_from([0, 40, 400]))).astype(np.float32)
+
+
+def text_of(pool: Pool, kind: str) -> str:
+    (kh, kw), (sh, sw), (ph, pw) = pool.kernel, pool.stride, pool.pad
+    return (
+        f"pooling_param {{ pool: {kind} kernel_h: {kh} kernel_w: {kw} stride_h: {sh} stride_w: {sw} "
+        f"pad_h: {ph} pad_w: {pw} round_mode: {'CEIL' if pool.ceil else 'FLOOR'} }}"
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases())
+def test_maximum_and_mask(case):
+    pool, x = case
+    best, place = (np.stack(part) for part in zip(*map(pool.maximum, x), strict=True))
+    layer = 'type: "Pooling" bottom: "x0" top: "y" ' + text_of(pool, "MAX")
+    np.testing.assert_array_equal(run(layer, x)["y"], best)
+    masked = layer.replace('top: "y"', 'top: "y" top: "m"')
+    if pool.has_empty(x[0]):
+        with pytest.raises(
+            pg.UnsupportedError,
+            match=r"its mask has windows without a pixel\. Use a smaller stride\.",
+        ):
+            run(masked, x)  # fmt: skip
+        return
+    found = run(masked, x)
+    np.testing.assert_array_equal(found["y"], best)
+    np.testing.assert_array_equal(found["m"], place)
+    assert found["m"].dtype == np.float32
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases())
+def test_average(case):
+    """Within 1e-6 of the largest value: sums of 16 float32 at most."""
+    pool, x = case
+    layer = 'type: "Pooling" bottom: "x0" top: "y" ' + text_of(pool, "AVE")
+    if pool.has_empty(x[0]):
+        with pytest.raises(
+            pg.UnsupportedError, match=r"it has windows without a pixel\. Use a smaller stride\."
+        ):
+            run(layer, x)  # fmt: skip
+        return
+    wanted = np.stack([pool.average(one) for one in x])
+    np.testing.assert_allclose(run(layer, x)["y"], wanted, rtol=0, atol=1e-6 * np.abs(x).max())
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 1), (4, 1)])
+@pytest.mark.parametrize("more", ["", "pad: 1 stride: 2 "])
+def test_global(size, more):
+    """Over the whole picture. With a pad that Caffe takes, it is a pooling like any other."""
+    x = np.random.default_rng(0).normal(size=(2, 3, *size)).astype(np.float32)
+    if more and min(size) == 1:
+        with pytest.raises(pg.InputError, match="pad 1 must be below kernel_size 1"):
+            run(f'type: "Pooling" bottom: "x0" top: "y" pooling_param {{ global_pooling: true {more}}}', x)  # fmt: skip
+        return
+    pool = Pool(size, (2, 2) if more else (1, 1), (1, 1) if more else (0, 0))
+    wanted = {"MAX": [pool.maximum(one)[0] for one in x], "AVE": [pool.average(one) for one in x]}
+    for kind, arrays in wanted.items():
+        layer = f'type: "Pooling" bottom: "x0" top: "y" pooling_param {{ pool: {kind} global_pooling: true {more}}}'
+        np.testing.assert_allclose(run(layer, x)["y"], np.stack(arrays), rtol=0, atol=1e-6)
+    found = run('type: "Pooling" bottom: "x0" top: "y" top: "m" pooling_param { global_pooling: true }', x)  # fmt: skip
+    np.testing.assert_array_equal(found["m"].reshape(6), x.reshape(6, -1).argmax(1))
+
+
+def test_simple_global_poolings_are_one_node():
+    for kind, op in (("MAX", "GlobalMaxPool"), ("AVE", "GlobalAveragePool")):
+        net = net_of(f'type: "Pooling" bottom: "x0" top: "y" pooling_param {{ pool: {kind} global_pooling: true }}', (1, 2, 4, 4))  # fmt: skip
+        assert [node.op_type for node in pg.to_onnx(net).graph.node] == [op]
+
+
+def pyramid(x: np.ndarray, height: int, kind: str) -> np.ndarray:
+    """Caffe's spp_layer.cpp: bins, kernels and pads of each level."""
+    flat = []
+    for level in range(height):
+        bins = 2**level
+        kernel = tuple(math.ceil(n / bins) for n in x.shape[2:])
+        pad = tuple((k * bins - n + 1) // 2 for k, n in zip(kernel, x.shape[2:], strict=True))
+        pool = Pool(kernel, kernel, pad)
+        made = [pool.maximum(one)[0] if kind == "MAX" else pool.average(one) for one in x]
+        flat.append(np.stack(made).reshape(len(x), -1))
+    return np.concatenate(flat, axis=1)
+
+
+@pytest.mark.parametrize("kind", ["MAX", "AVE"])
+@pytest.mark.parametrize(
+    ("height", "size"), [(1, (5, 3)), (2, (6, 4)), (3, (9, 11)), (2, (7, 7)), (3, (8, 8))]
+)
+def test_pyramid(height, size, kind):  # fmt: skip
+    x = np.random.default_rng(1).normal(size=(2, 3, *size)).astype(np.float32) - 3
+    layer = (
+        f'type: "SPP" bottom: "x0" top: "y" spp_param {{ pyramid_height: {height} pool: {kind} }}'
+    )
+    found, wanted = run(layer, x)["y"], pyramid(x, height, kind)
+    assert found.shape == ((2, 3, 1, 1) if height == 1 else wanted.shape)
+    np.testing.assert_allclose(found.reshape(2, -1), wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("param", "shape"),
+    [
+        ("pooled_size: 3", (5, 4, 3, 3)),
+        ("pooled_size: 3 pooled_size: 2", (5, 4, 3, 2)),
+        ("pooled_h: 2 pooled_w: 6", (5, 4, 2, 6)),
+    ],
+)
+def test_regions(param, shape):
+    layer = f'type: "ROIPooling" bottom: "x0" bottom: "x1" top: "y" roi_pooling_param {{ {param} }}'
+    assert net_of(layer, (1, 4, 9, 9), (5, 5)).graph.shapes["y"] == shape
+
+
+def test_region_maxima():
+    """Two regions, at half the picture's size: each bin holds its part's maximum."""
+    x = np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8)
+    layer = 'type: "ROIPooling" bottom: "x0" bottom: "x1" top: "y" roi_pooling_param { pooled_h: 2 pooled_w: 1 spatial_scale: 0.5 }'
+    model = pg.to_onnx(net_of(layer, x.shape, (2, 5))).SerializeToString()
+    rois = np.array([[0, 0, 0, 6, 6], [0, 8, 4, 14, 10]], np.float32)
+    found = run_model(model, {"x0": x, "x1": rois})["y"]
+    np.testing.assert_array_equal(found.reshape(2, 2), [[11, 27], [31, 47]])
+
+
+KERNEL = "pooling_param { kernel_size: 3 "
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ('"Pooling" bottom: "x0" top: "y"', "has no kernel_size. Give kernel_size, or kernel_h and kernel_w."),
+        ('"Pooling" bottom: "x0" top: "y" pooling_param { kernel_h: 3 kernel_w: 0 }',
+         "has no kernel_size. Give kernel_size, or kernel_h and kernel_w."),
+        ('"Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true kernel_size: 3 }',
+         "global_pooling and a kernel are both given. Keep one."),
+        ('"Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true kernel_h: 3 }',
+         "global_pooling and a kernel are both given. Keep one."),
+        ('"Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true kernel_w: 3 }',
+         "global_pooling and a kernel are both given. Keep one."),
+        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "kernel_w: 3 }",
+         "kernel_size and kernel_h or kernel_w are both given. Keep one form."),
+        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "stride: 2 stride_h: 2 }",
+         "stride and stride_h or stride_w are both given. Keep one form."),
+        ('"Pooling" bottom: "x0" top: "y" pooling_param { kernel_h: 3 }', "kernel_h and kernel_w must both be given"),
+        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "stride_w: 2 }", "stride_h and stride_w must both be given"),
+        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "stride: 0 }", "stride is 0, but must be at least 1"),
+        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "pad: 3 }", "pad 3 must be below kernel_size 3. Caffe refuses the net."),
+        ('"Pooling" bottom: "x0" top: "y" pooling_param { kernel_h: 1 kernel_w: 12 }',
+         "makes 6x-2 of 6x9 (kernel 1x12). Use a smaller kernel."),
+        ('"Pooling" bottom: "x1" top: "y" ' + KERNEL + "}", "its bottom is 5x5, but must have 4 axes"),
+        ('"Pooling" bottom: "x0" bottom: "x0" top: "y" ' + KERNEL + "}", "has 2 bottoms, but takes 1"),
+        ('"SPP" bottom: "x1" top: "y" spp_param { pyramid_height: 2 }', "its bottom is 5x5, but must have 4 axes"),
+        ('"SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 0 }', "pyramid_height is 0, but must be from 1 to 15"),
+        ('"SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 16 }', "pyramid_height is 16, but must be from 1 to 15"),
+        ('"SPP" bottom: "x0" bottom: "x0" top: "y" spp_param { pyramid_height: 2 }', "has 2 bottoms, but takes 1"),
+        ('"ROIPooling" bottom: "x0" bottom: "x1" top: "y" roi_pooling_param { pooled_h: 0 pooled_w: 2 }',
+         "pooled_h and pooled_w must be at least 1"),
+        ('"ROIPooling" bottom: "x0" bottom: "x1" bottom: "x1" top: "y" roi_pooling_param { pooled_h: 1 pooled_w: 2 }',
+         "has 3 bottoms, but takes 2"),
+        ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 0 group_size: 2 }',
+         "output_dim and group_size must be at least 1"),
+        ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 2 group_size: 0 }',
+         "output_dim and group_size must be at least 1"),
+        ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 3 group_size: 2 }',
+         "its bottom has 4 channels, but output_dim 3 and group_size 2 need 12"),
+        ('"PSROIPooling" bottom: "x0" bottom: "x1" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 1 group_size: 2 }',
+         "has 3 bottoms, but takes 2"),
+    ],
+)  # fmt: skip
+def test_refused_shapes(layer, said):
+    with pytest.raises(pg.InputError) as caught:
+        _ = net_of(f"type: {layer}", (1, 4, 6, 9), (5, 5)).graph
+    kind = layer.split('"')[1]
+    assert str(caught.value) == f'net.prototxt:3:1: layer "p" ({kind}): {said.rstrip(".")}.'
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ('"Pooling" bottom: "x0" top: "y" pooling_param { pool: STOCHASTIC kernel_size: 2 }',
+         "STOCHASTIC pooling has no form in ONNX. Use MAX or AVE."),
+        ('"SPP" bottom: "x0" top: "y" spp_param { pool: STOCHASTIC pyramid_height: 2 }',
+         "STOCHASTIC pooling has no form in ONNX"),
+        ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 1 group_size: 2 spatial_scale: 1 }',
+         "standard ONNX has no average over bins of a region where each bin has its channels. "
+         "End the net at its bottoms with --output, and pool outside."),
+    ],
+)  # fmt: skip
+def test_refused_in_onnx(layer, said):
+    with pytest.raises(pg.UnsupportedError) as caught:
+        pg.to_onnx(net_of(f"type: {layer}", (1, 4, 6, 9), (5, 5)))
+    assert str(caught.value).endswith(f": {said.rstrip('.')}.")
+
+
+def test_windows_and_mistakes():
+    """What summary tells of windows, and what verify compares a wrong conversion with."""
+    made = net_of(
+        'type: "Pooling" bottom: "x0" top: "y" ' + KERNEL + "stride: 2 pool: AVE }", (1, 4, 9, 9)
+    )
+    (layer,) = (one for one in made.graph.layers if one.type == "Pooling")
+    pooling = LayerType.registry["Pooling"]
+    window = pooling.window(layer, [(1, 4, 9, 9)])
+    assert (window.kernel, window.stride, window.pad, window.dilation) == (
+        (3, 3),
+        (2, 2),
+        (0, 0),
+        (1, 1),
+    )
+    told = [mistake.cause for mistake in pooling.mistakes(layer)]
+    assert told == [
+        "the number of windows is rounded down, where Caffe rounds it up",
+        "the divisor of AVE leaves padding out, where Caffe counts padding up to the padded border",
+        "the divisor of AVE is the whole window, where Caffe counts padding up to the padded border",
+    ]
+    whole = net_of(
+        'type: "Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true }', (1, 4, 9, 9)
+    )
+    (layer,) = (one for one in whole.graph.layers if one.type == "Pooling")
+    assert pooling.window(layer, [(1, 4, 9, 9)]) is None
+    assert len(pooling.mistakes(layer)) == 1
