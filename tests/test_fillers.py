@@ -124,7 +124,138 @@ def test_the_same_bytes_on_every_machine():
     assert digest.hexdigest()[:16] == "7ff41ecbab8064d5"
 
 
+def test_sparse_values_are_gaussian():
+    """What is kept has the mean and the deviation that were asked for; the rest is 0. The bits are
+    the same on every machine."""
+    values = drawn(Filler("gaussian", mean=3.0, std=0.5, sparse=50))
+    kept = values[values != 0]
+    assert stats.kstest(kept, stats.norm(3.0, 0.5).cdf).pvalue > SURE
+    assert 0.24 < len(kept) / values.size < 0.26  # 50 of 200 outputs
+    digest = hashlib.sha256(drawn(Filler("gaussian", sparse=3), (9, 4)).tobytes())
+    assert digest.hexdigest()[:16] == "62e32f39a1bdde9b"
+    # A mean or a sparse of another type's filler is nothing that it reads.
+    assert np.array_equal(drawn(Filler("msra", mean=5.0), (9, 4)), drawn(Filler("msra"), (9, 4)))
+
+
+@pytest.mark.parametrize("kind", ["xavier", "msra"])
+@pytest.mark.parametrize(
+    ("fan", "norm"), [(Fan(0, 5), "FAN_IN"), (Fan(5, 0), "FAN_OUT"), (Fan(0, 0), "AVERAGE")]
+)
+def test_nothing_to_divide_by(kind, fan, norm):  # fmt: skip
+    with pytest.raises(pg.InputError) as caught:
+        list(chunks(Filler(kind, variance_norm=norm), (2, 3), fan, [0]))
+    assert str(caught.value) == f"{kind} filler: has no inputs to count."
+    assert len(drawn(Filler(kind, variance_norm=norm), (2, 3), Fan(0.5, 0.5))) == 6
+    assert len(drawn(Filler("gaussian"), (2, 3), Fan(0, 0))) == 6
+
+
+def test_many_chunks_come_in_order():
+    """More chunks than threads: each is what it is alone."""
+    count = 20
+    made = list(chunks(Filler("uniform"), (count, fillers.CHUNK), Fan(1, 1), [5]))
+    assert [len(part) for part in made] == [fillers.CHUNK] * count
+    for index in (0, 7, count - 1):
+        alone = np.random.Generator(np.random.SFC64(np.random.SeedSequence([5, index])))
+        assert np.array_equal(made[index], alone.random(fillers.CHUNK, np.float32))
+
+
+def test_fillers_of_whole_blobs_refuse_other_shapes():
+    for shape, told in (((3, 4), "3x4"), ((2, 1, 4, 3), "2x1x4x3"), ((4, 4, 4), "4x4x4")):
+        with pytest.raises(pg.InputError) as caught:
+            list(chunks(Filler("bilinear"), shape, Fan(1, 1), [0]))
+        said = f"bilinear filler: takes square kernels (4 axes), not {told}."
+        assert str(caught.value) == said
+    with pytest.raises(pg.InputError) as caught:
+        list(chunks(Filler("qqq"), (2, 2), Fan(1, 1), [0]))
+    assert str(caught.value) == (
+        '"qqq": there is no such filler. Known are constant, gaussian, uniform, xavier, msra, '
+        "bilinear, positive_unitball, orthogonal, identity, icnr, lsuv."
+    )
+    (values,) = chunks(Filler("bilinear"), (2, 1, 3, 3), Fan(1, 1), [0])
+    assert values.shape == (18,)
+
+
+def test_streams_have_names():
+    """Layers whose names are no UTF-8 have streams too, and a name's case counts."""
+    names = ["a", "A", "\udcff", "\udcfe", "ä", ""]
+    assert len({tuple(stream_of(0, name, 0)) for name in names}) == len(names)
+    assert stream_of(3, "a", 1)[::5] == [3, 1]
+    assert stream_of(0, "a", 0)[1:5] == list(
+        np.frombuffer(hashlib.sha256(b"a").digest()[:16], "<u4")
+    )
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 3), (3, 8), (5, 5), (1, 1)])
+def test_orthogonal(rows, columns):
+    """Float32, orthonormal along the shorter axis, and without a sign that is preferred."""
+    made = fillers.orthogonal(rows, columns, [1])
+    assert made.shape == (rows, columns)
+    assert made.dtype == np.float32
+    assert made.flags.c_contiguous
+    wide = made.T if rows > columns else made
+    np.testing.assert_allclose(wide @ wide.T, np.eye(len(wide)), atol=1e-5)
+    corners = [fillers.orthogonal(rows, columns, [seed])[0, 0] for seed in range(64)]
+    assert 10 < sum(corner > 0 for corner in corners) < 54
+
+
+@pytest.mark.parametrize(
+    ("shape", "group"),
+    [((4, 4, 3, 5), 1), ((6, 2, 3, 3), 3), ((6, 3, 1, 1), 2), ((5, 3), 1), ((3, 5, 7), 1), ((8, 2, 5, 5), 2)],
+)  # fmt: skip
+def test_identity(shape, group):
+    """Output k is input k, where there is one: written down value by value."""
+    wanted = np.zeros(shape, np.float32)
+    for out in range(shape[0]):
+        first = out // (shape[0] // group) * shape[1]  # of the inputs that this group reads
+        for channel in range(shape[1]):
+            if first + channel == out:
+                wanted[(out, channel, *(n // 2 for n in shape[2:]))] = 1
+    made = fillers.identity(shape, group)
+    assert made.dtype == np.float32
+    assert np.array_equal(made, wanted)
+    if group == 1:
+        assert np.array_equal(fillers.identity(shape), wanted)
+
+
+@pytest.mark.parametrize(("kernel", "variant", "profile"), [
+    (1, "bvlc", [1]), (2, "bvlc", [0.5, 0.5]), (3, "bvlc", [0.5, 1, 0.5]), (4, "bvlc", [0.25, 0.75, 0.75, 0.25]),
+    (3, "classic", [0.25, 0.75, 0.75]), (2, "classic", [1, 0]), (4, "classic", [0.25, 0.75, 0.75, 0.25]),
+])  # fmt: skip
+def test_profiles(kernel, variant, profile):
+    """1 - |x / F - c|, by hand."""
+    found = fillers.bilinear_profile(kernel, variant)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.float32(profile))
+    both = fillers.bilinear(kernel, 2, variant)
+    assert both.shape == (kernel, 2)
+    np.testing.assert_array_equal(both, np.outer(found, fillers.bilinear_profile(2, variant)))
+    np.testing.assert_array_equal(fillers.bilinear(kernel, variant=variant), np.outer(found, found))
+    assert np.array_equal(fillers.bilinear_profile(3), fillers.bilinear_profile(3, "bvlc"))
+
+
+def test_profiles_that_are_none():
+    for arguments, said in (
+        ((0,), "kernel size 0 is below 1"),
+        ((4, "new"), "variant 'new' is not bvlc or classic"),
+    ):
+        for make in (fillers.bilinear_profile, lambda k, *v: fillers.bilinear(k, None, *v)):
+            with pytest.raises(pg.InputError) as caught:
+                make(*arguments)
+            assert str(caught.value) == f"bilinear filler: {said}."
+
+
 # fans
+
+
+@pytest.mark.parametrize(
+    ("shape", "into", "out"),
+    [((), 1, 1), ((7,), 1, 7), ((4, 5), 5, 4), ((4, 5, 3, 3), 45, 36), ((2, 3, 4), 12, 8)],
+)
+def test_caffes_fan(shape, into, out):
+    assert caffes_fan(shape) == Fan(into, out)
+    assert caffes_fan(shape).n("FAN_IN") == into
+    assert caffes_fan(shape).n("FAN_OUT") == out
+    assert caffes_fan(shape).n("AVERAGE") == (into + out) / 2
 
 
 @settings(max_examples=60)
@@ -294,7 +425,40 @@ def test_parse_filler():
     assert parse_filler("gaussian:0.02,mean=1,sparse=5") == Filler(
         "gaussian", std=0.02, mean=1.0, sparse=5
     )
-    assert parse_filler("xavier:variance_norm=AVERAGE").variance_norm == "AVERAGE"
+    for norm in ("FAN_IN", "FAN_OUT", "AVERAGE"):
+        found = parse_filler(f"xavier:variance_norm={norm},value=2")
+        assert (found.variance_norm, found.value) == (norm, 2.0)
+    assert parse_filler("uniform:-0.1,0.5") == Filler("uniform", min=-0.1, max=0.5)
+    assert parse_filler("constant:0.5") == Filler("constant", value=0.5)
+    assert parse_filler("msra") == Filler("msra")
+    assert isinstance(parse_filler("gaussian:sparse=5").sparse, int)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["msra:1", "uniform:1,2,3", "gaussian:sparse=1.5", "xavier:variance_norm=FAN", "xavier:FAN_IN",
+     "gaussian:variance=FAN_IN", "constant:=1", "constant:value=AVERAGE", "icnr:0.5"],
+)  # fmt: skip
+def test_filler_words_that_do_not_fit(text):
+    with pytest.raises(pg.InputError) as caught:
+        parse_filler(text)
+    assert str(caught.value) == (
+        f'"{text}": is no filler. Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or '
+        "xavier:variance_norm=AVERAGE."
+    )
+
+
+@given(st.builds(
+    Filler, st.sampled_from(fillers.CAFFES), *[st.floats(-9, 9)] * 5, st.integers(-1, 9),
+    st.sampled_from(["FAN_IN", "FAN_OUT", "AVERAGE"]),
+))  # fmt: skip
+def test_numbers_are_what_differs(filler):
+    """With the type first, they make the filler again."""
+    numbers = filler.numbers()
+    assert next(iter(numbers)) == "type"
+    assert Filler(**numbers) == filler
+    plain = Filler(filler.type)
+    assert all(getattr(plain, name) != value for name, value in numbers.items() if name != "type")
 
 
 # the command

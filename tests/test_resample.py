@@ -12,7 +12,18 @@ from onnx import TensorProto, helper
 from onnx.reference.ops.op_resize import Resize as ReferenceResize
 
 from protogen.errors import InputError, UnsupportedError
-from protogen.resample import Axis, Sampling, keep_aspect, make_axis, resampling_matrix
+from protogen.resample import (
+    MODES,
+    Axis,
+    Sampling,
+    convolution_matrix,
+    deconvolution_matrix,
+    keep_aspect,
+    linear_matrix,
+    make_axis,
+    nearest_matrix,
+    resampling_matrix,
+)  # fmt: skip
 from protogen.resizing.conventions import LIKE, like
 from protogen.resizing.request import Resize
 from protogen.runtime import run_model
@@ -240,3 +251,138 @@ def test_refusals_of_conventions():
         like("torch", "lanczos")
     with pytest.raises(UnsupportedError, match="opencv has no antialias for bilinear"):
         like("opencv", "bilinear", antialias=True)
+
+
+KERNELS = [
+    (Sampling("bilinear"), {-1.5: 0, -1: 0, -0.75: 0.25, 0: 1, 0.5: 0.5, 1: 0, 3: 0}),
+    (Sampling("box"), {-0.6: 0, -0.5: 0, -0.4: 1, 0: 1, 0.5: 1, 0.6: 0}),
+    (Sampling("cubic", cubic_a=-0.5), {0: 1, 0.5: 0.5625, -0.5: 0.5625, 1: 0, 1.5: -0.0625, -1.5: -0.0625, 2: 0, 2.5: 0}),
+    (Sampling("cubic"), {0: 1, 0.5: 0.59375, 1: 0, 1.5: -0.09375, 2: 0, 2.5: 0}),
+    (Sampling("lanczos"), {0: 1, 0.5: 6 / np.pi**2, -0.5: 6 / np.pi**2, 1: 0, 1.5: -4 / (3 * np.pi**2), 3: 0, 3.5: 0}),
+    (Sampling("lanczos", lobes=4), {0: 1, 2: 0, 3.5: np.sinc(3.5) * np.sinc(0.875), 4: 0, 4.5: 0}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sampling", "values"), KERNELS, ids=lambda one: getattr(one, "mode", ""))
+def test_kernels_by_hand(sampling, values):
+    """Keys 1981 for the cubics; sinc(x) sinc(x / lobes) for Lanczos. Nothing beyond the support."""
+    x = np.array(list(values), np.float64)
+    np.testing.assert_allclose(sampling.kernel(x), list(values.values()), rtol=0, atol=1e-15)
+    assert (
+        sampling.support
+        == {"bilinear": 1, "box": 0.5, "cubic": 2, "lanczos": sampling.lobes}[sampling.mode]
+    )
+    beyond = np.array([-1.01, 1.01, 7.3]) * sampling.support
+    assert not sampling.kernel(beyond).any()
+    assert sampling.kernel(x).dtype == np.float64
+
+
+def test_matrix_is_that_of_its_axis():
+    """Each argument reaches the axis, and the defaults are those of Sampling."""
+    for mode in MODES:
+        made = resampling_matrix(7, out=4, mode=mode)
+        np.testing.assert_array_equal(made, Axis(7, 4, 4 / 7, Sampling(mode)).matrix)
+    np.testing.assert_array_equal(resampling_matrix(7, out=4), Axis(7, 4, 4 / 7).matrix)
+    roi = (0.25, 0.5)
+    for options in (
+        {"align": "align_corners"}, {"mode": "nearest", "rounding": "ceil"}, {"mode": "cubic", "cubic_a": -0.3},
+        {"mode": "lanczos", "lobes": 4}, {"mode": "cubic", "exclude_outside": True}, {"antialias": True},
+    ):  # fmt: skip
+        made = resampling_matrix(7, out=4, scale=0.5, **options)
+        np.testing.assert_array_equal(made, Axis(7, 4, 0.5, Sampling(**options)).matrix)
+        assert not np.array_equal(
+            made, resampling_matrix(7, out=4, scale=0.5, mode=options.get("mode", "bilinear"))
+        )
+    made = resampling_matrix(9, out=4, align="tf_crop_and_resize", roi=roi)
+    np.testing.assert_allclose(made @ np.arange(9), 2 + np.arange(4) * 2 / 3)
+    assert (resampling_matrix(5, scale=0.5).shape, resampling_matrix(5, scale=2.5).shape) == (
+        (2, 5),
+        (12, 5),
+    )
+    assert make_axis(10, scale=0.3).out == 3  # 0.3 * 10 is below 3 in float64, or not: it is 3
+    assert make_axis(3, scale=1 / 3).out == 1
+    assert make_axis(49, scale=1 / 49).out == 1
+
+
+@pytest.mark.parametrize(("size", "arguments", "said"), [
+    (0, {"out": 3}, "size: 0 is below 1. Every length must be 1 or more."),
+    (3, {"out": 0}, "size: 3 pixels become 0. Every length must be 1 or more."),
+    (3, {"scale": 0.3}, "size: 3 pixels become 0. Every length must be 1 or more."),
+    (3, {}, "size: neither an output size nor a scale is given. Give one."),
+    (3, {"scale": 0.0}, "scale: 0 is no scale. Give a number above 0."),
+    (3, {"scale": float("inf")}, "scale: inf is no scale. Give a number above 0."),
+    (3, {"scale": float("nan"), "out": 3}, "scale: nan is no scale. Give a number above 0."),
+    (3, {"out": 3, "mode": "x"}, f"mode: 'x' is not known. Choose {', '.join(MODES)}."),
+    (3, {"out": 3, "mode": "nearest", "antialias": True},
+     "antialias: nearest has no kernel to widen. Choose another mode."),
+])  # fmt: skip
+def test_what_is_said(size, arguments, said):
+    with pytest.raises(InputError) as caught:
+        resampling_matrix(size, **arguments)
+    assert str(caught.value) == said
+
+
+def test_keep_aspect_in_whole():
+    assert keep_aspect([2, 4], [1, 3], "stretch") == ([1, 3], [0.5, 0.75])
+    assert keep_aspect([2, 4], [1, 3], "not_larger") == ([1, 2], [0.5, 0.5])
+    assert keep_aspect([2, 4], [1, 3], "not_smaller") == ([2, 3], [0.75, 0.75])
+    assert keep_aspect([1000, 10], [10, 10], "not_larger") == ([10, 1], [0.01, 0.01])  # never 0
+    with pytest.raises(InputError) as caught:
+        keep_aspect([2], [3], "larger")
+    said = "keep_aspect_ratio_policy: 'larger' is not known. Use stretch, not_larger, not_smaller."
+    assert str(caught.value) == said
+
+
+@given(st.integers(1, 7), st.integers(1, 9), st.integers(1, 4), st.integers(0, 3))
+def test_matrices_of_layers(kernel, size, stride, pad):
+    """A Convolution's and a Deconvolution's matrix, value by value from their definitions."""
+    profile = np.arange(1, kernel + 1, dtype=np.float32) / 7
+    assume(size + 2 * pad >= kernel)
+    made = convolution_matrix(profile, size, stride, pad)
+    assert made.dtype == np.float64
+    assert made.shape == ((size + 2 * pad - kernel) // stride + 1, size)
+    for o, i in np.ndindex(made.shape):
+        k = i + pad - o * stride
+        assert made[o, i] == (np.float64(profile[k]) if 0 <= k < kernel else 0)
+    length = (size - 1) * stride + kernel - 2 * pad
+    assume(length >= 1)
+    made = deconvolution_matrix(profile, size, stride, pad)
+    assert made.dtype == np.float64
+    assert made.shape == (length, size)
+    for o, i in np.ndindex(made.shape):
+        k = o + pad - i * stride
+        assert made[o, i] == (np.float64(profile[k]) if 0 <= k < kernel else 0)
+
+
+def test_factors():
+    np.testing.assert_array_equal(nearest_matrix(2, 3), np.repeat(np.eye(2), 3, axis=0))
+    np.testing.assert_allclose(linear_matrix(2, 2), [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
+
+
+@given(axes())
+@settings(max_examples=300, suppress_health_check=PICKY)
+def test_extended_is_the_matrix_before_clamping(axis):
+    """Its columns beyond the ends, added to the end pixels, make the matrix again; none of the
+    outer ones is without use."""
+    assume(not axis.sampling.exclude_outside)
+    extended, before = axis.extended
+    behind = extended.shape[1] - before - axis.size
+    assert min(before, behind) >= 0
+    clamped = extended[:, before : before + axis.size].copy()
+    clamped[:, 0] += extended[:, :before].sum(axis=1)
+    clamped[:, -1] += extended[:, before + axis.size :].sum(axis=1)
+    np.testing.assert_allclose(clamped, axis.matrix, rtol=0, atol=1e-12)
+    assert not before or extended[:, 0].any()
+    assert not behind or extended[:, -1].any()
+
+
+def test_positions_are_whole_or_half_where_they_should_be():
+    """Ties are decided by the rounding rule, not by the last bit of a quotient."""
+    for size, out in ((3, 9), (7, 21), (10, 3), (49, 7), (1000, 3000)):
+        for align in ALIGNS:
+            twice = 2 * Axis(size, out, out / size, Sampling(align=align)).positions
+            near = np.abs(twice - np.round(twice)) < 1e-7
+            np.testing.assert_array_equal(twice[near], np.round(twice[near]))
+    third = Axis(3, 9, 3.0).positions
+    np.testing.assert_allclose(third[:4], [-1 / 3, 0, 1 / 3, 2 / 3], atol=1e-15)
+    assert third[1] == 0
