@@ -18,6 +18,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["tests", "oldest", "newest", "pure"]
 PYTHONS = ["3.11", "3.12", "3.13"]
+OPTIONAL = ["hdf5", "safetensors", "picture", "gradients", "report"]
 PROJECT = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]
 
 
@@ -34,10 +35,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def oldest(session: nox.Session) -> None:
-    """The lowest release of each dependency that pyproject.toml allows."""
-    session.install("-e", ".[test]")
-    lowest = [one.split(",")[0].replace(">=", "==") for one in PROJECT["dependencies"]]
-    session.install(*lowest)
+    """The lowest release of each dependency, optional ones too, that pyproject.toml allows. What
+    these need themselves is the newest that fits."""
+    extras = PROJECT["optional-dependencies"]
+    named = [*PROJECT["dependencies"], *(one for name in OPTIONAL for one in extras[name])]
+    lowest = [one.split(",")[0].replace(">=", "==") for one in named]
+    limits = pathlib.Path(session.create_tmp()) / "lowest.txt"
+    limits.write_text("\n".join(lowest))
+    session.install("-e", ".[test]", "-c", str(limits))
     run_tests(session)
 
 

@@ -139,7 +139,7 @@ def reason_of(text: str) -> str:
     return re.sub(r'^\s*operator ".*?" \(\w+\): ', "", lines[0]).rstrip(".")
 
 
-def test_cases(golden):
+def test_cases(golden, onnxs_cases):
     """All of them; the page in docs names each that is refused."""
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     refused: list[str] = []

@@ -64,7 +64,7 @@ def node_cases() -> dict[str, onnx.backend.test.case.test_case.TestCase]:
 
 
 @pytest.fixture(scope="module")
-def cases():
+def cases(onnxs_cases):
     return node_cases()
 
 
