@@ -194,6 +194,11 @@ def test_orthogonal(rows, columns):
     assert made.flags.c_contiguous
     wide = made.T if rows > columns else made
     np.testing.assert_allclose(wide @ wide.T, np.eye(len(wide)), atol=1e-5)
+    if rows >= columns:  # G = Q R with a positive diagonal: by that, Q is uniform
+        generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence([1])))
+        r = made.T @ generator.standard_normal((rows, columns))
+        np.testing.assert_allclose(np.tril(r, -1), 0, atol=1e-5)
+        assert (np.diag(r) > 0).all()
     corners = [fillers.orthogonal(rows, columns, [seed])[0, 0] for seed in range(64)]
     assert 10 < sum(corner > 0 for corner in corners) < 54
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import protogen as pg
 from protogen import prototxt
 from protogen.layers import LayerType
+from protogen.layers.base import Mistake
 from protogen.net import Net
 from protogen.runtime import run_model
 
@@ -177,6 +178,25 @@ def test_simple_global_poolings_are_one_node():
         assert [node.op_type for node in pg.to_onnx(net).graph.node] == [op]
 
 
+def test_regular_averages_are_one_node():
+    """Where no window reaches beyond the padded border, ONNX's divisor is Caffe's."""
+    for size, param, ops in (
+        (4, "kernel_size: 3 pad: 1", ["AveragePool"]),
+        (4, "kernel_size: 2 stride: 2", ["AveragePool"]),
+        (5, "kernel_size: 2 stride: 2", ["AveragePool", "Mul"]),
+    ):
+        net = net_of(f'type: "Pooling" bottom: "x0" top: "y" pooling_param {{ pool: AVE {param} }}', (1, 2, size, size))  # fmt: skip
+        assert [node.op_type for node in pg.to_onnx(net).graph.node] == ops
+
+
+def test_largest_and_smallest():
+    """15 levels, and one bin for each class."""
+    net = net_of('type: "SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 15 }', (1, 2, 4, 4))
+    assert net.graph.shapes["y"] == (1, 2 * (4**15 - 1) // 3)
+    layer = 'type: "PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 1 group_size: 1 }'
+    assert net_of(layer, (1, 1, 9, 9), (3, 5)).graph.shapes["y"] == (3, 1, 1, 1)
+
+
 def pyramid(x: np.ndarray, height: int, kind: str) -> np.ndarray:
     """Caffe's spp_layer.cpp: bins, kernels and pads of each level."""
     flat = []
@@ -311,15 +331,25 @@ def test_windows_and_mistakes():
         (0, 0),
         (1, 1),
     )
-    told = [mistake.cause for mistake in pooling.mistakes(layer)]
-    assert told == [
+    rounding = Mistake(
         "the number of windows is rounded down, where Caffe rounds it up",
-        "the divisor of AVE leaves padding out, where Caffe counts padding up to the padded border",
-        "the divisor of AVE is the whole window, where Caffe counts padding up to the padded border",
-    ]
+        {"pooling_param.round_mode": "FLOOR"},
+    )
+    divisor = "the divisor of AVE {}, where Caffe counts padding up to the padded border"
+    assert pooling.mistakes(layer) == [
+        rounding,
+        Mistake(
+            divisor.format("leaves padding out"),
+            attributes={"AveragePool": {"count_include_pad": 0}}, without=("Mul",),
+        ),
+        Mistake(
+            divisor.format("is the whole window"),
+            attributes={"AveragePool": {"count_include_pad": 1}}, without=("Mul",),
+        ),
+    ]  # fmt: skip
     whole = net_of(
         'type: "Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true }', (1, 4, 9, 9)
     )
     (layer,) = (one for one in whole.graph.layers if one.type == "Pooling")
     assert pooling.window(layer, [(1, 4, 9, 9)]) is None
-    assert len(pooling.mistakes(layer)) == 1
+    assert pooling.mistakes(layer) == [rounding]
