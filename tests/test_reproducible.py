@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -76,3 +78,22 @@ def test_the_version_stands_in_one_place(name):
 
     text = (ROOT / name).read_text()
     assert (f'"{protogen.__version__}"' in text) == (name == "protogen/__init__.py")
+
+
+def test_dependencies_are_listed_with_their_licences():
+    """The docs' tables have every library that pyproject.toml names, with its lowest release."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {("", one) for one in project["dependencies"]}
+    for extra, names in project["optional-dependencies"].items():
+        if extra not in ("all", "test", "docs", "dev"):
+            wanted |= {(extra, one) for one in names}
+    split = re.compile(r"([\w-]+)>=([\d.]+)")
+    expected = {(extra, *split.match(one).groups()) for extra, one in wanted}
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (ROOT / "docs" / "dependencies.md").read_text().splitlines()
+        if line.startswith("| ") and "library" not in line
+    ]
+    assert all(len(row) in (4, 5) and row[-1] for row in rows)
+    listed = {tuple(row[:3]) if len(row) == 5 else ("", *row[:2]) for row in rows}
+    assert listed == expected
