@@ -65,7 +65,7 @@ def pure(session: nox.Session) -> None:
 @nox.session(python="3.11")
 def coverage(session: nox.Session) -> None:
     """Branches that the tests pass through, those of commands in processes of their own too."""
-    session.install("-e", ".[test]", "pytest-cov>=6", "coverage>=7.10")
+    session.install("-e", ".[test,opencv]", "pytest-cov>=6", "coverage>=7.10")
     run_tests(session, "--cov", "--cov-report=term")
 
 

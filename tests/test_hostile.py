@@ -277,6 +277,104 @@ def test_tricks(tmp_path, text):
     with pytest.raises(pg.InputError, match="the template is broken") as caught:
         render.render("upsample", {"layer": {"a": 1}, "name": "n"}, directory=tmp_path)
     assert "root:" not in str(caught.value)
+    # The same in this process, which is what the other one does.
+    with pytest.raises(pg.InputError) as again:
+        render._render("upsample", {"layer": {"a": 1}, "name": "n"}, tmp_path, None)
+    assert str(again.value) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{{ name }}\n{{ nothing }}", ":2: the template is broken: 'nothing' is undefined."),
+        ("{{ name|enum }}", ":1: the template is broken: 'a b' is no enum's value."),
+        ("{{ net }}", ":1: the template is broken: {} cannot be written as a prototxt value."),
+        ("a\n{% for %}", ":2: the template is broken: Expected an expression, got 'end of statement block'."),
+        ("{% include 'x.j2' %}", ": the template is broken: there is no template named x.j2."),
+        ("{{ 1 // 0 }}", ":1: the template is broken: integer division or modulo by zero."),
+    ],
+)  # fmt: skip
+def test_broken_templates(tmp_path, text, said):
+    file = tmp_path / "t.j2"
+    file.write_text(text)
+    for make in (
+        lambda: render.render("upsample", {"name": "a b", "net": {}}, file=file),
+        lambda: render._render("upsample", {"name": "a b", "net": {}}, None, file),
+    ):
+        with pytest.raises(pg.InputError) as caught:
+            make()
+        assert str(caught.value) == f"{file}{said}"
+
+
+def test_templates_that_cannot_be_read(tmp_path):
+    (tmp_path / "latin.j2").write_bytes(b"\xe4\xff")
+    for file, said in (("latin.j2", "is not UTF-8 text"), ("none.j2", "cannot be read (No such file or directory)")):  # fmt: skip
+        with pytest.raises(pg.InputError) as caught:
+            render._render("upsample", {}, None, tmp_path / file)
+        assert str(caught.value) == f"{tmp_path / file}: {said}. Name a template file."
+    with pytest.raises(pg.InputError, match=r"is no folder\. Name a folder"):
+        render.render("upsample", {}, directory=tmp_path / "nowhere")
+    (tmp_path / "note.j2").write_text('{{ "a\nb"|comment }}\nname: {{ name }}')
+    assert render._render("upsample", {"name": '"x'}, None, tmp_path / "note.j2") == (
+        '# a\n# b\nname: "\\"x"'
+    )
+
+
+def test_what_the_other_process_tells(monkeypatch):
+    """``serve`` in this one: a text, an error, too much of a text, no memory left."""
+    import base64
+    import json
+    import pickle
+
+    from protogen import confined
+
+    limits = []
+    monkeypatch.setattr(confined, "_limit", lambda *given: limits.append(given))
+
+    def told(module: str, name: str, *args: object) -> dict[str, str]:
+        task = base64.b64encode(pickle.dumps((module, name, args)))
+        out = io.BytesIO()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(task)))
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
+        confined.serve(10, 1 << 30, 2 << 20)
+        return json.loads(sys.stdout.buffer.getvalue())
+
+    assert told("posixpath", "join", "a", "b") == {"text": "a/b"}
+    assert told("operator", "mul", "x", 3 << 20) == {
+        "limit": "makes more than 2 million characters"
+    }
+    assert told("protogen.prototxt", "read", "/nowhere")["error"].startswith(
+        "/nowhere: cannot be read"
+    )
+    monkeypatch.setattr(os.path, "join", _no_memory)
+    assert told("posixpath", "join", "a") == {"limit": "takes more than 1024 MB"}
+    assert limits == [(10, 1 << 30)] * 4
+
+
+def _no_memory(*_: object) -> str:
+    raise MemoryError
+
+
+def test_limits_are_set_once_each(monkeypatch):
+    """No more than the user's own limits; a system that lacks one of them goes on."""
+    resource = pytest.importorskip("resource")
+    from protogen import confined
+
+    set_to = {}
+
+    def refuse_one(kind: int, pair: tuple[int, int]) -> None:
+        if kind == resource.RLIMIT_CORE:
+            raise ValueError("not here")
+        set_to[kind] = pair
+
+    monkeypatch.setattr(resource, "setrlimit", refuse_one)
+    monkeypatch.setattr(
+        resource, "getrlimit", lambda kind: (5, 7 if kind == resource.RLIMIT_CPU else -1)
+    )
+    confined._limit(10, 1 << 30)
+    assert set_to == {
+        resource.RLIMIT_CPU: (7, 7), resource.RLIMIT_AS: (1 << 30, -1), resource.RLIMIT_FSIZE: (0, -1),
+    }  # fmt: skip
 
 
 ENDLESS = {

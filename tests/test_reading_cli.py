@@ -319,3 +319,56 @@ def test_mistakes(protogen, tmp_path, arguments, code):
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert os.listdir(tmp_path) == []
+
+
+def test_numbers_as_people_read_them():
+    from protogen.cli import tables
+
+    told = [
+        tables.count(n)
+        for n in (None, 0, 999_999, 1_000_000, 12_345_678, 999_600_000, 10**9, 5 * 10**12, 10**16)
+    ]
+    assert told == ["?", "0", "999,999", "1 M", "12.3 M", "1 G", "1 G", "5 T", "10000 T"]
+    assert [tables.shape(s) for s in (None, (), (1, 3, 8))] == ["?", "scalar", "1x3x8"]
+    assert [tables.size(n) for n in (100, 1 << 20, 5 << 20)] == ["0.1 KiB", "1.0 MiB", "5.0 MiB"]
+    assert tables.printable("a\x1b[31m\tä") == "a\\x1b[31m\\x09ä"
+
+
+def test_tables_and_bars_on_a_terminal(monkeypatch, capsys):
+    """As wide as the terminal there; bars only for files and counts that take long."""
+    from protogen.cli import tables
+
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")  # 80 columns, no colours
+    tables.show(["name", "size"], [("a" * 160, "1"), ("b", "22")], right=(1,))
+    out = capsys.readouterr().out
+    assert out.count("a") == 160 + 1  # folded, and the word name
+    assert max(map(len, out.splitlines())) <= 80
+    with tables.bar() as tell:
+        tell(1, 10)  # a small file has none
+        tell(tables._BAR_FROM // 2, tables._BAR_FROM)
+        tell(tables._BAR_FROM, tables._BAR_FROM)
+    with tables.counting("files") as tell:
+        tell(1, 3)
+        tell(3, 3)
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: False)
+    with tables.bar() as tell, tables.counting("files") as other:
+        assert (tell, other) == (None, None)
+
+
+def test_layers_command(protogen):
+    done = protogen("layers", "Pooling", "Proposal")
+    assert done.returncode == 0
+    assert "Pooling (pooling): MAX, AVE or STOCHASTIC" in done.stdout
+    assert "    ONNX: yes (not STOCHASTIC)" in done.stdout
+    assert "    ONNX: no" in done.stdout
+    told = json.loads(protogen("layers", "Pooling", "--json").stdout)
+    assert [row["type"] for row in told] == ["Pooling"]
+    every = protogen("layers").stdout.splitlines()
+    assert every[-1].endswith("of them in ONNX")
+    assert len(every) > 80
+    wrong = protogen("layers", "Poling")
+    assert wrong.returncode == 2
+    assert "Poling: protogen does not know this layer type. Did you mean Pooling?" in wrong.stderr

@@ -16,6 +16,8 @@ from protogen.resample import (
     MODES,
     Axis,
     Sampling,
+    _snap,
+    _whole,
     convolution_matrix,
     deconvolution_matrix,
     keep_aspect,
@@ -386,3 +388,24 @@ def test_positions_are_whole_or_half_where_they_should_be():
     third = Axis(3, 9, 3.0).positions
     np.testing.assert_allclose(third[:4], [-1 / 3, 0, 1 / 3, 2 / 3], atol=1e-15)
     assert third[1] == 0
+
+
+def test_snapping_by_hand():
+    """Whole and half numbers within 1e-9 of themselves, from 1 on of their size; nothing else."""
+    given = [
+        0.5 + 1e-12,
+        1 - 1e-12,
+        1e-10,
+        0.25,
+        1 / 3,
+        1000.5 + 4e-7,
+        -2.5 - 1e-9,
+        0.5 + 3e-9,
+        1.5e-9,
+        1000 + 2e-6,
+    ]
+    wanted = [0.5, 1, 0, 0.25, 1 / 3, 1000.5, -2.5, 0.5 + 3e-9, 1.5e-9, 1000 + 2e-6]  # fmt: skip
+    np.testing.assert_array_equal(_snap(np.array(given)), wanted)
+    wholes = [(3 - 1e-12, 3), (0.5, 0.5), (1000 + 5e-7, 1000), (1000 + 2e-6, 1000 + 2e-6), (1.5e-9, 1.5e-9), (1e-10, 0)]  # fmt: skip
+    for value, near in wholes:
+        assert _whole(value) == near

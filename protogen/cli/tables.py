@@ -43,13 +43,14 @@ def count(value: int | None) -> str:
     """A number as people read it: 1,234, or 12.3 M from a million on."""
     if value is None:
         return "?"
-    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6)):
-        if value >= size:
-            return (
-                f"{value / size:.3g} {unit}"
-                if value < 1000 * size
-                else f"{value / size:.0f} {unit}"
-            )
+    for unit, size, least in (
+        ("T", 10**12, 9995 * 10**8),
+        ("G", 10**9, 9995 * 10**5),
+        ("M", 10**6, 10**6),
+    ):
+        if value >= least:  # 999.6 M is 1 G in three digits
+            digits = ".3g" if value < 999.5 * size else ".0f"
+            return f"{value / size:{digits}} {unit}"
     return f"{value:,}"
 
 

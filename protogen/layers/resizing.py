@@ -168,6 +168,8 @@ class Interp(LayerType):
         check_bottoms(layer, 1, 2)
         p = layer.params.interp_param
         n, c, h, w = _four(layer, bottoms[0])
+        if p.pad_beg > 0 or p.pad_end > 0:
+            raise layer.error("pad_beg and pad_end must be 0 or negative: they cut pixels away")
         if len(bottoms) == 2:
             return [(n, c, *bottoms[1][2:])]
         if p.has("height") and p.has("width"):
@@ -187,8 +189,6 @@ class Interp(LayerType):
         before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
         x = layer.reads[0]
         if p.pad_beg or p.pad_end:
-            if p.pad_beg > 0 or p.pad_end > 0:
-                raise layer.error("pad_beg and pad_end must be 0 or negative: they cut pixels away")
             ends = [before[2] + p.pad_end, before[3] + p.pad_end]
             x = e.value("Slice", x, e.array([-p.pad_beg] * 2), e.array(ends), e.array([2, 3]))
         sizes = e.array(list(after))

@@ -1,0 +1,235 @@
+"""Layers that no golden of real Caffe covers, against their formulas in NumPy, through onnxruntime;
+and what is said of layers that Caffe refuses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import protogen as pg
+from protogen import prototxt
+from protogen.net import Net
+from protogen.runtime import run_model
+
+RANDOM = np.random.default_rng(3)
+
+
+def net_of(layers: str, shapes: dict[str, tuple[int, ...]]) -> Net:
+    inputs = "".join(
+        f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ '
+        + " ".join(f"dim: {n}" for n in shape)
+        + " } } }\n"
+        for name, shape in shapes.items()
+    )
+    return Net(prototxt.parse(inputs + layers, "net.prototxt"))
+
+
+def run(layer: str, weights: list[np.ndarray] | None = None, **arrays: np.ndarray):
+    """Every output of one layer called "n", or of several whole layers, for float32 arrays."""
+    text = layer if layer.startswith("layer") else f'layer {{ name: "n" {layer} }}'
+    net = net_of(text, {name: array.shape for name, array in arrays.items()})
+    if weights is not None:
+        net.weights["n"] = weights
+    return run_model(pg.to_onnx(net).SerializeToString(), arrays)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x.astype(np.float64)))
+
+
+def softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    made = np.exp(x.astype(np.float64) - x.max(axis, keepdims=True))
+    return made / made.sum(axis, keepdims=True)
+
+
+def close(found: np.ndarray, wanted: np.ndarray) -> None:
+    assert found.shape == np.shape(wanted)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(1, np.abs(wanted).max()))
+
+
+def test_upsampling_puts_values_where_the_mask_says():
+    """SegNet: pooled and put back, every maximum stands where it was, 0 elsewhere."""
+    x = normal(2, 3, 6, 8)
+    layers = """layer { name: "p" type: "Pooling" bottom: "x" top: "p" top: "m" pooling_param { kernel_size: 2 stride: 2 } }
+layer { name: "u" type: "Upsample" bottom: "p" bottom: "m" top: "u" upsample_param { scale: 2 } }"""
+    windows = x.reshape(2, 3, 3, 2, 4, 2)
+    most = windows == windows.max(axis=(3, 5), keepdims=True)
+    close(run(layers, x=x)["u"], np.where(most, windows, 0).reshape(x.shape))
+
+
+def test_filter_keeps_samples():
+    found = run('type: "Filter" bottom: "x" bottom: "y" bottom: "s" top: "a" top: "b"',
+                x=(x := normal(4, 2, 3)), y=(y := normal(4, 5)), s=np.float32([1, 0, 0, 2]))  # fmt: skip
+    close(found["a"], x[[0, 3]])
+    close(found["b"], y[[0, 3]])
+
+
+def test_infogain():
+    x, labels, gain = normal(5, 4), np.float32([0, 3, 1, 1, 2]), np.abs(normal(1, 1, 4, 4))
+    found = run('type: "InfogainLoss" bottom: "x" bottom: "l" bottom: "h" top: "loss" top: "p"',
+                x=x, l=labels, h=gain)  # fmt: skip
+    p = softmax(x, 1)
+    wanted = -(gain[0, 0][labels.astype(int)] * np.log(p)).sum() / 5
+    close(found["loss"], wanted)
+    close(found["p"], p)
+
+
+@pytest.mark.parametrize(
+    ("param", "divisor"),
+    [("", "valid"), ("normalization: FULL", 6), ("normalization: BATCH_SIZE", 3), ("normalization: NONE", 1),
+     ("normalization: VALID", "valid"), ("normalize: true", "valid"), ("normalize: false", 3)],
+)  # fmt: skip
+@pytest.mark.parametrize("ignored", [None, 1, 9])
+def test_normalisation_of_losses(param, divisor, ignored):
+    """SoftmaxWithLoss at two positions of three samples: what the sum is divided by."""
+    x, labels = normal(3, 4, 2), np.float32([[0, 1], [1, 3], [2, 1]])
+    skip = "" if ignored is None else f"ignore_label: {ignored}"
+    found = run(f'type: "SoftmaxWithLoss" bottom: "x" bottom: "l" top: "loss" top: "p" loss_param {{ {param} {skip} }}', x=x, l=labels)  # fmt: skip
+    p = softmax(x, 1)
+    counts = labels != ignored
+    terms = [
+        -math.log(p[n, int(labels[n, i]), i]) for n, i in np.ndindex(labels.shape) if counts[n, i]
+    ]
+    close(found["loss"], np.float64(sum(terms) / (len(terms) if divisor == "valid" else divisor)))
+    close(found["p"], p)
+
+
+@pytest.mark.parametrize("param", ["", "ignore_label: 1", "normalization: VALID ignore_label: 1"])
+def test_sigmoid_cross_entropy(param):
+    x, t = normal(3, 2, 2), np.float32(RANDOM.integers(0, 2, (3, 2, 2)))
+    found = run(f'type: "SigmoidCrossEntropyLoss" bottom: "x" bottom: "t" top: "loss" top: "p" loss_param {{ {param} }}', x=x, t=t)  # fmt: skip
+    p = sigmoid(x)
+    terms = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+    counts = t != 1 if "ignore" in param else np.ones_like(t, bool)
+    close(found["loss"], terms[counts].sum() / (counts.sum() if "VALID" in param else 3))
+    close(found["p"], p)
+
+
+def gates(x: np.ndarray, c: np.ndarray, cont: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Caffe's lstm_unit_layer.cpp: gates i, f, o, g."""
+    i, f, o, g = np.split(x.astype(np.float64), 4, axis=-1)
+    new = cont[..., None] * sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return new, sigmoid(o) * np.tanh(new)
+
+
+def test_lstm_unit():
+    c, x, cont = normal(1, 3, 5), normal(1, 3, 20), np.float32([[1, 0, 1]])
+    found = run('type: "LSTMUnit" bottom: "c" bottom: "x" bottom: "cont" top: "new" top: "h"', c=c, x=x, cont=cont)  # fmt: skip
+    new, h = gates(x, c, cont)
+    close(found["new"], new)
+    close(found["h"], h)
+
+
+@pytest.mark.parametrize("exposed", [False, True])
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+def test_recurrent(kind, static, exposed):
+    """Every form of the bottoms: a static input, the states given and returned, sequences that end."""
+    steps, batch, width, d = 4, 2, 3, 5
+    rows = 4 * d if kind == "LSTM" else d
+    x, cont = normal(steps, batch, width), np.float32([[0, 0], [1, 1], [1, 0], [1, 1]])
+    if exposed:
+        cont[0] = 1
+    fixed, states = (
+        normal(batch, 6),
+        [normal(1, batch, d) for _ in range(2 if kind == "LSTM" else 1)],
+    )
+    weights = [
+        normal(rows, width),
+        normal(rows),
+        *([normal(rows, 6)] if static else []),
+        normal(rows, d),
+    ]
+    weights += [normal(d, d), normal(d)] if kind == "RNN" else []
+    arrays = {"x": x, "cont": cont} | ({"fixed": fixed} if static else {})
+    arrays |= {f"s{i}": state for i, state in enumerate(states)} if exposed else {}
+    tops = ["y", *(f"t{i}" for i in range(len(states)) if exposed)]
+    text = " ".join([f'bottom: "{name}"' for name in arrays] + [f'top: "{name}"' for name in tops])
+    found = run(f'type: "{kind}" {text} recurrent_param {{ num_output: {d} expose_hidden: {str(exposed).lower()} }}', weights, **arrays)  # fmt: skip
+
+    at = 3 if static else 2
+    h = states[0][0].astype(np.float64) if exposed else np.zeros((batch, d))
+    c = states[-1][0].astype(np.float64) if exposed else np.zeros((batch, d))
+    outputs = []
+    for t in range(steps):
+        read = x[t] @ weights[0].T.astype(np.float64) + weights[1]
+        read += fixed @ weights[2].T if static else 0
+        read += (h * cont[t][:, None]) @ weights[at].T
+        if kind == "LSTM":
+            c, h = gates(read, c, cont[t])
+            outputs.append(h)
+        else:
+            h = np.tanh(read)
+            outputs.append(np.tanh(h @ weights[at + 1].T + weights[at + 2]))
+    close(found["y"], np.stack(outputs))
+    for name, state in zip(tops[1:], [h, c], strict=False):
+        close(found[name], state[None])
+
+
+# What Caffe refuses. "x" is 2x3x6x8, "y" 2x3x5x5, "v" 4, "s" 2.
+SHAPES = {"x": (2, 3, 6, 8), "y": (2, 3, 5, 5), "v": (4,), "s": (2,), "r": (4, 2, 3), "c": (4, 2)}
+REFUSED = [
+    ('"Concat" bottom: "x" bottom: "x" top: "t" concat_param { axis: 1 concat_dim: 1 }', "axis and concat_dim are both given. Keep axis."),
+    ('"Slice" bottom: "x" top: "t" top: "u" slice_param { axis: 1 slice_dim: 1 }', "axis and slice_dim are both given. Keep axis."),
+    ('"Slice" bottom: "x"', "has no tops."),
+    ('"Slice" bottom: "x" top: "t" top: "u" slice_param { slice_point: 3 }', "slice_point [3] must rise within 1 to 2."),
+    ('"Slice" bottom: "x" top: "t" top: "u" top: "w" slice_param { slice_point: 2 slice_point: 1 }', "slice_point [2, 1] must rise within 1 to 2."),
+    ('"Flatten" bottom: "x" top: "t" flatten_param { axis: 2 end_axis: 1 }', "end_axis 1 is before axis 2."),
+    ('"Reshape" bottom: "x" top: "t" reshape_param { axis: 2 num_axes: 3 }', "num_axes 3 from axis 2 is outside of the bottom."),
+    ('"Reshape" bottom: "x" top: "t" reshape_param { axis: 3 shape { dim: 8 dim: 0 } }', "dim 1 copies axis 4, which the bottom lacks."),
+    ('"Reshape" bottom: "x" top: "t" reshape_param { shape { dim: -2 } }', "dim -2 must be -1, 0 or a length."),
+    ('"Reshape" bottom: "x" top: "t" reshape_param { shape { dim: -1 dim: -1 } }', "more than one dim is -1."),
+    ('"Crop" bottom: "x" bottom: "y" top: "t" crop_param { axis: 1 offset: 1 offset: 1 }', "has 2 offsets for 3 axes."),
+    ('"Crop" bottom: "x" bottom: "r" top: "t"', "its bottoms are 2x3x6x8 and 4x2x3: axes differ."),
+    ('"Tile" bottom: "x" top: "t"', "tiles is missing, but must be at least 1."),
+    ('"BatchReindex" bottom: "x" bottom: "c" top: "t"', '"c" is 4x2, but must have 1 axis.'),
+    ('"Filter" bottom: "x" top: "t"', "has 1 bottoms, but takes 2 or more."),
+    ('"EuclideanLoss" bottom: "x" bottom: "y" top: "t"', "2x3x6x8 and 2x3x5x5 must hold as many values."),
+    ('"HingeLoss" bottom: "x" bottom: "v" top: "t"', "2x3x6x8 and 4 must have as many samples."),
+    ('"SoftmaxWithLoss" bottom: "x" bottom: "v" top: "t"', '"v" is 4, but scores of 2x3x6x8 need 96 labels.'),
+    ('"Accuracy" bottom: "c" bottom: "v" top: "t" accuracy_param { top_k: 3 }', "top_k is 3, but there are 2 classes."),
+    ('"Reorg" bottom: "x" top: "t" reorg_param { stride: 0 }', "stride must be at least 1."),
+    ('"PixelShuffle" bottom: "x" top: "t" pixelshuffle_param { upscale_factor: 2 }', "upscale_factor 2 needs a channel count that 4 divides."),
+    ('"Upsample" bottom: "x" bottom: "y" top: "t" upsample_param { scale: 2 }', "its mask is 2x3x5x5, but must be 2x3x6x8."),
+    ('"Upsample" bottom: "x" top: "t" upsample_param { scale: 0 }', "makes 0x0. Give a scale of at least 1."),
+    ('"Interp" bottom: "x" top: "t" interp_param { zoom_factor: 0 }', "zoom_factor and shrink_factor must be at least 1."),
+    ('"Interp" bottom: "x" top: "t" interp_param { height: 4 width: 4 pad_beg: 1 }', "pad_beg and pad_end must be 0 or negative: they cut pixels away."),
+    ('"Interp" bottom: "r" top: "t" interp_param { height: 4 width: 4 }', "its bottom is 4x2x3, but must have 4 axes."),
+    ('"PriorBox" bottom: "x" bottom: "x" top: "t"', "has no min_size. Give one or more."),
+    ('"PriorBox" bottom: "x" bottom: "x" top: "t" prior_box_param { min_size: 4 min_size: 5 max_size: 9 }', "has 2 min_size, but 1 max_size."),
+    ('"LSTM" bottom: "r" bottom: "v" top: "t" recurrent_param { num_output: 2 }', "x is 4x2x3 and cont 4, but cont must be T x N of x."),
+    ('"LSTM" bottom: "r" bottom: "c" top: "t"', "num_output is 0 or missing. Give the number of outputs."),
+    ('"LSTMUnit" bottom: "r" bottom: "r" bottom: "c" top: "t" top: "u"', "gates are 4x2x3, but must be 1 x N x 4D of c, 4x2x3."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "said"), REFUSED, ids=[f"{one[0].split()[0]}-{i}" for i, one in enumerate(REFUSED)])  # fmt: skip
+def test_refused(layer, said):
+    with pytest.raises(pg.InputError) as caught:
+        _ = net_of(f'layer {{ name: "n" type: {layer} }}', SHAPES).graph
+    kind = layer.split('"')[1]
+    place, _, rest = str(caught.value).partition(": ")
+    assert place == f"net.prototxt:{len(SHAPES) + 1}:1"
+    assert rest == f'layer "n" ({kind}): {said}'
+
+
+NOT_IN_ONNX = [
+    ('"EuclideanLoss" bottom: "x" bottom: "x" top: "t" top: "u"', "its second top has no form in ONNX."),
+    ('"InfogainLoss" bottom: "c" bottom: "v" top: "t" infogain_loss_param { source: "h" }',
+     "its matrix stands in a file of its own. Give the matrix as a third bottom."),
+    ('"SoftmaxWithLoss" bottom: "c" bottom: "v" bottom: "v" top: "t"',
+     "a third bottom is a fork's, and forks weigh by it in different ways. Leave it out: BVLC's layer takes two."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "said"), NOT_IN_ONNX)
+def test_not_in_onnx(layer, said):
+    with pytest.raises(pg.UnsupportedError) as caught:
+        pg.to_onnx(net_of(f'layer {{ name: "n" type: {layer} }}', SHAPES))
+    assert str(caught.value).endswith(f": {said}")
