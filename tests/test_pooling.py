@@ -172,6 +172,18 @@ def test_global(size, more):
     np.testing.assert_array_equal(found["m"].reshape(6), x.reshape(6, -1).argmax(1))
 
 
+def test_a_pad_along_one_axis_alone():
+    """Unlike a kernel or a stride, the other is then 0."""
+    for axis, shape in (("h", (1, 2, 4, 2)), ("w", (1, 2, 3, 3))):
+        layer = f'type: "Pooling" bottom: "x0" top: "y" pooling_param {{ kernel_size: 3 pad_{axis}: 1 }}'
+        assert (
+            net_of(layer, (1, 2, 5 if axis == "w" else 4, 4 if axis == "h" else 3)).graph.shapes[
+                "y"
+            ]
+            == shape
+        )
+
+
 def test_simple_global_poolings_are_one_node():
     for kind, op in (("MAX", "GlobalMaxPool"), ("AVE", "GlobalAveragePool")):
         net = net_of(f'type: "Pooling" bottom: "x0" top: "y" pooling_param {{ pool: {kind} global_pooling: true }}', (1, 2, 4, 4))  # fmt: skip
