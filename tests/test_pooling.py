@@ -203,7 +203,10 @@ def test_regular_averages_are_one_node():
 
 def test_largest_and_smallest():
     """15 levels, and one bin for each class."""
-    net = net_of('type: "SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 15 }', (1, 2, 4, 4))
+    net = net_of(
+        'type: "SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 15 }',
+        (1, 2, 1 << 14, 1 << 14),
+    )
     assert net.graph.shapes["y"] == (1, 2 * (4**15 - 1) // 3)
     layer = 'type: "PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 1 group_size: 1 }'
     assert net_of(layer, (1, 1, 9, 9), (3, 5)).graph.shapes["y"] == (3, 1, 1, 1)
@@ -224,7 +227,8 @@ def pyramid(x: np.ndarray, height: int, kind: str) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["MAX", "AVE"])
 @pytest.mark.parametrize(
-    ("height", "size"), [(1, (5, 3)), (2, (6, 4)), (3, (9, 11)), (2, (7, 7)), (3, (8, 8))]
+    ("height", "size"),
+    [(1, (5, 3)), (2, (2, 2)), (3, (4, 7)), (2, (6, 4)), (3, (9, 11)), (2, (7, 7)), (3, (8, 8))],
 )
 def test_pyramid(height, size, kind):  # fmt: skip
     x = np.random.default_rng(1).normal(size=(2, 3, *size)).astype(np.float32) - 3
@@ -257,6 +261,17 @@ def test_region_maxima():
     rois = np.array([[0, 0, 0, 6, 6], [0, 8, 4, 14, 10]], np.float32)
     found = run_model(model, {"x0": x, "x1": rois})["y"]
     np.testing.assert_array_equal(found.reshape(2, 2), [[11, 27], [31, 47]])
+
+
+def test_a_pyramid_that_is_too_high():
+    with pytest.raises(pg.InputError) as caught:
+        _ = net_of(
+            'type: "SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 3 }', (1, 2, 4, 5)
+        ).graph
+    assert str(caught.value) == (
+        'net.prototxt:2:1: layer "p" (SPP): 4 windows of 5 pixels need pad 2, which must be below '
+        "their size 2. Caffe refuses the net: use a smaller pyramid_height."
+    )
 
 
 KERNEL = "pooling_param { kernel_size: 3 "

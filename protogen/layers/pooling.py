@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from protogen import geometry
 from protogen.graph import Layer, Shape
@@ -170,6 +170,16 @@ def average(layer: Layer, e: Emitter, read: str, shape: Shape, w: Window, out: S
     return e.value("Mul", x, e.array(np.multiply.outer(*factors).astype(np.float32)))
 
 
+def _levels(shape: Shape, height: int) -> Iterator[tuple[int, Window]]:
+    """How many windows an axis has at each level of a pyramid, and their form (Caffe's
+    spp_layer.cpp)."""
+    for level in range(height):
+        bins = 2**level
+        kernel = tuple(-(-n // bins) for n in shape[2:])
+        pad = tuple((k * bins - n + 1) // 2 for k, n in zip(kernel, shape[2:], strict=True))
+        yield bins, Window(kernel, kernel, pad, (1, 1))
+
+
 class SPP(LayerType):
     """Spatial pyramid: poolings to 1, 2, 4, ... windows an axis, flattened and joined."""
 
@@ -181,6 +191,13 @@ class SPP(LayerType):
             raise layer.error(f"its bottom is {text(shape)}, but must have 4 axes")
         if not 1 <= height <= 15:
             raise layer.error(f"pyramid_height is {height}, but must be from 1 to 15")
+        for bins, w in _levels(shape, height):
+            for n, k, q in zip(shape[2:], w.kernel, w.pad, strict=True):
+                if q >= k:
+                    raise layer.error(
+                        f"{bins} windows of {n} pixels need pad {q}, which must be below their size {k}",
+                        "Caffe refuses the net: use a smaller pyramid_height.",
+                    )
         if height == 1:  # Caffe then leaves out flattening and joining
             return [(shape[0], shape[1], 1, 1)]
         return [(shape[0], shape[1] * sum(4**level for level in range(height)))]
@@ -192,17 +209,17 @@ class SPP(LayerType):
         p = layer.params.spp_param
         shape = e.shape(layer.reads[0])
         flat = []
-        for level in range(p.pyramid_height):
-            bins = 2**level
-            kernel = tuple(-(-n // bins) for n in shape[2:])
-            pad = tuple((k * bins - n + 1) // 2 for k, n in zip(kernel, shape[2:], strict=True))
-            w = Window(kernel, kernel, pad, (1, 1))
+        for bins, w in _levels(shape, p.pyramid_height):
             if p.pool == "AVE":
                 x = average(layer, e, layer.reads[0], shape, w, (bins, bins))
             elif p.pool == "MAX":
                 ends = tuple(max(0, end) for end in _ends(shape, w, (bins, bins)))
                 x = e.value(
-                    "MaxPool", layer.reads[0], kernel_shape=kernel, strides=kernel, pads=pad + ends
+                    "MaxPool",
+                    layer.reads[0],
+                    kernel_shape=w.kernel,
+                    strides=w.stride,
+                    pads=w.pad + ends,
                 )
             else:
                 raise layer.unsupported("STOCHASTIC pooling has no form in ONNX")
