@@ -25,8 +25,10 @@ class Stuck(BaseException):
     """An execution that does not end."""
 
 
-def _ring(_: int, __: FrameType | None) -> None:
-    raise Stuck
+def _ring(_: int, frame: FrameType | None) -> None:
+    # Not where the execution has ended already and its watch is about to be switched off.
+    if frame is None or frame.f_code is not Watch.__exit__.__code__:
+        raise Stuck
 
 
 @dataclass
