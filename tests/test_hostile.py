@@ -545,3 +545,21 @@ def test_memory_at_the_limits(kind):
     )
     assert done.returncode == 0, done.stderr
     assert 50e6 < int(done.stdout) < 500e6
+
+
+@pytest.mark.parametrize("place", ["net", "layer", "top", "data"])
+def test_names_that_onnx_cannot_have(tmp_path, place):
+    """Bytes that are no UTF-8 are kept in prototxt; ONNX's names are UTF-8."""
+    net, layer, top, data = (
+        b"n\x9b" if one == place else b"n" + one.encode() for one in ("net", "layer", "top", "data")
+    )
+    path = tmp_path / "net.prototxt"
+    path.write_bytes(
+        b'name: "%b" input: "x" input_shape { dim: 1 dim: 2 }\n'
+        b'layer { name: "%b" type: "ReLU" bottom: "x" top: "%b" }\n'
+        b'layer { name: "d" type: "DummyData" top: "%b" dummy_data_param { shape { dim: 1 } } }'
+        % (net, layer, top, data)
+    )
+    with pytest.raises(pg.InputError) as caught:
+        pg.to_onnx(pg.load(path))
+    assert ascii(str(caught.value)).count("is no UTF-8 text, as ONNX's names are. Rename it.") == 1

@@ -104,7 +104,15 @@ def _loose_ends(graph: Graph) -> tuple[str, ...]:
     return found
 
 
+def _is_utf8(text: str) -> bool:
+    """Whether a text came from UTF-8; else it holds its bytes as lone surrogates."""
+    return text.isprintable() or not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) -> Program:
+    if not _is_utf8(net.name):
+        problem = f"the net's name {net.name!r} is no UTF-8 text, as ONNX's names are"
+        raise InputError(layout(problem, advice="Rename it."))
     emitter = OnnxEmitter(graph, net.weights, opset)
     net.check_weights(graph)
     _lower(graph, emitter)
@@ -154,6 +162,11 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
                     "Write it with pg.layer, hand its bottom on with --layer-as-identity, or end "
                     "the net before it with --output.",
                 )
+            for text in (layer.name, *layer.reads, *layer.writes):
+                if not _is_utf8(text):
+                    raise layer.error(
+                        f"{text!r} is no UTF-8 text, as ONNX's names are", "Rename it."
+                    )
             if any(graph.shapes[name] is None for name in layer.reads):
                 continue  # the layer that left the shape unknown is refused by itself
             unknown = next((n for n in layer.writes if graph.shapes[n] is None), None)
@@ -164,11 +177,6 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
                         f"Give it with --input {unknown}=N,C,H,W.",
                     )
                 continue
-            for text in (layer.name, *layer.reads, *layer.writes):
-                if not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
-                    raise layer.error(
-                        f"{text!r} is no UTF-8 text, as ONNX's names are", "Rename it."
-                    )
             bottoms = [graph.shapes[name] for name in layer.reads]
             hidden = unknown is not None or graph.parameter_shapes[layer.name] is None
             if hidden and kind.has_form:
