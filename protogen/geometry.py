@@ -5,6 +5,8 @@ Letters are Caffe's own: f factor, K kernel_size, s stride, p pad, d dilation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def kernel_extent(kernel: int, dilation: int = 1) -> int:
     """Pixels that a dilated kernel spans: d (K - 1) + 1."""
@@ -54,6 +56,18 @@ def pool_out(
     if (pad or padded) and (out - 1) * stride >= size + pad:
         out -= 1
     return out
+
+
+def pool_windows(
+    sizes: Sequence[int], kernels: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    ceil: bool = True,
+) -> tuple[int, ...]:  # fmt: skip
+    """How many windows a Pooling has along each of its axes: ``pool_out`` of all together."""
+    padded = any(pads)
+    return tuple(
+        pool_out(n, k, s, p, ceil, padded)
+        for n, k, s, p in zip(sizes, kernels, strides, pads, strict=True)
+    )
 
 
 def interp_out(size: int, zoom: int, shrink: int) -> int:

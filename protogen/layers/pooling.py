@@ -69,10 +69,7 @@ class Pooling(LayerType):
         p = layer.params.pooling_param
         w = pooling_window(layer, p, shape)
         ceil = p.round_mode == "CEIL" and p.ceil_mode  # ceil_mode: forks
-        out = tuple(
-            geometry.pool_out(n, k, s, q, ceil, any(w.pad))
-            for n, k, s, q in zip(shape[2:], w.kernel, w.stride, w.pad, strict=True)
-        )
+        out = geometry.pool_windows(shape[2:], w.kernel, w.stride, w.pad, ceil)
         if min(out) < 1:
             raise layer.error(
                 f"makes {text(out)} of {text(shape[2:])} (kernel {text(w.kernel)})",

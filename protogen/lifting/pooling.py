@@ -93,13 +93,12 @@ class _Axis(NamedTuple):
     low: int
     high: int
 
-    def caffe(self, pad: int, ceil: bool, other: int) -> int | None:
-        """How many of Caffe's windows with this pad (and the ``other`` axis's) come before ONNX's
-        first; None where Caffe's do not hold ONNX's."""
+    def caffe(self, pad: int, windows: int) -> int | None:
+        """How many of Caffe's windows with this pad come before ONNX's first; None where Caffe's
+        do not hold ONNX's."""
         if pad >= self.k or pad < self.low or (pad - self.low) % self.s:
             return None
         skipped = (pad - self.low) // self.s
-        windows = geometry.pool_out(self.n, self.k, self.s, pad, ceil, other > 0)
         if (windows - 1) * self.s - pad >= self.n:  # the last one is without a pixel
             return None
         return skipped if windows - skipped >= self.out else None
@@ -155,11 +154,11 @@ def _pool_plane(
 ) -> str:  # fmt: skip
     """A Pooling whose windows are ONNX's, or hold them: then a Slice drops the others."""
     for ceil, pad_h, pad_w in _candidates(axes):
-        skipped = [axes[0].caffe(pad_h, ceil, pad_w), axes[1].caffe(pad_w, ceil, pad_h)]
-        if None in skipped:
-            continue
         pads = [pad_h, pad_w]
         made = _windows(axes, pads, ceil)
+        skipped = [a.caffe(p, m) for a, p, m in zip(axes, pads, made, strict=True)]
+        if None in skipped:
+            continue
         extra = any(m != a.out for m, a in zip(made, axes, strict=True))
         factors = _factors(axes, pads, padded, times) if kind == "AVE" else None
         params: dict[str, Any] = {"pool": Name(kind)}
@@ -192,12 +191,10 @@ def _pool_plane(
     )
 
 
-def _windows(axes: Sequence[_Axis], pads: Sequence[int], ceil: bool) -> list[int]:
+def _windows(axes: Sequence[_Axis], pads: Sequence[int], ceil: bool) -> tuple[int, ...]:
     """How many windows Caffe makes of each axis."""
-    padded = any(pads)
-    return [
-        geometry.pool_out(a.n, a.k, a.s, p, ceil, padded) for a, p in zip(axes, pads, strict=True)
-    ]
+    sizes, kernels, strides = zip(*((a.n, a.k, a.s) for a in axes), strict=True)
+    return geometry.pool_windows(sizes, kernels, strides, pads, ceil)
 
 
 def _candidates(axes: Sequence[_Axis]) -> list[tuple[bool, int, int]]:

@@ -40,10 +40,11 @@ class PoolingCeiling(Rule):
             kernels, strides, pads = _pooling(p)
             if not all(strides):
                 continue
-            for n, k, s, pad in zip((shape or ())[2:], kernels, strides, pads, strict=True):
-                up, down = (
-                    geometry.pool_out(n, k, s, pad, ceil, any(pads)) for ceil in (True, False)
-                )
+            sizes = (shape or ())[2:]
+            counts = (
+                geometry.pool_windows(sizes, kernels, strides, pads, ceil) for ceil in (True, False)
+            )
+            for n, k, s, up, down in zip(sizes, kernels, strides, *counts, strict=True):
                 if up != down:
                     yield net.flaw(self, layer, f"{n} pixels, kernel {k} and stride {s} make {up} windows in "
                                    f"Caffe, and {down} where they are rounded down.")  # fmt: skip
