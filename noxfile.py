@@ -18,7 +18,6 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["tests", "oldest", "newest", "pure"]
 PYTHONS = ["3.11", "3.12", "3.13"]
-OPTIONAL = ["hdf5", "safetensors", "picture", "gradients", "report"]
 PROJECT = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]
 
 
@@ -38,7 +37,9 @@ def oldest(session: nox.Session) -> None:
     """The lowest release of each dependency, optional ones too, that pyproject.toml allows. What
     these need themselves is the newest that fits."""
     extras = PROJECT["optional-dependencies"]
-    named = [*PROJECT["dependencies"], *(one for name in OPTIONAL for one in extras[name])]
+    (all_of,) = extras["all"]  # protogen[hdf5,...]
+    optional = all_of.partition("[")[2].rstrip("]").split(",")
+    named = [*PROJECT["dependencies"], *(one for name in optional for one in extras[name])]
     lowest = [one.split(",")[0].replace(">=", "==") for one in named]
     limits = pathlib.Path(session.create_tmp()) / "lowest.txt"
     limits.write_text("\n".join(lowest))

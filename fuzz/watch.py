@@ -62,7 +62,7 @@ class Watch:
         self.bounded, self.floor = bounded, floor or FLOOR
 
     def __enter__(self) -> Watch:
-        self.before = _reset()
+        self.before = reset()
         signal.signal(signal.SIGALRM, _ring)
         signal.setitimer(signal.ITIMER_REAL, STUCK if self.bounded else PATIENCE)
         self.start = time.process_time()  # of this process: a busy machine is no finding
@@ -75,7 +75,7 @@ class Watch:
         elapsed = time.process_time() - self.start
         signal.setitimer(signal.ITIMER_REAL, 0)
         found = self.findings
-        memory = max(0, _peak() - self.before)
+        memory = max(0, peak() - self.before)
         found.executions += 1
         if not self.bounded:
             elapsed, memory = min(elapsed, PATIENCE), 0
@@ -110,14 +110,14 @@ _STATUS = (
 _CLEAR = os.open("/proc/self/clear_refs", os.O_WRONLY) if _STATUS >= 0 else -1
 
 
-def _reset() -> int:
+def reset() -> int:
     if _CLEAR < 0:
         return 0
     os.pwrite(_CLEAR, b"5", 0)
-    return _peak()
+    return peak()
 
 
-def _peak() -> int:
+def peak() -> int:
     if _STATUS < 0:
         return 0
     text = os.pread(_STATUS, 4096, 0)

@@ -529,16 +529,16 @@ def test_memory_at_the_limits(kind):
     """No text and no caffemodel within the limits takes more than half a gigabyte."""
     code = (
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
-        "from watch import _peak, _reset\n"
+        "from watch import peak, reset\n"
         "from protogen import caffemodel, prototxt, wire\n"
-        "before = _reset()\n"
+        "before = reset()\n"
         "if sys.argv[2] == 'fields':\n"
         "    prototxt.parse('input_dim: 1 ' * 1_000_000)\n"
         "else:\n"
         "    blobs = b'\\x3a\\x00' * (wire.MAX_PARTS - 9)\n"
         "    head = wire.head('NetParameter', 'layer', len(blobs))\n"
         "    caffemodel.parse_weights(wire.Bytes(head + blobs, 'm'))\n"
-        "print(_peak() - before)\n"
+        "print(peak() - before)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, FUZZ, kind], capture_output=True, encoding="utf-8", cwd=ROOT

@@ -7,29 +7,18 @@ import math
 
 import numpy as np
 import pytest
+from nets import net_with
 
 import protogen as pg
-from protogen import prototxt
-from protogen.net import Net
 from protogen.runtime import run_model
 
 RANDOM = np.random.default_rng(3)
 
 
-def net_of(layers: str, shapes: dict[str, tuple[int, ...]]) -> Net:
-    inputs = "".join(
-        f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ '
-        + " ".join(f"dim: {n}" for n in shape)
-        + " } } }\n"
-        for name, shape in shapes.items()
-    )
-    return Net(prototxt.parse(inputs + layers, "net.prototxt"))
-
-
 def run(layer: str, weights: list[np.ndarray] | None = None, **arrays: np.ndarray):
     """Every output of one layer called "n", or of several whole layers, for float32 arrays."""
     text = layer if layer.startswith("layer") else f'layer {{ name: "n" {layer} }}'
-    net = net_of(text, {name: array.shape for name, array in arrays.items()})
+    net = net_with({name: array.shape for name, array in arrays.items()}, text)
     if weights is not None:
         net.weights["n"] = weights
     return run_model(pg.to_onnx(net).SerializeToString(), arrays)
@@ -212,7 +201,7 @@ REFUSED = [
 @pytest.mark.parametrize(("layer", "said"), REFUSED, ids=[f"{one[0].split()[0]}-{i}" for i, one in enumerate(REFUSED)])  # fmt: skip
 def test_refused(layer, said):
     with pytest.raises(pg.InputError) as caught:
-        _ = net_of(f'layer {{ name: "n" type: {layer} }}', SHAPES).graph
+        _ = net_with(SHAPES, f'layer {{ name: "n" type: {layer} }}').graph
     kind = layer.split('"')[1]
     place, _, rest = str(caught.value).partition(": ")
     assert place == f"net.prototxt:{len(SHAPES) + 1}:1"
@@ -231,5 +220,5 @@ NOT_IN_ONNX = [
 @pytest.mark.parametrize(("layer", "said"), NOT_IN_ONNX)
 def test_not_in_onnx(layer, said):
     with pytest.raises(pg.UnsupportedError) as caught:
-        pg.to_onnx(net_of(f'layer {{ name: "n" type: {layer} }}', SHAPES))
+        pg.to_onnx(net_with(SHAPES, f'layer {{ name: "n" type: {layer} }}'))
     assert str(caught.value).endswith(f": {said}")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from nets import net_with
 
 import protogen as pg
-from protogen import prototxt
 from protogen.layers import LayerType
 from protogen.layers.base import Mistake
 from protogen.net import Net
@@ -77,13 +77,9 @@ class Pool:
 
 
 def net_of(layer: str, *shapes: tuple[int, ...]) -> Net:
-    inputs = "".join(
-        f'layer {{ name: "x{i}" type: "Input" top: "x{i}" input_param {{ shape {{ '
-        + " ".join(f"dim: {n}" for n in shape)
-        + " } } }\n"
-        for i, shape in enumerate(shapes)
-    )
-    return Net(prototxt.parse(f'{inputs}layer {{ name: "p" {layer} }}', "net.prototxt"))
+    """One layer called "p" that reads x0, x1, ..."""
+    inputs = {f"x{i}": shape for i, shape in enumerate(shapes)}
+    return net_with(inputs, f'layer {{ name: "p" {layer} }}')
 
 
 def run(layer: str, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -117,7 +113,7 @@ def text_of(pool: Pool, kind: str) -> str:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(cases())
 def test_maximum_and_mask(case):
     pool, x = case
@@ -138,7 +134,7 @@ def test_maximum_and_mask(case):
     assert found["m"].dtype == np.float32
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(cases())
 def test_average(case):
     """Within 1e-6 of the largest value: sums of 16 float32 at most."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import net_with
 from PIL import Image
 
 import protogen as pg
@@ -21,14 +22,7 @@ TOLERANCE = 1e-5  # of the largest value: float32, where the data reaches 255
 
 
 def net_of(first: str, shape: str = "2 3 9 8", rest: str = "") -> Net:
-    dims = " ".join(f"dim: {n}" for n in shape.split())
-    net = Net(
-        prototxt.parse(
-            f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}\n'
-            f"{first}\n{rest}",
-            "net.prototxt",
-        )
-    )
+    net = net_with({"data": tuple(map(int, shape.split()))}, f"{first}\n{rest}")
     return pg.initialise(net, rules={layer.name: "msra" for layer in net.layers if layer.reads and
                                      layer.type in ("Convolution", "InnerProduct")})  # fmt: skip
 

@@ -356,19 +356,3 @@ def test_tables_and_bars_on_a_terminal(monkeypatch, capsys):
         monkeypatch.setattr(stream, "isatty", lambda: False)
     with tables.bar() as tell, tables.counting("files") as other:
         assert (tell, other) == (None, None)
-
-
-def test_layers_command(protogen):
-    done = protogen("layers", "Pooling", "Proposal")
-    assert done.returncode == 0
-    assert "Pooling (pooling): MAX, AVE or STOCHASTIC" in done.stdout
-    assert "    ONNX: yes (not STOCHASTIC)" in done.stdout
-    assert "    ONNX: no" in done.stdout
-    told = json.loads(protogen("layers", "Pooling", "--json").stdout)
-    assert [row["type"] for row in told] == ["Pooling"]
-    every = protogen("layers").stdout.splitlines()
-    assert every[-1].endswith("of them in ONNX")
-    assert len(every) > 80
-    wrong = protogen("layers", "Poling")
-    assert wrong.returncode == 2
-    assert "Poling: protogen does not know this layer type. Did you mean Pooling?" in wrong.stderr

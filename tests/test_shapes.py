@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nets import net_with
 
 import protogen as pg
 from protogen import geometry, prototxt
@@ -178,12 +179,7 @@ def layer_shapes(text: str, **inputs: tuple[int, ...]) -> dict[str, tuple[int, .
 
 
 def layer_net(text: str, **inputs: tuple[int, ...]) -> Net:
-    heads = [
-        f'layer {{ name: "{name}" type: "Input" top: "{name}" '
-        f"input_param {{ shape {{ {' '.join(f'dim: {n}' for n in shape)} }} }} }}"
-        for name, shape in inputs.items()
-    ]
-    return Net(prototxt.parse("\n".join([*heads, text]), "net.prototxt"))
+    return net_with(inputs, text)
 
 
 @pytest.mark.parametrize(

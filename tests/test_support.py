@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -59,7 +60,16 @@ def test_rows_say_something(row):
 def test_command(protogen):
     done = protogen("layers")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1].endswith("of them in ONNX")
+    every = done.stdout.splitlines()
+    assert every[-1].endswith("of them in ONNX")
+    assert len(every) > 80
+    done = protogen("layers", "Pooling", "Proposal")
+    assert done.returncode == 0
+    assert "Pooling (pooling): MAX, AVE or STOCHASTIC" in done.stdout
+    assert "    ONNX: yes (not STOCHASTIC)" in done.stdout
+    assert "    ONNX: no" in done.stdout
+    told = json.loads(protogen("layers", "Pooling", "--json").stdout)
+    assert [row["type"] for row in told] == ["Pooling"]
     done = protogen("layers", "Poling")
     assert done.returncode == 2
     assert "Poling: protogen does not know this layer type. Did you mean Pooling?" in done.stderr
