@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
 from protogen.graph import Graph, Layer, Shape, free_name
-from protogen.layers import kind_of
+from protogen.layers import LayerType, kind_of
 from protogen.layers.base import guarded, text
 from protogen.message import Field, Message, Source
 
@@ -45,7 +45,7 @@ def build(
         InputError: a bottom that nobody makes, a top made twice, or shapes that do not fit.
     """
     chosen = [
-        _layer(item, source, identities)
+        _layer(item, source, identities, phase)
         for item in net.all("layer")
         if _included(item, phase, level, stages, source)
     ]
@@ -79,7 +79,9 @@ def build(
     return Graph(net.name, named, inputs, _outputs(named), shapes, parameters, owners)
 
 
-def _layer(item: Field, source: Source | None, identities: Collection[str]) -> Layer:
+def _layer(
+    item: Field, source: Source | None, identities: Collection[str], phase: str
+) -> Layer:
     params: Message = item.value
     name, type_ = params.name, params.type
     identity = name in identities or type_ in identities
@@ -90,6 +92,7 @@ def _layer(item: Field, source: Source | None, identities: Collection[str]) -> L
         tops=tuple(params.top),
         params=params,
         place=source.place(item.start) if source else "",
+        phase=str(params.phase) if params.has("phase") else phase,
     )
 
 
@@ -208,12 +211,14 @@ def _inputs(layers: Sequence[Layer]) -> tuple[str, ...]:
 
 
 def _outputs(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Values that nobody reads, in the order of their making."""
+    """Values that nobody reads, in the order of their making. What a data layer makes for nobody
+    (labels, in a net for use) is not among them: no layer computes it."""
     found: dict[str, None] = {}
     for layer in layers:
         for read in layer.reads:
             found.pop(read, None)
-        found.update(dict.fromkeys(layer.writes))
+        if layer.type == "Input" or not _feeds(layer):
+            found.update(dict.fromkeys(layer.writes))
     return tuple(found)
 
 
@@ -276,6 +281,8 @@ def _shapes(
         del tops[len(layer.tops) :]
     if len(tops) != len(layer.tops):
         raise layer.error(f"has {len(layer.tops)} tops, but makes {len(tops)}")
+    _check_in_place(layer, kind)
+    _check_loss_weights(layer, kind)
     tops = [given.get(top, shape) for top, shape in zip(layer.tops, tops, strict=True)]
     tops = kind.complete(tops)
     for top, shape in zip(layer.tops, tops, strict=True):
@@ -283,6 +290,26 @@ def _shapes(
     for index, shape in enumerate(blobs):
         _check_count(layer, f"blob {index}", shape)
     return tops, blobs
+
+
+def _check_in_place(layer: Layer, kind: LayerType) -> None:
+    same = next((top for top in layer.tops if top in layer.bottoms), None)
+    if same is not None and not kind.in_place(layer):
+        raise layer.error(
+            f'its top "{same}" is its bottom, and Caffe does not compute this layer in place',
+            "Give the top a name of its own.",
+        )
+
+
+def _check_loss_weights(layer: Layer, kind: LayerType) -> None:
+    """Caffe: Layer::SetLossWeights, after a loss has taken a weight of 1 where none is given."""
+    count = len(layer.params.loss_weight) or int(kind.auto_tops)
+    tops = max(len(layer.tops), int(kind.auto_tops))
+    if count and count != tops:
+        raise layer.error(
+            f"has {tops} tops, but {count} loss_weight",
+            f"Give {tops} loss_weight, one for each top (0: it is no loss).",
+        )
 
 
 def _check_count(layer: Layer, what: str, shape: Shape) -> None:

@@ -14,8 +14,19 @@ def kernel_extent(kernel: int, dilation: int = 1) -> int:
 
 
 def conv_out(size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1) -> int:
-    """Length of a Convolution's output: floor((n + 2p - (d (K - 1) + 1)) / s) + 1."""
-    return (size + 2 * pad - kernel_extent(kernel, dilation)) // stride + 1
+    """Length of a Convolution's output: (n + 2p - (d (K - 1) + 1)) / s + 1.
+
+    The division is C's, towards 0: a kernel that reaches past the padded end by less than a stride
+    still makes one pixel, and what it reads there is 0.
+    """
+    span = size + 2 * pad - kernel_extent(kernel, dilation)
+    return (span // stride if span >= 0 else -(-span // stride)) + 1
+
+
+def end_pad(out: int, size: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
+    """Pad behind an axis so that ``out`` windows fit: (out - 1) s + d (K - 1) + 1 - n - p, and at
+    least p."""
+    return max(pad, (out - 1) * stride + kernel_extent(kernel, dilation) - size - pad)
 
 
 def deconv_out(size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1) -> int:

@@ -5,7 +5,7 @@ Plain data. ``build.py`` is the one place where a Graph is born; nobody changes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
@@ -20,7 +20,8 @@ class Layer:
 
     ``bottoms`` and ``tops`` are Caffe's blob names. ``reads`` and ``writes`` name the values: a
     blob that layers work on in place has one value per writer, and the last keeps the blob's name.
-    ``params`` is the LayerParameter; ``place`` is ``file:line:column`` of the layer.
+    ``params`` is the LayerParameter; ``place`` is ``file:line:column`` of the layer; ``phase`` is
+    TRAIN or TEST: its own where it has one, else the net's.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Layer:
     place: str = ""
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    phase: str = "TEST"
 
     @property
     def subject(self) -> str:
@@ -65,6 +67,15 @@ class Graph:
     parameter_shapes: dict[str, tuple[Shape, ...] | None] = field(default_factory=dict)
     owners: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
 
+    def last(self, names: Iterable[str]) -> list[str]:
+        """The values that blobs hold when all layers have run. Only for an input that a layer works
+        on in place is that another name than the blob's, which is the input itself."""
+        made = {}
+        for layer in self.layers:
+            made.update((t, v) for t, v in zip(layer.tops, layer.writes, strict=True) if t != v)
+        fed = set(self.inputs)
+        return [made.get(name, name) if name in fed else name for name in names]
+
 
 def free_name(wanted: str, taken: set[str], between: str = "") -> str:
     """The name, or the name with a number where it is taken; it is then taken."""
@@ -86,7 +97,8 @@ def free_name(wanted: str, taken: set[str], between: str = "") -> str:
 
 
 def cut(graph: Graph, outputs: Sequence[str]) -> Graph:
-    """The part of a graph that these values need, in the same order.
+    """The part of a graph that these values need, in the same order. An input's name stands for
+    what its blob holds at the end.
 
     Raises:
         InputError: the graph makes no value of such a name.
@@ -95,6 +107,7 @@ def cut(graph: Graph, outputs: Sequence[str]) -> Graph:
         if name not in graph.shapes:
             advice = did_you_mean(name, graph.shapes)
             raise InputError(layout("the net has no such blob", subject=f'"{name}"', advice=advice))
+    outputs = graph.last(outputs)
     needed = set(outputs)
     kept = []
     for layer in reversed(graph.layers):

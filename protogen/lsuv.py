@@ -63,5 +63,5 @@ def _run(
     kept = tuple(one for one in layers if one.reads)
     shapes = {n: whole.shapes[n] for n in (*inputs, *(w for one in kept for w in one.writes))}
     part = replace(whole, layers=kept, inputs=inputs, outputs=tuple(wanted), shapes=shapes)
-    program = lower(net, outputs=wanted, part=part)
+    program = lower(net, outputs=wanted, part=part, expected=True)
     return run_program(program, {value.name: live[value.name] for value in program.inputs})

@@ -53,11 +53,15 @@ def layer(
         def own_blobs(self: LayerType, of: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
             return blobs(of, bottoms) if blobs is not None else []
 
+        def own_in_place(self: LayerType, of: Layer) -> bool:
+            return True
+
         def own_lower(self: LayerType, of: Layer, e: Emitter) -> None:
             function(of, e)
 
         members: dict[str, Any] = {
             "__doc__": function.__doc__,
+            "in_place": own_in_place,
             "users_own": True,
             "lower": own_lower,
         }

@@ -46,20 +46,27 @@ def run(
     if isinstance(model, Net):
         from protogen.onnx import lower
 
-        check_room(model.graph)
-        wanted = list(blobs) if blobs is not None else None
-        computed = [name for name in wanted or () if name not in model.inputs]
-        given = {name: _fitting(name, feeds, model.graph.shapes[name]) for name in model.inputs
+        graph = model.graph
+        check_room(graph)
+        if blobs is None:
+            top_of = {v: t for x in graph.layers for t, v in zip(x.tops, x.writes, strict=True)}
+            names = [top_of[value] for value in graph.outputs if value not in graph.inputs]
+        else:
+            names = list(blobs)
+        values = graph.last(names)
+        computed = [value for value in values if value not in graph.inputs]
+        given = {name: _fitting(name, feeds, graph.shapes[name]) for name in graph.inputs
                  if name in feeds}  # fmt: skip
         found: Arrays = {}
-        if wanted is None or computed:
+        if blobs is None or computed:
             program = lower(model, outputs=computed)
             needed = [value.name for value in program.inputs]
             _check_feeds(needed, feeds)
             found = run_program(program, {name: given[name] for name in needed})
-        return (
-            found if wanted is None else {n: found[n] if n in found else given[n] for n in wanted}
-        )
+        return {
+            name: found[value] if value in found else given[value]
+            for name, value in zip(names, values, strict=True)
+        }
     from protogen.onnx import check_places, exposed, load_model
 
     if isinstance(model, (str, Path)):

@@ -180,8 +180,17 @@ def _upgrade_batch_norm(item: Field, told: list[str]) -> Field:
 
 
 def _upgrade_inputs(net: Document, fields: list[Field], told: list[str]) -> list[Field]:
-    """``input`` with ``input_dim`` or ``input_shape`` becomes an Input layer."""
+    """``input`` with ``input_dim`` or ``input_shape`` becomes an Input layer. Without a shape Caffe
+    drops it; here a layer without a shape stands for those that no other layer makes."""
     names = net.input
+    if not (net.has("input_shape") or net.has("input_dim")):
+        made = {top for item in fields if item.name == "layer" for top in item.value.top}
+        dropped = [name for name in names if name in made]
+        names = [name for name in names if name not in made]
+        if dropped:
+            told.append(f"input {', '.join(dropped)} without a shape was dropped: a layer makes it")
+        if not names:
+            return [item for item in fields if item.name != "input"]
     told.append(f"input {', '.join(names)} became an Input layer")
     layer = Message.make("LayerParameter", name="input", type="Input", top=names)
     shapes = _input_shapes(net)
@@ -200,19 +209,19 @@ def _upgrade_inputs(net: Document, fields: list[Field], told: list[str]) -> list
 
 
 def _input_shapes(net: Document) -> list[dict[str, list[int]]]:
-    """Caffe takes one shape for each input, or none at all."""
+    """Caffe takes one shape for each input, or none at all; it does not read those beyond."""
     count = len(net.input)
     dims = [list(shape.dim) for shape in net.input_shape]
     flat = net.input_dim
     if not dims:
         dims = [flat[i : i + 4] for i in range(0, len(flat), 4)]
-    if dims and (len(dims) != count or (not net.has("input_shape") and len(flat) % 4)):
+    if dims and (len(dims) < count or (not net.has("input_shape") and len(flat) % 4)):
         raise net.source.error(
             net.all("input")[0].start,
             f"{count} inputs are given {len(dims)} shapes",
             "Give four input_dim or one input_shape for each input.",
         )
-    return [{"dim": shape} for shape in dims]
+    return [{"dim": shape} for shape in dims[:count]]
 
 
 # Fields made of other fields: they keep their place, comments and number's spelling

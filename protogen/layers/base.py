@@ -171,6 +171,15 @@ class LayerType:
         """
         raise layer.unsupported("protogen does not know this layer's output shape")
 
+    def in_place(self, layer: Layer) -> bool:
+        """Whether Caffe computes the layer rightly where a top is its bottom as well. Other layers
+        are refused by Caffe, or overwrite what they still read."""
+        return False
+
+    def random(self, layer: Layer) -> bool:
+        """Whether its tops are other ones in every run."""
+        return False
+
     def complete(self, tops: list[Shape | None]) -> list[Shape | None]:
         """What follows for the other tops where the user gave one's shape."""
         return tops
@@ -261,6 +270,26 @@ def axis_of(layer: Layer, axis: int, rank: int, name: str = "axis", end: bool = 
     if not -last - 1 <= axis <= last:
         raise layer.error(f"{name} {axis} is outside of a blob with {rank} axes")
     return axis + last + 1 if axis < 0 else axis
+
+
+def check_rank(layer: Layer, bottoms: Sequence[Shape], least: int, most: int) -> None:
+    """Raises InputError unless each bottom has from ``least`` to ``most`` axes."""
+    for name, shape in zip(layer.bottoms, bottoms, strict=False):
+        if not least <= len(shape) <= most:
+            wanted = f"{least}" if least == most else f"{least} to {most}"
+            raise layer.error(f'"{name}" is {text(shape)}, but must have {wanted} axes')
+
+
+def four_axes(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
+    """N, C, H, W of a blob as Caffe's older layers see it: axes that it lacks have length 1.
+
+    Raises:
+        InputError: it has more than 4 axes.
+    """
+    if len(shape) > 4:
+        raise layer.error(f"its bottom is {text(shape)}, but must have 4 axes at most")
+    n, c, h, w = (*shape, 1, 1, 1, 1)[:4]
+    return n, c, h, w
 
 
 LARGEST = 1 << 22  # values of a constant that a layer's ONNX form brings with it

@@ -18,6 +18,7 @@ from protogen.layers.base import (
     axis_of,
     check_bottoms,
     check_equal,
+    check_rank,
     check_room,
 )
 from protogen.layers.dense import no_bias
@@ -140,7 +141,7 @@ class _Convolutional(LayerType, abstract=True):
         attrs = {
             "kernel_shape": w.kernel + tail,
             "strides": w.stride + tail,
-            "pads": (w.pad + (0,) * len(tail)) * 2,
+            "pads": self._pads(before[axis + 1 :], after[axis + 1 :], w, len(tail)),
             "dilations": w.dilation + tail,
             "group": self.group(p, before[axis]),
         }
@@ -157,6 +158,14 @@ class _Convolutional(LayerType, abstract=True):
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         return [no_bias]
+
+    def _pads(self, before: Shape, after: Shape, w: Window, tail: int) -> tuple[int, ...]:
+        """Pads before all axes and behind all axes."""
+        if self.transposed:
+            ends = w.pad
+        else:
+            ends = tuple(map(geometry.end_pad, after, before, w.kernel, w.stride, w.pad, w.dilation))
+        return (*w.pad, *[0] * tail, *ends, *[0] * tail)
 
     def _matrix(self, p: Message, channels: int) -> tuple[int, int]:
         """Shape of the weights without spatial axes."""
@@ -197,6 +206,10 @@ class Deconvolution(_Convolutional):
 class _Depthwise(_Convolutional, abstract=True):
     """The forks' depthwise layers have one kernel a channel, whatever ``group`` says."""
 
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_rank(layer, bottoms, 4, 4)
+        return super().shapes(layer, bottoms)
+
     def group(self, p: Message, channels: int) -> int:
         return channels
 
@@ -220,13 +233,14 @@ class ConvolutionDepthwise(_Depthwise):
 class Im2col(LayerType):
     """Caffe: every window as a column of channels. ``convolution_param`` as Convolution."""
 
-    limits = "axis 1"
-
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, None)
+        check_equal(layer, bottoms)
         p = layer.params.convolution_param
         axis = axis_of(layer, p.axis, len(bottoms[0]))
         w = window(layer, p, len(bottoms[0]) - axis - 1)
+        if not w.kernel:
+            raise layer.error("its bottom has no axes for windows")
         made = []
         for shape in bottoms:
             sizes = zip(shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True)
@@ -247,23 +261,23 @@ class Im2col(LayerType):
         # A convolution by group with one kernel for each place of the window, 1 there and 0 else.
         shape = e.shape(layer.reads[0])
         p = layer.params.convolution_param
-        if axis_of(layer, p.axis, len(shape)) != 1:
-            raise layer.unsupported(f"axis {p.axis} has no form in ONNX", "Use axis 1.")
-        w = window(layer, p, len(shape) - 2)
-        if not w.kernel:
-            raise layer.error("its bottom has no axes for windows")
-        places = math.prod(w.kernel)
-        check_room(layer, places**2 * shape[1])
+        axis = axis_of(layer, p.axis, len(shape))
+        w = window(layer, p, len(shape) - axis - 1)
+        places, channels = math.prod(w.kernel), shape[axis]
+        check_room(layer, places**2 * channels)
         one_hot = np.eye(places, dtype=np.float32).reshape(places, 1, *w.kernel)
-        weight = e.array(np.tile(one_hot, (shape[1], *[1] * (len(shape) - 1))))
+        weight = e.array(np.tile(one_hot, (channels, *[1] * (len(w.kernel) + 1))))
+        after = e.shape(layer.writes[0])
+        sizes = (after[axis + 1 :], shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation)
+        attrs = {
+            "kernel_shape": w.kernel,
+            "strides": w.stride,
+            "pads": (*w.pad, *map(geometry.end_pad, *sizes)),
+            "dilations": w.dilation,
+            "group": channels,
+        }
+        batch = math.prod(shape[:axis])
         for read, write in zip(layer.reads, layer.writes, strict=True):
-            e.op(
-                "Conv",
-                [read, weight],
-                [write],
-                kernel_shape=w.kernel,
-                strides=w.stride,
-                pads=w.pad * 2,
-                dilations=w.dilation,
-                group=shape[1],
-            )
+            x = e.reshape(read, shape, (batch, *shape[axis:]))
+            x = e.value("Conv", x, weight, **attrs)
+            e.op("Identity", [e.reshape(x, (batch, *after[axis:]), after)], [write])

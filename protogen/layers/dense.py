@@ -35,12 +35,12 @@ class InnerProduct(LayerType):
         p = layer.params.inner_product_param
         if p.num_output < 1:
             raise layer.error("num_output is 0 or missing", "Give the number of outputs.")
-        axis = axis_of(layer, p.axis, len(bottoms[0]), end=True)
+        axis = axis_of(layer, p.axis, len(bottoms[0]))
         return [(*bottoms[0][:axis], p.num_output)]
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p = layer.params.inner_product_param
-        axis = axis_of(layer, p.axis, len(bottoms[0]), end=True)
+        axis = axis_of(layer, p.axis, len(bottoms[0]))
         k = math.prod(bottoms[0][axis:])
         weight = (k, p.num_output) if p.transpose else (p.num_output, k)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
@@ -65,7 +65,7 @@ class InnerProduct(LayerType):
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.inner_product_param
         before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
-        axis = axis_of(layer, p.axis, len(before), end=True)
+        axis = axis_of(layer, p.axis, len(before))
         x = layer.reads[0]
         if len(before) != 2 or axis != 1:
             x = e.value("Flatten", x, axis=axis)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from protogen.graph import Layer, Shape
 from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, check_room
-from protogen.layers.elementwise import FLOAT
-from protogen.layers.shaping import BOOL
+from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.message import Message
 
 if TYPE_CHECKING:

@@ -25,9 +25,15 @@ class _Same(LayerType, abstract=True):
         check_bottoms(layer, 1, 1)
         return [bottoms[0]] * len(layer.tops)
 
+    def in_place(self, layer: Layer) -> bool:
+        return True
+
 
 class AbsVal(_Same):
     """|x|."""
+
+    def in_place(self, layer: Layer) -> bool:
+        return False
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Abs", [layer.reads[0]], [layer.writes[0]])
@@ -41,15 +47,21 @@ class BNLL(_Same):
 
 
 class Clip(_Same):
-    """min(max(x, min), max)."""
+    """max(min, min(x, max)): min everywhere where min is above max."""
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.clip_param
-        e.op("Clip", [layer.reads[0], e.array(p.min), e.array(p.max)], [layer.writes[0]])
+        # ONNX gives max where the two cross.
+        limits = [e.array(p.min), e.array(max(p.min, p.max))]
+        e.op("Clip", [layer.reads[0], *limits], [layer.writes[0]])
 
 
 class Dropout(_Same):
-    """Caffe scales while training, so in the TEST phase it is the identity."""
+    """Caffe scales while training, so in the TEST phase it is the identity. In phase TRAIN every
+    value is 0 or x / (1 - ratio), by chance."""
+
+    def random(self, layer: Layer) -> bool:
+        return layer.phase == "TRAIN" and bool(layer.params.dropout_param.dropout_ratio)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Identity", [layer.reads[0]], [layer.writes[0]])
@@ -67,7 +79,7 @@ class Exp(_Same):
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.exp_param
-        factor = _log_base(layer, p.base)
+        factor = 0.0 if p.base == 1 else _log_base(layer, p.base)
         x = affine(e, layer.reads[0], factor * p.scale, factor * p.shift)
         e.op("Exp", [x], [layer.writes[0]])
 
@@ -135,7 +147,11 @@ class Power(_Same):
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.power_param
         if p.scale == 0 or p.power == 0:  # Caffe then writes a constant, whatever the input is
-            constant = e.array(float(p.shift**p.power) if p.power else 1.0)
+            import numpy as np
+
+            # As C's pow has it: 0 to a negative power is infinite, a root of less than 0 is NaN.
+            value = np.power(np.float32(p.shift), np.float32(p.power)) if p.power else 1.0
+            constant = e.array(value)
             shape = e.value("Shape", layer.reads[0])
             e.op("Expand", [constant, shape], [layer.writes[0]])
             return
@@ -218,6 +234,9 @@ class ShuffleChannel(_Same):
 
     stock = False
 
+    def in_place(self, layer: Layer) -> bool:
+        return False
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         shape = e.shape(layer.reads[0])
         group = self._group(layer, shape)
@@ -254,7 +273,16 @@ class Eltwise(LayerType):
         p = layer.params.eltwise_param
         if p.coeff and len(p.coeff) != len(bottoms):
             raise layer.error(f"has {len(p.coeff)} coeff for {len(bottoms)} bottoms")
+        if p.coeff and p.operation == "PROD":
+            raise layer.error(
+                "has coeff, which PROD does not take",
+                "Leave coeff out, or put a Scale or Power layer before it.",
+            )
         return [bottoms[0]]
+
+    def in_place(self, layer: Layer) -> bool:
+        # SUM clears its top before it reads its bottoms.
+        return layer.params.eltwise_param.operation != "SUM" and layer.tops[0] == layer.bottoms[0]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.eltwise_param
@@ -311,6 +339,7 @@ def reshape(dims: Sequence[int]) -> dict[str, Any]:
 
 
 FLOAT = 1  # ONNX's number of float32, for Cast
+BOOL = 9  # ONNX's number of bool, for Cast
 
 
 def affine(e: Emitter, x: str, scale: float, shift: float) -> str:

@@ -56,7 +56,6 @@ class DummyData(LayerType):
         return _spread(layer, given, "dummy_data_param")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-
         fillers = list(layer.params.dummy_data_param.data_filler)
         fillers = fillers * len(layer.tops) if len(fillers) == 1 else fillers
         for write, filler in itertools.zip_longest(layer.writes, fillers[: len(layer.writes)]):
@@ -137,6 +136,9 @@ class Silence(LayerType):
 
 class Python(LayerType):
     """Runs a user's Python class: only that class knows the shapes of its tops."""
+
+    def in_place(self, layer: Layer) -> bool:
+        return True
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return [None] * len(layer.tops)

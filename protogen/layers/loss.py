@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, axis_of, check_bottoms, text
+from protogen.layers.base import (
+    Emitter,
+    LayerType,
+    axis_of,
+    check_bottoms,
+    check_rank,
+    four_axes,
+    text,
+)
 from protogen.layers.dense import INT64
-from protogen.layers.elementwise import FLOAT, _Same
-from protogen.layers.shaping import BOOL
+from protogen.layers.elementwise import BOOL, FLOAT, _Same
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,16 +38,22 @@ class Softmax(_Same):
 
 
 class _Loss(LayerType, abstract=True):
-    """A scalar; a second top has the first bottom's shape (probabilities)."""
+    """A scalar; a second top, where a type has one, has the first bottom's shape
+    (probabilities)."""
 
     auto_tops = True
     least, most = 2, 2
+    most_tops = 1
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, self.least, self.most)
+        if bottoms[0][:1] != bottoms[1][:1] or not bottoms[0]:
+            raise layer.error(
+                f"{text(bottoms[0])} and {text(bottoms[1])} must have as many samples"
+            )
         self.check(layer, bottoms)
         made: list[Shape] = [(), bottoms[0]]
-        return made[: max(1, len(layer.tops))]
+        return made[: min(max(1, len(layer.tops)), self.most_tops)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         if not layer.writes:
@@ -48,20 +61,14 @@ class _Loss(LayerType, abstract=True):
         loss, second = self.loss(layer, e)
         e.op("Reshape", [loss, e.array(np_empty())], [layer.writes[0]])
         if len(layer.writes) > 1:
-            if second is None:
-                raise layer.unsupported("its second top has no form in ONNX")
             e.op("Identity", [second], [layer.writes[1]])
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
-        """The loss, and what a second top holds."""
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
+        """The loss, and what a second top holds (empty for types that have none)."""
         raise NotImplementedError
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
-        """Whether the bottoms fit each other."""
-        if bottoms[0][:1] != bottoms[1][:1]:
-            raise layer.error(
-                f"{text(bottoms[0])} and {text(bottoms[1])} must have as many samples"
-            )
+        """Whether the bottoms fit each other, as far as more than the samples' number counts."""
 
 
 class _PairLoss(_Loss, abstract=True):
@@ -69,23 +76,25 @@ class _PairLoss(_Loss, abstract=True):
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         a, b = bottoms[:2]
-        if a[:1] != b[:1] or math.prod(a) != math.prod(b):
+        if math.prod(a) != math.prod(b):
             raise layer.error(f"{text(a)} and {text(b)} must hold as many values")
 
 
-class _LabelLoss(_Loss, abstract=True):
-    """A loss of scores along ``softmax_param.axis`` and one label for each other position."""
-
-    def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
-        _check_labels(layer, bottoms, layer.params.softmax_param.axis)
-
-
-class SoftmaxWithLoss(_LabelLoss):
-    """Softmax and the mean of -log of each label's probability."""
+class SoftmaxWithLoss(_Loss):
+    """Softmax and the mean of -log of each label's probability: scores along
+    ``softmax_param.axis``, and one label for each other position."""
 
     most = 3
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+    def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
+        if len(layer.tops) > 1:  # its inner Softmax, of one top, gets the loss_weight of both
+            raise layer.error(
+                "has a second top, which no release of Caffe accepts",
+                "Put a Softmax layer beside it.",
+            )
+        _check_labels(layer, bottoms, layer.params.softmax_param.axis)
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         shape = e.shape(layer.reads[0])
         axis = axis_of(layer, layer.params.softmax_param.axis, len(shape))
         if len(layer.reads) > 2:
@@ -96,13 +105,14 @@ class SoftmaxWithLoss(_LabelLoss):
         probability = e.value("Softmax", layer.reads[0], axis=axis)
         chosen = of_labels(e, probability, shape, axis, layer.reads[1])
         log = e.value("Log", e.value("Max", chosen, e.array(FLT_MIN)))
-        return normalized(layer, e, log, layer.reads[1], shape, axis, "VALID"), probability
+        outer = math.prod(shape[:axis])
+        return normalized(layer, e, log, layer.reads[1], outer, "VALID"), ""
 
 
 class SigmoidCrossEntropyLoss(_PairLoss):
     """Sigmoid and cross entropy, summed over a sample."""
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         x = layer.reads[0]
         shape = e.shape(x)
         target = e.reshape(layer.reads[1], e.shape(layer.reads[1]), shape)
@@ -111,23 +121,29 @@ class SigmoidCrossEntropyLoss(_PairLoss):
         terms = e.value("Sub", e.value("Mul", x, target), e.value("Relu", x))
         terms = e.value("Sub", terms, soft)
         flat = e.value("Reshape", terms, e.array([-1]))
-        loss = normalized(layer, e, flat, layer.reads[1], shape, 0, "BATCH_SIZE")
-        return loss, e.value("Sigmoid", x)
+        return normalized(layer, e, flat, layer.reads[1], shape[0], "BATCH_SIZE"), ""
 
 
 class EuclideanLoss(_PairLoss):
     """sum (x - t)^2 / (2N)."""
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         a, b = (e.shape(read) for read in layer.reads[:2])
         difference = e.value("Sub", layer.reads[0], e.reshape(layer.reads[1], b, a))
-        return total(e, e.value("Mul", difference, difference), 1 / (2 * a[0])), None
+        return total(e, e.value("Mul", difference, difference), 1 / (2 * a[0])), ""
+
+    def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
+        super().check(layer, bottoms)
+        check_rank(layer, bottoms[:1], 1, 4)
 
 
 class HingeLoss(_Loss):
     """One against all, L1 or L2."""
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+    def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
+        check_rank(layer, bottoms[:1], 1, 4)
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         shape = e.shape(layer.reads[0])
         classes = math.prod(shape[1:])
         x = e.value("Flatten", layer.reads[0], axis=1)
@@ -135,7 +151,7 @@ class HingeLoss(_Loss):
         margin = e.value("Relu", e.value("Add", e.value("Mul", x, sign), e.array(1.0)))
         if layer.params.hinge_loss_param.norm == "L2":
             margin = e.value("Mul", margin, margin)
-        return total(e, margin, 1 / shape[0]), None
+        return total(e, margin, 1 / shape[0]), ""
 
 
 class InfogainLoss(_Loss):
@@ -144,8 +160,19 @@ class InfogainLoss(_Loss):
     limits = "the matrix as a third bottom, not from a file"
 
     most = 3
+    most_tops = 2
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+    def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
+        axis = _check_labels(layer, bottoms, layer.params.infogain_loss_param.axis)
+        if layer.params.loss_param.has("normalize"):
+            raise layer.error("loss_param.normalize is not for this layer", "Use normalization.")
+        classes = bottoms[0][axis]
+        if len(bottoms) > 2 and four_axes(layer, bottoms[2]) != (1, 1, classes, classes):
+            raise layer.error(
+                f'"{layer.bottoms[2]}" is {text(bottoms[2])}, but must be 1x1x{classes}x{classes}'
+            )
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         if len(layer.reads) < 3:
             raise layer.unsupported(
                 "its matrix stands in a file of its own", "Give the matrix as a third bottom."
@@ -154,22 +181,27 @@ class InfogainLoss(_Loss):
         axis = axis_of(layer, layer.params.infogain_loss_param.axis, len(shape))
         probability = e.value("Softmax", layer.reads[0], axis=axis)
         rows = e.value("Reshape", layer.reads[2], e.array([shape[axis], shape[axis]]))
-        gain = e.value("Gather", rows, labels(e, layer.reads[1]), axis=0)
+        gain = e.value("Gather", rows, in_range(e, layer.reads[1], shape[axis]), axis=0)
         log = e.value("Log", e.value("Max", last(e, probability, shape, axis), e.array(1e-20)))
         terms = e.reduce("ReduceSum", e.value("Mul", gain, log), [1], keepdims=False)
-        return normalized(layer, e, terms, layer.reads[1], shape, axis, "VALID"), probability
+        outer = math.prod(shape[:axis])
+        return normalized(layer, e, terms, layer.reads[1], outer, "VALID"), probability
 
 
 class MultinomialLogisticLoss(_Loss):
     """Mean of -log of each label's probability; the bottom holds probabilities."""
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         shape = e.shape(layer.reads[0])
         flat = (shape[0], math.prod(shape[1:]))
         x = e.value("Flatten", layer.reads[0], axis=1)
         chosen = of_labels(e, x, flat, 1, layer.reads[1])
         log = e.value("Log", e.value("Max", chosen, e.array(1e-20)))
-        return total(e, log, -1 / shape[0]), None
+        return total(e, log, -1 / shape[0]), ""
+
+    def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
+        four_axes(layer, bottoms[0])
+        check_one_value(layer, bottoms, 1)
 
 
 class ContrastiveLoss(_Loss):
@@ -177,17 +209,27 @@ class ContrastiveLoss(_Loss):
 
     least, most = 3, 3
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+    def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
+        vectors = [four_axes(layer, shape) for shape in bottoms[:2]]
+        if vectors[0][1:] != vectors[1][1:] or vectors[0][2:] != (1, 1):
+            raise layer.error(
+                f"{text(bottoms[0])} and {text(bottoms[1])} must be vectors of one length a sample",
+                "Put a Flatten before it.",
+            )
+        check_one_value(layer, bottoms, 2)
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         p = layer.params.contrastive_loss_param
         shape = e.shape(layer.reads[0])
-        difference = e.value("Sub", layer.reads[0], layer.reads[1])
+        vectors = [e.value("Reshape", read, e.array([shape[0], -1])) for read in layer.reads[:2]]
+        difference = e.value("Sub", *vectors)
         square = e.value("Mul", difference, difference)
-        square = e.reduce("ReduceSum", square, list(range(1, len(shape))), keepdims=False)
+        square = e.reduce("ReduceSum", square, [1], keepdims=False)
         distance = square if p.legacy_version else e.value("Sqrt", square)
         push = e.value("Relu", e.value("Sub", e.array(p.margin), distance))
         push = push if p.legacy_version else e.value("Mul", push, push)
         similar = e.value("Cast", e.value("Reshape", layer.reads[2], e.array([-1])), to=BOOL)
-        return total(e, e.value("Where", similar, square, push), 1 / (2 * shape[0])), None
+        return total(e, e.value("Where", similar, square, push), 1 / (2 * shape[0])), ""
 
 
 class SmoothL1Loss(_PairLoss):
@@ -197,7 +239,7 @@ class SmoothL1Loss(_PairLoss):
 
     most = 4
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str | None]:
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         p = layer.params.smooth_l1_loss_param
         sigma2 = p.sigma * p.sigma if p.has("sigma") else 1.0
         x = e.value("Sub", layer.reads[0], layer.reads[1])
@@ -207,7 +249,7 @@ class SmoothL1Loss(_PairLoss):
         far = e.value("Sub", size, e.array(0.5 / sigma2))
         terms = e.value("Where", e.value("Less", size, e.array(1 / sigma2)), near, far)
         terms = e.value("Mul", terms, layer.reads[3]) if len(layer.reads) > 3 else terms
-        return total(e, terms, 1 / e.shape(layer.reads[0])[0]), None
+        return total(e, terms, 1 / e.shape(layer.reads[0])[0]), ""
 
 
 class Accuracy(LayerType):
@@ -229,9 +271,9 @@ class Accuracy(LayerType):
         axis = axis_of(layer, p.axis, len(shape))
         scores = last(e, layer.reads[0], shape, axis)
         rows = math.prod(shape) // shape[axis]
-        index = e.value("Reshape", labels(e, layer.reads[1]), e.array([rows, 1]))
-        clipped = e.value("Clip", index, e.array(0), e.array(shape[axis] - 1))
-        mine = e.value("GatherElements", scores, clipped, axis=1)
+        index = in_range(e, layer.reads[1], shape[axis])
+        index = e.value("Reshape", index, e.array([rows, 1]))
+        mine = e.value("GatherElements", scores, index, axis=1)
         # Caffe counts how many scores are not below the label's own, itself left out.
         better = e.value("Cast", e.value("GreaterOrEqual", scores, mine), to=FLOAT)
         count = e.reduce("ReduceSum", better, [1], keepdims=False)
@@ -240,7 +282,8 @@ class Accuracy(LayerType):
         if p.has("ignore_label"):
             valid = valid_labels(e, layer.reads[1], p.ignore_label)
             right = e.value("Mul", right, valid)
-            made = e.value("Div", total(e, right, 1.0), total(e, valid, 1.0))
+            count = e.value("Max", total(e, valid, 1.0), e.array(1.0))  # 0 of 0 is 0
+            made = e.value("Div", total(e, right, 1.0), count)
         else:
             made = total(e, right, 1 / rows)
         e.op("Reshape", [made, e.array(np_empty())], [layer.writes[0]])
@@ -268,6 +311,14 @@ def _check_labels(layer: Layer, bottoms: Sequence[Shape], given: int) -> int:
     return axis
 
 
+def check_one_value(layer: Layer, bottoms: Sequence[Shape], index: int) -> None:
+    """Raises InputError unless a bottom has one value a sample."""
+    if four_axes(layer, bottoms[index])[1:] != (1, 1, 1):
+        raise layer.error(
+            f'"{layer.bottoms[index]}" is {text(bottoms[index])}, but must have one value a sample'
+        )
+
+
 FLT_MIN = 1.1754943508222875e-38  # where Caffe stops the logarithm: -log of it is 87.3365
 
 
@@ -281,6 +332,11 @@ def np_empty() -> NDArray[np.int64]:
 def labels(e: Emitter, read: str) -> str:
     """Labels as one axis of whole numbers."""
     return e.value("Cast", e.value("Reshape", read, e.array([-1])), to=INT64)
+
+
+def in_range(e: Emitter, read: str, classes: int) -> str:
+    """Labels that may be looked up: ignored ones, which may be any number, become a class."""
+    return e.value("Clip", labels(e, read), e.array(0), e.array(classes - 1))
 
 
 def valid_labels(e: Emitter, read: str, ignored: int) -> str:
@@ -301,8 +357,7 @@ def last(e: Emitter, read: str, shape: Shape, axis: int) -> str:
 def of_labels(e: Emitter, read: str, shape: Shape, axis: int, label: str) -> str:
     """For each position the value of its label's class."""
     rows = math.prod(shape) // shape[axis]
-    index = e.value("Reshape", labels(e, label), e.array([rows, 1]))
-    index = e.value("Clip", index, e.array(0), e.array(shape[axis] - 1))  # ignored labels
+    index = e.value("Reshape", in_range(e, label, shape[axis]), e.array([rows, 1]))
     chosen = e.value("GatherElements", last(e, read, shape, axis), index, axis=1)
     return e.value("Reshape", chosen, e.array([rows]))
 
@@ -315,9 +370,10 @@ def total(e: Emitter, read: str, factor: float) -> str:
 
 
 def normalized(
-    layer: Layer, e: Emitter, terms: str, label: str, shape: Shape, axis: int, default: str
+    layer: Layer, e: Emitter, terms: str, label: str, outer: int, default: str
 ) -> str:
-    """Minus the sum of terms, divided as loss_param says (Caffe: LossLayer normalizer)."""
+    """Minus the sum of terms, divided as loss_param says (Caffe: LossLayer normalizer). ``outer``
+    is the product of the axes before that of the classes, which BATCH_SIZE divides by."""
     p = layer.params.loss_param
     mode = str(p.normalization) if p.has("normalization") else default
     if not p.has("normalization") and p.has("normalize"):
@@ -330,7 +386,6 @@ def normalized(
     count = math.prod(e.shape(label))
     if mode == "VALID" and valid is not None:
         return e.value("Div", made, e.value("Max", total(e, valid, 1.0), e.array(1.0)))
-    outer = math.prod(shape[:axis]) if axis else shape[0]
     divisor = {"FULL": count, "VALID": count, "BATCH_SIZE": outer, "NONE": 1}.get(mode)
     if divisor is None:
         raise layer.unsupported(f"normalization {mode} is a fork's", "Use VALID.")

@@ -14,7 +14,9 @@ from protogen.layers.base import (
     Rewriter,
     axis_of,
     check_bottoms,
+    check_rank,
     check_room,
+    four_axes,
     text,
 )
 from protogen.layers.elementwise import PRODUCT, _Same, affine
@@ -27,9 +29,15 @@ def _channels(shape: Shape) -> int:
 
 class BatchNorm(_Same):
     """(x - mean) / sqrt(variance + eps). Caffe's blobs are mean, variance and the factor that both
-    were multiplied with; a Scale layer does gamma and beta."""
+    were multiplied with; a Scale layer does gamma and beta. In phase TRAIN, and without
+    ``use_global_stats``, mean and variance are the batch's own."""
 
     blob_names = ("mean", "variance", "factor")
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        made = super().shapes(layer, bottoms)
+        check_rank(layer, bottoms, 2, 32)
+        return made
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         channels = _channels(bottoms[0])
@@ -40,7 +48,8 @@ class BatchNorm(_Same):
 
         p = layer.params.batch_norm_param
         shape = e.shape(layer.reads[0])
-        if p.has("use_global_stats") and not p.use_global_stats:
+        known = p.use_global_stats if p.has("use_global_stats") else layer.phase == "TEST"
+        if not known:  # the batch's own mean and variance
             axes = [axis for axis in range(len(shape)) if axis != 1]
             centred = e.value("Sub", layer.reads[0], e.reduce("ReduceMean", layer.reads[0], axes))
             variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
@@ -128,7 +137,11 @@ class LRN(_Same):
         size = layer.params.lrn_param.local_size
         if size % 2 == 0:
             raise layer.error(f"local_size is {size}, but Caffe takes odd sizes only")
+        check_rank(layer, bottoms, 4, 4)
         return super().shapes(layer, bottoms)
+
+    def in_place(self, layer: Layer) -> bool:
+        return layer.params.lrn_param.norm_region == "WITHIN_CHANNEL"
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.lrn_param
@@ -160,13 +173,17 @@ class LRN(_Same):
 
 
 class MVN(_Same):
-    """Zero mean and unit variance of each channel, or of each sample (across_channels)."""
+    """Zero mean and unit variance of each channel, or of each sample (across_channels). The top
+    has four axes whatever the bottom has."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        made = super().shapes(layer, bottoms)
+        return [four_axes(layer, shape) for shape in made]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.mvn_param
-        rank = len(e.shape(layer.reads[0]))
-        axes = list(range(1 if p.across_channels else 2, rank))
-        x = layer.reads[0]
+        axes = list(range(1 if p.across_channels else 2, 4))
+        x = e.reshape(layer.reads[0], e.shape(layer.reads[0]), e.shape(layer.writes[0]))
         mean = e.reduce("ReduceMean", x, axes)
         if not p.normalize_variance:
             e.op("Sub", [x, mean], [layer.writes[0]])
@@ -240,6 +257,10 @@ class PReLU(_Same):
 
     blob_names = ("slope",)
 
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_rank(layer, bottoms, 2, 32)
+        return super().shapes(layer, bottoms)
+
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         shared = layer.params.prelu_param.channel_shared
         return [()] if shared else [(_channels(bottoms[0]),)]
@@ -261,6 +282,8 @@ class _ByAxis(LayerType, abstract=True):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 2)
+        if len(bottoms) == 1:
+            axis_of(layer, self.param(layer).axis, len(bottoms[0]))  # even where num_axes is 0
         wanted = self._operand(layer, bottoms)
         axis = self._axis(layer, bottoms, wanted)
         if bottoms[0][axis : axis + len(wanted)] != wanted:
@@ -269,6 +292,9 @@ class _ByAxis(LayerType, abstract=True):
                 f'"{layer.bottoms[0]}" are {text(bottoms[0][axis : axis + len(wanted)])}'
             )
         return [bottoms[0]]
+
+    def in_place(self, layer: Layer) -> bool:
+        return True
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         return [self._operand(layer, bottoms)] if len(bottoms) == 1 else []

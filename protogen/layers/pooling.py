@@ -16,7 +16,7 @@ from protogen.layers.base import (
     check_room,
     text,
 )
-from protogen.layers.elementwise import FLOAT
+from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.message import Message
 
 
@@ -29,6 +29,8 @@ def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:
     if p.global_pooling:
         if p.has("kernel_size") or p.has("kernel_h") or p.has("kernel_w"):
             raise layer.error("global_pooling and a kernel are both given", "Keep one.")
+        if any(_pair(layer, p, "pad", "pad")) or _pair(layer, p, "stride", "stride") != (1, 1):
+            raise layer.error("global_pooling takes pad 0 and stride 1 only", "Leave both out.")
         kernel: tuple[int, int] = (shape[2], shape[3])
     else:
         kernel = _pair(layer, p, "kernel", "kernel_size")
@@ -50,7 +52,7 @@ def _pair(layer: Layer, p: Message, name: str, single: str) -> tuple[int, int]:
         return value, value
     if p.has(single):
         raise layer.error(f"{single} and {name}_h or {name}_w are both given", "Keep one form.")
-    if not (p.has(f"{name}_h") and p.has(f"{name}_w")) and name != "pad":
+    if not (p.has(f"{name}_h") and p.has(f"{name}_w")):
         raise layer.error(f"{name}_h and {name}_w must both be given")
     return getattr(p, f"{name}_h"), getattr(p, f"{name}_w")
 
@@ -129,10 +131,8 @@ def _maximum(layer: Layer, e: Emitter, shape: Shape, w: Window, out: Shape) -> N
     ends = tuple(max(0, end) for end in _ends(shape, w, out))
     pads = w.pad + ends
     read = layer.reads[0]
-    if any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
+    if gaps := any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
         # A stride beyond the kernel leaves windows without a pixel: Caffe writes -FLT_MAX there.
-        if len(layer.tops) > 1:
-            raise layer.unsupported("its mask has windows without a pixel", "Use a smaller stride.")
         at = e.array([0, 0, *w.pad, 0, 0, *ends])
         read = e.value("Pad", read, at, e.array(-3.4028234663852886e38))
         pads = (0, 0, 0, 0)
@@ -140,9 +140,28 @@ def _maximum(layer: Layer, e: Emitter, shape: Shape, w: Window, out: Shape) -> N
     if len(layer.tops) > 1:
         writes.append(f"{layer.writes[1]}@indices")
     e.op("MaxPool", [read], writes, kernel_shape=w.kernel, strides=w.stride, pads=pads)
-    if len(layer.tops) > 1:  # ONNX counts over the whole blob, Caffe over one plane, in float
+    if len(layer.tops) == 1:
+        return
+    # ONNX counts over the whole blob, Caffe over one plane, in float.
+    if not gaps:
         plane = e.value("Mod", writes[1], e.array(shape[2] * shape[3]))
         e.op("Cast", [plane], [layer.writes[1]], to=FLOAT)
+        return
+    import numpy as np
+
+    # Counted in the padded plane, and -1 where the window has no pixel.
+    check_room(layer, math.prod(out))
+    low, high = (n + p + end for n, p, end in zip(shape[2:], w.pad, ends, strict=True))
+    place = e.value("Mod", writes[1], e.array(low * high))
+    row, column = e.value("Div", place, e.array(high)), e.value("Mod", place, e.array(high))
+    row = e.value("Mul", e.value("Sub", row, e.array(w.pad[0])), e.array(shape[3]))
+    plane = e.value("Add", row, e.value("Sub", column, e.array(w.pad[1])))
+    filled = [
+        np.arange(o) * s - p < n
+        for o, s, p, n in zip(out, w.stride, w.pad, shape[2:], strict=True)
+    ]
+    has_pixel = e.value("Cast", e.array(np.multiply.outer(*filled).astype(np.int64)), to=BOOL)
+    e.op("Where", [has_pixel, e.value("Cast", plane, to=FLOAT), e.array(-1.0)], [layer.writes[1]])
 
 
 def average(layer: Layer, e: Emitter, read: str, shape: Shape, w: Window, out: Shape) -> str:
@@ -151,7 +170,9 @@ def average(layer: Layer, e: Emitter, read: str, shape: Shape, w: Window, out: S
     ends = _ends(shape, w, out)
     pads = w.pad + tuple(max(0, end) for end in ends)
     if any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
-        raise layer.unsupported("it has windows without a pixel", "Use a smaller stride.")
+        # A stride beyond the kernel leaves windows without a pixel; ONNX has no such pads.
+        at = e.array([0, 0, *w.pad, 0, 0, *(max(0, end) for end in ends)])
+        read, pads = e.value("Pad", read, at), (0, 0, 0, 0)
     x = e.value(
         "AveragePool", read, kernel_shape=w.kernel, strides=w.stride, pads=pads, count_include_pad=1
     )
@@ -163,6 +184,7 @@ def average(layer: Layer, e: Emitter, read: str, shape: Shape, w: Window, out: S
     factors = []
     for o, s, k, n, p in zip(out, w.stride, w.kernel, shape[2:], w.pad, strict=True):
         begin = np.arange(o) * s - p
+        # 0 where a window begins at the end: Caffe divides 0 by 0 there, and writes NaN.
         factors.append(k / (np.minimum(begin + k, n + p) - begin))
     return e.value("Mul", x, e.array(np.multiply.outer(*factors).astype(np.float32)))
 

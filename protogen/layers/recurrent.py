@@ -6,7 +6,15 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, Filling, LayerType, Window, check_bottoms, text
+from protogen.layers.base import (
+    Emitter,
+    Filling,
+    LayerType,
+    Window,
+    check_bottoms,
+    check_rank,
+    text,
+)
 
 
 class _Recurrent(LayerType, abstract=True):
@@ -21,7 +29,8 @@ class _Recurrent(LayerType, abstract=True):
         hidden = self.states if p.expose_hidden else 0
         check_bottoms(layer, 2 + hidden, 3 + hidden)
         x, cont = bottoms[:2]
-        if len(x) < 2 or cont != x[:2]:
+        check_rank(layer, bottoms[:1], 3, 32)
+        if cont != x[:2]:
             raise layer.error(f"x is {text(x)} and cont {text(cont)}, but cont must be T x N of x")
         if p.num_output < 1:
             raise layer.error("num_output is 0 or missing", "Give the number of outputs.")
@@ -152,7 +161,9 @@ class LSTMUnit(LayerType):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 3, 3)
-        c, gates, _ = bottoms
+        c, gates, cont = bottoms
+        if cont != c[:2] or c[0] != 1:
+            raise layer.error(f"cont is {text(cont)}, but must be 1 x N of c, {text(c)}")
         if len(c) != 3 or gates != (c[0], c[1], 4 * c[2]):
             raise layer.error(f"gates are {text(gates)}, but must be 1 x N x 4D of c, {text(c)}")
         return [c, c]

@@ -98,8 +98,14 @@ class Upsample(LayerType):
     def lower(self, layer: Layer, e: Emitter) -> None:
         before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
         if len(layer.reads) == 1:
-            sizes = [after[2] / before[2], after[3] / before[3]]
-            scales = e.array([1.0, 1.0, *sizes])
+            if after[2] % before[2] or after[3] % before[3]:
+                # A float scale may lose a pixel: floor(3 * 2.3333333) is 6.
+                rows, columns = (e.array([i * n // m for i in range(m)])
+                                 for n, m in zip(before[2:], after[2:], strict=True))  # fmt: skip
+                x = e.value("Gather", layer.reads[0], rows, axis=2)
+                e.op("Gather", [x, columns], [layer.writes[0]], axis=3)
+                return
+            scales = e.array([1.0, 1.0, after[2] // before[2], after[3] // before[3]])
             e.op(
                 "Resize", [layer.reads[0], "", scales], [layer.writes[0]], mode="nearest",
                 coordinate_transformation_mode="asymmetric", nearest_mode="floor",

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from protogen.graph import Layer, Shape
 from protogen.layers.base import Emitter, LayerType, Rewriter, axis_of, check_bottoms, text
 from protogen.layers.dense import INT64
-from protogen.layers.elementwise import _Same, reshape
+from protogen.layers.elementwise import BOOL, _Same, reshape
 
-BOOL = 9  # ONNX's number of bool, for Cast
 MOST_SLICES = 2048  # tops of a Slice that a Permute may become
 
 
 class Concat(LayerType):
     """Caffe: bottoms joined along ``axis``; all other axes must be equal."""
+
+    def in_place(self, layer: Layer) -> bool:
+        return len(layer.bottoms) == 1
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, None)
@@ -43,6 +45,9 @@ class Concat(LayerType):
 
 class Slice(LayerType):
     """Caffe: the bottom cut along ``axis`` at ``slice_point``, or into equal parts."""
+
+    def in_place(self, layer: Layer) -> bool:
+        return len(layer.tops) == 1
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -81,6 +86,9 @@ class Slice(LayerType):
 class Split(_Same):
     """The bottom, once for each top."""
 
+    def in_place(self, layer: Layer) -> bool:
+        return False
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         for write in layer.writes:
             e.op("Identity", [layer.reads[0]], [write])
@@ -95,7 +103,7 @@ class Flatten(LayerType):
         shape = bottoms[0]
         start = axis_of(layer, p.axis, len(shape))
         end = axis_of(layer, p.end_axis, len(shape), "end_axis")
-        if end < start:
+        if end < start - 1:  # one before is an axis of length 1 put in
             raise layer.error(f"end_axis {p.end_axis} is before axis {p.axis}")
         return [(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])]
 
@@ -227,6 +235,17 @@ class Filter(LayerType):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, None)
+        selector = bottoms[-1]
+        if math.prod(selector[1:]) != 1:
+            raise layer.error(
+                f'"{layer.bottoms[-1]}" is {text(selector)}, but must have one value a sample'
+            )
+        for name, shape in zip(layer.bottoms, bottoms, strict=True):
+            if shape[:1] != selector[:1]:
+                raise layer.error(
+                    f'"{name}" is {text(shape)}, but must have {selector[0]} samples, as '
+                    f'"{layer.bottoms[-1]}" has'
+                )
         return list(bottoms[:-1])
 
     def lower(self, layer: Layer, e: Emitter) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from protogen.errors import InputError, UnsupportedError, layout
-from protogen.graph import Graph, cut
+from protogen.graph import Graph, Layer, cut
 from protogen.layers import kind_of
 from protogen.layers.base import guarded
 from protogen.onnx.emitter import OnnxEmitter
@@ -54,6 +54,7 @@ def lower(
     preprocessing: Preprocessing | None = None,
     metadata: Mapping[str, Any] | None = None,
     part: Graph | None = None,
+    expected: bool = False,
 ) -> Program:
     """The net as an ONNX program.
 
@@ -70,6 +71,8 @@ def lower(
         preprocessing: what happens to a picture before the net, as part of the model.
         metadata: kept in the model; what is no text is written as JSON.
         part: a part of the net's graph, in place of the whole.
+        expected: layers whose values depend on chance (Dropout in phase TRAIN) give their mean;
+            otherwise they are refused.
 
     Raises:
         InputError: ``opset`` is out of range, an output is not there, or weights are missing, do
@@ -83,6 +86,8 @@ def lower(
         )
     whole = part or net.graph
     graph = cut(whole, outputs or _loose_ends(whole))
+    if expected:
+        graph = replace(graph, layers=tuple(map(_expected, graph.layers)))
     program = _program(net, graph, opset, metadata or {})
     if free_axes:
         program = _freed(net, graph, program, free_axes)
@@ -94,6 +99,11 @@ def lower(
     program = halved(program) if half else program
     own = remembered(graph, program)
     return replace(program, metadata={**program.metadata, **own}) if own else program
+
+
+def _expected(layer: Layer) -> Layer:
+    kind = kind_of(layer)
+    return replace(layer, phase="TEST") if kind is not None and kind.random(layer) else layer
 
 
 def _loose_ends(graph: Graph) -> tuple[str, ...]:
@@ -181,6 +191,11 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
             hidden = unknown is not None or graph.parameter_shapes[layer.name] is None
             if hidden and kind.has_form:
                 raise layer.error("its shapes are not known", "Mend what was warned of.")
+            if kind.random(layer):
+                raise layer.unsupported(
+                    f"in phase {layer.phase} its values depend on chance",
+                    "Use phase TEST, or hand its bottom on with --layer-as-identity.",
+                )
             emitter.layer(layer)
             # Numbers beyond float32's range are infinite, as Caffe's own are.
             with guarded(layer, bottoms), np.errstate(all="ignore"):

@@ -95,7 +95,7 @@ def measure(net: Net, feeds: Arrays, with_gradients: bool = False, seed: int = 0
     shown = [one for one in net.layers if one.reads and one.type not in _QUIET and one.writes]
     wanted = dict.fromkeys(value for one in shown for value in (*one.reads[:1], *one.writes[:1]))
     computed = [value for value in wanted if value not in net.inputs]
-    program = lower(net, outputs=computed, fold=False)
+    program = lower(net, outputs=computed, fold=False, expected=True)
     given = {value.name: feeds[value.name] for value in program.inputs}
     found: dict[str, Any] = {**feeds, **run_program(program, given)}
     backwards = _gradients(net, feeds, seed) if with_gradients else {}
@@ -189,7 +189,7 @@ def _gradients(net: Net, feeds: Arrays, seed: int) -> Arrays:
     from protogen.signals.gradients import gradients
 
     ends = _ends(net, feeds, seed)
-    program = lower(net, outputs=list(ends), fold=False)
+    program = lower(net, outputs=list(ends), fold=False, expected=True)
     made = {write for node in program.nodes for write in node.writes}
     watch = [one.writes[0] for one in net.layers
              if one.reads and one.type not in _QUIET and one.writes and one.writes[0] in made]  # fmt: skip
@@ -209,7 +209,7 @@ def has_gradients(net: Net) -> bool:
         name: [_zeros(shape) for shape in shapes]
         for name, shapes in net.parameter_shapes.items() if shapes
     }  # fmt: skip
-    return not unsupported(lower(empty, outputs=list(ends), fold=False))
+    return not unsupported(lower(empty, outputs=list(ends), fold=False, expected=True))
 
 
 def _zeros(shape: Sequence[int]) -> NDArray[np.float32]:
