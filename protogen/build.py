@@ -163,6 +163,7 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             if top not in last or not _feeds(layers[last[top][0]]):
                 last[top] = (i, j)
     current: dict[str, str] = {}
+    readers: dict[str, Layer] = {}  # of each value, the first; a loss counts as one
     taken = set(last)
     named = []
     for i, layer in enumerate(layers):
@@ -170,6 +171,10 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             if bottom not in current:
                 raise _no_bottom(layer, bottom, layers[i:])
         reads = tuple(current[bottom] for bottom in layer.bottoms)
+        for bottom, read in zip(layer.bottoms, reads, strict=True):
+            other = readers.setdefault(read, layer)
+            if bottom in layer.tops and (other is not layer or reads.count(read) > 1):
+                raise _read_twice(layer, bottom, other)
         writes = []
         for j, top in enumerate(layer.tops):
             in_place = j < len(layer.bottoms) and layer.bottoms[j] == top
@@ -180,8 +185,30 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             value = top if last[top] == (i, j) else free_name(f"{top}@{layer.name}", taken)
             current[top] = value
             writes.append(value)
+            if _is_loss(layer, j):
+                readers[value] = layer
         named.append(replace(layer, reads=reads, writes=tuple(writes)))
     return tuple(named)
+
+
+def _is_loss(layer: Layer, index: int) -> bool:
+    """Whether a top counts in the net's loss."""
+    weights = layer.params.loss_weight
+    if not weights:
+        kind = kind_of(layer)
+        return index == 0 and kind is not None and kind.auto_tops
+    return index < len(weights) and weights[index] != 0
+
+
+def _read_twice(layer: Layer, bottom: str, other: Layer) -> InputError:
+    reader = "it reads it twice" if other is layer else f"{other.subject} reads it before"
+    if bottom in other.tops and other is not layer:
+        reader = f"it is a loss of {other.subject}"
+    return layer.error(
+        f'works in place on "{bottom}", but {reader}: Caffe then takes its top for a second blob '
+        "of this name and refuses the net",
+        "Give the top a name of its own.",
+    )
 
 
 def _feeds(layer: Layer) -> bool:
@@ -273,6 +300,7 @@ def _shapes(
         return [given.get(top) for top in layer.tops], None
     if len(bottoms) < len(layer.reads):
         return [given.get(top) for top in layer.tops], None
+    _check_in_place(layer, kind)
     tops: list[Shape | None]
     with guarded(layer, bottoms):
         tops = list(kind.shapes(layer, bottoms))
@@ -281,7 +309,6 @@ def _shapes(
         del tops[len(layer.tops) :]
     if len(tops) != len(layer.tops):
         raise layer.error(f"has {len(layer.tops)} tops, but makes {len(tops)}")
-    _check_in_place(layer, kind)
     _check_loss_weights(layer, kind)
     tops = [given.get(top, shape) for top, shape in zip(layer.tops, tops, strict=True)]
     tops = kind.complete(tops)

@@ -80,6 +80,22 @@ def shared() -> Path:
     return SHARED
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name == "truth":
+            item.add_marker(pytest.mark.truth)
+
+
+@pytest.fixture(scope="session")
+def judges() -> None:
+    """Skips where real Caffe is not installed."""
+    from judge import NAMES, missing
+
+    for name in NAMES:
+        if why := missing(name):
+            pytest.skip(why)
+
+
 @pytest.fixture
 def fcn8s(monkeypatch: pytest.MonkeyPatch) -> str:
     """The text of the FCN-8s of examples/unet_fcn8s.py."""

@@ -176,6 +176,10 @@ class LayerType:
         are refused by Caffe, or overwrite what they still read."""
         return False
 
+    def is_view(self, layer: Layer) -> bool:
+        """Whether the tops share the bottom's memory in Caffe."""
+        return False
+
     def random(self, layer: Layer) -> bool:
         """Whether its tops are other ones in every run."""
         return False

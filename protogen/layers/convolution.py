@@ -20,6 +20,7 @@ from protogen.layers.base import (
     check_equal,
     check_rank,
     check_room,
+    text,
 )
 from protogen.layers.dense import no_bias
 from protogen.message import Message
@@ -234,21 +235,18 @@ class Im2col(LayerType):
     """Caffe: every window as a column of channels. ``convolution_param`` as Convolution."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, None)
-        check_equal(layer, bottoms)
+        check_bottoms(layer, 1, 1)
         p = layer.params.convolution_param
         axis = axis_of(layer, p.axis, len(bottoms[0]))
         w = window(layer, p, len(bottoms[0]) - axis - 1)
         if not w.kernel:
             raise layer.error("its bottom has no axes for windows")
-        made = []
-        for shape in bottoms:
-            sizes = zip(shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True)
-            spatial = [geometry.conv_out(*size) for size in sizes]
-            if min(spatial, default=1) < 1:
-                raise layer.error(f"its kernel is larger than the input {shape[axis + 1 :]}")
-            made.append((*shape[:axis], shape[axis] * math.prod(w.kernel), *spatial))
-        return made
+        shape = bottoms[0]
+        sizes = zip(shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True)
+        spatial = [geometry.conv_out(*size) for size in sizes]
+        if min(spatial) < 1:
+            raise layer.error(f"its kernel is larger than the input {text(shape[axis + 1 :])}")
+        return [(*shape[:axis], shape[axis] * math.prod(w.kernel), *spatial)]
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         p = layer.params.convolution_param
@@ -277,7 +275,6 @@ class Im2col(LayerType):
             "group": channels,
         }
         batch = math.prod(shape[:axis])
-        for read, write in zip(layer.reads, layer.writes, strict=True):
-            x = e.reshape(read, shape, (batch, *shape[axis:]))
-            x = e.value("Conv", x, weight, **attrs)
-            e.op("Identity", [e.reshape(x, (batch, *after[axis:]), after)], [write])
+        x = e.reshape(layer.reads[0], shape, (batch, *shape[axis:]))
+        x = e.value("Conv", x, weight, **attrs)
+        e.op("Identity", [e.reshape(x, (batch, *after[axis:]), after)], [layer.writes[0]])

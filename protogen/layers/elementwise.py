@@ -77,9 +77,13 @@ class ELU(_Same):
 class Exp(_Same):
     """base ^ (shift + scale x); base -1 means e."""
 
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        _log_base(layer, layer.params.exp_param.base)
+        return super().shapes(layer, bottoms)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.exp_param
-        factor = 0.0 if p.base == 1 else _log_base(layer, p.base)
+        factor = _log_base(layer, p.base)
         x = affine(e, layer.reads[0], factor * p.scale, factor * p.shift)
         e.op("Exp", [x], [layer.writes[0]])
 
@@ -119,6 +123,11 @@ class HardSwish(_Same):
 
 class Log(_Same):
     """log_base(shift + scale x); base -1 means e."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        if _log_base(layer, layer.params.log_param.base) == 0:
+            raise layer.error("base 1 has no logarithm", "Give another base, or -1 for e.")
+        return super().shapes(layer, bottoms)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.log_param
@@ -281,8 +290,8 @@ class Eltwise(LayerType):
         return [bottoms[0]]
 
     def in_place(self, layer: Layer) -> bool:
-        # SUM clears its top before it reads its bottoms.
-        return layer.params.eltwise_param.operation != "SUM" and layer.tops[0] == layer.bottoms[0]
+        # SUM and MAX fill their top before they read the bottoms.
+        return layer.params.eltwise_param.operation == "PROD" and layer.tops[0] == layer.bottoms[0]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.eltwise_param
@@ -353,6 +362,6 @@ def _log_base(layer: Layer, base: float) -> float:
     """ln(base); Caffe's base -1 is e."""
     if base == -1:
         return 1.0
-    if base <= 0 or base == 1:
-        raise layer.error(f"base {base:g} must be positive and not 1, or -1 for e")
+    if base <= 0:
+        raise layer.error(f"base {base:g} must be positive, or -1 for e")
     return math.log(base)

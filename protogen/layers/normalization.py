@@ -258,7 +258,7 @@ class PReLU(_Same):
     blob_names = ("slope",)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_rank(layer, bottoms, 2, 32)
+        check_rank(layer, bottoms, 2, 4)
         return super().shapes(layer, bottoms)
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

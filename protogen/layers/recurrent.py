@@ -32,6 +32,8 @@ class _Recurrent(LayerType, abstract=True):
         check_rank(layer, bottoms[:1], 3, 32)
         if cont != x[:2]:
             raise layer.error(f"x is {text(x)} and cont {text(cont)}, but cont must be T x N of x")
+        if len(bottoms) - hidden == 3 and bottoms[2][:1] != x[1:2]:
+            raise layer.error(f"x_static is {text(bottoms[2])}, but must have {x[1]} samples")
         if p.num_output < 1:
             raise layer.error("num_output is 0 or missing", "Give the number of outputs.")
         return [(*x[:2], p.num_output), *[(1, x[1], p.num_output)] * hidden]
@@ -167,6 +169,9 @@ class LSTMUnit(LayerType):
         if len(c) != 3 or gates != (c[0], c[1], 4 * c[2]):
             raise layer.error(f"gates are {text(gates)}, but must be 1 x N x 4D of c, {text(c)}")
         return [c, c]
+
+    def in_place(self, layer: Layer) -> bool:
+        return layer.tops[0] == layer.bottoms[0] and layer.tops[1] not in layer.bottoms
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         c, gates, cont = layer.reads

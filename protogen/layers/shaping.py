@@ -20,6 +20,9 @@ class Concat(LayerType):
     def in_place(self, layer: Layer) -> bool:
         return len(layer.bottoms) == 1
 
+    def is_view(self, layer: Layer) -> bool:
+        return len(layer.bottoms) == 1
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, None)
         p = layer.params.concat_param
@@ -47,6 +50,9 @@ class Slice(LayerType):
     """Caffe: the bottom cut along ``axis`` at ``slice_point``, or into equal parts."""
 
     def in_place(self, layer: Layer) -> bool:
+        return len(layer.tops) == 1
+
+    def is_view(self, layer: Layer) -> bool:
         return len(layer.tops) == 1
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -89,6 +95,9 @@ class Split(_Same):
     def in_place(self, layer: Layer) -> bool:
         return False
 
+    def is_view(self, layer: Layer) -> bool:
+        return True
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         for write in layer.writes:
             e.op("Identity", [layer.reads[0]], [write])
@@ -96,6 +105,9 @@ class Split(_Same):
 
 class Flatten(LayerType):
     """Axes from ``axis`` to ``end_axis`` become one."""
+
+    def is_view(self, layer: Layer) -> bool:
+        return True
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -115,6 +127,9 @@ class Flatten(LayerType):
 class Reshape(LayerType):
     """Caffe: 0 copies the bottom's axis, -1 takes what is left; ``axis`` and ``num_axes`` choose
     the part that is reshaped."""
+
+    def is_view(self, layer: Layer) -> bool:
+        return True
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -259,6 +274,10 @@ class Permute(LayerType):
     """Forks (SSD): axes in the order of ``order``; those not named follow."""
 
     stock = False
+
+    def is_view(self, layer: Layer) -> bool:
+        order = list(layer.params.permute_param.order)
+        return order == sorted(order) and order == list(range(len(order)))
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)

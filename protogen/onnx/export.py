@@ -22,6 +22,7 @@ from protogen.onnx.memory import remembered
 from protogen.onnx.model import to_model
 from protogen.onnx.preprocess import Preprocessing, preprocessed
 from protogen.onnx.program import Program, Value
+from protogen.views import overwritten
 
 if TYPE_CHECKING:
     from protogen.net import Net
@@ -123,6 +124,7 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
     if not _is_utf8(net.name):
         problem = f"the net's name {net.name!r} is no UTF-8 text, as ONNX's names are"
         raise InputError(layout(problem, advice="Rename it."))
+    _check_views(net, graph)
     emitter = OnnxEmitter(graph, net.weights, opset)
     net.check_weights(graph)
     _lower(graph, emitter)
@@ -141,6 +143,23 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
         shapes={name: shape for name, shape in graph.shapes.items() if shape is not None},
         metadata=texts,
     )
+
+
+def _check_views(net: Net, graph: Graph) -> None:
+    """Refuses a net that reads, or gives out, a blob after a layer in place has changed it through a
+    view of it."""
+    changed, reads = overwritten(net.graph)
+    within = {layer.name for layer in graph.layers}
+    seen = [(f"{layer.subject} reads", value, by) for layer, value, by in reads
+            if layer.name in within]  # fmt: skip
+    ends = [value for value in graph.outputs if value in changed and value in net.graph.outputs]
+    seen += [("the net gives out", value, changed[value]) for value in ends]
+    for reader, value, by in seen[:1]:
+        raise by.unsupported(
+            f'works in place on "{by.bottoms[0]}", which shares its memory with "{value}": '
+            f"{reader} what it has changed",
+            "Give its top a name of its own.",
+        )
 
 
 def _outputs(graph: Graph) -> list[Value]:

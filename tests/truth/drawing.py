@@ -8,14 +8,20 @@ about one net in eight works in place, one in four is in phase TRAIN.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 from judge import NAMES
 from numpy.typing import NDArray
+
+import protogen as pg
+from protogen import prototxt
+from protogen.net import Net
 
 Shape = tuple[int, ...]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -152,6 +158,11 @@ def block(name: str, inside: str) -> str:
     return f"{name} {{ {inside} }}" if inside.strip() else ""
 
 
+def four(draw: Draw) -> list[Bottom]:
+    """One bottom of four axes: what forks' layers take."""
+    return [Bottom(draw(shapes(4, 4)))]
+
+
 def one(*ranks: int) -> Callable[[Draw], list[Bottom]]:
     """One bottom, of these ranks most often."""
 
@@ -261,35 +272,33 @@ def dropout(draw: Draw, shapes: list[Shape]) -> Params:
 # Layers with weights
 
 
-def window(draw: Draw, axes: int, stride_least: int = 1) -> str:
-    """kernel, stride, pad and dilation for so many spatial axes, in one of their forms."""
-    count = draw(st.sampled_from([1, 1, 1, axes, axes, axes + 1 if rarely(draw) else 1])) or 1
+def window(draw: Draw, sizes: Sequence[int], needed: Sequence[str] = ()) -> str:
+    """kernel, stride, pad and dilation for spatial axes of these lengths, in one of their forms.
+    Kernels fit the axes but for one time in four. ``needed``: fields that must not be left out."""
+    axes = len(sizes)
+    fits = [k for k in (1, 2, 3, 4) if k <= min(sizes, default=4)] or [1]
+    kernels = fits if draw(st.integers(0, 3)) else [1, 2, 3, 4]
 
-    def listed(name: str, values: Sequence[int], times: int) -> str:
-        return " ".join(f"{name}: {draw(st.sampled_from(list(values)))}" for _ in range(times))
+    def said(name: str, short: str, values: Sequence[int]) -> str:
+        form = draw(st.integers(0, 5))
+        if axes == 2 and form > 3:
+            return f"{short}_h: {draw(st.sampled_from(values))} {short}_w: {draw(st.sampled_from(values))}"
+        count = 1 if form < 3 else axes
+        if not needed and rarely(draw, 24):
+            count = axes + 1
+        return " ".join(f"{name}: {draw(st.sampled_from(values))}" for _ in range(count))
 
-    parts = []
-    if axes == 2 and draw(st.booleans()):
-        parts.append(
-            f"kernel_h: {draw(st.integers(1, 3))} kernel_w: {draw(st.integers(1, 4))}"
-        )
-    elif not rarely(draw, 16):
-        parts.append(listed("kernel_size", [1, 2, 3, 3, 4], count))
-    if axes == 2 and rarely(draw, 4):
-        parts.append(f"stride_h: {draw(st.integers(1, 3))} stride_w: {draw(st.integers(1, 3))}")
-    elif draw(st.booleans()):
-        parts.append(listed("stride", [1, 2, 3, 1, 2, 0 if rarely(draw, 16) else 1], count))
-    if axes == 2 and rarely(draw, 4):
-        parts.append(f"pad_h: {draw(st.integers(0, 3))} pad_w: {draw(st.integers(0, 2))}")
-    elif draw(st.booleans()):
-        parts.append(listed("pad", [0, 1, 2, 3], count))
-    if draw(st.booleans()):
-        parts.append(listed("dilation", [1, 2, 3], count))
+    parts = [] if rarely(draw, 24) else [said("kernel_size", "kernel", kernels)]
+    for name, values in (("stride", [1, 2, 3]), ("pad", [0, 1, 2, 3])):
+        if name in needed or draw(st.booleans()):
+            parts.append(said(name, name, [0, *values] if rarely(draw, 24) else values))
+    if draw(st.integers(0, 2)) == 2:
+        parts.append(f"dilation: {draw(st.integers(1, 3))}")
     return " ".join(parts)
 
 
 def convolved(draw: Draw) -> list[Bottom]:
-    shape = draw(shapes(2, 5)) if not rarely(draw) else draw(shapes())
+    shape = draw(shapes(3, 5)) if not rarely(draw) else draw(shapes())
     if rarely(draw):
         return [Bottom(shape), Bottom(like(draw, shape))]
     return [Bottom(shape)]
@@ -307,27 +316,33 @@ def where_windows_begin(draw: Draw, shape: Shape) -> tuple[int, str]:
 FILLERS = 'weight_filler { type: "gaussian" std: 1 } bias_filler { type: "gaussian" std: 1 }'
 
 
-@spec("Convolution", "Deconvolution", "ConvolutionDepthwise", bottoms=convolved)
+@spec("Convolution", "Deconvolution", bottoms=convolved)
 def convolution(draw: Draw, shapes: list[Shape], type_: str) -> Params:
     at, said = where_windows_begin(draw, shapes[0])
     channels = shapes[0][at]
-    if type_ == "ConvolutionDepthwise":
-        group = channels if draw(st.booleans()) else 1
-        out = channels
-    else:
-        group = draw(st.sampled_from([1, 1, channels, 2, 3]))
-        out = draw(st.sampled_from([1, 2, 3, 4, group, 2 * group]))
-    axes = len(shapes[0]) - at - 1
+    group = draw(st.sampled_from([g for g in (1, 1, 2, 3, channels) if channels % g == 0]))
+    out = group * draw(st.integers(1, 3))
+    if rarely(draw):
+        group = draw(st.integers(0, 3))
     more = some(draw, bias_term=[True, False], group=[group], force_nd_im2col=[False, True])
-    inside = f"num_output: {out} {said} {more} {window(draw, axes)} {FILLERS}"
+    inside = f"num_output: {out} {said} {more} {window(draw, shapes[0][at + 1 :])} {FILLERS}"
     return Params(f"convolution_param {{ {inside} }}", len(shapes))
 
 
-@spec("Im2col", bottoms=convolved)
+@spec("ConvolutionDepthwise", bottoms=four)
+def depthwise(draw: Draw, shapes: list[Shape]) -> Params:
+    channels = shapes[0][1]
+    more = some(draw, bias_term=[True, False], group=[channels])
+    # tpucaffe reads beyond its memory where stride or pad is left out.
+    windows = window(draw, shapes[0][2:], ("stride", "pad"))
+    return Params(f"convolution_param {{ num_output: {channels} {more} {windows} {FILLERS} }}")
+
+
+@spec("Im2col", bottoms=lambda draw: convolved(draw)[: 2 if rarely(draw, 16) else 1])
 def im2col(draw: Draw, shapes: list[Shape]) -> Params:
     at, said = where_windows_begin(draw, shapes[0])
     more = some(draw, force_nd_im2col=[False, True])
-    inside = f"{said} {more} {window(draw, len(shapes[0]) - at - 1)}"
+    inside = f"{said} {more} {window(draw, shapes[0][at + 1 :])}"
     return Params(f"convolution_param {{ {inside} }}", len(shapes))
 
 
@@ -383,7 +398,8 @@ def scale(draw: Draw, shapes: list[Shape], type_: str) -> Params:
     return Params(f"{type_.lower()}_param {{ {said} {inside} {filler} }}")
 
 
-@spec("BatchNorm")
+# BVLC's prebuilt Caffe ignores use_global_stats: false.
+@spec("BatchNorm", judges=("tpucaffe",))
 def batch_norm(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(
         block(
@@ -403,7 +419,7 @@ def prelu(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(block("prelu_param", some(draw, channel_shared=[True, False])))
 
 
-@spec("Normalize", bottoms=one(4))
+@spec("Normalize", bottoms=four)
 def normalize(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(
         block("norm_param", some(draw, across_spatial=[True, False], channel_shared=[True, False]))
@@ -579,7 +595,8 @@ def crop(draw: Draw, shapes: list[Shape]) -> Params:
 def tile(draw: Draw, shapes: list[Shape]) -> Params:
     rank = len(shapes[0])
     said = f"axis: {axis(draw, rank)}" if rank < 2 or draw(st.booleans()) else ""
-    return Params(block("tile_param", f"{said} {some(draw, tiles=[1, 2, 3])}"))
+    tiles = "" if rarely(draw) else f"tiles: {draw(st.integers(1, 3))}"
+    return Params(block("tile_param", f"{said} {tiles}"))
 
 
 def joined(draw: Draw) -> list[Bottom]:
@@ -666,7 +683,7 @@ def permute(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(block("permute_param", " ".join(f"order: {i}" for i in order)))
 
 
-@spec("ShuffleChannel", bottoms=one(4))
+@spec("ShuffleChannel", bottoms=four)
 def shuffle_channel(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(block("shuffle_channel_param", some(draw, group=[1, 2, 3])))
 
@@ -877,6 +894,14 @@ def contrastive(draw: Draw, shapes: list[Shape]) -> Params:
 # Recurrent layers
 
 
+WIDTH = 3  # of hidden states that are bottoms
+
+
+def i_last(places: list[int], count: int, bottoms: int) -> bool:
+    """Whether the last ``count`` of so many bottoms stand at these places."""
+    return set(range(bottoms - count, bottoms)) <= set(places)
+
+
 def sequence(draw: Draw) -> list[Bottom]:
     t, n = draw(st.integers(1, 4)), draw(st.integers(1, 3))
     x = (t, n, *draw(st.sampled_from([(3,), (2, 2), (1,), ()] if rarely(draw) else [(3,), (2, 2)])))
@@ -884,12 +909,20 @@ def sequence(draw: Draw) -> list[Bottom]:
     made = [Bottom(x), Bottom(cont, below(2))]
     if draw(st.booleans()):
         made.append(Bottom((n if not rarely(draw) else n + 1, *draw(st.sampled_from([(2,), (3, 2)])))))
-    return made
+    # The last states of a sequence before: expose_hidden.
+    states = draw(st.sampled_from([0, 0, 1, 2]))
+    return made + [Bottom((1, n, WIDTH))] * states
 
 
 @spec("LSTM", "RNN", bottoms=sequence)
 def recurrent(draw: Draw, shapes: list[Shape], type_: str) -> Params:
-    return Params(f"recurrent_param {{ num_output: {draw(st.sampled_from([1, 2, 3]))} {FILLERS} }}")
+    states = 2 if type_ == "LSTM" else 1
+    hidden = [i for i, shape in enumerate(shapes) if shape == (1, shapes[0][1], WIDTH)]
+    exposed = len(hidden) >= states and len(shapes) > 2 and i_last(hidden, states, len(shapes))
+    size = WIDTH if exposed else draw(st.sampled_from([1, 2, 3]))
+    more = "expose_hidden: true" if exposed else ""
+    tops = 1 + states if exposed else 1
+    return Params(f"recurrent_param {{ num_output: {size} {more} {FILLERS} }}", tops)
 
 
 def unit(draw: Draw) -> list[Bottom]:
@@ -931,7 +964,7 @@ def dummy_data(draw: Draw, bottoms: list[Shape]) -> Params:
 # Forks' layers: what tpucaffe and protogen both have
 
 
-@spec("Interp", bottoms=one(4))
+@spec("Interp", bottoms=four)
 def interp(draw: Draw, shapes: list[Shape]) -> Params:
     form = draw(st.integers(0, 3))
     if form == 0:
@@ -947,9 +980,9 @@ def interp(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(f"interp_param {{ {said} }}")
 
 
-@spec("Upsample", bottoms=one(4))
+@spec("Upsample", bottoms=four)
 def upsample(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(f"upsample_param {{ scale: {draw(st.integers(1, 4))} }}")
+    return Params(f"upsample_param {{ scale: {draw(st.integers(2, 4))} }}")
 
 
 def two_maps(draw: Draw) -> list[Bottom]:
@@ -975,12 +1008,13 @@ def prior_box(draw: Draw, shapes: list[Shape]) -> Params:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A net, its inputs, and what else decides its numbers."""
+    """A net, its inputs, what else decides its numbers, and which Caffe is asked."""
 
     text: str
     feeds: dict[str, NDArray[np.float32]] = field(compare=False)
     phase: str
     seed: int
+    judges: tuple[str, ...] = NAMES
 
     def __repr__(self) -> str:
         shapes = {name: array.shape for name, array in self.feeds.items()}
@@ -998,15 +1032,15 @@ def layer_text(name: str, type_: str, bottoms: Sequence[str], tops: Sequence[str
 
 
 @st.composite
-def one_layer(draw: Draw, type_: str) -> Drawn:
-    """Inputs and one layer of a type."""
+def one_layer(draw: Draw, type_: str, in_place: bool = False) -> Drawn:
+    """Inputs and one layer of a type; one in eight, or each, works in place."""
     chosen = SPECS[type_]
     bottoms = chosen.bottoms(draw) if chosen.bottoms else [Bottom(draw(shapes()))]
     params = chosen.params(draw, [bottom.shape for bottom in bottoms])
     names = [f"x{i}" for i in range(len(bottoms))]
     tops = [f"y{i}" for i in range(params.tops)]
     first = names[0] if names else ""
-    if names and tops and rarely(draw):
+    if names and tops and (in_place or rarely(draw)):
         first = tops[0] = draw(st.sampled_from([names[0], "made"]))
     phase = draw(st.sampled_from(["TEST", "TEST", "TEST", "TRAIN"]))
     seed = draw(st.integers(0, 999))
@@ -1019,4 +1053,92 @@ def one_layer(draw: Draw, type_: str) -> Drawn:
     if first == "made":  # in place on what a layer makes, not on an input
         lines.append(layer_text("before", "Power", names[:1], ["made"], ""))
     lines.append(layer_text("l", type_, [first, *names[1:]][: len(names)], tops, params.text))
-    return Drawn("\n".join(lines) + "\n", feeds, phase, seed)
+    return Drawn("\n".join(lines) + "\n", feeds, phase, seed, chosen.judges)
+
+
+# Types with one bottom of any shape that a net of several layers is made of.
+CHAIN = [
+    *PLAIN, "ReLU", "ELU", "Swish", "Threshold", "Clip", "Exp", "Power", "Dropout", "Convolution",
+    "Deconvolution", "Im2col", "InnerProduct", "Scale", "Bias", "BatchNorm", "PReLU", "Pooling",
+    "SPP", "LRN", "MVN", "Softmax", "Split", "Silence", "Flatten", "Reshape", "Tile", "Slice",
+    "Permute", "Reduction", "ArgMax",
+]  # fmt: skip
+MANY = ["Eltwise", "Concat", "EuclideanLoss"]  # of bottoms that have one shape
+
+
+class Builder:
+    """Layers one after the other. Each is drawn until protogen accepts it: whether Caffe agrees on
+    the rest, the nets of one layer show."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        # BVLC's prebuilt Caffe has another BatchNorm in phase TRAIN, tpucaffe another Pooling.
+        self.judge = draw(st.sampled_from(["caffe", "tpucaffe"]))
+        without = {"caffe": ("BatchNorm", "Clip", "Mish"), "tpucaffe": ("Pooling", "SPP")}[self.judge]
+        self.types = [type_ for type_ in CHAIN if type_ not in without]
+        self.lines: list[str] = []
+        self.blobs: dict[str, Shape] = {}
+        self.shared: list[tuple[str, Shape, str, str]] = []  # type, bottom, parameters, names
+
+    def add(self, line: str) -> bool:
+        """Whether the net with this layer is sound; then it has it."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", pg.ProtogenWarning)
+                net = Net(prototxt.parse("\n".join([*self.lines, line]), "net.prototxt"))
+        except pg.ProtogenError:
+            return False
+        if any(math.prod(shape) > MOST for shape in net.shapes.values() if shape):
+            return False
+        self.lines.append(line)
+        self.blobs = {name: shape for name, shape in net.shapes.items() if shape}
+        return True
+
+    def step(self) -> None:
+        draw = self.draw
+        index = len(self.lines)
+        names = list(self.blobs)[-4:]
+        bottom = draw(st.sampled_from(names))
+        shape = self.blobs[bottom]
+        if rarely(draw, 3):
+            type_ = draw(st.sampled_from(MANY))
+            alike = [name for name, other in self.blobs.items() if other == shape]
+            bottoms = [bottom, draw(st.sampled_from(alike))]
+        else:
+            type_ = draw(st.sampled_from(self.types))
+            bottoms = [bottom]
+        params = SPECS[type_].params(draw, [self.blobs[name] for name in bottoms])
+        text = params.text
+        fitting = [one for one in self.shared if one[:2] == (type_, shape)]
+        if fitting and draw(st.booleans()):  # the parameters of a layer before it
+            text = " ".join(draw(st.sampled_from(fitting))[2:])
+        elif type_ in ("Convolution", "InnerProduct", "PReLU"):
+            own = f'param {{ name: "w{index}" }} param {{ name: "b{index}" }}'
+            own = own if "bias_term: false" not in text and type_ != "PReLU" else own.split(" param")[0]
+            if draw(st.booleans()):
+                self.shared.append((type_, shape, text, own))
+                text += f" {own}"
+        tops = [f"b{index}" if i == 0 else f"b{index}_{i}" for i in range(params.tops)]
+        if tops and draw(st.booleans()):
+            tops[0] = bottom
+        if not self.add(layer_text(f"l{index}", type_, bottoms, tops, text)) and tops:
+            self.add(layer_text(f"l{index}", type_, bottoms, [f"b{index}", *tops[1:]], text))
+
+
+@st.composite
+def several_layers(draw: Draw) -> Drawn:
+    """One or two inputs and two to eight layers: in place, with shared parameters, with blobs that
+    several layers read."""
+    builder = Builder(draw)
+    for i in range(draw(st.integers(1, 2))):
+        builder.add(input_layer(f"x{i}", draw(shapes(4, 4) if i or not rarely(draw, 3) else shapes())))
+    inputs = dict(builder.blobs)
+    least = len(builder.lines) + 2
+    for _ in range(draw(st.integers(2, 8))):
+        builder.step()
+    assume(len(builder.lines) >= least)
+    seed = draw(st.integers(0, 999))
+    rng = np.random.default_rng(seed)
+    feeds = {name: normal(rng, shape) for name, shape in inputs.items()}
+    phase = draw(st.sampled_from(["TEST", "TEST", "TEST", "TRAIN"]))
+    return Drawn("\n".join(builder.lines) + "\n", feeds, phase, seed, (builder.judge,))

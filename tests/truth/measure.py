@@ -16,27 +16,23 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from comparing import asked, compare
-from drawing import SPECS, Drawn, one_layer
+from comparing import compare, judge_of
+from drawing import SPECS, Drawn, one_layer, several_layers
 
 
-def measure(type_: str, examples: int, names: tuple[str, ...]) -> tuple[Counter[str], dict[str, list[str]]]:
-    judge = asked({type_}, names or SPECS[type_].judges)
+def measure(type_: str, examples: int) -> tuple[Counter[str], dict[str, list[str]]]:
+    """Counts of verdicts, and what was said of those that do not agree."""
     counts: Counter[str] = Counter()
     shown: dict[str, list[str]] = {}
-    if judge is None:
-        return counts, shown
 
     @settings(max_examples=examples, database=None, phases=[Phase.generate], deadline=None,
               suppress_health_check=list(HealthCheck), derandomize=True)  # fmt: skip
-    @given(one_layer(type_))
+    @given(several_layers() if type_ == "nets" else one_layer(type_))
     def run(drawn: Drawn) -> None:
-        try:
-            outcome = compare(drawn.text, drawn.feeds, drawn.phase, drawn.seed, judge)
-        except Exception as error:
-            counts["crash"] += 1
-            shown.setdefault("crash", []).append(f"{error!r}\n{drawn!r}")
-            return
+        judge = judge_of(drawn)
+        if judge is None:
+            sys.exit(f"no Caffe is there that has {type_}")
+        outcome = compare(drawn, judge)
         counts[outcome.verdict] += 1
         if not outcome.agrees:
             shown.setdefault(outcome.verdict, []).append(f"{outcome.said}\n{drawn!r}")
@@ -50,12 +46,10 @@ def main() -> None:
     parser.add_argument("types", nargs="*")
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--shown", type=int, default=2)
-    parser.add_argument("--caffe", default="")
     options = parser.parse_args()
     total: Counter[str] = Counter()
-    for type_ in options.types or SPECS:
-        names = (options.caffe,) if options.caffe else ()
-        counts, shown = measure(type_, options.examples, names)
+    for type_ in options.types or [*SPECS, "nets"]:
+        counts, shown = measure(type_, options.examples)
         total += counts
         print(type_, dict(counts), flush=True)
         for verdict, examples in shown.items():

@@ -1,0 +1,99 @@
+"""Every layer type in real Caffe: odd parameters, legal and illegal, in both phases."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from comparing import compare, difference, judge_of
+from drawing import SPECS, Drawn, one_layer, several_layers
+from hypothesis import HealthCheck, Phase, given, settings
+
+from protogen.layers import LayerType
+
+pytestmark = pytest.mark.usefixtures("judges")
+EXAMPLES = 40
+# The same examples in every run: CI must not fail by chance. measure.py draws others.
+DRAWING = settings(
+    max_examples=EXAMPLES, derandomize=True, database=None, deadline=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+
+
+def agree(drawn: Drawn) -> None:
+    judge = judge_of(drawn)
+    assert judge is not None, "no Caffe has all these types"
+    outcome = compare(drawn, judge)
+    assert outcome.agrees, f"{outcome.verdict}: {outcome.said}"
+
+
+@pytest.mark.parametrize("type_", SPECS)
+def test_type(type_):
+    @DRAWING
+    @given(one_layer(type_))
+    def run(drawn: Drawn) -> None:
+        agree(drawn)
+
+    run()
+
+
+@DRAWING
+@given(several_layers())
+def test_nets(drawn):
+    agree(drawn)
+
+
+# Types of the judges that the tests above leave out, and why.
+LEFT_OUT = {
+    "Data": "reads a database", "HDF5Data": "reads files", "HDF5Output": "writes a file",
+    "ImageData": "reads pictures", "WindowData": "reads pictures",
+    "MemoryData": "takes its data from a program", "Python": "runs a user's class",
+    "Input": "in every net",
+    "BN": "tpucaffe's has four blobs, protogen's goldens are of forks with two",
+    "DetectionOutput": "in golden/random", "Proposal": "has no ONNX form",
+    "ROIPooling": "tpucaffe takes regions of four axes, protogen those of Fast R-CNN",
+    "Reorg": "has no ONNX form: forks order its channels differently",
+}  # fmt: skip
+
+
+def test_all_types_are_drawn():
+    """Every type that a judge and protogen both have."""
+    from judge import NAMES, caffe
+
+    judged = frozenset().union(*(caffe(name).types for name in NAMES))
+    known = {name for name, kind in LayerType.registry.items() if not kind.users_own}
+    assert judged & known == set(SPECS) | set(LEFT_OUT)
+
+
+SPOILED = sorted(
+    name for name in SPECS
+    if name not in ("Silence", "Parameter", "DummyData")  # without bottoms or tops
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("type_", SPOILED)
+def test_in_place(type_):
+    """What protogen refuses in place, Caffe refuses too or computes otherwise than with a top of its
+    own; what it takes is compared by the tests above."""
+    refused, spoiled = [], []
+
+    @settings(DRAWING, max_examples=2 * EXAMPLES, phases=[Phase.generate])
+    @given(one_layer(type_, in_place=True))
+    def run(drawn: Drawn) -> None:
+        judge = judge_of(drawn)
+        assert judge is not None
+        if spoiled or compare(drawn, judge).verdict not in ("in place", "refused"):
+            return
+        *before, last = drawn.text.strip().split("\n")
+        apart = "\n".join([*before, re.sub(r'top: "\w+"', 'top: "own"', last, count=1)])
+        there = judge.run(drawn.text, drawn.feeds, phase=drawn.phase)
+        free = judge.run(apart, drawn.feeds, phase=drawn.phase)
+        if free.refused:
+            return
+        refused.append(drawn)
+        top = re.search(r'top: "(\w+)"', last)[1]
+        if there.refused or difference(there.blobs[top], free.blobs["own"]):
+            spoiled.append(drawn)
+
+    run()
+    assert spoiled or not refused
