@@ -79,9 +79,7 @@ def build(
     return Graph(net.name, named, inputs, _outputs(named), shapes, parameters, owners)
 
 
-def _layer(
-    item: Field, source: Source | None, identities: Collection[str], phase: str
-) -> Layer:
+def _layer(item: Field, source: Source | None, identities: Collection[str], phase: str) -> Layer:
     params: Message = item.value
     name, type_ = params.name, params.type
     identity = name in identities or type_ in identities
@@ -321,7 +319,8 @@ def _shapes(
 
 def _check_in_place(layer: Layer, kind: LayerType) -> None:
     same = next((top for top in layer.tops if top in layer.bottoms), None)
-    if same is not None and not kind.in_place(layer):
+    identity = layer.type != layer.params.type  # the user's word for a layer that is left out
+    if same is not None and not identity and not kind.in_place(layer):
         raise layer.error(
             f'its top "{same}" is its bottom, and Caffe does not compute this layer in place',
             "Give the top a name of its own.",

@@ -135,8 +135,8 @@ def test_the_cheapest_layer():
 
 
 def test_readers_and_layers_in_place_follow():
-    rest = 'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }\n' + CONV % ""
-    net = net_of('layer { name: "a" type: "AbsVal" bottom: "data" top: "a" }', rest=rest)
+    rest = 'layer { name: "a" type: "AbsVal" bottom: "data" top: "a" }\n' + CONV % ""
+    net = net_of('layer { name: "r" type: "ReLU" bottom: "data" top: "data" }', rest=rest)
     transform = Transform(np.array([127.0]))
     check(net, pg.preprocess(net, transform), transform)
 

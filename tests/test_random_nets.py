@@ -33,6 +33,7 @@ class Builder:
             f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}'
         ]
         self.blobs = ["data"]
+        self.read = set()  # blobs that are read as they are now
 
     def shapes(self):
         return Net(prototxt.parse("\n".join(self.text), "random")).shapes
@@ -41,6 +42,7 @@ class Builder:
         self.count += 1
         top = bottoms[0] if in_place else f"b{self.count}"
         reads = " ".join(f'bottom: "{b}"' for b in bottoms)
+        self.read = self.read - {top} if in_place else self.read | set(bottoms)
         self.text.append(
             f'layer {{ name: "l{self.count}" type: "{kind}" {reads} top: "{top}" {param} }}'
         )
@@ -51,8 +53,8 @@ class Builder:
         draw, shapes = self.draw, self.shapes()
         bottom = draw(st.sampled_from(self.blobs[-3:]))
         n, c, h, w = shapes[bottom]
-        # data may be rewritten in place as well; so may blobs that others have read
-        in_place = draw(st.booleans())
+        # Data may be worked on in place too, but nothing that a layer has read: Caffe refuses it.
+        in_place = draw(st.booleans()) and bottom not in self.read
         kind = draw(
             st.sampled_from(
                 ["Convolution", "Deconvolution", "Pooling", "BatchNorm", "Scale", "Bias", "ReLU",

@@ -165,7 +165,9 @@ class _Convolutional(LayerType, abstract=True):
         if self.transposed:
             ends = w.pad
         else:
-            ends = tuple(map(geometry.end_pad, after, before, w.kernel, w.stride, w.pad, w.dilation))
+            ends = tuple(
+                map(geometry.end_pad, after, before, w.kernel, w.stride, w.pad, w.dilation)
+            )
         return (*w.pad, *[0] * tail, *ends, *[0] * tail)
 
     def _matrix(self, p: Message, channels: int) -> tuple[int, int]:

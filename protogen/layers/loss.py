@@ -369,9 +369,7 @@ def total(e: Emitter, read: str, factor: float) -> str:
     return made if factor == 1 else e.value("Mul", made, e.array(factor))
 
 
-def normalized(
-    layer: Layer, e: Emitter, terms: str, label: str, outer: int, default: str
-) -> str:
+def normalized(layer: Layer, e: Emitter, terms: str, label: str, outer: int, default: str) -> str:
     """Minus the sum of terms, divided as loss_param says (Caffe: LossLayer normalizer). ``outer``
     is the product of the axes before that of the classes, which BATCH_SIZE divides by."""
     p = layer.params.loss_param

@@ -157,8 +157,7 @@ def _maximum(layer: Layer, e: Emitter, shape: Shape, w: Window, out: Shape) -> N
     row = e.value("Mul", e.value("Sub", row, e.array(w.pad[0])), e.array(shape[3]))
     plane = e.value("Add", row, e.value("Sub", column, e.array(w.pad[1])))
     filled = [
-        np.arange(o) * s - p < n
-        for o, s, p, n in zip(out, w.stride, w.pad, shape[2:], strict=True)
+        np.arange(o) * s - p < n for o, s, p, n in zip(out, w.stride, w.pad, shape[2:], strict=True)
     ]
     has_pixel = e.value("Cast", e.array(np.multiply.outer(*filled).astype(np.int64)), to=BOOL)
     e.op("Where", [has_pixel, e.value("Cast", plane, to=FLOAT), e.array(-1.0)], [layer.writes[1]])

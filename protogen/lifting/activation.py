@@ -84,10 +84,14 @@ def prelu(to: Lifter, x: str, slope: str) -> None:
     if to.source.written < 7 and values.ndim == 1 and len(shape) > 1:  # then along the channels
         values = values.reshape(-1, *(1,) * (len(shape) - 2))
     padded = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
+    fits = 2 <= len(shape) <= 4  # Caffe's PReLU takes no other blobs
+    if values.size == 1 and not fits:
+        to.add("ReLU", [x], {"relu_param": {"negative_slope": float(values.reshape(-1)[0])}})
+        return
     if values.size == 1:
         to.add("PReLU", [x], {"prelu_param": {"channel_shared": True}}, [values.reshape(())])
         return
-    if len(shape) > 1 and values.size == shape[1] == padded.shape[1]:
+    if fits and values.size == shape[1] == padded.shape[1]:
         to.add("PReLU", [x], {}, [values.reshape(-1)])
         return
     from protogen.lifting.elementwise import with_constant

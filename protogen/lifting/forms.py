@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from protogen.errors import UnsupportedError, layout
+from protogen.graph import free_name
+from protogen.layers.base import text
 from protogen.layers.shaping import MOST_SLICES
-from protogen.message import Name
+from protogen.message import Message, Name
 
 if TYPE_CHECKING:
     from protogen.graph import Shape
     from protogen.lifting.core import Lifter
+    from protogen.onnx.source import Source
 
 
 def reshaped(to: Lifter, x: str, shape: Shape, role: str = "") -> str:
@@ -160,4 +164,32 @@ def window(
         made["dilation"] = [int(d) for d in dilations]
     elif dilations[0] != 1:
         made["dilation"] = int(dilations[0])
+    return made
+
+
+def constant_outputs(source: Source, to: Lifter) -> list[Message]:
+    """A Parameter layer for each output that is a constant."""
+    import numpy as np
+
+    taken = {layer.name for layer in to.layers}
+    made = []
+    for output in dict.fromkeys(source.outputs):
+        array = source.constants.get(output)
+        if array is None:
+            continue
+        values = np.asarray(array, np.float32)
+        if not array.size or not np.array_equal(values, array, equal_nan=array.dtype.kind == "f"):
+            raise UnsupportedError(
+                layout(
+                    f"it is constant, {array.dtype} of {text(array.shape)}, which Caffe's float32 "
+                    "cannot hold", where=source.path, subject=f'output "{output}"',
+                    advice="End the model before it.",
+                )
+            )  # fmt: skip
+        name = free_name(output, taken, "_")
+        to.weights[name] = [values]
+        made.append(
+            Message.make("LayerParameter", name=name, type="Parameter", top=[output],
+                         parameter_param={"shape": {"dim": list(array.shape)}})
+        )  # fmt: skip
     return made

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from protogen import prototxt
 from protogen.errors import InputError, ProtogenWarning, UnsupportedError, layout
 from protogen.lifting.core import Lifter
-from protogen.lifting.forms import view_of
+from protogen.lifting.forms import constant_outputs, view_of
 from protogen.lifting.merging import joined
 from protogen.message import Message
 from protogen.net import Net
@@ -112,7 +112,7 @@ def lift(
     if to.refused:
         raise _refused(source, to)
     names = _Names(source, to)
-    layers = [*_inputs(source), *to.layers]
+    layers = [*_inputs(source), *to.layers, *constant_outputs(source, to)]
     names.outputs(layers)
     layers = _one_view(layers, to.shapes, source.outputs)
     layers = _flattened_by_products(layers, source.outputs)

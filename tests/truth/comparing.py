@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import protogen as pg
 from protogen import prototxt
 from protogen.caffemodel import write_weights
+from protogen.lifting import lift
 from protogen.net import Net
 from protogen.onnx import lower
 from protogen.runtime import run_program
@@ -61,7 +62,9 @@ def weighted(net: Net, seed: int) -> None:
     """Random weights for every layer; variances are positive."""
     rng = np.random.default_rng(seed)
     for layer in net.layers:
-        arrays = [rng.standard_normal(s, np.float32) for s in net.parameter_shapes[layer.name] or ()]
+        arrays = [
+            rng.standard_normal(s, np.float32) for s in net.parameter_shapes[layer.name] or ()
+        ]
         if layer.type == "BatchNorm":
             arrays[1] = np.abs(arrays[1]) + np.float32(0.5)
             arrays[2][...] = rng.choice(np.float32([1, 0.5, 999.98, 0]))
@@ -82,10 +85,14 @@ def caffemodel(net: Net) -> bytes:
     return file.getvalue()
 
 
+def types_of(text: str) -> set[str]:
+    return set(re.findall(r'type: "([A-Z]\w+)"', text))
+
+
 def judge_of(drawn: Drawn) -> Caffe | None:
     """The first of its Caffes that has all types of a net; None where none of these has, or is
     installed."""
-    types = set(re.findall(r'type: "([A-Z]\w+)"', drawn.text))
+    types = types_of(drawn.text)
     installed = (caffe(name) for name in drawn.judges if not missing(name))
     return next((one for one in installed if types <= one.types), None)
 
@@ -132,6 +139,43 @@ def _refused(ours: pg.ProtogenError, theirs: str) -> Outcome:
         return Outcome("in place")
     limited = isinstance(ours, pg.UnsupportedError)
     return Outcome("limited" if limited else "too strict", str(ours))
+
+
+def compare_back(drawn: Drawn, judge: Caffe) -> Outcome:
+    """Caffe to ONNX and back to Caffe: the outputs of both nets in real Caffe.
+
+    ``no way back``: the importer refuses the model by name. Nets that do not run give ``refused``.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.ProtogenWarning)
+        try:
+            net = parsed(drawn.text, drawn.phase)
+            weighted(net, drawn.seed)
+            model = pg.to_onnx(net)
+        except pg.ProtogenError as error:
+            return Outcome("refused", str(error))
+        theirs = judge.run(drawn.text, drawn.feeds, caffemodel(net), drawn.phase)
+        if theirs.refused:
+            return Outcome("refused", theirs.refused)
+        try:
+            back = lift(model)
+        except pg.UnsupportedError as error:
+            return Outcome("no way back", str(error))
+    text = prototxt.write(back.net.message)
+    feeds = {back.blobs.get(name, name): array for name, array in drawn.feeds.items()}
+    feeds = {name: array for name, array in feeds.items() if name in back.net.inputs}
+    judge = judge if types_of(text) <= judge.types else caffe("tpucaffe")  # it alone has Clip
+    mine = judge.run(text, feeds, caffemodel(back.net))
+    if mine.refused:
+        return Outcome("too loose", f"{mine.refused}\n{text}")
+    top_of = {v: t for x in net.layers for t, v in zip(x.tops, x.writes, strict=True)}
+    for value in (v for v in net.outputs if v not in net.inputs):
+        name = back.blobs.get(value, value)
+        wanted = theirs.blobs[top_of[value]]
+        said = difference(mine.blobs[name], wanted) if name in mine.blobs else "is not there"
+        if said:
+            return Outcome("differs", f'"{value}" {said}\n{text}')
+    return Outcome("ran")
 
 
 def blobs_of(net: Net, blobs: list[str], feeds: Arrays) -> dict[str, NDArray[np.float32]]:

@@ -57,7 +57,6 @@ def below(count: int, *more: int) -> Values:
     return values_of
 
 
-
 @dataclass(frozen=True)
 class Bottom:
     shape: Shape
@@ -443,12 +442,13 @@ def pooling(draw: Draw, shapes: list[Shape]) -> Params:
         said.append("global_pooling: true")
         said.append(some(draw, stride=[1, 2], pad=[0, 1]) if draw(st.booleans()) else "")
     else:
+        gaps = rarely(draw, 4)  # windows further apart than they are wide
         for name, single, values in (
-            ("kernel", "kernel_size", [1, 2, 3, 3, 4]),
-            ("stride", "stride", [1, 2, 2, 3, 5]),
-            ("pad", "pad", [0, 0, 1, 1, 2]),
+            ("kernel", "kernel_size", [1, 2] if gaps else [1, 2, 3, 3, 4]),
+            ("stride", "stride", [4, 5] if gaps else [1, 2, 2, 3, 5]),
+            ("pad", "pad", [0, 0, 0, 1] if gaps else [0, 0, 1, 1, 2]),
         ):
-            if name == "kernel" or draw(st.booleans()):
+            if name == "kernel" or (gaps and name == "stride") or draw(st.booleans()):
                 pick = [draw(st.sampled_from(values)) for _ in range(2)]
                 form = draw(st.integers(0, 9))
                 if form < 5:
@@ -707,7 +707,9 @@ def eltwise(draw: Draw, shapes: list[Shape]) -> Params:
     said = f"operation: {operation}" if operation else ""
     if (operation in ("SUM", "") and draw(st.booleans())) or rarely(draw):
         count = len(shapes) if not rarely(draw) else 1
-        said += "".join(f" coeff: {draw(st.sampled_from([1.0, -1.0, 0.5, 0.0, 2.0]))}" for _ in range(count))
+        said += "".join(
+            f" coeff: {draw(st.sampled_from([1.0, -1.0, 0.5, 0.0, 2.0]))}" for _ in range(count)
+        )
     said += " " + some(draw, stable_prod_grad=[True, False])
     return Params(block("eltwise_param", said))
 
@@ -797,7 +799,11 @@ def guessed_axis(draw: Draw, shapes: list[Shape]) -> str:
     if not fits or rarely(draw, 12):
         return f"axis: {axis(draw, len(scores))}"
     at = draw(st.sampled_from(fits))
-    return f"axis: {draw(st.sampled_from([at, at - len(scores)]))}" if at != 1 or rarely(draw, 2) else ""
+    return (
+        f"axis: {draw(st.sampled_from([at, at - len(scores)]))}"
+        if at != 1 or rarely(draw, 2)
+        else ""
+    )
 
 
 def top_count(draw: Draw, most: int = 2) -> tuple[int, str]:
@@ -908,7 +914,9 @@ def sequence(draw: Draw) -> list[Bottom]:
     cont = (t, n) if not rarely(draw) else draw(shapes(1, 2))
     made = [Bottom(x), Bottom(cont, below(2))]
     if draw(st.booleans()):
-        made.append(Bottom((n if not rarely(draw) else n + 1, *draw(st.sampled_from([(2,), (3, 2)])))))
+        made.append(
+            Bottom((n if not rarely(draw) else n + 1, *draw(st.sampled_from([(2,), (3, 2)]))))
+        )
     # The last states of a sequence before: expose_hidden.
     states = draw(st.sampled_from([0, 0, 1, 2]))
     return made + [Bottom((1, n, WIDTH))] * states
@@ -986,7 +994,10 @@ def upsample(draw: Draw, shapes: list[Shape]) -> Params:
 
 
 def two_maps(draw: Draw) -> list[Bottom]:
-    return [Bottom(draw(shapes(4, 4))), Bottom((1, 3, draw(st.integers(20, 90)), draw(st.integers(20, 90))))]
+    return [
+        Bottom(draw(shapes(4, 4))),
+        Bottom((1, 3, draw(st.integers(20, 90)), draw(st.integers(20, 90)))),
+    ]
 
 
 @spec("PriorBox", bottoms=two_maps)
@@ -1074,7 +1085,9 @@ class Builder:
         self.draw = draw
         # BVLC's prebuilt Caffe has another BatchNorm in phase TRAIN, tpucaffe another Pooling.
         self.judge = draw(st.sampled_from(["caffe", "tpucaffe"]))
-        without = {"caffe": ("BatchNorm", "Clip", "Mish"), "tpucaffe": ("Pooling", "SPP")}[self.judge]
+        without = {"caffe": ("BatchNorm", "Clip", "Mish"), "tpucaffe": ("Pooling", "SPP")}[
+            self.judge
+        ]
         self.types = [type_ for type_ in CHAIN if type_ not in without]
         self.lines: list[str] = []
         self.blobs: dict[str, Shape] = {}
@@ -1114,7 +1127,11 @@ class Builder:
             text = " ".join(draw(st.sampled_from(fitting))[2:])
         elif type_ in ("Convolution", "InnerProduct", "PReLU"):
             own = f'param {{ name: "w{index}" }} param {{ name: "b{index}" }}'
-            own = own if "bias_term: false" not in text and type_ != "PReLU" else own.split(" param")[0]
+            own = (
+                own
+                if "bias_term: false" not in text and type_ != "PReLU"
+                else own.split(" param")[0]
+            )
             if draw(st.booleans()):
                 self.shared.append((type_, shape, text, own))
                 text += f" {own}"
@@ -1131,7 +1148,9 @@ def several_layers(draw: Draw) -> Drawn:
     several layers read."""
     builder = Builder(draw)
     for i in range(draw(st.integers(1, 2))):
-        builder.add(input_layer(f"x{i}", draw(shapes(4, 4) if i or not rarely(draw, 3) else shapes())))
+        builder.add(
+            input_layer(f"x{i}", draw(shapes(4, 4) if i or not rarely(draw, 3) else shapes()))
+        )
     inputs = dict(builder.blobs)
     least = len(builder.lines) + 2
     for _ in range(draw(st.integers(2, 8))):

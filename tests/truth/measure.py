@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from comparing import compare, judge_of
+from comparing import Outcome, compare, compare_back, judge_of
 from drawing import SPECS, Drawn, one_layer, several_layers
 
 
-def measure(type_: str, examples: int) -> tuple[Counter[str], dict[str, list[str]]]:
+def measure(type_: str, examples: int, back: bool) -> tuple[Counter[str], dict[str, list[str]]]:
     """Counts of verdicts, and what was said of those that do not agree."""
     counts: Counter[str] = Counter()
     shown: dict[str, list[str]] = {}
@@ -32,7 +32,10 @@ def measure(type_: str, examples: int) -> tuple[Counter[str], dict[str, list[str
         judge = judge_of(drawn)
         if judge is None:
             sys.exit(f"no Caffe is there that has {type_}")
-        outcome = compare(drawn, judge)
+        try:
+            outcome = (compare_back if back else compare)(drawn, judge)
+        except Exception as error:
+            outcome = Outcome("crash", repr(error))
         counts[outcome.verdict] += 1
         if not outcome.agrees:
             shown.setdefault(outcome.verdict, []).append(f"{outcome.said}\n{drawn!r}")
@@ -45,11 +48,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*")
     parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--back", action="store_true", help="Caffe to ONNX and back to Caffe")
     parser.add_argument("--shown", type=int, default=2)
     options = parser.parse_args()
     total: Counter[str] = Counter()
     for type_ in options.types or [*SPECS, "nets"]:
-        counts, shown = measure(type_, options.examples)
+        counts, shown = measure(type_, options.examples, options.back)
         total += counts
         print(type_, dict(counts), flush=True)
         for verdict, examples in shown.items():
