@@ -70,7 +70,7 @@ class Graph:
     def last(self, names: Iterable[str]) -> list[str]:
         """The values that blobs hold when all layers have run. Only for an input that a layer works
         on in place is that another name than the blob's, which is the input itself."""
-        made = {}
+        made: dict[str, str] = {}
         for layer in self.layers:
             made.update((t, v) for t, v in zip(layer.tops, layer.writes, strict=True) if t != v)
         fed = set(self.inputs)

@@ -226,7 +226,7 @@ REFUSED = [
     ('"LSTM" bottom: "r" bottom: "v" top: "t" recurrent_param { num_output: 2 }', "x is 4x2x3 and cont 4, but cont must be T x N of x."),
     ('"LSTM" bottom: "r" bottom: "c" top: "t"', "num_output is 0 or missing. Give the number of outputs."),
     ('"LSTMUnit" bottom: "r" bottom: "r" bottom: "c" top: "t" top: "u"', "cont is 4x2, but must be 1 x N of c, 4x2x3."),
-    ('"LSTMUnit" bottom: "u" bottom: "u" bottom: "w" top: "t" top: "o"', "gates are 1x2x3, but must be 1 x N x 4D of c, 1x2x3."),
+    ('"LSTMUnit" bottom: "cell" bottom: "cell" bottom: "goes_on" top: "t" top: "o"', "gates are 1x2x3, but must be 1 x N x 4D of c, 1x2x3."),
 ]  # fmt: skip
 
 

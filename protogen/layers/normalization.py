@@ -141,7 +141,7 @@ class LRN(_Same):
         return super().shapes(layer, bottoms)
 
     def in_place(self, layer: Layer) -> bool:
-        return layer.params.lrn_param.norm_region == "WITHIN_CHANNEL"
+        return bool(layer.params.lrn_param.norm_region == "WITHIN_CHANNEL")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.lrn_param

@@ -19,7 +19,8 @@ def test_values_refusals_and_faults(name):
     found = judge.run(NET.format(RELU), {"x": X})
     assert found.blobs["y"].tolist() == [[1, 0, 3]]
     refused = judge.run(NET.format(RELU.replace("ReLU", "None")), {"x": X})
-    assert refused.refused.startswith("layer_factory.hpp: Check failed") and not refused.blobs
+    assert refused.refused.startswith("layer_factory.hpp: Check failed")
+    assert not refused.blobs
     assert "data_" not in judge.run(NET.format(RELU), {"x": X}).refused  # it goes on after that
     with pytest.raises(RuntimeError, match="KeyError: 'z'"):
         judge.run(NET.format(RELU), {"z": X})
