@@ -168,8 +168,8 @@ SHAPES = {
     "r": (4, 2, 3),
     "c": (4, 2),
     "five": (1, 2, 3, 4, 5),
-    "u": (1, 2, 3),
-    "w": (1, 2),
+    "cell": (1, 2, 3),
+    "goes_on": (1, 2),
 }
 REFUSED = [
     ('"Concat" bottom: "x" bottom: "x" top: "t" concat_param { axis: 1 concat_dim: 1 }', "axis and concat_dim are both given. Keep axis."),
