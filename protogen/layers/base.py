@@ -329,8 +329,21 @@ def check_equal(layer: Layer, bottoms: Sequence[Shape]) -> None:
         if shape != bottoms[0]:
             raise layer.error(
                 f'its bottoms differ: "{layer.bottoms[0]}" is {text(bottoms[0])}, '
-                f'"{name}" is {text(shape)}'
+                f'"{name}" is {text(shape)}',
+                rounding_advice(shape, bottoms[0]),
             )
+
+
+def rounding_advice(a: Shape, b: Shape) -> str:
+    """What to do where two maps of one batch and depth have sizes that are near each other."""
+    if len(a) != 4 or len(b) != 4 or a == b or a[0] != b[0]:
+        return ""
+    if any(abs(n - m) > max(1, max(n, m) // 8) for n, m in zip(a[2:], b[2:], strict=True)):
+        return ""
+    return (
+        "If a fork wrote this net, it rounds sizes otherwise: give the Pooling before it "
+        "round_mode: FLOOR, or the Interp its height and width."
+    )
 
 
 def text(shape: Shape) -> str:

@@ -7,7 +7,16 @@ import math
 from collections.abc import Sequence
 
 from protogen.graph import Layer, Shape
-from protogen.layers.base import Emitter, LayerType, Rewriter, axis_of, check_bottoms, text
+from protogen.layers.base import (
+    Emitter,
+    LayerType,
+    Rewriter,
+    axis_of,
+    check_bottoms,
+    check_rank,
+    rounding_advice,
+    text,
+)
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, _Same, reshape
 
@@ -15,13 +24,14 @@ MOST_SLICES = 2048  # tops of a Slice that a Permute may become
 
 
 class Concat(LayerType):
-    """Caffe: bottoms joined along ``axis``; all other axes must be equal."""
+    """Caffe: bottoms joined along ``axis``; all other axes must be equal. Intel's fork with
+    ``per_fla_fuse``: each is permuted to N, H, W, C and flattened before."""
 
     def in_place(self, layer: Layer) -> bool:
         return len(layer.bottoms) == 1
 
     def is_view(self, layer: Layer) -> bool:
-        return len(layer.bottoms) == 1
+        return len(layer.bottoms) == 1 and not layer.params.concat_param.per_fla_fuse
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, None)
@@ -30,12 +40,15 @@ class Concat(LayerType):
         if p.has("concat_dim") and p.has("axis"):
             raise layer.error("axis and concat_dim are both given", "Keep axis.")
         axis = axis_of(layer, p.concat_dim if p.has("concat_dim") else p.axis, len(first))
+        if p.per_fla_fuse:
+            return [self._fused(layer, bottoms, axis)]
         for name, shape in zip(layer.bottoms, bottoms, strict=True):
             rest = shape[:axis] + shape[axis + 1 :]
             if len(shape) != len(first) or rest != first[:axis] + first[axis + 1 :]:
                 raise layer.error(
                     f'"{name}" is {text(shape)}, but must be like "{layer.bottoms[0]}", '
-                    f"{text(first)}, except on axis {axis}"
+                    f"{text(first)}, except on axis {axis}",
+                    rounding_advice(shape, first),
                 )
         return [(*first[:axis], sum(shape[axis] for shape in bottoms), *first[axis + 1 :])]
 
@@ -43,7 +56,23 @@ class Concat(LayerType):
         p = layer.params.concat_param
         axis = p.concat_dim if p.has("concat_dim") else p.axis
         axis = axis_of(layer, axis, len(e.shape(layer.reads[0])))
-        e.op("Concat", list(layer.reads), [layer.writes[0]], axis=axis)
+        if not p.per_fla_fuse:
+            e.op("Concat", list(layer.reads), [layer.writes[0]], axis=axis)
+            return
+        flat = []
+        for read in layer.reads:
+            x = e.value("Transpose", read, perm=[0, 2, 3, 1])
+            flat.append(e.value("Flatten", x, axis=1))
+        joined = e.value("Concat", *flat, axis=1)
+        after = e.shape(layer.writes[0])
+        e.op("Identity", [e.reshape(joined, after[:2], after)], [layer.writes[0]])
+
+    def _fused(self, layer: Layer, bottoms: Sequence[Shape], axis: int) -> Shape:
+        """Intel Caffe's per_fla_fuse: each bottom is permuted to N, H, W, C and flattened first."""
+        check_rank(layer, bottoms, 4, 4)
+        if axis != 1 or any(shape[0] != bottoms[0][0] for shape in bottoms):
+            raise layer.error("per_fla_fuse needs axis 1, and bottoms of one batch size")
+        return (bottoms[0][0], sum(math.prod(shape[1:]) for shape in bottoms), 1, 1)
 
 
 class Slice(LayerType):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from comparing import compare, compare_back, difference, judge_of
@@ -131,3 +132,41 @@ def test_nets_back_to_caffe(drawn):
     assert judge is not None
     outcome = compare_back(drawn, judge)
     assert outcome.verdict in ("ran", "refused", "no way back"), outcome.said
+
+
+WITH_FORM = sorted(
+    name for name in SPECS if LayerType.registry[name].has_form and name != "Silence"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("type_", WITH_FORM)
+def test_a_mistake_is_found(type_, monkeypatch):
+    """A layer whose values are a thousandth too large fails the tests above. (mutants.py tries all
+    small changes of the code.)"""
+    kind = type(LayerType.registry[type_])
+    right = kind.lower
+
+    def wrong(self, layer, e):
+        first = len(e.nodes)
+        right(self, layer, e)
+        for i, node in enumerate(e.nodes[first:], first):
+            if layer.writes[0] in node.writes:
+                inner = f"{layer.writes[0]}@right"
+                writes = tuple(inner if w == layer.writes[0] else w for w in node.writes)
+                e.nodes[i] = replace(node, writes=writes)
+                e.op("Mul", [inner, e.array(1.001)], [layer.writes[0]])
+                return
+
+    monkeypatch.setattr(kind, "lower", wrong)
+    found = []
+
+    @settings(DRAWING, phases=[Phase.generate])
+    @given(one_layer(type_))
+    def run(drawn: Drawn) -> None:
+        judge = judge_of(drawn)
+        assert judge is not None
+        if not found and compare(drawn, judge).verdict == "differs":
+            found.append(drawn)
+
+    run()
+    assert found

@@ -1,0 +1,211 @@
+"""Nets on which converters go wrong, with the values that real Caffe computes for them (BVLC 1.0, run
+on these inputs)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from nets import net_with
+
+import protogen as pg
+from protogen import prototxt
+from protogen.net import Net
+
+RAMP = np.arange(1, 25, dtype=np.float32)
+
+
+def layer(type_: str, params: str = "", bottoms: str = 'bottom: "x"') -> str:
+    return f'layer {{ name: "l" type: "{type_}" {bottoms} top: "y" {params} }}'
+
+
+def run(text: str, phase: str = "TEST", **arrays: np.ndarray) -> np.ndarray:
+    net = net_with({name: array.shape for name, array in arrays.items()}, text)
+    net = Net(net.message, phase=phase)
+    for one in net.layers:
+        shapes = net.parameter_shapes[one.name]
+        if shapes:
+            net.weights[one.name] = [np.ones(s, np.float32) for s in shapes]
+    return pg.run(net, arrays)["y"]
+
+
+def close(found: np.ndarray, wanted: object) -> None:
+    wanted = np.asarray(wanted, np.float32)
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 5, 3), (6,), (2, 1, 3, 4)])
+@pytest.mark.parametrize("across", [False, True])
+def test_mvn_has_four_axes(shape, across):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    four = x.reshape((*shape, 1, 1, 1)[:4])
+    axes = (1, 2, 3) if across else (2, 3)
+    centred = four - four.mean(axes, keepdims=True)
+    deviation = np.sqrt((centred**2).mean(axes, keepdims=True))
+    text = layer("MVN", f"mvn_param {{ across_channels: {str(across).lower()} eps: 0.1 }}")
+    close(run(text, x=x), centred / (deviation + np.float32(0.1)))
+
+
+def test_mvn_then_a_layer_that_counts_axes():
+    text = layer("MVN").replace('"y"', '"m"') + '\nlayer { name: "r" type: "Reduction" bottom: "m" top: "y" reduction_param { operation: SUMSQ axis: 3 } }'  # fmt: skip
+    assert run(text, x=RAMP.reshape(2, 4, 3)).shape == (2, 4, 3)
+
+
+def test_an_axis_from_the_end_of_inner_product():
+    x = RAMP[:6].reshape(2, 3)
+    close(run(layer("InnerProduct", "inner_product_param { num_output: 2 axis: -1 }"), x=x), [[7, 7], [16, 16]])  # fmt: skip
+
+
+def test_softmax_loss_along_the_batch():
+    """outer_num is 1: BATCH_SIZE divides by nothing."""
+    x, t = np.zeros((3, 3, 5), np.float32), np.zeros((3, 5), np.float32)
+    text = layer("SoftmaxWithLoss", "softmax_param { axis: 0 } loss_param { normalization: BATCH_SIZE }",
+                 'bottom: "x" bottom: "t"')  # fmt: skip
+    close(run(text, x=x, t=t), 15 * math.log(3))
+
+
+def test_accuracy_of_nothing_is_0():
+    x, t = np.zeros((3, 2), np.float32), np.ones(3, np.float32)
+    close(run(layer("Accuracy", "accuracy_param { ignore_label: 1 }", 'bottom: "x" bottom: "t"'), x=x, t=t), 0)  # fmt: skip
+
+
+def test_infogain_of_an_ignored_label():
+    x, t, h = np.zeros((2, 3), np.float32), np.float32([0, 255]), np.eye(3, dtype=np.float32)
+    text = layer(
+        "InfogainLoss", "loss_param { ignore_label: 255 }", 'bottom: "x" bottom: "t" bottom: "h"'
+    )
+    close(run(text, x=x, t=t, h=h.reshape(1, 1, 3, 3)), math.log(3))
+
+
+def test_clip_where_min_is_above_max():
+    close(
+        run(layer("Clip", "clip_param { min: 0.5 max: 0.2 }"), x=np.float32([-1, 0.3, 2])),
+        [0.5] * 3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("param", "wanted"),
+    [("power: -1 scale: 0 shift: 0", np.inf), ("power: 0.5 scale: 0 shift: -1", np.nan),
+     ("power: 0 scale: 0 shift: 0", 1), ("power: 3 scale: 0 shift: 2", 8)],
+)  # fmt: skip
+def test_power_of_a_constant(param, wanted):
+    close(run(layer("Power", f"power_param {{ {param} }}"), x=RAMP[:2]), [wanted] * 2)
+
+
+def test_exp_of_base_1_is_1():
+    close(run(layer("Exp", "exp_param { base: 1 }"), x=RAMP[:2]), [1, 1])
+
+
+def test_an_input_that_a_layer_works_on_in_place():
+    """The blob holds what the layer wrote; the model's input keeps its name."""
+    net = net_with({"a": (1, 2)}, 'layer { name: "l" type: "ReLU" bottom: "a" top: "a" }')
+    feeds = {"a": np.float32([[-1, 2]])}
+    assert pg.run(net, feeds)["a"].tolist() == [[0, 2]]
+    assert pg.run(net, feeds, ["a"])["a"].tolist() == [[0, 2]]
+    model = pg.to_onnx(net, outputs=["a"])
+    assert [one.name for one in model.graph.input] == ["a"]
+    assert [one.name for one in model.graph.output] == ["a@l"]
+
+
+def test_batch_norm_in_phase_train():
+    """The batch's own mean and variance, whatever the weights say."""
+    x = np.random.default_rng(0).normal(2, 3, (4, 2)).astype(np.float32)
+    wanted = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    close(run(layer("BatchNorm"), "TRAIN", x=x), wanted)
+    known = layer("BatchNorm", "batch_norm_param { use_global_stats: true }")
+    close(run(known, "TRAIN", x=x), (x - 1) / np.sqrt(1 + 1e-5))
+    close(run(layer("BatchNorm"), x=x), (x - 1) / np.sqrt(1 + 1e-5))
+
+
+def test_a_layers_own_phase_goes_before_the_nets():
+    x = np.random.default_rng(0).normal(2, 3, (4, 2)).astype(np.float32)
+    known = (x - 1) / np.sqrt(1 + 1e-5)
+    close(run(layer("BatchNorm", "phase: TEST"), "TRAIN", x=x), known)
+
+
+def test_chance_is_refused():
+    with pytest.raises(pg.UnsupportedError) as caught:
+        run(layer("Dropout"), "TRAIN", x=RAMP)
+    assert str(caught.value) == (
+        'net.prototxt:2:1: layer "l" (Dropout): in phase TRAIN its values depend on chance. Use phase '
+        "TEST, or hand its bottom on with --layer-as-identity."
+    )
+    close(run(layer("Dropout", "dropout_param { dropout_ratio: 0 }"), "TRAIN", x=RAMP), RAMP)
+    close(run(layer("Dropout"), x=RAMP), RAMP)
+
+
+def test_a_kernel_that_reaches_past_the_end():
+    """(4 - 5) / 2 + 1 is 1 in C: the window's fifth row and column count as 0."""
+    x = RAMP[:16].reshape(1, 1, 4, 4)
+    text = "convolution_param { num_output: 1 kernel_size: 5 stride: 2 bias_term: false }"
+    close(run(layer("Convolution", text), x=x), [[[[136]]]])
+    columns = run(layer("Im2col", "convolution_param { kernel_size: 5 stride: 2 }"), x=x)
+    close(columns.reshape(5, 5), np.pad(x[0, 0], (0, 1)))
+
+
+def test_windows_without_a_pixel():
+    """A stride beyond the kernel: AVE divides 0 by an area that is negative (0), or 0 (NaN)."""
+    x = RAMP.reshape(1, 1, 6, 4)
+    found = run(layer("Pooling", "pooling_param { pool: AVE kernel_size: 1 stride: 5 }"), x=x)
+    close(found, [[[[1, 0], [21, 0]]]])
+    found = run(
+        layer("Pooling", "pooling_param { pool: AVE kernel_size: 1 stride: 4 }"), x=x[..., :5, :]
+    )
+    close(found, [[[[1, np.nan], [17, np.nan]]]])
+    wide = RAMP[:5].reshape(1, 1, 1, 5)
+    text = "pooling_param { pool: AVE kernel_h: 1 kernel_w: 1 stride_h: 1 stride_w: 3 }"
+    close(run(layer("Pooling", text), x=wide), [[[[1, 4, 0]]]])
+
+
+def test_a_label_that_nobody_reads_is_no_output():
+    net = Net(prototxt.parse(
+        'layer { name: "d" type: "MemoryData" top: "data" top: "label" memory_data_param '
+        "{ batch_size: 2 channels: 3 height: 8 width: 8 } }\n"
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }', "net.prototxt",
+    ))  # fmt: skip
+    model = pg.to_onnx(net)
+    assert [one.name for one in model.graph.input] == ["data"]
+    assert [one.name for one in model.graph.output] == ["r"]
+    assert net.outputs == ("r",)
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 7), (7, 3), (6, 10), (4, 8)])
+def test_upsampling_to_a_size_that_is_no_multiple(n, m):
+    x = RAMP[:n].reshape(1, 1, 1, n)
+    text = f"upsample_param {{ upsample_h: 2 upsample_w: {m} }}"
+    found = run(layer("Upsample", text), x=x)
+    close(found, np.broadcast_to(x[..., [i * n // m for i in range(m)]], (1, 1, 2, m)))
+
+
+VIEW = """layer { name: "f" type: "Flatten" bottom: "x" top: "flat" }
+layer { name: "r" type: "ReLU" bottom: "flat" top: "flat" }
+"""
+
+
+def test_a_view_that_a_layer_changes():
+    """Caffe changes "x" too: the net that reads it afterwards is refused, every other one runs."""
+    x = RAMP.reshape(2, 12) - 12
+    close(
+        run(VIEW + 'layer { name: "l" type: "Power" bottom: "flat" top: "y" }', x=x),
+        np.maximum(x, 0),
+    )
+    with pytest.raises(pg.UnsupportedError) as caught:
+        run(VIEW + 'layer { name: "l" type: "Eltwise" bottom: "flat" bottom: "x" top: "y" }', x=x)
+    assert str(caught.value) == (
+        'net.prototxt:3:1: layer "r" (ReLU): works in place on "flat", which shares its memory with '
+        '"x": layer "l" (Eltwise) reads what it has changed. Give its top a name of its own.'
+    )
+    with pytest.raises(pg.UnsupportedError, match="the net gives out what it has changed"):
+        run('layer { name: "s" type: "Split" bottom: "x" top: "y" top: "z" }\n'
+            'layer { name: "r" type: "ReLU" bottom: "z" top: "z" }', x=x)  # fmt: skip
+
+
+def test_a_constant_output_stays(tmp_path):
+    """ONNX to Caffe: an output that no input reaches becomes a Parameter layer."""
+    net = net_with({"x": (1, 2)}, layer("Power", "power_param { power: 0 }"))
+    back = pg.from_onnx(pg.to_onnx(net))
+    assert [one.type for one in back.layers] == ["Input", "Parameter"]
+    assert pg.run(back, {"x": np.zeros((1, 2))})["y"].tolist() == [[1, 1]]
