@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
@@ -56,6 +56,10 @@ def build(
                    where=source.filename if source else "")
         )  # fmt: skip
     named = _name_values(chosen)
+    for error in _in_place_errors(named):
+        if not tolerant:
+            raise error
+        warnings.warn(str(error), ProtogenWarning, stacklevel=2)
     shapes: dict[str, Shape | None] = {}
     parameters: dict[str, tuple[Shape, ...] | None] = {}
     unknown: set[str] = set()
@@ -161,7 +165,6 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             if top not in last or not _feeds(layers[last[top][0]]):
                 last[top] = (i, j)
     current: dict[str, str] = {}
-    readers: dict[str, Layer] = {}  # of each value, the first; a loss counts as one
     taken = set(last)
     named = []
     for i, layer in enumerate(layers):
@@ -169,10 +172,6 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             if bottom not in current:
                 raise _no_bottom(layer, bottom, layers[i:])
         reads = tuple(current[bottom] for bottom in layer.bottoms)
-        for bottom, read in zip(layer.bottoms, reads, strict=True):
-            other = readers.setdefault(read, layer)
-            if bottom in layer.tops and (other is not layer or reads.count(read) > 1):
-                raise _read_twice(layer, bottom, other)
         writes = []
         for j, top in enumerate(layer.tops):
             in_place = j < len(layer.bottoms) and layer.bottoms[j] == top
@@ -183,10 +182,32 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             value = top if last[top] == (i, j) else free_name(f"{top}@{layer.name}", taken)
             current[top] = value
             writes.append(value)
-            if _is_loss(layer, j):
-                readers[value] = layer
         named.append(replace(layer, reads=reads, writes=tuple(writes)))
     return tuple(named)
+
+
+def _in_place_errors(layers: Sequence[Layer]) -> Iterator[InputError]:
+    """Layers in place that Caffe refuses or computes otherwise: of a type that cannot, or on a blob
+    that something else reads as well."""
+    readers: dict[str, Layer] = {}  # of each value, the first; a loss counts as one
+    for layer in layers:
+        kind = kind_of(layer)
+        identity = layer.type != layer.params.type  # the user's word for a layer that is left out
+        for bottom, read in zip(layer.bottoms, layer.reads, strict=True):
+            other = readers.setdefault(read, layer)
+            if bottom not in layer.tops:
+                continue
+            if other is not layer or layer.reads.count(read) > 1:
+                yield _read_twice(layer, bottom, other)
+            elif kind is not None and not identity and not kind.in_place(layer):
+                yield layer.error(
+                    f'its top "{bottom}" is its bottom, and Caffe does not compute this layer in '
+                    "place",
+                    "Give the top a name of its own.",
+                )
+        for index, value in enumerate(layer.writes):
+            if _is_loss(layer, index):
+                readers[value] = layer
 
 
 def _is_loss(layer: Layer, index: int) -> bool:
@@ -298,7 +319,6 @@ def _shapes(
         return [given.get(top) for top in layer.tops], None
     if len(bottoms) < len(layer.reads):
         return [given.get(top) for top in layer.tops], None
-    _check_in_place(layer, kind)
     tops: list[Shape | None]
     with guarded(layer, bottoms):
         tops = list(kind.shapes(layer, bottoms))
@@ -315,16 +335,6 @@ def _shapes(
     for index, shape in enumerate(blobs):
         _check_count(layer, f"blob {index}", shape)
     return tops, blobs
-
-
-def _check_in_place(layer: Layer, kind: LayerType) -> None:
-    same = next((top for top in layer.tops if top in layer.bottoms), None)
-    identity = layer.type != layer.params.type  # the user's word for a layer that is left out
-    if same is not None and not identity and not kind.in_place(layer):
-        raise layer.error(
-            f'its top "{same}" is its bottom, and Caffe does not compute this layer in place',
-            "Give the top a name of its own.",
-        )
 
 
 def _check_loss_weights(layer: Layer, kind: LayerType) -> None:

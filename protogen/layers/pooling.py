@@ -84,7 +84,7 @@ class Pooling(LayerType):
         shape = e.shape(layer.reads[0])
         if p.pool == "STOCHASTIC":
             raise layer.unsupported("STOCHASTIC pooling has no form in ONNX", "Use MAX or AVE.")
-        if p.global_pooling and p.pad == 0 and len(layer.tops) == 1:
+        if p.global_pooling and len(layer.tops) == 1:
             op = "GlobalMaxPool" if p.pool == "MAX" else "GlobalAveragePool"
             e.op(op, [layer.reads[0]], [layer.writes[0]])
             return

@@ -760,10 +760,11 @@ def labelled(draw: Draw) -> list[Bottom]:
     shape = draw(shapes(2, 4))
     at = draw(st.sampled_from([1, 1, 1, 0, len(shape) - 1]))
     rest = (*shape[:at], *shape[at + 1 :])
-    label = draw(st.sampled_from([rest, rest, (*shape[:at], 1, *shape[at + 1 :])]))
+    label = draw(st.sampled_from([rest, rest, (*shape[:at], 1, *shape[at + 1 :])])) or (1,)
     if rarely(draw, 12):
         label = draw(shapes(1, 2))
-    return [Bottom(shape, draw(st.sampled_from([normal, ties]))), Bottom(label)]
+    made = [Bottom(shape, draw(st.sampled_from([normal, ties]))), Bottom(label)]
+    return [*made, Bottom(label)] if rarely(draw, 16) else made
 
 
 def labels(draw: Draw, classes: int) -> tuple[str, Values]:
@@ -829,7 +830,7 @@ def accuracy(draw: Draw, shapes: list[Shape]) -> Params:
 
 
 def gained(draw: Draw) -> list[Bottom]:
-    made = labelled(draw)
+    made = labelled(draw)[:2]
     n = draw(st.sampled_from(made[0].shape)) if rarely(draw) else made[0].shape[1]
     return [*made, Bottom((1, 1, n, n), positive)]
 

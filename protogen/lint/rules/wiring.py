@@ -9,13 +9,6 @@ from protogen.errors import did_you_mean
 from protogen.lint.context import FEEDS, Context, Wire
 from protogen.lint.rule import Flaw, Rule
 
-# Types that may write over what they read: one value for one value.
-_IN_PLACE = frozenset(
-    ("AbsVal", "BN", "BNLL", "BatchNorm", "Bias", "Clip", "Dropout", "ELU", "Eltwise", "Exp",
-     "HardSigmoid", "HardSwish", "Log", "Mish", "PReLU", "Power", "ReLU", "ReLU6", "Scale",
-     "Sigmoid", "Swish", "TanH", "Threshold", "Python", "Axpy", "Softmax", "Flatten", "MVN",
-     "Normalize")
-)  # fmt: skip
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
 _CONV = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 %s } }\n'
 
@@ -127,7 +120,7 @@ class OverwrittenTop(Rule):
 class ManyMeanings(Rule):
     code = "PG205"
     what = "A blob that one layer reads before it is written in place, and another one behind."
-    why = "The same name is two values; Caffe copies one of them, and other tools may mix them up."
+    why = "Caffe takes the top for a second blob of the same name, and refuses the net."
     example = (
         _INPUT + _CONV % "" + 'layer { name: "a" type: "AbsVal" bottom: "c" top: "a" }\n'
         'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }\n'
@@ -162,13 +155,18 @@ class InPlaceUnsupported(Rule):
     mended = _INPUT + _CONV % "pad: 1"
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        from protogen.layers import layer_type
+        from protogen.graph import Layer
+        from protogen.layers import kind_of
 
         for item in net.wires:
-            kind = item.type
             same = set(item.bottoms) & set(item.tops)
-            if same and kind not in _IN_PLACE and layer_type(kind) is not None:
-                yield net.flaw(self, item, f'a {kind} cannot work in place on "{min(same)}".')
+            if not same:
+                continue
+            bottoms, tops = tuple(item.bottoms), tuple(item.tops)
+            layer = Layer(item.name, item.type, bottoms, tops, item.value)
+            kind = kind_of(layer)
+            if kind is not None and not kind.in_place(layer):
+                yield net.flaw(self, item, f'a {item.type} cannot work in place on "{min(same)}".')
 
 
 class OtherPhase(Rule):
