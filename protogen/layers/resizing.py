@@ -111,17 +111,14 @@ class Upsample(LayerType):
                 coordinate_transformation_mode="asymmetric", nearest_mode="floor",
             )  # fmt: skip
             return
-        import numpy as np
-
-        # The mask counts within a plane; MaxUnpool counts over the whole blob.
-        check_room(layer, before[0] * before[1])
-        planes = np.arange(before[0] * before[1]).reshape(before[0], before[1], 1, 1)
-        index = e.value("Cast", layer.reads[1], to=INT64)
-        index = e.value("Add", index, e.array(planes * (after[2] * after[3])))
-        e.op(
-            "MaxUnpool", [layer.reads[0], index, e.array(list(after))], [layer.writes[0]],
-            kernel_shape=[2, 2], strides=[2, 2],
-        )  # fmt: skip
+        # The mask counts within a plane, so planes become one axis, and the batch may be free.
+        x, index = (e.value("Reshape", read, e.array([0, 0, -1])) for read in layer.reads)
+        planes = e.value("Slice", e.value("Shape", x), e.array([0]), e.array([2]))
+        length = e.value("Concat", planes, e.array([after[2] * after[3]]), axis=0)
+        empty = e.value("ConstantOfShape", length)
+        index = e.value("Cast", index, to=INT64)
+        filled = e.value("ScatterElements", empty, index, x, axis=2)
+        e.op("Reshape", [filled, e.array([0, 0, *after[2:]])], [layer.writes[0]])
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         if len(layer.bottoms) == 2:

@@ -989,9 +989,31 @@ def interp(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(f"interp_param {{ {said} }}")
 
 
-@spec("Upsample", bottoms=four)
+def places(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
+    """A mask as MAX Pooling of 2x2 makes it, of maps that may end with half a window: another place for
+    each value of a plane."""
+    h, w = shape[2:]
+    planes = [
+        rng.permutation((2 * h - 1) * (2 * w - 1))[: h * w] for _ in range(shape[0] * shape[1])
+    ]
+    return np.array(planes, np.float32).reshape(shape)
+
+
+def pooled(draw: Draw) -> list[Bottom]:
+    shape = draw(shapes(4, 4))
+    mask = Bottom(like(draw, shape) if rarely(draw, 12) else shape, places)
+    masked = draw(st.booleans()) and len(mask.shape) == 4 and min(mask.shape[2:]) > 1
+    return [Bottom(shape), mask] if masked else [Bottom(shape)]
+
+
+@spec("Upsample", bottoms=pooled)
 def upsample(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(f"upsample_param {{ scale: {draw(st.integers(2, 4))} }}")
+    if len(shapes) == 1:
+        return Params(f"upsample_param {{ scale: {draw(st.integers(2, 4))} }}")
+    h, w = (2 * n - draw(st.integers(0, 1)) for n in shapes[0][2:])
+    said = draw(st.sampled_from(["scale: 2", f"upsample_h: {h} upsample_w: {w}", "scale: 2 pad_out_h: true",
+                                 f"scale: 2 upsample_h: {h} upsample_w: {w}"]))  # fmt: skip
+    return Params(f"upsample_param {{ {said} }}")
 
 
 def two_maps(draw: Draw) -> list[Bottom]:
@@ -1010,8 +1032,13 @@ def prior_box(draw: Draw, shapes: list[Shape]) -> Params:
     ratios = draw(st.lists(st.sampled_from([1.0, 2.0, 3.0]), max_size=2, unique=True))
     said += "".join(f" aspect_ratio: {r}" for r in ratios)
     said += " " + some(draw, flip=[True, False], clip=[True, False], offset=[0.5, 0.0])
-    if draw(st.booleans()):
-        said += f" variance: {draw(st.sampled_from([0.1, 0.2]))}"
+    count = draw(st.sampled_from([0, 1, 4]))
+    said += "".join(f" variance: {draw(st.sampled_from([0.1, 0.2, 0.5]))}" for _ in range(count))
+    said += draw(
+        st.sampled_from(
+            ["", "", " step: 8", " step_h: 6 step_w: 9", " img_size: 70", " img_h: 60 img_w: 80"]
+        )
+    )
     return Params(f"prior_box_param {{ {said} }}")
 
 
