@@ -21,7 +21,7 @@ def overwritten(graph: Graph) -> tuple[dict[str, Layer], list[tuple[Layer, str, 
     for layer in graph.layers:
         seen += [(layer, read, changed[read]) for read in layer.reads if read in changed]
         kind = kind_of(layer)
-        view = kind is not None and kind.is_view(layer)
+        view = bool(layer.reads) and kind is not None and kind.is_view(layer)
         for top, write in zip(layer.tops, layer.writes, strict=True):
             if view:
                 group = shared.setdefault(layer.reads[0], [layer.reads[0]])

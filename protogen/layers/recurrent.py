@@ -171,7 +171,8 @@ class LSTMUnit(LayerType):
         return [c, c]
 
     def in_place(self, layer: Layer) -> bool:
-        return layer.tops[0] == layer.bottoms[0] and layer.tops[1] not in layer.bottoms
+        first = layer.tops[:1] == layer.bottoms[:1]
+        return first and not set(layer.tops[1:]).intersection(layer.bottoms)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         c, gates, cont = layer.reads

@@ -434,6 +434,17 @@ def parameter(draw: Draw, bottoms: list[Shape]) -> Params:
 # Windows
 
 
+def pair_of(draw: Draw, name: str, single: str, values: Sequence[int], wild: bool) -> str:
+    """A setting of two axes in one of its forms; with ``wild`` in one that Caffe refuses too."""
+    first, second = values
+    form = draw(st.integers(0, 5 if wild else 3))
+    if form < 2:
+        return f"{single}: {min(values) if name == 'pad' else first}"
+    both = f"{name}_h: {first} {name}_w: {second}"
+    one = f"{name}_{draw(st.sampled_from('hw'))}: {first}"
+    return {4: one, 5: f"{single}: {first} {both}"}.get(form, both)
+
+
 @spec("Pooling", bottoms=one(4))
 def pooling(draw: Draw, shapes: list[Shape]) -> Params:
     pool = draw(st.sampled_from(["MAX", "AVE", "AVE"]))
@@ -442,24 +453,18 @@ def pooling(draw: Draw, shapes: list[Shape]) -> Params:
         said.append("global_pooling: true")
         said.append(some(draw, stride=[1, 2], pad=[0, 1]) if draw(st.booleans()) else "")
     else:
+        # One net in four is of any windows; the others fit their bottom.
+        wild = rarely(draw, 4)
+        least = 4 if wild else min(shapes[0][2:], default=4)
+        kernel = [draw(st.sampled_from([k for k in (1, 2, 3, 4) if k <= least])) for _ in range(2)]
         gaps = rarely(draw, 4)  # windows further apart than they are wide
-        for name, single, values in (
-            ("kernel", "kernel_size", [1, 2] if gaps else [1, 2, 3, 3, 4]),
-            ("stride", "stride", [4, 5] if gaps else [1, 2, 2, 3, 5]),
-            ("pad", "pad", [0, 0, 0, 1] if gaps else [0, 0, 1, 1, 2]),
-        ):
-            if name == "kernel" or (gaps and name == "stride") or draw(st.booleans()):
+        strides = [max(kernel) + 1, 5] if gaps else [1, 2, 2, 3]
+        pads = [0, 1, 2] if wild else range(min(kernel))
+        said.append(pair_of(draw, "kernel", "kernel_size", kernel, wild))
+        for name, values in (("stride", strides), ("pad", pads)):
+            if (gaps and name == "stride") or draw(st.booleans()):
                 pick = [draw(st.sampled_from(values)) for _ in range(2)]
-                form = draw(st.integers(0, 9))
-                if form < 5:
-                    said.append(f"{single}: {pick[0]}")
-                elif form < 9:
-                    said.append(f"{name}_h: {pick[0]} {name}_w: {pick[1]}")
-                else:
-                    said.append(draw(st.sampled_from([
-                        f"{name}_h: {pick[0]}", f"{name}_w: {pick[0]}",
-                        f"{single}: {pick[0]} {name}_h: {pick[0]} {name}_w: {pick[1]}",
-                    ])))  # fmt: skip
+                said.append(pair_of(draw, name, name, pick, wild))
     said.append(some(draw, round_mode=["CEIL", "FLOOR"]) if draw(st.booleans()) else "")
     tops = 2 if pool == "MAX" and rarely(draw, 4) else 1
     return Params(block("pooling_param", " ".join(said)), tops)
