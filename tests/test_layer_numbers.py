@@ -253,3 +253,10 @@ def test_not_in_onnx(layer, said):
     with pytest.raises(pg.UnsupportedError) as caught:
         pg.to_onnx(net_with(SHAPES, f'layer {{ name: "n" type: {layer} }}'))
     assert str(caught.value).endswith(f": {said}")
+
+
+def test_a_depthwise_kernel_past_the_end():
+    """Convolution makes a pixel there; the fork's layer has unsigned sizes, and none."""
+    layer = 'layer { name: "n" type: "ConvolutionDepthwise" bottom: "x" top: "t" convolution_param { num_output: 3 kernel_h: 7 kernel_w: 1 stride: 2 } }'
+    with pytest.raises(pg.InputError, match="its kernel of 7 is larger than 6 pixels with pad 0"):
+        _ = net_with(SHAPES, layer).graph

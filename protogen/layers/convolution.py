@@ -211,7 +211,13 @@ class _Depthwise(_Convolutional, abstract=True):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_rank(layer, bottoms, 4, 4)
-        return super().shapes(layer, bottoms)
+        made = super().shapes(layer, bottoms)
+        w = self._read(layer, bottoms)[2]
+        for n, k, p, d in zip(bottoms[0][2:], w.kernel, w.pad, w.dilation, strict=True):
+            # Unlike Convolution's, sizes are unsigned here: a window past the end has none.
+            if n + 2 * p < geometry.kernel_extent(k, d):
+                raise layer.error(f"its kernel of {k} is larger than {n} pixels with pad {p}")
+        return made
 
     def group(self, p: Message, channels: int) -> int:
         return channels
