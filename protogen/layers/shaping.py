@@ -216,7 +216,7 @@ class Crop(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         shape, like = bottoms
-        if len(shape) != len(like):
+        if len(shape) > len(like):  # Caffe does not look at what the second has beyond
             raise layer.error(f"its bottoms are {text(shape)} and {text(like)}: axes differ")
         axis = axis_of(layer, layer.params.crop_param.axis, len(shape))
         for i, offset in enumerate(crop_offsets(layer, shape)[axis:], axis):
@@ -226,13 +226,13 @@ class Crop(LayerType):
                     f"{i}: {shape[i]} is too short",
                     "Make the first bottom larger or the offset smaller.",
                 )
-        return [(*shape[:axis], *like[axis:])]
+        return [(*shape[:axis], *like[axis : len(shape)])]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        like = e.shape(layer.reads[1])
-        axis = axis_of(layer, layer.params.crop_param.axis, len(like))
-        axes = list(range(axis, len(like)))
-        starts = crop_offsets(layer, like)[axis:]
+        shape, like = (e.shape(read) for read in layer.reads)
+        axis = axis_of(layer, layer.params.crop_param.axis, len(shape))
+        axes = list(range(axis, len(shape)))
+        starts = crop_offsets(layer, shape)[axis:]
         ends = [start + like[i] for start, i in zip(starts, axes, strict=True)]
         reads = [layer.reads[0], e.array(starts), e.array(ends), e.array(axes)]
         e.op("Slice", reads, [layer.writes[0]])
