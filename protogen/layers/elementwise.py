@@ -320,7 +320,7 @@ class Axpy(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 3, 3)
         scale, x, y = bottoms
-        if scale[:2] != x[:2] or x != y:
+        if scale[:2] != x[:2] or math.prod(scale[2:]) != 1 or x != y:
             raise layer.error("its bottoms must be a (N, C), x and y (N, C, H, W), x like y")
         return [x]
 

@@ -56,6 +56,7 @@ class _Loss(LayerType, abstract=True):
         return made[: min(max(1, len(layer.tops)), self.most_tops)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
+        self.check_form(layer)
         if not layer.writes:
             return
         loss, second = self.loss(layer, e)
@@ -66,6 +67,9 @@ class _Loss(LayerType, abstract=True):
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         """The loss, and what a second top holds (empty for types that have none)."""
         raise NotImplementedError
+
+    def check_form(self, layer: Layer) -> None:
+        """Raises UnsupportedError for a form of it that ONNX cannot say."""
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         """Whether the bottoms fit each other, as far as more than the samples' number counts."""
@@ -94,14 +98,16 @@ class SoftmaxWithLoss(_Loss):
             )
         _check_labels(layer, bottoms, layer.params.softmax_param.axis)
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
-        shape = e.shape(layer.reads[0])
-        axis = axis_of(layer, layer.params.softmax_param.axis, len(shape))
+    def check_form(self, layer: Layer) -> None:
         if len(layer.reads) > 2:
             raise layer.unsupported(
                 "a third bottom is a fork's, and forks weigh by it in different ways",
                 "Leave it out: BVLC's layer takes two.",
             )
+
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
+        shape = e.shape(layer.reads[0])
+        axis = axis_of(layer, layer.params.softmax_param.axis, len(shape))
         probability = e.value("Softmax", layer.reads[0], axis=axis)
         chosen = of_labels(e, probability, shape, axis, layer.reads[1])
         log = e.value("Log", e.value("Max", chosen, e.array(FLT_MIN)))
@@ -147,7 +153,10 @@ class HingeLoss(_Loss):
         shape = e.shape(layer.reads[0])
         classes = math.prod(shape[1:])
         x = e.value("Flatten", layer.reads[0], axis=1)
-        sign = e.value("OneHot", labels(e, layer.reads[1]), e.array(classes), e.array([1.0, -1.0]))
+        mine = labels(e, layer.reads[1])
+        if math.prod(e.shape(layer.reads[1])) != shape[0]:  # Caffe reads one a sample, the first
+            mine = e.value("Slice", mine, e.array([0]), e.array([shape[0]]))
+        sign = e.value("OneHot", mine, e.array(classes), e.array([1.0, -1.0]))
         margin = e.value("Relu", e.value("Add", e.value("Mul", x, sign), e.array(1.0)))
         if layer.params.hinge_loss_param.norm == "L2":
             margin = e.value("Mul", margin, margin)

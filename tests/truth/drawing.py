@@ -722,7 +722,9 @@ def eltwise(draw: Draw, shapes: list[Shape]) -> Params:
 def axpy_bottoms(draw: Draw) -> list[Bottom]:
     shape = draw(shapes(4, 4))
     factor = (*shape[:2], 1, 1) if draw(st.booleans()) else shape[:2]
-    return [Bottom(like(draw, factor)), Bottom(shape), Bottom(like(draw, shape))]
+    # A factor of three axes is read as if it had two, whatever it holds: not drawn.
+    other = draw(shapes(4, 4)) if rarely(draw) else factor
+    return [Bottom(other), Bottom(shape), Bottom(like(draw, shape))]
 
 
 @spec("Axpy", bottoms=axpy_bottoms)
@@ -822,6 +824,7 @@ def top_count(draw: Draw, most: int = 2) -> tuple[int, str]:
 @spec("SoftmaxWithLoss", bottoms=labelled)
 def softmax_with_loss(draw: Draw, shapes: list[Shape]) -> Params:
     tops, weights = top_count(draw)
+    tops = max(tops, len(shapes) - 2)  # nothing is computed of a net without outputs
     said = block("softmax_param", guessed_axis(draw, shapes))
     loss, values = losses(draw, shapes)
     return Params(f"{said} {loss} {weights}", tops, values)
