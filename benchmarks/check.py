@@ -15,8 +15,8 @@ from pathlib import Path
 
 from convert import chain
 
-from protogen import prototxt
 from protogen.errors import InputError
+from protogen.formats import prototxt
 from protogen.lint.engine import check_text, selected
 
 CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"

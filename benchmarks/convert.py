@@ -20,14 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from protogen.net import load
+from protogen.net.net import load
 
 CHANNELS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 THROUGH_OBJECTS = """
 import sys
 import onnx
 from onnx import numpy_helper
-from protogen.schema.pool import message_class
+from protogen.formats.schema.pool import message_class
 net = message_class("NetParameter").FromString(open(sys.argv[1], "rb").read())
 import numpy as np
 tensors = []

@@ -21,8 +21,8 @@ sys.path[:0] = [str(Path(__file__).parent.parent / "fuzz"), str(Path(__file__).p
 from targets import TARGETS  # noqa: E402
 from watch import peak, reset  # noqa: E402
 
-from protogen import wire  # noqa: E402
 from protogen.errors import ProtogenError  # noqa: E402
+from protogen.formats import wire  # noqa: E402
 
 Make = Callable[[int], bytes]
 

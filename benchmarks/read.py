@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from google.protobuf import text_format
 
-from protogen import prototxt
-from protogen.caffemodel import Entry, header, write_weights
-from protogen.net import Net
-from protogen.schema.pool import message_class
+from protogen.formats import prototxt
+from protogen.formats.caffemodel import Entry, header, write_weights
+from protogen.formats.schema.pool import message_class
+from protogen.net.net import Net
 
 BLOCK = """
 layer {{ name: "conv{i}" type: "Convolution" bottom: "{b}" top: "conv{i}"
@@ -33,7 +33,7 @@ layer {{ name: "relu{i}" type: "ReLU" bottom: "conv{i}" top: "conv{i}" }}
 """
 CHILD = """
 import sys, time
-from protogen.caffemodel import read_weights
+from protogen.formats.caffemodel import read_weights
 start = time.perf_counter()
 shapes = [blob.shape for layer in read_weights(sys.argv[1]).layers for blob in layer.blobs]
 took = time.perf_counter() - start
@@ -42,7 +42,7 @@ print(took, int(status.split("VmHWM:")[1].split()[0]), len(shapes))
 """
 THEIRS = """
 import sys, time
-from protogen.schema.pool import message_class
+from protogen.formats.schema.pool import message_class
 raw = open(sys.argv[1], "rb").read()
 start = time.perf_counter()
 net = message_class("NetParameter").FromString(raw)

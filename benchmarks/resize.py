@@ -18,10 +18,10 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 import protogen as pg
+from protogen.generate.plan import Plan, plan
 from protogen.onnx import encode, to_onnx
-from protogen.resizing.plan import Plan, plan
-from protogen.resizing.planning import decide
-from protogen.resizing.request import Resize
+from protogen.resampling.planning import decide
+from protogen.resampling.request import Resize
 
 FORMS = [
     ("bilinear x2", {"factor": 2}),

@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from protogen.specification import Upsample
-from protogen.upsampling import Upsampling
+from protogen.generate.specification import Upsample
+from protogen.generate.upsampling import Upsampling
 
 RUNS = 21
 # As installed: with bytecode beside the modules, whatever this shell says of it.

@@ -42,7 +42,7 @@ class Target:
 
 def _prototxt(path: Path) -> None:
     """Text to messages and back: what is written says the same."""
-    from protogen import prototxt
+    from protogen.formats import prototxt
 
     text = prototxt.write(prototxt.read(path))
     again = prototxt.write(prototxt.parse(text))
@@ -54,9 +54,9 @@ def _net(path: Path) -> None:
     import numpy as np
 
     import protogen as pg
-    from protogen.cost import costs
-    from protogen.downgrade import downgrade
     from protogen.errors import ProtogenError
+    from protogen.net.cost import costs
+    from protogen.net.downgrade import downgrade
 
     net = pg.load(path, tolerant=True)
     costs(net.graph)
@@ -78,7 +78,7 @@ def _lint(path: Path) -> None:
 
 def _page(path: Path) -> None:
     """The page of a net."""
-    from protogen.reporting import write_report
+    from protogen.report.write import write_report
 
     write_report(path, path.with_suffix(".html"))
 
@@ -87,9 +87,9 @@ def _caffemodel(path: Path) -> None:
     """Weights: every value, their upgrade, and their file again."""
     import numpy as np
 
-    from protogen.binary import upgraded_entries
-    from protogen.caffemodel import parse_weights, read_weights, write_weights
-    from protogen.wire import Bytes
+    from protogen.formats.caffemodel import parse_weights, read_weights, write_weights
+    from protogen.formats.wire import Bytes
+    from protogen.net.binary import upgraded_entries
 
     model = read_weights(path)
     weights = model.weights()
@@ -104,7 +104,7 @@ def _caffemodel(path: Path) -> None:
 
 
 def _binaryproto(path: Path) -> None:
-    from protogen import meanfiles
+    from protogen.preprocessing import meanfiles
 
     mean = meanfiles.read(path)
     meanfiles.write(BytesIO(), mean, ".binaryproto")
@@ -112,10 +112,10 @@ def _binaryproto(path: Path) -> None:
 
 def _arrays(path: Path) -> None:
     """Arrays of numpy's, as input, as mean and as weights."""
-    from protogen import meanfiles
-    from protogen.arrayfiles import read_arrays
     from protogen.errors import ProtogenError
-    from protogen.weightfiles import read_npz
+    from protogen.formats.arrayfiles import read_arrays
+    from protogen.formats.weightfiles import read_npz
+    from protogen.preprocessing import meanfiles
 
     for read in (read_arrays, read_npz, lambda one: meanfiles.read(one.with_suffix(".npy"))):
         with suppress(ProtogenError):
@@ -123,13 +123,13 @@ def _arrays(path: Path) -> None:
 
 
 def _hdf5(path: Path) -> None:
-    from protogen.weightfiles import read_hdf5
+    from protogen.formats.weightfiles import read_hdf5
 
     read_hdf5(path)
 
 
 def _picture(path: Path) -> None:
-    from protogen.pictures import read_pictures
+    from protogen.running.pictures import read_pictures
 
     read_pictures([path], (1, 3, 8, 8))
 
@@ -155,7 +155,7 @@ def _toml(path: Path) -> None:
     import protogen as pg
     from protogen.errors import ProtogenError
     from protogen.lint.configuration import find
-    from protogen.resizing.limits import load_target
+    from protogen.toolchains.limits import load_target
 
     for read in (lambda one: pg.load_spec(one).prototxt, load_target, lambda one: find(one.parent)):
         with suppress(ProtogenError):
@@ -178,7 +178,7 @@ def _template(path: Path) -> None:
     """A stranger's template, and its text as a target's condition. Time and memory are watched where
     such a template runs, in a process of its own; here is what it may do."""
     from protogen.errors import ProtogenError
-    from protogen.render import _render, condition
+    from protogen.formats.render import _render, condition
 
     values = {"name": "up", "bottom": "a", "top": 'b" }', "factor": [2, 2], "channels": 3,
               "net": {}, "layer": _Guarded()}  # fmt: skip
@@ -197,8 +197,8 @@ def _log(path: Path) -> None:
 def _schema(path: Path) -> None:
     """A vendor's .proto, and the same bytes as a descriptor set."""
     from protogen.errors import ProtogenError
-    from protogen.schema import check_proto
-    from protogen.schema.pool import proto_text
+    from protogen.formats.schema import check_proto
+    from protogen.formats.schema.pool import proto_text
 
     raw = path.read_bytes()
     with suppress(ProtogenError):
@@ -227,13 +227,13 @@ def _rules() -> Iterator[str]:
 def _models() -> Iterator[bytes]:
     import numpy as np
 
-    from protogen.caffemodel import header, write_weights
-    from protogen.downgrade import v1_entries
+    from protogen.formats.caffemodel import header, write_weights
+    from protogen.net.downgrade import v1_entries
 
     yield from ((ROOT / "examples" / name).read_bytes() for name in ("checkerboard.caffemodel",))
     small = [np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(2, np.float32)]
-    from protogen.caffemodel import Entry, parse_weights
-    from protogen.wire import Bytes
+    from protogen.formats.caffemodel import Entry, parse_weights
+    from protogen.formats.wire import Bytes
 
     file = BytesIO()
     write_weights(file, "net", [Entry(header("ip", "InnerProduct", ["a"], ["b"]), small)])
@@ -247,7 +247,7 @@ def _models() -> Iterator[bytes]:
 def _means() -> Iterator[bytes]:
     import numpy as np
 
-    from protogen import meanfiles
+    from protogen.preprocessing import meanfiles
 
     for shape in ((3, 2, 2), (1, 4, 4), (3,)):
         file = BytesIO()
@@ -270,7 +270,7 @@ def _numpy() -> Iterator[bytes]:
 def _stores() -> Iterator[bytes]:
     import numpy as np
 
-    from protogen.weightfiles import write_hdf5
+    from protogen.formats.weightfiles import write_hdf5
 
     file = BytesIO()
     write_hdf5(file, {"ip": [np.ones((3, 2), np.float32)], "a/b": [np.ones(3, np.float32)]})
@@ -325,7 +325,7 @@ def _onnx_models() -> Iterator[bytes]:
 
 def _specs() -> Iterator[bytes]:
     yield (ROOT / "examples" / "head.toml").read_bytes()
-    for path in sorted((ROOT / "protogen" / "targets").glob("*.toml")):
+    for path in sorted((ROOT / "protogen" / "toolchains" / "targets").glob("*.toml")):
         yield path.read_bytes()
     yield b'[check]\nselect = ["PG1", "PG310"]\nignore = ["PG5"]\ntarget = "ncnn"\nexact = true\n'
 
@@ -345,7 +345,7 @@ def _logs() -> Iterator[bytes]:
 
 
 def _protos() -> Iterator[bytes]:
-    text = (ROOT / "protogen" / "schema" / "caffe.proto").read_text("utf-8")
+    text = (ROOT / "protogen" / "formats" / "schema" / "caffe.proto").read_text("utf-8")
     for block in re.findall(r"^(?:message|enum) \w+ \{\n.*?^\}", text, re.M | re.S)[:40]:
         yield f'syntax = "proto2";\npackage caffe;\n{block}\n'.encode()
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -361,8 +361,8 @@ def _protos() -> Iterator[bytes]:
 @cache
 def _words() -> list[bytes]:
     """Names of fields, values of enums and types of layers."""
+    from protogen.formats.schema import caffe
     from protogen.layers import LayerType
-    from protogen.schema import caffe
 
     schema = caffe()
     found = {name for message in schema.messages.values() for name in message.fields}

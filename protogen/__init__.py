@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from protogen.activation_facts import Activation, activations
-    from protogen.comparison import Comparison, verify
-    from protogen.conversion import Converted, convert
-    from protogen.dense_layers import Dense, Perceptron, dense, perceptron
-    from protogen.differences import diff
+    from protogen.converting.caffe_to_onnx import Converted, convert
+    from protogen.converting.comparison import Comparison, verify
+    from protogen.converting.onnx_to_caffe import Imported, convert_onnx
     from protogen.errors import (
         InputError,
         MismatchError,
@@ -26,87 +24,91 @@ if TYPE_CHECKING:
         ProtogenWarning,
         UnsupportedError,
     )
-    from protogen.initialisation import initialise
-    from protogen.lifting import Imported, Verdict, check_onnx, convert_onnx, from_onnx
+    from protogen.formats.schema import add_proto
+    from protogen.generate.dense import Dense, Perceptron, dense, perceptron
+    from protogen.generate.plan import Plan
+    from protogen.generate.resizing import resize
+    from protogen.generate.rewriting import Rewritten, rewrite
+    from protogen.generate.specfile import load_spec
+    from protogen.generate.splicing import splice
+    from protogen.generate.upsampling import Upsampling, upsample
+    from protogen.generate.verification import verify_upsampling
+    from protogen.layers.plugins import layer
     from protogen.lint.engine import Checked, check_file, check_text
-    from protogen.net import Net, load
-    from protogen.netspec import NetSpec, params, to_proto
+    from protogen.net.differences import diff
+    from protogen.net.net import Net, load
+    from protogen.net.netspec import NetSpec, params, to_proto
     from protogen.onnx import Preprocessing, to_onnx
-    from protogen.plugins import layer
-    from protogen.preprocessing import Preprocessed, preprocess
-    from protogen.reporting import draw, write_report
-    from protogen.resample import resampling_matrix
-    from protogen.resizing import Plan, resize
-    from protogen.rewriting import Rewritten, rewrite
-    from protogen.runtime import run
-    from protogen.schema import add_proto
-    from protogen.signals.examine import Health, health
-    from protogen.specfile import load_spec
-    from protogen.splicing import splice
-    from protogen.statistics import Statistics, picture_statistics, whitening
-    from protogen.training.diagnosing import Diagnosis, diagnose
-    from protogen.transforms import Transform
-    from protogen.upsampling import Upsampling, upsample
-    from protogen.verification import verify_upsampling
+    from protogen.onnx.importer import Verdict, check_onnx, from_onnx
+    from protogen.preprocessing.insertion import Preprocessed, preprocess
+    from protogen.preprocessing.statistics import Statistics, picture_statistics, whitening
+    from protogen.preprocessing.transforms import Transform
+    from protogen.report.write import draw, write_report
+    from protogen.resampling.matrices import resampling_matrix
+    from protogen.running.runtime import run
+    from protogen.training.activations import Activation, activations
+    from protogen.training.diagnosis import Diagnosis, diagnose
+    from protogen.training.initialisation import initialise
+    from protogen.training.signals.health import Health, health
 
 _HOMES = {
-    "Activation": "activation_facts",
-    "activations": "activation_facts",
-    "Comparison": "comparison",
-    "Converted": "conversion",
+    "Activation": "training.activations",
+    "activations": "training.activations",
+    "Comparison": "converting.comparison",
+    "Converted": "converting.caffe_to_onnx",
     "InputError": "errors",
     "Preprocessing": "onnx",
-    "Imported": "lifting",
-    "Verdict": "lifting",
+    "Imported": "converting.onnx_to_caffe",
+    "Verdict": "onnx.importer",
     "Checked": "lint.engine",
     "check_file": "lint.engine",
     "check_text": "lint.engine",
-    "check_onnx": "lifting",
-    "convert": "conversion",
-    "convert_onnx": "lifting",
-    "Dense": "dense_layers",
-    "Perceptron": "dense_layers",
-    "dense": "dense_layers",
-    "perceptron": "dense_layers",
-    "Diagnosis": "training.diagnosing",
-    "diagnose": "training.diagnosing",
-    "from_onnx": "lifting",
-    "Health": "signals.examine",
-    "health": "signals.examine",
-    "initialise": "initialisation",
-    "layer": "plugins",
-    "Preprocessed": "preprocessing",
-    "preprocess": "preprocessing",
-    "Statistics": "statistics",
-    "picture_statistics": "statistics",
-    "whitening": "statistics",
-    "Transform": "transforms",
-    "add_proto": "schema",
-    "diff": "differences",
+    "check_onnx": "onnx.importer",
+    "convert": "converting.caffe_to_onnx",
+    "convert_onnx": "converting.onnx_to_caffe",
+    "Dense": "generate.dense",
+    "Perceptron": "generate.dense",
+    "dense": "generate.dense",
+    "perceptron": "generate.dense",
+    "Diagnosis": "training.diagnosis",
+    "diagnose": "training.diagnosis",
+    "from_onnx": "onnx.importer",
+    "Health": "training.signals.health",
+    "health": "training.signals.health",
+    "initialise": "training.initialisation",
+    "layer": "layers.plugins",
+    "Preprocessed": "preprocessing.insertion",
+    "preprocess": "preprocessing.insertion",
+    "Statistics": "preprocessing.statistics",
+    "picture_statistics": "preprocessing.statistics",
+    "whitening": "preprocessing.statistics",
+    "Transform": "preprocessing.transforms",
+    "add_proto": "formats.schema",
+    "diff": "net.differences",
     "MismatchError": "errors",
-    "Net": "net",
-    "NetSpec": "netspec",
-    "Plan": "resizing",
+    "Net": "net.net",
+    "NetSpec": "net.netspec",
+    "Plan": "generate.plan",
     "ProtogenError": "errors",
     "ProtogenWarning": "errors",
     "UnsupportedError": "errors",
-    "Upsampling": "upsampling",
-    "load": "net",
-    "load_spec": "specfile",
-    "Rewritten": "rewriting",
-    "params": "netspec",
-    "resampling_matrix": "resample",
-    "draw": "reporting",
-    "write_report": "reporting",
-    "resize": "resizing",
-    "rewrite": "rewriting",
-    "run": "runtime",
-    "splice": "splicing",
+    "Upsampling": "generate.upsampling",
+    "load": "net.net",
+    "load_spec": "generate.specfile",
+    "Rewritten": "generate.rewriting",
+    "params": "net.netspec",
+    "resampling_matrix": "resampling.matrices",
+    "draw": "report.write",
+    "write_report": "report.write",
+    "resize": "generate.resizing",
+    "rewrite": "generate.rewriting",
+    "run": "running.runtime",
+    "splice": "generate.splicing",
     "to_onnx": "onnx",
-    "to_proto": "netspec",
-    "upsample": "upsampling",
-    "verify": "comparison",
-    "verify_upsampling": "verification",
+    "to_proto": "net.netspec",
+    "upsample": "generate.upsampling",
+    "verify": "converting.comparison",
+    "verify_upsampling": "generate.verification",
 }
 
 __all__ = [

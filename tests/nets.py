@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protogen import prototxt
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.net.net import Net
 
 
 def net_with(inputs: Mapping[str, tuple[int, ...]], layers: str) -> Net:

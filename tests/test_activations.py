@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import protogen as pg
-from protogen.activation_facts import FORMS, curve, sampled
+from protogen.training.activations import FORMS, curve, sampled
 
 X = np.linspace(-8, 8, 1025)
 

@@ -10,8 +10,8 @@ import pytest
 from nets import net_with
 
 import protogen as pg
-from protogen import prototxt
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.net.net import Net
 
 RAMP = np.arange(1, 25, dtype=np.float32)
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import protogen as pg
-from protogen import meanfiles, weightfiles, wire
-from protogen.caffemodel import Entry, header, parse_weights, read_weights, write_weights
-from protogen.schema.pool import message_class
+from protogen.formats import weightfiles, wire
+from protogen.formats.caffemodel import Entry, header, parse_weights, read_weights, write_weights
+from protogen.formats.schema.pool import message_class
+from protogen.preprocessing import meanfiles
 
 
 def parse(raw: bytes):

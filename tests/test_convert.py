@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 
 import protogen as pg
-from protogen import meanfiles
 from protogen.layers.base import LayerType
 from protogen.onnx import lower, to_model
+from protogen.preprocessing import meanfiles
 
 NET = """
 name: "small"
@@ -523,8 +523,8 @@ def test_plugin(protogen, tmp_path):
 @pytest.mark.parametrize("ignore", ["", "ignore_label: 1"])
 def test_accuracy_by_class(ignore):
     """Caffe: hits of each class over its samples; 0 for a class without samples."""
-    from protogen import prototxt
-    from protogen.net import Net
+    from protogen.formats import prototxt
+    from protogen.net.net import Net
 
     net = Net(prototxt.parse(f"""
     layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 6 dim: 4 }} }} }}

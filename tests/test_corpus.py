@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import protogen as pg
-from protogen import prototxt
-from protogen.cost import costs
 from protogen.errors import ProtogenWarning
-from protogen.upgrade import upgrade
+from protogen.formats import prototxt
+from protogen.net.cost import costs
+from protogen.net.upgrade import upgrade
 
 CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 if (CORPUS / "manifest.csv").exists():

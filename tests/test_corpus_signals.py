@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import protogen as pg
-from protogen import fillers, prototxt
-from protogen.initialisation import blobs_of
-from protogen.transforms import Transform, transform_of
-from protogen.upgrade import upgrade
+from protogen.formats import prototxt
+from protogen.layers import fillers
+from protogen.net.upgrade import upgrade
+from protogen.preprocessing.transforms import Transform, transform_of
+from protogen.training.initialisation import blobs_of
 
 CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 if (CORPUS / "manifest.csv").exists():

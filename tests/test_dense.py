@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import protogen as pg
-from protogen import prototxt
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.net.net import Net
 
 GENERATOR = np.random.default_rng(0)
 

@@ -8,9 +8,9 @@ import math
 import pytest
 
 import protogen as pg
-from protogen import prototxt
-from protogen.net import Net
-from protogen.training.diagnosing import LARGEST_LOSS
+from protogen.formats import prototxt
+from protogen.net.net import Net
+from protogen.training.diagnosis import LARGEST_LOSS
 from protogen.training.log import parse_log
 
 HEAD = "I1125 10:00:00.000000  4242 solver.cpp:%d] %s"

@@ -119,7 +119,7 @@ def test_table_of_the_border():
 
 
 def test_a_users_target_of_the_guide(tmp_path):
-    from protogen.resizing.limits import load_target
+    from protogen.toolchains.limits import load_target
 
     text = (ROOT / "docs" / "resizing.md").read_text(encoding="utf-8")
     [block] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
@@ -157,7 +157,8 @@ def test_example_scripts(script, tmp_path):
 
 
 def test_example_files_parse():
-    from protogen import load_spec, prototxt
+    from protogen import load_spec
+    from protogen.formats import prototxt
 
     for path in (ROOT / "examples").glob("*.prototxt"):
         if path.name not in ("typo.prototxt", "flawed.prototxt"):  # the docs show their mistakes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import protogen as pg
-from protogen.doctor import examine
+from protogen.lint.opencv5 import examine
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import protogen as pg
-from protogen.files import replacing
+from protogen.formats.files import replacing
 
 POINTS = 200  # kills of each command
 NET = """name: "n"
@@ -60,7 +60,8 @@ def commands(pair: tuple[Path, Path], folder: Path) -> dict[str, list[str]]:
 SERVER = """
 import os, signal, sys, time, random
 import protogen.cli as command
-import protogen.net, protogen.rewriting, protogen.initialisation, protogen.conversion, protogen.onnx
+import protogen.net.net, protogen.generate.rewriting, protogen.training.initialisation
+import protogen.converting.caffe_to_onnx, protogen.onnx
 import onnxruntime, numpy
 arguments, seconds, points = sys.argv[4:], float(sys.argv[1]), int(sys.argv[2])
 chance = random.Random(int(sys.argv[3]))

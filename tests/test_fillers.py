@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import protogen as pg
-from protogen import fillers, prototxt
-from protogen.fillers import Fan, Filler, caffes_fan, chunks, parse_filler, stream_of
-from protogen.initialisation import blobs_of, parse_rules
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.layers import fillers
+from protogen.layers.fillers import Fan, Filler, caffes_fan, chunks, parse_filler, stream_of
+from protogen.net.net import Net
+from protogen.training.initialisation import blobs_of, parse_rules
 
 SHAPE = (200, 50, 10, 10)  # a million values, in four chunks
 SURE = 1e-4  # a test of a true distribution fails once in ten thousand seeds, and these are fixed

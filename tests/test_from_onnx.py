@@ -14,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 import protogen as pg
 from protogen.errors import ProtogenWarning
 from protogen.layers import kind_of
-from protogen.lifting import REGISTRY, lift
-from protogen.lifting.activation import ERF_ERROR
-from protogen.runtime import run_model
+from protogen.onnx.importer import REGISTRY, lift
+from protogen.onnx.importer.activation import ERF_ERROR
+from protogen.running.runtime import run_model
 
 TOLERANCE = 1e-5  # of the largest value: sums of at most some hundred float32 products
 

@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 
 def opsets() -> list[int]:
     """13 (the least), 18 (the default), and the newest that this onnxruntime runs."""
-    from protogen.runtime import newest_opset
+    from protogen.running.runtime import newest_opset
 
     return [13, 18, min(NEWEST, newest_opset())]
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import protogen as pg
-from protogen import prototxt
-from protogen.fillers import bilinear
-from protogen.lifting import lift
+from protogen.formats import prototxt
+from protogen.layers.fillers import bilinear
 from protogen.onnx import check, exposing, lower
-from protogen.runtime import run_program
+from protogen.onnx.importer import lift
+from protogen.running.runtime import run_program
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 NETS = sorted(path.name for path in (SHARED / "golden" / "nets").glob("*.json.gz"))

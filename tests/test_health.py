@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import protogen as pg
-from protogen import prototxt
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.net.net import Net
 from protogen.onnx import lower
-from protogen.runtime import run_program
-from protogen.signals import gradients, windows  # noqa: F401 (windows registers its forms)
-from protogen.signals.examine import compare
-from protogen.signals.measure import measure
+from protogen.running.runtime import run_program
+from protogen.training.signals import gradients, windows  # noqa: F401 (windows registers its forms)
+from protogen.training.signals.health import compare
+from protogen.training.signals.measure import measure
 
 CASES = Path(__file__).parent / "cases"
 

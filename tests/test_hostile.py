@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 import protogen as pg
-from protogen import arrayfiles, caffemodel, prototxt, render, schema, weightfiles, wire
-from protogen.pictures import read_pictures
+from protogen.formats import arrayfiles, caffemodel, prototxt, render, schema, weightfiles, wire
+from protogen.running.pictures import read_pictures
 
 ROOT = Path(__file__).parent.parent
 FUZZ = ROOT / "fuzz"
@@ -218,7 +218,7 @@ def test_hdf5_from_strangers(tmp_path):
 )
 def test_protos_from_strangers(tmp_path, text, problem):
     """A .proto that is refused leaves nothing behind."""
-    from protogen.schema.pool import message_class
+    from protogen.formats.schema.pool import message_class
 
     (tmp_path / "vendor.proto").write_text(text)
     with pytest.raises(pg.InputError, match=problem):
@@ -326,7 +326,7 @@ def test_what_the_other_process_tells(monkeypatch):
     import json
     import pickle
 
-    from protogen import confined
+    from protogen.formats import confined
 
     limits = []
     monkeypatch.setattr(confined, "_limit", lambda *given: limits.append(given))
@@ -343,7 +343,7 @@ def test_what_the_other_process_tells(monkeypatch):
     assert told("operator", "mul", "x", 3 << 20) == {
         "limit": "makes more than 2 million characters"
     }
-    assert told("protogen.prototxt", "read", "/nowhere")["error"].startswith(
+    assert told("protogen.formats.prototxt", "read", "/nowhere")["error"].startswith(
         "/nowhere: cannot be read"
     )
     monkeypatch.setattr(os.path, "join", _no_memory)
@@ -358,7 +358,7 @@ def _no_memory(*_: object) -> str:
 def test_limits_are_set_once_each(monkeypatch):
     """No more than the user's own limits; a system that lacks one of them goes on."""
     resource = pytest.importorskip("resource")
-    from protogen import confined
+    from protogen.formats import confined
 
     set_to = {}
 
@@ -390,7 +390,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS)
 def test_templates_are_bounded(tmp_path, text, monkeypatch):
-    monkeypatch.setattr("protogen.confined.SECONDS", 1)
+    monkeypatch.setattr("protogen.formats.confined.SECONDS", 1)
     (tmp_path / "t.j2").write_text(text)
     start = time.monotonic()
     with pytest.raises(pg.InputError):
@@ -402,7 +402,7 @@ def test_a_template_cannot_write(tmp_path, monkeypatch):
     """Even one that got out of the sandbox: the process may make no file."""
     monkeypatch.syspath_prepend(tmp_path)
     code = (
-        "from protogen import confined; confined._limit(5, 1 << 30)\n"
+        "from protogen.formats import confined; confined._limit(5, 1 << 30)\n"
         "with open('made', 'w') as file: file.write('x' * 10)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
@@ -530,7 +530,7 @@ def test_memory_at_the_limits(kind):
     code = (
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
         "from watch import peak, reset\n"
-        "from protogen import caffemodel, prototxt, wire\n"
+        "from protogen.formats import caffemodel, prototxt, wire\n"
         "before = reset()\n"
         "if sys.argv[2] == 'fields':\n"
         "    prototxt.parse('input_dim: 1 ' * 1_000_000)\n"

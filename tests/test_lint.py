@@ -197,7 +197,7 @@ def test_pages_of_all_rules(golden):
 def audited(tmp_path, change) -> set[str]:
     import numpy as np
 
-    from protogen.caffemodel import entry, write_weights
+    from protogen.formats.caffemodel import entry, write_weights
 
     net = pg.load("examples/tiny.prototxt", "examples/tiny.caffemodel")
     entries = [(layer, [np.array(b) for b in net.weights[layer.name]]) for layer in net.layers

@@ -7,9 +7,10 @@ import sys
 import pytest
 
 import protogen as pg
-from protogen import NetSpec, prototxt, to_proto
+from protogen import NetSpec, to_proto
 from protogen import layers as L
 from protogen import params as P
+from protogen.formats import prototxt
 
 
 def lenet(batch: int) -> NetSpec:

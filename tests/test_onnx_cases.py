@@ -17,7 +17,7 @@ from onnx.backend.test.loader import load_model_tests
 
 import protogen as pg
 from protogen.layers import kind_of
-from protogen.lifting import REGISTRY, lift
+from protogen.onnx.importer import REGISTRY, lift
 
 TOLERANCE = 1e-4  # of the largest value, as for Caffe's goldens; most are below 1e-6
 HALF = 2e-3  # float16 has steps of 1e-3, and the cases were computed in it

@@ -15,8 +15,8 @@ from nets import net_with
 import protogen as pg
 from protogen.layers import LayerType
 from protogen.layers.base import Mistake
-from protogen.net import Net
-from protogen.runtime import run_model
+from protogen.net.net import Net
+from protogen.running.runtime import run_model
 
 LOWEST = np.float32(-3.4028234663852886e38)
 

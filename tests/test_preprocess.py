@@ -12,10 +12,10 @@ from nets import net_with
 from PIL import Image
 
 import protogen as pg
-from protogen import prototxt
-from protogen.net import Net
-from protogen.statistics import gather
-from protogen.transforms import Transform, transform_of
+from protogen.formats import prototxt
+from protogen.net.net import Net
+from protogen.preprocessing.statistics import gather
+from protogen.preprocessing.transforms import Transform, transform_of
 
 GENERATOR = np.random.default_rng(0)
 TOLERANCE = 1e-5  # of the largest value: float32, where the data reaches 255
@@ -206,7 +206,7 @@ def test_mean_command(protogen, tmp_path, pictures):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4 pictures of 3x9x8\nmean ")
     np.testing.assert_allclose(np.load(tmp_path / "m.npy"), pictures.mean(axis=0), rtol=1e-6)
-    from protogen import meanfiles
+    from protogen.preprocessing import meanfiles
 
     np.testing.assert_allclose(
         meanfiles.read(tmp_path / "m.binaryproto"), pictures.mean(axis=0), rtol=1e-6

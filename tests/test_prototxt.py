@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import protogen as pg
-from protogen import prototxt
 from protogen.errors import ProtogenWarning
-from protogen.message import Message, Name
-from protogen.specification import Upsample
+from protogen.formats import prototxt
+from protogen.formats.message import Message, Name
+from protogen.generate.specification import Upsample
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 

@@ -7,9 +7,9 @@ import pytest
 from nets import net_with
 
 import protogen as pg
-from protogen import prototxt
-from protogen.net import Net
-from protogen.upgrade import upgrade
+from protogen.formats import prototxt
+from protogen.net.net import Net
+from protogen.net.upgrade import upgrade
 
 INPUT = 'layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
 RELU = 'layer { name: "r" type: "ReLU" bottom: "data" top: "y" }\n'

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import protogen as pg
-from protogen import prototxt
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.net.net import Net
 from protogen.onnx import encode, lower, to_model
-from protogen.runtime import run_model
+from protogen.running.runtime import run_model
 
 # Folding multiplies weights before the sum instead of after it.
 TOLERANCE = 1e-5

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import protogen as pg
-from protogen import prototxt
+from protogen.formats import prototxt
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 HEAD = EXAMPLES / "segnet_head.prototxt"
@@ -279,7 +279,7 @@ def test_hostile_text_is_refused_fast(tmp_path):
     digits.write_text("layer { convolution_param { num_output: " + "9" * 100_000 + " } }")
     code = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
-        "from protogen import prototxt, InputError\n"
+        "from protogen.formats import prototxt; from protogen import InputError\n"
         "try: prototxt.read(sys.argv[1])\n"
         "except InputError as error: print(len(str(error)) < 500)\n"
         "status = open('/proc/self/status').read()\n"

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import protogen as pg
-from protogen.build import build
-from protogen.coordinates import Map, crop_checks, places
-from protogen.diagram import diagram
+from protogen.net.build import build
+from protogen.net.coordinates import Map, crop_checks, places
+from protogen.report.diagram import diagram
 from protogen.report.drawing import svg
 from protogen.report.page import harmless_json
-from protogen.weight_views import histogram
+from protogen.report.weights import histogram
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -31,7 +31,7 @@ CORPUS = ROOT.parent / "shared" / "corpus"
 
 
 def net(text: str):
-    from protogen import prototxt
+    from protogen.formats import prototxt
 
     return build(prototxt.parse(text, "net.prototxt"))
 

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 from onnx.reference.ops.op_resize import Resize as ReferenceResize
 
 from protogen.errors import InputError, UnsupportedError
-from protogen.resample import (
+from protogen.resampling.conventions import LIKE, like
+from protogen.resampling.matrices import (  # fmt: skip
     MODES,
     Axis,
     Sampling,
@@ -25,10 +26,9 @@ from protogen.resample import (
     make_axis,
     nearest_matrix,
     resampling_matrix,
-)  # fmt: skip
-from protogen.resizing.conventions import LIKE, like
-from protogen.resizing.request import Resize
-from protogen.runtime import run_model
+)
+from protogen.resampling.request import Resize
+from protogen.running.runtime import run_model
 
 NUMBERS = Path(__file__).parent / "golden" / "resize" / "numbers.npz"
 ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import protogen as pg
-from protogen.cost import costs
+from protogen.generate.plan import Plan, plan
 from protogen.layers import kind_of
-from protogen.resample import Sampling
-from protogen.resizing.forms import request_of
-from protogen.resizing.limits import load_target, parse_limits, targets
-from protogen.resizing.plan import Plan, plan
-from protogen.resizing.planning import STRATEGIES, decide
-from protogen.resizing.request import Resize
+from protogen.net.cost import costs
+from protogen.resampling.forms import request_of
+from protogen.resampling.matrices import Sampling
+from protogen.resampling.planning import STRATEGIES, decide
+from protogen.resampling.request import Resize
+from protogen.toolchains.limits import load_target, parse_limits, targets
 
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-5  # float32 sums over a few layers, for values of some units

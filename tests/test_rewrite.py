@@ -10,9 +10,9 @@ import pytest
 from test_golden_nets import SHARED, made  # noqa: F401 (a fixture)
 
 import protogen as pg
-from protogen.fillers import bilinear
 from protogen.layers import kind_of
 from protogen.layers.base import LayerType
+from protogen.layers.fillers import bilinear
 
 CASES = sorted((Path(__file__).parent / "cases" / "fork_layers").glob("*"))
 NO_STOCK_FORM = {"PriorBox", "SmoothL1Loss"}

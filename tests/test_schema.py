@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import protogen as pg
-from protogen import schema
-from protogen.schema.pool import message_class
-from protogen.schema.source import parse_proto
+from protogen.formats import schema
+from protogen.formats.schema.pool import message_class
+from protogen.formats.schema.source import parse_proto
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,8 +55,8 @@ def test_messages_for_protobuf():
 
 SNIPPET = """
 import google.protobuf
-from protogen import prototxt, upsample, schema
-from protogen.schema.pool import message_class
+from protogen.formats import prototxt, schema; from protogen import upsample
+from protogen.formats.schema.pool import message_class
 net = message_class("NetParameter")()
 net.layer.add(name="x").blobs.add().data.extend([1, 2])
 assert message_class("NetParameter").FromString(net.SerializeToString()) == net
@@ -97,7 +97,7 @@ net.field.add(name="name", number=77, type=9, label=1)
 pool = descriptor_pool.Default()
 pool.AddSerializedFile(file.SerializeToString())
 theirs = message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
-from protogen.schema.pool import message_class
+from protogen.formats.schema.pool import message_class
 ours = message_class("NetParameter")
 assert ours.DESCRIPTOR.fields_by_name["name"].number == 1
 assert theirs.DESCRIPTOR.fields_by_name["name"].number == 77

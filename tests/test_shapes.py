@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from nets import net_with
 
 import protogen as pg
-from protogen import geometry, prototxt
-from protogen.cost import costs
-from protogen.graph import free_name
+from protogen import geometry
+from protogen.formats import prototxt
 from protogen.layers import LayerType
-from protogen.net import Net
+from protogen.layers.graph import free_name
+from protogen.net.cost import costs
+from protogen.net.net import Net
 
 CASES = Path(__file__).parent / "cases"
 ALL = sorted(path for path in CASES.glob("*/*") if (path / "golden.npz").exists())

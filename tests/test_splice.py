@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import protogen as pg
-from protogen import prototxt
+from protogen.formats import prototxt
 
 NET = """name: "n"  # kept
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 8 dim: 8 } } }

@@ -10,7 +10,7 @@ import pytest
 
 import protogen as pg
 from protogen.layers.base import LayerType
-from protogen.support import markdown, supported
+from protogen.layers.support import markdown, supported
 
 ROOT = Path(__file__).parent.parent
 CASES = sorted((ROOT / "tests" / "cases").glob("*/*"))

@@ -9,8 +9,8 @@ import pytest
 
 import protogen as pg
 from protogen.layers import kind_of
-from protogen.lifting import lift
-from protogen.runtime import run_model
+from protogen.onnx.importer import lift
+from protogen.running.runtime import run_model
 
 FOLDER = Path(__file__).parent / "golden" / "torch_nets"
 NETS = sorted(path.stem for path in FOLDER.glob("*.onnx"))

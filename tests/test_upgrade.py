@@ -7,13 +7,13 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import protogen as pg
-from protogen import prototxt, wire
-from protogen.binary import to_protobuf, upgraded_entries
-from protogen.caffemodel import parse_weights, write_weights
-from protogen.downgrade import downgrade, v1_entries
-from protogen.net import Net
-from protogen.schema.pool import message_class
-from protogen.upgrade import V1_TYPES, upgrade
+from protogen.formats import prototxt, wire
+from protogen.formats.caffemodel import parse_weights, write_weights
+from protogen.formats.schema.pool import message_class
+from protogen.net.binary import to_protobuf, upgraded_entries
+from protogen.net.downgrade import downgrade, v1_entries
+from protogen.net.net import Net
+from protogen.net.upgrade import V1_TYPES, upgrade
 
 V0 = """
 name: "t"
@@ -103,7 +103,7 @@ def test_protobuf_agrees():
 
 
 def test_every_v1_type_has_a_name():
-    from protogen.schema import caffe
+    from protogen.formats.schema import caffe
 
     enum = caffe().enums["V1LayerParameter.LayerType"]
     assert set(V1_TYPES) == set(enum.values) - set(enum.dialects)

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import protogen as pg
-from protogen import fillers, geometry, prototxt, resample
-from protogen.net import Net
+from protogen import geometry
+from protogen.formats import prototxt
+from protogen.formats.schema.pool import message_class
+from protogen.generate.specification import Upsample
+from protogen.generate.upsampling import bound, error_map
+from protogen.layers import fillers
+from protogen.net.net import Net
 from protogen.onnx import encode, to_onnx
-from protogen.runtime import run_model
-from protogen.schema.pool import message_class
-from protogen.specification import Upsample
-from protogen.upsampling import bound, error_map
+from protogen.resampling import matrices
+from protogen.running.runtime import run_model
 
 CASES = Path(__file__).parent / "cases" / "layers"
 BILINEAR = sorted(CASES.glob("DeconvolutionBilinear_*"))
@@ -184,7 +187,7 @@ def test_error_values():
 @given(st.integers(1, 8), st.integers(1, 8))
 def test_nearest_matrix(f, n):
     assert_array_equal(
-        resample.deconvolution_matrix(np.ones(f), n, f, 0), resample.nearest_matrix(n, f)
+        matrices.deconvolution_matrix(np.ones(f), n, f, 0), matrices.nearest_matrix(n, f)
     )
 
 

@@ -10,9 +10,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 import protogen as pg
-from protogen import prototxt
-from protogen.diagnosis import changed
-from protogen.net import Net
+from protogen.converting.mistakes import changed
+from protogen.formats import prototxt
+from protogen.net.net import Net
 from protogen.onnx import lower, to_model
 
 HEAD = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 12 dim: 13 } } }\n'

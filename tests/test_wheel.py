@@ -29,8 +29,8 @@ def wheel(tmp_path_factory):
 
 def test_contents(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in ("schema/caffe.proto", "py.typed", "templates/upsample.prototxt.j2",
-                   "templates/resize.prototxt.j2", "targets/horizon-x3.toml"):  # fmt: skip
+    for wanted in ("formats/schema/caffe.proto", "py.typed", "templates/upsample.prototxt.j2",
+                   "templates/resize.prototxt.j2", "toolchains/targets/horizon-x3.toml"):  # fmt: skip
         assert f"protogen/{wanted}" in names
     assert not [name for name in names if name.startswith(("tests", "templates"))]
 

@@ -12,7 +12,7 @@ from protogen.cli import options, tables
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protogen.activation_facts import Activation
+    from protogen.training.activations import Activation
 
 
 @click.command("activations")
@@ -33,8 +33,8 @@ def command(names: tuple[str, ...], plot: str | None, timed: bool, as_json: bool
       protogen activations TanH Sigmoid ReLU --plot curves.png
       protogen activations Mish --json
     """
-    from protogen import files
-    from protogen.activation_facts import activations, sampled
+    from protogen.formats import files
+    from protogen.training.activations import activations, sampled
 
     form = options.picture_form(plot) if plot else None
     found = activations(names, timed=timed)
@@ -59,7 +59,7 @@ def _note(one: Activation) -> str:
 
 
 def _show(found: Sequence[Activation]) -> None:
-    from protogen.activation_facts import written
+    from protogen.training.activations import written
 
     def flat(one: Activation) -> str:
         parts = []

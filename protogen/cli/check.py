@@ -53,7 +53,7 @@ def check(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None:
       protogen check deploy.prototxt --target horizon-x3 --dialect bvlc
       protogen check net.prototxt --fix
     """
-    from protogen import files
+    from protogen.formats import files
     from protogen.lint import formats
     from protogen.lint.engine import check_file, selected
 
@@ -112,9 +112,9 @@ def _configured(path: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(how: dict[str, Any], inputs: tuple[str, ...]) -> Any:
-    from protogen.lifting.net import forks_of
     from protogen.lint.context import Settings
-    from protogen.resizing.limits import load_target
+    from protogen.onnx.importer.net import forks_of
+    from protogen.toolchains.limits import load_target
 
     if how["dialect"]:
         forks_of(how["dialect"])

@@ -14,7 +14,7 @@ from protogen.cli import options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protogen.lifting import Verdict
+    from protogen.onnx.importer import Verdict
 
 _WORDS = {
     "converts": "converts", "approximated": "approximated", "dialect": "in a dialect only",
@@ -47,7 +47,7 @@ def command(
       protogen check-onnx model.onnx
       protogen check-onnx model.onnx --input images=1,3,640,640 --all
     """
-    from protogen.lifting import check_onnx
+    from protogen.onnx.importer import check_onnx
 
     found = check_onnx(model, input_shapes=options.parse_inputs(inputs))
     if as_json:

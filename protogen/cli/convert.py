@@ -43,8 +43,8 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
         return None
     import numpy as np
 
-    from protogen import meanfiles
     from protogen.onnx import Preprocessing
+    from protogen.preprocessing import meanfiles
 
     if found["mean"] and found["mean_value"]:
         raise InputError(layout("--mean and --mean-value are both given", advice="Keep one."))
@@ -124,7 +124,7 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     if Path(net).suffix == ".onnx":
         _to_caffe(net, caffemodel, given)
         return
-    from protogen.conversion import convert
+    from protogen.converting.caffe_to_onnx import convert
 
     for key, option in (
         ("weights", "--caffemodel"),
@@ -142,7 +142,7 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     inputs = options.parse_inputs(given.pop("inputs"))
     one = given.pop("input_shape")
     if one:
-        from protogen.net import load
+        from protogen.net.net import load
 
         names = (
             () if "=" in one else load(net, tolerant=True, identities=given["identities"]).inputs
@@ -169,7 +169,7 @@ _ONLY_TO_ONNX: dict[str, Any] = {
 
 
 def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
-    from protogen.lifting import convert_onnx
+    from protogen.converting.onnx_to_caffe import convert_onnx
 
     if second is not None:
         raise InputError(

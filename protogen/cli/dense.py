@@ -40,8 +40,8 @@ def dense(weights: str, bias: str | None, orientation: str, **given: Any) -> Non
       protogen dense --weights W.npy --bias b.npy --orientation wx --name fc8 -o fc8.prototxt \\
           --caffemodel fc8.caffemodel --verify
     """
-    from protogen import files
-    from protogen.dense_layers import dense as make
+    from protogen.formats import files
+    from protogen.generate.dense import dense as make
 
     files.distinct([("-o", given["path"]), ("--caffemodel", given["caffemodel"])], [weights, bias])
     shape = None
@@ -104,8 +104,8 @@ def mlp(sizes: str, activation: str, **given: Any) -> None:
       protogen mlp 784-300-100-10 --activation tanh -o deploy.prototxt \\
           --train-val train_val.prototxt --solver solver.prototxt --source mnist
     """
-    from protogen import files
-    from protogen.dense_layers import perceptron
+    from protogen.formats import files
+    from protogen.generate.dense import perceptron
 
     files.distinct([("-o", given["path"]), ("--train-val", given["train_val"]),
                     ("--solver", given["solver"])])  # fmt: skip

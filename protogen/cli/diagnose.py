@@ -11,7 +11,7 @@ import click
 from protogen.cli import options
 
 if TYPE_CHECKING:
-    from protogen.training.diagnosing import Diagnosis
+    from protogen.training.diagnosis import Diagnosis
 
 
 @click.command("diagnose")
@@ -37,9 +37,9 @@ def command(ctx: click.Context, /, log: str, net: str | None, **given: Any) -> N
       protogen diagnose train.log
       protogen diagnose train.log train_val.prototxt --plot course.png
     """
-    from protogen import files
-    from protogen.net import load
-    from protogen.training.diagnosing import diagnose
+    from protogen.formats import files
+    from protogen.net.net import load
+    from protogen.training.diagnosis import diagnose
 
     files.distinct([("--plot", given["plot"])], [log, net])
     form = options.picture_form(given["plot"]) if given["plot"] else None

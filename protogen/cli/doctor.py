@@ -30,7 +30,7 @@ def command(ctx: click.Context, opencv5: str | None, as_json: bool) -> None:
       protogen doctor --opencv5 src
     """
     from protogen.cli import tables
-    from protogen.doctor import examine
+    from protogen.lint.opencv5 import examine
 
     if opencv5 is None:
         raise InputError(layout("say what to look for", advice="Write --opencv5 DIR."))

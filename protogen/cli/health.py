@@ -13,8 +13,8 @@ from protogen.errors import InputError, layout
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from protogen.net import Net
-    from protogen.signals.examine import Health
+    from protogen.net.net import Net
+    from protogen.training.signals.health import Health
 
 
 @click.command("health")
@@ -60,8 +60,8 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: An
       protogen health net.prototxt --compare-init gaussian:0.01,xavier,msra --plot init.png
       protogen health net.prototxt net.caffemodel --images pictures/
     """
-    from protogen import files
-    from protogen.net import load
+    from protogen.formats import files
+    from protogen.net.net import load
 
     loaded = load(
         net, caffemodel, phase=given["phase"], input_shapes=options.parse_inputs(given["inputs"])
@@ -90,8 +90,8 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: An
 
 
 def _examine(net: Net, feeds: Mapping[str, Any] | None, given: dict[str, Any]) -> dict[str, Health]:
-    from protogen.initialisation import parse_rules
-    from protogen.signals.examine import compare, gradients_known, health
+    from protogen.training.initialisation import parse_rules
+    from protogen.training.signals.health import compare, gradients_known, health
 
     backwards = given["gradients"]
     if backwards is None:
@@ -116,14 +116,14 @@ def _feeds(net: Net, given: dict[str, Any]) -> dict[str, Any] | None:
     if given["data"] and given["images"]:
         raise InputError(layout("--data and --images are both given", advice="Keep one."))
     if given["images"]:
-        from protogen.datasets import batch_of_pictures
+        from protogen.preprocessing.datasets import batch_of_pictures
 
         name = next(iter(net.inputs), "")
         shape = net.graph.shapes.get(name) or ()
         return {name: batch_of_pictures(net, given["images"], shape)}
     if not given["data"]:
         return None
-    from protogen.arrayfiles import read_arrays
+    from protogen.formats.arrayfiles import read_arrays
 
     made: dict[str, Any] = {}
     for name, path in options.named_files(given["data"]):

@@ -13,7 +13,7 @@ from protogen.errors import InputError, layout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protogen.initialisation import Blob
+    from protogen.training.initialisation import Blob
 
 
 @click.command("init")
@@ -49,9 +49,9 @@ def command(net: str, path: str | None, **given: Any) -> None:
       protogen init net.prototxt -o start.caffemodel --recommend --write-net better.prototxt
       protogen init net.prototxt -o start.caffemodel --set 'conv*=msra' --set fc8=gaussian:0.01
     """
-    from protogen import files
-    from protogen.initialisation import blobs_of, parse_rules, with_fillers, write_initial
-    from protogen.net import load
+    from protogen.formats import files
+    from protogen.net.net import load
+    from protogen.training.initialisation import blobs_of, parse_rules, with_fillers, write_initial
 
     if path is None and not (given["recommend"] or given["write_net"] or given["as_json"]):
         raise InputError(layout("nothing is to be written",
@@ -63,7 +63,7 @@ def command(net: str, path: str | None, **given: Any) -> None:
     found = blobs_of(loaded, rules, given["recommend"])
     text = None
     if given["write_net"]:
-        from protogen import prototxt
+        from protogen.formats import prototxt
 
         text = prototxt.write(with_fillers(loaded, found)).encode("utf-8", "surrogateescape")
     if path is not None:

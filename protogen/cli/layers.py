@@ -25,7 +25,7 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
       protogen layers Pooling Proposal
     """
     from protogen.cli import tables
-    from protogen.support import supported
+    from protogen.layers.support import supported
 
     rows = supported()
     known = {row.type for row in rows}

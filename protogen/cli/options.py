@@ -12,7 +12,7 @@ from protogen.errors import InputError, did_you_mean, layout
 
 def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
     if paths:
-        from protogen.schema import add_proto
+        from protogen.formats.schema import add_proto
 
         for path in paths:
             add_proto(path)
@@ -59,7 +59,7 @@ seed = click.option("--seed", type=click.IntRange(0), default=0, show_default=Tr
 def _run_plugins(paths: tuple[str, ...]) -> None:
     """Runs files that the user names; nothing in a net can name one."""
     if paths:
-        from protogen.plugins import run_plugin
+        from protogen.layers.plugins import run_plugin
 
         for path in paths:
             run_plugin(path)
@@ -113,7 +113,7 @@ def arrays(given: tuple[str, ...]) -> dict[str, Any] | None:
     Raises:
         InputError: a file is no array file, or an .npy has no blob's name.
     """
-    from protogen.arrayfiles import read_arrays
+    from protogen.formats.arrayfiles import read_arrays
 
     made: dict[str, Any] = {}
     for name, path in named_files(given):
@@ -176,7 +176,7 @@ def fillers(text: str) -> list[str]:
     Raises:
         InputError: one is not known.
     """
-    from protogen.fillers import parse_filler
+    from protogen.layers.fillers import parse_filler
 
     found: list[str] = []
     for word in filter(None, text.split(",")):

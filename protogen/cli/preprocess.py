@@ -13,9 +13,9 @@ from protogen.cli import options, tables
 from protogen.errors import InputError, layout
 
 if TYPE_CHECKING:
-    from protogen.preprocessing import Preprocessed
-    from protogen.statistics import Statistics
-    from protogen.transforms import Transform
+    from protogen.preprocessing.insertion import Preprocessed
+    from protogen.preprocessing.statistics import Statistics
+    from protogen.preprocessing.transforms import Transform
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -48,8 +48,9 @@ def mean(images: tuple[str, ...], **given: Any) -> None:
       protogen mean pictures/ -o mean.binaryproto
       protogen mean pictures/ --size 256,256 -o mean.binaryproto --png mean.png
     """
-    from protogen import files, meanfiles
-    from protogen.statistics import picture_statistics
+    from protogen.formats import files
+    from protogen.preprocessing import meanfiles
+    from protogen.preprocessing.statistics import picture_statistics
 
     targets = {".binaryproto": given["path"], ".npy": given["npy"], ".png": given["png"]}
     files.distinct(
@@ -107,11 +108,11 @@ def preprocess(net: str, caffemodel: str | None, **given: Any) -> None:
       protogen preprocess deploy.prototxt net.caffemodel --whiten zca --images pictures/ \\
           -o raw.prototxt --caffemodel raw.caffemodel --plot data.png
     """
-    from protogen import files, prototxt
-    from protogen.caffemodel import write_weights
-    from protogen.net import load
-    from protogen.preprocessing import preprocess as run
-    from protogen.preprocessing import without_weights
+    from protogen.formats import files, prototxt
+    from protogen.formats.caffemodel import write_weights
+    from protogen.net.net import load
+    from protogen.preprocessing.insertion import preprocess as run
+    from protogen.preprocessing.insertion import without_weights
 
     form = options.picture_form(given["plot"]) if given["plot"] else None
     files.distinct(
@@ -122,7 +123,7 @@ def preprocess(net: str, caffemodel: str | None, **given: Any) -> None:
     shape = loaded.graph.shapes.get(given["blob"] or next(iter(loaded.inputs), ""))
     found = None
     if given["images"]:
-        from protogen.statistics import picture_statistics
+        from protogen.preprocessing.statistics import picture_statistics
 
         size = (shape[2], shape[3]) if shape and len(shape) == 4 else None
         grey = bool(shape and len(shape) == 4 and shape[1] == 1)
@@ -180,10 +181,11 @@ def _tell(made: Preprocessed, given: dict[str, Any]) -> None:
 def _transform(given: dict[str, Any], found: Statistics | None) -> Transform:
     import numpy as np
 
-    from protogen import meanfiles, prototxt
-    from protogen.statistics import whitening
-    from protogen.transforms import Transform, transform_of
-    from protogen.upgrade import upgrade
+    from protogen.formats import prototxt
+    from protogen.net.upgrade import upgrade
+    from protogen.preprocessing import meanfiles
+    from protogen.preprocessing.statistics import whitening
+    from protogen.preprocessing.transforms import Transform, transform_of
 
     if given["training"]:
         if any(given[key] for key in ("mean", "std", "scale", "whiten")):

@@ -44,7 +44,7 @@ def report(
       protogen report mine.prototxt --against deploy.prototxt -o changes.html
     """
     from protogen.cli import tables
-    from protogen.reporting import write_report
+    from protogen.report.write import write_report
 
     page = Path(net).with_suffix(".html").name if output is None else output
     with tables.counting("layers") as progress:
@@ -68,7 +68,7 @@ def draw(net: str, output: str, phase: str | None, inputs: tuple[str, ...]) -> N
       protogen draw train_val.prototxt --phase TRAIN --input data=64,3,227,227 -o net.png
     """
     from protogen.cli import tables
-    from protogen.reporting import draw as write
+    from protogen.report.write import draw as write
 
     made = write(net, output, phase=phase, input_shapes=options.parse_inputs(inputs))
     boxes = sum(not box.stub for part in made.parts for box in part.boxes)

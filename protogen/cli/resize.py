@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen import files
 from protogen.cli import options as shared
 from protogen.errors import InputError, layout
-from protogen.resample import ALIGNS, POLICIES, ROUNDINGS
+from protogen.formats import files
+from protogen.resampling.matrices import ALIGNS, POLICIES, ROUNDINGS
 
 if TYPE_CHECKING:
-    from protogen.resizing import Plan
-    from protogen.splicing import Spliced
+    from protogen.generate.plan import Plan
+    from protogen.generate.splicing import Spliced
 
 MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
 LIKE = ("keras", "tf1", "tf2", "torch", "torch-align", "opencv", "pillow")
@@ -116,8 +116,8 @@ def targets(names: tuple[str, ...]) -> None:
       protogen targets
       protogen targets horizon-x3
     """
-    from protogen.resizing.limits import WORDS, load_target
-    from protogen.resizing.limits import targets as known
+    from protogen.toolchains.limits import WORDS, load_target
+    from protogen.toolchains.limits import targets as known
 
     for limits in map(load_target, names):
         click.echo(f"{limits.name}: {limits.title}")
@@ -165,7 +165,7 @@ def run(options: dict[str, Any]) -> None:
             return stack.enter_context(files.replacing(path))
 
         if options["caffemodel"]:
-            from protogen.caffemodel import write_weights
+            from protogen.formats.caffemodel import write_weights
 
             write_weights(out(options["caffemodel"]), plan.name, plan.net.entries())
         if options["onnx"]:
@@ -173,8 +173,8 @@ def run(options: dict[str, Any]) -> None:
 
             out(options["onnx"]).write(encode(plan.to_onnx(opset=options["opset"])))
         if options["plot"]:
+            from protogen.generate.plan_picture import pictures
             from protogen.report import resizing
-            from protogen.resizing.picture import pictures
 
             form: Any = Path(options["plot"]).suffix[1:]
             resizing.draw(*pictures(plan), out(options["plot"]), form)
@@ -196,7 +196,7 @@ def run(options: dict[str, Any]) -> None:
 
 
 def _plan(options: dict[str, Any]) -> Plan:
-    from protogen.resizing import resize
+    from protogen.generate.resizing import resize
 
     if options["rewire"]:
         raise InputError(layout("--rewire needs --into NET and --after BLOB"))
@@ -204,7 +204,7 @@ def _plan(options: dict[str, Any]) -> Plan:
 
 
 def _spliced(options: dict[str, Any]) -> Any:
-    from protogen.splicing import splice
+    from protogen.generate.splicing import splice
 
     if not (options["into"] and options["after"]):
         raise InputError(layout("--into NET and --after BLOB go together"))

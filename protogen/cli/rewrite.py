@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from protogen import files
 from protogen.cli import options as shared
 from protogen.errors import UnsupportedError, layout
+from protogen.formats import files
 
 if TYPE_CHECKING:
-    from protogen.rewriting import Rewritten
+    from protogen.generate.rewriting import Rewritten
 
 
 @click.command("rewrite")
@@ -66,8 +66,8 @@ def command(
           --caffemodel stock.caffemodel
       protogen rewrite ssd.prototxt --type Permute --type Normalize -o stock.prototxt
     """
-    from protogen.resizing.api import gather_limits
-    from protogen.rewriting import rewrite
+    from protogen.generate.resizing import gather_limits
+    from protogen.generate.rewriting import rewrite
 
     files.distinct([("-o", output), ("--caffemodel", caffemodel)], [net, weights])
     made = rewrite(

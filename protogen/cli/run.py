@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen import files
 from protogen.cli import options
 from protogen.cli.convert import preprocessing, preprocessing_options
 from protogen.errors import InputError, layout
+from protogen.formats import files
 
 if TYPE_CHECKING:
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 
 @click.command("run")
@@ -50,8 +50,8 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
       protogen run deploy.prototxt net.caffemodel --input data=x.npy --save blobs.npz
       protogen run deploy.prototxt net.caffemodel --random 0 --blob conv1 --plot conv1.png
     """
-    from protogen.net import load
-    from protogen.runtime import run
+    from protogen.net.net import load
+    from protogen.running.runtime import run
 
     read = [path for _, path in options.named_files(given["inputs"])]
     files.distinct(((f"--{key}", given[key]) for key in ("save", "plot")), [net, caffemodel, *read])
@@ -94,10 +94,10 @@ def _feeds(
     net: Net, inputs: tuple[str, ...], random: int | None, how: Any
 ) -> tuple[Net, dict[str, Any]]:
     """Arrays for the inputs; the net's batch becomes the number of pictures."""
-    from protogen.arrayfiles import read_arrays
-    from protogen.comparison import random_inputs
-    from protogen.pictures import ARRAYS, read_pictures
-    from protogen.runtime import check_room
+    from protogen.converting.comparison import random_inputs
+    from protogen.formats.arrayfiles import read_arrays
+    from protogen.running.pictures import ARRAYS, read_pictures
+    from protogen.running.runtime import check_room
 
     feeds: dict[str, Any] = {}
     pictures: dict[str, list[str]] = {}
@@ -138,7 +138,7 @@ def _labels(path: str) -> list[str]:
 
 
 def _save(found: dict[str, Any], path: str) -> None:
-    from protogen.weightfiles import write_npz
+    from protogen.formats.weightfiles import write_npz
 
     with files.replacing(path) as file:
         write_npz(file, found)

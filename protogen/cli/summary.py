@@ -33,7 +33,7 @@ def _net_options(function: Any) -> Any:
 
 
 def _load(net: str, inputs: tuple[str, ...], **options: Any) -> Any:
-    from protogen.net import load
+    from protogen.net.net import load
 
     return load(net, input_shapes=parse_inputs(inputs), tolerant=True, **options)
 
@@ -54,7 +54,7 @@ def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **op
       protogen summary deploy.prototxt --csv > net.csv
     """
     from protogen.cli import tables
-    from protogen.cost import costs
+    from protogen.net.cost import costs
 
     loaded = _load(net, inputs, **options)
     rows = [_row(cost) for cost in costs(loaded.graph)]

@@ -31,7 +31,7 @@ def list_(directory: str | None) -> None:
     Example:
       protogen templates list --templates mine
     """
-    from protogen import render
+    from protogen.formats import render
 
     for name, path in render.names(directory):
         own = path.parent == render.own_templates()
@@ -48,7 +48,7 @@ def show(name: str, directory: str | None) -> None:
     Example:
       protogen templates show upsample
     """
-    from protogen import render
+    from protogen.formats import render
 
     found = dict(render.names(directory))
     if name not in found:

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from protogen import files
 from protogen.cli import options
 from protogen.errors import InputError, layout
+from protogen.formats import files
 
 _BINARY = (".caffemodel", ".binaryproto")
 
@@ -33,8 +33,8 @@ def fmt(paths: tuple[str, ...], check: bool, show: bool, output: str | None, str
       protogen fmt --check *.prototxt
       protogen fmt --diff net.prototxt
     """
-    from protogen import prototxt
     from protogen.errors import MismatchError
+    from protogen.formats import prototxt
 
     if output and len(paths) > 1:
         raise InputError(layout("-o takes one file in", advice="Leave it out to write in place."))
@@ -88,16 +88,16 @@ def upgrade(old: str, output: str | None) -> None:
     changes: list[str] = []
     if old.endswith(_BINARY):
         _need_output(output)
-        from protogen.binary import upgraded_entries
-        from protogen.caffemodel import read_weights, write_weights
+        from protogen.formats.caffemodel import read_weights, write_weights
+        from protogen.net.binary import upgraded_entries
 
         model = read_weights(old)
         entries = upgraded_entries(model, changes)
         with files.replacing(output or "") as file:
             write_weights(file, model.name, entries)
     else:
-        from protogen import prototxt
-        from protogen.upgrade import upgrade as upgrade_net
+        from protogen.formats import prototxt
+        from protogen.net.upgrade import upgrade as upgrade_net
 
         net = upgrade_net(prototxt.read(old), changes)
         _write_text(prototxt.write(net), output)
@@ -122,17 +122,17 @@ def downgrade(new: str, output: str | None) -> None:
     files.distinct([("-o", output)], [new])
     if new.endswith(_BINARY):
         _need_output(output)
-        from protogen.caffemodel import read_weights, write_weights
-        from protogen.downgrade import v1_entries
+        from protogen.formats.caffemodel import read_weights, write_weights
+        from protogen.net.downgrade import v1_entries
 
         model = read_weights(new)
         entries = v1_entries(model)
         with files.replacing(output or "") as file:
             write_weights(file, model.name, entries, legacy=True)
         return
-    from protogen import prototxt
-    from protogen.downgrade import downgrade as downgrade_net
-    from protogen.upgrade import upgrade as upgrade_net
+    from protogen.formats import prototxt
+    from protogen.net.downgrade import downgrade as downgrade_net
+    from protogen.net.upgrade import upgrade as upgrade_net
 
     net = downgrade_net(upgrade_net(prototxt.read(new)))
     _write_text(prototxt.write(net), output)
@@ -156,10 +156,10 @@ def diff(ctx: click.Context, a: str, b: str, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from protogen import prototxt
     from protogen.cli import tables
-    from protogen.differences import diff as compare
-    from protogen.upgrade import upgrade as upgrade_net
+    from protogen.formats import prototxt
+    from protogen.net.differences import diff as compare
+    from protogen.net.upgrade import upgrade as upgrade_net
 
     found = compare(upgrade_net(prototxt.read(a)), upgrade_net(prototxt.read(b)))
     if as_json:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen import files
 from protogen.cli.resize import MODES, PLANNING, check_files, output_options, plan_options, run
 from protogen.errors import InputError, layout
-from protogen.specification import KERNELS
-from protogen.upsampling import Upsampling, classic
+from protogen.formats import files
+from protogen.generate.specification import KERNELS
+from protogen.generate.upsampling import Upsampling, classic
 
 if TYPE_CHECKING:
-    from protogen.splicing import Spliced
-    from protogen.verification import Check
+    from protogen.generate.splicing import Spliced
+    from protogen.generate.verification import Check
 
 
 @click.command("upsample")
@@ -86,7 +86,7 @@ def command(**options: Any) -> None:
 
     checks = None
     if options["verify"]:
-        from protogen.verification import verify_upsampling
+        from protogen.generate.verification import verify_upsampling
 
         checks = verify_upsampling(up)
     with ExitStack() as stack:  # every file is whole before the first one takes its place
@@ -95,7 +95,7 @@ def command(**options: Any) -> None:
             return stack.enter_context(files.replacing(path))
 
         if options["caffemodel"]:
-            from protogen.caffemodel import write_weights
+            from protogen.formats.caffemodel import write_weights
 
             write_weights(out(options["caffemodel"]), up.name, up.net.entries())
         if options["onnx"]:
@@ -137,7 +137,7 @@ def _upsampling(options: dict[str, Any]) -> Upsampling:
             raise InputError(
                 layout(f"{option} and --spec exclude each other", advice="Write it in the file.")
             )
-        from protogen.specfile import load_spec
+        from protogen.generate.specfile import load_spec
 
         return load_spec(options["spec"], **templates)
     if "factor" not in layer:
@@ -148,7 +148,7 @@ def _upsampling(options: dict[str, Any]) -> Upsampling:
 
 
 def _spliced(options: dict[str, Any]) -> Spliced:
-    from protogen.splicing import splice
+    from protogen.generate.splicing import splice
 
     if not (options["into"] and options["after"]):
         raise InputError(layout("--into NET and --after BLOB go together"))
@@ -171,7 +171,7 @@ def _given(options: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 def _pictures(up: Upsampling) -> list[Any]:
     """One picture for each kernel that differs."""
-    from protogen.upsampling import kernel_picture
+    from protogen.generate.upsampling import kernel_picture
 
     different = {(spec.factor, spec.mode): spec for spec in up.specs}
     if len(different) > 12:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from protogen.cli import options
-from protogen.comparison import TOLERANCE, Comparison, verify
+from protogen.converting.comparison import TOLERANCE, Comparison, verify
 from protogen.errors import InputError, MismatchError, layout
 
 
@@ -49,7 +49,7 @@ def command(
     else:
         show(found, show_all)
     if found.first is not None:
-        from protogen.comparison import message
+        from protogen.converting.comparison import message
 
         raise MismatchError(message(found, found.first), found)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen import files
 from protogen.errors import InputError, layout
+from protogen.formats import files
 
 if TYPE_CHECKING:
-    from protogen.caffemodel import CaffeModel, Entry
+    from protogen.formats.caffemodel import CaffeModel, Entry
 
 
 @click.command("weights")
@@ -51,7 +51,7 @@ def weights(model: str, as_json: bool, quick: bool, **options: Any) -> None:
 
 
 def _convert(path: str, options: dict[str, Any]) -> None:
-    from protogen import weightfiles
+    from protogen.formats import weightfiles
 
     found = weightfiles.read_any(path)
     with ExitStack() as stack:
@@ -60,7 +60,7 @@ def _convert(path: str, options: dict[str, Any]) -> None:
             return stack.enter_context(files.replacing(options[key]))
 
         if options["from_npz"]:
-            from protogen.caffemodel import read_weights, write_weights
+            from protogen.formats.caffemodel import read_weights, write_weights
 
             model = read_weights(path)
             entries = _replaced(model, options["from_npz"])
@@ -78,10 +78,10 @@ def _convert(path: str, options: dict[str, Any]) -> None:
 
 def _replaced(model: CaffeModel, npz: str) -> list[Entry]:
     """The model's layers with the arrays of an npz, which must fit."""
-    from protogen.binary import upgraded_entries
-    from protogen.caffemodel import Entry
     from protogen.cli.tables import shape
-    from protogen.weightfiles import read_npz
+    from protogen.formats.caffemodel import Entry
+    from protogen.formats.weightfiles import read_npz
+    from protogen.net.binary import upgraded_entries
 
     arrays = read_npz(npz)
     names = {layer.name for layer in model.layers}
@@ -111,8 +111,8 @@ def _replaced(model: CaffeModel, npz: str) -> list[Entry]:
 
 
 def _list(path: str, as_json: bool, quick: bool) -> None:
-    from protogen.caffemodel import read_weights
     from protogen.cli import tables
+    from protogen.formats.caffemodel import read_weights
 
     if path.endswith((".h5", ".hdf5")):
         raise InputError(
@@ -199,7 +199,7 @@ def binaryproto(source: str, output: str) -> None:
       protogen binaryproto mean.binaryproto -o mean.npy
       protogen binaryproto mean.binaryproto -o mean.png
     """
-    from protogen import meanfiles
+    from protogen.preprocessing import meanfiles
 
     files.distinct([("-o", output)], [source])
     array = meanfiles.read(source)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import protogen
-from protogen import files, opencv
 from protogen.errors import InputError, layout
-from protogen.graph import Shape
-from protogen.mapped import counted
-from protogen.net import Net, load
+from protogen.formats import files
+from protogen.formats.mapped import counted
+from protogen.layers.graph import Shape
+from protogen.net.net import Net, load
+from protogen.running import opencv
 
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing, Program
@@ -141,7 +142,12 @@ def _checked(
     prototxt: str | Path, caffemodel: str | Path | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Runs what was written against the net without folding, and OpenCV's reader."""
-    from protogen.comparison import TOLERANCE, compare_outputs, random_inputs, verify_conversion
+    from protogen.converting.comparison import (
+        TOLERANCE,
+        compare_outputs,
+        random_inputs,
+        verify_conversion,
+    )
 
     # Weights of 11 bits are off by 5e-4 each; through a deep net that adds up.
     tolerance = HALF_TOLERANCE if half else TOLERANCE

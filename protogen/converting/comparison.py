@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, MismatchError, layout
-from protogen.net import Net, load
+from protogen.net.net import Net, load
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.graph import Shape
+    from protogen.layers.graph import Shape
     from protogen.onnx import Model, Preprocessing, Program
 
     Source = Net | Model | Program | str | Path | tuple[str | Path, str | Path | None]
@@ -123,7 +123,7 @@ def compare_outputs(
     Raises:
         MismatchError: one differs by more than the tolerance.
     """
-    from protogen.runtime import run
+    from protogen.running.runtime import run
 
     side = _Side(net)
     mine = run(net, feeds, list(theirs))
@@ -162,7 +162,7 @@ def _compare(
         return result
     net = sides[0].net
     if net is not None:
-        from protogen.diagnosis import diagnose
+        from protogen.converting.mistakes import diagnose
 
         agreeing = {row.blob for row in rows if row.passed}
         found = values[1][dict(pairs)[first.blob]]
@@ -195,7 +195,7 @@ class _Side:
 
     def __init__(self, source: Source) -> None:
         from protogen.onnx import Program, load_model
-        from protogen.runtime import check_room
+        from protogen.running.runtime import check_room
 
         self.net: Net | None = None
         self.program: Program | None = None
@@ -251,7 +251,7 @@ class _Side:
 
     def run(self, own: Arrays, blobs: list[str]) -> Arrays:
         from protogen.onnx import exposing, lower
-        from protogen.runtime import run, run_program
+        from protogen.running.runtime import run, run_program
 
         if self.net is not None:
             program = lower(self.net, outputs=blobs, fold=False)

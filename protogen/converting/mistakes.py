@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import ProtogenError
-from protogen.graph import Layer
+from protogen.formats.message import Field, Message
 from protogen.layers import kind_of
-from protogen.message import Field, Message
+from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.layers.base import Mistake
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 
 def diagnose(
@@ -65,9 +65,9 @@ def _between(net: Net, blob: str, agreeing: set[str]) -> Iterator[Layer]:
 def _run_with(
     net: Net, feeds: Mapping[str, NDArray[Any]], blob: str, layer: Layer, mistake: Mistake
 ) -> NDArray[Any]:
-    from protogen.net import Net as _Net
+    from protogen.net.net import Net as _Net
     from protogen.onnx import lower
-    from protogen.runtime import run_program
+    from protogen.running.runtime import run_program
 
     weights = dict(net.weights)
     if mistake.blobs is not None:
@@ -127,7 +127,7 @@ def _swapped(
     """Whether the other side's colours come in the other order."""
     import numpy as np
 
-    from protogen.runtime import run
+    from protogen.running.runtime import run
 
     for name in {read for layer in layers for read in layer.reads}.intersection(feeds):
         if feeds[name].ndim == 4 and feeds[name].shape[1] == 3:
@@ -144,7 +144,7 @@ def _border(
     """Whether an upsampling differs along the border only."""
     import numpy as np
 
-    from protogen.runtime import run
+    from protogen.running.runtime import run
 
     upsampling = next((x for x in layers if x.type == "Deconvolution"), None)
     mine = run(net, feeds, [blob])[blob] if upsampling is not None else found

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import files, prototxt
-from protogen.caffemodel import LIMIT, write_weights
 from protogen.errors import InputError, UnsupportedError, layout
-from protogen.lifting.net import Lifted, lift
-from protogen.mapped import counted
+from protogen.formats import files, prototxt
+from protogen.formats.caffemodel import LIMIT, write_weights
+from protogen.formats.mapped import counted
+from protogen.onnx.importer.net import Lifted, lift
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.comparison import Comparison
+    from protogen.converting.comparison import Comparison
 
 WEIGHTLESS = ("Input", "Silence")
 
@@ -105,7 +105,7 @@ def _verified(
     model: str | Path, made: Lifted, input_shapes: Mapping[str, Sequence[int]] | None
 ) -> Comparison:
     """The model against the net, value by value."""
-    from protogen.comparison import verify
+    from protogen.converting.comparison import verify
     from protogen.onnx import with_inputs
 
     return verify(with_inputs(model, input_shapes or {}), made.net, feeds=_feeds(made))

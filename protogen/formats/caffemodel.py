@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from protogen import wire
 from protogen.errors import InputError, layout
-from protogen.graph import Shape
-from protogen.mapped import Made, Progress, map_file, write_array
-from protogen.schema import caffe
+from protogen.formats import wire
+from protogen.formats.mapped import Made, Progress, map_file, write_array
+from protogen.formats.schema import caffe
+from protogen.layers.graph import Shape
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.graph import Layer
+    from protogen.layers.graph import Layer
 
 LIMIT = 2**31 - 1  # protobuf, and so Caffe, reads no larger message
 MAX_AXES = 32  # Caffe's own limit

@@ -22,9 +22,7 @@ from protogen.errors import InputError, layout
 SECONDS = 10
 MEMORY = 1 << 30  # bytes: an interpreter with numpy takes a quarter of it
 OUTPUT = 1 << 26  # characters
-_START = (
-    "import sys; sys.path.insert(0, {root!r}); from protogen.confined import serve; serve({limits})"
-)
+_START = "import sys; sys.path.insert(0, {root!r}); from protogen.formats.confined import serve; serve({limits})"
 
 
 def confined(function: Callable[..., str], *args: Any, what: str, where: str) -> str:
@@ -37,7 +35,7 @@ def confined(function: Callable[..., str], *args: Any, what: str, where: str) ->
     Raises:
         InputError: it raised one itself, or it passed a limit.
     """
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parent.parent.parent)
     limits = f"{SECONDS}, {MEMORY}, {OUTPUT}"
     command = [sys.executable, "-P", "-c", _START.format(root=root, limits=limits)]
     task = pickle.dumps((function.__module__, function.__name__, args))

@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from protogen.errors import InputError, layout
-from protogen.schema import FieldType, MessageType, message_type
+from protogen.formats.schema import FieldType, MessageType, message_type
 
 _INTEGERS = {
     "int32": (-(2**31), 2**31 - 1),

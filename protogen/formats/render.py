@@ -27,10 +27,11 @@ from jinja2.exceptions import TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from protogen import geometry, prototxt
-from protogen.confined import confined
+from protogen import geometry
 from protogen.errors import InputError, layout
-from protogen.message import Name
+from protogen.formats import prototxt
+from protogen.formats.confined import confined
+from protogen.formats.message import Name
 
 SUFFIX = ".prototxt.j2"
 
@@ -52,8 +53,9 @@ _FAULTS = (
 @cache
 def own_templates() -> Path:
     """The folder of protogen's own templates: in the package, or beside it in a checkout."""
-    inside = Path(__file__).parent / "templates"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "templates"
+    package = Path(__file__).parent.parent
+    inside = package / "templates"
+    return inside if inside.is_dir() else package.parent / "templates"
 
 
 def names(directory: str | Path | None = None) -> Iterator[tuple[str, Path]]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen.arrayfiles import TIMES, UNPACKED, read_arrays
-from protogen.caffemodel import read_weights
 from protogen.errors import InputError, UnsupportedError, layout
+from protogen.formats.arrayfiles import TIMES, UNPACKED, read_arrays
+from protogen.formats.caffemodel import read_weights
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protogen.errors import InputError, layout
-from protogen.schema import message_type
+from protogen.formats.schema import message_type
 
 if TYPE_CHECKING:
     import mmap

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import files, prototxt
 from protogen.errors import InputError, MismatchError, layout
-from protogen.fillers import Filler
-from protogen.net import Net
-from protogen.recommending import LAST, RECTIFIERS, SATURATING
-from protogen.render import render
+from protogen.formats import files, prototxt
+from protogen.formats.render import render
+from protogen.layers.fillers import Filler
+from protogen.layers.recommending import LAST, RECTIFIERS, SATURATING
+from protogen.net.net import Net
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ class Dense:
         Raises:
             InputError: a path cannot be written.
         """
-        from protogen.caffemodel import write_weights
+        from protogen.formats.caffemodel import write_weights
 
         with ExitStack() as stack:
             if prototxt_path is not None:
@@ -65,7 +65,7 @@ class Dense:
         """
         import numpy as np
 
-        from protogen.runtime import run
+        from protogen.running.runtime import run
 
         x = np.random.default_rng(seed).standard_normal((5, self.inputs)).astype(np.float32)
         w = weights.astype(np.float64)

@@ -8,20 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import prototxt, render
 from protogen.errors import InputError, layout
-from protogen.graph import Shape
-from protogen.resizing.emit import emit
-from protogen.resizing.limits import UNLIMITED, Limits
-from protogen.resizing.planning import Candidate, Decision, decide
-from protogen.resizing.request import PROBES, Resize
-from protogen.resizing.steps import Step
+from protogen.formats import prototxt, render
+from protogen.layers.graph import Shape
+from protogen.resampling.emit import emit
+from protogen.resampling.planning import Candidate, Decision, decide
+from protogen.resampling.request import PROBES, Resize
+from protogen.resampling.steps import Step
+from protogen.toolchains.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.net import Net
+    from protogen.net.net import Net
     from protogen.onnx import Model
 
 MEASURED_UP_TO = 2**24  # values of the largest blob in a run that measures an error
@@ -161,7 +161,7 @@ class Plan:
 
     def run(self, candidate: Candidate, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """What a candidate's layers make of ``x`` (N, C, H, W), run by onnxruntime."""
-        from protogen.runtime import run
+        from protogen.running.runtime import run
 
         request = replace(self.request, batch=x.shape[0], channels=x.shape[1])
         steps = emit(candidate.chains, request, candidate.form, name=self.name,
@@ -200,7 +200,7 @@ class Plan:
                     bottom=self.bottom, top=self.top)  # fmt: skip
 
     def _net(self, steps: Sequence[Step], text: str) -> Net:
-        from protogen.net import Net
+        from protogen.net.net import Net
 
         net = Net(self._parse(text), {step.name: list(step.weights) for step in steps
                                       if step.make})  # fmt: skip

@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protogen.errors import UnsupportedError
+from protogen.generate.plan import Plan
 from protogen.report.resizing import Row
-from protogen.resizing.plan import Plan
-from protogen.resizing.planning import APPROXIMATE, Candidate, decide
-from protogen.resizing.stages import Conv, Deconv, Mix, Pool, Stage
+from protogen.resampling.planning import APPROXIMATE, Candidate, decide
+from protogen.resampling.stages import Conv, Deconv, Mix, Pool, Stage
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,12 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from protogen.resample import Sampling, keep_aspect, refuse
-from protogen.resizing import conventions
-from protogen.resizing.limits import Limits, load_target, parse_limits
-from protogen.resizing.plan import Plan, plan
-from protogen.resizing.request import Resize
-from protogen.specification import parse_shape, whole
+from protogen.generate.plan import Plan, plan
+from protogen.generate.specification import parse_shape, whole
+from protogen.resampling import conventions
+from protogen.resampling.matrices import Sampling, keep_aspect, refuse
+from protogen.resampling.request import Resize
+from protogen.toolchains.limits import Limits, load_target, parse_limits
 
 USER_MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
 _PAIR = tuple[float, float]

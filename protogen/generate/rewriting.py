@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protogen import files, prototxt
 from protogen.errors import (
     InputError,
     MismatchError,
@@ -17,20 +16,21 @@ from protogen.errors import (
     UnsupportedError,
     layout,
 )
-from protogen.graph import Layer, Shape
+from protogen.formats import files, prototxt
+from protogen.formats.message import Field, Message
+from protogen.generate.splicing import apply_edits
+from protogen.generate.stock import Edit, Stock, replacement
 from protogen.layers import kind_of
-from protogen.message import Field, Message
-from protogen.net import Net
-from protogen.resizing.limits import UNLIMITED, Limits
-from protogen.splicing import apply_edits
-from protogen.stock import Edit, Stock, replacement
-from protogen.upgrade import upgrade
+from protogen.layers.graph import Layer, Shape
+from protogen.net.net import Net
+from protogen.net.upgrade import upgrade
+from protogen.toolchains.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.net import Weights
+    from protogen.net.net import Weights
 
 TOLERANCE = 1e-5  # of the largest value: float32 sums in another order
 
@@ -92,7 +92,7 @@ class Rewritten:
             self._write_weights(stack, caffemodel)
 
     def _write_weights(self, stack: ExitStack, path: str | Path) -> None:
-        from protogen.caffemodel import write_weights
+        from protogen.formats.caffemodel import write_weights
 
         if not self.net.weights:
             raise InputError(
@@ -134,7 +134,7 @@ def rewrite(
     document = _modern(path)
     found = None
     if caffemodel is not None:
-        from protogen.weightfiles import read_any
+        from protogen.formats.weightfiles import read_any
 
         found = read_any(caffemodel)
 
@@ -244,7 +244,7 @@ def _proof(net: Net, layer: Layer, made: Stock, limits: Limits, place: str) -> R
     """
     import numpy as np
 
-    from protogen.runtime import run
+    from protogen.running.runtime import run
 
     random = np.random.default_rng(0)
     feeds: dict[str, NDArray[np.float32]] = {}

@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from protogen import tomlfiles
 from protogen.errors import InputError, did_you_mean, layout
-from protogen.graph import Shape
-from protogen.specification import Upsample, parse_factor, parse_shape
-from protogen.upsampling import Upsampling
+from protogen.formats import tomlfiles
+from protogen.generate.specification import Upsample, parse_factor, parse_shape
+from protogen.generate.upsampling import Upsampling
+from protogen.layers.graph import Shape
 
 _TYPES = {
     "factor": (int, str, list),

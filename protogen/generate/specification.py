@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from protogen import geometry, resample
+from protogen import geometry
 from protogen.errors import InputError, layout
+from protogen.resampling import matrices
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.graph import Shape
+    from protogen.layers.graph import Shape
 
 Mode = Literal["bilinear", "nearest"]
 Kernels = Literal["channelwise", "full"]
@@ -145,7 +146,7 @@ class Upsample:
         """The kernel's vertical and horizontal profile, float32."""
         import numpy as np
 
-        from protogen.fillers import bilinear_profile
+        from protogen.layers.fillers import bilinear_profile
 
         if self.mode == "nearest":
             return np.ones(self.factor[0], np.float32), np.ones(self.factor[1], np.float32)
@@ -168,9 +169,9 @@ class Upsample:
         self, size: Sequence[int]
     ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """For height and width: what the layer computes, and what it should compute."""
-        wanted = resample.linear_matrix if self.mode == "bilinear" else resample.nearest_matrix
+        wanted = matrices.linear_matrix if self.mode == "bilinear" else matrices.nearest_matrix
         return [
-            (resample.deconvolution_matrix(profile, n, s, p), wanted(n, f))
+            (matrices.deconvolution_matrix(profile, n, s, p), wanted(n, f))
             for profile, n, s, p, f in zip(
                 self.profiles(), size, self.stride, self.pad, self.factor, strict=True
             )

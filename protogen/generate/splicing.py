@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import prototxt
-from protogen.build import build
 from protogen.errors import InputError, did_you_mean, layout
-from protogen.message import Field
-from protogen.prototxt import Document
-from protogen.stock import Edit, renamed
-from protogen.upgrade import upgrade
-from protogen.upsampling import Upsampling, classic
+from protogen.formats import prototxt
+from protogen.formats.message import Field
+from protogen.formats.prototxt import Document
+from protogen.generate.stock import Edit, renamed
+from protogen.generate.upsampling import Upsampling, classic
+from protogen.net.build import build
+from protogen.net.upgrade import upgrade
 
 if TYPE_CHECKING:
-    from protogen.graph import Shape
-    from protogen.resizing import Plan
+    from protogen.generate.plan import Plan
+    from protogen.layers.graph import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def splice(
         channels = shape[1]
     up: Upsampling | Plan
     if exact:
-        from protogen.resizing import resize
+        from protogen.generate.resizing import resize
 
         known = {"input_shape": shape} if shape else {"channels": channels}
         up = resize(**known, bottom=after, name=name, top=top, whole_net=False, **options)

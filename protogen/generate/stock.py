@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen import prototxt
-from protogen.graph import Layer, Shape
+from protogen.formats import prototxt
+from protogen.formats.message import Field, Message, Source
+from protogen.generate.plan import plan
 from protogen.layers import kind_of
-from protogen.message import Field, Message, Source
-from protogen.resample import Sampling
-from protogen.resizing.limits import UNLIMITED, Limits
-from protogen.resizing.plan import plan
-from protogen.resizing.request import Resize
+from protogen.layers.graph import Layer, Shape
+from protogen.resampling.matrices import Sampling
+from protogen.resampling.request import Resize
+from protogen.toolchains.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.net import Net
+    from protogen.net.net import Net
 
     Arrays = list[NDArray[np.floating]]
 

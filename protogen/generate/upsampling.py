@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from protogen import prototxt, render
 from protogen.errors import InputError, layout
-from protogen.specification import (
+from protogen.formats import prototxt, render
+from protogen.generate.specification import (
     LIMIT_BYTES,
     Kernels,
     Mode,
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.graph import Shape
-    from protogen.net import Net
+    from protogen.generate.plan import Plan
+    from protogen.layers.graph import Shape
+    from protogen.net.net import Net
     from protogen.onnx import Model
     from protogen.report.kernel import KernelPicture
-    from protogen.resizing import Plan
 
 _SAMPLE = 8  # height and width of a net that was given no size
 
@@ -84,7 +84,7 @@ class Upsampling:
         Raises:
             InputError: a template of the user's made a layer of another geometry.
         """
-        from protogen.net import Net
+        from protogen.net.net import Net
 
         document = self._document
         if not self.whole:
@@ -209,7 +209,7 @@ def upsample(
         UnsupportedError: with ``exact``, nothing exact is possible.
     """
     if exact:
-        from protogen.resizing import resize
+        from protogen.generate.resizing import resize
 
         return resize(factor, name=name, **options)
     return classic(factor, name=name, **options)

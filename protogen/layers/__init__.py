@@ -51,6 +51,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """``from protogen import layers as L; L.Convolution(...)``: layers for a NetSpec."""
-    from protogen.netspec import layers
+    from protogen.net.netspec import layers
 
     return getattr(layers, name)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from protogen.graph import Layer, Shape
+from protogen.layers.graph import Layer, Shape
 
 if TYPE_CHECKING:
     import numpy as np

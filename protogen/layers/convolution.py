@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from protogen import geometry
-from protogen.graph import Layer, Shape
+from protogen.formats.message import Message
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -23,7 +23,7 @@ from protogen.layers.base import (
     text,
 )
 from protogen.layers.dense import no_bias
-from protogen.message import Message
+from protogen.layers.graph import Layer, Shape
 
 
 def window(layer: Layer, p: Message, axes: int) -> Window:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from protogen.graph import Layer, Shape
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -16,6 +15,7 @@ from protogen.layers.base import (
     axis_of,
     check_bottoms,
 )
+from protogen.layers.graph import Layer, Shape
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from protogen.graph import Layer, Shape
+from protogen.formats.message import Message
 from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, check_room
 from protogen.layers.elementwise import BOOL, FLOAT
-from protogen.message import Message
+from protogen.layers.graph import Layer, Shape
 
 if TYPE_CHECKING:
     import numpy as np

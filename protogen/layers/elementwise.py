@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from protogen.graph import Layer, Shape
+from protogen.formats.message import Name
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -15,7 +15,7 @@ from protogen.layers.base import (
     check_bottoms,
     check_equal,
 )
-from protogen.message import Name
+from protogen.layers.graph import Layer, Shape
 
 
 class _Same(LayerType, abstract=True):

@@ -1,6 +1,6 @@
 """A net as it runs: layers in order, each with the values it reads and writes, shapes known.
 
-Plain data. ``build.py`` is the one place where a Graph is born; nobody changes one afterwards.
+Plain data. ``net/build.py`` is the one place where a Graph is born; nobody changes one afterwards.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
-from protogen.message import Message
+from protogen.formats.message import Message
 
 Shape = tuple[int, ...]
 

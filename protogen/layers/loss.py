@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from protogen.graph import Layer, Shape
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -18,6 +17,7 @@ from protogen.layers.base import (
 )
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, FLOAT, _Same
+from protogen.layers.graph import Layer, Shape
 
 if TYPE_CHECKING:
     import numpy as np

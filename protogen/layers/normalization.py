@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from protogen.graph import Layer, Shape
+from protogen.formats.message import Message, Name
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -20,7 +20,7 @@ from protogen.layers.base import (
     text,
 )
 from protogen.layers.elementwise import PRODUCT, _Same, affine
-from protogen.message import Message, Name
+from protogen.layers.graph import Layer, Shape
 
 
 def _channels(shape: Shape) -> int:

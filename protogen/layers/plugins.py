@@ -11,8 +11,8 @@ from protogen.errors import InputError, layout
 from protogen.layers.base import LayerType, check_bottoms
 
 if TYPE_CHECKING:
-    from protogen.graph import Layer, Shape
     from protogen.layers.base import Emitter
+    from protogen.layers.graph import Layer, Shape
 
     Lower = Callable[[Layer, Emitter], None]
     Shapes = Callable[[Layer, Sequence[Shape]], Sequence[Shape | None]]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from protogen import geometry
-from protogen.graph import Layer, Shape
+from protogen.formats.message import Message
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -17,7 +17,7 @@ from protogen.layers.base import (
     text,
 )
 from protogen.layers.elementwise import BOOL, FLOAT
-from protogen.message import Message
+from protogen.layers.graph import Layer, Shape
 
 
 def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from protogen.fillers import Fan, Filler, caffes_fan
-from protogen.graph import Layer
 from protogen.layers import kind_of
+from protogen.layers.fillers import Fan, Filler, caffes_fan
+from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 # What hands a signal on without bending it: the activation may stand behind it.
 THROUGH = frozenset(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from protogen.graph import Layer, Shape
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -15,6 +14,7 @@ from protogen.layers.base import (
     check_rank,
     text,
 )
+from protogen.layers.graph import Layer, Shape
 
 
 class _Recurrent(LayerType, abstract=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protogen import geometry
-from protogen.graph import Layer, Shape
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -16,6 +15,7 @@ from protogen.layers.base import (
     text,
 )
 from protogen.layers.dense import INT64
+from protogen.layers.graph import Layer, Shape
 
 
 class Reorg(LayerType):

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from protogen.graph import Layer, Shape
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -19,6 +18,7 @@ from protogen.layers.base import (
 )
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, _Same, reshape
+from protogen.layers.graph import Layer, Shape
 
 MOST_SLICES = 2048  # tops of a Slice that a Permute may become
 

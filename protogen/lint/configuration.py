@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from protogen import tomlfiles
 from protogen.errors import InputError, did_you_mean, layout
+from protogen.formats import tomlfiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protogen import prototxt
-from protogen.build import build, included
 from protogen.errors import InputError, ProtogenWarning
-from protogen.graph import Graph, Layer, Shape
+from protogen.formats import prototxt
+from protogen.formats.message import Field, Message, Source
+from protogen.layers.graph import Graph, Layer, Shape
 from protogen.lint.rule import Edit, Flaw, Rule
-from protogen.message import Field, Message, Source
-from protogen.upgrade import upgrade
+from protogen.net.build import build, included
+from protogen.net.upgrade import upgrade
 
 if TYPE_CHECKING:
-    from protogen.caffemodel import CaffeModel
-    from protogen.resizing.limits import Limits
+    from protogen.formats.caffemodel import CaffeModel
+    from protogen.toolchains.limits import Limits
 
 LOSSES = ("Loss",)  # how types of losses end
 FEEDS = frozenset(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from protogen.formats.message import Field, Message, Source
 from protogen.lint.rule import Edit
-from protogen.message import Field, Message, Source
 
 
 def replaced(item: Field, text: str) -> Edit:

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protogen import prototxt
 from protogen.errors import InputError, did_you_mean, layout
+from protogen.formats import prototxt
 from protogen.lint.context import Context, Settings
 from protogen.lint.edits import apply
 from protogen.lint.rule import Flaw, Rule, all_rules
 
 if TYPE_CHECKING:
-    from protogen.caffemodel import CaffeModel
+    from protogen.formats.caffemodel import CaffeModel
 
 ROUNDS = 10  # of mending: what one edit hides, the next round finds
 _IGNORE = re.compile(r"#\s*protogen:\s*ignore(-file)?(?:\[([\w,\s-]*)\])?")
@@ -122,7 +122,7 @@ def check_file(
     """
     weights = None
     if caffemodel is not None:
-        from protogen.caffemodel import read_weights
+        from protogen.formats.caffemodel import read_weights
 
         weights = read_weights(caffemodel)
     source = prototxt.source_of(path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from protogen.errors import InputError, ProtogenError, layout
 
 if TYPE_CHECKING:
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 SOURCES = frozenset(
     (".py", ".pyw", ".ipynb", ".c", ".cc", ".cpp", ".cxx", ".h", ".hpp", ".hxx", ".cs", ".java",
@@ -205,7 +205,7 @@ def _verdict(base: Path, prototxt: str, caffemodel: str) -> tuple[str, bool]:
         return "the source does not name its prototxt as a text", False
     if not (base / prototxt).is_file():
         return f"{prototxt} is not in the tree", False
-    from protogen.net import load
+    from protogen.net.net import load
     from protogen.onnx import lower
 
     stored = (base / caffemodel).is_file() if caffemodel else False

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from protogen.caffemodel import CaffeModel, Entry, StoredLayer
-from protogen.message import Field, Message, Name, Source
-from protogen.prototxt import Document
-from protogen.schema import MessageType, message_type
-from protogen.schema.pool import DecodeError, message_class
-from protogen.upgrade import upgrade
+from protogen.formats.caffemodel import CaffeModel, Entry, StoredLayer
+from protogen.formats.message import Field, Message, Name, Source
+from protogen.formats.prototxt import Document
+from protogen.formats.schema import MessageType, message_type
+from protogen.formats.schema.pool import DecodeError, message_class
+from protogen.net.upgrade import upgrade
 
 
 def to_protobuf(message: Message) -> Any:

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
-from protogen.graph import Graph, Layer, Shape, free_name
+from protogen.formats.message import Field, Message, Source
 from protogen.layers import LayerType, kind_of
 from protogen.layers.base import guarded, text
-from protogen.message import Field, Message, Source
+from protogen.layers.graph import Graph, Layer, Shape, free_name
 
 MAX_LAYERS = 100_000  # published nets have 2,000
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int

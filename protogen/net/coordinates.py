@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from protogen.graph import Graph, Layer
 from protogen.layers import POINT, kind_of
+from protogen.layers.graph import Graph, Layer
 from protogen.layers.shaping import crop_offsets
 
 

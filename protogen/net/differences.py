@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from protogen.message import Field, Message
-from protogen.prototxt import Document, scalar
+from protogen.formats.message import Field, Message
+from protogen.formats.prototxt import Document, scalar
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from protogen import wire
-from protogen.caffemodel import CaffeModel, Entry
 from protogen.errors import InputError, UnsupportedError, layout
-from protogen.message import Field, Message, Name
-from protogen.prototxt import Document
-from protogen.schema import caffe, message_type
-from protogen.upgrade import V1_TYPES, copy, like, retyped
+from protogen.formats import wire
+from protogen.formats.caffemodel import CaffeModel, Entry
+from protogen.formats.message import Field, Message, Name
+from protogen.formats.prototxt import Document
+from protogen.formats.schema import caffe, message_type
+from protogen.net.upgrade import V1_TYPES, copy, like, retyped
 
 _TO_V1 = {new: old for old, new in V1_TYPES.items() if new}
 _PARAM = {"name": "param", "share_mode": "blob_share_mode", "lr_mult": "blobs_lr",

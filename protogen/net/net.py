@@ -8,19 +8,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import files, prototxt
-from protogen.build import build
 from protogen.errors import InputError, ProtogenWarning, layout
-from protogen.graph import Graph, Layer, Shape
+from protogen.formats import files, prototxt
+from protogen.formats.mapped import pieces
+from protogen.formats.message import Message
 from protogen.layers.base import text
-from protogen.mapped import pieces
-from protogen.message import Message
+from protogen.layers.graph import Graph, Layer, Shape
+from protogen.net.build import build
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.caffemodel import Entry
+    from protogen.formats.caffemodel import Entry
 
     Weights = dict[str, list[NDArray[np.float32]]]
 
@@ -163,7 +163,7 @@ class Net:
 
     def entries(self) -> Iterator[Entry]:
         """What the writer of caffemodels takes: each layer that has weights."""
-        from protogen.caffemodel import entry
+        from protogen.formats.caffemodel import entry
 
         for layer in self.layers:
             if layer.name in self.weights:
@@ -175,7 +175,7 @@ class Net:
         Raises:
             InputError: a path cannot be written.
         """
-        from protogen.caffemodel import write_weights
+        from protogen.formats.caffemodel import write_weights
 
         with ExitStack() as stack:
             text = prototxt.write(self.message).encode("utf-8", "surrogateescape")
@@ -250,7 +250,7 @@ def load(
     Raises:
         InputError: a file is missing or wrong, or weights do not fit the net.
     """
-    from protogen.upgrade import upgrade
+    from protogen.net.upgrade import upgrade
 
     if phase not in ("TRAIN", "TEST"):
         raise InputError(layout(f"{phase!r} is not TRAIN or TEST", subject="phase"))
@@ -265,7 +265,7 @@ def load(
         identities=identities,
     )
     if caffemodel is not None:
-        from protogen.weightfiles import read_any
+        from protogen.formats.weightfiles import read_any
 
         net.take_weights(read_any(caffemodel))
     return net

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, did_you_mean, layout
-from protogen.message import Message, Name
-from protogen.schema import caffe, message_type
+from protogen.formats.message import Message, Name
+from protogen.formats.schema import caffe, message_type
 
 if TYPE_CHECKING:
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 
 class Top:
@@ -290,7 +290,7 @@ class NetSpec:
         Raises:
             InputError: as ``message``.
         """
-        from protogen.binary import to_protobuf
+        from protogen.net.binary import to_protobuf
 
         return to_protobuf(self.message())
 
@@ -300,15 +300,15 @@ class NetSpec:
         Raises:
             InputError: as ``message``; or the layers do not fit each other.
         """
-        from protogen import prototxt
-        from protogen.net import Net
+        from protogen.formats import prototxt
+        from protogen.net.net import Net
 
         return Net(prototxt.parse(prototxt.write(self.message()), "NetSpec"))
 
 
 def to_proto(*tops: Top) -> Any:
     """The net that computes these tops, as a protobuf NetParameter; all names are automatic."""
-    from protogen.binary import to_protobuf
+    from protogen.net.binary import to_protobuf
 
     writer = _Writer({})
     for top in tops:

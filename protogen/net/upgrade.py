@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from protogen.message import Field, Message, Name, Source
-from protogen.prototxt import Document
-from protogen.schema import message_type
-from protogen.upgrade_v0 import is_v0, v0_layers
+from protogen.formats.message import Field, Message, Name, Source
+from protogen.formats.prototxt import Document
+from protogen.formats.schema import message_type
+from protogen.net.upgrade_v0 import is_v0, v0_layers
 
 V1_TYPES = {
     "NONE": "", "ABSVAL": "AbsVal", "ACCURACY": "Accuracy", "ARGMAX": "ArgMax", "BNLL": "BNLL",

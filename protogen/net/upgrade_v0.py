@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from protogen.errors import InputError
-from protogen.message import Field, Message, Name, Source
-from protogen.schema import MessageType, message_type
+from protogen.formats.message import Field, Message, Name, Source
+from protogen.formats.schema import MessageType, message_type
 
 _TYPES = {
     "accuracy": "ACCURACY", "bnll": "BNLL", "concat": "CONCAT", "conv": "CONVOLUTION",

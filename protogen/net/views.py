@@ -7,8 +7,8 @@ values in Caffe, which its text does not tell.
 
 from __future__ import annotations
 
-from protogen.graph import Graph, Layer
 from protogen.layers import kind_of
+from protogen.layers.graph import Graph, Layer
 
 
 def overwritten(graph: Graph) -> tuple[dict[str, Layer], list[tuple[Layer, str, Layer]]]:

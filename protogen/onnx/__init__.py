@@ -2,13 +2,13 @@
 
 from onnx import ModelProto as Model
 
-from protogen.onnx.export import lower, to_onnx
+from protogen.onnx.exporter.export import lower, to_onnx
 from protogen.onnx.files import exposed, input_shapes, load_model, output_names, values, with_inputs
-from protogen.onnx.hollow import check_places
+from protogen.onnx.memory_mapped import check_places
 from protogen.onnx.model import check, encode, exposing, to_model
-from protogen.onnx.preprocess import Preprocessing
+from protogen.onnx.passes.preprocessing import Preprocessing
 from protogen.onnx.program import Program
-from protogen.onnx.resize import resize_model, with_outputs
+from protogen.onnx.reference import resize_model, with_outputs
 
 __all__ = [
     "Model",

@@ -8,7 +8,7 @@ from pathlib import Path
 from onnx import ModelProto, TensorProto
 
 from protogen.errors import InputError, layout
-from protogen.onnx.hollow import read_hollow
+from protogen.onnx.memory_mapped import read_hollow
 from protogen.onnx.soundness import check_sound
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
-from protogen import wire
 from protogen.errors import InputError
-from protogen.mapped import FileMap, map_file
+from protogen.formats import wire
+from protogen.formats.mapped import FileMap, map_file
 from protogen.onnx.soundness import SHORT, beside, dtype_of, element_type, parsed
 from protogen.onnx.stream import GRAPH, INITIALIZER, RAW_DATA
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from onnx import ModelProto, NodeProto, helper
 
-from protogen import prototxt
+from protogen.formats import prototxt
+from protogen.formats.message import Message
 from protogen.layers import kind_of
-from protogen.message import Message
 from protogen.onnx.soundness import constant
 
 if TYPE_CHECKING:
-    from protogen.graph import Graph, Layer
+    from protogen.layers.graph import Graph, Layer
     from protogen.onnx.program import Program
 
 KEY = "caffe_layer:"  # and the name of the layer's top

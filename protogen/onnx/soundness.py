@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from protogen.errors import InputError, layout
-from protogen.mapped import FileMap, map_file
+from protogen.formats.mapped import FileMap, map_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from onnx import StringStringEntryProto, TensorProto
 
-from protogen.mapped import PAGE, Progress, write_array
+from protogen.formats.mapped import PAGE, Progress, write_array
 from protogen.onnx.model import header, hollow
 from protogen.onnx.program import Program, Tensor
 
@@ -86,6 +86,6 @@ def _head(name: str, tensor: Tensor, start: int | None, location: str) -> bytes:
 
 
 def _tag(number: int, length: int) -> bytes:
-    from protogen.wire import BYTES, varint
+    from protogen.formats.wire import BYTES, varint
 
     return varint(number << 3 | BYTES) + varint(length)

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protogen.errors import InputError, layout
-from protogen.pictures import read_pictures
-from protogen.transforms import transform_of
+from protogen.preprocessing.transforms import transform_of
+from protogen.running.pictures import read_pictures
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.graph import Shape
-    from protogen.net import Net
+    from protogen.layers.graph import Shape
+    from protogen.net.net import Net
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 BATCH = 64

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from protogen import prototxt
 from protogen.errors import InputError, MismatchError, UnsupportedError, layout
-from protogen.graph import Layer, free_name
-from protogen.message import Field, Message
-from protogen.net import Net
-from protogen.runtime import run
-from protogen.transforms import Transform
+from protogen.formats import prototxt
+from protogen.formats.message import Field, Message
+from protogen.layers.graph import Layer, free_name
+from protogen.net.net import Net
+from protogen.preprocessing.transforms import Transform
+from protogen.running.runtime import run
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen import wire
-from protogen.arrayfiles import read_arrays
-from protogen.caffemodel import blob_bytes, parse_blob
 from protogen.errors import InputError, layout
-from protogen.pictures import open_picture
-from protogen.weightfiles import missing
+from protogen.formats import wire
+from protogen.formats.arrayfiles import read_arrays
+from protogen.formats.caffemodel import blob_bytes, parse_blob
+from protogen.formats.weightfiles import missing
+from protogen.running.pictures import open_picture
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.datasets import find_pictures, read_each
 from protogen.errors import InputError, layout
+from protogen.preprocessing.datasets import find_pictures, read_each
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ def gather(pictures: Iterable[NDArray[np.floating]]) -> Statistics:
 
 def _size(path: Path) -> tuple[int, int]:
     """Height and width, without decoding the picture."""
-    from protogen.pictures import open_picture
+    from protogen.running.pictures import open_picture
 
     with open_picture(path, decode=False) as picture:
         return picture.height, picture.width

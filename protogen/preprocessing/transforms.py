@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import meanfiles
 from protogen.errors import InputError, layout
-from protogen.message import Message
+from protogen.formats.message import Message
+from protogen.preprocessing import meanfiles
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from protogen.graph import Graph, Layer, Shape
+from protogen.formats.weightfiles import missing
 from protogen.layers import kind_of
-from protogen.weightfiles import missing
+from protogen.layers.graph import Graph, Layer, Shape
 
 Point = tuple[float, float]
 

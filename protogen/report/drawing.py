@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from protogen.diagram import Box, Diagram, Part, Point
+    from protogen.report.diagram import Box, Diagram, Part, Point
 
 LEAD = 13.0  # pixels that every part keeps above and below, for the way to the next one
 MARGIN = 20.0

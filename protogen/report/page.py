@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.diagram import Diagram
+    from protogen.report.diagram import Diagram
 
 
 def page(

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.graph import Layer
-    from protogen.net import Net
+    from protogen.layers.graph import Layer
+    from protogen.net.net import Net
 
 BARS = 31  # of a histogram
 SAMPLE = 1 << 20  # values of a blob that a histogram counts
@@ -23,7 +23,7 @@ def histogram(array: NDArray[np.floating]) -> dict[str, Any]:
     ``bad`` of them are NaN or infinite."""
     import numpy as np
 
-    from protogen.mapped import pieces
+    from protogen.formats.mapped import pieces
 
     low, high, total, squares, bad = math.inf, -math.inf, 0.0, 0.0, 0
     for piece in pieces(array):

@@ -10,21 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import __version__, files, geometry, prototxt
-from protogen.coordinates import Map, Place, crop_checks, places
-from protogen.cost import Cost, costs
-from protogen.diagram import Diagram, diagram
+from protogen import __version__, geometry
 from protogen.errors import InputError, layout
-from protogen.graph import Graph, Layer, Shape
-from protogen.net import Net, load
+from protogen.formats import files, prototxt
+from protogen.formats.weightfiles import missing
+from protogen.generate.specification import size_text
+from protogen.layers.graph import Graph, Layer, Shape
+from protogen.net.coordinates import Map, Place, crop_checks, places
+from protogen.net.cost import Cost, costs
+from protogen.net.net import Net, load
 from protogen.report import drawing
-from protogen.specification import size_text
-from protogen.weight_views import first_filters, histogram
-from protogen.weightfiles import missing
+from protogen.report.diagram import Diagram, diagram
+from protogen.report.weights import first_filters, histogram
 
 if TYPE_CHECKING:
-    from protogen.differences import Difference
     from protogen.lint.rule import Flaw
+    from protogen.net.differences import Difference
 
 TEXT = 3000  # letters of a layer's prototxt that its panel shows
 KERNELS = 6  # different upsampling kernels that are shown
@@ -259,8 +260,8 @@ def _plain(flaw: Flaw) -> dict[str, str]:
 
 
 def _changes(against: str | Path, net: Net, marks: _Marks) -> list[dict[str, str]]:
-    from protogen.differences import diff
-    from protogen.upgrade import upgrade
+    from protogen.net.differences import diff
+    from protogen.net.upgrade import upgrade
 
     made = []
     names = {layer.name: i for i, layer in enumerate(net.layers)}
@@ -315,10 +316,10 @@ def _crops(graph: Graph, known: Mapping[str, Place | None]) -> list[dict[str, An
 
 def _pictures(graph: Graph) -> list[dict[str, str]]:
     """Kernel, profile and error of each different bilinear upsampling of a whole factor."""
+    from protogen.generate.specification import Upsample
+    from protogen.generate.upsampling import kernel_picture
     from protogen.report import kernel
     from protogen.report.page import embedded
-    from protogen.specification import Upsample
-    from protogen.upsampling import kernel_picture
 
     users: dict[int, list[str]] = {}
     for layer in graph.layers:
@@ -344,7 +345,7 @@ def _signals(net: Net) -> dict[str, Any]:
     """The picture and the verdicts of ``pg.health``; without weights, beside recommended fillers."""
     from protogen.report import signals
     from protogen.report.page import embedded
-    from protogen.signals.examine import gradients_known, health
+    from protogen.training.signals.health import gradients_known, health
 
     backwards = gradients_known(net)
     from_file = bool(net.weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from protogen.errors import UnsupportedError, did_you_mean, layout
-from protogen.resample import Sampling, refuse
+from protogen.resampling.matrices import Sampling, refuse
 
 _TF2 = {
     "nearest": Sampling("nearest", "tf_half_pixel_for_nn", "floor"),

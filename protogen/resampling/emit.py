@@ -9,12 +9,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import UnsupportedError, layout
-from protogen.fillers import bilinear
-from protogen.graph import Shape
-from protogen.message import Name
-from protogen.resizing.request import Resize
-from protogen.resizing.stages import Border, Chain, Conv, Deconv, Gain, Mix, Pool, Stage
-from protogen.resizing.steps import Form, Step, Writer
+from protogen.formats.message import Name
+from protogen.layers.fillers import bilinear
+from protogen.layers.graph import Shape
+from protogen.resampling.request import Resize
+from protogen.resampling.stages import Border, Chain, Conv, Deconv, Gain, Mix, Pool, Stage
+from protogen.resampling.steps import Form, Step, Writer
 
 if TYPE_CHECKING:
     import numpy as np

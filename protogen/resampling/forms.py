@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from protogen.errors import InputError, UnsupportedError, layout
-from protogen.resample import Sampling, keep_aspect
-from protogen.resizing.request import Resize
+from protogen.resampling.matrices import Sampling, keep_aspect
+from protogen.resampling.request import Resize
 
 _MODES = {"nearest": "nearest", "linear": "bilinear", "bilinear": "bilinear", "cubic": "cubic"}
 

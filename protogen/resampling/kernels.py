@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from protogen import geometry
-from protogen.resizing.request import EXACT, Target, equal
-from protogen.resizing.stages import Conv, Deconv, Stage, product
+from protogen.resampling.request import EXACT, Target, equal
+from protogen.resampling.stages import Conv, Deconv, Stage, product
 
 if TYPE_CHECKING:
     import numpy as np

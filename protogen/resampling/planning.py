@@ -8,18 +8,12 @@ from functools import lru_cache
 from itertools import product as pairs_of
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
-from protogen.resizing.emit import emit
-from protogen.resizing.limits import UNLIMITED, Limits
-from protogen.resizing.request import Problem, Resize, equal
-from protogen.resizing.stages import Chain
-from protogen.resizing.steps import Form, Step
-from protogen.resizing.strategies import (
-    CORRECTIONS,
-    STRATEGIES,
-    Strategy,
-    corrected,
-    uncorrected,
-)
+from protogen.resampling.emit import emit
+from protogen.resampling.request import Problem, Resize, equal
+from protogen.resampling.stages import Chain
+from protogen.resampling.steps import Form, Step
+from protogen.resampling.strategies import CORRECTIONS, STRATEGIES, Strategy, corrected, uncorrected
+from protogen.toolchains.limits import UNLIMITED, Limits
 
 MOVE = 4  # a value written to memory costs about as much as this many multiply-adds
 _FORMS = (Form(), Form("dense"), Form("split"))

@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from protogen.resample import LINEAR, Axis, Sampling, make_axis, refuse
+from protogen.resampling.matrices import LINEAR, Axis, Sampling, make_axis, refuse
 
 if TYPE_CHECKING:
     import numpy as np

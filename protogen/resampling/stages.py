@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from protogen import geometry
-from protogen.resample import convolution_matrix, deconvolution_matrix
+from protogen.resampling.matrices import convolution_matrix, deconvolution_matrix
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from protogen.graph import Shape, free_name
+from protogen.layers.graph import Shape, free_name
 
 if TYPE_CHECKING:
     import numpy as np

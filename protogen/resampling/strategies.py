@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from protogen.resizing.kernels import (
+from protogen.resampling.kernels import (
     cascade,
     convolutions,
     deconvolutions,
@@ -23,18 +23,8 @@ from protogen.resizing.kernels import (
     longer,
     spread,
 )
-from protogen.resizing.request import EXACT, Problem, Target, equal, factorisations
-from protogen.resizing.stages import (
-    Border,
-    Chain,
-    Conv,
-    Deconv,
-    Gain,
-    Mix,
-    Pool,
-    Stage,
-    product,
-)
+from protogen.resampling.request import EXACT, Problem, Target, equal, factorisations
+from protogen.resampling.stages import Border, Chain, Conv, Deconv, Gain, Mix, Pool, Stage, product
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.graph import Layer
+from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 _ALWAYS = (
     "AbsVal", "BNLL", "BatchNorm", "Convolution", "Crop", "Dropout", "ELU", "Eltwise", "Exp",

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, layout
-from protogen.weightfiles import missing
+from protogen.formats.weightfiles import missing
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.graph import Shape
+    from protogen.layers.graph import Shape
 
 BILINEAR = 2  # Pillow's number of the filter
 GREY = ("1", "L", "LA", "I", "I;16", "F")  # Pillow's modes without colours

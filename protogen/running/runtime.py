@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.graph import Graph
-    from protogen.net import Net
+    from protogen.layers.graph import Graph
+    from protogen.net.net import Net
     from protogen.onnx import Model, Program
 
     Arrays = dict[str, NDArray[Any]]
@@ -41,7 +41,7 @@ def run(
         UnsupportedError: a layer of the net has no form in ONNX.
         ProtogenError: onnxruntime refuses the model or fails to run it.
     """
-    from protogen.net import Net
+    from protogen.net.net import Net
 
     if isinstance(model, Net):
         from protogen.onnx import lower

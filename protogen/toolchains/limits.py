@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from protogen import tomlfiles
 from protogen.errors import InputError, did_you_mean, layout
-from protogen.render import condition
-from protogen.resizing.steps import Step
+from protogen.formats import tomlfiles
+from protogen.formats.render import condition
+from protogen.resampling.steps import Step
 
-FOLDER = Path(__file__).parent.parent / "targets"
+FOLDER = Path(__file__).parent / "targets"
 WORDS = {
     "kernel": "kernel_size along an axis (a rule holds for height and for width)",
     "stride": "stride along an axis",

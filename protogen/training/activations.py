@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from protogen import prototxt
 from protogen.errors import InputError, did_you_mean, layout
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.net.net import Net
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +119,7 @@ def net_of(name: str, count: int) -> Net:
         bottom = f"y{i}" if i else "x"
         text.append(f'layer {{ name: "l{i}" bottom: "{bottom}" top: "y{i + 1}" {layer} }}')
     net = Net(prototxt.parse("\n".join(text), name))
-    from protogen.initialisation import initialise
+    from protogen.training.initialisation import initialise
 
     return initialise(net)
 
@@ -128,7 +128,7 @@ def curve(name: str, x: NDArray[np.float32]) -> NDArray[np.float64]:
     """The function's values at these places."""
     import numpy as np
 
-    from protogen.runtime import run
+    from protogen.running.runtime import run
 
     net = net_of(name, x.size)
     found = run(net, {"x": x.reshape(1, 1, 1, -1).astype(np.float32)})

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.signals.findings import Finding
 from protogen.training.log import Log, read_log
+from protogen.training.signals.findings import Finding
 
 if TYPE_CHECKING:
-    from protogen.graph import Layer
-    from protogen.net import Net
+    from protogen.layers.graph import Layer
+    from protogen.net.net import Net
 
 FLT_MIN = 1.17549435e-38
 LARGEST_LOSS = -math.log(FLT_MIN)  # 87.3365: what SoftmaxWithLoss says of probability 0

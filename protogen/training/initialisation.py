@@ -8,19 +8,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import files, fillers, prototxt
 from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
-from protogen.fillers import EXTRAS, Fan, Filler, caffes_fan, parse_filler
-from protogen.graph import Layer, Shape
-from protogen.layers import Filling, kind_of
-from protogen.mapped import Made, counted
-from protogen.message import Field, Message
+from protogen.formats import files, prototxt
+from protogen.formats.mapped import Made, counted
+from protogen.formats.message import Field, Message
+from protogen.layers import Filling, fillers, kind_of
+from protogen.layers.fillers import EXTRAS, Fan, Filler, caffes_fan, parse_filler
+from protogen.layers.graph import Layer, Shape
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 FANS = ("caffe", "true")
 
@@ -127,7 +127,7 @@ def blobs_of(
     Raises:
         InputError: a pattern fits no layer with weights, or a shape is not known.
     """
-    from protogen.recommending import recommendations
+    from protogen.layers.recommending import recommendations
 
     better = recommendations(net) if recommend else {}
     made: list[Blob] = []
@@ -238,7 +238,7 @@ def initialise(
     for blob in found:
         net.weights.setdefault(blob.layer.name, []).append(blob.made(seed, fan).array())
     if any(blob.filler.type == "lsuv" for blob in found):
-        from protogen.lsuv import scale_to_unit_variance
+        from protogen.training.lsuv import scale_to_unit_variance
 
         names = {blob.layer.name for blob in found if blob.filler.type == "lsuv"}
         scale_to_unit_variance(net, names, feeds, seed)
@@ -264,7 +264,7 @@ def write_initial(
     Raises:
         InputError: as ``initialise``; the net has no parameters; the file cannot be written.
     """
-    from protogen.caffemodel import entry, write_weights
+    from protogen.formats.caffemodel import entry, write_weights
 
     found = blobs_of(net, rules, recommend)
     _check_fan(fan)

@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from protogen.graph import Graph, Layer
-from protogen.runtime import random_feeds, run_program
+from protogen.layers.graph import Graph, Layer
+from protogen.running.runtime import random_feeds, run_program
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 TOLERANCE = 0.01  # of the variance
 TRIES = 10

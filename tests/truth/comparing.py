@@ -14,14 +14,14 @@ from judge import Caffe, caffe, missing
 from numpy.typing import NDArray
 
 import protogen as pg
-from protogen import prototxt
-from protogen.caffemodel import write_weights
-from protogen.lifting import lift
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.formats.caffemodel import write_weights
+from protogen.net.net import Net
+from protogen.net.upgrade import upgrade
+from protogen.net.views import overwritten
 from protogen.onnx import lower
-from protogen.runtime import run_program
-from protogen.upgrade import upgrade
-from protogen.views import overwritten
+from protogen.onnx.importer import lift
+from protogen.running.runtime import run_program
 
 # Of the blob's largest magnitude: float32 sums in another order.
 TOLERANCE = 2e-5

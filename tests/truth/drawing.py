@@ -20,8 +20,8 @@ from judge import NAMES
 from numpy.typing import NDArray
 
 import protogen as pg
-from protogen import prototxt
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.net.net import Net
 
 Shape = tuple[int, ...]
 Draw = Callable[[st.SearchStrategy[Any]], Any]

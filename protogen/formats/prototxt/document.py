@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from protogen.errors import InputError, layout
-from protogen.message import Message, Source
-from protogen.prototxt.parse import Parser
-from protogen.schema import MessageType, message_type
+from protogen.formats.message import Message, Source
+from protogen.formats.prototxt.parse import Parser
+from protogen.formats.schema import MessageType, message_type
 
 MOST_BYTES = 64 << 20  # published nets have 1 MB at most
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protogen.schema import FieldType
+from protogen.formats.schema import FieldType
 
 
 def expected(known: FieldType) -> str:

@@ -6,10 +6,10 @@ import warnings
 from typing import Any
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
-from protogen.message import Field, Message, Name, Source, integer_problem
-from protogen.prototxt.hints import choices, expected
-from protogen.prototxt.tokens import TOKEN, number, unquote
-from protogen.schema import FieldType, caffe
+from protogen.formats.message import Field, Message, Name, Source, integer_problem
+from protogen.formats.prototxt.hints import choices, expected
+from protogen.formats.prototxt.tokens import TOKEN, number, unquote
+from protogen.formats.schema import FieldType, caffe
 
 # Beyond these a file is hostile: Caffe's own messages are 6 deep, published nets have 40,000 fields,
 # and a string is a name or a path.

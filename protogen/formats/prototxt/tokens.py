@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from protogen.message import Source
+from protogen.formats.message import Source
 
 TOKEN = re.compile(
     r"""\s*+(?:

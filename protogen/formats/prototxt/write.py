@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from protogen.message import Field, Message, Name
-from protogen.prototxt.tokens import quote
+from protogen.formats.message import Field, Message, Name
+from protogen.formats.prototxt.tokens import quote
 
 
 def write(message: Message) -> str:

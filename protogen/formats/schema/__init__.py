@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from protogen.errors import InputError, layout
-from protogen.schema.source import EnumType, FieldType, MessageType, Schema, parse_proto
+from protogen.formats.schema.source import EnumType, FieldType, MessageType, Schema, parse_proto
 
 __all__ = ["EnumType", "FieldType", "MessageType", "Schema", "add_proto", "caffe", "message_type"]
 
@@ -52,7 +52,7 @@ def add_proto(path: str | Path) -> None:
         InputError: the file cannot be read, is no proto2 text, or protobuf does not take what it
             defines. Nothing is added then.
     """
-    from protogen.schema import pool
+    from protogen.formats.schema import pool
 
     try:
         with Path(path).open("rb") as file:
@@ -78,7 +78,7 @@ def check_proto(text: str, path: str) -> None:
     Raises:
         InputError: as ``add_proto``.
     """
-    from protogen.schema import pool
+    from protogen.formats.schema import pool
 
     trial = _own().complete()
     for one, name in (*_added, (text, path)):

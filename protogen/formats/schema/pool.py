@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError as DecodeError
 from google.protobuf.message import Message
 
 from protogen.errors import InputError, layout
-from protogen.schema import caffe
-from protogen.schema.source import FieldType, Schema
+from protogen.formats.schema import caffe
+from protogen.formats.schema.source import FieldType, Schema
 
 FILE = "protogen/caffe.proto"
 _PROTO = descriptor_pb2.FieldDescriptorProto

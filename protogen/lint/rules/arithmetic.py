@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 from protogen import geometry
+from protogen.formats.message import Message
+from protogen.formats.prototxt import quote
 from protogen.lint.context import Context
 from protogen.lint.edits import removed, replaced
 from protogen.lint.rule import Flaw, Rule
-from protogen.message import Message
-from protogen.prototxt import quote
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: %s dim: %s } } }\n'
 _LABEL = 'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 8 dim: 8 } } }\n'

@@ -7,10 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from protogen.build import included
 from protogen.errors import InputError
 from protogen.lint.context import Context, Wire
 from protogen.lint.rule import Flaw, Rule
+from protogen.net.build import included
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: %s dim: 8 } } }\n'
 LARGEST = 2**31  # bytes of one blob's values: more than Caffe reads in a file
@@ -184,7 +184,7 @@ class NotFinite(Rule):
     def check(self, net: Context) -> Iterator[Flaw]:
         import numpy as np
 
-        from protogen.mapped import pieces
+        from protogen.formats.mapped import pieces
 
         for layer in net.weights.layers if net.weights is not None else ():
             for index, blob in enumerate(layer.blobs):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from protogen.graph import Layer
+from protogen.formats.message import Message
 from protogen.layers import LayerType, kind_of
+from protogen.layers.graph import Layer
 from protogen.lint.context import Context
 from protogen.lint.rule import Flaw, Rule
-from protogen.message import Message
-from protogen.resizing.limits import parse_limits
-from protogen.resizing.steps import Step
+from protogen.resampling.steps import Step
+from protogen.toolchains.limits import parse_limits
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 8 dim: 8 } } }\n'
 

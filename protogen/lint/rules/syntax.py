@@ -8,13 +8,13 @@ from difflib import SequenceMatcher
 from functools import cache
 
 from protogen.errors import did_you_mean
+from protogen.formats.message import Message
+from protogen.formats.prototxt import quote
+from protogen.formats.schema import caffe
 from protogen.layers import layer_type
 from protogen.lint.context import Context
 from protogen.lint.edits import removed, renamed_field, replaced
 from protogen.lint.rule import Flaw, Rule
-from protogen.message import Message
-from protogen.prototxt import quote
-from protogen.schema import caffe
 
 # Parameters of several types: these blocks say nothing of what type a layer is.
 _SHARED = frozenset(
@@ -87,7 +87,7 @@ class ForkLayer(Rule):
     settings = {"dialect": "bvlc"}  # noqa: RUF012 (never changed)
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        from protogen.lifting.net import forks_of
+        from protogen.onnx.importer.net import forks_of
 
         if not net.settings.dialect:
             return

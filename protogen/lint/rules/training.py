@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from protogen.fillers import DEVIATIONS, Fan
-from protogen.graph import Layer
-from protogen.initialisation import filler_of
 from protogen.layers import Filling, kind_of
+from protogen.layers.fillers import DEVIATIONS, Fan
+from protogen.layers.graph import Layer
+from protogen.layers.recommending import SATURATING, THROUGH
 from protogen.lint.context import Context, frozen
 from protogen.lint.edits import added, set_field
 from protogen.lint.rule import Flaw, Rule
-from protogen.recommending import SATURATING, THROUGH
+from protogen.training.initialisation import filler_of
 
 _HEAD = (
     'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 100 } } }\n'

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from protogen import geometry
-from protogen.coordinates import CropCheck, crop_checks
-from protogen.graph import Layer
+from protogen.formats.message import Message
 from protogen.layers.convolution import window
+from protogen.layers.graph import Layer
 from protogen.lint.context import Context, frozen
 from protogen.lint.edits import added, added_behind, removed, replaced, set_field
 from protogen.lint.rule import Edit, Flaw, Rule
-from protogen.message import Message
+from protogen.net.coordinates import CropCheck, crop_checks
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 8 dim: 8 dim: 8 } } }\n'
 

@@ -155,8 +155,8 @@ class InPlaceUnsupported(Rule):
     mended = _INPUT + _CONV % "pad: 1"
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        from protogen.graph import Layer
         from protogen.layers import kind_of
+        from protogen.layers.graph import Layer
 
         for item in net.wires:
             same = set(item.bottoms) & set(item.tops)

@@ -11,21 +11,21 @@ import numpy as np
 import onnx
 
 from protogen.errors import InputError, UnsupportedError, layout
-from protogen.graph import Graph, Layer, cut
 from protogen.layers import kind_of
 from protogen.layers.base import guarded
-from protogen.onnx.emitter import OnnxEmitter
-from protogen.onnx.fold import fold as folded
-from protogen.onnx.fold import tidy
-from protogen.onnx.half import halved
-from protogen.onnx.memory import remembered
+from protogen.layers.graph import Graph, Layer, cut
+from protogen.net.views import overwritten
+from protogen.onnx.exporter.emitter import OnnxEmitter
+from protogen.onnx.metadata import remembered
 from protogen.onnx.model import to_model
-from protogen.onnx.preprocess import Preprocessing, preprocessed
+from protogen.onnx.passes.half import halved
+from protogen.onnx.passes.optimizations import fold as folded
+from protogen.onnx.passes.optimizations import tidy
+from protogen.onnx.passes.preprocessing import Preprocessing, preprocessed
 from protogen.onnx.program import Program, Value
-from protogen.views import overwritten
 
 if TYPE_CHECKING:
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 LEAST_OPSET = 13
 _AXIS_NAMES = ("batch", "channels", "height", "width")

@@ -1,11 +1,11 @@
 """ONNX to Caffe: one function for each operator (``REGISTRY``), and the nets that they make."""
 
-from protogen.lifting import (
+from protogen.onnx.importer import (
     activation,
     convolution,
     dense,
     elementwise,
-    merging,
+    fusion,
     normalization,
     padding,
     patterns,
@@ -14,29 +14,26 @@ from protogen.lifting import (
     reduction,
     shaping,
 )
-from protogen.lifting.core import Lifter
-from protogen.lifting.files import Imported, convert_onnx
-from protogen.lifting.net import DIALECTS, Lifted, from_onnx, lift
-from protogen.lifting.registry import REGISTRY, lifts
-from protogen.lifting.verdicts import Verdict, check_onnx
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.net import DIALECTS, Lifted, from_onnx, lift
+from protogen.onnx.importer.registry import REGISTRY, lifts
+from protogen.onnx.importer.verdicts import Verdict, check_onnx
 
 __all__ = [
     "DIALECTS",
     "REGISTRY",
-    "Imported",
     "Lifted",
     "Lifter",
     "Verdict",
     "activation",
     "check_onnx",
-    "convert_onnx",
     "convolution",
     "dense",
     "elementwise",
     "from_onnx",
+    "fusion",
     "lift",
     "lifts",
-    "merging",
     "normalization",
     "padding",
     "patterns",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from protogen.lifting.core import Lifter
-from protogen.lifting.registry import lifts
-from protogen.message import Name
+from protogen.formats.message import Name
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.registry import lifts
 
 LARGEST = 3.4028234663852886e38  # of float32
 # erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) to ERF_ERROR, a minimax fit of the odd polynomial.
@@ -94,7 +94,7 @@ def prelu(to: Lifter, x: str, slope: str) -> None:
     if fits and values.size == shape[1] == padded.shape[1]:
         to.add("PReLU", [x], {}, [values.reshape(-1)])
         return
-    from protogen.lifting.elementwise import with_constant
+    from protogen.onnx.importer.elementwise import with_constant
 
     above = to.add("ReLU", [x], role="above")
     below = to.add("ReLU", [powered(to, x, scale=-1.0, role="negated")], role="below")

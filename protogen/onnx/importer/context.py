@@ -7,17 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, UnsupportedError, layout
-from protogen.graph import Layer, Shape, free_name
+from protogen.formats.message import Message
 from protogen.layers import LayerType
-from protogen.lifting.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, Lift, remembered
-from protogen.message import Message
+from protogen.layers.graph import Layer, Shape, free_name
+from protogen.onnx.importer.registry import (
+    CAFFE,
+    FLOATS,
+    MOVERS,
+    REASONS,
+    REGISTRY,
+    Lift,
+    remembered,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.onnx.source import Operator, Source
-    from protogen.resizing.request import Resize
+    from protogen.onnx.importer.source import Operator, Source
+    from protogen.resampling.request import Resize
 
 
 class Lifter:
@@ -254,8 +262,8 @@ class Lifter:
 
     def resize(self, request: Resize, x: str, top: str = "") -> None:
         """The stock layers of a resize."""
-        from protogen.resizing.emit import emit
-        from protogen.resizing.planning import decide
+        from protogen.resampling.emit import emit
+        from protogen.resampling.planning import decide
 
         chosen = decide(request).chosen
         name = self._layer_name("")

@@ -7,14 +7,14 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen import geometry
-from protogen.lifting.core import Lifter
-from protogen.lifting.forms import cropped, window
-from protogen.lifting.registry import lifts
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.forms import cropped, window
+from protogen.onnx.importer.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.graph import Shape
+    from protogen.layers.graph import Shape
 
 
 @lifts("Conv")
@@ -119,9 +119,9 @@ def _layer(
     bias: NDArray[Any] | None, group: int, begins: Sequence[int], out: Shape, role: str,
 ) -> str:  # fmt: skip
     """The layer, and Slices where it makes more than ``out``."""
-    from protogen.graph import Layer
+    from protogen.formats.message import Message
     from protogen.layers import LayerType
-    from protogen.message import Message
+    from protogen.layers.graph import Layer
 
     if group > 1:
         params["group"] = group

@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from protogen.lifting.activation import eltwise, powered
-from protogen.lifting.core import Lifter
-from protogen.lifting.elementwise import paired, widened, with_constant
-from protogen.lifting.forms import permuted, reshaped, tiled
-from protogen.lifting.reduction import reduced
-from protogen.lifting.registry import lifts
+from protogen.onnx.importer.activation import eltwise, powered
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.elementwise import paired, widened, with_constant
+from protogen.onnx.importer.forms import permuted, reshaped, tiled
+from protogen.onnx.importer.reduction import reduced
+from protogen.onnx.importer.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +96,7 @@ def _inner_product(
 
 @lifts("protogen:InnerProduct")
 def inner_product(to: Lifter, x: str, w: str, b: str) -> None:
-    """A product and its bias (see ``merging``)."""
+    """A product and its bias (see ``fusion``)."""
     weight = to.wanted(w, "weight")
     _inner_product(to, x, weight, False, to.wanted(b, "bias").reshape(-1), "")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from protogen.graph import Shape
-from protogen.lifting.activation import LARGEST, clipped, eltwise, powered
-from protogen.lifting.core import Lifter
-from protogen.lifting.forms import reshaped, tiled
-from protogen.lifting.registry import lifts
-from protogen.message import Name
+from protogen.formats.message import Name
+from protogen.layers.graph import Shape
+from protogen.onnx.importer.activation import LARGEST, clipped, eltwise, powered
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.forms import reshaped, tiled
+from protogen.onnx.importer.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def multiply(to: Lifter, a: str, b: str) -> None:
 
 @lifts("protogen:Scale")
 def scale(to: Lifter, x: str, factors: str, terms: str) -> None:
-    """Scale with its bias (see ``merging``)."""
+    """Scale with its bias (see ``fusion``)."""
     with_constant(to, x, to.wanted(factors, "factors"), "Scale", bias=to.wanted(terms, "terms"))
 
 

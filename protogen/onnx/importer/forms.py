@@ -7,15 +7,15 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import UnsupportedError, layout
-from protogen.graph import free_name
+from protogen.formats.message import Message, Name
 from protogen.layers.base import text
+from protogen.layers.graph import free_name
 from protogen.layers.shaping import MOST_SLICES
-from protogen.message import Message, Name
 
 if TYPE_CHECKING:
-    from protogen.graph import Shape
-    from protogen.lifting.core import Lifter
-    from protogen.onnx.source import Source
+    from protogen.layers.graph import Shape
+    from protogen.onnx.importer.context import Lifter
+    from protogen.onnx.importer.source import Source
 
 
 def reshaped(to: Lifter, x: str, shape: Shape, role: str = "") -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from protogen.lifting.matching import PATTERNS, View, matched, one_of, pattern
+from protogen.onnx.importer.matching import PATTERNS, View, matched, one_of, pattern
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.onnx.source import Operator, Source
+    from protogen.onnx.importer.source import Operator, Source
 
 
 @pattern

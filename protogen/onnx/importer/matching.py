@@ -1,7 +1,7 @@
 """How groups of operators that are one operator are found.
 
 A pattern looks at the group's last operator and gives those that stand for the group; what nobody
-reads then goes. The patterns are in ``patterns`` and ``merging``.
+reads then goes. The patterns are in ``patterns`` and ``fusion``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from protogen.onnx.source import Operator, Source
+from protogen.onnx.importer.source import Operator, Source
 
 Pattern = Callable[["View", Operator], list[Operator] | None]
 PATTERNS: list[Pattern] = []

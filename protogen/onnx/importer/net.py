@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import prototxt
 from protogen.errors import InputError, ProtogenWarning, UnsupportedError, layout
-from protogen.lifting.core import Lifter
-from protogen.lifting.forms import constant_outputs, view_of
-from protogen.lifting.merging import joined
-from protogen.message import Message
-from protogen.net import Net
+from protogen.formats import prototxt
+from protogen.formats.message import Message
+from protogen.net.net import Net
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.forms import constant_outputs, view_of
+from protogen.onnx.importer.fusion import joined
 
 if TYPE_CHECKING:
-    from protogen.graph import Shape
+    from protogen.layers.graph import Shape
     from protogen.onnx import Model
-    from protogen.onnx.source import Source
+    from protogen.onnx.importer.source import Source
 
 _SSD = frozenset(("DetectionOutput", "Permute"))
 # Forks' layers that a dialect has besides those of BVLC Caffe.
@@ -154,7 +154,7 @@ def lifted(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[Source, Lifter]:
     """The model's operators, and what became of each."""
-    from protogen.onnx.source import Source, read_source
+    from protogen.onnx.importer.source import Source, read_source
 
     source = model if isinstance(model, Source) else read_source(model, input_shapes)
     source.operators = joined(source, fold)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from protogen.lifting.activation import eltwise, powered
-from protogen.lifting.core import Lifter
-from protogen.lifting.elementwise import DIFFERENCE, with_constant
-from protogen.lifting.forms import reshaped, tiled
-from protogen.lifting.reduction import reduced
-from protogen.lifting.registry import lifts
+from protogen.onnx.importer.activation import eltwise, powered
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.elementwise import DIFFERENCE, with_constant
+from protogen.onnx.importer.forms import reshaped, tiled
+from protogen.onnx.importer.reduction import reduced
+from protogen.onnx.importer.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from protogen.lifting.core import Lifter
-from protogen.lifting.forms import bordered, gathered, window
-from protogen.lifting.registry import lifts
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.forms import bordered, gathered, window
+from protogen.onnx.importer.registry import lifts
 
 
 @lifts("Pad")

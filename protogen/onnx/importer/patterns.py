@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from protogen.lifting.matching import View, near, one_of, pattern
+from protogen.onnx.importer.matching import View, near, one_of, pattern
 
 if TYPE_CHECKING:
-    from protogen.onnx.source import Operator
+    from protogen.onnx.importer.source import Operator
 
 # Operators on each value alone: an order of axes passes through them.
 POINTWISE = frozenset(

@@ -8,12 +8,12 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from protogen import geometry
-from protogen.lifting.activation import LARGEST, eltwise
-from protogen.lifting.convolution import convolved, pads_of
-from protogen.lifting.core import Lifter
-from protogen.lifting.forms import bordered, cropped, gathered, reshaped, window
-from protogen.lifting.registry import lifts
-from protogen.message import Name
+from protogen.formats.message import Name
+from protogen.onnx.importer.activation import LARGEST, eltwise
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.convolution import convolved, pads_of
+from protogen.onnx.importer.forms import bordered, cropped, gathered, reshaped, window
+from protogen.onnx.importer.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,7 @@ def average_times(
     dilations: Sequence[int] | None = None, auto_pad: str = "NOTSET", ceil_mode: int = 0,
     count_include_pad: int = 0,
 ) -> None:  # fmt: skip
-    """An average times a number for each window (see ``merging``): one Pooling where the numbers
+    """An average times a number for each window (see ``fusion``): one Pooling where the numbers
     are those of Caffe's divisor."""
     times = to.wanted(factors, "factors").reshape(to.shape(to.out)[2:])
     _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, bool(count_include_pad), times)

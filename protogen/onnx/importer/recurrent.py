@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.lifting.core import Lifter
-from protogen.lifting.forms import gathered, permuted, reshaped
-from protogen.lifting.registry import lifts
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.forms import gathered, permuted, reshaped
+from protogen.onnx.importer.registry import lifts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from protogen.lifting.activation import eltwise, powered
-from protogen.lifting.core import Lifter
-from protogen.lifting.forms import gathered, reshaped, tiled
-from protogen.lifting.pooling import pooled_whole
-from protogen.lifting.registry import lifts
-from protogen.message import Name
+from protogen.formats.message import Name
+from protogen.onnx.importer.activation import eltwise, powered
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.forms import gathered, reshaped, tiled
+from protogen.onnx.importer.pooling import pooled_whole
+from protogen.onnx.importer.registry import lifts
 
 if TYPE_CHECKING:
-    from protogen.graph import Shape
+    from protogen.layers.graph import Shape
 
 
 def _reduction(onnx: str, kind: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from protogen.layers import LayerType
 
 if TYPE_CHECKING:
-    from protogen.lifting.core import Lifter
+    from protogen.onnx.importer.context import Lifter
 
 Lift = Callable[..., None]
 REGISTRY: dict[str, Lift] = {}
@@ -45,8 +45,8 @@ def lifts(*types: str) -> Callable[[Lift], Lift]:
 
 def remembered(to: Lifter, *bottoms: str, layer: str, shapes: Sequence[int]) -> None:
     """A Caffe layer that the model remembers; its bottoms in the shapes that they had."""
-    from protogen import prototxt
-    from protogen.lifting.forms import reshaped
+    from protogen.formats import prototxt
+    from protogen.onnx.importer.forms import reshaped
 
     (own,) = prototxt.parse(layer, "the model's metadata").layer
     kind = LayerType.registry.get(own.type)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from protogen.lifting.core import Lifter
-from protogen.lifting.forms import gathered, permuted, reshaped, tiled
-from protogen.lifting.registry import FLOATS, lifts
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.forms import gathered, permuted, reshaped, tiled
+from protogen.onnx.importer.registry import FLOATS, lifts
 
 
 @lifts("Identity")
@@ -70,7 +70,7 @@ def split(
 
 @lifts("protogen:Split")
 def parts(to: Lifter, x: str, *, axis: int, lengths: Sequence[int]) -> None:
-    """Slices of one axis (see ``merging``)."""
+    """Slices of one axis (see ``fusion``)."""
     to.slice(x, axis, list(accumulate(lengths[:-1])), to.operator.outputs)
 
 
@@ -226,7 +226,7 @@ def _resize(
     attributes: dict[str, Any],
 ) -> None:  # fmt: skip
     """A sequence of N x C x W goes as a picture of one row."""
-    from protogen.resizing.forms import request_of
+    from protogen.resampling.forms import request_of
 
     def values(name: str | None, what: str, row: Sequence[tuple[int, float]]) -> list[Any] | None:
         found = to.wanted(name, what) if name else None

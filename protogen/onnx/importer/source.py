@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from protogen.build import MAX_COUNT
 from protogen.errors import InputError, layout
+from protogen.net.build import MAX_COUNT
 from protogen.onnx.files import load_model
-from protogen.onnx.folding import LAZY, attributes_of, fold
-from protogen.onnx.hollow import read_hollow
-from protogen.onnx.legacy import brought_to
-from protogen.onnx.memory import recall
+from protogen.onnx.importer.legacy import brought_to
+from protogen.onnx.memory_mapped import read_hollow
+from protogen.onnx.metadata import recall
+from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
 from protogen.onnx.soundness import check_sound, constant, element_type, inferred, objection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.graph import Shape
+    from protogen.layers.graph import Shape
 
 OLDEST = 7
 

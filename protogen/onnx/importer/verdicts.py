@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protogen.lifting.core import Lifter
-from protogen.lifting.net import DIALECTS, lifted
-from protogen.lifting.registry import REGISTRY
+from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.net import DIALECTS, lifted
+from protogen.onnx.importer.registry import REGISTRY
 
 if TYPE_CHECKING:
     from protogen.onnx import Model
-    from protogen.onnx.source import Operator
+    from protogen.onnx.importer.source import Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def check_onnx(
     Raises:
         InputError, UnsupportedError: the model cannot be read.
     """
-    from protogen.onnx.source import read_source
+    from protogen.onnx.importer.source import read_source
 
     source = read_source(model, input_shapes)
     operators = source.operators

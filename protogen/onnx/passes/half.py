@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from protogen.errors import ProtogenWarning, layout
-from protogen.mapped import pieces
+from protogen.formats.mapped import pieces
 from protogen.onnx.model import INLINE
 from protogen.onnx.program import Node, Program, Tensor, free_name
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from protogen.graph import Layer
-from protogen.initialisation import Blob
-from protogen.recommending import THROUGH
-from protogen.signals.measure import Signal, Stage, deepest, hidden
+from protogen.layers.graph import Layer
+from protogen.layers.recommending import THROUGH
+from protogen.training.initialisation import Blob
+from protogen.training.signals.measure import Signal, Stage, deepest, hidden
 
 if TYPE_CHECKING:
-    from protogen.net import Net
+    from protogen.net.net import Net
 
 LEFT = 0.05  # of a signal: less is a finding
 GROWN = 100.0

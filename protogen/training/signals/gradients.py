@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import UnsupportedError, layout
-from protogen.weightfiles import missing
+from protogen.formats.weightfiles import missing
 
 if TYPE_CHECKING:
     import numpy as np

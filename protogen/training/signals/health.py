@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from protogen import prototxt
 from protogen.errors import InputError, layout
-from protogen.initialisation import Blob, blobs_of, initialise, parse_rules
-from protogen.message import Message
-from protogen.runtime import random_feeds
-from protogen.signals.findings import Finding, findings
-from protogen.signals.measure import (
+from protogen.formats import prototxt
+from protogen.formats.message import Message
+from protogen.running.runtime import random_feeds
+from protogen.training.initialisation import Blob, blobs_of, initialise, parse_rules
+from protogen.training.signals.findings import Finding, findings
+from protogen.training.signals.measure import (
     Signal,
     Stage,
     batch_of,
@@ -27,7 +27,7 @@ from protogen.signals.measure import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.net import Net
+    from protogen.net.net import Net
     from protogen.report.signals import Row
 
 

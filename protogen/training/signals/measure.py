@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, layout
-from protogen.graph import Layer
-from protogen.recommending import WEIGHTED
-from protogen.runtime import labels_of, random_feeds, run_program
+from protogen.layers.graph import Layer
+from protogen.layers.recommending import WEIGHTED
+from protogen.running.runtime import labels_of, random_feeds, run_program
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.net import Net
+    from protogen.net.net import Net
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -185,8 +185,8 @@ def _depths(net: Net) -> dict[str, int]:
 def _gradients(net: Net, feeds: Arrays, seed: int) -> Arrays:
     """At each value that a layer with weights or an activation makes."""
     from protogen.onnx import lower
-    from protogen.signals import windows  # noqa: F401 (registers its forms)
-    from protogen.signals.gradients import gradients
+    from protogen.training.signals import windows  # noqa: F401 (registers its forms)
+    from protogen.training.signals.gradients import gradients
 
     ends = _ends(net, feeds, seed)
     program = lower(net, outputs=list(ends), fold=False, expected=True)
@@ -200,8 +200,8 @@ def _gradients(net: Net, feeds: Arrays, seed: int) -> Arrays:
 def has_gradients(net: Net) -> bool:
     """Whether every layer's gradient is known."""
     from protogen.onnx import lower
-    from protogen.signals import windows  # noqa: F401 (registers its forms)
-    from protogen.signals.gradients import unsupported
+    from protogen.training.signals import windows  # noqa: F401 (registers its forms)
+    from protogen.training.signals.gradients import unsupported
 
     ends = _ends(net, random_feeds(net, 0), 0)
     empty = net.with_message(net.message)
@@ -264,7 +264,7 @@ def deepest(stages: Sequence[Stage]) -> tuple[int, float]:
 
 def stages(net: Net, signals: Sequence[Signal]) -> list[Stage]:
     """(layer with weights, its output, the output of the activation behind it, or its own)."""
-    from protogen.recommending import activations_after
+    from protogen.layers.recommending import activations_after
 
     after = activations_after(net)
     by_name = {one.layer: one for one in signals}

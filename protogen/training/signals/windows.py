@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from protogen import geometry
-from protogen.signals.gradients import form
+from protogen.training.signals.gradients import form
 
 _LETTERS = "DHW"
 

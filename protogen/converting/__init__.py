@@ -1,0 +1,1 @@
+"""File to file, with receipts; comparing two models."""

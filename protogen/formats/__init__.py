@@ -1,0 +1,1 @@
+"""Reads and writes files: bytes and text, no nets."""

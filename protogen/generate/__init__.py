@@ -1,0 +1,1 @@
+"""Writes layers into nets."""

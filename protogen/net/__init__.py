@@ -1,0 +1,1 @@
+"""A net in memory: built, named, upgraded, compared, counted."""

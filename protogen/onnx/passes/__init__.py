@@ -1,0 +1,1 @@
+"""Passes over ONNX graphs: optimizations, constant folding, half precision, preprocessing."""

@@ -1,0 +1,1 @@
+"""Means, scales and data sets; steps put before a net."""

@@ -1,0 +1,1 @@
+"""What each toolchain and dialect takes and how it spells it: data and its reader."""
