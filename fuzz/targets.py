@@ -197,7 +197,7 @@ def _log(path: Path) -> None:
 def _schema(path: Path) -> None:
     """A vendor's .proto, and the same bytes as a descriptor set."""
     from protogen.errors import ProtogenError
-    from protogen.formats.schema import check_proto
+    from protogen.formats.schema.extension import check_proto
     from protogen.formats.schema.pool import proto_text
 
     raw = path.read_bytes()
@@ -219,7 +219,7 @@ def _texts() -> Iterator[bytes]:
 
 
 def _rules() -> Iterator[str]:
-    from protogen.lint.rule import all_rules
+    from protogen.lint.rules import all_rules
 
     yield from (rule.example for rule in all_rules().values() if rule.example)
 

@@ -11,7 +11,8 @@ costs next to nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from protogen import _late
+from protogen._version import __version__
 
 if TYPE_CHECKING:
     from protogen.converting.caffe_to_onnx import Converted, convert
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         ProtogenWarning,
         UnsupportedError,
     )
-    from protogen.formats.schema import add_proto
+    from protogen.formats.schema.extension import add_proto
     from protogen.generate.dense import Dense, Perceptron, dense, perceptron
     from protogen.generate.plan import Plan
     from protogen.generate.resizing import resize
@@ -83,7 +84,7 @@ _HOMES = {
     "picture_statistics": "preprocessing.statistics",
     "whitening": "preprocessing.statistics",
     "Transform": "preprocessing.transforms",
-    "add_proto": "formats.schema",
+    "add_proto": "formats.schema.extension",
     "diff": "net.differences",
     "MismatchError": "errors",
     "Net": "net.net",
@@ -172,6 +173,13 @@ __all__ = [
     "whitening",
     "write_report",
 ]
+
+
+def _layer_maker(name: str) -> Any:
+    return getattr(import_module("protogen.net.netspec").layers, name)
+
+
+_late.layer_maker = _layer_maker
 
 
 def __getattr__(name: str) -> Any:

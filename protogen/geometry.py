@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+Shape = tuple[int, ...]
+
 
 def kernel_extent(kernel: int, dilation: int = 1) -> int:
     """Pixels that a dilated kernel spans: d (K - 1) + 1."""

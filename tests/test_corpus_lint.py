@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from protogen.lint.engine import check_file, selected
-from protogen.lint.rule import all_rules
+from protogen.lint.rules import all_rules
 
 CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 if (CORPUS / "manifest.csv").exists():

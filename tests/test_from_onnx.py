@@ -16,7 +16,7 @@ from protogen.errors import ProtogenWarning
 from protogen.layers import kind_of
 from protogen.onnx.importer import REGISTRY, lift
 from protogen.onnx.importer.activation import ERF_ERROR
-from protogen.running.runtime import run_model
+from protogen.onnx.session import run_model
 
 TOLERANCE = 1e-5  # of the largest value: sums of at most some hundred float32 products
 

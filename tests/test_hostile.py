@@ -218,11 +218,12 @@ def test_hdf5_from_strangers(tmp_path):
 )
 def test_protos_from_strangers(tmp_path, text, problem):
     """A .proto that is refused leaves nothing behind."""
+    from protogen.formats.schema import extension
     from protogen.formats.schema.pool import message_class
 
     (tmp_path / "vendor.proto").write_text(text)
     with pytest.raises(pg.InputError, match=problem):
-        schema.add_proto(tmp_path / "vendor.proto")
+        extension.add_proto(tmp_path / "vendor.proto")
     assert not {"V", "A", "B", "a"} & {*schema.caffe().messages, *schema.caffe().enums}
     assert message_class("NetParameter")(name="n").name == "n"
 

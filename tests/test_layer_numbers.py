@@ -10,7 +10,7 @@ import pytest
 from nets import net_with
 
 import protogen as pg
-from protogen.running.runtime import run_model
+from protogen.onnx.session import run_model
 
 RANDOM = np.random.default_rng(3)
 

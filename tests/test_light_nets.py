@@ -13,7 +13,7 @@ from onnx import ModelProto, numpy_helper
 import protogen as pg
 from protogen.layers import kind_of
 from protogen.onnx import exposed
-from protogen.running.runtime import run_model
+from protogen.onnx.session import run_model
 
 FOLDER = Path(onnx.backend.test.__file__).parent / "data" / "light"
 NETS = sorted(path.stem for path in FOLDER.glob("*.onnx"))

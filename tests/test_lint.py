@@ -9,7 +9,7 @@ import pytest
 import protogen as pg
 from protogen.lint.context import Settings
 from protogen.lint.engine import check_text, selected
-from protogen.lint.rule import all_rules
+from protogen.lint.rules import all_rules
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RULES = all_rules()
@@ -197,7 +197,8 @@ def test_pages_of_all_rules(golden):
 def audited(tmp_path, change) -> set[str]:
     import numpy as np
 
-    from protogen.formats.caffemodel import entry, write_weights
+    from protogen.formats.caffemodel import write_weights
+    from protogen.net.net import entry
 
     net = pg.load("examples/tiny.prototxt", "examples/tiny.caffemodel")
     entries = [(layer, [np.array(b) for b in net.weights[layer.name]]) for layer in net.layers

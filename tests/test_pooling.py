@@ -16,7 +16,7 @@ import protogen as pg
 from protogen.layers import LayerType
 from protogen.layers.base import Mistake
 from protogen.net.net import Net
-from protogen.running.runtime import run_model
+from protogen.onnx.session import run_model
 
 LOWEST = np.float32(-3.4028234663852886e38)
 

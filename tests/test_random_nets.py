@@ -12,7 +12,7 @@ import protogen as pg
 from protogen.formats import prototxt
 from protogen.net.net import Net
 from protogen.onnx import encode, lower, to_model
-from protogen.running.runtime import run_model
+from protogen.onnx.session import run_model
 
 # Folding multiplies weights before the sum instead of after it.
 TOLERANCE = 1e-5

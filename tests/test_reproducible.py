@@ -72,12 +72,12 @@ def test_wheels_are_alike(tmp_path):
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "protogen/__init__.py"])
+@pytest.mark.parametrize("name", ["pyproject.toml", "protogen/_version.py"])
 def test_the_version_stands_in_one_place(name):
     import protogen
 
     text = (ROOT / name).read_text()
-    assert (f'"{protogen.__version__}"' in text) == (name == "protogen/__init__.py")
+    assert (f'"{protogen.__version__}"' in text) == (name == "protogen/_version.py")
 
 
 def test_dependencies_are_listed_with_their_licences():

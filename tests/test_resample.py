@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from onnx.reference.ops.op_resize import Resize as ReferenceResize
 
 from protogen.errors import InputError, UnsupportedError
+from protogen.onnx.session import run_model
 from protogen.resampling.conventions import LIKE, like
 from protogen.resampling.matrices import (  # fmt: skip
     MODES,
@@ -28,7 +29,6 @@ from protogen.resampling.matrices import (  # fmt: skip
     resampling_matrix,
 )
 from protogen.resampling.request import Resize
-from protogen.running.runtime import run_model
 
 NUMBERS = Path(__file__).parent / "golden" / "resize" / "numbers.npz"
 ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",

@@ -10,7 +10,7 @@ import pytest
 import protogen as pg
 from protogen.layers import kind_of
 from protogen.onnx.importer import lift
-from protogen.running.runtime import run_model
+from protogen.onnx.session import run_model
 
 FOLDER = Path(__file__).parent / "golden" / "torch_nets"
 NETS = sorted(path.stem for path in FOLDER.glob("*.onnx"))

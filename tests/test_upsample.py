@@ -21,8 +21,8 @@ from protogen.generate.upsampling import bound, error_map
 from protogen.layers import fillers
 from protogen.net.net import Net
 from protogen.onnx import encode, to_onnx
+from protogen.onnx.session import run_model
 from protogen.resampling import matrices
-from protogen.running.runtime import run_model
 
 CASES = Path(__file__).parent / "cases" / "layers"
 BILINEAR = sorted(CASES.glob("DeconvolutionBilinear_*"))

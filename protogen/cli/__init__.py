@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from protogen import __version__
+from protogen._version import __version__
 from protogen.errors import ProtogenError, ProtogenWarning
 
 # Commands by name, with module and function: a module is loaded when its command is used.

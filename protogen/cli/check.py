@@ -113,7 +113,7 @@ def _configured(path: str, given: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(how: dict[str, Any], inputs: tuple[str, ...]) -> Any:
     from protogen.lint.context import Settings
-    from protogen.onnx.importer.net import forks_of
+    from protogen.toolchains.dialects import forks_of
     from protogen.toolchains.limits import load_target
 
     if how["dialect"]:
@@ -164,7 +164,8 @@ def rule(code: str | None) -> None:
       protogen rule mixed-channels
     """
     from protogen.lint import formats
-    from protogen.lint.rule import FAMILIES, all_rules
+    from protogen.lint.rule import FAMILIES
+    from protogen.lint.rules import all_rules
 
     rules = all_rules()
     if code is None:

@@ -15,8 +15,10 @@ def command(shell: str) -> None:
     Example:
       protogen completion bash > ~/.local/share/bash-completion/completions/protogen
     """
-    from protogen.cli import cli
-
     kind = get_completion_class(shell)
     assert kind is not None  # the choices are click's own
-    click.echo(kind(cli, {}, "protogen", "_PROTOGEN_COMPLETE").source())
+    click.echo(
+        kind(
+            click.get_current_context().find_root().command, {}, "protogen", "_PROTOGEN_COMPLETE"
+        ).source()
+    )

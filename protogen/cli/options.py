@@ -12,7 +12,7 @@ from protogen.errors import InputError, did_you_mean, layout
 
 def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
     if paths:
-        from protogen.formats.schema import add_proto
+        from protogen.formats.schema.extension import add_proto
 
         for path in paths:
             add_proto(path)

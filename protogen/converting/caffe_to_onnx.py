@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import protogen
+from protogen._version import __version__
 from protogen.errors import InputError, layout
 from protogen.formats import files
 from protogen.formats.mapped import counted
-from protogen.layers.graph import Shape
+from protogen.geometry import Shape
 from protogen.net.net import Net, load
 from protogen.running import opencv
 
@@ -236,7 +236,7 @@ def _receipt(
         ],
         "options": dict(options),
         "versions": {
-            "protogen": protogen.__version__,
+            "protogen": __version__,
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "onnx", "onnxruntime")},
         },

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
     from protogen.onnx import Model, Preprocessing, Program
 
     Source = Net | Model | Program | str | Path | tuple[str | Path, str | Path | None]

@@ -17,13 +17,12 @@ from protogen.errors import InputError, layout
 from protogen.formats import wire
 from protogen.formats.mapped import Made, Progress, map_file, write_array
 from protogen.formats.schema import caffe
-from protogen.layers.graph import Shape
+from protogen.geometry import Shape
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.layers.graph import Layer
 
 LIMIT = 2**31 - 1  # protobuf, and so Caffe, reads no larger message
 MAX_AXES = 32  # Caffe's own limit
@@ -288,11 +287,6 @@ class Entry:
 
     header: bytes
     arrays: Sequence[NDArray[np.float32] | Made]
-
-
-def entry(layer: Layer, arrays: Sequence[NDArray[np.float32] | Made]) -> Entry:
-    """A layer's name, type, bottoms and tops with its blobs."""
-    return Entry(header(layer.name, layer.type, layer.bottoms, layer.tops), arrays)
 
 
 def header(name: str, type_: str, bottoms: Iterable[str] = (), tops: Iterable[str] = ()) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, layout
 from protogen.formats import prototxt, render
-from protogen.layers.graph import Shape
+from protogen.geometry import Shape
 from protogen.resampling.emit import emit
 from protogen.resampling.planning import Candidate, Decision, decide
 from protogen.resampling.request import PROBES, Resize

@@ -3,11 +3,11 @@ plate."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protogen.errors import UnsupportedError
 from protogen.generate.plan import Plan
-from protogen.report.resizing import Row
 from protogen.resampling.planning import APPROXIMATE, Candidate, decide
 from protogen.resampling.stages import Conv, Deconv, Mix, Pool, Stage
 
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 _SAMPLE = 32  # pixels of the plate where a plan is of any size
 _ROWS = 3
 _MOST = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to resize. ``taps`` is its kernel or matrices (NaN: nothing there), ``found`` what
+    it makes of the picture, ``error`` the absolute difference to what is wanted."""
+
+    label: str
+    layers: str
+    taps_title: str
+    taps: NDArray[np.float64]
+    found: NDArray[np.float32]
+    error: NDArray[np.float64]
 
 
 def pictures(

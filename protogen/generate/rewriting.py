@@ -20,8 +20,9 @@ from protogen.formats import files, prototxt
 from protogen.formats.message import Field, Message
 from protogen.generate.splicing import apply_edits
 from protogen.generate.stock import Edit, Stock, replacement
+from protogen.geometry import Shape
 from protogen.layers import kind_of
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 from protogen.net.net import Net
 from protogen.net.upgrade import upgrade
 from protogen.toolchains.limits import UNLIMITED, Limits

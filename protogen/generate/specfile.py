@@ -21,7 +21,7 @@ from protogen.errors import InputError, did_you_mean, layout
 from protogen.formats import tomlfiles
 from protogen.generate.specification import Upsample, parse_factor, parse_shape
 from protogen.generate.upsampling import Upsampling
-from protogen.layers.graph import Shape
+from protogen.geometry import Shape
 
 _TYPES = {
     "factor": (int, str, list),

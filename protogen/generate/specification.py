@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
 
 Mode = Literal["bilinear", "nearest"]
 Kernels = Literal["channelwise", "full"]

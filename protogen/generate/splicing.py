@@ -18,7 +18,7 @@ from protogen.net.upgrade import upgrade
 
 if TYPE_CHECKING:
     from protogen.generate.plan import Plan
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
 from protogen.generate.plan import plan
+from protogen.geometry import Shape
 from protogen.layers import kind_of
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 from protogen.resampling.matrices import Sampling
 from protogen.resampling.request import Resize
 from protogen.toolchains.limits import UNLIMITED, Limits

@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.generate.plan import Plan
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
     from protogen.net.net import Net
     from protogen.onnx import Model
-    from protogen.report.kernel import KernelPicture
 
 _SAMPLE = 8  # height and width of a net that was given no size
 
@@ -276,10 +275,21 @@ def error_map(
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class KernelPicture:
+    """What one row shows. ``error`` is the largest error of each output pixel for data in
+    [-1, 1]; ``rows`` and ``columns`` are the kernel's profiles."""
+
+    title: str
+    rows: NDArray[np.float32]
+    columns: NDArray[np.float32]
+    stride: tuple[int, int]
+    error: NDArray[np.float64]
+    ring: tuple[int, int]
+
+
 def kernel_picture(spec: Upsample) -> KernelPicture:
     """What a picture of one layer's kernel shows."""
-    from protogen.report.kernel import KernelPicture
-
     size = tuple(8 if f <= 4 else 6 if f <= 8 else 4 for f in spec.factor)
     times = "\u00d7"
     factors = times.join(map(str, dict.fromkeys(spec.factor)))

@@ -53,7 +53,7 @@ def verify_upsampling(up: Upsampling, *, seed: int = 0) -> list[Check]:
     import numpy as np
 
     from protogen.onnx import encode, with_outputs
-    from protogen.running.runtime import run_model
+    from protogen.onnx.session import run_model
 
     _check_memory(up)
     model = encode(with_outputs(up.to_onnx(), [spec.top for spec in up.specs]))
@@ -115,7 +115,7 @@ def _check(
     import numpy as np
 
     from protogen.onnx import encode, resize_model
-    from protogen.running.runtime import run_model
+    from protogen.onnx.session import run_model
 
     true = run_model(encode(resize_model(spec.mode, spec.factor)), {"x": bottom})["y"]
     if top.shape != true.shape:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from protogen import _late
 from protogen.layers import (
     convolution,
     dense,
@@ -51,6 +52,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """``from protogen import layers as L; L.Convolution(...)``: layers for a NetSpec."""
-    from protogen.net.netspec import layers
+    from importlib.util import find_spec
 
-    return getattr(layers, name)
+    if find_spec(f"{__name__}.{name}") is not None:  # ``from protogen.layers import fillers``
+        raise AttributeError(name)
+    return _late.layer_maker(name)

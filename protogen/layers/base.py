@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from protogen.layers.graph import Layer, Shape
+from protogen.geometry import Shape
+from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from protogen import geometry
 from protogen.formats.message import Message
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -23,7 +24,7 @@ from protogen.layers.base import (
     text,
 )
 from protogen.layers.dense import no_bias
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 
 def window(layer: Layer, p: Message, axes: int) -> Window:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -15,7 +16,7 @@ from protogen.layers.base import (
     axis_of,
     check_bottoms,
 )
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from protogen.formats.message import Message
+from protogen.geometry import Shape
 from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, check_room
 from protogen.layers.elementwise import BOOL, FLOAT
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from protogen.formats.message import Name
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -15,7 +16,7 @@ from protogen.layers.base import (
     check_bottoms,
     check_equal,
 )
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 
 class _Same(LayerType, abstract=True):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from protogen.geometry import Shape
 from protogen.layers.base import Emitter, LayerType
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 PYTHON_ADVICE = (
     "Write it with pg.layer, hand its bottom on with --layer-as-identity, or end the net before it "

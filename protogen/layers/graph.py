@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
 from protogen.formats.message import Message
-
-Shape = tuple[int, ...]
+from protogen.geometry import Shape
 
 
 @dataclass(frozen=True, slots=True)

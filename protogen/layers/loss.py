@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -17,7 +18,7 @@ from protogen.layers.base import (
 )
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, FLOAT, _Same
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
     import numpy as np

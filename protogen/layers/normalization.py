@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protogen.formats.message import Message, Name
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -20,7 +21,7 @@ from protogen.layers.base import (
     text,
 )
 from protogen.layers.elementwise import PRODUCT, _Same, affine
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 
 def _channels(shape: Shape) -> int:

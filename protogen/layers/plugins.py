@@ -11,8 +11,9 @@ from protogen.errors import InputError, layout
 from protogen.layers.base import LayerType, check_bottoms
 
 if TYPE_CHECKING:
+    from protogen.geometry import Shape
     from protogen.layers.base import Emitter
-    from protogen.layers.graph import Layer, Shape
+    from protogen.layers.graph import Layer
 
     Lower = Callable[[Layer, Emitter], None]
     Shapes = Callable[[Layer, Sequence[Shape]], Sequence[Shape | None]]

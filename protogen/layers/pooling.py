@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from protogen import geometry
 from protogen.formats.message import Message
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -17,7 +18,7 @@ from protogen.layers.base import (
     text,
 )
 from protogen.layers.elementwise import BOOL, FLOAT
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 
 def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from protogen.layers import kind_of
 from protogen.layers.fillers import Fan, Filler, caffes_fan
-from protogen.layers.graph import Layer
-
-if TYPE_CHECKING:
-    from protogen.net.net import Net
+from protogen.layers.graph import Graph, Layer
 
 # What hands a signal on without bending it: the activation may stand behind it.
 THROUGH = frozenset(
@@ -40,7 +36,7 @@ class Recommendation:
     reason: str
 
 
-def recommendations(net: Net) -> dict[tuple[str, int], Recommendation]:
+def recommendations(graph: Graph) -> dict[tuple[str, int], Recommendation]:
     """What the weights of each layer should be filled with, by (layer, blob).
 
     xavier before TanH and Sigmoid, whose slope is 1 at most (Glorot and Bengio 2010); He's deviation
@@ -48,14 +44,14 @@ def recommendations(net: Net) -> dict[tuple[str, int], Recommendation]:
     layer, so that no class is preferred at the start. Layers that interpolate (bilinear) stay as
     they are, and so do recurrent ones and embeddings.
     """
-    after = activations_after(net)
+    after = activations_after(graph)
     made = {}
-    for layer in net.layers:
-        shapes = net.parameter_shapes[layer.name]
+    for layer in graph.layers:
+        shapes = graph.parameter_shapes[layer.name]
         kind = kind_of(layer)
         if layer.type not in WEIGHTED or not shapes or kind is None or _interpolates(layer):
             continue
-        bottoms = [net.graph.shapes[read] or () for read in layer.reads]
+        bottoms = [graph.shapes[read] or () for read in layer.reads]
         filling = kind.fillings(layer, bottoms, shapes)[0]
         fan = Fan(filling.into, filling.out)
         made[layer.name, 0] = _for(after[layer.name], fan, caffes_fan(shapes[0]))
@@ -109,14 +105,14 @@ def slope_below_zero(activation: Layer) -> float:
     return 0.0
 
 
-def activations_after(net: Net) -> dict[str, Layer | str | None]:
+def activations_after(graph: Graph) -> dict[str, Layer | str | None]:
     """What stands behind each layer with weights: the activation; the name of the next layer with
     weights where none stands between; None where neither follows."""
     readers: dict[str, list[Layer]] = {}
-    for layer in net.layers:
+    for layer in graph.layers:
         for read in layer.reads:
             readers.setdefault(read, []).append(layer)
-    return {layer.name: _behind(layer, readers) for layer in net.layers if layer.type in WEIGHTED}
+    return {layer.name: _behind(layer, readers) for layer in graph.layers if layer.type in WEIGHTED}
 
 
 def _behind(layer: Layer, readers: dict[str, list[Layer]]) -> Layer | str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -14,7 +15,7 @@ from protogen.layers.base import (
     check_rank,
     text,
 )
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 
 class _Recurrent(LayerType, abstract=True):

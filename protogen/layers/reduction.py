@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from protogen.geometry import Shape
 from protogen.layers.base import POINT, Emitter, LayerType, Window, axis_of, check_bottoms
 from protogen.layers.elementwise import FLOAT, affine
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 
 class Reduction(LayerType):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protogen import geometry
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -15,7 +16,7 @@ from protogen.layers.base import (
     text,
 )
 from protogen.layers.dense import INT64
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 
 class Reorg(LayerType):

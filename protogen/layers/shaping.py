@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -18,7 +19,7 @@ from protogen.layers.base import (
 )
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, _Same, reshape
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 MOST_SLICES = 2048  # tops of a Slice that a Permute may become
 

@@ -13,7 +13,8 @@ from protogen.errors import InputError, did_you_mean, layout
 from protogen.formats import prototxt
 from protogen.lint.context import Context, Settings
 from protogen.lint.edits import apply
-from protogen.lint.rule import Flaw, Rule, all_rules
+from protogen.lint.rule import Flaw, Rule
+from protogen.lint.rules import all_rules
 
 if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel

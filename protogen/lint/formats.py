@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import protogen
+from protogen._version import __version__
 from protogen.lint.engine import Checked
-from protogen.lint.rule import Flaw, all_rules
+from protogen.lint.rule import Flaw
+from protogen.lint.rules import all_rules
 
 NAMES = ("text", "json", "github", "sarif")
 SYNTAX = ("PG100", "syntax-error", "The file is no prototxt.")
@@ -85,7 +86,7 @@ def _sarif(files: Sequence[Checked]) -> str:
         }
         for one, flaw, line, column in _each(files)
     ]
-    driver = {"name": "protogen", "version": protogen.__version__, "rules": rules}
+    driver = {"name": "protogen", "version": __version__, "rules": rules}
     log = {
         "version": "2.1.0",
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",

@@ -67,10 +67,3 @@ class Rule:
     def check(self, net: Context) -> Iterator[Flaw]:
         """What is wrong with a net."""
         raise NotImplementedError
-
-
-def all_rules() -> dict[str, Rule]:
-    """Every rule by code, in order."""
-    from protogen.lint import rules  # noqa: F401 (registers them)
-
-    return dict(sorted(Rule.registry.items()))

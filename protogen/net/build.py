@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
 from protogen.formats.message import Field, Message, Source
+from protogen.geometry import Shape
 from protogen.layers import LayerType, kind_of
 from protogen.layers.base import guarded, text
-from protogen.layers.graph import Graph, Layer, Shape, free_name
+from protogen.layers.graph import Graph, Layer, free_name
 
 MAX_LAYERS = 100_000  # published nets have 2,000
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int

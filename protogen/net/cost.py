@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from protogen.geometry import Shape
 from protogen.layers import POINT, Window, kind_of
 from protogen.layers.base import guarded
-from protogen.layers.graph import Graph, Layer, Shape
+from protogen.layers.graph import Graph, Layer
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from protogen.errors import InputError, ProtogenWarning, layout
 from protogen.formats import files, prototxt
 from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
+from protogen.geometry import Shape
 from protogen.layers.base import text
-from protogen.layers.graph import Graph, Layer, Shape
+from protogen.layers.graph import Graph, Layer
 from protogen.net.build import build
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.formats.caffemodel import Entry
+    from protogen.formats.mapped import Made
 
     Weights = dict[str, list[NDArray[np.float32]]]
 
@@ -163,8 +165,6 @@ class Net:
 
     def entries(self) -> Iterator[Entry]:
         """What the writer of caffemodels takes: each layer that has weights."""
-        from protogen.formats.caffemodel import entry
-
         for layer in self.layers:
             if layer.name in self.weights:
                 yield entry(layer, self.weights[layer.name])
@@ -269,3 +269,10 @@ def load(
 
         net.take_weights(read_any(caffemodel))
     return net
+
+
+def entry(layer: Layer, arrays: Sequence[NDArray[np.float32] | Made]) -> Entry:
+    """A layer's name, type, bottoms and tops with its blobs."""
+    from protogen.formats.caffemodel import Entry, header
+
+    return Entry(header(layer.name, layer.type, layer.bottoms, layer.tops), arrays)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
-import protogen
+from protogen._version import __version__
 from protogen.errors import UnsupportedError, layout
 from protogen.onnx.program import TYPES, Node, Program, Tensor, Value, free_name
 
@@ -52,7 +52,7 @@ def hollow(program: Program, inputs: Iterable[Value]) -> ModelProto:
         opset_imports=imports,
         ir_version=helper.find_min_ir_version_for(imports),
         producer_name="protogen",
-        producer_version=protogen.__version__,
+        producer_version=__version__,
     )
     helper.set_model_props(model, dict(program.metadata))
     return model

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from onnx import NodeProto, TensorProto, helper
 
+from protogen.geometry import Shape
 from protogen.layers import graph
-from protogen.layers.graph import Shape
 
 if TYPE_CHECKING:
     import numpy as np

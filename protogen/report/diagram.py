@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from protogen.formats.weightfiles import missing
+from protogen.geometry import Shape
 from protogen.layers import kind_of
-from protogen.layers.graph import Graph, Layer, Shape
+from protogen.layers.graph import Graph, Layer
 
 Point = tuple[float, float]
 

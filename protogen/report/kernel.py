@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
+
+    from protogen.generate.upsampling import KernelPicture
 
 _NUMBERS_UP_TO = 10  # taps along an axis that still have room for numbers
 _INK = "#1f2933"
 _ACCENT = "#2a6f97"
-
-
-@dataclass(frozen=True, slots=True)
-class KernelPicture:
-    """What one row shows. ``error`` is the largest error of each output pixel for data in
-    [-1, 1]; ``rows`` and ``columns`` are the kernel's profiles."""
-
-    title: str
-    rows: NDArray[np.float32]
-    columns: NDArray[np.float32]
-    stride: tuple[int, int]
-    error: NDArray[np.float64]
-    ring: tuple[int, int]
 
 
 def draw(pictures: Sequence[KernelPicture], file: BinaryIO, form: Literal["png", "svg"]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 if TYPE_CHECKING:
@@ -12,21 +11,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from protogen.generate.plan_picture import Row
+
 _INK = "#1f2933"
 _NOISE = 1e-5  # below, an error is float32's rounding
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One way to resize. ``taps`` is its kernel or matrices (NaN: nothing there), ``found`` what
-    it makes of the picture, ``error`` the absolute difference to what is wanted."""
-
-    label: str
-    layers: str
-    taps_title: str
-    taps: NDArray[np.float64]
-    found: NDArray[np.float32]
-    error: NDArray[np.float64]
 
 
 def draw(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from protogen.report.style import COLOURS, DPI, GREY, harmless, metadata, open_frame, style
@@ -11,20 +10,9 @@ from protogen.report.style import COLOURS, DPI, GREY, harmless, metadata, open_f
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from protogen.training.signals.health import Row
+
 _COLUMNS = 10  # histograms in a row
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One way to fill the weights: for each layer through depth its name, histogram with its ends,
-    deviation, and the gradient's deviation where it was measured."""
-
-    title: str
-    names: Sequence[str]
-    histograms: Sequence[Sequence[int]]
-    ends: Sequence[tuple[float, float]]
-    deviations: Sequence[float]
-    gradients: Sequence[float | None]
 
 
 def draw(rows: Sequence[Row], file: BinaryIO, form: Literal["png", "svg"]) -> None:

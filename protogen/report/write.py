@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen import __version__, geometry
+from protogen import geometry
+from protogen._version import __version__
 from protogen.errors import InputError, layout
 from protogen.formats import files, prototxt
 from protogen.formats.weightfiles import missing
 from protogen.generate.specification import size_text
-from protogen.layers.graph import Graph, Layer, Shape
+from protogen.geometry import Shape
+from protogen.layers.graph import Graph, Layer
 from protogen.net.coordinates import Map, Place, crop_checks, places
 from protogen.net.cost import Cost, costs
 from protogen.net.net import Net, load

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import UnsupportedError, layout
 from protogen.formats.message import Name
+from protogen.geometry import Shape
 from protogen.layers.fillers import bilinear
-from protogen.layers.graph import Shape
 from protogen.resampling.request import Resize
 from protogen.resampling.stages import Border, Chain, Conv, Deconv, Gain, Mix, Pool, Stage
 from protogen.resampling.steps import Form, Step, Writer

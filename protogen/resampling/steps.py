@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from protogen.layers.graph import Shape, free_name
+from protogen.geometry import Shape
+from protogen.layers.graph import free_name
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
 
 BILINEAR = 2  # Pillow's number of the filter
 GREY = ("1", "L", "LA", "I", "I;16", "F")  # Pillow's modes without colours

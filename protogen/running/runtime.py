@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, ProtogenError, layout
+from protogen.errors import InputError, layout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,7 @@ def run(
 
     if isinstance(model, Net):
         from protogen.onnx import lower
+        from protogen.onnx.session import check_feeds
 
         graph = model.graph
         check_room(graph)
@@ -61,18 +62,19 @@ def run(
         if blobs is None or computed:
             program = lower(model, outputs=computed)
             needed = [value.name for value in program.inputs]
-            _check_feeds(needed, feeds)
+            check_feeds(needed, feeds)
             found = run_program(program, {name: given[name] for name in needed})
         return {
             name: found[value] if value in found else given[value]
             for name, value in zip(names, values, strict=True)
         }
     from protogen.onnx import check_places, exposed, load_model
+    from protogen.onnx.session import run_model
 
     if isinstance(model, (str, Path)):
         check_places(model)  # onnxruntime opens the files that a model names
         if blobs is None:
-            return _run(str(model), feeds, None)
+            return run_model(str(model), feeds)
         model = load_model(model)
     return run_model(exposed(model, blobs or ()).SerializeToString(), feeds, blobs)
 
@@ -142,6 +144,7 @@ def labels_of(net: Net) -> dict[str, int]:
 def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     """Outputs of a program; one with large weights goes through a file of its own."""
     from protogen.onnx import to_model
+    from protogen.onnx.session import run_model
     from protogen.onnx.stream import write
 
     if sum(tensor.size for tensor in program.tensors.values()) <= IN_MEMORY:
@@ -150,66 +153,7 @@ def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         path = Path(name) / "net.onnx"
         with path.open("wb") as file, path.with_suffix(".data").open("wb") as weights:
             write(program, file, weights, "net.data")
-        return _run(str(path), feeds, None)
-
-
-def run_model(
-    model: bytes, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
-) -> Arrays:
-    """Output arrays by name of a model that is bytes already.
-
-    Raises:
-        InputError: an input is missing.
-        ProtogenError: onnxruntime refuses the model or fails to run it.
-    """
-    return _run(model, feeds, outputs)
-
-
-def _run(
-    model: bytes | str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None
-) -> Arrays:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised, and told once
-    refusals = (
-        state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf,
-        state.NoSuchFile, state.NotImplemented, state.RuntimeException,
-    )  # fmt: skip
-    where = model if isinstance(model, str) else ""
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        needed = [value.name for value in session.get_inputs()]
-        _check_feeds(needed, feeds)
-        names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
-        typed = {
-            value.name: _typed(feeds[value.name], value.type) for value in session.get_inputs()
-        }
-        found = session.run(names, typed)
-        return dict(zip(names, found, strict=True))
-    except refusals as error:
-        text = " ".join(str(error).split())
-        raise ProtogenError(layout(f"onnxruntime refuses the model: {text}", where=where)) from None
-
-
-def _typed(array: NDArray[Any], wanted: str) -> NDArray[Any]:
-    """The array in the element type that onnxruntime names: tensor(int64)."""
-    names = {"float": "float32", "double": "float64", "string": "str"}
-    inner = wanted.removeprefix("tensor(").removesuffix(")")
-    return array.astype(names.get(inner, inner), copy=False)
-
-
-def _check_feeds(needed: Sequence[str], feeds: Mapping[str, Any]) -> None:
-    for name in needed:
-        if name not in feeds:
-            raise InputError(
-                layout(
-                    f"it is not given (inputs: {', '.join(needed)})",
-                    subject=f'input "{name}"',
-                    advice="Give an array for each.",
-                )
-            )
+        return run_model(str(path), feeds)
 
 
 def _fitting(

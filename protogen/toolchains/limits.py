@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from protogen.errors import InputError, did_you_mean, layout
 from protogen.formats import tomlfiles
 from protogen.formats.render import condition
-from protogen.resampling.steps import Step
+from protogen.geometry import Shape
 
 FOLDER = Path(__file__).parent / "targets"
 WORDS = {
@@ -39,6 +39,23 @@ FEATURES = {
     "bias": "Bias",
 }  # fmt: skip
 _WINDOWED = ("Convolution", "Deconvolution", "Pooling")
+
+
+class Layer(Protocol):
+    """What a rule looks at, such as a ``Step`` of ``resampling.steps``."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def tops(self) -> tuple[str, ...]: ...
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+    @property
+    def before(self) -> Shape: ...
+    @property
+    def after(self) -> Shape: ...
+    @property
+    def features(self) -> frozenset[str]: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ class Rule:
     def _holds(self) -> Callable[[Mapping[str, Any]], bool]:
         return condition(self.must)
 
-    def broken(self, step: Step) -> str:
+    def broken(self, step: Layer) -> str:
         """What of the step breaks the rule; empty where nothing does."""
         if self.feature:
             used = self.feature in step.features or self.feature == step.type.lower()
@@ -94,7 +111,7 @@ class Limits:
     title: str = ""
     notes: tuple[str, ...] = field(default=())
 
-    def broken(self, steps: tuple[Step, ...]) -> str:
+    def broken(self, steps: Sequence[Layer]) -> str:
         """The first broken rule; empty where all hold."""
         for rule in self.rules:
             for step in steps:
@@ -192,7 +209,7 @@ def parse_limits(text: str) -> Limits:
     return Limits("", tuple(rules))
 
 
-def _words(step: Step) -> Iterator[dict[str, int]]:
+def _words(step: Layer) -> Iterator[dict[str, int]]:
     """The words of a rule for a layer, once for each axis where its window differs."""
     given: Mapping[str, Any] = next(
         (p for key, p in step.params.items() if key.endswith("_param")), {}

@@ -12,9 +12,10 @@ from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
 from protogen.formats import files, prototxt
 from protogen.formats.mapped import Made, counted
 from protogen.formats.message import Field, Message
+from protogen.geometry import Shape
 from protogen.layers import Filling, fillers, kind_of
 from protogen.layers.fillers import EXTRAS, Fan, Filler, caffes_fan, parse_filler
-from protogen.layers.graph import Layer, Shape
+from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +130,7 @@ def blobs_of(
     """
     from protogen.layers.recommending import recommendations
 
-    better = recommendations(net) if recommend else {}
+    better = recommendations(net.graph) if recommend else {}
     made: list[Blob] = []
     fitted: set[str] = set()
     for layer in net.layers:
@@ -264,7 +265,8 @@ def write_initial(
     Raises:
         InputError: as ``initialise``; the net has no parameters; the file cannot be written.
     """
-    from protogen.formats.caffemodel import entry, write_weights
+    from protogen.formats.caffemodel import write_weights
+    from protogen.net.net import entry
 
     found = blobs_of(net, rules, recommend)
     _check_fan(fan)

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError as DecodeError
 from google.protobuf.message import Message
 
 from protogen.errors import InputError, layout
-from protogen.formats.schema import caffe
+from protogen.formats.schema.registry import caffe
 from protogen.formats.schema.source import FieldType, Schema
 
 FILE = "protogen/caffe.proto"

@@ -87,7 +87,7 @@ class ForkLayer(Rule):
     settings = {"dialect": "bvlc"}  # noqa: RUF012 (never changed)
 
     def check(self, net: Context) -> Iterator[Flaw]:
-        from protogen.onnx.importer.net import forks_of
+        from protogen.toolchains.dialects import forks_of
 
         if not net.settings.dialect:
             return

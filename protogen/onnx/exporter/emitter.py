@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from protogen.geometry import Shape
 from protogen.layers import kind_of
-from protogen.layers.graph import Graph, Layer, Shape
+from protogen.layers.graph import Graph, Layer
 from protogen.onnx.program import Node, Tensor, free_name, tensor
 
 if TYPE_CHECKING:

@@ -15,12 +15,11 @@ from protogen.onnx.importer import (
     shaping,
 )
 from protogen.onnx.importer.context import Lifter
-from protogen.onnx.importer.net import DIALECTS, Lifted, from_onnx, lift
+from protogen.onnx.importer.net import Lifted, from_onnx, lift
 from protogen.onnx.importer.registry import REGISTRY, lifts
 from protogen.onnx.importer.verdicts import Verdict, check_onnx
 
 __all__ = [
-    "DIALECTS",
     "REGISTRY",
     "Lifted",
     "Lifter",

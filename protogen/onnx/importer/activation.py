@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from protogen.formats.message import Name
+from protogen.onnx.importer.arithmetic import LARGEST, clipped, eltwise, powered, with_constant
 from protogen.onnx.importer.context import Lifter
 from protogen.onnx.importer.registry import lifts
 
-LARGEST = 3.4028234663852886e38  # of float32
 # erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) to ERF_ERROR, a minimax fit of the odd polynomial.
 ERF_TERMS = (
     1.12837971, 1.02765481e-1, -1.84383720e-4, -6.25719545e-4, 8.97125748e-5, -5.98568836e-6,
@@ -30,22 +30,6 @@ for _onnx, _caffe in (
     ("Softplus", "BNLL"), ("Tanh", "TanH"),
 ):  # fmt: skip
     _plain(_onnx, _caffe)
-
-
-def powered(
-    to: Lifter, x: str, *, power: float = 1.0, scale: float = 1.0, shift: float = 0.0,
-    role: str = "",
-) -> str:  # fmt: skip
-    """Power: (shift + scale x) ^ power."""
-    given = (("power", power, 1.0), ("scale", scale, 1.0), ("shift", shift, 0.0))
-    params = {key: float(value) for key, value, default in given if value != default}
-    return to.add("Power", [x], {"power_param": params} if params else {}, role=role)
-
-
-def eltwise(to: Lifter, operation: str, bottoms: list[str], role: str = "") -> str:
-    """Eltwise; SUM is what Caffe does unless told otherwise."""
-    params = {} if operation == "SUM" else {"eltwise_param": {"operation": Name(operation)}}
-    return to.add("Eltwise", bottoms, params, role=role)
 
 
 @lifts("Sqrt")
@@ -94,8 +78,6 @@ def prelu(to: Lifter, x: str, slope: str) -> None:
     if fits and values.size == shape[1] == padded.shape[1]:
         to.add("PReLU", [x], {}, [values.reshape(-1)])
         return
-    from protogen.onnx.importer.elementwise import with_constant
-
     above = to.add("ReLU", [x], role="above")
     below = to.add("ReLU", [powered(to, x, scale=-1.0, role="negated")], role="below")
     eltwise(to, "SUM", [above, with_constant(to, below, -padded, "Scale", "sloped")])
@@ -207,19 +189,6 @@ def clip(
 ) -> None:  # fmt: skip
     """Limits are attributes before operator set 11, and inputs since."""
     clipped(to, x, _limit(to, min, low, -LARGEST), _limit(to, max, high, LARGEST))
-
-
-def clipped(to: Lifter, x: str, low: float, high: float) -> None:
-    """ReLU where only 0 limits, else Clip; limits beyond float32 are its own."""
-    low, high = (min(max(value, -LARGEST), LARGEST) for value in (low, high))
-    if low > high:  # ONNX: then all is the upper limit
-        low = high
-    if low == 0 and high == LARGEST:
-        to.add("ReLU", [x])
-    elif (low, high) == (-LARGEST, LARGEST):
-        to.same(x)
-    else:
-        to.add("Clip", [x], {"clip_param": {"min": low, "max": high}})
 
 
 def _limit(to: Lifter, given: float | None, name: str | None, otherwise: float) -> float:

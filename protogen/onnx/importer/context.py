@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, UnsupportedError, layout
 from protogen.formats.message import Message
+from protogen.geometry import Shape
 from protogen.layers import LayerType
-from protogen.layers.graph import Layer, Shape, free_name
-from protogen.onnx.importer.registry import (
-    CAFFE,
-    FLOATS,
-    MOVERS,
-    REASONS,
-    REGISTRY,
-    Lift,
-    remembered,
-)
+from protogen.layers.graph import Layer, free_name
+from protogen.onnx.importer.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, Lift
+from protogen.onnx.importer.roundtrip import remembered
 
 if TYPE_CHECKING:
     import numpy as np

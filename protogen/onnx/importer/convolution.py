@@ -14,7 +14,7 @@ from protogen.onnx.importer.registry import lifts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
 
 
 @lifts("Conv")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from protogen.onnx.importer.activation import eltwise, powered
+from protogen.onnx.importer.arithmetic import eltwise, powered, with_constant
 from protogen.onnx.importer.context import Lifter
-from protogen.onnx.importer.elementwise import paired, widened, with_constant
+from protogen.onnx.importer.elementwise import paired, widened
 from protogen.onnx.importer.forms import permuted, reshaped, tiled
 from protogen.onnx.importer.reduction import reduced
 from protogen.onnx.importer.registry import lifts

@@ -13,7 +13,7 @@ from protogen.layers.graph import free_name
 from protogen.layers.shaping import MOST_SLICES
 
 if TYPE_CHECKING:
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
     from protogen.onnx.importer.context import Lifter
     from protogen.onnx.importer.source import Source
 

@@ -9,29 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, ProtogenWarning, UnsupportedError, layout
+from protogen.errors import ProtogenWarning, UnsupportedError, layout
 from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.net.net import Net
 from protogen.onnx.importer.context import Lifter
 from protogen.onnx.importer.forms import constant_outputs, view_of
 from protogen.onnx.importer.fusion import joined
+from protogen.toolchains.dialects import forks_of
 
 if TYPE_CHECKING:
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
     from protogen.onnx import Model
     from protogen.onnx.importer.source import Source
 
-_SSD = frozenset(("DetectionOutput", "Permute"))
-# Forks' layers that a dialect has besides those of BVLC Caffe.
-DIALECTS: dict[str, frozenset[str]] = {
-    "bvlc": frozenset(),
-    "ssd": _SSD | {"PixelShuffle"},
-    "refinedet": _SSD,
-    "intel": _SSD,
-    "yolo": _SSD,
-    "pytorch2caffe": _SSD,
-}
 # Layers that Caffe runs in place, and people write so.
 IN_PLACE = frozenset(("BatchNorm", "ELU", "PReLU", "ReLU", "Scale", "Sigmoid", "TanH"))
 # Their tops share memory with their bottoms, so nothing may be written over them.
@@ -131,20 +122,6 @@ def lift(
     return Lifted(
         net, source, names.blobs(), names.layers(), tuple(names.renamed), tuple(approximated)
     )
-
-
-def forks_of(dialect: str) -> frozenset[str]:
-    """The forks' layers of a dialect.
-
-    Raises:
-        InputError: it is not known.
-    """
-    if dialect not in DIALECTS:
-        raise InputError(
-            layout(f"{dialect!r} is not known", subject="dialect",
-                   advice=f"Known are {', '.join(DIALECTS)}.")
-        )  # fmt: skip
-    return DIALECTS[dialect]
 
 
 def lifted(

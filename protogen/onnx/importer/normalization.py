@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from protogen.onnx.importer.activation import eltwise, powered
+from protogen.onnx.importer.arithmetic import eltwise, powered, with_constant
 from protogen.onnx.importer.context import Lifter
-from protogen.onnx.importer.elementwise import DIFFERENCE, with_constant
+from protogen.onnx.importer.elementwise import DIFFERENCE
 from protogen.onnx.importer.forms import reshaped, tiled
 from protogen.onnx.importer.reduction import reduced
 from protogen.onnx.importer.registry import lifts

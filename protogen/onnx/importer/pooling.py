@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from protogen import geometry
 from protogen.formats.message import Name
-from protogen.onnx.importer.activation import LARGEST, eltwise
+from protogen.onnx.importer.arithmetic import LARGEST, eltwise
 from protogen.onnx.importer.context import Lifter
 from protogen.onnx.importer.convolution import convolved, pads_of
 from protogen.onnx.importer.forms import bordered, cropped, gathered, reshaped, window

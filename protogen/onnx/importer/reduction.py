@@ -7,14 +7,14 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from protogen.formats.message import Name
-from protogen.onnx.importer.activation import eltwise, powered
+from protogen.onnx.importer.arithmetic import eltwise, powered
 from protogen.onnx.importer.context import Lifter
 from protogen.onnx.importer.forms import gathered, reshaped, tiled
 from protogen.onnx.importer.pooling import pooled_whole
 from protogen.onnx.importer.registry import lifts
 
 if TYPE_CHECKING:
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
 
 
 def _reduction(onnx: str, kind: str) -> None:

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
-from protogen.layers import LayerType
-
-if TYPE_CHECKING:
-    from protogen.onnx.importer.context import Lifter
+from collections.abc import Callable
 
 Lift = Callable[..., None]
 REGISTRY: dict[str, Lift] = {}
@@ -41,23 +35,3 @@ def lifts(*types: str) -> Callable[[Lift], Lift]:
         return function
 
     return register
-
-
-def remembered(to: Lifter, *bottoms: str, layer: str, shapes: Sequence[int]) -> None:
-    """A Caffe layer that the model remembers; its bottoms in the shapes that they had."""
-    from protogen.formats import prototxt
-    from protogen.onnx.importer.forms import reshaped
-
-    (own,) = prototxt.parse(layer, "the model's metadata").layer
-    kind = LayerType.registry.get(own.type)
-    if kind is None or not (kind.stock or own.type in to.forks):
-        raise to.refuse(f"{own.type} is a layer of forks", "Choose their --dialect.")
-    numbers = list(shapes)
-    reads = []
-    for i, bottom in enumerate(bottoms):
-        count = numbers.pop(0)
-        shape = tuple(numbers[:count])
-        del numbers[:count]
-        reads.append(reshaped(to, bottom, shape, f"bottom{i}"))
-    params = {item.name: item.value for item in own.fields if item.name not in ("name", "type")}
-    to.add(own.type, reads, params)

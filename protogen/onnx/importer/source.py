@@ -28,7 +28,7 @@ from protogen.onnx.soundness import check_sound, constant, element_type, inferre
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
 
 OLDEST = 7
 

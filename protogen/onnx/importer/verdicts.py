@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protogen.onnx.importer.context import Lifter
-from protogen.onnx.importer.net import DIALECTS, lifted
+from protogen.onnx.importer.net import lifted
 from protogen.onnx.importer.registry import REGISTRY
+from protogen.toolchains.dialects import DIALECTS
 
 if TYPE_CHECKING:
     from protogen.onnx import Model

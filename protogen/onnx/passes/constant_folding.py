@@ -12,7 +12,7 @@ from onnx import NodeProto, helper, numpy_helper
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.layers.graph import Shape
+    from protogen.geometry import Shape
 
 LARGEST = 1 << 22  # values of a constant that is computed of smaller ones
 # What these make is no larger than what they read, also where no shape is known.
@@ -103,7 +103,7 @@ def _run(
     nodes: Sequence[NodeProto], constants: Mapping[str, NDArray[Any]], opset: int
 ) -> dict[str, NDArray[Any]]:
     """The values of nodes whose inputs are constants."""
-    from protogen.running.runtime import run_model
+    from protogen.onnx.session import run_model
 
     made = {name for node in nodes for name in node.output if name}
     needed = {name for node in nodes for name in node.input if name} - made

@@ -28,7 +28,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.net.net import Net
-    from protogen.report.signals import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to fill the weights: for each layer through depth its name, histogram with its ends,
+    deviation, and the gradient's deviation where it was measured."""
+
+    title: str
+    names: Sequence[str]
+    histograms: Sequence[Sequence[int]]
+    ends: Sequence[tuple[float, float]]
+    deviations: Sequence[float]
+    gradients: Sequence[float | None]
 
 
 @dataclass(frozen=True)
@@ -66,8 +78,6 @@ class Health:
 
     def row(self, title: str) -> Row:
         """What a picture of it shows, under a title."""
-        from protogen.report.signals import Row
-
         deep = hidden(self.stages)
         return Row(
             title=title,

@@ -266,7 +266,7 @@ def stages(net: Net, signals: Sequence[Signal]) -> list[Stage]:
     """(layer with weights, its output, the output of the activation behind it, or its own)."""
     from protogen.layers.recommending import activations_after
 
-    after = activations_after(net)
+    after = activations_after(net.graph)
     by_name = {one.layer: one for one in signals}
     made = []
     for layer in net.layers:

@@ -1,0 +1,30 @@
+"""Which layers of forks each dialect of Caffe has."""
+
+from __future__ import annotations
+
+from protogen.errors import InputError, layout
+
+_SSD = frozenset(("DetectionOutput", "Permute"))
+# Forks' layers that a dialect has besides those of BVLC Caffe.
+DIALECTS: dict[str, frozenset[str]] = {
+    "bvlc": frozenset(),
+    "ssd": _SSD | {"PixelShuffle"},
+    "refinedet": _SSD,
+    "intel": _SSD,
+    "yolo": _SSD,
+    "pytorch2caffe": _SSD,
+}
+
+
+def forks_of(dialect: str) -> frozenset[str]:
+    """The forks' layers of a dialect.
+
+    Raises:
+        InputError: it is not known.
+    """
+    if dialect not in DIALECTS:
+        raise InputError(
+            layout(f"{dialect!r} is not known", subject="dialect",
+                   advice=f"Known are {', '.join(DIALECTS)}.")
+        )  # fmt: skip
+    return DIALECTS[dialect]
