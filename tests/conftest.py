@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
-
-ROOT = Path(__file__).parent.parent
-SHARED = ROOT.parent / "shared"
+from places import CORPUS, EXAMPLES, GOLDEN, SHARED
 
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
@@ -29,7 +29,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     update = request.config.getoption("--update-golden")
 
     def check(name: str, found: str) -> None:
-        path = ROOT / "tests" / "golden" / name
+        path = GOLDEN / name
         if update:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(found, encoding="utf-8", newline="")
@@ -75,9 +75,20 @@ def protogen(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with published nets and whole-net goldens, where the checkout has it beside it."""
-    if not (SHARED / "corpus").is_dir():
+    if not (CORPUS).is_dir():
         pytest.skip("no ../shared beside this checkout: tests over published nets need it")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def made() -> ModuleType:
+    """Weights and inputs of published nets, as the goldens' own script makes them."""
+    spec = importlib.util.spec_from_file_location("weights", SHARED / "golden" / "weights.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -99,7 +110,7 @@ def judges() -> None:
 @pytest.fixture
 def fcn8s(monkeypatch: pytest.MonkeyPatch) -> str:
     """The text of the FCN-8s of examples/unet_fcn8s.py."""
-    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.syspath_prepend(EXAMPLES)
     from unet_fcn8s import fcn8s
 
     return str(fcn8s().to_proto())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import re
 import warnings
-from pathlib import Path
 
 import pytest
+from places import CORPUS
 
 import protogen as pg
 from protogen.errors import ProtogenWarning
@@ -15,7 +15,6 @@ from protogen.formats import prototxt
 from protogen.net.cost import costs
 from protogen.net.upgrade import upgrade
 
-CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 if (CORPUS / "manifest.csv").exists():
     with (CORPUS / "manifest.csv").open(encoding="utf-8") as _file:
         ROWS = list(csv.DictReader(_file))

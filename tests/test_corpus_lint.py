@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from places import CORPUS
 
 from protogen.lint.engine import check_file, selected
 from protogen.lint.rules import all_rules
 
-CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 if (CORPUS / "manifest.csv").exists():
     with (CORPUS / "manifest.csv").open(encoding="utf-8") as _file:
         FILES = [row["file"] for row in csv.DictReader(_file)]

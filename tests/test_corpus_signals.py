@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import CORPUS
 
 import protogen as pg
 from protogen.formats import prototxt
@@ -16,7 +16,6 @@ from protogen.net.upgrade import upgrade
 from protogen.preprocessing.transforms import Transform, transform_of
 from protogen.training.initialisation import blobs_of
 
-CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 if (CORPUS / "manifest.csv").exists():
     with (CORPUS / "manifest.csv").open(encoding="utf-8") as _file:
         ROWS = list(csv.DictReader(_file))

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import EXAMPLES, ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
@@ -38,7 +38,7 @@ def test_there_are_commands():
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_shown_commands(page, tmp_path):
     """A page's commands run one after the other in one folder that has the examples."""
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
     for command, output in commands(page):
         words = shlex.split(command)
         assert words[0] == "protogen"
@@ -75,7 +75,7 @@ def test_recipes_have_options_that_exist():
 
 def test_python_of_the_guide(tmp_path):
     text = (ROOT / "docs" / "converting.md").read_text(encoding="utf-8")
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:
@@ -92,7 +92,7 @@ def test_python_of_the_guide(tmp_path):
 )
 def test_python_of_one_block(page, tmp_path):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
     [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, encoding="utf-8"
@@ -147,7 +147,7 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("script", sorted((EXAMPLES).glob("*.py")), ids=lambda p: p.name)
 def test_example_scripts(script, tmp_path):
     done = subprocess.run(
         [sys.executable, script], cwd=tmp_path, capture_output=True, encoding="utf-8"
@@ -160,11 +160,11 @@ def test_example_files_parse():
     from protogen import load_spec
     from protogen.formats import prototxt
 
-    for path in (ROOT / "examples").glob("*.prototxt"):
+    for path in (EXAMPLES).glob("*.prototxt"):
         if path.name not in ("typo.prototxt", "flawed.prototxt"):  # the docs show their mistakes
             net = prototxt.read(path, strict=True)
             assert net.layer or net.layers
-    for path in (ROOT / "examples").glob("*.toml"):
+    for path in (EXAMPLES).glob("*.toml"):
         assert load_spec(path).specs
 
 

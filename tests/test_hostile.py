@@ -17,12 +17,12 @@ from google.protobuf.internal import api_implementation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from places import EXAMPLES, ROOT
 
 import protogen as pg
 from protogen.formats import arrayfiles, caffemodel, prototxt, render, schema, weightfiles, wire
 from protogen.running.pictures import read_pictures
 
-ROOT = Path(__file__).parent.parent
 FUZZ = ROOT / "fuzz"
 
 
@@ -501,7 +501,7 @@ def test_operators_that_onnx_does_not_allow():
 
 
 def test_a_remembered_layer_that_is_none(tmp_path):
-    model = onnx.load(ROOT / "examples" / "squeeze_excite.onnx")
+    model = onnx.load(EXAMPLES / "squeeze_excite.onnx")
     for value in ("{", "[]", '{"layer": 1}', '{"layer": "", "bottoms": [1], "shapes": []}',
                   '{"layer": "", "bottoms": [], "shapes": [[-1]]}', "[" * 5000):  # fmt: skip
         made = onnx.ModelProto()
@@ -516,7 +516,7 @@ def test_threads():
 
     def work(number: int) -> tuple[str, bytes]:
         up = pg.upsample(2 + number % 3, channels=3, input_shape=(1, 3, 4, 4))
-        net = pg.load(ROOT / "examples" / "tiny.prototxt", ROOT / "examples" / "tiny.caffemodel")
+        net = pg.load(EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel")
         return up.prototxt, pg.to_onnx(net).SerializeToString(deterministic=True)
 
     alone = [work(i) for i in range(6)]

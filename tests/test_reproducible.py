@@ -10,9 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
+from places import EXAMPLES, ROOT
 
 COMMANDS = {
     "up.prototxt": ["upsample", "--factor", "2x4", "--channels", "3", "-o"],

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from places import EXAMPLES
 
 import protogen as pg
 from protogen.cli import COMMANDS, cli
-
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
 
 
 def test_the_main_job(protogen, tmp_path):

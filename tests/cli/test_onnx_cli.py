@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from places import EXAMPLES, GOLDEN
 
 import protogen as pg
 
-ROOT = Path(__file__).parent.parent
-NETS = ROOT / "tests" / "golden" / "torch_nets"
-MODEL = ROOT / "examples" / "squeeze_excite.onnx"
+NETS = GOLDEN / "torch_nets"
+MODEL = EXAMPLES / "squeeze_excite.onnx"
 
 
 def convert(protogen, *options, model=MODEL):

@@ -9,15 +9,14 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import EXAMPLES
 
 import protogen as pg
 from protogen.formats import prototxt
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 HEAD = EXAMPLES / "segnet_head.prototxt"
 
 

@@ -6,16 +6,14 @@ import csv
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import protogen as pg
 from protogen.formats import schema
 from protogen.formats.schema.pool import message_class
 from protogen.formats.schema.source import parse_proto
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_every_field_of_every_dialect_is_there(shared):

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import EXAMPLES, GOLDEN
 
 import protogen as pg
 from protogen.generate.plan import Plan, plan
@@ -21,7 +22,6 @@ from protogen.resampling.planning import STRATEGIES, decide
 from protogen.resampling.request import Resize
 from protogen.toolchains.limits import load_target, parse_limits, targets
 
-ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-5  # float32 sums over a few layers, for values of some units
 ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
           "tf_half_pixel_for_nn", "tf_crop_and_resize"]  # fmt: skip
@@ -230,7 +230,7 @@ def test_any_size(factor, mode):
 ])  # fmt: skip
 def test_like(software, mode, option, size, tmp_path):
     """The emitted layers equal the other software's own numbers."""
-    with np.load(ROOT / "tests" / "golden" / "resize" / "numbers.npz") as stored:
+    with np.load(GOLDEN / "resize" / "numbers.npz") as stored:
         x, wanted = stored["x"], stored[f"{software}:{mode}:{option}:{size}"]
     made = pg.resize(
         size[1:] if size[0] == "x" else None,
@@ -500,7 +500,7 @@ def test_any_size_in_onnx(tmp_path, protogen):
 
 def test_into_a_net(tmp_path, protogen):
     """The plan takes the net's own size; everything else stays as it was."""
-    source = ROOT / "examples" / "segnet_head.prototxt"
+    source = EXAMPLES / "segnet_head.prototxt"
     done = protogen("upsample", "--exact", "--factor", "2", "--into", source, "--after", "score",
                     "--rewire", "--name", "up", "-o", "net.prototxt", "--caffemodel", "up.caffemodel")  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_golden_nets import SHARED, made  # noqa: F401 (a fixture)
+from places import CORPUS, GOLDEN, TESTS
 
 import protogen as pg
 from protogen.layers import kind_of
 from protogen.layers.base import LayerType
 from protogen.layers.fillers import bilinear
 
-CASES = sorted((Path(__file__).parent / "cases" / "fork_layers").glob("*"))
+CASES = sorted((TESTS / "cases" / "fork_layers").glob("*"))
 NO_STOCK_FORM = {"PriorBox", "SmoothL1Loss"}
 TOLERANCE = 1e-5  # of the largest value, or of 1
 
 RESIZING = ("Upsample", "Interp", "Resize", "BilinearInterpolate", "PixelShuffle")
 NETS = [
-    path.relative_to(SHARED / "corpus")
-    for path in sorted((SHARED / "corpus").glob("*/*"))
+    path.relative_to(CORPUS)
+    for path in sorted((CORPUS).glob("*/*"))
     if path.suffix in (".prototxt", ".pt")
     and re.search(rf'type: *"({"|".join(RESIZING)})"', path.read_text(errors="replace"))
 ]
@@ -135,7 +134,7 @@ def test_each_type(kind, tmp_path):
 @pytest.mark.parametrize("software", ["torch", "torch-align"])
 def test_bilinear_interpolate_is_torchs(software, size, tmp_path):
     """The layer was made for nets from PyTorch: the layer itself, and what replaces it."""
-    with np.load(Path(__file__).parent / "golden" / "resize" / "numbers.npz") as stored:
+    with np.load(GOLDEN / "resize" / "numbers.npz") as stored:
         x, wanted = stored["x"][None, None], stored[f"{software}:bilinear::{size}"]
     height, width = size.split("x")
     path = tmp_path / "net.prototxt"
@@ -274,9 +273,9 @@ def test_old_nets(tmp_path):
 @pytest.mark.skipif(not NETS, reason="no ../shared beside this checkout: it holds the nets")
 @pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
 @pytest.mark.parametrize("name", NETS, ids=str)
-def test_published_nets(name, made):  # noqa: F811
+def test_published_nets(name, made):
     """Resizing layers of forks in published nets: stock layers in those places, equal outputs."""
-    path = SHARED / "corpus" / name
+    path = CORPUS / name
     data = None
     phase = "TEST"
     try:

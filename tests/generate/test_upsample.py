@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from places import ROOT, TESTS
 
 import protogen as pg
 from protogen import geometry
@@ -24,7 +24,7 @@ from protogen.onnx import encode, to_onnx
 from protogen.onnx.session import run_model
 from protogen.resampling import matrices
 
-CASES = Path(__file__).parent / "cases" / "layers"
+CASES = TESTS / "cases" / "layers"
 BILINEAR = sorted(CASES.glob("DeconvolutionBilinear_*"))
 ALL = sorted(CASES.glob("Deconvolution*"))
 
@@ -217,7 +217,7 @@ def test_verify(options):
 
 def test_verify_finds_a_wrong_template(tmp_path):
     template = tmp_path / "deconvolution.prototxt.j2"
-    own = Path(__file__).parent.parent / "templates" / "deconvolution.prototxt.j2"
+    own = ROOT / "templates" / "deconvolution.prototxt.j2"
     # An output of the same size, half a pixel away: crop one more on the left by pad alone.
     text = own.read_text().replace("pad: {{ layer.pad[0] }}", "pad: {{ layer.pad[0] + 1 }}")
     template.write_text(text)

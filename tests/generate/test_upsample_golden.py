@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from places import EXAMPLES
 
 import protogen as pg
 
-NET = Path(__file__).parent.parent / "examples" / "segnet_head.prototxt"
-SPEC = Path(__file__).parent.parent / "examples" / "head.toml"
+NET = EXAMPLES / "segnet_head.prototxt"
+SPEC = EXAMPLES / "head.toml"
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from places import TESTS
 
 import protogen as pg
 
-CASES = sorted((Path(__file__).parent / "cases").glob("*/*"))
+CASES = sorted((TESTS / "cases").glob("*/*"))
 NEWEST = onnx.defs.onnx_opset_version()
 # Of the blob's largest magnitude: one layer of float32 sums in another order.
 TOLERANCE = 1e-4

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from places import ROOT, TESTS
 
 import protogen as pg
 from protogen.layers.base import LayerType
 from protogen.layers.support import markdown, supported
 
-ROOT = Path(__file__).parent.parent
-CASES = sorted((ROOT / "tests" / "cases").glob("*/*"))
+CASES = sorted((TESTS / "cases").glob("*/*"))
 HELPERS = {"Input"}
 # Layers without arithmetic of their own, or whose forks have published no numbers to check with.
 WITHOUT_NUMBERS = {

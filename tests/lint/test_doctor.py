@@ -7,11 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from places import EXAMPLES
 
 import protogen as pg
 from protogen.lint.opencv5 import examine
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from places import ROOT
 
 import protogen as pg
 from protogen.lint.context import Settings
 from protogen.lint.engine import check_text, selected
 from protogen.lint.rules import all_rules
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 RULES = all_rules()
 WITH_TEXT = [code for code, rule in RULES.items() if rule.example]
 
@@ -215,11 +213,10 @@ def audited(tmp_path, change) -> set[str]:
 
 def test_audit_of_weights(tmp_path, monkeypatch):
     from dataclasses import replace
-    from pathlib import Path
 
     import numpy as np
 
-    monkeypatch.chdir(Path(__file__).parent.parent)
+    monkeypatch.chdir(ROOT)
     assert audited(tmp_path, lambda e: e) == set()
     assert audited(tmp_path, lambda e: [*e, e[0]]) == {"PG605"}
     assert audited(tmp_path, lambda e: [(e[0][0], e[0][1][:1]), *e[1:]]) == {"PG606"}

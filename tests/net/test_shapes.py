@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nets import net_with
+from places import CASES, CORPUS, SHARED
 
 import protogen as pg
 from protogen import geometry
@@ -22,9 +23,7 @@ from protogen.layers.graph import free_name
 from protogen.net.cost import costs
 from protogen.net.net import Net
 
-CASES = Path(__file__).parent / "cases"
 ALL = sorted(path for path in CASES.glob("*/*") if (path / "golden.npz").exists())
-SHARED = CASES.parent.parent.parent / "shared"
 NETS = sorted((SHARED / "golden" / "nets").glob("*.json.gz"))
 
 
@@ -50,7 +49,7 @@ def test_layer(case):
 
 def corpus_path(golden: Path) -> Path:
     repository, project, rest = golden.name.removesuffix(".json.gz").split("__", 2)
-    return SHARED / "corpus" / f"{repository}__{project}" / rest
+    return CORPUS / f"{repository}__{project}" / rest
 
 
 @pytest.mark.skipif(

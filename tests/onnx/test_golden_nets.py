@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import CORPUS, SHARED
 
 import protogen as pg
 from protogen.formats import prototxt
@@ -17,7 +16,6 @@ from protogen.onnx import check, exposing, lower
 from protogen.onnx.importer import lift
 from protogen.running.runtime import run_program
 
-SHARED = Path(__file__).parent.parent.parent / "shared"
 NETS = sorted(path.name for path in (SHARED / "golden" / "nets").glob("*.json.gz"))
 # Of the blob's mean magnitude: sums of thousands of float32 products through a hundred layers.
 TOLERANCE = 1e-3
@@ -31,17 +29,8 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="session")
-def made():
-    """Weights and inputs as the goldens' own script makes them."""
-    spec = importlib.util.spec_from_file_location("weights", SHARED / "golden" / "weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def load(name, made):
-    net = pg.load(SHARED / "corpus" / path_of(name))
+    net = pg.load(CORPUS / path_of(name))
     for layer in net.layers:
         shapes = net.parameter_shapes[layer.name]
         if shapes:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from places import GOLDEN
 
 import protogen as pg
 from protogen.layers import kind_of
 from protogen.onnx.importer import lift
 from protogen.onnx.session import run_model
 
-FOLDER = Path(__file__).parent / "golden" / "torch_nets"
+FOLDER = GOLDEN / "torch_nets"
 NETS = sorted(path.stem for path in FOLDER.glob("*.onnx"))
 TOLERANCE = 1e-5  # of the output's largest value
 KINDS = ["_11", "_17", "_dynamo"]  # operator sets of the older exporter, and the newer exporter

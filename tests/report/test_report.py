@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import CORPUS, EXAMPLES
 
 import protogen as pg
 from protogen.net.build import build
@@ -24,10 +25,6 @@ from protogen.report.diagram import diagram
 from protogen.report.drawing import svg
 from protogen.report.page import harmless_json
 from protogen.report.weights import histogram
-
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
-CORPUS = ROOT.parent / "shared" / "corpus"
 
 
 def net(text: str):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from onnx.reference.ops.op_resize import Resize as ReferenceResize
+from places import GOLDEN
 
 from protogen.errors import InputError, UnsupportedError
 from protogen.onnx.session import run_model
@@ -30,7 +29,7 @@ from protogen.resampling.matrices import (  # fmt: skip
 )
 from protogen.resampling.request import Resize
 
-NUMBERS = Path(__file__).parent / "golden" / "resize" / "numbers.npz"
+NUMBERS = GOLDEN / "resize" / "numbers.npz"
 ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
           "tf_crop_and_resize"]  # fmt: skip
 ROUNDINGS = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import CASES
 
 import protogen as pg
 from protogen.formats import prototxt
@@ -17,8 +17,6 @@ from protogen.running.runtime import run_program
 from protogen.training.signals import gradients, windows  # noqa: F401 (windows registers its forms)
 from protogen.training.signals.health import compare
 from protogen.training.signals.measure import measure
-
-CASES = Path(__file__).parent / "cases"
 
 
 def chain(activation: str, filler: str, layers: int = 10, units: int = 500, more: str = "") -> str:

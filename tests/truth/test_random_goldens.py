@@ -6,15 +6,15 @@ from __future__ import annotations
 import functools
 import json
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from comparing import blobs_of, difference, parsed
+from places import GOLDEN
 
 import protogen as pg
 
-RANDOM = Path(__file__).parent.parent / "golden" / "random"
+RANDOM = GOLDEN / "random"
 
 # Nets of forks' types on which protogen differs from tpucaffe, or which it refuses, with the reason. The
 # list may only grow shorter: a net that agrees must leave it.
