@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,75 +15,132 @@ from places import ROOT
 PACKAGE = ROOT / "protogen"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# Room -> what of ours it may import. A room that is not named may import anything but cli.
-MAY = {
-    "errors": set(),
-    "geometry": set(),
-    "schema": {"errors", "schema"},
-    "message": {"errors", "schema"},
-    "prototxt": {"errors", "schema", "message", "prototxt"},
-    "graph": {"errors", "message"},
-    # netspec: only so that ``protogen.layers`` is also pycaffe's ``L``
-    "mapped": {"errors"},
-    "layers": {"errors", "geometry", "graph", "message", "layers", "netspec"},
-    "files": {"errors"},
-    "confined": {"errors"},
-    "fillers": {"errors"},
-    "resample": {"errors", "geometry"},
-    "render": {"confined", "errors", "geometry", "message", "prototxt"},
-    "report": {"report"},
-}
+# A room may import from those above it, but not from those in the same line.
+ROOMS = (
+    ("errors", "geometry", "_version", "_late"),
+    ("formats",),
+    ("layers",),
+    ("toolchains",),
+    ("net",),
+    ("resampling",),
+    ("onnx",),
+    ("running",),
+    ("preprocessing",),
+    ("converting",),
+    ("generate",),
+    ("training",),
+    ("lint",),
+    ("report",),
+    ("cli",),
+)
+FLOOR = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_IN = {
-    "onnx": ("onnx",),
-    "jinja2": ("render",),
-    "matplotlib": ("report",),
-    "google": ("schema", "onnx"),
-    "click": ("cli",),
-    "jax": ("signals",),
-    "PIL": ("pictures", "meanfiles"),
-    "igraph": ("diagram",),
-    "resvg_py": ("report",),
+    "onnx": "onnx",
+    "jinja2": "formats.render",
+    "matplotlib": "report",
+    "google": ("formats.schema", "onnx"),
+    "click": "cli",
+    "jax": "training.signals",
+    "PIL": ("running.pictures", "preprocessing.meanfiles"),
+    "igraph": "report",
+    "resvg_py": "report",
+    "cv2": "running",
 }
 
 
-def room(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """``net.build``; the package itself is "", and ``net/__init__.py`` is ``net``."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> list[tuple[str, int]]:
-    """Imported modules with the line, those for type checkers left out."""
+NAMES = {name_of(path): path for path in MODULES}
+
+
+@cache
+def imports(path: Path) -> list[tuple[str, int, bool]]:
+    """Imported modules with the line, lazy ones too, and whether they are for type checkers alone. Of
+    ours without ``protogen.``: the module where a name of it is imported."""
     found = []
 
-    def visit(node: ast.AST) -> None:
+    def visit(node: ast.AST, typing: bool) -> None:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            return
+            typing = True
         if isinstance(node, ast.Import):
-            found.extend((alias.name, node.lineno) for alias in node.names)
+            found.extend((alias.name, node.lineno, typing) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "protogen":
-                found.extend((f"protogen.{alias.name}", node.lineno) for alias in node.names)
-            else:
-                found.append((node.module, node.lineno))
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                module = inner if inner.removeprefix("protogen.") in NAMES else node.module
+                found.append((module, node.lineno, typing))
         for child in ast.iter_child_nodes(node):
-            visit(child)
+            visit(child, typing)
 
-    visit(ast.parse(path.read_text(encoding="utf-8")))
+    visit(ast.parse(path.read_text(encoding="utf-8")), False)
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports(path):
-    here = room(path)
-    for module, line in imports(path):
+def ours(path: Path) -> Iterator[tuple[str, int, bool]]:
+    for module, line, typing in imports(path):
         top, _, rest = module.partition(".")
         if top == "protogen":
-            there = rest.partition(".")[0]
-            assert there != "cli" or here in ("cli", "__main__"), f"{path}:{line} imports cli"
-            if here in MAY:
-                assert there in MAY[here], f"{path}:{line}: {here} may not import {there}"
-        elif top in ONLY_IN:
-            assert here in ONLY_IN[top], f"{path}:{line}: {top} belongs in {ONLY_IN[top][0]}"
+            yield rest, line, typing
+
+
+def test_every_room_has_its_floor():
+    assert {name.partition(".")[0] for name in NAMES} - {"", "__main__"} == set(FLOOR)
+
+
+def test_rooms_import_from_those_above():
+    """The law, over every import: lazy ones count, and those for type checkers too."""
+    broken = []
+    for name, path in NAMES.items():
+        here = name.partition(".")[0]
+        if here not in FLOOR:  # the package itself: it offers what is public, lazily
+            continue
+        for module, line, _ in ours(path):
+            there = module.partition(".")[0]
+            if there != here and FLOOR.get(there, len(ROOMS)) >= FLOOR[here]:
+                broken.append(
+                    f"{path.relative_to(ROOT)}:{line}: {here} imports {there or 'protogen'}"
+                )
+    assert not broken, "\n".join(broken)
+
+
+def test_no_module_is_in_a_circle():
+    """Whoever follows the imports never comes back, lazy ones counted."""
+    left = {
+        name: {module for module, _, typing in ours(path) if not typing and module != name}
+        for name, path in NAMES.items()
+    }
+    while True:  # who imports none that is left, or is imported by none, is in no circle
+        imported = set().union(*left.values())
+        ends = [n for n, modules in left.items() if n not in imported or not modules & left.keys()]
+        if not ends:
+            break
+        for name in ends:
+            del left[name]
+    assert not left, f"in circles, or between two of them: {sorted(left)}"
+
+
+def test_libraries_stay_in_their_rooms():
+    broken = []
+    for name, path in NAMES.items():
+        for module, line, _ in imports(path):
+            homes = ONLY_IN.get(module.partition(".")[0], "")
+            homes = (homes,) if isinstance(homes, str) else homes
+            if not any(f"{name}.".startswith(f"{home}.") or not home for home in homes):
+                broken.append(f"{path.relative_to(ROOT)}:{line}: {module} belongs in {homes[0]}")
+    assert not broken, "\n".join(broken)
+
+
+def test_the_map_has_every_room():
+    """CONTRIBUTING's table names the rooms in the order of the law."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in row] for row in rows if len(row) == 3]
+    rooms = [word.strip("`/ ").removesuffix(".py") for row in rows for word in row[0].split(",")]
+    assert rooms == [room for floor in ROOMS for room in floor if room != "cli"] + ["cli"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -111,3 +170,18 @@ def test_module_names_do_not_hide_functions():
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
     # protogen.layers is both on purpose: the room, and through __getattr__ pycaffe's L.
     assert set(pg.__all__) & (modules | rooms) == {"layers"}
+
+
+def test_layers_are_both_the_room_and_pycaffes():
+    """A module of the room is imported as such, and any other name makes a layer."""
+    code = (
+        "from protogen.layers import support; from protogen import layers as L; "
+        "print(support.__name__, L.Input().fn.type_name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert done.stdout == "protogen.layers.support Input\n", done.stderr
+
+
+def test_tests_stand_beside_their_rooms():
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders - {"truth"} <= set(FLOOR)
