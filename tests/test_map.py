@@ -72,22 +72,34 @@ def picture():
     for i, room in enumerate(ROOMS):
         y, x = top + size * i + 19, left + size * i + 19
         parts.append(f'<text x="{left - 8}" y="{y}" text-anchor="end">{escape(room)}</text>')
-        parts.append(f'<text transform="translate({x} {top - 8}) rotate(-90)">{escape(room)}</text>')
+        parts.append(
+            f'<text transform="translate({x} {top - 8}) rotate(-90)">{escape(room)}</text>'
+        )
         for j, other in enumerate(ROOMS):
             at = f'x="{left + size * j}" y="{top + size * i}" width="{size}" height="{size}"'
             n = found[room, other]
-            shade = "#e8eaed" if i == j else f"rgb({[round(255 - n / most * c) for c in (190, 110, 20)]})"
+            shade = (
+                "#e8eaed"
+                if i == j
+                else f"rgb({[round(255 - n / most * c) for c in (190, 110, 20)]})"
+            )
             fill = shade.replace("[", "").replace("]", "")
             parts.append(f'<rect {at} fill="{fill}" stroke="#d0d4d9"/>')
             if n:
-                parts.append(f'<text x="{left + size * j + 15}" y="{top + size * i + 19}" text-anchor="middle">{n}</text>')
+                parts.append(
+                    f'<text x="{left + size * j + 15}" y="{top + size * i + 19}" text-anchor="middle">{n}</text>'
+                )
     return "\n".join([*parts, "</svg>", ""])
 
 
 def path_of(job, folder):
     shutil.copytree(ROOT / "examples", folder / "examples", dirs_exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-c", TRACE, *job], cwd=folder, capture_output=True, encoding="utf-8", check=True
+        [sys.executable, "-c", TRACE, *job],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     return json.loads(done.stdout)
 
@@ -124,4 +136,6 @@ def test_the_page_of_the_architecture(golden, tmp_path):
 
 def test_the_picture_shows_a_step_against_the_law():
     """A room that imported from below would stand right of the diagonal."""
-    assert all(FLOOR[there] < FLOOR[here] for here, there in counts() if {here, there} <= set(FLOOR))
+    assert all(
+        FLOOR[there] < FLOOR[here] for here, there in counts() if {here, there} <= set(FLOOR)
+    )
