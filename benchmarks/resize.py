@@ -21,7 +21,7 @@ import protogen as pg
 from protogen.generate.plan import Plan, plan
 from protogen.onnx import encode, to_onnx
 from protogen.resampling.planning import decide
-from protogen.resampling.request import Resize
+from protogen.resampling.request import ResizeRequest
 
 FORMS = [
     ("bilinear x2", {"factor": 2}),
@@ -51,7 +51,7 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def own_resize(request: Resize) -> bytes:
+def own_resize(request: ResizeRequest) -> bytes:
     """onnxruntime's Resize of the request."""
     sizes = [request.batch, request.channels, *request.output]
     node = helper.make_node(
@@ -94,9 +94,9 @@ def strategies(quick: bool) -> None:
 def planning(quick: bool) -> None:
     print("\nplanning, without running anything")
     for size in (8, 32, 128, 512):
-        request = Resize(size=(size, size), scale=(2.0, 2.0))
+        request = ResizeRequest(size=(size, size), scale=(2.0, 2.0))
 
-        def again(request: Resize = request) -> object:
+        def again(request: ResizeRequest = request) -> object:
             decide.cache_clear()
             return decide(request)
 

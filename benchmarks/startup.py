@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from protogen.generate.specification import Upsample
+from protogen.generate.specification import UpsampleSpec
 from protogen.generate.upsampling import Upsampling
 
 RUNS = 21
@@ -41,7 +41,7 @@ def per_layer(count: int) -> float:
     for _ in range(3):
         start = time.perf_counter()
         specs = [
-            Upsample((2, 2), name=f"up{i}", bottom=f"x{i}", top=f"up{i}") for i in range(count)
+            UpsampleSpec((2, 2), name=f"up{i}", bottom=f"x{i}", top=f"up{i}") for i in range(count)
         ]
         assert Upsampling(specs).prototxt.count("Deconvolution") == count
         times.append(time.perf_counter() - start)

@@ -13,7 +13,7 @@ from protogen.errors import InputError, layout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protogen.training.initialisation import Blob
+    from protogen.training.initialisation import FilledBlob
 
 
 @click.command("init")
@@ -82,7 +82,7 @@ def command(net: str, path: str | None, **given: Any) -> None:
             click.echo(f"wrote {written}")
 
 
-def _tell(found: Sequence[Blob], given: dict[str, Any]) -> None:
+def _tell(found: Sequence[FilledBlob], given: dict[str, Any]) -> None:
     if given["as_json"]:
         click.echo(json.dumps([_plain(blob, given["fan"]) for blob in found], indent=2))
         return
@@ -110,7 +110,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _plain(blob: Blob, fan: str) -> dict[str, Any]:
+def _plain(blob: FilledBlob, fan: str) -> dict[str, Any]:
     chosen = blob.true if fan == "true" else blob.caffes
     return {
         "layer": blob.layer.name,

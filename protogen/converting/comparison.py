@@ -24,7 +24,7 @@ TOLERANCE = 1e-4  # of a blob's largest magnitude: rounding through a hundred la
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class BlobDifference:
     """One blob of both models: the largest absolute error, and that over the largest magnitude in
     the first. Both are None where the shapes differ."""
 
@@ -41,12 +41,12 @@ class Comparison:
     """All blobs that both models have, in the first's order. ``cause`` says why the first that
     differs does, where that is known."""
 
-    rows: list[Difference]
+    rows: list[BlobDifference]
     tolerance: float
     cause: str = ""
 
     @property
-    def first(self) -> Difference | None:
+    def first(self) -> BlobDifference | None:
         """The first blob that differs by more than the tolerance."""
         return next((row for row in self.rows if not row.passed), None)
 
@@ -162,18 +162,18 @@ def _compare(
         return result
     net = sides[0].net
     if net is not None:
-        from protogen.converting.mistakes import diagnose
+        from protogen.converting.mistakes import likely_cause
 
         agreeing = {row.blob for row in rows if row.passed}
         found = values[1][dict(pairs)[first.blob]]
-        cause = diagnose(net, given[0], first.blob, found, agreeing, tolerance)
+        cause = likely_cause(net, given[0], first.blob, found, agreeing, tolerance)
         result = Comparison(rows, tolerance, cause)
     if check:
         raise MismatchError(message(result, first), result)
     return result
 
 
-def message(result: Comparison, first: Difference) -> str:
+def message(result: Comparison, first: BlobDifference) -> str:
     """One sentence on the first blob that differs."""
     if first.relative is None:
         found, wanted = ("x".join(map(str, shape)) for shape in first.shapes[::-1])
@@ -321,14 +321,14 @@ def _pairs(sides: tuple[_Side, _Side]) -> list[tuple[str, str]]:
 
 def _difference(
     blob: str, layer: str, a: NDArray[Any], b: NDArray[Any], tolerance: float
-) -> Difference:
+) -> BlobDifference:
     import numpy as np
 
     if a.shape != b.shape:
-        return Difference(blob, layer, (a.shape, b.shape), None, None, False)
+        return BlobDifference(blob, layer, (a.shape, b.shape), None, None, False)
     scale = float(np.abs(a).max(initial=0.0))
     if np.array_equal(a, b, equal_nan=True):
-        return Difference(blob, layer, (a.shape, b.shape), 0.0, 0.0, True)
+        return BlobDifference(blob, layer, (a.shape, b.shape), 0.0, 0.0, True)
     largest = float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
     relative = largest / scale if scale else float("inf")
-    return Difference(blob, layer, (a.shape, b.shape), largest, relative, relative <= tolerance)
+    return BlobDifference(blob, layer, (a.shape, b.shape), largest, relative, relative <= tolerance)

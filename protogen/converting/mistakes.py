@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from protogen.net.net import Net
 
 
-def diagnose(
+def likely_cause(
     net: Net,
     feeds: Mapping[str, NDArray[Any]],
     blob: str,

@@ -62,7 +62,7 @@ def _state(number: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FilePosition:
     """Where an array stands: bytes from ``start`` on of the file at ``map.path``."""
 
     map: FileMap
@@ -93,7 +93,7 @@ def map_file(path: str | Path) -> FileMap | bytes:
     return made
 
 
-def locate(array: NDArray[Any]) -> Place | None:
+def locate(array: NDArray[Any]) -> FilePosition | None:
     """Where a view of a FileMap stands; None for arrays in memory and for views with gaps."""
     import numpy as np
 
@@ -105,7 +105,7 @@ def locate(array: NDArray[Any]) -> Place | None:
     if base is None:
         return None
     origin = np.frombuffer(base, np.uint8, 1).ctypes.data
-    return Place(base, array.ctypes.data - origin)
+    return FilePosition(base, array.ctypes.data - origin)
 
 
 def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -135,7 +135,7 @@ def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
             release(place, start * flat.itemsize, piece.nbytes)
 
 
-def release(place: Place, offset: int, length: int) -> None:
+def release(place: FilePosition, offset: int, length: int) -> None:
     """Gives back the pages that stand wholly between two places."""
     if not hasattr(mmap, "MADV_DONTNEED"):
         return
@@ -221,7 +221,7 @@ def write_array(
             progress(piece.nbytes)
 
 
-def _copy(place: Place, size: int, file: BinaryIO, progress: Progress | None) -> None:
+def _copy(place: FilePosition, size: int, file: BinaryIO, progress: Progress | None) -> None:
     """Bytes of a mapped file to another file. Reading them again into one small buffer is faster
     than the map, whose pages must be faulted in, and than sendfile, which moves page by page."""
     view = memoryview(place.map)

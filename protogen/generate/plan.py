@@ -13,7 +13,7 @@ from protogen.formats import prototxt, render
 from protogen.geometry import Shape
 from protogen.resampling.emit import emit
 from protogen.resampling.planning import Candidate, Decision, decide
-from protogen.resampling.request import PROBES, Resize
+from protogen.resampling.request import PROBES, ResizeRequest
 from protogen.resampling.steps import Step
 from protogen.toolchains.limits import UNLIMITED, Limits
 
@@ -29,7 +29,7 @@ EXACT_TO = 1e-5  # of the largest value: float32's rounding over a few layers
 
 
 @dataclass(frozen=True, slots=True)
-class Error:
+class PlanError:
     """The largest absolute errors against the wanted resize in float64, found by running the net
     on normal random data.
 
@@ -72,7 +72,7 @@ class Plan:
 
     def __init__(
         self,
-        request: Resize,
+        request: ResizeRequest,
         decision: Decision,
         *,
         name: str,
@@ -122,7 +122,7 @@ class Plan:
         return tuple(step.name for step in self.steps if not step.filled)
 
     @cached_property
-    def error(self) -> Error:
+    def error(self) -> PlanError:
         """The error, measured by running the emitted layers with onnxruntime."""
         return self.measure(self.decision.chosen)
 
@@ -138,7 +138,7 @@ class Plan:
         return PlanCost(len(steps), parameters, sum(s.multiply_adds for s in steps),
                         4 * parameters, 4 * sum(fresh))  # fmt: skip
 
-    def measure(self, candidate: Candidate, seed: int = 0) -> Error:
+    def measure(self, candidate: Candidate, seed: int = 0) -> PlanError:
         """The error of a candidate. A large one is run with fewer channels: all are alike."""
         import numpy as np
 
@@ -152,7 +152,7 @@ class Plan:
         wanted = request.wanted(x)
         wrong = np.abs(found - wanted)
         inside = self._right_pixels(candidate)
-        return Error(
+        return PlanError(
             float(wrong[:, :, inside].max(initial=0)),
             float(wrong[:, :, ~inside].max(initial=0)),
             float(np.abs(wanted).max(initial=0)),
@@ -265,7 +265,7 @@ class _Layer:
 
 
 def plan(
-    request: Resize,
+    request: ResizeRequest,
     *,
     name: str = "resize",
     bottom: str = "data",

@@ -11,7 +11,7 @@ from protogen.generate.plan import Plan, plan
 from protogen.generate.specification import parse_shape, whole
 from protogen.resampling import conventions
 from protogen.resampling.matrices import Sampling, keep_aspect, refuse
-from protogen.resampling.request import Resize
+from protogen.resampling.request import ResizeRequest
 from protogen.toolchains.limits import Limits, load_target, parse_limits
 
 USER_MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
@@ -88,7 +88,7 @@ def resize(
         out, scale = (outs[0], outs[1]), (scales[0], scales[1])
     sampling = _sampling(mode, align, like, rounding, cubic_a, exclude_outside, antialias,
                          _enlarges(wanted, scale, out))  # fmt: skip
-    request = Resize(
+    request = ResizeRequest(
         sampling,
         batch=shape[0] if shape else 1,
         channels=shape[1] if shape else whole("channels", 3 if channels is None else channels),

@@ -19,7 +19,7 @@ from typing import Any
 
 from protogen.errors import InputError, did_you_mean, layout
 from protogen.formats import tomlfiles
-from protogen.generate.specification import Upsample, parse_factor, parse_shape
+from protogen.generate.specification import UpsampleSpec, parse_factor, parse_shape
 from protogen.generate.upsampling import Upsampling
 from protogen.geometry import Shape
 
@@ -74,7 +74,7 @@ def load_spec(
 
 def _spec(
     where: str, index: int, table: object, defaults: Mapping[str, Any], count: int
-) -> Upsample:
+) -> UpsampleSpec:
     key = f"upsample[{index}]"
     if not isinstance(table, dict):
         raise _refuse(where, key, "must be a table", "Write [[upsample]].")
@@ -86,7 +86,7 @@ def _spec(
     given.setdefault("top", given["name"])
     try:
         given["factor"] = parse_factor(given["factor"])
-        return Upsample(**given)
+        return UpsampleSpec(**given)
     except InputError as error:
         raise InputError(f"{where}: {key}.{error}") from None
 

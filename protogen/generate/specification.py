@@ -25,7 +25,7 @@ LIMIT_BYTES = 2**31 - 1  # what protobuf, and so a caffemodel, can hold
 
 
 @dataclass(frozen=True, slots=True)
-class Filler:
+class FillerKind:
     """weight_filler: its type, and its value where it has one."""
 
     type: str
@@ -33,7 +33,7 @@ class Filler:
 
 
 @dataclass(frozen=True)
-class Upsample:
+class UpsampleSpec:
     """One upsampling layer. Pairs are (height, width).
 
     Raises:
@@ -119,11 +119,11 @@ class Upsample:
         return int(self.trainable)
 
     @property
-    def filler(self) -> Filler:
+    def filler(self) -> FillerKind:
         """What Caffe can fill the weights with; a constant 0 where only the caffemodel can."""
         if not self.needs_weights:
-            return Filler("bilinear") if self.mode == "bilinear" else Filler("constant", 1)
-        return Filler("constant", 0)
+            return FillerKind("bilinear") if self.mode == "bilinear" else FillerKind("constant", 1)
+        return FillerKind("constant", 0)
 
     @property
     def needs_weights(self) -> bool:

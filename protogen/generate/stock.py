@@ -12,7 +12,7 @@ from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
 from protogen.resampling.matrices import Sampling
-from protogen.resampling.request import Resize
+from protogen.resampling.request import ResizeRequest
 from protogen.toolchains.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Stock:
     ) -> None:
         bottom, top = self._layer.bottoms[0], self._layer.tops[0]
         shape = self.shape(bottom)
-        request = Resize(
+        request = ResizeRequest(
             Sampling(**sampling),
             batch=shape[0],
             channels=shape[1],

@@ -14,7 +14,7 @@ from protogen.generate.specification import (
     LIMIT_BYTES,
     Kernels,
     Mode,
-    Upsample,
+    UpsampleSpec,
     parse_factor,
     parse_shape,
     refuse,
@@ -35,7 +35,7 @@ _SAMPLE = 8  # height and width of a net that was given no size
 
 
 @dataclass(frozen=True, slots=True)
-class Error:
+class InterpolationError:
     """Largest possible error of an upsampling against true interpolation, for data in [-1, 1].
 
     ``inside`` leaves out a ring of ``ring`` (height, width) pixels at each border.
@@ -58,7 +58,7 @@ class Upsampling:
 
     def __init__(
         self,
-        specs: Sequence[Upsample],
+        specs: Sequence[UpsampleSpec],
         inputs: Mapping[str, Shape] | None = None,
         *,
         name: str = "",
@@ -104,11 +104,11 @@ class Upsampling:
         return tuple(spec.name for spec in self.specs if spec.needs_weights)
 
     @cached_property
-    def error(self) -> Error:
+    def error(self) -> InterpolationError:
         """The largest error of all layers; see ``Error``."""
         errors = [bound(spec) for spec in self.specs]
         worst = max(errors, key=lambda e: e.border)
-        return Error(max(e.inside for e in errors), worst.border, worst.ring)
+        return InterpolationError(max(e.inside for e in errors), worst.border, worst.ring)
 
     def to_onnx(self, *, opset: int = 18) -> Model:
         """The layers as ONNX; batch, height and width are free where no shape was given.
@@ -232,7 +232,7 @@ def classic(
     inputs = None if input_shape is None else {bottom: parse_shape(input_shape)}
     if channels is None:
         channels = inputs[bottom][1] if inputs else 3
-    spec = Upsample(
+    spec = UpsampleSpec(
         parse_factor(factor),
         whole("channels", channels),
         name,
@@ -245,15 +245,15 @@ def classic(
     return Upsampling([spec], inputs, template=template, templates=templates)
 
 
-def bound(spec: Upsample) -> Error:
+def bound(spec: UpsampleSpec) -> InterpolationError:
     """The largest error of one layer for data in [-1, 1], from its matrices."""
     error = error_map(spec, (4, 4), corner=True)
     h, w = spec.ring
-    return Error(float(error[h:, w:].max()), float(error.max()), spec.ring)
+    return InterpolationError(float(error[h:, w:].max()), float(error.max()), spec.ring)
 
 
 def error_map(
-    spec: Upsample, size: tuple[int, int], *, corner: bool = False
+    spec: UpsampleSpec, size: tuple[int, int], *, corner: bool = False
 ) -> NDArray[np.float64]:
     """The largest error of every output pixel against true interpolation, for data in [-1, 1].
 
@@ -288,7 +288,7 @@ class KernelPicture:
     ring: tuple[int, int]
 
 
-def kernel_picture(spec: Upsample) -> KernelPicture:
+def kernel_picture(spec: UpsampleSpec) -> KernelPicture:
     """What a picture of one layer's kernel shows."""
     size = tuple(8 if f <= 4 else 6 if f <= 8 else 4 for f in spec.factor)
     times = "\u00d7"
@@ -299,7 +299,7 @@ def kernel_picture(spec: Upsample) -> KernelPicture:
     return KernelPicture(title, rows, columns, spec.stride, error, spec.ring)
 
 
-def _check_names(specs: Sequence[Upsample]) -> None:
+def _check_names(specs: Sequence[UpsampleSpec]) -> None:
     names: set[str] = set()
     tops: set[str] = set()
     for spec in specs:
@@ -309,7 +309,7 @@ def _check_names(specs: Sequence[Upsample]) -> None:
             taken.add(value)
 
 
-def _free_inputs(specs: Sequence[Upsample]) -> dict[str, Shape]:
+def _free_inputs(specs: Sequence[UpsampleSpec]) -> dict[str, Shape]:
     """Bottoms that no layer before them makes, with a size for probing."""
     made: set[str] = set()
     inputs: dict[str, Shape] = {}
@@ -320,7 +320,7 @@ def _free_inputs(specs: Sequence[Upsample]) -> dict[str, Shape]:
     return inputs
 
 
-def _check_inputs(specs: Sequence[Upsample], inputs: Mapping[str, Shape]) -> None:
+def _check_inputs(specs: Sequence[UpsampleSpec], inputs: Mapping[str, Shape]) -> None:
     """Channels must agree along the chain, and nothing may need more memory than a blob holds."""
     shapes = dict(inputs) or _free_inputs(specs)
     for spec in specs:

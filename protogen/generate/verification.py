@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, MismatchError, layout
-from protogen.generate.specification import Upsample
+from protogen.generate.specification import UpsampleSpec
 from protogen.generate.upsampling import Upsampling
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _ramp(shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def _check(
-    spec: Upsample, data: str, bottom: NDArray[np.float32], top: NDArray[np.float32]
+    spec: UpsampleSpec, data: str, bottom: NDArray[np.float32], top: NDArray[np.float32]
 ) -> Check:
     import numpy as np
 

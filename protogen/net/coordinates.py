@@ -21,7 +21,7 @@ class Map:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BlobCoordinates:
     """How the coordinates of a blob follow from those of the input ``source``."""
 
     source: str
@@ -29,7 +29,7 @@ class Place:
     width: Map = Map()
 
 
-def places(graph: Graph) -> dict[str, Place | None]:
+def places(graph: Graph) -> dict[str, BlobCoordinates | None]:
     """The place of every value of a net; None where it has none (behind a dense layer).
 
     A convolution or pooling of extent e = d (K - 1) + 1, stride s and pad p maps x to
@@ -37,8 +37,8 @@ def places(graph: Graph) -> dict[str, Place | None]:
     Caffe's own rule (python/caffe/coord_map.py), in exact fractions. Of several bottoms the first one
     that has a place counts.
     """
-    found: dict[str, Place | None] = {
-        name: Place(name) for name in graph.inputs if len(graph.shapes[name] or ()) == 4
+    found: dict[str, BlobCoordinates | None] = {
+        name: BlobCoordinates(name) for name in graph.inputs if len(graph.shapes[name] or ()) == 4
     }
     for layer in graph.layers:
         for write in layer.writes:
@@ -48,9 +48,11 @@ def places(graph: Graph) -> dict[str, Place | None]:
     return found
 
 
-def _place(graph: Graph, layer: Layer, write: str, found: dict[str, Place | None]) -> Place | None:
+def _place(
+    graph: Graph, layer: Layer, write: str, found: dict[str, BlobCoordinates | None]
+) -> BlobCoordinates | None:
     if not layer.reads:
-        return Place(write)
+        return BlobCoordinates(write)
     shapes = [graph.shapes.get(read) for read in layer.reads]
     known = [shape for shape in shapes if shape is not None]
     before = next((place for read in layer.reads if (place := found.get(read))), None)
@@ -60,7 +62,7 @@ def _place(graph: Graph, layer: Layer, write: str, found: dict[str, Place | None
     if layer.type == "Crop":
         down, right = crop_offsets(layer, known[0])[2:]
         height, width = before.height, before.width
-        return Place(
+        return BlobCoordinates(
             before.source,
             Map(height.scale, height.shift - down),
             Map(width.scale, width.shift - right),
@@ -78,7 +80,7 @@ def _place(graph: Graph, layer: Layer, write: str, found: dict[str, Place | None
             made.append(Map(old.scale * s, old.shift * s + half - p))
         else:
             made.append(Map(old.scale / s, (old.shift + p - half) / s))
-    return Place(before.source, *made)
+    return BlobCoordinates(before.source, *made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ class CropCheck:
 
     layer: Layer
     given: tuple[int, int]
-    first: Place
-    second: Place
+    first: BlobCoordinates
+    second: BlobCoordinates
 
     @property
     def right(self) -> tuple[Fraction, Fraction]:
@@ -97,7 +99,9 @@ class CropCheck:
         return one.height.shift - two.height.shift, one.width.shift - two.width.shift
 
 
-def crop_checks(graph: Graph, found: Mapping[str, Place | None] | None = None) -> list[CropCheck]:
+def crop_checks(
+    graph: Graph, found: Mapping[str, BlobCoordinates | None] | None = None
+) -> list[CropCheck]:
     """Every Crop whose bottoms lie in the same input at the same scale; ``found`` are the graph's
     ``places``, where they are known already."""
     found = places(graph) if found is None else found

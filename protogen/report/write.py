@@ -18,7 +18,7 @@ from protogen.formats.weightfiles import missing
 from protogen.generate.specification import size_text
 from protogen.geometry import Shape
 from protogen.layers.graph import Graph, Layer
-from protogen.net.coordinates import Map, Place, crop_checks, places
+from protogen.net.coordinates import Map, BlobCoordinates, crop_checks, places
 from protogen.net.cost import Cost, costs
 from protogen.net.net import Net, load
 from protogen.report import drawing
@@ -289,7 +289,7 @@ def _map(one: Map) -> str:
     return f"{one.scale} · x {sign} {abs(one.shift)}"
 
 
-def _places(graph: Graph, known: Mapping[str, Place | None]) -> list[dict[str, str]]:
+def _places(graph: Graph, known: Mapping[str, BlobCoordinates | None]) -> list[dict[str, str]]:
     made: list[dict[str, str]] = []
     for layer in graph.layers:
         for top, write in zip(layer.tops, layer.writes, strict=True):
@@ -300,7 +300,7 @@ def _places(graph: Graph, known: Mapping[str, Place | None]) -> list[dict[str, s
     return made
 
 
-def _crops(graph: Graph, known: Mapping[str, Place | None]) -> list[dict[str, Any]]:
+def _crops(graph: Graph, known: Mapping[str, BlobCoordinates | None]) -> list[dict[str, Any]]:
     order = {id(layer): i for i, layer in enumerate(graph.layers)}
     made = []
     for crop in crop_checks(graph, known):
@@ -318,7 +318,7 @@ def _crops(graph: Graph, known: Mapping[str, Place | None]) -> list[dict[str, An
 
 def _pictures(graph: Graph) -> list[dict[str, str]]:
     """Kernel, profile and error of each different bilinear upsampling of a whole factor."""
-    from protogen.generate.specification import Upsample
+    from protogen.generate.specification import UpsampleSpec
     from protogen.generate.upsampling import kernel_picture
     from protogen.report import kernel
     from protogen.report.page import embedded
@@ -336,7 +336,7 @@ def _pictures(graph: Graph) -> list[dict[str, str]]:
     made = []
     for f, names in sorted(users.items())[:KERNELS]:
         buffer = io.BytesIO()
-        kernel.draw([kernel_picture(Upsample((f, f)))], buffer, "png")
+        kernel.draw([kernel_picture(UpsampleSpec((f, f)))], buffer, "png")
         made.append(
             {"text": f"Factor {f}: {', '.join(names)}", "picture": embedded(buffer.getvalue())}
         )

@@ -12,7 +12,7 @@ from protogen.errors import UnsupportedError, layout
 from protogen.formats.message import Name
 from protogen.geometry import Shape
 from protogen.layers.fillers import bilinear
-from protogen.resampling.request import Resize
+from protogen.resampling.request import ResizeRequest
 from protogen.resampling.stages import Border, Chain, Conv, Deconv, Gain, Mix, Pool, Stage
 from protogen.resampling.steps import Form, Step, Writer
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def emit(
     chains: tuple[Chain, Chain],
-    request: Resize,
+    request: ResizeRequest,
     form: Form,
     *,
     name: str,

@@ -7,7 +7,7 @@ from typing import Any
 
 from protogen.errors import InputError, UnsupportedError, layout
 from protogen.resampling.matrices import Sampling, keep_aspect
-from protogen.resampling.request import Resize
+from protogen.resampling.request import ResizeRequest
 
 _MODES = {"nearest": "nearest", "linear": "bilinear", "bilinear": "bilinear", "cubic": "cubic"}
 
@@ -21,7 +21,7 @@ def request_of(
     scales: Sequence[float] | None = None,
     sizes: Sequence[int] | None = None,
     roi: Sequence[float] | None = None,
-) -> Resize:
+) -> ResizeRequest:
     """What a Resize (opset 10 on) or Upsample (7 to 9) asks of an input of ``shape``.
 
     Args:
@@ -71,7 +71,7 @@ def request_of(
         for i, axis in enumerate(axes):
             parts[axis] = (float(roi[i]), float(roi[len(axes) + i]))
     height, width = outs[2], outs[3]
-    return Resize(
+    return ResizeRequest(
         sampling,
         batch=shape[0],
         channels=shape[1],

@@ -9,7 +9,7 @@ from itertools import product as pairs_of
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
 from protogen.resampling.emit import emit
-from protogen.resampling.request import Problem, Resize, equal
+from protogen.resampling.request import Problem, ResizeRequest, equal
 from protogen.resampling.stages import Chain
 from protogen.resampling.steps import Form, Step
 from protogen.resampling.strategies import CORRECTIONS, STRATEGIES, Strategy, corrected, uncorrected
@@ -44,7 +44,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StrategyOutcome:
     """What became of a strategy: the reason why it was not taken, or its cost."""
 
     label: str
@@ -59,7 +59,7 @@ class Decision:
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[StrategyOutcome, ...]
 
 
 def labels() -> Iterator[str]:
@@ -72,7 +72,10 @@ def labels() -> Iterator[str]:
 
 @lru_cache(maxsize=512)
 def decide(
-    request: Resize, strategy: str = "", limits: Limits = UNLIMITED, approximate: bool = False
+    request: ResizeRequest,
+    strategy: str = "",
+    limits: Limits = UNLIMITED,
+    approximate: bool = False,
 ) -> Decision:
     """The cheapest exact plan within the limits; where there is none and ``approximate`` says
     so, the one with the smallest error.
@@ -90,7 +93,7 @@ def decide(
     _check_label(strategy)
     problems = (request.problem(0), request.problem(1))
     found: list[Candidate] = []
-    verdicts: list[Verdict] = []
+    verdicts: list[StrategyOutcome] = []
     for one in STRATEGIES:
         if not strategy or strategy.partition("+")[0] == one.name:
             made, reasons = _family(one, strategy, request, problems, limits)
@@ -100,12 +103,12 @@ def decide(
     if not found and strategy in ("", APPROXIMATE):
         near = _approximations(request, problems, limits)
         if not near:
-            verdicts.append(Verdict(APPROXIMATE, "nothing is within the limits"))
+            verdicts.append(StrategyOutcome(APPROXIMATE, "nothing is within the limits"))
         elif approximate or strategy == APPROXIMATE:
             found = near
         else:
             bound = f"off by up to {near[0].bound:.3g} for data in [-1, 1]"
-            verdicts.append(Verdict(near[0].label, f"{bound}; --approximate takes it"))
+            verdicts.append(StrategyOutcome(near[0].label, f"{bound}; --approximate takes it"))
     if not found:
         raise _none(request, verdicts, limits)
     verdicts += _costs(found)
@@ -115,10 +118,10 @@ def decide(
 def _family(
     strategy: Strategy,
     wanted: str,
-    request: Resize,
+    request: ResizeRequest,
     problems: tuple[Problem, Problem],
     limits: Limits,
-) -> tuple[list[Candidate], list[Verdict]]:
+) -> tuple[list[Candidate], list[StrategyOutcome]]:
     """A strategy with each of its corrections; one verdict where all fail for one reason."""
     unfit = [
         f"{axis}: {reason}"
@@ -130,20 +133,20 @@ def _family(
     ):
         unfit = ["a whole factor needs no fraction"]
     if unfit:
-        return [], [Verdict(strategy.name, unfit[0])]
+        return [], [StrategyOutcome(strategy.name, unfit[0])]
     found: list[Candidate] = []
-    verdicts: list[Verdict] = []
+    verdicts: list[StrategyOutcome] = []
     for correction in strategy.corrections:
         label = strategy.name + (f"+{correction}" if correction else "")
         if wanted not in ("", label, strategy.name):
             continue
         made, reason = _try(strategy, correction, label, request, problems, limits)
         if made is None:
-            verdicts.append(Verdict(label, reason))
+            verdicts.append(StrategyOutcome(label, reason))
         else:
             found.append(made)
     if not found and len({v.reason for v in verdicts}) == 1:
-        verdicts = [Verdict(strategy.name, verdicts[0].reason)]
+        verdicts = [StrategyOutcome(strategy.name, verdicts[0].reason)]
     return found, verdicts
 
 
@@ -151,7 +154,7 @@ def _try(
     strategy: Strategy,
     correction: str,
     label: str,
-    request: Resize,
+    request: ResizeRequest,
     problems: tuple[Problem, Problem],
     limits: Limits,
 ) -> tuple[Candidate | None, str]:
@@ -176,7 +179,7 @@ def _try(
     return best, reason
 
 
-def _spare(request: Resize, limits: Limits) -> int:
+def _spare(request: ResizeRequest, limits: Limits) -> int:
     """Kernels extended by zeros are for targets, and for output lengths that fit any size."""
     return _SPARE if limits.rules or request.size is None else 0
 
@@ -190,7 +193,11 @@ def _orders(rows: int, columns: int) -> Iterator[tuple[int, int]]:
 
 
 def _candidate(
-    label: str, chains: tuple[Chain, Chain], request: Resize, limits: Limits, bound: float = 0.0
+    label: str,
+    chains: tuple[Chain, Chain],
+    request: ResizeRequest,
+    limits: Limits,
+    bound: float = 0.0,
 ) -> tuple[Candidate | None, str]:
     """The chains in the first form that is within the limits."""
     if chains[0].kinds != chains[1].kinds:
@@ -239,7 +246,7 @@ def _ranked(found: list[Candidate]) -> list[Candidate]:
 
 
 def _approximations(
-    request: Resize, problems: tuple[Problem, Problem], limits: Limits
+    request: ResizeRequest, problems: tuple[Problem, Problem], limits: Limits
 ) -> list[Candidate]:
     """Plans that count the outside as 0, the smallest error first."""
     spare = _spare(request, limits)
@@ -275,7 +282,7 @@ def _bound(chains: tuple[Chain, Chain], problems: tuple[Problem, Problem]) -> fl
     )
 
 
-def _costs(found: list[Candidate]) -> list[Verdict]:
+def _costs(found: list[Candidate]) -> list[StrategyOutcome]:
     made = []
     for index, c in enumerate(found):
         fewer = len(c.steps) < len(found[0].steps)
@@ -284,7 +291,7 @@ def _costs(found: list[Candidate]) -> list[Verdict]:
         reason = "chosen" if index == 0 else "more work" if same else longer
         if c.bound:
             reason += f", off by up to {c.bound:.3g} for data in [-1, 1]"
-        made.append(Verdict(c.label, reason, len(c.steps), c.multiply_adds))
+        made.append(StrategyOutcome(c.label, reason, len(c.steps), c.multiply_adds))
     return made
 
 
@@ -302,7 +309,9 @@ def _check_label(strategy: str) -> None:
         )
 
 
-def _none(request: Resize, verdicts: list[Verdict], limits: Limits) -> UnsupportedError:
+def _none(
+    request: ResizeRequest, verdicts: list[StrategyOutcome], limits: Limits
+) -> UnsupportedError:
     lines = "".join(f"\n  {v.label}: {v.reason}" for v in verdicts)
     within = f" within the limits of {limits.name or 'the target'}" if limits.rules else ""
     more = "Give --input-shape: more is possible for a known size." if request.size is None else ""

@@ -22,7 +22,7 @@ _FINEST = 64  # largest p and q of a ratio that a Deconvolution is tried for
 
 
 @dataclass(frozen=True)
-class Resize:
+class ResizeRequest:
     """A resize of (N, channels, H, W). Pairs are (height, width).
 
     Attributes:

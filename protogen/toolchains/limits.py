@@ -59,7 +59,7 @@ class Layer(Protocol):
 
 
 @dataclass(frozen=True)
-class Rule:
+class LimitRule:
     """A condition that layers of some types must meet. ``feature`` instead: what may not be used.
 
     Raises:
@@ -107,7 +107,7 @@ class Limits:
     """Rules of a target, with where they are from."""
 
     name: str = ""
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[LimitRule, ...] = ()
     title: str = ""
     notes: tuple[str, ...] = field(default=())
 
@@ -176,7 +176,7 @@ def _target(path: Path, data: Mapping[str, Any]) -> Limits:
                 )
             )
         try:
-            rules.append(Rule(item.get("must", ""), tuple(layers), item.get("without", ""),
+            rules.append(LimitRule(item.get("must", ""), tuple(layers), item.get("without", ""),
                               item.get("source", "")))  # fmt: skip
         except InputError as error:
             raise InputError(layout(f"rule {number}: {error}", where=str(path))) from None
@@ -192,7 +192,7 @@ def parse_limits(text: str) -> Limits:
     rules = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         if part.startswith("no-"):
-            rules.append(Rule(feature=part[3:]))
+            rules.append(LimitRule(feature=part[3:]))
             continue
         match = re.fullmatch(r"(\w+)\s*(<=|>=|==|=|<|>)\s*(\d+)", part)
         if match is None or match[1] not in WORDS:
@@ -205,7 +205,7 @@ def parse_limits(text: str) -> Limits:
         operator = "==" if match[2] == "=" else match[2]
         sizes = ("height", "width", "out_height", "out_width", "tops")
         windowed = match[1] not in sizes
-        rules.append(Rule(f"{match[1]} {operator} {match[3]}", _WINDOWED if windowed else ()))
+        rules.append(LimitRule(f"{match[1]} {operator} {match[3]}", _WINDOWED if windowed else ()))
     return Limits("", tuple(rules))
 
 

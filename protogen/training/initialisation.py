@@ -27,7 +27,7 @@ FANS = ("caffe", "true")
 
 
 @dataclass(frozen=True, slots=True)
-class Blob:
+class FilledBlob:
     """A parameter blob before training: what fills it, and why if that is not what the net says.
 
     ``owner`` is the layer and index whose stream it is filled from: another one's where
@@ -118,7 +118,7 @@ class Blob:
 
 def blobs_of(
     net: Net, rules: Sequence[tuple[str, Filler]] = (), recommend: bool = False
-) -> list[Blob]:
+) -> list[FilledBlob]:
     """Every parameter blob of a net with its filler.
 
     Args:
@@ -131,7 +131,7 @@ def blobs_of(
     from protogen.layers.recommending import recommendations
 
     better = recommendations(net.graph) if recommend else {}
-    made: list[Blob] = []
+    made: list[FilledBlob] = []
     fitted: set[str] = set()
     for layer in net.layers:
         for blob in _blobs(net, layer):
@@ -152,7 +152,7 @@ def blobs_of(
     return made
 
 
-def _blobs(net: Net, layer: Layer) -> Iterator[Blob]:
+def _blobs(net: Net, layer: Layer) -> Iterator[FilledBlob]:
     shapes = net.parameter_shapes[layer.name]
     if shapes is None:
         raise layer.error(
@@ -167,7 +167,7 @@ def _blobs(net: Net, layer: Layer) -> Iterator[Blob]:
     ):
         owner = net.graph.owners.get((layer.name, index), (layer.name, index))
         filler = filler_of(layer, filling)
-        yield Blob(layer, index, shape, filler, filling, owner)
+        yield FilledBlob(layer, index, shape, filler, filling, owner)
 
 
 def filler_of(layer: Layer, filling: Filling) -> Filler:
@@ -256,7 +256,7 @@ def write_initial(
     recommend: bool = False,
     feeds: Mapping[str, NDArray[Any]] | None = None,
     progress: Callable[[int, int], object] | None = None,
-) -> list[Blob]:
+) -> list[FilledBlob]:
     """Writes a caffemodel of initial weights, a chunk at a time, and tells what filled each blob.
 
     Args:
@@ -299,13 +299,13 @@ def _check_fan(fan: str) -> None:
         raise InputError(layout(f"{fan!r} is not caffe or true", subject="fan"))
 
 
-def with_fillers(net: Net, blobs: Sequence[Blob]) -> Message:
+def with_fillers(net: Net, blobs: Sequence[FilledBlob]) -> Message:
     """The net's message with these blobs' fillers written into its layers.
 
     Raises:
         UnsupportedError: Caffe has no such filler.
     """
-    changed: dict[str, list[Blob]] = {}
+    changed: dict[str, list[FilledBlob]] = {}
     for blob in blobs:
         if not blob.reason:
             continue

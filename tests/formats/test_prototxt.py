@@ -13,7 +13,7 @@ import protogen as pg
 from protogen.errors import ProtogenWarning
 from protogen.formats import prototxt
 from protogen.formats.message import Message, Name
-from protogen.generate.specification import Upsample
+from protogen.generate.specification import UpsampleSpec
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -42,7 +42,7 @@ def test_quote_reads_back(value):
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_name_survives_a_spec(name):
     if name:
-        assert Upsample((2, 2), name=name, top=name + "x").name == name
+        assert UpsampleSpec((2, 2), name=name, top=name + "x").name == name
 
 
 def test_reads_what_real_files_hold(tmp_path):

@@ -19,7 +19,7 @@ from protogen.net.cost import costs
 from protogen.resampling.forms import request_of
 from protogen.resampling.matrices import Sampling
 from protogen.resampling.planning import STRATEGIES, decide
-from protogen.resampling.request import Resize
+from protogen.resampling.request import ResizeRequest
 from protogen.toolchains.limits import load_target, parse_limits, targets
 
 TOLERANCE = 1e-5  # float32 sums over a few layers, for values of some units
@@ -68,7 +68,7 @@ def cases(onnxs_cases):
     return node_cases()
 
 
-def case_request(case) -> tuple[Resize, np.ndarray, np.ndarray]:
+def case_request(case) -> tuple[ResizeRequest, np.ndarray, np.ndarray]:
     """Request, input and expected output of one of ONNX's cases, its other inputs constants."""
     node = case.model.graph.node[0]
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -133,7 +133,7 @@ def test_what_is_no_picture_is_refused(shape, arguments, message):
 
 
 @st.composite
-def requests(draw, mode: str, align: str) -> Resize:
+def requests(draw, mode: str, align: str) -> ResizeRequest:
     size = draw(st.tuples(st.integers(1, 33), st.integers(1, 33)))
     sampling = Sampling(
         mode,
@@ -151,8 +151,8 @@ def requests(draw, mode: str, align: str) -> Resize:
     scale = draw(st.tuples(factors, factors))
     if draw(st.integers(0, 3)) == 0 or min(s * n for s, n in zip(scale, size, strict=True)) < 1:
         out = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
-        return Resize(sampling, channels=2, size=size, out=out, roi=roi, extrapolation=0.5)
-    return Resize(sampling, channels=2, size=size, scale=scale, roi=roi, extrapolation=0.5)
+        return ResizeRequest(sampling, channels=2, size=size, out=out, roi=roi, extrapolation=0.5)
+    return ResizeRequest(sampling, channels=2, size=size, scale=scale, roi=roi, extrapolation=0.5)
 
 
 @pytest.mark.parametrize("align", ALIGNS)
@@ -169,13 +169,13 @@ def test_factors(mode, factor):
     """Each whole factor, at an odd and an even size and one pixel."""
     for size in ((1, 6), (5, 2)):
         check_candidates(
-            plan(Resize(Sampling(mode), channels=1, size=size, scale=(factor, factor)))
+            plan(ResizeRequest(Sampling(mode), channels=1, size=size, scale=(factor, factor)))
         )
 
 
 @pytest.mark.parametrize("size", range(1, 34))
 def test_sizes(size):
-    check_candidates(plan(Resize(channels=1, size=(size, 34 - size), scale=(2, 3))))
+    check_candidates(plan(ResizeRequest(channels=1, size=(size, 34 - size), scale=(2, 3))))
 
 
 @given(data=st.data())
@@ -185,7 +185,7 @@ def test_error_stated_is_error_measured(data, tmp_path_factory):
     mode = data.draw(st.sampled_from(["bilinear", "cubic", "lanczos"]))
     size = data.draw(st.tuples(st.integers(2, 12), st.integers(2, 12)))
     factor = data.draw(st.integers(2, 6))
-    request = Resize(Sampling(mode), channels=2, size=size, scale=(factor, factor))
+    request = ResizeRequest(Sampling(mode), channels=2, size=size, scale=(factor, factor))
     strategy = data.draw(st.sampled_from(["approximate", "", "matrix"]))
     made = plan(request, strategy=strategy)
     net = reread(made, tmp_path_factory.mktemp("net"))
@@ -198,7 +198,7 @@ def test_error_stated_is_error_measured(data, tmp_path_factory):
 
 def test_bound_is_reached():
     """The classic layer's error for data in [-1, 1] at f = 2: 1 - 0.75^2 at the corner."""
-    made = plan(Resize(channels=1, size=(4, 4), scale=(2, 2)), strategy="approximate")
+    made = plan(ResizeRequest(channels=1, size=(4, 4), scale=(2, 2)), strategy="approximate")
     assert made.decision.chosen.bound == pytest.approx(1 - 0.5625)
     ones = np.ones((1, 1, 4, 4), np.float32)
     found = made.run(made.decision.chosen, ones)
@@ -255,13 +255,13 @@ def test_extrapolation(tmp_path):
 
 
 @pytest.mark.parametrize(("request_", "strategy", "kernels"), [
-    (Resize(Sampling("nearest"), size=(4, 4), scale=(3, 3)), "deconvolution", [(3, 3, 0)]),
-    (Resize(Sampling(align="align_corners"), size=(5, 5), out=(9, 9)), "deconvolution", [(3, 2, 1)]),
-    (Resize(size=(30, 30), scale=(2, 2)), "deconvolution+scale", [(4, 2, 1)]),
-    (Resize(size=(30, 30), scale=(3, 3)), "deconvolution+scale", [(5, 3, 1)]),
-    (Resize(size=(98, 98), scale=(1.5, 1.5)), "fraction+scale", [(5, 3, 1), (2, 2, 0)]),
-    (Resize(size=(64, 64), scale=(0.5, 0.5)), "pooling", [(2, 2, 0)]),
-    (Resize(size=(63, 63), scale=(1 / 3, 1 / 3)), "convolution", [(2, 3, 0)]),
+    (ResizeRequest(Sampling("nearest"), size=(4, 4), scale=(3, 3)), "deconvolution", [(3, 3, 0)]),
+    (ResizeRequest(Sampling(align="align_corners"), size=(5, 5), out=(9, 9)), "deconvolution", [(3, 2, 1)]),
+    (ResizeRequest(size=(30, 30), scale=(2, 2)), "deconvolution+scale", [(4, 2, 1)]),
+    (ResizeRequest(size=(30, 30), scale=(3, 3)), "deconvolution+scale", [(5, 3, 1)]),
+    (ResizeRequest(size=(98, 98), scale=(1.5, 1.5)), "fraction+scale", [(5, 3, 1), (2, 2, 0)]),
+    (ResizeRequest(size=(64, 64), scale=(0.5, 0.5)), "pooling", [(2, 2, 0)]),
+    (ResizeRequest(size=(63, 63), scale=(1 / 3, 1 / 3)), "convolution", [(2, 3, 0)]),
 ])  # fmt: skip
 def test_chosen_layers(request_, strategy, kernels):
     made = plan(request_)
@@ -276,7 +276,7 @@ def test_chosen_layers(request_, strategy, kernels):
 
 def test_cascade():
     """8x = K3 s2 then K8 s4: the triangles' product, kernel for kernel."""
-    made = plan(Resize(size=(20, 20), scale=(8, 8)), strategy="cascade+border")
+    made = plan(ResizeRequest(size=(20, 20), scale=(8, 8)), strategy="cascade+border")
     kernels = [
         (p["kernel_size"], p["stride"])
         for step in made.steps
@@ -452,8 +452,8 @@ def test_upsample_exact_is_resize():
 
 
 def test_planning_is_remembered():
-    request = Resize(size=(31, 29), scale=(2, 2))
-    assert decide(request) is decide(Resize(size=(31, 29), scale=(2, 2)))
+    request = ResizeRequest(size=(31, 29), scale=(2, 2))
+    assert decide(request) is decide(ResizeRequest(size=(31, 29), scale=(2, 2)))
 
 
 # The command line
@@ -494,7 +494,7 @@ def test_any_size_in_onnx(tmp_path, protogen):
     for size in ((1, 3), (9, 4)):
         x = np.random.default_rng(0).standard_normal((2, 3, *size), dtype=np.float32)
         found = pg.run(tmp_path / "u.onnx", {"data": x})["upsample"]
-        wanted = Resize(size=size, scale=(2, 2)).wanted(x)
+        wanted = ResizeRequest(size=size, scale=(2, 2)).wanted(x)
         np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
 
 

@@ -16,7 +16,7 @@ import protogen as pg
 from protogen import geometry
 from protogen.formats import prototxt
 from protogen.formats.schema.pool import message_class
-from protogen.generate.specification import Upsample
+from protogen.generate.specification import UpsampleSpec
 from protogen.generate.upsampling import bound, error_map
 from protogen.layers import fillers
 from protogen.net.net import Net
@@ -137,7 +137,7 @@ def test_deconvolution_undoes_convolution_sizes(size, kernel, stride, pad, dilat
 
 @given(st.integers(1, 12), st.integers(1, 20))
 def test_matrix_of_the_layer_is_interpolation_inside(f, n):
-    spec = Upsample((f, f))
+    spec = UpsampleSpec((f, f))
     ring = spec.ring[0]
     (own, true), _ = spec.matrices((n, n))
     inside = slice(ring, own.shape[0] - ring)
@@ -180,7 +180,7 @@ def test_error_values():
     """Corner gain is 0.5625 at f = 2 and 0.316 at f = 8, so the corner loses the rest."""
     assert pg.upsample(2).error.border == pytest.approx(1 - 0.5625)
     assert pg.upsample(8).error.border == pytest.approx(1 - 0.316, abs=5e-4)
-    nearest = bound(Upsample((3, 3), mode="nearest"))
+    nearest = bound(UpsampleSpec((3, 3), mode="nearest"))
     assert (nearest.inside, nearest.border, nearest.ring) == (0, 0, (0, 0))
 
 
@@ -282,7 +282,7 @@ def test_full_weights_are_diagonal():
     st.sampled_from(["channelwise", "full"]),
 )
 def test_fillers_are_named_only_where_caffe_can(fh, fw, mode, kernels):
-    spec = Upsample((fh, fw), mode=mode, weights=kernels)
+    spec = UpsampleSpec((fh, fw), mode=mode, weights=kernels)
     if spec.filler.type == "bilinear":
         assert fh == fw
         assert spec.group == spec.channels

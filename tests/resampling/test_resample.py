@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from onnx.reference.ops.op_resize import Resize as ReferenceResize
+from onnx.reference.ops.op_resize import ResizeRequest as ReferenceResize
 from places import GOLDEN
 
 from protogen.errors import InputError, UnsupportedError
@@ -27,7 +27,7 @@ from protogen.resampling.matrices import (  # fmt: skip
     nearest_matrix,
     resampling_matrix,
 )
-from protogen.resampling.request import Resize
+from protogen.resampling.request import ResizeRequest
 
 NUMBERS = GOLDEN / "resize" / "numbers.npz"
 ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
@@ -202,7 +202,7 @@ def test_like(case, numbers):
     )
     sampling = like(software, mode, antialias=option == "antialias",
                     enlarges=h > x.shape[0] or w > x.shape[1])  # fmt: skip
-    request = Resize(sampling, channels=1, size=x.shape, out=(h, w))
+    request = ResizeRequest(sampling, channels=1, size=x.shape, out=(h, w))
     np.testing.assert_allclose(request.wanted(x[None, None])[0, 0], numbers[case], atol=1e-5)
 
 
@@ -217,7 +217,7 @@ def test_tensorflow_rounds_its_cubic():
     x = golden()["x"]
     wanted = golden()["tf2:cubic::21x22"]
     exact = Sampling("cubic", cubic_a=-0.5, exclude_outside=True)
-    found = Resize(exact, channels=1, size=(7, 9), out=(21, 22)).wanted(x[None, None])[0, 0]
+    found = ResizeRequest(exact, channels=1, size=(7, 9), out=(21, 22)).wanted(x[None, None])[0, 0]
     assert 1e-4 < np.abs(found - wanted).max() < 5e-3
 
 

@@ -449,7 +449,7 @@ def pair_of(draw: Draw, name: str, single: str, values: Sequence[int], wild: boo
 def pooling(draw: Draw, shapes: list[Shape]) -> Params:
     pool = draw(st.sampled_from(["MAX", "AVE", "AVE"]))
     said = [f"pool: {pool}" if pool == "AVE" or draw(st.booleans()) else ""]
-    if rarely(draw):
+    if rarely(draw, 5):
         said.append("global_pooling: true")
         said.append(some(draw, stride=[1, 2], pad=[0, 1]) if draw(st.booleans()) else "")
     else:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.onnx.importer.source import Operator, Source
-    from protogen.resampling.request import Resize
+    from protogen.onnx.importer.source import Operator, OnnxGraph
+    from protogen.resampling.request import ResizeRequest
 
 
 class Lifter:
@@ -37,7 +37,7 @@ class Lifter:
         types_of: types of layers by outputs of their operator.
     """
 
-    def __init__(self, source: Source, forks: frozenset[str] = frozenset()) -> None:
+    def __init__(self, source: OnnxGraph, forks: frozenset[str] = frozenset()) -> None:
         self.source = source
         self.forks = forks
         self.operator: Operator
@@ -254,7 +254,7 @@ class Lifter:
         LayerType.registry[type_].rewrite(layer, _Stock(self, role, top))
         return top
 
-    def resize(self, request: Resize, x: str, top: str = "") -> None:
+    def resize(self, request: ResizeRequest, x: str, top: str = "") -> None:
         """The stock layers of a resize."""
         from protogen.resampling.emit import emit
         from protogen.resampling.planning import decide

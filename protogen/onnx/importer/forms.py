@@ -15,7 +15,7 @@ from protogen.layers.shaping import MOST_SLICES
 if TYPE_CHECKING:
     from protogen.geometry import Shape
     from protogen.onnx.importer.context import Lifter
-    from protogen.onnx.importer.source import Source
+    from protogen.onnx.importer.source import OnnxGraph
 
 
 def reshaped(to: Lifter, x: str, shape: Shape, role: str = "") -> str:
@@ -167,7 +167,7 @@ def window(
     return made
 
 
-def constant_outputs(source: Source, to: Lifter) -> list[Message]:
+def constant_outputs(source: OnnxGraph, to: Lifter) -> list[Message]:
     """A Parameter layer for each output that is a constant."""
     import numpy as np
 

@@ -10,7 +10,7 @@ from protogen.onnx.importer.matching import PATTERNS, View, matched, one_of, pat
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.onnx.importer.source import Operator, Source
+    from protogen.onnx.importer.source import Operator, OnnxGraph
 
 
 @pattern
@@ -180,7 +180,7 @@ def _part(view: View, one: Operator) -> tuple[int, int, int] | None:
     return (axis, begin, end) if begin < end else None
 
 
-def joined(source: Source, fold: bool = False) -> tuple[Operator, ...]:
+def joined(source: OnnxGraph, fold: bool = False) -> tuple[Operator, ...]:
     """The model's operators after all patterns; ``fold`` merges BatchNormalization into the
     convolution before it."""
     return matched(source, [*PATTERNS, *([_folded] if fold else [])])

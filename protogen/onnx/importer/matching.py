@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from protogen.onnx.importer.source import Operator, Source
+from protogen.onnx.importer.source import Operator, OnnxGraph
 
 Pattern = Callable[["View", Operator], list[Operator] | None]
 PATTERNS: list[Pattern] = []
@@ -20,7 +20,7 @@ PATTERNS: list[Pattern] = []
 class View:
     """Who makes and who reads each value of a model."""
 
-    def __init__(self, source: Source, operators: Sequence[Operator]) -> None:
+    def __init__(self, source: OnnxGraph, operators: Sequence[Operator]) -> None:
         self.source = source
         self.makers = {name: one for one in operators for name in one.outputs if name}
         self.readers: dict[str, list[Operator]] = {name: [] for name in source.outputs}
@@ -54,7 +54,7 @@ class View:
         return len(self.readers.get(name, ())) == 1 and name not in self.source.outputs
 
 
-def matched(source: Source, patterns: Sequence[Pattern]) -> tuple[Operator, ...]:
+def matched(source: OnnxGraph, patterns: Sequence[Pattern]) -> tuple[Operator, ...]:
     """The model's operators after all patterns, each tried until none finds anything."""
     operators = list(source.operators)
     changed = True

@@ -21,7 +21,7 @@ from protogen.toolchains.dialects import forks_of
 if TYPE_CHECKING:
     from protogen.geometry import Shape
     from protogen.onnx import Model
-    from protogen.onnx.importer.source import Source
+    from protogen.onnx.importer.source import OnnxGraph
 
 # Layers that Caffe runs in place, and people write so.
 IN_PLACE = frozenset(("BatchNorm", "ELU", "PReLU", "ReLU", "Scale", "Sigmoid", "TanH"))
@@ -41,7 +41,7 @@ class Lifted:
     """
 
     net: Net
-    source: Source
+    source: OnnxGraph
     blobs: Mapping[str, str] = field(default_factory=dict)
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     renamed: tuple[str, ...] = ()
@@ -125,15 +125,15 @@ def lift(
 
 
 def lifted(
-    model: str | Path | Model | Source,
+    model: str | Path | Model | OnnxGraph,
     forks: frozenset[str],
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-) -> tuple[Source, Lifter]:
+) -> tuple[OnnxGraph, Lifter]:
     """The model's operators, and what became of each."""
-    from protogen.onnx.importer.source import Source, read_source
+    from protogen.onnx.importer.source import OnnxGraph, read_source
 
-    source = model if isinstance(model, Source) else read_source(model, input_shapes)
+    source = model if isinstance(model, OnnxGraph) else read_source(model, input_shapes)
     source.operators = joined(source, fold)
     to = Lifter(source, forks)
     for operator in source.operators:
@@ -141,7 +141,7 @@ def lifted(
     return source, to
 
 
-def _refused(source: Source, to: Lifter) -> UnsupportedError:
+def _refused(source: OnnxGraph, to: Lifter) -> UnsupportedError:
     """One message for every operator that has no form; not for those that only read of them what
     has no shape."""
     known = {name for name, shape in to.shapes.items() if shape is not None}
@@ -157,13 +157,13 @@ def _refused(source: Source, to: Lifter) -> UnsupportedError:
     return UnsupportedError(head.removesuffix(".") + ":" + lines)
 
 
-def _headline(source: Source) -> str:
+def _headline(source: OnnxGraph) -> str:
     made = f" made by {source.producer}" if source.producer else ""
     name = Path(source.path).name if source.path else "an ONNX model"
     return f"# From {_clean(f'{name}{made}, operator set {source.written}')}.\n"
 
 
-def _inputs(source: Source) -> list[Message]:
+def _inputs(source: OnnxGraph) -> list[Message]:
     return [
         Message.make("LayerParameter", name=name, type="Input", top=[name],
                      input_param={"shape": [{"dim": list(shape)}]})
@@ -171,7 +171,7 @@ def _inputs(source: Source) -> list[Message]:
     ]  # fmt: skip
 
 
-def _silence(source: Source, layers: list[Message]) -> None:
+def _silence(source: OnnxGraph, layers: list[Message]) -> None:
     """What nobody reads would be an output of the net."""
     read = {bottom for layer in layers for bottom in layer.bottom} | set(source.outputs)
     unread = [top for layer in layers for top in layer.top
@@ -235,7 +235,7 @@ def _flattened_by_products(layers: list[Message], outputs: Sequence[str]) -> lis
 class _Names:
     """What became of the model's names."""
 
-    def __init__(self, source: Source, to: Lifter) -> None:
+    def __init__(self, source: OnnxGraph, to: Lifter) -> None:
         self._source = source
         self._to = to
         self._blob: dict[str, str] = {}  # one step each

@@ -56,7 +56,7 @@ class Operator:
 
 
 @dataclass
-class Source:
+class OnnxGraph:
     """A model as it is to be lifted.
 
     ``shapes`` has every value whose shape is known; ``kinds`` the ONNX name of the element type of
@@ -92,7 +92,7 @@ class Source:
 
 def read_source(
     model: str | Path | ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None
-) -> Source:
+) -> OnnxGraph:
     """A model, its shapes inferred and its constants folded.
 
     Args:
@@ -142,7 +142,7 @@ def read_source(
     inputs = {
         value.name: shapes[value.name] for value in graph.input if value.name not in constants
     }
-    return Source(
+    return OnnxGraph(
         name=loaded.graph.name,
         path=path,
         opset=opset,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.layers.graph import Layer
 from protogen.layers.recommending import THROUGH
-from protogen.training.initialisation import Blob
+from protogen.training.initialisation import FilledBlob
 from protogen.training.signals.measure import Signal, Stage, deepest, hidden
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def findings(
     net: Net,
     signals: Sequence[Signal],
     stages: Sequence[Stage],
-    blobs: Sequence[Blob],
+    blobs: Sequence[FilledBlob],
     fan: str,
     start: float,
-    suited: dict[str, Blob],
+    suited: dict[str, FilledBlob],
     better: Callable[[], float],
 ) -> list[Finding]:
     """All findings, the gravest first.
@@ -92,7 +92,7 @@ def _not_finite(signals: Sequence[Signal]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _zero(net: Net, stages: Sequence[Stage], weights: dict[str, Blob]) -> Iterator[Finding]:
+def _zero(net: Net, stages: Sequence[Stage], weights: dict[str, FilledBlob]) -> Iterator[Finding]:
     zero = [layer for layer, *_ in stages if _all_zero(net, layer)]
     silent = [
         one.name for one in zero if one.name in weights and not _has_filler(weights[one.name])
@@ -109,7 +109,7 @@ def _zero(net: Net, stages: Sequence[Stage], weights: dict[str, Blob]) -> Iterat
             )  # fmt: skip
 
 
-def _has_filler(blob: Blob) -> bool:
+def _has_filler(blob: FilledBlob) -> bool:
     outer, _, name = blob.filling.field.partition(".")
     return bool(getattr(blob.layer.params, outer).has(name))
 
@@ -138,8 +138,8 @@ def _symmetric(net: Net, stages: Sequence[Stage]) -> Iterator[Finding]:
 
 
 def _trend(
-    stages: Sequence[Stage], weights: dict[str, Blob], fan: str, start: float,
-    suited: dict[str, Blob], better: Callable[[], float],
+    stages: Sequence[Stage], weights: dict[str, FilledBlob], fan: str, start: float,
+    suited: dict[str, FilledBlob], better: Callable[[], float],
 ) -> Iterator[Finding]:  # fmt: skip
     """Shrinking or growing through depth, of what the activations give out; the last layer, which
     only makes scores, is left out."""
@@ -172,7 +172,7 @@ def _trend(
     )  # fmt: skip
 
 
-def _how(stage: Stage, weights: dict[str, Blob], fan: str, size: str) -> str:
+def _how(stage: Stage, weights: dict[str, FilledBlob], fan: str, size: str) -> str:
     """gaussian std 0.01 is too small for TanH with 500 inputs."""
     layer, own, out = stage
     blob = weights.get(layer.name)
@@ -263,7 +263,7 @@ _CENTRING = {
 }
 
 
-def _fans(weights: dict[str, Blob]) -> Iterator[Finding]:
+def _fans(weights: dict[str, FilledBlob]) -> Iterator[Finding]:
     for blob in weights.values():
         if blob.filler.type not in ("xavier", "msra"):
             continue

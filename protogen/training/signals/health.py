@@ -11,7 +11,7 @@ from protogen.errors import InputError, layout
 from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.running.runtime import random_feeds
-from protogen.training.initialisation import Blob, blobs_of, initialise, parse_rules
+from protogen.training.initialisation import FilledBlob, blobs_of, initialise, parse_rules
 from protogen.training.signals.findings import Finding, findings
 from protogen.training.signals.measure import (
     Signal,
@@ -129,7 +129,7 @@ def _health(
     net: Net, from_file: bool, seed: int, feeds: Mapping[str, NDArray[Any]] | None,
     gradients: bool, fan: str, rules: Mapping[str, str] | None, recommend: bool,
 ) -> Health:  # fmt: skip
-    blobs: list[Blob] = []
+    blobs: list[FilledBlob] = []
     told = "the caffemodel"
     if not from_file:
         net = net.with_message(as_in_training(net))
