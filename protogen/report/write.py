@@ -18,7 +18,7 @@ from protogen.formats.weightfiles import missing
 from protogen.generate.specification import size_text
 from protogen.geometry import Shape
 from protogen.layers.graph import Graph, Layer
-from protogen.net.coordinates import Map, BlobCoordinates, crop_checks, places
+from protogen.net.coordinates import BlobCoordinates, Map, crop_checks, places
 from protogen.net.cost import Cost, costs
 from protogen.net.net import Net, load
 from protogen.report import drawing

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.onnx.importer.source import Operator, OnnxGraph
+    from protogen.onnx.importer.source import OnnxGraph, Operator
     from protogen.resampling.request import ResizeRequest
 
 

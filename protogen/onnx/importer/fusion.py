@@ -10,7 +10,7 @@ from protogen.onnx.importer.matching import PATTERNS, View, matched, one_of, pat
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from protogen.onnx.importer.source import Operator, OnnxGraph
+    from protogen.onnx.importer.source import OnnxGraph, Operator
 
 
 @pattern

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from protogen.onnx.importer.source import Operator, OnnxGraph
+from protogen.onnx.importer.source import OnnxGraph, Operator
 
 Pattern = Callable[["View", Operator], list[Operator] | None]
 PATTERNS: list[Pattern] = []
