@@ -5,9 +5,14 @@ Letters are Caffe's own: f factor, K kernel_size, s stride, p pad, d dilation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Shape = tuple[int, ...]
+
+
+def shape_text(shape: Iterable[object], empty: str = "a scalar") -> str:
+    """A shape as messages write it: 1x3x8x8; ``empty`` where it has no axes."""
+    return "x".join(map(str, shape)) or empty
 
 
 def kernel_extent(kernel: int, dilation: int = 1) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from protogen.cli.options import parse_inputs, proto
+from protogen.geometry import shape_text
 
 _INPUT_HELP = "A blob's shape, where the net does not say it (or says another)."
 _options = (
@@ -123,7 +124,7 @@ def _field(row: dict[str, Any]) -> str:
         return ""
     if row["receptive_field"] is None:
         return "all" if row["type"] not in ("Input", "Data") else ""
-    return "x".join(str(n) for n in dict.fromkeys(row["receptive_field"]))
+    return shape_text(dict.fromkeys(row["receptive_field"]))
 
 
 def _total(rows: list[dict[str, Any]], key: str) -> int:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from protogen.geometry import shape_text
+
 _BAR_FROM = 64 << 20  # bytes: less is written before a bar is seen
 
 
@@ -58,7 +60,7 @@ def shape(value: Sequence[int] | None) -> str:
     """A shape, or ? where it is not known."""
     if value is None:
         return "?"
-    return "x".join(map(str, value)) or "scalar"
+    return shape_text(value, "scalar")
 
 
 def size(count: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, MismatchError, layout
+from protogen.geometry import shape_text
 from protogen.net.net import Net, load
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def _compare(
 def message(result: Comparison, first: BlobDifference) -> str:
     """One sentence on the first blob that differs."""
     if first.relative is None:
-        found, wanted = ("x".join(map(str, shape)) for shape in first.shapes[::-1])
+        found, wanted = (shape_text(shape) for shape in first.shapes[::-1])
         problem = f"is {found}, but must be {wanted}"
     else:
         problem = f"differs by {first.relative:.2g} of its largest value"

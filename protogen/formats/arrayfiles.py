@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from protogen.errors import InputError, layout
+from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,7 +101,7 @@ def _array(file: Any, size: int, where: str) -> NDArray[Any]:
     kind = np.dtype(descr[1])
     need = prod(dims) * kind.itemsize
     if need > size - begin or len(dims) > 32:
-        shown = "x".join(map(str, dims))
+        shown = shape_text(dims)
         raise InputError(
             layout(f"{shown} values of {kind} take {need} bytes, but {size - begin} are there",
                    where=where, advice="It is cut short or damaged.")

@@ -17,7 +17,7 @@ from protogen.errors import InputError, layout
 from protogen.formats import wire
 from protogen.formats.mapped import Made, Progress, map_file, write_array
 from protogen.formats.schema import caffe
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ class Blob:
         import numpy as np
 
         if self.count != math.prod(self.shape):
-            shape = "x".join(map(str, self.shape))
+            shape = shape_text(self.shape)
             raise self.bytes_.error(
                 self.at, f"a blob of {shape} has {self.count} values, not {math.prod(self.shape)}"
             )

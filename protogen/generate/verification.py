@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from protogen.errors import InputError, MismatchError, layout
 from protogen.generate.specification import UpsampleSpec
 from protogen.generate.upsampling import Upsampling
+from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +120,7 @@ def _check(
 
     true = run_model(encode(resize_model(spec.mode, spec.factor)), {"x": bottom})["y"]
     if top.shape != true.shape:
-        found, wanted = ("x".join(map(str, array.shape[2:])) for array in (top, true))
+        found, wanted = (shape_text(array.shape[2:]) for array in (top, true))
         raise MismatchError(
             layout(
                 f"makes {found}, but must be {wanted}",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def check_rank(layer: Layer, bottoms: Sequence[Shape], least: int, most: int) ->
     for name, shape in zip(layer.bottoms, bottoms, strict=False):
         if not least <= len(shape) <= most:
             wanted = f"{least}" if least == most else f"{least} to {most}"
-            raise layer.error(f'"{name}" is {text(shape)}, but must have {wanted} axes')
+            raise layer.error(f'"{name}" is {shape_text(shape)}, but must have {wanted} axes')
 
 
 def four_axes(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
@@ -292,7 +292,7 @@ def four_axes(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
         InputError: it has more than 4 axes.
     """
     if len(shape) > 4:
-        raise layer.error(f"its bottom is {text(shape)}, but must have 4 axes at most")
+        raise layer.error(f"its bottom is {shape_text(shape)}, but must have 4 axes at most")
     n, c, h, w = (*shape, 1, 1, 1, 1)[:4]
     return n, c, h, w
 
@@ -318,7 +318,7 @@ def guarded(layer: Layer, bottoms: Sequence[Shape | None]) -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, LookupError, ValueError) as error:
-        found = ", ".join("unknown" if s is None else text(s) for s in bottoms) or "none"
+        found = ", ".join("unknown" if s is None else shape_text(s) for s in bottoms) or "none"
         raise layer.error(
             f"its bottoms have too few axes, or do not fit its parameters: {found}"
         ) from error
@@ -329,8 +329,8 @@ def check_equal(layer: Layer, bottoms: Sequence[Shape]) -> None:
     for name, shape in zip(layer.bottoms[1:], bottoms[1:], strict=False):
         if shape != bottoms[0]:
             raise layer.error(
-                f'its bottoms differ: "{layer.bottoms[0]}" is {text(bottoms[0])}, '
-                f'"{name}" is {text(shape)}',
+                f'its bottoms differ: "{layer.bottoms[0]}" is {shape_text(bottoms[0])}, '
+                f'"{name}" is {shape_text(shape)}',
                 rounding_advice(shape, bottoms[0]),
             )
 
@@ -345,8 +345,3 @@ def rounding_advice(a: Shape, b: Shape) -> str:
         "If a fork wrote this net, it rounds sizes otherwise: give the Pooling before it "
         "round_mode: FLOOR, or the Interp its height and width."
     )
-
-
-def text(shape: Shape) -> str:
-    """A shape as messages write it: 1x3x8x8."""
-    return "x".join(map(str, shape)) or "a scalar"

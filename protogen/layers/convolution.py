@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from protogen import geometry
 from protogen.formats.message import Message
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -21,7 +21,6 @@ from protogen.layers.base import (
     check_equal,
     check_rank,
     check_room,
-    text,
 )
 from protogen.layers.dense import no_bias
 from protogen.layers.graph import Layer
@@ -254,7 +253,9 @@ class Im2col(LayerType):
         sizes = zip(shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True)
         spatial = [geometry.conv_out(*size) for size in sizes]
         if min(spatial) < 1:
-            raise layer.error(f"its kernel is larger than the input {text(shape[axis + 1 :])}")
+            raise layer.error(
+                f"its kernel is larger than the input {shape_text(shape[axis + 1 :])}"
+            )
         return [(*shape[:axis], shape[axis] * math.prod(w.kernel), *spatial)]
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from protogen.errors import InputError, did_you_mean, layout
+from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,7 +179,7 @@ def _shaped(filler: Filler, shape: Sequence[int], stream: Sequence[int]) -> NDAr
         rows /= rows.sum(axis=1, keepdims=True)
         return rows
     if len(shape) != 4 or shape[2] != shape[3]:
-        found = "x".join(map(str, shape))
+        found = shape_text(shape)
         raise InputError(
             layout(f"takes square kernels (4 axes), not {found}", subject="bilinear filler")
         )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -14,7 +14,6 @@ from protogen.layers.base import (
     check_bottoms,
     check_rank,
     four_axes,
-    text,
 )
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, FLOAT, _Same
@@ -50,7 +49,7 @@ class _Loss(LayerType, abstract=True):
         check_bottoms(layer, self.least, self.most)
         if bottoms[0][:1] != bottoms[1][:1] or not bottoms[0]:
             raise layer.error(
-                f"{text(bottoms[0])} and {text(bottoms[1])} must have as many samples"
+                f"{shape_text(bottoms[0])} and {shape_text(bottoms[1])} must have as many samples"
             )
         self.check(layer, bottoms)
         made: list[Shape] = [(), bottoms[0]]
@@ -82,7 +81,7 @@ class _PairLoss(_Loss, abstract=True):
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         a, b = bottoms[:2]
         if math.prod(a) != math.prod(b):
-            raise layer.error(f"{text(a)} and {text(b)} must hold as many values")
+            raise layer.error(f"{shape_text(a)} and {shape_text(b)} must hold as many values")
 
 
 class SoftmaxWithLoss(_Loss):
@@ -179,7 +178,7 @@ class InfogainLoss(_Loss):
         classes = bottoms[0][axis]
         if len(bottoms) > 2 and four_axes(layer, bottoms[2]) != (1, 1, classes, classes):
             raise layer.error(
-                f'"{layer.bottoms[2]}" is {text(bottoms[2])}, but must be 1x1x{classes}x{classes}'
+                f'"{layer.bottoms[2]}" is {shape_text(bottoms[2])}, but must be 1x1x{classes}x{classes}'
             )
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
@@ -223,7 +222,7 @@ class ContrastiveLoss(_Loss):
         vectors = [four_axes(layer, shape) for shape in bottoms[:2]]
         if vectors[0][1:] != vectors[1][1:] or vectors[0][2:] != (1, 1):
             raise layer.error(
-                f"{text(bottoms[0])} and {text(bottoms[1])} must be vectors of one length a sample",
+                f"{shape_text(bottoms[0])} and {shape_text(bottoms[1])} must be vectors of one length a sample",
                 "Put a Flatten before it.",
             )
         check_one_value(layer, bottoms, 2)
@@ -315,7 +314,7 @@ def _check_labels(layer: Layer, bottoms: Sequence[Shape], given: int) -> int:
     wanted = math.prod(scores[:axis]) * math.prod(scores[axis + 1 :])
     if math.prod(label) != wanted:
         raise layer.error(
-            f'"{layer.bottoms[1]}" is {text(label)}, but scores of {text(scores)} need '
+            f'"{layer.bottoms[1]}" is {shape_text(label)}, but scores of {shape_text(scores)} need '
             f"{wanted} labels"
         )
     return axis
@@ -325,7 +324,7 @@ def check_one_value(layer: Layer, bottoms: Sequence[Shape], index: int) -> None:
     """Raises InputError unless a bottom has one value a sample."""
     if four_axes(layer, bottoms[index])[1:] != (1, 1, 1):
         raise layer.error(
-            f'"{layer.bottoms[index]}" is {text(bottoms[index])}, but must have one value a sample'
+            f'"{layer.bottoms[index]}" is {shape_text(bottoms[index])}, but must have one value a sample'
         )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protogen.formats.message import Message, Name
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -18,7 +18,6 @@ from protogen.layers.base import (
     check_rank,
     check_room,
     four_axes,
-    text,
 )
 from protogen.layers.elementwise import PRODUCT, _Same, affine
 from protogen.layers.graph import Layer
@@ -289,8 +288,8 @@ class _ByAxis(LayerType, abstract=True):
         axis = self._axis(layer, bottoms, wanted)
         if bottoms[0][axis : axis + len(wanted)] != wanted:
             raise layer.error(
-                f'"{layer.bottoms[1]}" is {text(wanted)}, but axes {axis} and on of '
-                f'"{layer.bottoms[0]}" are {text(bottoms[0][axis : axis + len(wanted)])}'
+                f'"{layer.bottoms[1]}" is {shape_text(wanted)}, but axes {axis} and on of '
+                f'"{layer.bottoms[0]}" are {shape_text(bottoms[0][axis : axis + len(wanted)])}'
             )
         return [bottoms[0]]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from protogen import geometry
 from protogen.formats.message import Message
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -15,7 +15,6 @@ from protogen.layers.base import (
     Window,
     check_bottoms,
     check_room,
-    text,
 )
 from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.layers.graph import Layer
@@ -68,14 +67,14 @@ class Pooling(LayerType):
         check_bottoms(layer, 1, 1)
         shape = bottoms[0]
         if len(shape) != 4:
-            raise layer.error(f"its bottom is {text(shape)}, but must have 4 axes")
+            raise layer.error(f"its bottom is {shape_text(shape)}, but must have 4 axes")
         p = layer.params.pooling_param
         w = pooling_window(layer, p, shape)
         ceil = p.round_mode == "CEIL" and p.ceil_mode  # ceil_mode: forks
         out = geometry.pool_windows(shape[2:], w.kernel, w.stride, w.pad, ceil)
         if min(out) < 1:
             raise layer.error(
-                f"makes {text(out)} of {text(shape[2:])} (kernel {text(w.kernel)})",
+                f"makes {shape_text(out)} of {shape_text(shape[2:])} (kernel {shape_text(w.kernel)})",
                 "Use a smaller kernel.",
             )
         return [(*shape[:2], *out)] * len(layer.tops)
@@ -207,7 +206,7 @@ class SPP(LayerType):
         shape = bottoms[0]
         height = layer.params.spp_param.pyramid_height
         if len(shape) != 4:
-            raise layer.error(f"its bottom is {text(shape)}, but must have 4 axes")
+            raise layer.error(f"its bottom is {shape_text(shape)}, but must have 4 axes")
         if not 1 <= height <= 15:
             raise layer.error(f"pyramid_height is {height}, but must be from 1 to 15")
         for bins, w in _levels(shape, height):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     Emitter,
     Filling,
@@ -13,7 +13,6 @@ from protogen.layers.base import (
     Window,
     check_bottoms,
     check_rank,
-    text,
 )
 from protogen.layers.graph import Layer
 
@@ -32,9 +31,11 @@ class _Recurrent(LayerType, abstract=True):
         x, cont = bottoms[:2]
         check_rank(layer, bottoms[:1], 3, 32)
         if cont != x[:2]:
-            raise layer.error(f"x is {text(x)} and cont {text(cont)}, but cont must be T x N of x")
+            raise layer.error(
+                f"x is {shape_text(x)} and cont {shape_text(cont)}, but cont must be T x N of x"
+            )
         if len(bottoms) - hidden == 3 and bottoms[2][:1] != x[1:2]:
-            raise layer.error(f"x_static is {text(bottoms[2])}, but must have {x[1]} samples")
+            raise layer.error(f"x_static is {shape_text(bottoms[2])}, but must have {x[1]} samples")
         if p.num_output < 1:
             raise layer.error("num_output is 0 or missing", "Give the number of outputs.")
         return [(*x[:2], p.num_output), *[(1, x[1], p.num_output)] * hidden]
@@ -166,9 +167,13 @@ class LSTMUnit(LayerType):
         check_bottoms(layer, 3, 3)
         c, gates, cont = bottoms
         if cont != c[:2] or c[0] != 1:
-            raise layer.error(f"cont is {text(cont)}, but must be 1 x N of c, {text(c)}")
+            raise layer.error(
+                f"cont is {shape_text(cont)}, but must be 1 x N of c, {shape_text(c)}"
+            )
         if len(c) != 3 or gates != (c[0], c[1], 4 * c[2]):
-            raise layer.error(f"gates are {text(gates)}, but must be 1 x N x 4D of c, {text(c)}")
+            raise layer.error(
+                f"gates are {shape_text(gates)}, but must be 1 x N x 4D of c, {shape_text(c)}"
+            )
         return [c, c]
 
     def in_place(self, layer: Layer) -> bool:

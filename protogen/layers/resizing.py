@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protogen import geometry
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -13,7 +13,6 @@ from protogen.layers.base import (
     Rewriter,
     check_bottoms,
     check_room,
-    text,
 )
 from protogen.layers.dense import INT64
 from protogen.layers.graph import Layer
@@ -85,7 +84,9 @@ class Upsample(LayerType):
         p = layer.params.upsample_param
         n, c, h, w = _four(layer, bottoms[0])
         if len(bottoms) == 2 and bottoms[1] != bottoms[0]:
-            raise layer.error(f"its mask is {text(bottoms[1])}, but must be {text(bottoms[0])}")
+            raise layer.error(
+                f"its mask is {shape_text(bottoms[1])}, but must be {shape_text(bottoms[0])}"
+            )
         scale = p.scale if p.has("scale") or len(bottoms) == 1 else 2  # SegNet's default
         sizes = []
         for axis, size in (("h", h), ("w", w)):
@@ -93,7 +94,7 @@ class Upsample(LayerType):
             made = size * one - int(getattr(p, f"pad_out_{axis}"))
             sizes.append(getattr(p, f"upsample_{axis}") if p.has(f"upsample_{axis}") else made)
         if min(sizes) < 1:
-            raise layer.error(f"makes {text(tuple(sizes))}", "Give a scale of at least 1.")
+            raise layer.error(f"makes {shape_text(tuple(sizes))}", "Give a scale of at least 1.")
         return [(n, c, *sizes)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -143,7 +144,7 @@ class BilinearInterpolate(LayerType):
         else:
             out = (int(h * p.scale_factor), int(w * p.scale_factor))
         if min(out) < 1:
-            raise layer.error(f"makes {text(out)} of {h}x{w}")
+            raise layer.error(f"makes {shape_text(out)} of {h}x{w}")
         return [(n, c, *out)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -185,7 +186,7 @@ class Interp(LayerType):
             geometry.interp_out(size + crop, p.zoom_factor, p.shrink_factor) for size in (h, w)
         )
         if min(out) < 1:
-            raise layer.error(f"makes {text(out)} of {h}x{w}")
+            raise layer.error(f"makes {shape_text(out)} of {h}x{w}")
         return [(n, c, *out)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -245,5 +246,5 @@ class Resize(LayerType):
 
 def _four(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
     if len(shape) != 4:
-        raise layer.error(f"its bottom is {text(shape)}, but must have 4 axes")
+        raise layer.error(f"its bottom is {shape_text(shape)}, but must have 4 axes")
     return shape[0], shape[1], shape[2], shape[3]

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     Emitter,
     LayerType,
@@ -15,7 +15,6 @@ from protogen.layers.base import (
     check_bottoms,
     check_rank,
     rounding_advice,
-    text,
 )
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, _Same, reshape
@@ -47,8 +46,8 @@ class Concat(LayerType):
             rest = shape[:axis] + shape[axis + 1 :]
             if len(shape) != len(first) or rest != first[:axis] + first[axis + 1 :]:
                 raise layer.error(
-                    f'"{name}" is {text(shape)}, but must be like "{layer.bottoms[0]}", '
-                    f"{text(first)}, except on axis {axis}",
+                    f'"{name}" is {shape_text(shape)}, but must be like "{layer.bottoms[0]}", '
+                    f"{shape_text(first)}, except on axis {axis}",
                     rounding_advice(shape, first),
                 )
         return [(*first[:axis], sum(shape[axis] for shape in bottoms), *first[axis + 1 :])]
@@ -188,7 +187,7 @@ class Reshape(LayerType):
         made = (*shape[:start], *dims, *shape[end:])
         if known != total or -1 in dims:
             raise layer.error(
-                f"{text(shape)} has {total} values, which do not fit the shape {text(made)}"
+                f"{shape_text(shape)} has {total} values, which do not fit the shape {shape_text(made)}"
             )
         return [made]
 
@@ -218,12 +217,14 @@ class Crop(LayerType):
         check_bottoms(layer, 2, 2)
         shape, like = bottoms
         if len(shape) > len(like):  # Caffe does not look at what the second has beyond
-            raise layer.error(f"its bottoms are {text(shape)} and {text(like)}: axes differ")
+            raise layer.error(
+                f"its bottoms are {shape_text(shape)} and {shape_text(like)}: axes differ"
+            )
         axis = axis_of(layer, layer.params.crop_param.axis, len(shape))
         for i, offset in enumerate(crop_offsets(layer, shape)[axis:], axis):
             if offset + like[i] > shape[i]:
                 raise layer.error(
-                    f"{text(shape)} cannot be cropped to {text(like)} with offset {offset} on axis "
+                    f"{shape_text(shape)} cannot be cropped to {shape_text(like)} with offset {offset} on axis "
                     f"{i}: {shape[i]} is too short",
                     "Make the first bottom larger or the offset smaller.",
                 )
@@ -265,7 +266,9 @@ class BatchReindex(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         if len(bottoms[1]) != 1:
-            raise layer.error(f'"{layer.bottoms[1]}" is {text(bottoms[1])}, but must have 1 axis')
+            raise layer.error(
+                f'"{layer.bottoms[1]}" is {shape_text(bottoms[1])}, but must have 1 axis'
+            )
         return [(bottoms[1][0], *bottoms[0][1:])]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -283,12 +286,12 @@ class Filter(LayerType):
         selector = bottoms[-1]
         if math.prod(selector[1:]) != 1:
             raise layer.error(
-                f'"{layer.bottoms[-1]}" is {text(selector)}, but must have one value a sample'
+                f'"{layer.bottoms[-1]}" is {shape_text(selector)}, but must have one value a sample'
             )
         for name, shape in zip(layer.bottoms, bottoms, strict=True):
             if shape[:1] != selector[:1]:
                 raise layer.error(
-                    f'"{name}" is {text(shape)}, but must have {selector[0]} samples, as '
+                    f'"{name}" is {shape_text(shape)}, but must have {selector[0]} samples, as '
                     f'"{layer.bottoms[-1]}" has'
                 )
         return list(bottoms[:-1])
@@ -314,7 +317,7 @@ class Permute(LayerType):
         shape = bottoms[0]
         order = list(layer.params.permute_param.order)
         if len(set(order)) != len(order) or max(order, default=0) >= len(shape):
-            raise layer.error(f"order {order} must name axes of {text(shape)}, each once")
+            raise layer.error(f"order {order} must name axes of {shape_text(shape)}, each once")
         order += [axis for axis in range(len(shape)) if axis not in order]
         return [tuple(shape[axis] for axis in order)]
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
 from protogen.formats.message import Field, Message, Source
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers import LayerType, kind_of
-from protogen.layers.base import guarded, text
+from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, free_name
 
 MAX_LAYERS = 100_000  # published nets have 2,000
@@ -288,8 +288,8 @@ def _owners(
             loose = spec.share_mode == "PERMISSIVE"
             if math.prod(a) != math.prod(b) if loose else a != b:
                 raise layer.error(
-                    f'its blob {index} is {text(a)}, but "{spec.name}" is shared with '
-                    f"{owner.subject}, where it is {text(b)}"
+                    f'its blob {index} is {shape_text(a)}, but "{spec.name}" is shared with '
+                    f"{owner.subject}, where it is {shape_text(b)}"
                 )
     return owners
 
@@ -355,7 +355,7 @@ def _check_count(layer: Layer, what: str, shape: Shape) -> None:
         count *= length
         if length < 0 or count > MAX_COUNT:
             raise layer.error(
-                f"its {what} would be {text(shape)}: more than the {MAX_COUNT} values that a blob "
+                f"its {what} would be {shape_text(shape)}: more than the {MAX_COUNT} values that a blob "
                 "can hold",
                 "Use smaller sizes.",
             )

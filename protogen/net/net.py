@@ -12,8 +12,7 @@ from protogen.errors import InputError, ProtogenWarning, layout
 from protogen.formats import files, prototxt
 from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
-from protogen.geometry import Shape
-from protogen.layers.base import text
+from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Graph, Layer
 from protogen.net.build import build
 
@@ -209,7 +208,7 @@ def _check_values(layer: Layer, index: int, piece: NDArray[np.floating], at: int
 
 
 def _list(shapes: tuple[Shape, ...]) -> str:
-    return ", ".join(map(text, shapes)) or "none"
+    return ", ".join(map(shape_text, shapes)) or "none"
 
 
 def _fit(
@@ -220,7 +219,7 @@ def _fit(
     legacy = (1,) * (4 - len(shape)) + shape
     if array.shape not in (shape, legacy):
         raise layer.error(
-            f"blob {index} of the weights is {text(array.shape)}, but must be {text(shape)}",
+            f"blob {index} of the weights is {shape_text(array.shape)}, but must be {shape_text(shape)}",
             "They belong to another net, or num_output or a kernel was changed.",
         )
     return array.reshape(shape)

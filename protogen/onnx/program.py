@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx import NodeProto, TensorProto, helper
 
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers import graph
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Value:
         if self.shape is None:
             return "?"
         names = (n if isinstance(n, int) or n == "batch" else "?" for n in self.shape)
-        return "x".join(map(str, names)) or "a scalar"
+        return shape_text(names)
 
     @property
     def lengths(self) -> tuple[int | None, ...]:

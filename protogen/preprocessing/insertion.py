@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from protogen.errors import InputError, MismatchError, UnsupportedError, layout
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message
+from protogen.geometry import shape_text
 from protogen.layers.graph import Layer, free_name
 from protogen.net.net import Net
 from protogen.preprocessing.transforms import Transform
@@ -82,7 +83,7 @@ def preprocess(
         generator = np.random.default_rng(0)
         data = generator.integers(0, 256, (1, *shape[1:])).astype(np.float32)
     if data.shape[1:] != shape[1:]:
-        found, wanted = ("x".join(map(str, s)) for s in (data.shape[1:], shape[1:]))
+        found, wanted = (shape_text(s) for s in (data.shape[1:], shape[1:]))
         raise InputError(
             layout(f"the pictures are {found}, but the input is {wanted}", subject=f'"{name}"')
         )
@@ -107,7 +108,7 @@ def _input(net: Net, blob: str | None) -> tuple[str, tuple[int, ...]]:
     name = blob or net.inputs[0]
     shape = net.graph.shapes[name]
     if shape is None or len(shape) != 4:
-        found = "x".join(map(str, shape or ())) or "not known"
+        found = shape_text(shape or (), "not known")
         raise InputError(layout(f"is no picture: its shape is {found}", subject=f'input "{name}"'))
     return name, shape
 

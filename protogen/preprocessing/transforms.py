@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, layout
 from protogen.formats.message import Message
+from protogen.geometry import shape_text
 from protogen.preprocessing import meanfiles
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Transform:
             return mean
         top, left = ((a - b) // 2 for a, b in zip(mean.shape[1:], shape[1:], strict=True))
         if top < 0 or left < 0:
-            found, wanted = ("x".join(map(str, s)) for s in (mean.shape[1:], shape[1:]))
+            found, wanted = (shape_text(s) for s in (mean.shape[1:], shape[1:]))
             raise InputError(
                 layout(f"the mean is {found}, smaller than the data, {wanted}",
                        advice="Make one of that size, or use a mean for each channel.")

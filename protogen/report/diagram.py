@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protogen.formats.weightfiles import missing
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers import kind_of
 from protogen.layers.graph import Graph, Layer
 
@@ -356,7 +356,7 @@ def family(layer: Layer) -> str:
 
 def size(shape: Shape) -> str:
     """A shape as people write it."""
-    return "x".join(map(str, shape)) or "1 value"
+    return shape_text(shape, "1 value")
 
 
 def _what(graph: Graph, layer: Layer) -> str:
@@ -368,7 +368,7 @@ def _what(graph: Graph, layer: Layer) -> str:
     window = kind.window(layer, shapes)
     if window is None or not window.kernel:
         return layer.type
-    kernel = "x".join(map(str, window.kernel))
+    kernel = shape_text(window.kernel)
     stride = "x".join(dict.fromkeys(map(str, window.stride)))
     return f"{layer.type} {kernel}" + (f" /{stride}" if stride != "1" else "")
 

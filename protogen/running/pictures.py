@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, layout
 from protogen.formats.weightfiles import missing
+from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +92,7 @@ def read_pictures(
     import numpy as np
 
     if len(shape) != 4 or shape[1] not in (1, 3):
-        found = "x".join(map(str, shape))
+        found = shape_text(shape)
         raise InputError(
             layout(f"an input of {found} takes no picture", advice="Give an .npy array.")
         )

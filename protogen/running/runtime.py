@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, layout
+from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,9 +164,7 @@ def _fitting(
 
     array = np.asarray(feeds[name], np.float32, order="C")  # ascontiguousarray makes scalars 1-D
     if shape is not None and array.shape != shape:
-        found, wanted = (
-            "x".join(map(str, s)) or "a scalar" for s in (np.shape(feeds[name]), shape)
-        )
+        found, wanted = (shape_text(s) for s in (np.shape(feeds[name]), shape))
         raise InputError(
             layout(
                 f"the array is {found}, but must be {wanted}",

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from protogen.errors import InputError
+from protogen.geometry import shape_text
 from protogen.lint.context import Context, Wire
 from protogen.lint.rule import Flaw, Rule
 from protogen.net.build import included
@@ -139,7 +140,7 @@ class WrongBlobs(Rule):
             )
             if not fits:
                 told, needed = (
-                    ", ".join("x".join(map(str, s)) for s in shapes) for shapes in (found, wanted)
+                    ", ".join(shape_text(s) for s in shapes) for shapes in (found, wanted)
                 )
                 yield net.flaw(
                     self, layer, f"its weights are {told}, but the net declares {needed}."

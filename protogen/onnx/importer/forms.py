@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import UnsupportedError, layout
 from protogen.formats.message import Message, Name
-from protogen.layers.base import text
+from protogen.geometry import shape_text
 from protogen.layers.graph import free_name
 from protogen.layers.shaping import MOST_SLICES
 
@@ -181,7 +181,7 @@ def constant_outputs(source: OnnxGraph, to: Lifter) -> list[Message]:
         if not array.size or not np.array_equal(values, array, equal_nan=array.dtype.kind == "f"):
             raise UnsupportedError(
                 layout(
-                    f"it is constant, {array.dtype} of {text(array.shape)}, which Caffe's float32 "
+                    f"it is constant, {array.dtype} of {shape_text(array.shape)}, which Caffe's float32 "
                     "cannot hold", where=source.path, subject=f'output "{output}"',
                     advice="End the model before it.",
                 )

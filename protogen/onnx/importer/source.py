@@ -17,6 +17,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from protogen.errors import InputError, layout
+from protogen.geometry import shape_text
 from protogen.net.build import MAX_COUNT
 from protogen.onnx.files import load_model
 from protogen.onnx.importer.legacy import brought_to
@@ -195,7 +196,7 @@ def _fix_inputs(
                 )  # fmt: skip
             dim.dim_value = 1
         if prod(dim.dim_value for dim in tensor.shape.dim) > MAX_COUNT:
-            whole = "x".join(str(dim.dim_value) for dim in tensor.shape.dim)
+            whole = shape_text(dim.dim_value for dim in tensor.shape.dim)
             raise InputError(
                 layout(f"{whole} is more than the {MAX_COUNT} values of Caffe's largest blob",
                        where=path, subject=f'input "{value.name}"')
@@ -253,7 +254,7 @@ def _shapes(graph: GraphProto, path: str) -> tuple[dict[str, Shape], dict[str, s
         if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
             shape = tuple(d.dim_value for d in tensor.shape.dim)
             if prod(shape) > MAX_COUNT or min(shape, default=0) < 0:
-                whole = "x".join(map(str, shape))
+                whole = shape_text(shape)
                 raise InputError(
                     layout(f"it would be {whole}: more than the {MAX_COUNT} values of Caffe's "
                            "largest blob", where=path, subject=f'value "{value.name}"')

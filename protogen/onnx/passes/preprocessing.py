@@ -10,6 +10,7 @@ import numpy as np
 from onnx import TensorProto
 
 from protogen.errors import InputError, layout
+from protogen.geometry import shape_text
 from protogen.onnx.program import Node, Program, Tensor, Value, free_name, tensor
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _mean(value: Value, mean: NDArray[np.floating]) -> NDArray[np.float32]:
     if mean.ndim == 1:
         mean = mean.reshape(-1, 1, 1)
     if mean.ndim != 3 or mean.shape[0] not in (1, c):
-        found = "x".join(map(str, mean.shape))
+        found = shape_text(mean.shape)
         raise InputError(
             layout(
                 f"a mean of {found} does not fit {c} channels",
