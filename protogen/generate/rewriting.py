@@ -18,8 +18,8 @@ from protogen.errors import (
 )
 from protogen.formats import files, prototxt
 from protogen.formats.message import Field, Message
-from protogen.generate.splicing import apply_edits
-from protogen.generate.stock import Edit, Stock, replacement
+from protogen.formats.prototxt.edits import Edit, apply_edits
+from protogen.generate.stock import Stock, replacement
 from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from protogen.errors import InputError, did_you_mean, layout
 from protogen.formats import prototxt
 from protogen.formats.message import Field
 from protogen.formats.prototxt import Document
-from protogen.generate.stock import Edit, renamed
+from protogen.formats.prototxt.edits import Edit, apply_edits
+from protogen.generate.stock import renamed
 from protogen.generate.upsampling import Upsampling, classic
 from protogen.net.build import build
 from protogen.net.upgrade import upgrade
@@ -169,20 +169,6 @@ def _insertion(document: Document, layers: list[Field], writer: int | None, new:
         return end, end, newline + new
     lead = "" if text[stop - 1 : stop] == "\n" else newline
     return stop, stop, lead + new
-
-
-def apply_edits(text: str, edits: list[Edit]) -> str:
-    """The text with pieces of it replaced."""
-    return "".join(_pieces(text, sorted(edits)))
-
-
-def _pieces(text: str, edits: list[Edit]) -> Iterator[str]:
-    at = 0
-    for start, end, new in edits:
-        yield text[at:start]
-        yield new
-        at = end
-    yield text[at:]
 
 
 def _prove(net: str | Path, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
+from protogen.formats.prototxt.edits import Edit
 from protogen.generate.plan import plan
 from protogen.geometry import Shape
 from protogen.layers import kind_of
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from protogen.net.net import Net
 
     Arrays = list[NDArray[np.floating]]
-
-Edit = tuple[int, int, str]  # start, end, new text
 
 
 def replacement(

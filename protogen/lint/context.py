@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from protogen.errors import InputError, ProtogenWarning
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
+from protogen.formats.prototxt.edits import Edit
 from protogen.geometry import Shape
 from protogen.layers.graph import Graph, Layer
-from protogen.lint.rule import Edit, Flaw, Rule
+from protogen.lint.rule import Flaw, Rule
 from protogen.net.build import build, included
 from protogen.net.upgrade import upgrade
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from protogen.formats.message import Field, Message, Source
-from protogen.lint.rule import Edit
+from protogen.formats.prototxt.edits import Edit
 
 
 def replaced(item: Field, text: str) -> Edit:
@@ -61,15 +59,3 @@ def set_field(source: Source, block: Field, name: str, text: str) -> Edit:
     assert isinstance(message, Message)
     given = message.all(name)
     return replaced(given[-1], text) if given else added(source, block, f"{name}: {text}")
-
-
-def apply(text: str, edits: Sequence[Edit]) -> str:
-    """The text after edits; one that overlaps an earlier one is left for the next round."""
-    made, at = [], 0
-    for start, end, new in sorted(edits):
-        if start < at:
-            continue
-        made.append(text[at:start])
-        made.append(new)
-        at = end
-    return "".join([*made, text[at:]])

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from protogen.errors import InputError, did_you_mean, layout
 from protogen.formats import prototxt
+from protogen.formats.prototxt.edits import apply_edits
 from protogen.lint.context import Context, Settings
-from protogen.lint.edits import apply
 from protogen.lint.rule import Flaw, Rule
 from protogen.lint.rules import all_rules
 
@@ -98,7 +98,7 @@ def check_text(
         edits = [edit for flaw in flaws for edit in flaw.edits]
         if not edits:
             break
-        after = apply(text, edits)
+        after = apply_edits(text, edits, overlapping=True)
         left = _flaws(after, filename, chosen, settings, weights, folder)
         if after == text or any(flaw.code == "PG100" for flaw in left):
             break

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from protogen.formats.prototxt.edits import Edit
+
 if TYPE_CHECKING:
     from protogen.lint.context import Context
 
-Edit = tuple[int, int, str]  # start, end, new text
 FAMILIES = {
     "PG1": "syntax and schema",
     "PG2": "graph",

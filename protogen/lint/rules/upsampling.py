@@ -7,11 +7,12 @@ from fractions import Fraction
 
 from protogen import geometry
 from protogen.formats.message import Message
+from protogen.formats.prototxt.edits import Edit
 from protogen.layers.convolution import window
 from protogen.layers.graph import Layer
 from protogen.lint.context import Context, frozen
 from protogen.lint.edits import added, added_behind, removed, replaced, set_field
-from protogen.lint.rule import Edit, Flaw, Rule
+from protogen.lint.rule import Flaw, Rule
 from protogen.net.coordinates import CropCheck, crop_checks
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 8 dim: 8 dim: 8 } } }\n'
