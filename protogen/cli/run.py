@@ -94,10 +94,9 @@ def _feeds(
     net: Net, inputs: tuple[str, ...], random: int | None, how: Any
 ) -> tuple[Net, dict[str, Any]]:
     """Arrays for the inputs; the net's batch becomes the number of pictures."""
-    from protogen.converting.comparison import random_inputs
     from protogen.formats.arrayfiles import read_arrays
     from protogen.running.pictures import ARRAYS, read_pictures
-    from protogen.running.runtime import check_room
+    from protogen.running.runtime import check_room, random_inputs
 
     feeds: dict[str, Any] = {}
     pictures: dict[str, list[str]] = {}

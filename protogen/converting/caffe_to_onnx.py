@@ -39,7 +39,7 @@ class Converted:
     @property
     def weight_bytes(self) -> int:
         """Bytes of all constants."""
-        return sum(tensor.size for tensor in self.program.tensors.values())
+        return self.program.weight_bytes
 
 
 def convert(
@@ -113,23 +113,18 @@ def convert(
         metadata=_metadata(prototxt, caffemodel, options),
     )
     check(program)
-    size = sum(tensor.size for tensor in program.tensors.values())
-    outside = external_data if external_data is not None else size > EXTERNAL_FROM
-    beside = Path(f"{output}.data") if outside else None
-    files.distinct(
-        [("-o", output), ("its weights", beside), ("--receipt", receipt)], [prototxt, caffemodel]
-    )  # fmt: skip
+    beside = _weights_file(output, program, external_data)
+    written = [("-o", output), ("its weights", beside), ("--receipt", receipt)]
+    files.distinct(written, [prototxt, caffemodel])
     with ExitStack() as stack:
         report = stack.enter_context(files.replacing(receipt)) if receipt else None
         model = stack.enter_context(files.replacing(output))
         weights = stack.enter_context(files.replacing(beside)) if beside else None
-        _write(program, model, weights, beside, size, progress)
+        _write(program, model, weights, beside, progress)
         told = {}
         if report or verify:
             model.flush()
-            # The file itself, unless its weights are still under another name.
-            written = Path(model.name)
-            made = written if beside is None and written.is_file() else program
+            made = _readable(Path(model.name), beside) or program
             checked = _checked(net, made, preprocessing, half, prototxt, caffemodel)
             told = _receipt(prototxt, caffemodel, options, program, checked)
         if report:
@@ -137,17 +132,24 @@ def convert(
     return Converted(Path(output), beside, net, program, told)
 
 
+def _weights_file(output: str | Path, program: Program, external: bool | None) -> Path | None:
+    """The file for the weights; None where they stand in the model itself."""
+    outside = external if external is not None else program.weight_bytes > EXTERNAL_FROM
+    return Path(f"{output}.data") if outside else None
+
+
+def _readable(model: Path, beside: Path | None) -> Path | None:
+    """The written file, unless its weights are still under another name."""
+    return model if beside is None and model.is_file() else None
+
+
 def _checked(
     net: Net, made: Path | Program, how: Preprocessing | None, half: bool,
     prototxt: str | Path, caffemodel: str | Path | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Runs what was written against the net without folding, and OpenCV's reader."""
-    from protogen.converting.comparison import (
-        TOLERANCE,
-        compare_outputs,
-        random_inputs,
-        verify_conversion,
-    )
+    from protogen.converting.comparison import TOLERANCE, compare_outputs, verify_conversion
+    from protogen.running.runtime import random_inputs
 
     # Weights of 11 bits are off by 5e-4 each; through a deep net that adds up.
     tolerance = HALF_TOLERANCE if half else TOLERANCE
@@ -163,12 +165,17 @@ def _checked(
 
 
 def _write(
-    program: Program, model: Any, weights: Any, beside: Path | None, size: int,
-    progress: Progress | None,
+    program: Program, model: Any, weights: Any, beside: Path | None, progress: Progress | None,
 ) -> None:  # fmt: skip
     from protogen.onnx.stream import write
 
-    write(program, model, weights, beside.name if beside else "", counted(progress, size))
+    write(
+        program,
+        model,
+        weights,
+        beside.name if beside else "",
+        counted(progress, program.weight_bytes),
+    )
 
 
 def _known_inputs(net: Net, given: Mapping[str, Shape]) -> None:
@@ -241,7 +248,7 @@ def _receipt(
             **{name: version(name) for name in ("numpy", "onnx", "onnxruntime")},
         },
         "nodes": len(program.nodes),
-        "weight_bytes": sum(tensor.size for tensor in program.tensors.values()),
+        "weight_bytes": program.weight_bytes,
         "checked": dict(checked),
     }
 

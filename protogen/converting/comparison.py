@@ -105,6 +105,8 @@ def verify_conversion(
     Raises:
         MismatchError: a blob differs by more than the tolerance.
     """
+    from protogen.running.runtime import random_inputs
+
     sides = _Side(net), _Side(model)
     shapes = {name: net.graph.shapes[name] or () for name in net.inputs}
     own = random_inputs(shapes, seed)
@@ -136,16 +138,6 @@ def compare_outputs(
     if result.first is not None:
         raise MismatchError(message(result, result.first), result)
     return result
-
-
-def random_inputs(shapes: Mapping[str, Shape], seed: int) -> Arrays:
-    """Standard normal numbers for each input."""
-    import numpy as np
-
-    generator = np.random.default_rng(seed)
-    return {
-        name: generator.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()
-    }
 
 
 def _compare(
@@ -269,6 +261,8 @@ def _feeds(
 ) -> list[Arrays]:
     """The same arrays under the names that each side has for its inputs."""
     import numpy as np
+
+    from protogen.running.runtime import random_inputs
 
     mine, theirs = (side.inputs() for side in sides)
     order = list(mine) if set(mine) == set(theirs) else list(theirs)

@@ -11,7 +11,7 @@ from protogen.formats.prototxt.edits import Edit
 from protogen.generate.plan import plan
 from protogen.geometry import Shape
 from protogen.layers import kind_of
-from protogen.layers.graph import Layer
+from protogen.layers.graph import Layer, free_name
 from protogen.resampling.matrices import Sampling
 from protogen.resampling.request import ResizeRequest
 from protogen.toolchains.limits import UNLIMITED, Limits
@@ -55,6 +55,7 @@ class Stock:
         self._layer = layer
         self._limits = limits
         self._taken = taken
+        self._used = set(taken)  # and new names
         self.names: set[str] = set()
         self.layers: list[Message] = []
         self.made: dict[str, Arrays] = {}
@@ -199,10 +200,7 @@ class Stock:
         return self._free_name(f"{self._layer.name}_{role}")
 
     def _free_name(self, wanted: str) -> str:
-        name, count = wanted, 1
-        while name in self._taken or name in self.names:
-            count += 1
-            name = f"{wanted}{count}"
+        name = free_name(wanted, self._used)
         self.names.add(name)
         return name
 

@@ -22,7 +22,7 @@ def to_model(program: Program) -> ModelProto:
     Raises:
         UnsupportedError: it would pass 2 GiB.
     """
-    total = sum(tensor.size for tensor in program.tensors.values())
+    total = program.weight_bytes
     if total > LIMIT - 2**20:
         raise UnsupportedError(
             layout(

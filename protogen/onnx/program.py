@@ -107,6 +107,11 @@ class Program:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def weight_bytes(self) -> int:
+        """Bytes of all constants."""
+        return sum(tensor.size for tensor in self.tensors.values())
+
+    @property
     def kept(self) -> set[str]:
         """Names that must stay: inputs and outputs."""
         return {value.name for value in (*self.inputs, *self.outputs)}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from protogen.geometry import Shape
     from protogen.layers.graph import Graph
     from protogen.net.net import Net
     from protogen.onnx import Model, Program
@@ -111,20 +112,30 @@ def _amount(count: int) -> str:
 
 def random_feeds(net: Net, seed: int) -> Arrays:
     """Normal random numbers for a net's inputs; labels, which a loss reads, are whole numbers."""
-    import numpy as np
-
     check_room(net.graph)
-    generator = np.random.default_rng(seed)
-    labels = labels_of(net)
-    made: Arrays = {}
+    shapes = {}
     for name in net.inputs:
         shape = net.graph.shapes[name]
         if shape is None:
+            advice = f"Give it: --input {name}=N,C,H,W."
             raise InputError(
-                layout("its shape is not known", subject=f'input "{name}"',
-                       advice=f"Give it: --input {name}=N,C,H,W.")
-            )  # fmt: skip
-        if name in labels:
+                layout("its shape is not known", subject=f'input "{name}"', advice=advice)
+            )
+        shapes[name] = shape
+    return random_inputs(shapes, seed, labels_of(net))
+
+
+def random_inputs(
+    shapes: Mapping[str, Shape], seed: int, labels: Mapping[str, int] | None = None
+) -> Arrays:
+    """Standard normal float32 numbers for each name; for labels, whole numbers below their number of
+    classes."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    made: Arrays = {}
+    for name, shape in shapes.items():
+        if labels and name in labels:
             made[name] = generator.integers(0, labels[name], shape).astype(np.float32)
         else:
             made[name] = generator.standard_normal(shape, np.float32)
@@ -148,7 +159,7 @@ def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     from protogen.onnx.session import run_model
     from protogen.onnx.stream import write
 
-    if sum(tensor.size for tensor in program.tensors.values()) <= IN_MEMORY:
+    if program.weight_bytes <= IN_MEMORY:
         return run_model(to_model(program).SerializeToString(), feeds)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "net.onnx"
