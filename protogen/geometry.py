@@ -77,9 +77,12 @@ def pool_out(
 
 
 def pool_windows(
-    sizes: Sequence[int], kernels: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    sizes: Sequence[int],
+    kernels: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
     ceil: bool = True,
-) -> tuple[int, ...]:  # fmt: skip
+) -> tuple[int, ...]:
     """How many windows a Pooling has along each of its axes: ``pool_out`` of all together."""
     padded = any(pads)
     return tuple(

@@ -148,6 +148,24 @@ def test_modules_are_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_functions_are_short(path):
+    """60 lines at most, the docstring left out."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            told = ast.get_docstring(node) is not None
+            length = node.end_lineno - node.lineno + 1
+            length -= first.end_lineno - first.lineno + 1 if told else 0
+            assert length <= 60, f"{node.name} has {length} lines"
+
+
+def test_the_formatter_wins():
+    """``# fmt: skip`` is for tables."""
+    skips = sum(path.read_text(encoding="utf-8").count("# fmt: skip") for path in MODULES)
+    assert skips <= 40
+
+
 @pytest.mark.parametrize(
     ("code", "absent"),
     [

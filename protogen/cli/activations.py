@@ -75,16 +75,32 @@ def _show(found: Sequence[Activation]) -> None:
 
     timed = any(one.nanoseconds is not None for one in found)
     tables.show(
-        ["", "from", "to", "mean", "centred", "flat", "slope at 0", "largest",
-         *(["ns"] if timed else []), "suits"],
+        [
+            "",
+            "from",
+            "to",
+            "mean",
+            "centred",
+            "flat",
+            "slope at 0",
+            "largest",
+            *(["ns"] if timed else []),
+            "suits",
+        ],
         [
             (
-                one.name, written(one.low), written(one.high), f"{one.mean + 0.0:.2f}".replace("-0.00", "0.00"),
-                "yes" if one.zero_centred else "no", flat(one), slopes(one),
+                one.name,
+                written(one.low),
+                written(one.high),
+                f"{one.mean + 0.0:.2f}".replace("-0.00", "0.00"),
+                "yes" if one.zero_centred else "no",
+                flat(one),
+                slopes(one),
                 f"{one.largest_slope:.3g}",
-                *([f"{one.nanoseconds or 0:.2f}"] if timed else []), one.suits,
+                *([f"{one.nanoseconds or 0:.2f}"] if timed else []),
+                one.suits,
             )
             for one in found
         ],
         right=(1, 2, 3, 7, 8) if timed else (1, 2, 3, 7),
-    )  # fmt: skip
+    )

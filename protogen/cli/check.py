@@ -119,9 +119,11 @@ def _settings(how: dict[str, Any], inputs: tuple[str, ...]) -> Any:
     if how["dialect"]:
         forks_of(how["dialect"])
     return Settings(
-        dialect=how["dialect"], target=load_target(how["target"]) if how["target"] else None,
-        exact=how["exact"], input_shapes=options.parse_inputs(inputs),
-    )  # fmt: skip
+        dialect=how["dialect"],
+        target=load_target(how["target"]) if how["target"] else None,
+        exact=how["exact"],
+        input_shapes=options.parse_inputs(inputs),
+    )
 
 
 @click.command("audit")

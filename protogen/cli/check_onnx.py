@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from protogen.onnx.importer import Verdict
 
 _WORDS = {
-    "converts": "converts", "approximated": "approximated", "dialect": "in a dialect only",
+    "converts": "converts",
+    "approximated": "approximated",
+    "dialect": "in a dialect only",
     "refused": "does not convert",
-}  # fmt: skip
+}
 
 
 _COUNTED = _WORDS | {"converts": "convert", "refused": "do not convert"}

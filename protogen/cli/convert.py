@@ -70,23 +70,28 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
 @click.option("-o", "path", required=True, metavar="FILE", help="Write the model (or net) here.")
 @click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator set.")
 @click.option(
-    "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="BLOB=N,C,H,W",
     help="A blob's shape; data layers become inputs so. May repeat.",
-)  # fmt: skip
+)
 @click.option("--input-shape", metavar="N,C,H,W", help="The shape of the net's one input.")
 @click.option("--dynamic-batch", is_flag=True, help="Leave the inputs' first axis free.")
 @click.option(
     "--output", "outputs", multiple=True, metavar="BLOB", help="End the net here. May repeat."
 )
 @click.option(
-    "--fold/--no-fold", default=None,
+    "--fold/--no-fold",
+    default=None,
     help="Merge BatchNorm and Scale into convolutions.  [default: to ONNX yes, to Caffe no]",
-)  # fmt: skip
+)
 @click.option("--half", is_flag=True, help="Weights as float16.")
 @click.option(
-    "--external-data/--no-external-data", default=None,
+    "--external-data/--no-external-data",
+    default=None,
     help="Weights in FILE.onnx.data.  [default: above 2 GB]",
-)  # fmt: skip
+)
 @options.identity
 @preprocessing_options
 @click.option(
@@ -133,10 +138,13 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     ):
         if given.pop(key) is not None:
             raise InputError(
-                layout(f"{option} is for ONNX to Caffe, and {net} is no .onnx file",
-                       advice="Give the caffemodel as the second argument."
-                       if key == "weights" else "")
-            )  # fmt: skip
+                layout(
+                    f"{option} is for ONNX to Caffe, and {net} is no .onnx file",
+                    advice="Give the caffemodel as the second argument."
+                    if key == "weights"
+                    else "",
+                )
+            )
     given["fold"] = given["fold"] is not False
     as_json, path, verify = given.pop("as_json"), given.pop("path"), given.pop("verify")
     inputs = options.parse_inputs(given.pop("inputs"))
@@ -151,9 +159,15 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     how = preprocessing(given)
     with tables.bar() as progress:
         made = convert(
-            net, caffemodel, path, input_shapes=inputs, preprocessing=how, verify=verify,
-            progress=progress, **given,
-        )  # fmt: skip
+            net,
+            caffemodel,
+            path,
+            input_shapes=inputs,
+            preprocessing=how,
+            verify=verify,
+            progress=progress,
+            **given,
+        )
     if as_json:
         click.echo(json.dumps(made.receipt, indent=2))
         return
@@ -173,9 +187,12 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
 
     if second is not None:
         raise InputError(
-            layout("a second file is given", where=second,
-                   advice=f"The weights are an output here: --caffemodel {second}.")
-        )  # fmt: skip
+            layout(
+                "a second file is given",
+                where=second,
+                advice=f"The weights are an output here: --caffemodel {second}.",
+            )
+        )
     for key, default in _ONLY_TO_ONNX.items():
         if given.pop(key) != default:
             flag = {"outputs": "output", "identities": "layer-as-identity"}.get(key, key)
@@ -184,9 +201,12 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
             )
     if Path(given["path"]).suffix == ".onnx":
         raise InputError(
-            layout(f"{model} is ONNX already", where=given["path"],
-                   advice="Write the net as text: -o net.prototxt.")
-        )  # fmt: skip
+            layout(
+                f"{model} is ONNX already",
+                where=given["path"],
+                advice="Write the net as text: -o net.prototxt.",
+            )
+        )
     shapes = options.parse_inputs(given.pop("inputs"))
     one = given.pop("input_shape")
     if one:
@@ -198,10 +218,16 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
     try:
         with tables.bar() as progress:
             made = convert_onnx(
-                model, given["path"], given["weights"], dialect=given["dialect"] or "bvlc",
-                fold=bool(given["fold"]), input_shapes=shapes, names=given["names"],
-                verify=given["verify"], progress=progress,
-            )  # fmt: skip
+                model,
+                given["path"],
+                given["weights"],
+                dialect=given["dialect"] or "bvlc",
+                fold=bool(given["fold"]),
+                input_shapes=shapes,
+                names=given["names"],
+                verify=given["verify"],
+                progress=progress,
+            )
     except MismatchError as error:
         if not as_json:
             verify.show(error.table, True)

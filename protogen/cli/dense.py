@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 @click.command("dense")
 @click.option("--weights", required=True, metavar="W.npy", help="The matrix W.")
 @click.option(
-    "--orientation", required=True, metavar="xw|wx",
+    "--orientation",
+    required=True,
+    metavar="xw|wx",
     help="xw: Y = XW, W is inputs x outputs. wx: Y = WX, W is outputs x inputs.",
-)  # fmt: skip
+)
 @click.option("--bias", metavar="b.npy", help="One number for each output.")
 @click.option("--name", default="ip", show_default=True, help="The layer's name.")
 @click.option("--bottom", default="data", show_default=True)
@@ -52,9 +54,15 @@ def dense(weights: str, bias: str | None, orientation: str, **given: Any) -> Non
     w = _read(weights)
     b = _read(bias) if bias else None
     layer = make(
-        w, orientation, b, name=given["name"], bottom=given["bottom"], top=given["top"],
-        inputs=given["inputs"], input_shape=shape,
-    )  # fmt: skip
+        w,
+        orientation,
+        b,
+        name=given["name"],
+        bottom=given["bottom"],
+        top=given["top"],
+        inputs=given["inputs"],
+        input_shape=shape,
+    )
     error = layer.verify(w, b) if given["verify"] else None
     layer.save(given["path"], given["caffemodel"])
     if given["path"] is None:
@@ -62,8 +70,10 @@ def dense(weights: str, bias: str | None, orientation: str, **given: Any) -> Non
     err = given["path"] is None  # what is piped is prototxt alone
     if error is not None:
         told = f"{error:.1e}" if error else "0"
-        click.echo(f"{layer.inputs} inputs, {layer.outputs} outputs, largest relative error {told}",
-                   err=err)  # fmt: skip
+        click.echo(
+            f"{layer.inputs} inputs, {layer.outputs} outputs, largest relative error {told}",
+            err=err,
+        )
     for written in filter(None, (given["path"], given["caffemodel"])):
         click.echo(f"wrote {written}", err=err)
 
@@ -75,8 +85,11 @@ def _read(path: str) -> NDArray[Any]:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
-        raise InputError(layout(f"cannot be read ({error.strerror or error})", where=path,
-                                advice="Check the path.")) from None  # fmt: skip
+        raise InputError(
+            layout(
+                f"cannot be read ({error.strerror or error})", where=path, advice="Check the path."
+            )
+        ) from None
     except (ValueError, EOFError) as error:
         raise InputError(layout(f"is no array file: {error}", where=path)) from None
     if not isinstance(found, np.ndarray):
@@ -86,14 +99,23 @@ def _read(path: str) -> NDArray[Any]:
 
 @click.command("mlp")
 @click.argument("sizes", metavar="784-300-100-10")
-@click.option("--activation", default="relu", show_default=True, metavar="NAME",
-              help="tanh, relu, sigmoid, elu or swish.")  # fmt: skip
+@click.option(
+    "--activation",
+    default="relu",
+    show_default=True,
+    metavar="NAME",
+    help="tanh, relu, sigmoid, elu or swish.",
+)
 @click.option("-o", "path", metavar="FILE.prototxt", help="Write the deploy net here.")
 @click.option("--train-val", metavar="FILE.prototxt", help="Write the training net here.")
 @click.option("--solver", metavar="FILE.prototxt", help="Write its solver here.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--source", default="data", show_default=True,
-              help="Prefix of the databases: SOURCE_train, SOURCE_test.")  # fmt: skip
+@click.option(
+    "--source",
+    default="data",
+    show_default=True,
+    help="Prefix of the databases: SOURCE_train, SOURCE_test.",
+)
 @click.option("--templates", metavar="DIR", help="Your own templates, which override by name.")
 def mlp(sizes: str, activation: str, **given: Any) -> None:
     """Write a net of dense layers, with fillers that suit its activation.
@@ -107,16 +129,22 @@ def mlp(sizes: str, activation: str, **given: Any) -> None:
     from protogen.formats import files
     from protogen.generate.dense import perceptron
 
-    files.distinct([("-o", given["path"]), ("--train-val", given["train_val"]),
-                    ("--solver", given["solver"])])  # fmt: skip
+    files.distinct(
+        [("-o", given["path"]), ("--train-val", given["train_val"]), ("--solver", given["solver"])]
+    )
     made = perceptron(
-        sizes, activation, batch=given["batch"], source=given["source"],
-        net_file=given["train_val"] or "train_val.prototxt", templates=given["templates"],
-    )  # fmt: skip
+        sizes,
+        activation,
+        batch=given["batch"],
+        source=given["source"],
+        net_file=given["train_val"] or "train_val.prototxt",
+        templates=given["templates"],
+    )
     texts = (
-        (given["path"], made.deploy), (given["train_val"], made.train_val),
+        (given["path"], made.deploy),
+        (given["train_val"], made.train_val),
         (given["solver"], made.solver),
-    )  # fmt: skip
+    )
     if not any(path for path, _ in texts):
         click.echo(made.deploy, nl=False)
         return

@@ -67,8 +67,10 @@ def _show(found: Diagnosis) -> None:
         (first, a), (last, b) = log.loss[0], log.loss[-1]
         click.echo(f"loss {a:.4g} at iteration {first}, {b:.4g} at iteration {last}")
     for name, series in log.test.items():
-        click.echo(f"test {name} {series[0][1]:.4g} at iteration {series[0][0]}, "
-                   f"{series[-1][1]:.4g} at iteration {series[-1][0]}")  # fmt: skip
+        click.echo(
+            f"test {name} {series[0][1]:.4g} at iteration {series[0][0]}, "
+            f"{series[-1][1]:.4g} at iteration {series[-1][0]}"
+        )
     if not log.weight_gradients:
         click.echo("no norms: debug_info: true in the solver would tell where gradients end")
     for finding in found.findings:

@@ -27,19 +27,24 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(1), help="Samples of random data.")
 @options.seed
 @click.option(
-    "--gradients/--no-gradients", default=None,
+    "--gradients/--no-gradients",
+    default=None,
     help="Backwards as well, by JAX.  [default: where JAX is installed]",
-)  # fmt: skip
+)
 @click.option(
-    "--fan", type=click.Choice(["caffe", "true"]), default="caffe", show_default=True,
+    "--fan",
+    type=click.Choice(["caffe", "true"]),
+    default="caffe",
+    show_default=True,
     help="How fillers count a layer's inputs.",
-)  # fmt: skip
+)
 @click.option("--set", "rules", multiple=True, metavar="PATTERN=FILLER", help="As in init.")
 @click.option("--recommend", is_flag=True, help="With the recommended fillers.")
 @click.option(
-    "--compare-init", metavar="FILLER,...",
+    "--compare-init",
+    metavar="FILLER,...",
     help="Side by side: gaussian:0.01,xavier,msra; also net and recommended.",
-)  # fmt: skip
+)
 @options.phase
 @options.inputs
 @click.option("--plot", metavar="FILE.png", help="Draw histograms and deviations (.png, .svg).")
@@ -97,9 +102,12 @@ def _examine(net: Net, feeds: Mapping[str, Any] | None, given: dict[str, Any]) -
     if backwards is None:
         backwards = gradients_known(net)
     how: dict[str, Any] = {
-        "seed": given["seed"], "feeds": feeds, "batch": given["batch"], "gradients": backwards,
+        "seed": given["seed"],
+        "feeds": feeds,
+        "batch": given["batch"],
+        "gradients": backwards,
         "fan": given["fan"],
-    }  # fmt: skip
+    }
     if given["compare_init"]:
         return compare(net, options.fillers(given["compare_init"]), **how)
     parse_rules(given["rules"])
@@ -139,14 +147,19 @@ def _show(found: Health) -> None:
         ["layer", "type", "mean", "std", "saturated", "dead", "inputs > 0", "gradient std"],
         [
             (
-                one.layer, one.type, f"{one.mean:.3g}", f"{one.std:.3g}", _share(one.saturated),
-                _share(one.dead), _share(one.positive),
+                one.layer,
+                one.type,
+                f"{one.mean:.3g}",
+                f"{one.std:.3g}",
+                _share(one.saturated),
+                _share(one.dead),
+                _share(one.positive),
                 "" if one.gradient is None else f"{one.gradient:.3g}",
             )
             for one in found.signals
         ],
         right=(2, 3, 4, 5, 6, 7),
-    )  # fmt: skip
+    )
     click.echo(f"weights: {found.weights}; {found.batch} samples, data std {found.start:.3g}")
     if not found.gradients:
         from importlib.util import find_spec
@@ -166,8 +179,9 @@ def _compare(found: dict[str, Health]) -> None:
             (
                 title,
                 f"{one.kept:.3g}",
-                _share(max((s.saturated for s in one.signals if s.saturated is not None),
-                           default=None)),
+                _share(
+                    max((s.saturated for s in one.signals if s.saturated is not None), default=None)
+                ),
                 _share(max((s.dead for s in one.signals if s.dead is not None), default=None)),
                 _ratio([own.gradient for _, own, _ in one.stages]),
                 ", ".join(dict.fromkeys(f.kind for f in one.findings)) or "none",
@@ -175,7 +189,7 @@ def _compare(found: dict[str, Health]) -> None:
             for title, one in found.items()
         ],
         right=(1, 2, 3, 4),
-    )  # fmt: skip
+    )
 
 
 def _ratio(gradients: list[float | None]) -> str:

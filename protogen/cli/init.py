@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 @click.option("-o", "path", metavar="FILE.caffemodel", help="Write the weights here.")
 @options.seed
 @click.option(
-    "--fan", type=click.Choice(["caffe", "true"]), default="caffe", show_default=True,
+    "--fan",
+    type=click.Choice(["caffe", "true"]),
+    default="caffe",
+    show_default=True,
     help="Count a layer's inputs as Caffe does, or as they are (they differ on Deconvolution).",
-)  # fmt: skip
+)
 @click.option(
-    "--set", "rules", multiple=True, metavar="PATTERN=FILLER",
+    "--set",
+    "rules",
+    multiple=True,
+    metavar="PATTERN=FILLER",
     help="The filler of layers by name: 'conv*=msra', fc8=gaussian:0.01. May repeat.",
-)  # fmt: skip
+)
 @click.option("--recommend", is_flag=True, help="Fillers that suit each layer's activation.")
 @click.option("--write-net", metavar="FILE.prototxt", help="Write the net with these fillers.")
 @options.phase
@@ -54,8 +60,11 @@ def command(net: str, path: str | None, **given: Any) -> None:
     from protogen.training.initialisation import blobs_of, parse_rules, with_fillers, write_initial
 
     if path is None and not (given["recommend"] or given["write_net"] or given["as_json"]):
-        raise InputError(layout("nothing is to be written",
-                                advice="Name a file with -o, or look with --recommend."))  # fmt: skip
+        raise InputError(
+            layout(
+                "nothing is to be written", advice="Name a file with -o, or look with --recommend."
+            )
+        )
     files.distinct([("-o", path), ("--write-net", given["write_net"])], [net])
     shapes = options.parse_inputs(given["inputs"])
     loaded = load(net, phase=given["phase"], input_shapes=shapes)
@@ -69,10 +78,15 @@ def command(net: str, path: str | None, **given: Any) -> None:
     if path is not None:
         with tables.bar() as progress:
             write_initial(
-                loaded, path, given["seed"], fan=given["fan"], rules=rules,
-                recommend=given["recommend"], feeds=options.arrays(given["data"]),
+                loaded,
+                path,
+                given["seed"],
+                fan=given["fan"],
+                rules=rules,
+                recommend=given["recommend"],
+                feeds=options.arrays(given["data"]),
                 progress=progress,
-            )  # fmt: skip
+            )
     if text is not None:
         with files.replacing(given["write_net"]) as file:
             file.write(text)

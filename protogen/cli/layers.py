@@ -32,9 +32,12 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
     for name in types:
         if name not in known:
             raise InputError(
-                layout("protogen does not know this layer type", subject=name,
-                       advice=did_you_mean(name, known))
-            )  # fmt: skip
+                layout(
+                    "protogen does not know this layer type",
+                    subject=name,
+                    advice=did_you_mean(name, known),
+                )
+            )
     chosen = [row for row in rows if not types or row.type in types]
     if as_json:
         click.echo(json.dumps([asdict(row) for row in chosen], indent=2))

@@ -46,13 +46,19 @@ identity = click.option(
 
 
 phase = click.option(
-    "--phase", type=click.Choice(["TRAIN", "TEST"]), default="TRAIN", show_default=True,
+    "--phase",
+    type=click.Choice(["TRAIN", "TEST"]),
+    default="TRAIN",
+    show_default=True,
     help="Which layers take part.",
-)  # fmt: skip
+)
 inputs = click.option(
-    "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="BLOB=N,C,H,W",
     help="A blob's shape, for nets with data layers. May repeat.",
-)  # fmt: skip
+)
 seed = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 
 
@@ -77,9 +83,12 @@ def parse_inputs(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
         lengths = dims.split(",")
         if not name or not equals or not all(n.isascii() and n.isdigit() for n in lengths):
             raise InputError(
-                layout(f"{text!r} is no BLOB=N,C,H,W", subject="--input",
-                       advice="Write it like data=1,3,224,224.")
-            )  # fmt: skip
+                layout(
+                    f"{text!r} is no BLOB=N,C,H,W",
+                    subject="--input",
+                    advice="Write it like data=1,3,224,224.",
+                )
+            )
         made[name] = tuple(map(int, lengths))
     return made
 

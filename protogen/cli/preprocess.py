@@ -118,7 +118,7 @@ def preprocess(net: str, caffemodel: str | None, **given: Any) -> None:
     files.distinct(
         [("-o", given["path"]), ("--caffemodel", given["weights"]), ("--plot", given["plot"])],
         [net, caffemodel],
-    )  # fmt: skip
+    )
     loaded = load(net, caffemodel)
     shape = loaded.graph.shapes.get(given["blob"] or next(iter(loaded.inputs), ""))
     found = None
@@ -155,9 +155,11 @@ def _tell(made: Preprocessed, given: dict[str, Any]) -> None:
 
     if given["as_json"]:
         plain = {
-            "layers": list(made.layers), "folded": list(made.folded),
-            "border": [asdict(one) for one in made.border], "error": made.error,
-        }  # fmt: skip
+            "layers": list(made.layers),
+            "folded": list(made.folded),
+            "border": [asdict(one) for one in made.border],
+            "error": made.error,
+        }
         click.echo(json.dumps(plain, indent=2))
         return
     err = not given["path"]  # what is piped is prototxt alone
@@ -169,8 +171,9 @@ def _tell(made: Preprocessed, given: dict[str, Any]) -> None:
         click.echo(
             f"border: {one.layer} pads, and its zeros now stand for black instead of the mean: {one.ring} "
             f"px at each border of its output differ by up to {one.error:.3g}, where values reach "
-            f"{one.largest:.3g}. Exact without --fold.", err=err,
-        )  # fmt: skip
+            f"{one.largest:.3g}. Exact without --fold.",
+            err=err,
+        )
     if made.error is not None:
         told = f"{made.error:.1e}" if made.error else "0"
         click.echo(f"outputs differ by {told} of their largest value", err=err)
@@ -194,9 +197,10 @@ def _transform(given: dict[str, Any], found: Statistics | None) -> Transform:
         read = transform_of(training, Path(given["training"]).parent)
         if read is None:
             raise InputError(
-                layout("no layer has a transform_param with a mean or a scale",
-                       where=given["training"])
-            )  # fmt: skip
+                layout(
+                    "no layer has a transform_param with a mean or a scale", where=given["training"]
+                )
+            )
         return Transform(read.mean, read.matrix, given["swap_channels"])
     mean: Any = None
     if given["mean"]:
@@ -211,8 +215,13 @@ def _transform(given: dict[str, Any], found: Statistics | None) -> Transform:
     matrix: Any = None
     if given["whiten"]:
         if found is None:
-            raise InputError(layout("nothing says how channels depend on each other",
-                                    subject="--whiten", advice="Give --images DIR."))  # fmt: skip
+            raise InputError(
+                layout(
+                    "nothing says how channels depend on each other",
+                    subject="--whiten",
+                    advice="Give --images DIR.",
+                )
+            )
         if given["std"]:
             raise InputError(layout("--whiten and --std are both given", advice="Keep one."))
         matrix = whitening(found.covariance, given["whiten"])
@@ -226,9 +235,11 @@ def _transform(given: dict[str, Any], found: Statistics | None) -> Transform:
     made = Transform(mean, matrix, given["swap_channels"])
     if made.does_nothing:
         raise InputError(
-            layout("nothing is to be done",
-                   advice="Give --mean, --std, --scale, --swap-channels, --whiten or --from.")
-        )  # fmt: skip
+            layout(
+                "nothing is to be done",
+                advice="Give --mean, --std, --scale, --swap-channels, --whiten or --from.",
+            )
+        )
     return made
 
 

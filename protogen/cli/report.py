@@ -9,9 +9,10 @@ import click
 from protogen.cli import options
 
 _phase = click.option(
-    "--phase", type=click.Choice(["TEST", "TRAIN"]),
+    "--phase",
+    type=click.Choice(["TEST", "TRAIN"]),
     help="Which layers take part; TEST, or TRAIN where only that one is a net.",
-)  # fmt: skip
+)
 
 
 @click.command("report")
@@ -26,9 +27,14 @@ _phase = click.option(
 @_phase
 @options.inputs
 def report(
-    net: str, caffemodel: str | None, output: str | None, against: str | None, health: bool,
-    phase: str | None, inputs: tuple[str, ...],
-) -> None:  # fmt: skip
+    net: str,
+    caffemodel: str | None,
+    output: str | None,
+    against: str | None,
+    health: bool,
+    phase: str | None,
+    inputs: tuple[str, ...],
+) -> None:
     """Show a net as one page that opens anywhere, without a network.
 
     The page has the net drawn (blocks fold; search, zoom, keyboard), each layer's parameters,
@@ -48,8 +54,16 @@ def report(
 
     page = Path(net).with_suffix(".html").name if output is None else output
     with tables.counting("layers") as progress:
-        write_report(net, page, caffemodel, against=against, signals=health, phase=phase,
-                     input_shapes=options.parse_inputs(inputs), progress=progress)  # fmt: skip
+        write_report(
+            net,
+            page,
+            caffemodel,
+            against=against,
+            signals=health,
+            phase=phase,
+            input_shapes=options.parse_inputs(inputs),
+            progress=progress,
+        )
     click.echo(f"wrote {tables.printable(str(page))} ({tables.size(Path(page).stat().st_size)})")
 
 

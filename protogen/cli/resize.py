@@ -26,46 +26,90 @@ PICTURES = (".png", ".svg")
 _FILES = ("output", "caffemodel", "onnx", "plot")
 
 # What makes ``upsample`` plan instead of writing the classic layer.
-PLANNING = ("exact", "size", "align", "like", "antialias", "rounding", "cubic_a", "exclude_outside",
-            "strategy", "explain", "target", "limit", "approximate")  # fmt: skip
+PLANNING = (
+    "exact",
+    "size",
+    "align",
+    "like",
+    "antialias",
+    "rounding",
+    "cubic_a",
+    "exclude_outside",
+    "strategy",
+    "explain",
+    "target",
+    "limit",
+    "approximate",
+)
 
 
 def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a plan, for both commands."""
-    for option in reversed([
-        click.option("--size", metavar="HxW", help="The output's size, instead of a factor."),
-        click.option("--align", type=click.Choice(ALIGNS), metavar="RULE",
-                     help="Where pixels lie: half_pixel, align_corners, asymmetric, or another of ONNX's "
-                     "rules.  [default: half_pixel]"),
-        click.option("--like", type=click.Choice(LIKE), help="As this software computes it."),
-        click.option("--antialias", is_flag=True, help="A wider kernel where the output shrinks."),
-        click.option("--rounding", type=click.Choice(ROUNDINGS), metavar="RULE",
-                     help="Of nearest: floor, ceil, round_prefer_floor, round_prefer_ceil.  "
-                     "[default: round_prefer_floor]"),
-        click.option("--cubic-a", type=float, metavar="A", help="Of cubic.  [default: -0.75]"),
-        click.option("--exclude-outside", is_flag=True,
-                     help="Pixels outside weigh nothing; else the edge is repeated."),
-        click.option("--strategy", metavar="NAME", help="This way only, such as matrix."),
-        click.option("--explain", is_flag=True, help="Say what else would do, and what not and why."),
-        click.option("--target", multiple=True, metavar="NAME|FILE.toml",
-                     help="Within this toolchain's limits (protogen targets); may repeat."),
-        click.option("--limit", metavar="RULES", help="Within these, such as kernel<=7,no-group."),
-        click.option("--approximate", is_flag=True, help="The best there is where nothing is exact."),
-    ]):  # fmt: skip
+    for option in reversed(
+        [
+            click.option("--size", metavar="HxW", help="The output's size, instead of a factor."),
+            click.option(
+                "--align",
+                type=click.Choice(ALIGNS),
+                metavar="RULE",
+                help="Where pixels lie: half_pixel, align_corners, asymmetric, or another of ONNX's "
+                "rules.  [default: half_pixel]",
+            ),
+            click.option("--like", type=click.Choice(LIKE), help="As this software computes it."),
+            click.option(
+                "--antialias", is_flag=True, help="A wider kernel where the output shrinks."
+            ),
+            click.option(
+                "--rounding",
+                type=click.Choice(ROUNDINGS),
+                metavar="RULE",
+                help="Of nearest: floor, ceil, round_prefer_floor, round_prefer_ceil.  "
+                "[default: round_prefer_floor]",
+            ),
+            click.option("--cubic-a", type=float, metavar="A", help="Of cubic.  [default: -0.75]"),
+            click.option(
+                "--exclude-outside",
+                is_flag=True,
+                help="Pixels outside weigh nothing; else the edge is repeated.",
+            ),
+            click.option("--strategy", metavar="NAME", help="This way only, such as matrix."),
+            click.option(
+                "--explain", is_flag=True, help="Say what else would do, and what not and why."
+            ),
+            click.option(
+                "--target",
+                multiple=True,
+                metavar="NAME|FILE.toml",
+                help="Within this toolchain's limits (protogen targets); may repeat.",
+            ),
+            click.option(
+                "--limit", metavar="RULES", help="Within these, such as kernel<=7,no-group."
+            ),
+            click.option(
+                "--approximate", is_flag=True, help="The best there is where nothing is exact."
+            ),
+        ]
+    ):
         command = option(command)
     return command
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Where results go, for both commands."""
-    for option in reversed([
-        click.option("-o", "--output", metavar="FILE", help="Write the prototxt here, not to stdout."),
-        click.option("--caffemodel", metavar="FILE", help="Write the weights."),
-        click.option("--onnx", metavar="FILE", help="Write the layers as ONNX."),
-        click.option("--opset", type=int, default=18, show_default=True, help="With --onnx."),
-        click.option("--plot", metavar="FILE.png|svg", help="Draw kernels and errors."),
-        click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object."),
-    ]):  # fmt: skip
+    for option in reversed(
+        [
+            click.option(
+                "-o", "--output", metavar="FILE", help="Write the prototxt here, not to stdout."
+            ),
+            click.option("--caffemodel", metavar="FILE", help="Write the weights."),
+            click.option("--onnx", metavar="FILE", help="Write the layers as ONNX."),
+            click.option("--opset", type=int, default=18, show_default=True, help="With --onnx."),
+            click.option("--plot", metavar="FILE.png|svg", help="Draw kernels and errors."),
+            click.option(
+                "--json", "as_json", is_flag=True, help="Print everything as one JSON object."
+            ),
+        ]
+    ):
         command = option(command)
     return command
 
@@ -148,9 +192,12 @@ def check_files(options: dict[str, Any]) -> None:
     )
     if options["plot"] and Path(options["plot"]).suffix not in PICTURES:
         raise InputError(
-            layout("is no picture that can be drawn", where=options["plot"],
-                   advice="End it in .png or .svg.")
-        )  # fmt: skip
+            layout(
+                "is no picture that can be drawn",
+                where=options["plot"],
+                advice="End it in .png or .svg.",
+            )
+        )
 
 
 def run(options: dict[str, Any]) -> None:
@@ -218,9 +265,24 @@ def _spliced(options: dict[str, Any]) -> Any:
 
 def _given(options: dict[str, Any], *more: str) -> dict[str, Any]:
     """The options that were given, by the names of ``resize``."""
-    keys = ("factor", "size", "name", "top", "mode", "align", "like", "antialias", "rounding",
-            "cubic_a", "exclude_outside", "strategy", "approximate", "extrapolation", "templates",
-            *more)  # fmt: skip
+    keys = (
+        "factor",
+        "size",
+        "name",
+        "top",
+        "mode",
+        "align",
+        "like",
+        "antialias",
+        "rounding",
+        "cubic_a",
+        "exclude_outside",
+        "strategy",
+        "approximate",
+        "extrapolation",
+        "templates",
+        *more,
+    )
     made = {
         key: options[key]
         for key in keys

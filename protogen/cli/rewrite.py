@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 @shared.identity
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("weights", metavar="[NET.caffemodel]", required=False)
-@click.option("--to", "dialect", type=click.Choice(["bvlc"]), default="bvlc", show_default=True,
-              help="Whose layers to use.")  # fmt: skip
+@click.option(
+    "--to",
+    "dialect",
+    type=click.Choice(["bvlc"]),
+    default="bvlc",
+    show_default=True,
+    help="Whose layers to use.",
+)
 @click.option("-o", "--output", metavar="FILE", help="Write the prototxt here, not to stdout.")
 @click.option("--caffemodel", metavar="FILE", help="Write the weights that belong to it.")
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Only these; may repeat.")
@@ -30,8 +36,12 @@ if TYPE_CHECKING:
     "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W", help="Another input size."
 )
 @click.option("--phase", type=click.Choice(["TRAIN", "TEST"]), default="TEST", show_default=True)
-@click.option("--target", multiple=True, metavar="NAME|FILE.toml",
-              help="Resizing within this toolchain's limits (protogen targets).")  # fmt: skip
+@click.option(
+    "--target",
+    multiple=True,
+    metavar="NAME|FILE.toml",
+    help="Resizing within this toolchain's limits (protogen targets).",
+)
 @click.option(
     "--limit", metavar="RULES", default="", help="Within these, such as kernel<=7,no-group."
 )

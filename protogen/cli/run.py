@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
 @click.option(
-    "--input", "inputs", multiple=True, metavar="[BLOB=]FILE",
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="[BLOB=]FILE",
     help="A picture, .npy or .npz; may repeat, and pictures then make a batch.",
-)  # fmt: skip
+)
 @click.option("--random", type=int, metavar="SEED", help="Random inputs where none are given.")
 @click.option("--input-shape", metavar="[BLOB=]N,C,H,W", help="Run at another size.")
 @preprocessing_options
@@ -64,9 +67,11 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     how = preprocessing(given)
     if how is not None and (how.nhwc or how.uint8):
         raise InputError(
-            layout("--nhwc-input and --uint8-input are for convert",
-                   advice="Pictures and arrays are given in the net's own layout here.")
-        )  # fmt: skip
+            layout(
+                "--nhwc-input and --uint8-input are for convert",
+                advice="Pictures and arrays are given in the net's own layout here.",
+            )
+        )
     loaded = load(net, caffemodel, identities=given["identities"])
     if given["input_shape"]:
         loaded = loaded.with_inputs(options.one_input(loaded.inputs, given["input_shape"]))

@@ -68,30 +68,34 @@ def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **op
         "unknown": sum(row["output"] is None for row in rows),
     }
     if as_json:
-        whole = {"name": loaded.name, "inputs": list(loaded.inputs),
-                 "outputs": list(loaded.outputs), "layers": rows, "totals": totals}  # fmt: skip
+        whole = {
+            "name": loaded.name,
+            "inputs": list(loaded.inputs),
+            "outputs": list(loaded.outputs),
+            "layers": rows,
+            "totals": totals,
+        }
         click.echo(json.dumps(whole, indent=2))
         return
     if as_csv:
-        writer = csv.DictWriter(
-            sys.stdout, list(rows[0]) if rows else ["name"], lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(row | {k: tables.shape(row[k]) for k in ("output", "receptive_field")}
-                         for row in rows)  # fmt: skip
+        _write_csv(rows)
         return
     tables.show(
         ["layer", "type", "output", "parameters", "multiply-adds", "field", "stride"],
         [
             (
-                row["name"], row["type"], tables.shape(row["output"]),
-                tables.count(row["parameters"]), tables.count(row["multiply_adds"]),
-                _field(row), row["stride"] or "",
+                row["name"],
+                row["type"],
+                tables.shape(row["output"]),
+                tables.count(row["parameters"]),
+                tables.count(row["multiply_adds"]),
+                _field(row),
+                row["stride"] or "",
             )
             for row in rows
         ],
         right=(3, 4, 5, 6),
-    )  # fmt: skip
+    )
     click.echo(
         f"{totals['layers']} layers, {totals['parameters']:,} parameters "
         f"({tables.size(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
@@ -104,6 +108,15 @@ def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **op
             f"{totals['unknown']} layers have an unknown shape; totals leave them out. "
             "Give shapes with --input BLOB=N,C,H,W."
         )
+
+
+def _write_csv(rows: list[dict[str, Any]]) -> None:
+    from protogen.cli import tables
+
+    writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else ["name"], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(row | {k: tables.shape(row[k]) for k in ("output", "receptive_field")})
 
 
 def _row(cost: Any) -> dict[str, Any]:

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 @click.option("--input-shape", metavar="N,C,H,W", help="Make a whole net with an Input layer.")
 @click.option("--trainable", is_flag=True, help="Learning rate on; weights are only the start.")
 @click.option(
-    "--weights", type=click.Choice(KERNELS),
+    "--weights",
+    type=click.Choice(KERNELS),
     help="One kernel a channel, or C x C with the diagonal filled.  [default: channelwise]",
-)  # fmt: skip
+)
 @click.option("--exact", is_flag=True, help="Exact at the border too: plan layers, as resize does.")
 @plan_options
 @click.option("--spec", metavar="FILE.toml", help="Many layers, as the file says.")
@@ -75,9 +76,11 @@ def command(**options: Any) -> None:
         for key in ("spec", "template", "trainable", "weights", "verify"):
             if options[key]:
                 raise InputError(
-                    layout(f"--{key} is of the classic layer, but a plan is asked for",
-                           advice="Leave one of the two out.")
-                )  # fmt: skip
+                    layout(
+                        f"--{key} is of the classic layer, but a plan is asked for",
+                        advice="Leave one of the two out.",
+                    )
+                )
         run(options | {"name": options["name"] or "upsample"})
         return
     spliced = _spliced(options) if options["into"] or options["after"] else None
@@ -129,8 +132,18 @@ def _upsampling(options: dict[str, Any]) -> Upsampling:
     templates = {key: options[key] for key in ("template", "templates")}
     if options["rewire"]:
         raise InputError(layout("--rewire needs --into NET and --after BLOB"))
-    layer = _given(options, "factor", "channels", "name", "bottom", "top", "mode", "weights",
-                   "input_shape", "trainable")  # fmt: skip
+    layer = _given(
+        options,
+        "factor",
+        "channels",
+        "name",
+        "bottom",
+        "top",
+        "mode",
+        "weights",
+        "input_shape",
+        "trainable",
+    )
     if options["spec"]:
         if layer:
             option = f"--{next(iter(layer)).replace('_', '-')}"
@@ -158,8 +171,19 @@ def _spliced(options: dict[str, Any]) -> Spliced:
             raise InputError(layout(f"{option} and --into exclude each other"))
     if not options["factor"]:
         raise InputError(layout("no factor is given", advice="Say --factor 2."))
-    layer = _given(options, "factor", "channels", "name", "top", "mode", "weights", "rewire",
-                   "trainable", "template", "templates")  # fmt: skip
+    layer = _given(
+        options,
+        "factor",
+        "channels",
+        "name",
+        "top",
+        "mode",
+        "weights",
+        "rewire",
+        "trainable",
+        "template",
+        "templates",
+    )
     return splice(options["into"], options["after"], **layer)
 
 
@@ -176,16 +200,22 @@ def _pictures(up: Upsampling) -> list[Any]:
     different = {(spec.factor, spec.mode): spec for spec in up.specs}
     if len(different) > 12:
         raise InputError(
-            layout(f"{len(different)} different kernels do not fit one picture",
-                   subject="--plot", advice="12 do.")
-        )  # fmt: skip
+            layout(
+                f"{len(different)} different kernels do not fit one picture",
+                subject="--plot",
+                advice="12 do.",
+            )
+        )
     made = []
     for (factor, _), spec in different.items():
         if max(factor) > 256:
             raise InputError(
-                layout(f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large for a picture",
-                       subject="--plot", advice="Factors up to 256 can be drawn.")
-            )  # fmt: skip
+                layout(
+                    f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large for a picture",
+                    subject="--plot",
+                    advice="Factors up to 256 can be drawn.",
+                )
+            )
         made.append(kernel_picture(spec))
     return made
 

@@ -17,17 +17,24 @@ from protogen.errors import InputError, MismatchError, layout
 @options.plugin
 @click.argument("models", nargs=-1, required=True, metavar="A B")
 @click.option(
-    "--tolerance", type=float, default=TOLERANCE, show_default=True,
+    "--tolerance",
+    type=float,
+    default=TOLERANCE,
+    show_default=True,
     help="Largest error, as a part of a blob's largest magnitude.",
-)  # fmt: skip
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
 @click.option("--input", "inputs", multiple=True, metavar="[BLOB=]FILE.npy|npz", help="Inputs.")
 @click.option("--all", "show_all", is_flag=True, help="Every blob, not only those that differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    models: tuple[str, ...], tolerance: float, seed: int, inputs: tuple[str, ...], show_all: bool,
+    models: tuple[str, ...],
+    tolerance: float,
+    seed: int,
+    inputs: tuple[str, ...],
+    show_all: bool,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Run two models on the same input and compare every blob that both name.
 
     A and B are each a Caffe net (NET.prototxt NET.caffemodel) or an ONNX file. The first blob that
@@ -41,9 +48,7 @@ def command(
       protogen verify a.prototxt a.caffemodel b.prototxt b.caffemodel --json
     """
     a, b = _pair(models)
-    found = verify(
-        a, b, feeds=options.arrays(inputs), seed=seed, tolerance=tolerance, check=False
-    )  # fmt: skip
+    found = verify(a, b, feeds=options.arrays(inputs), seed=seed, tolerance=tolerance, check=False)
     if as_json:
         click.echo(json.dumps(found.plain(), indent=2))
     else:
@@ -104,8 +109,10 @@ def _pair(models: tuple[str, ...]) -> tuple[Any, Any]:
             made.append(path)
     if len(made) != 2:
         raise InputError(
-            layout(f"{len(made)} models are given, but 2 can be compared",
-                   advice="Write NET.prototxt NET.caffemodel or FILE.onnx for each.")
-        )  # fmt: skip
+            layout(
+                f"{len(made)} models are given, but 2 can be compared",
+                advice="Write NET.prototxt NET.caffemodel or FILE.onnx for each.",
+            )
+        )
     a, b = ((x, None) if isinstance(x, str) and not x.endswith(".onnx") else x for x in made)
     return a, b

@@ -125,9 +125,12 @@ def _list(path: str, as_json: bool, quick: bool) -> None:
     for layer in model.layers:
         for index, blob in enumerate(layer.blobs):
             row: dict[str, Any] = {
-                "layer": layer.name, "type": layer.type, "blob": index,
-                "shape": list(blob.shape), "dtype": "float64" if blob.dtype == "<f8" else "float32",
-            }  # fmt: skip
+                "layer": layer.name,
+                "type": layer.type,
+                "blob": index,
+                "shape": list(blob.shape),
+                "dtype": "float64" if blob.dtype == "<f8" else "float32",
+            }
             if not quick:
                 row |= _statistics(layer, index)
             rows.append(row)
@@ -140,14 +143,18 @@ def _list(path: str, as_json: bool, quick: bool) -> None:
         shown,
         [
             [
-                row["layer"], row["type"], str(row["blob"]), tables.shape(row["shape"]), row["dtype"],
+                row["layer"],
+                row["type"],
+                str(row["blob"]),
+                tables.shape(row["shape"]),
+                row["dtype"],
                 *([] if quick else [f"{row[k]:.4g}" for k in ("norm", "mean", "std")]),
                 *([] if quick else [str(row["nan"]), str(row["inf"])]),
             ]
             for row in rows
         ],
         right=(2, 5, 6, 7, 8, 9),
-    )  # fmt: skip
+    )
     import math
 
     total = sum(math.prod(row["shape"]) for row in rows)
@@ -181,8 +188,12 @@ def _statistics(layer: Any, index: int) -> dict[str, Any]:
     mean = total / count if count else 0.0
     variance = max(0.0, squares / count - mean * mean) if count else 0.0
     return {
-        "norm": math.sqrt(squares), "mean": mean, "std": math.sqrt(variance), "nan": nan, "inf": inf,
-    }  # fmt: skip
+        "norm": math.sqrt(squares),
+        "mean": mean,
+        "std": math.sqrt(variance),
+        "nan": nan,
+        "inf": inf,
+    }
 
 
 @click.command("binaryproto")

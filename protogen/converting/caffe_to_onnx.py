@@ -144,9 +144,13 @@ def _readable(model: Path, beside: Path | None) -> Path | None:
 
 
 def _checked(
-    net: Net, made: Path | Program, how: Preprocessing | None, half: bool,
-    prototxt: str | Path, caffemodel: str | Path | None,
-) -> dict[str, Any]:  # fmt: skip
+    net: Net,
+    made: Path | Program,
+    how: Preprocessing | None,
+    half: bool,
+    prototxt: str | Path,
+    caffemodel: str | Path | None,
+) -> dict[str, Any]:
     """Runs what was written against the net without folding, and OpenCV's reader."""
     from protogen.converting.comparison import TOLERANCE, compare_outputs, verify_conversion
     from protogen.running.runtime import random_inputs
@@ -165,8 +169,12 @@ def _checked(
 
 
 def _write(
-    program: Program, model: Any, weights: Any, beside: Path | None, progress: Progress | None,
-) -> None:  # fmt: skip
+    program: Program,
+    model: Any,
+    weights: Any,
+    beside: Path | None,
+    progress: Progress | None,
+) -> None:
     from protogen.onnx.stream import write
 
     write(

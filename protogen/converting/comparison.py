@@ -96,9 +96,13 @@ def verify(
 
 
 def verify_conversion(
-    net: Net, model: Path | Program, how: Preprocessing | None, *, seed: int = 0,
+    net: Net,
+    model: Path | Program,
+    how: Preprocessing | None,
+    *,
+    seed: int = 0,
     tolerance: float = TOLERANCE,
-) -> Comparison:  # fmt: skip
+) -> Comparison:
     """A written model against the net that it was made from. ``how`` is the preprocessing that the
     model holds; the net is fed with the same steps done in numpy.
 

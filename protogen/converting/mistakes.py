@@ -121,9 +121,13 @@ def _type(message: Message, name: str) -> Any:
 
 
 def _swapped(
-    net: Net, feeds: Mapping[str, NDArray[Any]], blob: str, found: NDArray[Any],
-    layers: list[Layer], tolerance: float,
-) -> str:  # fmt: skip
+    net: Net,
+    feeds: Mapping[str, NDArray[Any]],
+    blob: str,
+    found: NDArray[Any],
+    layers: list[Layer],
+    tolerance: float,
+) -> str:
     """Whether the other side's colours come in the other order."""
     import numpy as np
 
@@ -138,9 +142,13 @@ def _swapped(
 
 
 def _border(
-    net: Net, feeds: Mapping[str, NDArray[Any]], blob: str, found: NDArray[Any],
-    layers: list[Layer], tolerance: float,
-) -> str:  # fmt: skip
+    net: Net,
+    feeds: Mapping[str, NDArray[Any]],
+    blob: str,
+    found: NDArray[Any],
+    layers: list[Layer],
+    tolerance: float,
+) -> str:
     """Whether an upsampling differs along the border only."""
     import numpy as np
 

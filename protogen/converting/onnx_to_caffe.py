@@ -74,9 +74,12 @@ def convert_onnx(
     net = made.net
     if net.weights and caffemodel is None:
         raise InputError(
-            layout(f"the net has {len(net.weights)} layers with weights, and no file for them",
-                   where=str(model), advice="Name one: --caffemodel net.caffemodel.")
-        )  # fmt: skip
+            layout(
+                f"the net has {len(net.weights)} layers with weights, and no file for them",
+                where=str(model),
+                advice="Name one: --caffemodel net.caffemodel.",
+            )
+        )
     beside = Path(names) if names else None
     if beside is None and made.renamed:
         beside = Path(output).with_suffix(".names.json")
@@ -85,9 +88,11 @@ def convert_onnx(
     size = sum(4 * blob.size for one in net.weights.values() for blob in one)
     if size > LIMIT:
         raise UnsupportedError(
-            layout(f"its weights take {size / 2**30:.1f} GiB, but Caffe reads 2 GiB at most",
-                   where=str(model))
-        )  # fmt: skip
+            layout(
+                f"its weights take {size / 2**30:.1f} GiB, but Caffe reads 2 GiB at most",
+                where=str(model),
+            )
+        )
     checked = _verified(model, made, input_shapes) if verify else None
     with ExitStack() as stack:
         text = prototxt.write(net.message).encode("utf-8", "surrogateescape")

@@ -47,9 +47,15 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
             layout(f"cannot be read ({error.strerror or error})", where=str(path))
         ) from None
     except (
-        zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError, struct.error,
-        ValueError, OverflowError,
-    ) as error:  # fmt: skip
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        zlib.error,
+        EOFError,
+        struct.error,
+        ValueError,
+        OverflowError,
+    ) as error:
         raise InputError(layout(f"is a damaged array file ({error})", where=str(path))) from None
     raise InputError(
         layout("is no array file", where=str(path), advice="It must be an .npy or .npz of numpy's.")
@@ -62,9 +68,12 @@ def _archive(file: BinaryIO, size: int, where: str) -> dict[str, NDArray[Any]]:
         total = sum(member.file_size for member in members)
         if total > max(UNPACKED, TIMES * size):
             raise InputError(
-                layout(f"{size} bytes would unpack to {total}", where=where,
-                       advice="Save it with numpy.savez, which does not pack.")
-            )  # fmt: skip
+                layout(
+                    f"{size} bytes would unpack to {total}",
+                    where=where,
+                    advice="Save it with numpy.savez, which does not pack.",
+                )
+            )
         made = {}
         for member in members:
             name = member.filename.removesuffix(".npy")
@@ -91,9 +100,12 @@ def _array(file: Any, size: int, where: str) -> NDArray[Any]:
     descr, order, shape = _DESCR.search(header), _ORDER.search(header), _SHAPE.search(header)
     if not (descr and order and shape):
         raise InputError(
-            layout("its header is not that of an array of numbers", where=where,
-                   advice="Save it with numpy.save, as float32.")
-        )  # fmt: skip
+            layout(
+                "its header is not that of an array of numbers",
+                where=where,
+                advice="Save it with numpy.save, as float32.",
+            )
+        )
     lengths = [n.strip().rstrip("L") for n in shape[1].split(",") if n.strip()]
     if not all(n.isdigit() and len(n) < 19 for n in lengths):
         raise InputError(layout(f"its shape is ({shape[1]})", where=where))
@@ -103,9 +115,12 @@ def _array(file: Any, size: int, where: str) -> NDArray[Any]:
     if need > size - begin or len(dims) > 32:
         shown = shape_text(dims)
         raise InputError(
-            layout(f"{shown} values of {kind} take {need} bytes, but {size - begin} are there",
-                   where=where, advice="It is cut short or damaged.")
-        )  # fmt: skip
+            layout(
+                f"{shown} values of {kind} take {need} bytes, but {size - begin} are there",
+                where=where,
+                advice="It is cut short or damaged.",
+            )
+        )
     values = np.frombuffer(bytearray(file.read(need)), kind)
     backwards = order[1] == "True"  # Fortran's: the first axis moves fastest
     return values.reshape(dims[::-1]).transpose() if backwards else values.reshape(dims)

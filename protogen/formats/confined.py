@@ -41,9 +41,12 @@ def confined(function: Callable[..., str], *args: Any, what: str, where: str) ->
     task = pickle.dumps((function.__module__, function.__name__, args))
     try:
         done = subprocess.run(
-            command, input=base64.b64encode(task), capture_output=True, timeout=2 * SECONDS,
+            command,
+            input=base64.b64encode(task),
+            capture_output=True,
+            timeout=2 * SECONDS,
             check=False,
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired:
         raise _refused(what, where, f"takes more than {SECONDS} s") from None
     if done.returncode:  # killed: for its time, or for memory that it could not even report

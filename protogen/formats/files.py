@@ -73,9 +73,12 @@ def distinct(
         real = os.path.realpath(path)
         if real in read:
             raise InputError(
-                layout(f"is read, and {option} would write over it", where=str(path),
-                       advice="Write to another file.")
-            )  # fmt: skip
+                layout(
+                    f"is read, and {option} would write over it",
+                    where=str(path),
+                    advice="Write to another file.",
+                )
+            )
         if real in seen:
             raise InputError(
                 layout(

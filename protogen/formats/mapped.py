@@ -51,9 +51,12 @@ class FileMap(mmap.mmap):
             done += count
         if done < len(buffer) or _state(self.number) != self.state:
             raise InputError(
-                layout("was changed while it was read", where=self.path,
-                       advice="Run again when nothing writes to it.")
-            )  # fmt: skip
+                layout(
+                    "was changed while it was read",
+                    where=self.path,
+                    advice="Run again when nothing writes to it.",
+                )
+            )
 
 
 def _state(number: int) -> tuple[int, int]:

@@ -38,16 +38,35 @@ SUFFIX = ".prototxt.j2"
 LONGEST_CONDITION = 500  # characters
 # Comparisons and sums of whole numbers: nothing that can grow without end.
 _SAYABLE = (
-    nodes.Compare, nodes.And, nodes.Or, nodes.Not, nodes.Const, nodes.Name, nodes.List,
-    nodes.Tuple, nodes.Add, nodes.Sub, nodes.Mul, nodes.Mod, nodes.FloorDiv, nodes.Neg, nodes.Pos,
-)  # fmt: skip
+    nodes.Compare,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.Const,
+    nodes.Name,
+    nodes.List,
+    nodes.Tuple,
+    nodes.Add,
+    nodes.Sub,
+    nodes.Mul,
+    nodes.Mod,
+    nodes.FloorDiv,
+    nodes.Neg,
+    nodes.Pos,
+)
 
 # What an expression of a template can raise besides Jinja's own errors.
 # SyntaxError and NameError: of the Python that Jinja makes of odd names.
 _FAULTS = (
-    ArithmeticError, AttributeError, LookupError, NameError, RecursionError, SyntaxError, TypeError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
     ValueError,
-)  # fmt: skip
+)
 
 
 @cache
@@ -91,8 +110,15 @@ def render(
     if directory is None and file is None:
         return _render(name, values, None, None)
     # A template of somebody else is a program of somebody else.
-    return confined(_render, name, dict(values), directory, file, what="the template",
-                    where=str(file or directory))  # fmt: skip
+    return confined(
+        _render,
+        name,
+        dict(values),
+        directory,
+        file,
+        what="the template",
+        where=str(file or directory),
+    )
 
 
 def _render(

@@ -131,9 +131,12 @@ def read_hdf5(path: str | Path) -> Weights:
             layer, _, index = name.rpartition("/")
             if not (index.isascii() and index.isdigit() and len(index) < 10):
                 raise InputError(
-                    layout(f"holds /data/{name}, not a layer's blob", where=str(path),
-                           advice="Caffe names blobs 0, 1, ...")
-                )  # fmt: skip
+                    layout(
+                        f"holds /data/{name}, not a layer's blob",
+                        where=str(path),
+                        advice="Caffe names blobs 0, 1, ...",
+                    )
+                )
             weights.setdefault(layer, {})[int(index)] = _values(item, f"{path}: /data/{name}", size)
 
     try:
@@ -157,9 +160,12 @@ def _values(item: Any, where: str, size: int) -> NDArray[Any]:
     """A dataset's array, if its values are numbers and lie in the file of so many bytes."""
     if item.external or item.is_virtual:
         raise InputError(
-            layout("its values lie in another file", where=where,
-                   advice="h5repack makes one file of them.")
-        )  # fmt: skip
+            layout(
+                "its values lie in another file",
+                where=where,
+                advice="h5repack makes one file of them.",
+            )
+        )
     if item.dtype.kind != "f":
         raise InputError(layout(f"it holds {item.dtype}, not float", where=where))
     if item.nbytes > (most := max(UNPACKED, TIMES * size)):

@@ -110,14 +110,20 @@ def dense(
 
     if orientation not in ORIENTATIONS:
         raise InputError(
-            layout(f"{orientation!r} is not xw or wx", subject="orientation",
-                   advice="xw is Y = XW (W inputs x outputs), wx is Y = WX (W outputs x inputs).")
-        )  # fmt: skip
+            layout(
+                f"{orientation!r} is not xw or wx",
+                subject="orientation",
+                advice="xw is Y = XW (W inputs x outputs), wx is Y = WX (W outputs x inputs).",
+            )
+        )
     if weights.ndim != 2 or 0 in weights.shape or weights.dtype.kind not in "fiu":
         raise InputError(
-            layout(f"is {'x'.join(map(str, weights.shape))} of {weights.dtype}, but must be a matrix "
-                   "of numbers", subject="weights")
-        )  # fmt: skip
+            layout(
+                f"is {'x'.join(map(str, weights.shape))} of {weights.dtype}, but must be a matrix "
+                "of numbers",
+                subject="weights",
+            )
+        )
     rows, columns = weights.shape
     k, n = (rows, columns) if orientation == "xw" else (columns, rows)
     given = input_shape[-1] if input_shape else inputs
@@ -153,20 +159,33 @@ def _check(
     if given == other:
         advice = f"With --orientation {turned} ({ORIENTATIONS[turned]}) it fits."
     raise InputError(
-        layout(f"{source} {given} {numbers}, but {ORIENTATIONS[orientation]} with W of {rows}x{columns} "
-               f"has {own} {what}", advice=advice)
-    )  # fmt: skip
+        layout(
+            f"{source} {given} {numbers}, but {ORIENTATIONS[orientation]} with W of {rows}x{columns} "
+            f"has {own} {what}",
+            advice=advice,
+        )
+    )
 
 
 def _layer(
-    name: str, bottom: str, top: str, num_output: int, filler: Filler | None,
-    transpose: bool = False, bias_term: bool = True,
-) -> dict[str, Any]:  # fmt: skip
+    name: str,
+    bottom: str,
+    top: str,
+    num_output: int,
+    filler: Filler | None,
+    transpose: bool = False,
+    bias_term: bool = True,
+) -> dict[str, Any]:
     return {
-        "name": name, "bottom": bottom, "top": top, "num_output": num_output,
-        "transpose": transpose, "bias_term": bias_term,
-        "filler": filler.numbers() if filler else None, "rates": [],
-    }  # fmt: skip
+        "name": name,
+        "bottom": bottom,
+        "top": top,
+        "num_output": num_output,
+        "transpose": transpose,
+        "bias_term": bias_term,
+        "filler": filler.numbers() if filler else None,
+        "rates": [],
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +222,12 @@ def perceptron(
     lengths = _sizes(sizes)
     if activation.lower() not in ACTIVATIONS:
         raise InputError(
-            layout(f"{activation!r} is not known", subject="activation",
-                   advice=f"Known are {', '.join(ACTIVATIONS)}.")
-        )  # fmt: skip
+            layout(
+                f"{activation!r} is not known",
+                subject="activation",
+                advice=f"Known are {', '.join(ACTIVATIONS)}.",
+            )
+        )
     type_ = ACTIVATIONS[activation.lower()]
     assert type_ in RECTIFIERS or type_ in SATURATING
     hidden = Filler("xavier" if type_ in SATURATING else "msra")
@@ -220,9 +242,12 @@ def perceptron(
         layers.append(layer)
         bottom = layer["top"]
     values: dict[str, Any] = {
-        "name": "mlp_" + "_".join(map(str, lengths)), "shape": [1, lengths[0]], "layers": layers,
-        "source": source, "batch": batch,
-    }  # fmt: skip
+        "name": "mlp_" + "_".join(map(str, lengths)),
+        "shape": [1, lengths[0]],
+        "layers": layers,
+        "source": source,
+        "batch": batch,
+    }
     texts = [render("mlp", values | {"phase": p}, directory=templates) for p in ("deploy", "train")]
     solver = render(
         "solver",
@@ -240,7 +265,9 @@ def _sizes(given: str | Sequence[int]) -> list[int]:
     if len(words) < 2 or not all(w.isascii() and w.isdigit() and int(w) > 0 for w in words):
         shown = given if isinstance(given, str) else "-".join(words)
         raise InputError(
-            layout(f"{shown!r} are no layer sizes", advice="Write inputs, hidden layers and classes: "
-                   "784-300-100-10.")
-        )  # fmt: skip
+            layout(
+                f"{shown!r} are no layer sizes",
+                advice="Write inputs, hidden layers and classes: 784-300-100-10.",
+            )
+        )
     return [int(word) for word in words]

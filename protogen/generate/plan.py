@@ -135,8 +135,13 @@ class Plan:
         """The cost of a candidate's layers."""
         fresh = [step.values for step in steps if step.tops != step.bottoms[:1]]
         parameters = sum(step.parameters for step in steps)
-        return PlanCost(len(steps), parameters, sum(s.multiply_adds for s in steps),
-                        4 * parameters, 4 * sum(fresh))  # fmt: skip
+        return PlanCost(
+            len(steps),
+            parameters,
+            sum(s.multiply_adds for s in steps),
+            4 * parameters,
+            4 * sum(fresh),
+        )
 
     def measure(self, candidate: Candidate, seed: int = 0) -> PlanError:
         """The error of a candidate. A large one is run with fewer channels: all are alike."""
@@ -164,8 +169,14 @@ class Plan:
         from protogen.running.runtime import run
 
         request = replace(self.request, batch=x.shape[0], channels=x.shape[1])
-        steps = emit(candidate.chains, request, candidate.form, name=self.name,
-                     bottom=self.bottom, top=self.top)  # fmt: skip
+        steps = emit(
+            candidate.chains,
+            request,
+            candidate.form,
+            name=self.name,
+            bottom=self.bottom,
+            top=self.top,
+        )
         net = self._net(steps, self._render({self.bottom: x.shape}, steps))
         found: NDArray[np.float32] = run(net, {self.bottom: x})[self.top]
         return found
@@ -196,14 +207,19 @@ class Plan:
         }
 
     def _emit(self, candidate: Candidate) -> tuple[Step, ...]:
-        return emit(candidate.chains, self.request, candidate.form, name=self.name,
-                    bottom=self.bottom, top=self.top)  # fmt: skip
+        return emit(
+            candidate.chains,
+            self.request,
+            candidate.form,
+            name=self.name,
+            bottom=self.bottom,
+            top=self.top,
+        )
 
     def _net(self, steps: Sequence[Step], text: str) -> Net:
         from protogen.net.net import Net
 
-        net = Net(self._parse(text), {step.name: list(step.weights) for step in steps
-                                      if step.make})  # fmt: skip
+        net = Net(self._parse(text), {step.name: list(step.weights) for step in steps if step.make})
         net.check_weights()
         return net
 
@@ -283,5 +299,12 @@ def plan(
         UnsupportedError: nothing exact is possible; the reasons are named.
     """
     decision = decide(request, strategy, limits, approximate)
-    return Plan(request, decision, name=name, bottom=bottom, top=name if top is None else top,
-                whole=whole, templates=templates)  # fmt: skip
+    return Plan(
+        request,
+        decision,
+        name=name,
+        bottom=bottom,
+        top=name if top is None else top,
+        whole=whole,
+        templates=templates,
+    )

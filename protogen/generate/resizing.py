@@ -86,8 +86,8 @@ def resize(
     if out and wanted and policy != "stretch":
         outs, scales = keep_aspect(wanted, out, policy)
         out, scale = (outs[0], outs[1]), (scales[0], scales[1])
-    sampling = _sampling(mode, align, like, rounding, cubic_a, exclude_outside, antialias,
-                         _enlarges(wanted, scale, out))  # fmt: skip
+    form = (mode, align, like, rounding, cubic_a, exclude_outside, antialias)
+    sampling = _sampling(*form, _enlarges(wanted, scale, out))
     request = ResizeRequest(
         sampling,
         batch=shape[0] if shape else 1,
@@ -194,8 +194,12 @@ def _sampling(
             exclude_outside,
             antialias,
         )
-    given = {"align": align, "rounding": rounding, "cubic-a": cubic_a,
-             "exclude-outside": exclude_outside or None}  # fmt: skip
+    given = {
+        "align": align,
+        "rounding": rounding,
+        "cubic-a": cubic_a,
+        "exclude-outside": exclude_outside or None,
+    }
     for key, value in given.items():
         if value is not None:
             raise refuse(key, f"--{key} and --like exclude each other", f"{like} has its own.")

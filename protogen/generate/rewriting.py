@@ -97,9 +97,12 @@ class Rewritten:
 
         if not self.net.weights:
             raise InputError(
-                layout("the net has no weights to write", where=str(path),
-                       advice="Give its caffemodel.")
-            )  # fmt: skip
+                layout(
+                    "the net has no weights to write",
+                    where=str(path),
+                    advice="Give its caffemodel.",
+                )
+            )
         file = stack.enter_context(files.replacing(path))
         write_weights(file, self.net.name, self.net.entries())
 
@@ -141,9 +144,13 @@ def rewrite(
 
     def net_of(document: prototxt.Document, weights: Weights | None = None) -> Net:
         return Net(
-            document, weights, phase=phase, input_shapes=input_shapes, tolerant=True,
+            document,
+            weights,
+            phase=phase,
+            input_shapes=input_shapes,
+            tolerant=True,
             identities=identities,
-        )  # fmt: skip
+        )
 
     state = _State(document, net_of(document))
     if found is not None:
@@ -157,8 +164,14 @@ def rewrite(
         state.document, state.net = document, net_of(document, state.weights)
         if not state.again:
             break
-    return Rewritten(text, state.net, tuple(state.replaced), tuple(state.kept),
-                     tuple(state.needed), document.source.bom)  # fmt: skip
+    return Rewritten(
+        text,
+        state.net,
+        tuple(state.replaced),
+        tuple(state.kept),
+        tuple(state.needed),
+        document.source.bom,
+    )
 
 
 class _State:
@@ -266,9 +279,12 @@ def _proof(net: Net, layer: Layer, made: Stock, limits: Limits, place: str) -> R
     types = tuple(one.type for one in made.layers)
     if error > TOLERANCE * max(1.0, largest):
         raise MismatchError(
-            layout(f"its replacement ({', '.join(types)}) differs by {error:.3g}",
-                   where=place, subject=layer.subject)
-        )  # fmt: skip
+            layout(
+                f"its replacement ({', '.join(types)}) differs by {error:.3g}",
+                where=place,
+                subject=layer.subject,
+            )
+        )
     return Replacement(layer.name, layer.type, place, types, error, largest)
 
 
@@ -293,9 +309,14 @@ def _document(
     feeds: Mapping[str, NDArray[np.float32]], layers: Sequence[Message]
 ) -> prototxt.Document:
     inputs = [
-        Message.make("LayerParameter", name=name, type="Input", top=[name],
-                     input_param={"shape": [{"dim": list(array.shape)}]})
+        Message.make(
+            "LayerParameter",
+            name=name,
+            type="Input",
+            top=[name],
+            input_param={"shape": [{"dim": list(array.shape)}]},
+        )
         for name, array in feeds.items()
-    ]  # fmt: skip
+    ]
     whole = Message.make("NetParameter", layer=[*inputs, *layers])
     return _parse_again(prototxt.write(whole), "a layer alone")

@@ -35,8 +35,12 @@ _TYPES = {
 }
 _TOP = {"name": str, "inputs": dict, "defaults": dict, "upsample": list}
 _WORDS = {
-    int: "a whole number", str: "a text", list: "a list", bool: "true or false", dict: "a table",
-}  # fmt: skip
+    int: "a whole number",
+    str: "a text",
+    list: "a list",
+    bool: "true or false",
+    dict: "a table",
+}
 
 
 def load_spec(

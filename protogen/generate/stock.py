@@ -74,7 +74,11 @@ class Stock:
         name = self._free(role) if role else self._layer.name
         made = top or (name if role else self._layer.tops[0])
         own = self._layer.params.param
-        specs = [FROZEN] * len(weights or ()) if keeps is None else [own[i] for i in keeps if i < len(own)]  # fmt: skip
+        specs = (
+            [FROZEN] * len(weights or ())
+            if keeps is None
+            else [own[i] for i in keeps if i < len(own)]
+        )
         self._append(name, type_, bottoms, [made], specs, params or {}, weights)
         return made
 
@@ -115,8 +119,9 @@ class Stock:
             out=(sizes[0], sizes[1]),
             roi=((roi[0], roi[2]), (roi[1], roi[3])),
         )
-        made = plan(request, name=self._layer.name, bottom=bottom, top=top, limits=self._limits,
-                    whole=False)  # fmt: skip
+        made = plan(
+            request, name=self._layer.name, bottom=bottom, top=top, limits=self._limits, whole=False
+        )
         for step in made.steps:
             name = step.name if step.name == self._layer.name else self._free_name(step.name)
             weights: Arrays | None = list(step.weights) or None
@@ -166,7 +171,9 @@ class Stock:
             self.names.add(before)
             for item in (entry for one in self.layers for entry in one.all("bottom")):
                 item.value = before if item.value == top else item.value
-            for item in (e for one in fields[:at] for key in ("bottom", "top") for e in one.value.all(key)):  # fmt: skip
+            for item in (
+                e for one in fields[:at] for key in ("bottom", "top") for e in one.value.all(key)
+            ):
                 if item.value == top:
                     renames.append(renamed(document.source, item, before))
         text = prototxt.write(Message.make("NetParameter", layer=self.layers)).rstrip("\n")
@@ -184,9 +191,17 @@ class Stock:
     ) -> None:
         rules = {key: getattr(self._layer.params, key) for key in ("include", "exclude")}
         self.layers.append(
-            Message.make("LayerParameter", name=name, type=type_, bottom=list(bottoms),
-                         top=list(tops), param=list(specs), **rules, **params)
-        )  # fmt: skip
+            Message.make(
+                "LayerParameter",
+                name=name,
+                type=type_,
+                bottom=list(bottoms),
+                top=list(tops),
+                param=list(specs),
+                **rules,
+                **params,
+            )
+        )
         if weights is not None:
             self.made[name] = list(weights)
 

@@ -174,8 +174,11 @@ class DetectionOutput(_Rows):
             chosen = e.value("Gather", chosen, places[0], axis=0)
             values = e.value("Gather", values, places[0], axis=0)
         label = e.value("Slice", chosen, e.array([1]), e.array([2]), e.array([1]))
-        place = e.value("Squeeze", e.value("Slice", chosen, e.array([2]), e.array([3]), e.array([1])),
-                        e.array([1]))  # fmt: skip
+        place = e.value(
+            "Squeeze",
+            e.value("Slice", chosen, e.array([2]), e.array([3]), e.array([1])),
+            e.array([1]),
+        )
         corners = e.value("Gather", e.value("Squeeze", boxes, e.array([0])), place, axis=0)
         label = e.value("Cast", label, to=FLOAT)
         number = e.value("Add", e.value("Mul", label, e.array(0.0)), e.array(float(image)))
@@ -196,8 +199,9 @@ class DetectionOutput(_Rows):
         if p.nms_param.eta != 1:
             raise layer.unsupported(
                 f"eta {p.nms_param.eta:g} lowers the threshold box by box, which NonMaxSuppression "
-                "cannot", "Use eta 1.",
-            )  # fmt: skip
+                "cannot",
+                "Use eta 1.",
+            )
 
 
 def first_length(e: Emitter, read: str) -> str:

@@ -265,10 +265,13 @@ def _numbers(text: str, found: Mapping[str, str]) -> dict[str, Any]:
             key = ""
         if key not in ("value", "min", "max", "mean", "std", "sparse"):
             raise InputError(
-                layout("is no filler", subject=f'"{text}"',
-                       advice="Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or "
-                       "xavier:variance_norm=AVERAGE.")
-            )  # fmt: skip
+                layout(
+                    "is no filler",
+                    subject=f'"{text}"',
+                    advice="Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or "
+                    "xavier:variance_norm=AVERAGE.",
+                )
+            )
     return made
 
 

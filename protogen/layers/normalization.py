@@ -99,16 +99,15 @@ class BN(_Same):
         import numpy as np
 
         p = layer.params.bn_param
-        blobs = r.weights()
-        flat = None if blobs is None else [np.reshape(blob, -1) for blob in blobs]
-        affine = {"bias_term": True}
+        flat = None if (blobs := r.weights()) is None else [np.reshape(b, -1) for b in blobs]
         x = layer.bottoms[0]
         if self._four(layer):
             statistics = None if flat is None else [*flat[2:], np.ones(1, np.float32)]
             params = {"batch_norm_param": {"use_global_stats": True, "eps": p.eps}}
-            x = r.add("BatchNorm", [x], role="bn", top=layer.tops[0], params=params,
-                      weights=statistics)  # fmt: skip
-        params = {"scale_param": affine}
+            x = r.add(
+                "BatchNorm", [x], role="bn", top=layer.tops[0], params=params, weights=statistics
+            )
+        params = {"scale_param": {"bias_term": True}}
         r.add("Scale", [x], params=params, weights=None if flat is None else flat[:2], keeps=[0, 1])
 
     def _four(self, layer: Layer) -> bool:
@@ -147,17 +146,26 @@ class LRN(_Same):
         p = layer.params.lrn_param
         if p.norm_region == "ACROSS_CHANNELS":
             e.op(
-                "LRN", [layer.reads[0]], [layer.writes[0]],
-                alpha=p.alpha, beta=p.beta, bias=p.k, size=p.local_size,
-            )  # fmt: skip
+                "LRN",
+                [layer.reads[0]],
+                [layer.writes[0]],
+                alpha=p.alpha,
+                beta=p.beta,
+                bias=p.k,
+                size=p.local_size,
+            )
             return
         # Within a channel Caffe averages squares over n x n, padding counted, and k is always 1.
         n = p.local_size
         square = e.value("Mul", layer.reads[0], layer.reads[0])
         mean = e.value(
-            "AveragePool", square, kernel_shape=[n, n], strides=[1, 1], pads=[n // 2] * 4,
+            "AveragePool",
+            square,
+            kernel_shape=[n, n],
+            strides=[1, 1],
+            pads=[n // 2] * 4,
             count_include_pad=1,
-        )  # fmt: skip
+        )
         base = affine(e, mean, p.alpha, 1.0)
         e.op("Mul", [layer.reads[0], e.value("Pow", base, e.array(-p.beta))], [layer.writes[0]])
 
@@ -236,8 +244,14 @@ class Normalize(_Same):
             if len(shape) != 4:
                 raise layer.unsupported(f"its bottom has {len(shape)} axes, not 4")
             ones = {"type": "constant", "value": 1.0}
-            sums = {"convolution_param": {"num_output": 1, "kernel_size": 1, "bias_term": False,
-                                          "weight_filler": ones}}  # fmt: skip
+            sums = {
+                "convolution_param": {
+                    "num_output": 1,
+                    "kernel_size": 1,
+                    "bias_term": False,
+                    "weight_filler": ones,
+                }
+            }
             check_room(layer, shape[1])
             weight = np.ones((1, shape[1], 1, 1), np.float32)
             norm = r.add("Convolution", [norm], role="norm", params=sums, weights=[weight])

@@ -12,9 +12,25 @@ from protogen.layers.graph import Graph, Layer
 
 # What hands a signal on without bending it: the activation may stand behind it.
 THROUGH = frozenset(
-    ("BatchNorm", "BN", "Bias", "Concat", "Crop", "Dropout", "Eltwise", "Flatten", "LRN", "Permute",
-     "Pooling", "Power", "Reshape", "Scale", "Slice", "Split")
-)  # fmt: skip
+    (
+        "BatchNorm",
+        "BN",
+        "Bias",
+        "Concat",
+        "Crop",
+        "Dropout",
+        "Eltwise",
+        "Flatten",
+        "LRN",
+        "Permute",
+        "Pooling",
+        "Power",
+        "Reshape",
+        "Scale",
+        "Slice",
+        "Split",
+    )
+)
 # Half of the values pass these, or about as much: He's factor 2.
 RECTIFIERS = frozenset(
     ("BNLL", "ELU", "HardSwish", "Mish", "PReLU", "ReLU", "ReLU6", "Swish", "Clip")

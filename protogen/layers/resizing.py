@@ -66,10 +66,17 @@ class PixelShuffle(LayerType):
         out = channels // (f * f)
         check_room(layer, f**4 * out)
         weight = np.tile(np.eye(f * f, dtype=np.float32).reshape(f * f, 1, f, f), (out, 1, 1, 1))
-        params = {"num_output": out, "kernel_size": f, "stride": f, "group": out,
-                  "weight_filler": {"type": "constant", "value": 0.0}, "bias_term": False}  # fmt: skip
-        r.add("Deconvolution", layer.bottoms, params={"convolution_param": params},
-              weights=[weight])  # fmt: skip
+        params = {
+            "num_output": out,
+            "kernel_size": f,
+            "stride": f,
+            "group": out,
+            "weight_filler": {"type": "constant", "value": 0.0},
+            "bias_term": False,
+        }
+        r.add(
+            "Deconvolution", layer.bottoms, params={"convolution_param": params}, weights=[weight]
+        )
 
 
 class Upsample(LayerType):
@@ -102,16 +109,22 @@ class Upsample(LayerType):
         if len(layer.reads) == 1:
             if after[2] % before[2] or after[3] % before[3]:
                 # A float scale may lose a pixel: floor(3 * 2.3333333) is 6.
-                rows, columns = (e.array([i * n // m for i in range(m)])
-                                 for n, m in zip(before[2:], after[2:], strict=True))  # fmt: skip
+                rows, columns = (
+                    e.array([i * n // m for i in range(m)])
+                    for n, m in zip(before[2:], after[2:], strict=True)
+                )
                 x = e.value("Gather", layer.reads[0], rows, axis=2)
                 e.op("Gather", [x, columns], [layer.writes[0]], axis=3)
                 return
             scales = e.array([1.0, 1.0, after[2] // before[2], after[3] // before[3]])
             e.op(
-                "Resize", [layer.reads[0], "", scales], [layer.writes[0]], mode="nearest",
-                coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-            )  # fmt: skip
+                "Resize",
+                [layer.reads[0], "", scales],
+                [layer.writes[0]],
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            )
             return
         # The mask counts within a plane, so planes become one axis, and the batch may be free.
         x, index = (e.value("Reshape", read, e.array([0, 0, -1])) for read in layer.reads)
@@ -150,9 +163,12 @@ class BilinearInterpolate(LayerType):
     def lower(self, layer: Layer, e: Emitter) -> None:
         sizes = e.array(list(e.shape(layer.writes[0])))
         e.op(
-            "Resize", [layer.reads[0], "", "", sizes], [layer.writes[0]], mode="linear",
+            "Resize",
+            [layer.reads[0], "", "", sizes],
+            [layer.writes[0]],
+            mode="linear",
             coordinate_transformation_mode=self._align(layer),
-        )  # fmt: skip
+        )
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         shape = self.shapes(layer, [r.shape(layer.bottoms[0])])[0]
@@ -198,9 +214,12 @@ class Interp(LayerType):
             x = e.value("Slice", x, e.array([-p.pad_beg] * 2), e.array(ends), e.array([2, 3]))
         sizes = e.array(list(after))
         e.op(
-            "Resize", [x, "", "", sizes], [layer.writes[0]], mode="linear",
+            "Resize",
+            [x, "", "", sizes],
+            [layer.writes[0]],
+            mode="linear",
             coordinate_transformation_mode="align_corners",
-        )  # fmt: skip
+        )
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         p = layer.params.interp_param

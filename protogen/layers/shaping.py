@@ -348,5 +348,8 @@ class Permute(LayerType):
             parts = r.split(x, "slice", place, range(1, dims[axis]))
             x = r.add("Concat", parts, role="moved", params={"concat_param": {"axis": len(now)}})
             now.append(now.pop(place))
-        r.add("Reshape", [x], params=reshape([0 if a == 0 and i == 0 else dims[a]
-                                              for i, a in enumerate(order)]))  # fmt: skip
+        r.add(
+            "Reshape",
+            [x],
+            params=reshape([0 if a == 0 and i == 0 else dims[a] for i, a in enumerate(order)]),
+        )

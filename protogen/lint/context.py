@@ -25,9 +25,17 @@ if TYPE_CHECKING:
 
 LOSSES = ("Loss",)  # how types of losses end
 FEEDS = frozenset(
-    ("AnnotatedData", "Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData",
-     "WindowData")
-)  # fmt: skip
+    (
+        "AnnotatedData",
+        "Data",
+        "DummyData",
+        "HDF5Data",
+        "ImageData",
+        "Input",
+        "MemoryData",
+        "WindowData",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,15 @@ class Context:
     def wires(self) -> list[Wire]:
         """The wiring of every layer."""
         return [
-            Wire(item, item.value.name, str(item.value.type), tuple(item.value.bottom),
-                 tuple(item.value.top))
+            Wire(
+                item,
+                item.value.name,
+                str(item.value.type),
+                tuple(item.value.bottom),
+                tuple(item.value.top),
+            )
             for item in self.items
-        ]  # fmt: skip
+        ]
 
     @cached_property
     def is_training(self) -> bool:
@@ -138,8 +151,13 @@ class Context:
                 warnings.simplefilter("always", ProtogenWarning)
                 for net in (self.modern, self._sound(phase)):
                     try:
-                        made[phase] = build(net, self.source, phase=phase, tolerant=True,
-                                            input_shapes=self.settings.input_shapes)  # fmt: skip
+                        made[phase] = build(
+                            net,
+                            self.source,
+                            phase=phase,
+                            tolerant=True,
+                            input_shapes=self.settings.input_shapes,
+                        )
                         break
                     except InputError:
                         continue  # the rules on wiring say what is wrong
@@ -187,9 +205,10 @@ class Context:
     def _shapes(self) -> dict[tuple[int, int], Shape | None]:
         return {
             (id(layer), i): graph.shapes.get(read)
-            for graph in self.graphs.values() for layer in graph.layers
+            for graph in self.graphs.values()
+            for layer in graph.layers
             for i, read in enumerate(layer.reads)
-        }  # fmt: skip
+        }
 
     def blobs(self, layer: Layer) -> tuple[Shape, ...]:
         """The shapes of a layer's parameter blobs; none where they are not known."""

@@ -57,16 +57,19 @@ def selected(
         found: set[str] = set()
         for word in words:
             some = {
-                code for code, rule in rules.items()
-                if word in ("ALL", code, rule.name)
-                or (code.startswith(word) and rule.usual)
-            }  # fmt: skip
+                code
+                for code, rule in rules.items()
+                if word in ("ALL", code, rule.name) or (code.startswith(word) and rule.usual)
+            }
             if not some:
                 known = [*rules, *(rule.name for rule in rules.values())]
                 raise InputError(
-                    layout("fits no rule", subject=f'"{word}"',
-                           advice=did_you_mean(word, known) or "protogen rule lists them.")
-                )  # fmt: skip
+                    layout(
+                        "fits no rule",
+                        subject=f'"{word}"',
+                        advice=did_you_mean(word, known) or "protogen rule lists them.",
+                    )
+                )
             found |= some
         return found
 
@@ -129,8 +132,9 @@ def check_file(
     source = prototxt.source_of(path)
     if _is_solver(source.text):
         return Checked(str(path), source.text, [], [], bom=source.bom)
-    made = check_text(source.text, str(path), rules, settings, weights=weights,
-                      folder=Path(path).parent, fix=fix)  # fmt: skip
+    made = check_text(
+        source.text, str(path), rules, settings, weights=weights, folder=Path(path).parent, fix=fix
+    )
     return replace(made, bom=source.bom)
 
 
@@ -146,9 +150,13 @@ def _is_solver(text: str) -> bool:
 
 
 def _flaws(
-    text: str, filename: str, rules: Sequence[Rule], settings: Settings | None,
-    weights: CaffeModel | None, folder: Path | None,
-) -> list[Flaw]:  # fmt: skip
+    text: str,
+    filename: str,
+    rules: Sequence[Rule],
+    settings: Settings | None,
+    weights: CaffeModel | None,
+    folder: Path | None,
+) -> list[Flaw]:
     try:
         net = Context(text, filename, settings, weights, folder)
     except InputError as error:
@@ -158,10 +166,11 @@ def _flaws(
     found = sorted((flaw for flaw in found if not _left_out(flaw, whole)), key=_place)
     starts = [max(flaw.start, 0) for flaw in found]
     dropped = {
-        flaw for start, end, codes in spans
+        flaw
+        for start, end, codes in spans
         for flaw in found[bisect_left(starts, start) : bisect_left(starts, end)]
         if _left_out(flaw, codes)
-    }  # fmt: skip
+    }
     return sorted(
         dict.fromkeys(f for f in found if f not in dropped),
         key=lambda flaw: (flaw.start, flaw.code),

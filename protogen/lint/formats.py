@@ -43,12 +43,17 @@ def _text(files: Sequence[Checked]) -> str:
 def _json(files: Sequence[Checked]) -> str:
     found = [
         {
-            "file": one.filename, "line": line, "column": column, "code": flaw.code,
-            "name": flaw.name, "layer": flaw.layer, "message": flaw.message,
+            "file": one.filename,
+            "line": line,
+            "column": column,
+            "code": flaw.code,
+            "name": flaw.name,
+            "layer": flaw.layer,
+            "message": flaw.message,
             "fixable": bool(flaw.edits),
         }
         for one, flaw, line, column in _each(files)
-    ]  # fmt: skip
+    ]
     return json.dumps(found, indent=2) + "\n"
 
 
@@ -67,9 +72,10 @@ def _sarif(files: Sequence[Checked]) -> str:
     rules = [
         {"id": code, "name": name, "shortDescription": {"text": what}}
         for code, name, what in (
-            SYNTAX, *((code, rule.name, rule.what) for code, rule in all_rules().items())
+            SYNTAX,
+            *((code, rule.name, rule.what) for code, rule in all_rules().items()),
         )
-    ]  # fmt: skip
+    ]
     results: list[dict[str, Any]] = [
         {
             "ruleId": flaw.code,
@@ -101,9 +107,24 @@ def page(code: str) -> str:
     marks = [] if rule.usual or rule.audit else ["off unless selected"]
     marks += ["in protogen audit"] if rule.audit else []
     marks += ["can be mended with --fix"] if rule.fixes else []
-    lines = [f"## {code} {rule.name}", "", f"{rule.what}{' *' + ', '.join(marks) + '.*' if marks else ''}",
-             "", rule.why]  # fmt: skip
+    lines = [
+        f"## {code} {rule.name}",
+        "",
+        f"{rule.what}{' *' + ', '.join(marks) + '.*' if marks else ''}",
+        "",
+        rule.why,
+    ]
     if rule.example:
-        lines += ["", "```prototxt", rule.example.strip("\n"), "```", "", "Mended:", "", "```prototxt",
-                  rule.mended.strip("\n"), "```"]  # fmt: skip
+        lines += [
+            "",
+            "```prototxt",
+            rule.example.strip("\n"),
+            "```",
+            "",
+            "Mended:",
+            "",
+            "```prototxt",
+            rule.mended.strip("\n"),
+            "```",
+        ]
     return "\n".join([*lines, ""])

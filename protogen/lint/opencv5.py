@@ -15,13 +15,46 @@ if TYPE_CHECKING:
     from protogen.net.net import Net
 
 SOURCES = frozenset(
-    (".py", ".pyw", ".ipynb", ".c", ".cc", ".cpp", ".cxx", ".h", ".hpp", ".hxx", ".cs", ".java",
-     ".kt", ".js", ".mjs", ".ts", ".go", ".rs", ".m", ".mm", ".swift")
-)  # fmt: skip
+    (
+        ".py",
+        ".pyw",
+        ".ipynb",
+        ".c",
+        ".cc",
+        ".cpp",
+        ".cxx",
+        ".h",
+        ".hpp",
+        ".hxx",
+        ".cs",
+        ".java",
+        ".kt",
+        ".js",
+        ".mjs",
+        ".ts",
+        ".go",
+        ".rs",
+        ".m",
+        ".mm",
+        ".swift",
+    )
+)
 _SKIP = frozenset(
-    (".git", ".hg", ".svn", ".tox", ".venv", "venv", "env", "node_modules", "__pycache__", "build",
-     "dist", "site-packages")
-)  # fmt: skip
+    (
+        ".git",
+        ".hg",
+        ".svn",
+        ".tox",
+        ".venv",
+        "venv",
+        "env",
+        "node_modules",
+        "__pycache__",
+        "build",
+        "dist",
+        "site-packages",
+    )
+)
 REFUSED = "does not convert"
 _LARGEST = 4 << 20  # bytes of a source file; larger ones are data
 _READERS = re.compile(r"\b(?:readNetFromCaffe|readNet)\s*\(", re.IGNORECASE)

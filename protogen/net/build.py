@@ -53,9 +53,11 @@ def build(
     _check_identities(identities, chosen)
     if len(chosen) > MAX_LAYERS:
         raise InputError(
-            layout(f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most",
-                   where=source.filename if source else "")
-        )  # fmt: skip
+            layout(
+                f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most",
+                where=source.filename if source else "",
+            )
+        )
     named = _name_values(chosen)
     for error in _in_place_errors(named):
         if not tolerant:

@@ -11,8 +11,12 @@ from protogen.formats.schema import caffe, message_type
 from protogen.net.upgrade import V1_TYPES, copy, like, retyped
 
 _TO_V1 = {new: old for old, new in V1_TYPES.items() if new}
-_PARAM = {"name": "param", "share_mode": "blob_share_mode", "lr_mult": "blobs_lr",
-          "decay_mult": "weight_decay"}  # fmt: skip
+_PARAM = {
+    "name": "param",
+    "share_mode": "blob_share_mode",
+    "lr_mult": "blobs_lr",
+    "decay_mult": "weight_decay",
+}
 
 
 def downgrade(net: Document) -> Document:

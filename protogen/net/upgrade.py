@@ -201,10 +201,13 @@ def _upgrade_inputs(net: Document, fields: list[Field], told: list[str]) -> list
     kept = [item for item in fields if item.name not in legacy]
     first = next((i for i, item in enumerate(kept) if item.name == "layer"), len(kept))
     field = Field(
-        "layer", layer, message_type("NetParameter").fields["layer"], removed[0].start,
+        "layer",
+        layer,
+        message_type("NetParameter").fields["layer"],
+        removed[0].start,
         before=tuple(comment for item in removed for comment in item.before),
         blank=removed[0].blank,
-    )  # fmt: skip
+    )
     return [*kept[:first], field, *kept[first:]]
 
 

@@ -58,8 +58,11 @@ def remembered(graph: Graph, program: Program) -> dict[str, str]:
 def _fields(params: Message) -> dict[str, Any]:
     """Name, type and parameters, without the wiring, which the model has."""
     found = {item.name: item.value for item in params.fields}
-    return {key: value for key, value in found.items()
-            if key in ("name", "type") or key.endswith("_param")}  # fmt: skip
+    return {
+        key: value
+        for key, value in found.items()
+        if key in ("name", "type") or key.endswith("_param")
+    }
 
 
 def _bottoms(graph: Graph, program: Program, layer: Layer) -> list[str] | None:
@@ -68,9 +71,11 @@ def _bottoms(graph: Graph, program: Program, layer: Layer) -> list[str] | None:
     group = [node for node in program.nodes if node.layer == layer.name]
     made = {name for node in group for name in node.writes}
     outside = dict.fromkeys(
-        name for node in group for name in node.reads
+        name
+        for node in group
+        for name in node.reads
         if name in layer.reads or (name and name not in made and name not in program.tensors)
-    )  # fmt: skip
+    )
     strange = [name for name in outside if name not in layer.reads]
     bottoms = []
     for name in layer.reads:
@@ -89,9 +94,11 @@ def _count(graph: Graph, name: str) -> int | None:
 
 
 def digest_of(
-    nodes: Iterable[NodeProto], top: str, bottoms: Sequence[str],
+    nodes: Iterable[NodeProto],
+    top: str,
+    bottoms: Sequence[str],
     constant: Callable[[str], bytes | None],
-) -> str:  # fmt: skip
+) -> str:
     """SHA-256 of the operators between bottoms and top: their types, attributes, wiring and small
     constants; not of names."""
     group: list[NodeProto] = []
@@ -158,9 +165,14 @@ def recall(model: ModelProto) -> None:
         if digest_of(nodes, node.output[0], one["bottoms"], values.get) == one.get("digest"):
             shapes = [n for shape in one["shapes"] for n in (len(shape), *shape)]
             nodes[at] = helper.make_node(
-                "Layer", one["bottoms"], list(node.output), name=node.name, domain=DOMAIN,
-                layer=one["layer"], shapes=shapes,
-            )  # fmt: skip
+                "Layer",
+                one["bottoms"],
+                list(node.output),
+                name=node.name,
+                domain=DOMAIN,
+                layer=one["layer"],
+                shapes=shapes,
+            )
             found = True
     if found:
         del model.graph.node[:]

@@ -28,9 +28,14 @@ def run_model(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised, and told once
     refusals = (
-        state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf,
-        state.NoSuchFile, state.NotImplemented, state.RuntimeException,
-    )  # fmt: skip
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NoSuchFile,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
     where = model if isinstance(model, str) else ""
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

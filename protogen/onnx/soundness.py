@@ -99,8 +99,10 @@ def _check_node(node: NodeProto, context: Any, opset: int, where: str) -> None:
             raise _refused(node, where, f"does not say what its attribute {attribute.name} is")
         for tensor in (attribute.t, *attribute.tensors) if attribute.type in (4, 9) else ():
             constant(tensor, where)
-    inner = any(one.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-                for one in node.attribute)  # fmt: skip
+    inner = any(
+        one.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for one in node.attribute
+    )
     # Operators of others have no definition here; a graph inside one needs the names around it.
     if node.domain not in _OWN or inner or not onnx.defs.has(node.op_type, opset, ""):
         return
@@ -143,9 +145,12 @@ def constant(tensor: TensorProto, where: str) -> NDArray[Any]:
     subject = f'constant "{tensor.name}"'
     if tensor.data_location == TensorProto.EXTERNAL:
         raise InputError(
-            layout("its values are in another file, which only weights may be", where=where,
-                   subject=subject)
-        )  # fmt: skip
+            layout(
+                "its values are in another file, which only weights may be",
+                where=where,
+                subject=subject,
+            )
+        )
     if any(length < 0 for length in tensor.dims):
         raise InputError(layout(f"its shape is {list(tensor.dims)}", where=where, subject=subject))
     try:
@@ -204,9 +209,12 @@ def beside(tensor: TensorProto, folder: Path, maps: dict[str, FileMap | bytes]) 
     inside = Path(real).is_relative_to(os.path.realpath(folder)) and real
     if not parts or Path(location).is_absolute() or ".." in parts or not inside:
         raise InputError(
-            layout(f"its values are in {location!r}, which is no file in the model's folder",
-                   subject=subject, advice="Put the file itself beside the model.")
-        )  # fmt: skip
+            layout(
+                f"its values are in {location!r}, which is no file in the model's folder",
+                subject=subject,
+                advice="Put the file itself beside the model.",
+            )
+        )
     if os.path.exists(real) and not os.path.isfile(real):
         raise InputError(layout("is no file", where=str(folder / location), subject=subject))
     if location not in maps:
@@ -218,9 +226,13 @@ def beside(tensor: TensorProto, folder: Path, maps: dict[str, FileMap | bytes]) 
     count = prod(tensor.dims)
     if int(start) + count * dtype.itemsize > len(maps[location]):
         raise InputError(
-            layout("ends before the values of the constant", where=str(folder / location),
-                   subject=subject, advice="It is cut short, or belongs to another model.")
-        )  # fmt: skip
+            layout(
+                "ends before the values of the constant",
+                where=str(folder / location),
+                subject=subject,
+                advice="It is cut short, or belongs to another model.",
+            )
+        )
     made: NDArray[Any] = np.frombuffer(maps[location], dtype, count, int(start))
     return made.reshape(tuple(tensor.dims))
 

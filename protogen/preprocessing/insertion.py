@@ -89,22 +89,31 @@ def preprocess(
         )
     made = _folded(net, transform, name, data) if fold else _in_front(net, transform, name, shape)
     if verify:
-        made = Preprocessed(made.net, made.layers, made.folded, made.border,
-                            _verified(net, made, transform, name, data))  # fmt: skip
+        made = Preprocessed(
+            made.net,
+            made.layers,
+            made.folded,
+            made.border,
+            _verified(net, made, transform, name, data),
+        )
     return made
 
 
 def _input(net: Net, blob: str | None) -> tuple[str, tuple[int, ...]]:
     if blob is not None and blob not in net.inputs:
         raise InputError(
-            layout(f"the net has no such input (inputs: {', '.join(net.inputs) or 'none'})",
-                   subject=f'"{blob}"')
-        )  # fmt: skip
+            layout(
+                f"the net has no such input (inputs: {', '.join(net.inputs) or 'none'})",
+                subject=f'"{blob}"',
+            )
+        )
     if blob is None and len(net.inputs) != 1:
         raise InputError(
-            layout(f"the net has {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'})",
-                   advice="Name one: --blob data.")
-        )  # fmt: skip
+            layout(
+                f"the net has {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'})",
+                advice="Name one: --blob data.",
+            )
+        )
     name = blob or net.inputs[0]
     shape = net.graph.shapes[name]
     if shape is None or len(shape) != 4:
@@ -127,9 +136,16 @@ def _in_front(net: Net, transform: Transform, name: str, shape: tuple[int, ...])
         own = free_name(f"{name}_{role}", taken, "_")
         frozen = {"param": [_FROZEN] * len(blobs)} if blobs else {}
         messages.append(
-            Message.make("LayerParameter", name=own, type=type_, bottom=[bottom], top=[own],
-                         **frozen, **params)
-        )  # fmt: skip
+            Message.make(
+                "LayerParameter",
+                name=own,
+                type=type_,
+                bottom=[bottom],
+                top=[own],
+                **frozen,
+                **params,
+            )
+        )
         if blobs:
             weights[own] = blobs
         bottom = own
@@ -284,16 +300,22 @@ def _fold_into(layer: Layer, transform: Transform, net: Net, blobs: Arrays) -> A
             each = weight.shape[1]
             place = np.arange(len(weight)) // (len(weight) // group) * each
             factors = np.diag(mixed)[place[:, None] + np.arange(each)]
-            means = np.zeros((len(weight), each)) if mean is None else (
-                np.broadcast_to(mean.reshape(-1), (channels,))[place[:, None] + np.arange(each)]
-            )  # fmt: skip
+            means = (
+                np.zeros((len(weight), each))
+                if mean is None
+                else (
+                    np.broadcast_to(mean.reshape(-1), (channels,))[place[:, None] + np.arange(each)]
+                )
+            )
             made = weight * factors.reshape(*factors.shape, *[1] * (weight.ndim - 2))
             shift = -(made.reshape(*factors.shape, -1).sum(axis=2) * means).sum(axis=1)
         else:
             made = np.einsum("oc...,cd->od...", weight, mixed)
-            inner = np.zeros(channels) if mean is None else (
-                matrix @ np.broadcast_to(mean.reshape(-1), (channels,))
-            )  # fmt: skip
+            inner = (
+                np.zeros(channels)
+                if mean is None
+                else (matrix @ np.broadcast_to(mean.reshape(-1), (channels,)))
+            )
             shift = -weight.reshape(len(weight), channels, -1).sum(axis=2) @ inner
     else:
         turned = bool(layer.params.inner_product_param.transpose)
@@ -357,10 +379,8 @@ def _verified(
         error = np.abs(own.astype(np.float64) - values).max() / max(np.abs(values).max(), 1e-30)
         worst = max(worst, float(error))
         if error > TOLERANCE and not made.border:
-            raise MismatchError(
-                layout(f"differs by {error:.2g} of its largest value from the net on preprocessed "
-                       "data", subject=f'blob "{output}"')
-            )  # fmt: skip
+            text = f"differs by {error:.2g} of its largest value from the net on preprocessed data"
+            raise MismatchError(layout(text, subject=f'blob "{output}"'))
     return worst
 
 

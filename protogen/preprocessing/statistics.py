@@ -65,9 +65,12 @@ def picture_statistics(
         for i, path in enumerate(found):
             if size is None and (own := _size(path)) != first:
                 raise InputError(
-                    layout(f"is {own[0]}x{own[1]}, but {found[0].name} is {first[0]}x{first[1]}",
-                           where=str(path), advice="Give one size for all: --size 256,256.")
-                )  # fmt: skip
+                    layout(
+                        f"is {own[0]}x{own[1]}, but {found[0].name} is {first[0]}x{first[1]}",
+                        where=str(path),
+                        advice="Give one size for all: --size 256,256.",
+                    )
+                )
             yield from read_each([path], shape)
             if progress:
                 progress(i + 1, len(found))
@@ -102,9 +105,13 @@ def gather(pictures: Iterable[NDArray[np.floating]]) -> Statistics:
     pixels = count * mean[0].size
     covariance = products / pixels - np.outer(channels, channels)
     return Statistics(
-        count, mean, channels, np.sqrt(np.maximum(np.diag(covariance), 0)), covariance,
+        count,
+        mean,
+        channels,
+        np.sqrt(np.maximum(np.diag(covariance), 0)),
+        covariance,
         np.concatenate(kept)[:_KEPT],
-    )  # fmt: skip
+    )
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -137,8 +144,10 @@ def whitening(covariance: NDArray[np.float64], kind: str) -> NDArray[np.float64]
         return turned
     if values[-1] <= 1e-9 * max(values[0], 1e-30):
         raise InputError(
-            layout("the channels depend on each other, so that they cannot be whitened",
-                   advice="Grey pictures in colour have one direction only: use --std.")
-        )  # fmt: skip
+            layout(
+                "the channels depend on each other, so that they cannot be whitened",
+                advice="Grey pictures in colour have one direction only: use --std.",
+            )
+        )
     made: NDArray[np.float64] = turned / np.sqrt(values)[:, None]
     return made if kind == "pca" else vectors @ made

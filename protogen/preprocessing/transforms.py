@@ -81,18 +81,22 @@ class Transform:
             mean = mean.reshape(-1, 1, 1)
         if len(mean) not in (1, shape[0]):
             raise InputError(
-                layout(f"the mean has {len(mean)} channels, but the data has {shape[0]}",
-                       advice="A grey mean fits no colour net.")
-            )  # fmt: skip
+                layout(
+                    f"the mean has {len(mean)} channels, but the data has {shape[0]}",
+                    advice="A grey mean fits no colour net.",
+                )
+            )
         if mean.shape[1:] == (1, 1):
             return mean
         top, left = ((a - b) // 2 for a, b in zip(mean.shape[1:], shape[1:], strict=True))
         if top < 0 or left < 0:
             found, wanted = (shape_text(s) for s in (mean.shape[1:], shape[1:]))
             raise InputError(
-                layout(f"the mean is {found}, smaller than the data, {wanted}",
-                       advice="Make one of that size, or use a mean for each channel.")
-            )  # fmt: skip
+                layout(
+                    f"the mean is {found}, smaller than the data, {wanted}",
+                    advice="Make one of that size, or use a mean for each channel.",
+                )
+            )
         return mean[:, top : top + shape[1], left : left + shape[2]]
 
 

@@ -46,8 +46,14 @@ def draw(curves: Sequence[Curve], file: BinaryIO, form: Literal["png", "svg"]) -
             panel.axhline(0, color="#d5dbe1", lw=0.8)
             panel.axvline(0, color="#d5dbe1", lw=0.8)
             panel.plot(curve.x[near], curve.y[near], color="#2a6f97", lw=1.8, label="function")
-            panel.plot(middle[within], curve.slopes[within], color="#c1666b", lw=1.2, ls="--",
-                       label="derivative")  # fmt: skip
+            panel.plot(
+                middle[within],
+                curve.slopes[within],
+                color="#c1666b",
+                lw=1.2,
+                ls="--",
+                label="derivative",
+            )
             panel.set_ylim(-2.0, 3.0)
             panel.set_title(f"{curve.name}\n{curve.note}", fontsize=8.5)
             open_frame(panel)

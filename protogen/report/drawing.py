@@ -85,8 +85,10 @@ def svg(
     made = [head]
     if not page:
         made.append(f"<style>\n{stylesheet()}</style>\n")
-        made.append(f'<rect x="{-width / 2:.1f}" y="{-MARGIN}" width="{width:.1f}" '
-                    f'height="{height:.1f}" fill="#ffffff"/>\n')  # fmt: skip
+        made.append(
+            f'<rect x="{-width / 2:.1f}" y="{-MARGIN}" width="{width:.1f}" '
+            f'height="{height:.1f}" fill="#ffffff"/>\n'
+        )
     made.append(
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0,0 8,4 0,8z" fill="#7b8794"/></marker></defs>\n'
@@ -113,10 +115,14 @@ def png(text: str, letters: Sequence[str], scale: float) -> bytes:
 
     return bytes(
         resvg_py.svg_to_bytes(
-            svg_string=text, zoom=scale, font_files=list(letters), skip_system_fonts=True,
-            font_family="DejaVu Sans", sans_serif_family="DejaVu Sans",
+            svg_string=text,
+            zoom=scale,
+            font_files=list(letters),
+            skip_system_fonts=True,
+            font_family="DejaVu Sans",
+            sans_serif_family="DejaVu Sans",
         )
-    )  # fmt: skip
+    )
 
 
 def fonts() -> list[str]:
@@ -198,8 +204,9 @@ def _box(box: Box, mark: str, flaws: Mapping[int, int], page: bool) -> str:
     flag = (
         f'<circle class="flaw" cx="{box.x + box.width / 2:.1f}" cy="{top:.1f}" r="5">'
         f"<title>{count} finding{'s' if count > 1 else ''}</title></circle>"
-        if count else ""
-    )  # fmt: skip
+        if count
+        else ""
+    )
     layer = f' data-layer="{box.index}"' if page else ""
     return (
         f'<g class="{" ".join(names)}"{place}{layer}><rect x="{box.x - box.width / 2:.1f}" '

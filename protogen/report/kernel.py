@@ -58,10 +58,14 @@ def _heat_map(figure: Figure, axes: Axes, picture: KernelPicture) -> None:
         size = 8 if max(kernel.shape) <= 6 else 6
         for (row, column), value in np.ndenumerate(kernel):
             axes.text(
-                column, row, f"{value:.3g}" if size == 8 else f"{value:.2f}".lstrip("0"),
-                ha="center", va="center", fontsize=size,
+                column,
+                row,
+                f"{value:.3g}" if size == 8 else f"{value:.2f}".lstrip("0"),
+                ha="center",
+                va="center",
+                fontsize=size,
                 color="white" if value > 0.55 else _INK,
-            )  # fmt: skip
+            )
     figure.colorbar(image, ax=axes, shrink=0.8, label="weight")
 
 

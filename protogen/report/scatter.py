@@ -32,8 +32,16 @@ def draw(panels: Sequence[Panel], file: BinaryIO, form: Literal["png", "svg"]) -
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for number, (axis, panel) in enumerate(zip(axes, panels, strict=True)):
             x, y = panel.points[:, 0], panel.points[:, -1]
-            axis.plot(x, y, ".", ms=3.5, alpha=0.3, color=COLOURS[number % len(COLOURS)],
-                      mew=0, rasterized=True)  # fmt: skip
+            axis.plot(
+                x,
+                y,
+                ".",
+                ms=3.5,
+                alpha=0.3,
+                color=COLOURS[number % len(COLOURS)],
+                mew=0,
+                rasterized=True,
+            )
             axis.axhline(0, color=INK, lw=0.7)
             axis.axvline(0, color=INK, lw=0.7)
             reach = 1.05 * max(abs(x).max(), abs(y).max(), 1e-6)

@@ -26,8 +26,7 @@ def draw(rows: Sequence[Row], file: BinaryIO, form: Literal["png", "svg"]) -> No
         figure = Figure(figsize=(max(8, 1.35 * columns), height), layout="constrained")
         parts: Any = figure.subfigures(len(rows) + 1, 1, height_ratios=[1.9] * len(rows) + [3.2])
         for number, (row, part) in enumerate(zip(rows, parts, strict=False)):
-            part.suptitle(harmless(row.title), x=0.01, ha="left", fontsize=9,
-                          fontweight="bold")  # fmt: skip
+            part.suptitle(harmless(row.title), x=0.01, ha="left", fontsize=9, fontweight="bold")
             axes = part.subplots(1, columns, squeeze=False)[0]
             for axis, at in zip(axes, _spread(len(row.names), columns), strict=False):
                 _histogram(axis, row, at, COLOURS[number % len(COLOURS)])
@@ -84,8 +83,15 @@ def _curves(axis: Axes, rows: Sequence[Row], key: str, label: str, legend: bool)
     for number, row in enumerate(rows):
         values = [v if v else None for v in getattr(row, key)]
         places = [i + 1 for i, v in enumerate(values) if v is not None]
-        axis.plot(places, [v for v in values if v is not None], "o-", ms=3, lw=1.2,
-                  color=COLOURS[number % len(COLOURS)], label=row.title)  # fmt: skip
+        axis.plot(
+            places,
+            [v for v in values if v is not None],
+            "o-",
+            ms=3,
+            lw=1.2,
+            color=COLOURS[number % len(COLOURS)],
+            label=row.title,
+        )
     axis.set_yscale("log")
     axis.set_xlabel("layer with weights")
     axis.set_ylabel(label)

@@ -49,12 +49,25 @@ def _lines(
 ) -> None:
     for number, (name, values) in enumerate(series.items()):
         x, y = zip(*values, strict=True) if values else ((), ())
-        axis.plot(x, y, lw=1.3, marker="o" if len(x) < 30 else "", ms=3,
-                  color=COLOURS[number % len(COLOURS)], label=name)  # fmt: skip
+        axis.plot(
+            x,
+            y,
+            lw=1.3,
+            marker="o" if len(x) < 30 else "",
+            ms=3,
+            color=COLOURS[number % len(COLOURS)],
+            label=name,
+        )
     for name, level in levels.items():
         axis.axhline(level, color=INK, lw=0.8, ls="--")
-        axis.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-                      fontsize=8)  # fmt: skip
+        axis.annotate(
+            name,
+            (1, level),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=8,
+        )
     axis.set_xlabel("iteration")
     axis.set_ylabel(label)
     low, high = axis.get_ylim()
@@ -71,14 +84,31 @@ def _lines(
 def _norms(axis: Axes, course: Course) -> None:
     names = list(course.gradients)
     places = range(len(names))
-    axis.plot(places, [course.gradients[n] or float("nan") for n in names], "o-", ms=3.5,
-              color=COLOURS[1], label="gradient of the weights")  # fmt: skip
-    axis.plot(places, [course.weights.get(n) or float("nan") for n in names], "s-", ms=3.5,
-              color=COLOURS[0], label="weights")  # fmt: skip
+    axis.plot(
+        places,
+        [course.gradients[n] or float("nan") for n in names],
+        "o-",
+        ms=3.5,
+        color=COLOURS[1],
+        label="gradient of the weights",
+    )
+    axis.plot(
+        places,
+        [course.weights.get(n) or float("nan") for n in names],
+        "s-",
+        ms=3.5,
+        color=COLOURS[0],
+        label="weights",
+    )
     axis.set_yscale("log")
     step = max(1, len(names) // 12)
-    axis.set_xticks(list(places)[::step], [harmless(n) for n in names][::step],
-                    rotation=60, ha="right", fontsize=7)  # fmt: skip
+    axis.set_xticks(
+        list(places)[::step],
+        [harmless(n) for n in names][::step],
+        rotation=60,
+        ha="right",
+        fontsize=7,
+    )
     axis.set_ylabel("mean absolute value, last iteration")
     axis.legend(frameon=False, fontsize=8)
     open_frame(axis)

@@ -45,9 +45,13 @@ def histogram(array: NDArray[np.floating]) -> dict[str, Any]:
     ends = (low, high) if low < high else (low - 0.5, high + 0.5)
     bars = np.histogram(flat, BARS, ends)[0]
     return {
-        "bars": bars.tolist(), "low": ends[0], "high": ends[1], "mean": mean,
-        "std": math.sqrt(max(squares / count - mean * mean, 0.0)), "bad": bad,
-    }  # fmt: skip
+        "bars": bars.tolist(),
+        "low": ends[0],
+        "high": ends[1],
+        "mean": mean,
+        "std": math.sqrt(max(squares / count - mean * mean, 0.0)),
+        "bad": bad,
+    }
 
 
 def first_filters(net: Net) -> tuple[Layer, str] | None:

@@ -183,9 +183,12 @@ def _layers(
     progress: Callable[[int, int], object] | None,
 ) -> list[dict[str, Any]]:
     boxes = {
-        member: box.index for part in made.parts for box in part.boxes if not box.stub
+        member: box.index
+        for part in made.parts
+        for box in part.boxes
+        if not box.stub
         for member in box.members
-    }  # fmt: skip
+    }
     first = first_filters(net)
     rows = []
     for i, cost in enumerate(each):
@@ -295,8 +298,14 @@ def _places(graph: Graph, known: Mapping[str, BlobCoordinates | None]) -> list[d
         for top, write in zip(layer.tops, layer.writes, strict=True):
             place = known.get(write)
             if place is not None and top not in layer.bottoms:
-                made.append({"blob": top, "source": place.source, "height": _map(place.height),
-                             "width": _map(place.width)})  # fmt: skip
+                made.append(
+                    {
+                        "blob": top,
+                        "source": place.source,
+                        "height": _map(place.height),
+                        "width": _map(place.width),
+                    }
+                )
     return made
 
 
@@ -307,12 +316,15 @@ def _crops(graph: Graph, known: Mapping[str, BlobCoordinates | None]) -> list[di
         given, right = (" × ".join(map(str, dict.fromkeys(n))) for n in (crop.given, crop.right))
         made.append(
             {
-                "layer": crop.layer.name, "i": order[id(crop.layer)], "given": given,
-                "right": right, "fits": tuple(crop.given) == tuple(crop.right),
+                "layer": crop.layer.name,
+                "i": order[id(crop.layer)],
+                "given": given,
+                "right": right,
+                "fits": tuple(crop.given) == tuple(crop.right),
                 "why": f"{crop.layer.bottoms[0]} lies at {_map(crop.first.height)}, "
-                       f"{crop.layer.bottoms[1]} at {_map(crop.second.height)} (height)",
+                f"{crop.layer.bottoms[1]} at {_map(crop.second.height)} (height)",
             }
-        )  # fmt: skip
+        )
     return made
 
 

@@ -70,9 +70,10 @@ def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = Fals
     modes = LIKE[name]
     if mode not in modes:
         raise UnsupportedError(
-            layout(f"{name} has no mode {mode}", subject="like",
-                   advice=f"It has {', '.join(modes)}.")
-        )  # fmt: skip
+            layout(
+                f"{name} has no mode {mode}", subject="like", advice=f"It has {', '.join(modes)}."
+            )
+        )
     sampling = modes[mode]
     if name == "opencv" and mode == "area" and enlarges:
         return Sampling("bilinear", "opencv_area")
@@ -84,7 +85,10 @@ def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = Fals
         or mode not in modes
     ):
         raise UnsupportedError(
-            layout(f"{name} has no antialias for {mode}", subject="like",
-                   advice="Leave --antialias or --like out.")
-        )  # fmt: skip
+            layout(
+                f"{name} has no antialias for {mode}",
+                subject="like",
+                advice="Leave --antialias or --like out.",
+            )
+        )
     return replace(sampling, antialias=True, exclude_outside=True, cubic_a=-0.5, steps=0)

@@ -100,10 +100,16 @@ def _kernel(
     make = partial(_shared if group == c else _diagonal, kernel, blob)
     over = before if type_ == "Deconvolution" else (n, c, *sizes)
     return writer.add(
-        type_, role, [x], {"convolution_param": params | {"bias_term": False}}, (n, c, *sizes),
-        blob=blob, make=make, features=["group"] if group > 1 else [],
+        type_,
+        role,
+        [x],
+        {"convolution_param": params | {"bias_term": False}},
+        (n, c, *sizes),
+        blob=blob,
+        make=make,
+        features=["group"] if group > 1 else [],
         multiply_adds=math.prod(over) * math.prod(blob[1:]),
-    )  # fmt: skip
+    )
 
 
 def _shared(kernel: Weights, blob: Shape) -> Weights:
@@ -134,14 +140,27 @@ def _split_channels(
     points: dict[str, Any] = {"axis": 1, "slice_point": list(range(1, c))}
     part: Shape = (n, 1, *rest)
     first = len(writer.steps)
-    writer.add("Slice", "channels", [x], {"slice_param": points}, part,
-               tops=[(str(i), part) for i in range(c)], features=["slice"])  # fmt: skip
+    writer.add(
+        "Slice",
+        "channels",
+        [x],
+        {"slice_param": points},
+        part,
+        tops=[(str(i), part) for i in range(c)],
+        features=["slice"],
+    )
     parts = writer.steps[first].tops
     writer.steps[first] = replace(writer.steps[first], after=(n, c, *rest))
     made = [_kernel(writer, one, h, w, type_, role) for one in parts]
     after = writer.shapes[made[0]]
-    return writer.add("Concat", "joined", made, {"concat_param": {"axis": 1}}, (n, c, *after[2:]),
-                      features=["concat"])  # fmt: skip
+    return writer.add(
+        "Concat",
+        "joined",
+        made,
+        {"concat_param": {"axis": 1}},
+        (n, c, *after[2:]),
+        features=["concat"],
+    )
 
 
 def _pool(writer: Writer, x: str, h: Pool, w: Pool) -> str:
@@ -171,14 +190,26 @@ def _border(writer: Writer, x: str, axis: int, stage: Border) -> str:
         parts = [(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
         labels = ["a", "b", "c"][: len(parts)]
         first = len(writer.steps)
-        writer.add("Slice", f"edges_{letter}", [x],
-                   {"slice_param": {"axis": axis, "slice_point": points}}, parts[0],
-                   tops=list(zip(labels, parts, strict=True)), features=["slice"])  # fmt: skip
+        writer.add(
+            "Slice",
+            f"edges_{letter}",
+            [x],
+            {"slice_param": {"axis": axis, "slice_point": points}},
+            parts[0],
+            tops=list(zip(labels, parts, strict=True)),
+            features=["slice"],
+        )
         writer.steps[first] = replace(writer.steps[first], after=shape)
         tops = list(writer.steps[first].tops)
     bottoms = [tops[0]] * stage.before + tops + [tops[-1]] * stage.behind
-    return writer.add("Concat", f"border_{letter}", bottoms, {"concat_param": {"axis": axis}},
-                      after, features=["concat"])  # fmt: skip
+    return writer.add(
+        "Concat",
+        f"border_{letter}",
+        bottoms,
+        {"concat_param": {"axis": axis}},
+        after,
+        features=["concat"],
+    )
 
 
 def _plane(writer: Writer, type_: str, role: str, x: str, values: NDArray[np.floating]) -> str:
@@ -190,8 +221,18 @@ def _plane(writer: Writer, type_: str, role: str, x: str, values: NDArray[np.flo
     plane = values.astype(np.float32)
     in_place = bool(writer.steps)  # never the input itself
     work = math.prod(shape) if type_ == "Scale" else 0
-    return writer.add(type_, role, [x], {key: params}, shape, in_place=in_place,
-                      blob=plane.shape, make=lambda: plane, features=["plane"], multiply_adds=work)  # fmt: skip
+    return writer.add(
+        type_,
+        role,
+        [x],
+        {key: params},
+        shape,
+        in_place=in_place,
+        blob=plane.shape,
+        make=lambda: plane,
+        features=["plane"],
+        multiply_adds=work,
+    )
 
 
 def _mix(writer: Writer, x: str, h: Mix, w: Mix) -> str:
@@ -227,9 +268,16 @@ def _mix_axis(writer: Writer, x: str, axis: int, stage: Mix) -> str:
     params |= {"weight_filler": ZERO, "bias_term": False, "engine": Name("CAFFE")}
     after = (*shape[:axis], out, *shape[axis + 1 :])
     return writer.add(
-        "Convolution", "rows" if axis == 2 else "columns", [x], {"convolution_param": params},
-        after, blob=weight.shape, make=lambda: weight, features=["axis"], multiply_adds=math.prod(after) * shape[axis],
-    )  # fmt: skip
+        "Convolution",
+        "rows" if axis == 2 else "columns",
+        [x],
+        {"convolution_param": params},
+        after,
+        blob=weight.shape,
+        make=lambda: weight,
+        features=["axis"],
+        multiply_adds=math.prod(after) * shape[axis],
+    )
 
 
 def _mix_reshaped(writer: Writer, x: str, axis: int, stage: Mix) -> str:
@@ -241,9 +289,16 @@ def _mix_reshaped(writer: Writer, x: str, axis: int, stage: Mix) -> str:
     if axis == 3:
         after = (n, c, height, out)
         params = {"num_output": out, "bias_term": False, "weight_filler": ZERO, "axis": 3}
-        return writer.add("InnerProduct", "columns", [x], {"inner_product_param": params}, after,
-                          blob=weight.shape, make=lambda: weight,
-                          multiply_adds=math.prod(after) * width)  # fmt: skip
+        return writer.add(
+            "InnerProduct",
+            "columns",
+            [x],
+            {"inner_product_param": params},
+            after,
+            blob=weight.shape,
+            make=lambda: weight,
+            multiply_adds=math.prod(after) * width,
+        )
 
     def reshape(read: str, role: str, *shape: int) -> str:
         # -1 stands for the batch, or batch and channels: they stay free
@@ -253,10 +308,15 @@ def _mix_reshaped(writer: Writer, x: str, axis: int, stage: Mix) -> str:
     planes = reshape(x, "planes", n * c, height, 1, width)
     params = {"num_output": out, "kernel_size": 1, "weight_filler": ZERO, "bias_term": False}
     rows = writer.add(
-        "Convolution", "rows", [planes], {"convolution_param": params}, (n * c, out, 1, width),
-        blob=(*weight.shape, 1, 1), make=lambda: weight[:, :, None, None],
+        "Convolution",
+        "rows",
+        [planes],
+        {"convolution_param": params},
+        (n * c, out, 1, width),
+        blob=(*weight.shape, 1, 1),
+        make=lambda: weight[:, :, None, None],
         multiply_adds=n * c * out * width * height,
-    )  # fmt: skip
+    )
     return reshape(rows, "channels", n, c, out, width)
 
 

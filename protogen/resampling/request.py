@@ -52,9 +52,10 @@ class ResizeRequest:
             raise refuse("channels", f"{min(self.channels, self.batch)} is below 1", "Give more.")
         if self.size is None and self.out is not None:
             raise refuse(
-                "input-shape", "a size is wanted of an input of unknown size",
+                "input-shape",
+                "a size is wanted of an input of unknown size",
                 "Give --input-shape N,C,H,W, or a factor.",
-            )  # fmt: skip
+            )
         if self.size is None and self.scale is None:
             raise refuse("factor", "neither a factor nor a size is given", "Give one.")
         if self.size is not None:
@@ -122,8 +123,9 @@ class Problem:
     def inner(self) -> Target:
         """What remains where the outside counts as 0, as it does for Caffe's layers."""
         extended, before = self.axis.extended
-        return Target(extended[:, before : before + self.axis.size], self.p, self.q, 0, extended,
-                      before)  # fmt: skip
+        return Target(
+            extended[:, before : before + self.axis.size], self.p, self.q, 0, extended, before
+        )
 
     @cached_property
     def bordered(self) -> tuple[Target, int, int]:

@@ -106,9 +106,20 @@ class Writer:
         self.shapes.update(named)
         top_names = tuple(top for top, _ in named)
         self.steps.append(
-            Step(type_, name, tuple(bottoms), top_names, params, blob, make, before, after,
-                 frozenset(features), multiply_adds)
-        )  # fmt: skip
+            Step(
+                type_,
+                name,
+                tuple(bottoms),
+                top_names,
+                params,
+                blob,
+                make,
+                before,
+                after,
+                frozenset(features),
+                multiply_adds,
+            )
+        )
         return top_names[0]
 
     def free(self, role: str) -> str:

@@ -141,8 +141,11 @@ class Fraction(Strategy):
             for deconv in deconvolutions(Target(fine, target.p, 1, target.origin), spare):
                 if equal(product((deconv, pool), n), target.matrix):
                     yield deconv, pool
-                conv = Conv((1 / pool.window,) * pool.window + (0.0,) * (target.q - pool.window),
-                            target.q, 0)  # fmt: skip
+                conv = Conv(
+                    (1 / pool.window,) * pool.window + (0.0,) * (target.q - pool.window),
+                    target.q,
+                    0,
+                )
                 extended = longer(deconv, target.q - pool.window)
                 if equal(product((extended, conv), n), target.matrix):
                     yield extended, conv

@@ -54,9 +54,11 @@ def doubtful(net: Net) -> list[Layer]:
 
 
 def outputs(
-    prototxt: str | Path, caffemodel: str | Path | None, net: Net,
+    prototxt: str | Path,
+    caffemodel: str | Path | None,
+    net: Net,
     feeds: Mapping[str, NDArray[Any]],
-) -> dict[str, NDArray[Any]] | str:  # fmt: skip
+) -> dict[str, NDArray[Any]] | str:
     """What OpenCV computes for the net's outputs, or a sentence on why it was not asked."""
     try:
         import cv2

@@ -43,9 +43,12 @@ def open_picture(path: str | Path, decode: bool = True) -> Iterator[Any]:
         image = stack.enter_context(_opened(path, decode))
         if image.width * image.height > MOST_PIXELS:
             raise InputError(
-                layout(f"{image.width} x {image.height} pixels are more than {MOST_PIXELS}",
-                       where=str(path), advice="Make it smaller: nets see a few hundred a side.")
-            )  # fmt: skip
+                layout(
+                    f"{image.width} x {image.height} pixels are more than {MOST_PIXELS}",
+                    where=str(path),
+                    advice="Make it smaller: nets see a few hundred a side.",
+                )
+            )
         yield image
 
 
@@ -70,9 +73,15 @@ def _opened(path: str | Path, decode: bool) -> Any:
             layout(f"cannot be read ({error.strerror or error})", where=str(path))
         ) from None
     except (  # what Pillow's decoders stumble over in damaged files
-        ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError,
-        struct.error, zlib.error,
-    ) as error:  # fmt: skip
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        struct.error,
+        zlib.error,
+    ) as error:
         raise InputError(layout(f"is a damaged picture ({error})", where=str(path))) from None
 
 
@@ -101,9 +110,12 @@ def read_pictures(
         with open_picture(path) as image:
             if exact and shape[1] == 3 and image.mode in GREY:
                 raise InputError(
-                    layout("is grey, but the input has 3 channels, which would all show the same",
-                           where=str(path), advice="Use colour pictures, or a net with 1 channel.")
-                )  # fmt: skip
+                    layout(
+                        "is grey, but the input has 3 channels, which would all show the same",
+                        where=str(path),
+                        advice="Use colour pictures, or a net with 1 channel.",
+                    )
+                )
             pixels = image.convert("L" if shape[1] == 1 else "RGB").resize(
                 (shape[3], shape[2]), BILINEAR
             )

@@ -58,8 +58,11 @@ def run(
             names = list(blobs)
         values = graph.last(names)
         computed = [value for value in values if value not in graph.inputs]
-        given = {name: _fitting(name, feeds, graph.shapes[name]) for name in graph.inputs
-                 if name in feeds}  # fmt: skip
+        given = {
+            name: _fitting(name, feeds, graph.shapes[name])
+            for name in graph.inputs
+            if name in feeds
+        }
         found: Arrays = {}
         if blobs is None or computed:
             program = lower(model, outputs=computed)
@@ -102,8 +105,9 @@ def check_room(graph: Graph) -> None:
     if need > there:
         raise worst.unsupported(
             f"running the net needs {_amount(need)} of memory at least, and this machine has "
-            f"{_amount(there)}", "Use smaller inputs.",
-        )  # fmt: skip
+            f"{_amount(there)}",
+            "Use smaller inputs.",
+        )
 
 
 def _amount(count: int) -> str:

@@ -24,7 +24,10 @@ def forks_of(dialect: str) -> frozenset[str]:
     """
     if dialect not in DIALECTS:
         raise InputError(
-            layout(f"{dialect!r} is not known", subject="dialect",
-                   advice=f"Known are {', '.join(DIALECTS)}.")
-        )  # fmt: skip
+            layout(
+                f"{dialect!r} is not known",
+                subject="dialect",
+                advice=f"Known are {', '.join(DIALECTS)}.",
+            )
+        )
     return DIALECTS[dialect]

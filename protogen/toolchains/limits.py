@@ -147,9 +147,12 @@ def load_target(name: str | Path) -> Limits:
             known = [p.stem for p in sorted(FOLDER.glob("*.toml"))]
             advice = did_you_mean(str(name), known) or f"Known are {', '.join(known)}."
             raise InputError(
-                layout("is not known", subject=f"target {str(name)!r}",
-                       advice=f"{advice} A file of your own ends in .toml.")
-            )  # fmt: skip
+                layout(
+                    "is not known",
+                    subject=f"target {str(name)!r}",
+                    advice=f"{advice} A file of your own ends in .toml.",
+                )
+            )
     return _target(path, tomlfiles.read(path))
 
 
@@ -176,8 +179,14 @@ def _target(path: Path, data: Mapping[str, Any]) -> Limits:
                 )
             )
         try:
-            rules.append(LimitRule(item.get("must", ""), tuple(layers), item.get("without", ""),
-                              item.get("source", "")))  # fmt: skip
+            rules.append(
+                LimitRule(
+                    item.get("must", ""),
+                    tuple(layers),
+                    item.get("without", ""),
+                    item.get("source", ""),
+                )
+            )
         except InputError as error:
             raise InputError(layout(f"rule {number}: {error}", where=str(path))) from None
     return Limits(path.stem, tuple(rules), data.get("title", ""), tuple(data.get("notes", ())))
@@ -199,9 +208,12 @@ def parse_limits(text: str) -> Limits:
             known = ", ".join(WORDS)
             near = did_you_mean(match[1], WORDS) if match else ""
             raise InputError(
-                layout(f"{part!r} is no limit", subject="limit",
-                       advice=near or f"Write kernel<=7 or no-group; words are {known}.")
-            )  # fmt: skip
+                layout(
+                    f"{part!r} is no limit",
+                    subject="limit",
+                    advice=near or f"Write kernel<=7 or no-group; words are {known}.",
+                )
+            )
         operator = "==" if match[2] == "=" else match[2]
         sizes = ("height", "width", "out_height", "out_width", "tops")
         windowed = match[1] not in sizes
@@ -224,11 +236,20 @@ def _words(step: Layer) -> Iterator[dict[str, int]]:
     shape = (*step.before, *(1,) * (4 - len(step.before)))
     after = (*step.after, *(1,) * (4 - len(step.after)))
     words = {
-        "kernel_h": kernel[0], "kernel_w": kernel[1], "stride_h": stride[0],
-        "stride_w": stride[1], "pad_h": pad[0], "pad_w": pad[1],
-        "group": int(given.get("group", 1)), "channels": shape[1], "num_output": after[1],
-        "height": shape[2], "width": shape[3], "out_height": after[2], "out_width": after[3],
+        "kernel_h": kernel[0],
+        "kernel_w": kernel[1],
+        "stride_h": stride[0],
+        "stride_w": stride[1],
+        "pad_h": pad[0],
+        "pad_w": pad[1],
+        "group": int(given.get("group", 1)),
+        "channels": shape[1],
+        "num_output": after[1],
+        "height": shape[2],
+        "width": shape[3],
+        "out_height": after[2],
+        "out_width": after[3],
         "tops": len(step.tops),
-    }  # fmt: skip
+    }
     for k, s, p in dict.fromkeys(zip(kernel, stride, pad, strict=True)):
         yield words | {"kernel": k, "stride": s, "pad": p}

@@ -105,16 +105,21 @@ def _known(name: str) -> str:
     if name.lower() not in alike:
         known = f"Known are {', '.join(FORMS)}."
         raise InputError(
-            layout("there is no such activation here", subject=f'"{name}"',
-                   advice=did_you_mean(name, (*FORMS, *ALSO)) or known)
-        )  # fmt: skip
+            layout(
+                "there is no such activation here",
+                subject=f'"{name}"',
+                advice=did_you_mean(name, (*FORMS, *ALSO)) or known,
+            )
+        )
     return alike[name.lower()]
 
 
 def net_of(name: str, count: int) -> Net:
     """The activation alone, for ``count`` numbers."""
-    text = ['layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 1 '
-            f"dim: {count} }} }} }}"]  # fmt: skip
+    text = [
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 1 '
+        f"dim: {count} }} }} }}"
+    ]
     for i, layer in enumerate(FORMS[name].layers):
         bottom = f"y{i}" if i else "x"
         text.append(f'layer {{ name: "l{i}" bottom: "{bottom}" top: "y{i + 1}" {layer} }}')
@@ -158,14 +163,18 @@ def _facts(name: str, timed: bool) -> Activation:
     mean = float(curve(name, normal).mean())
     middle = len(slopes) // 2
     return Activation(
-        name, low, high, mean,
+        name,
+        low,
+        high,
+        mean,
         zero_centred=abs(mean) < 0.02,
-        flat_below=_flat(x[1:], slopes), flat_above=_flat(-x[::-1][1:], slopes[::-1], -1),
+        flat_below=_flat(x[1:], slopes),
+        flat_above=_flat(-x[::-1][1:], slopes[::-1], -1),
         largest_slope=float(slopes.max()),
         slopes_at_0=(float(slopes[middle - 1]), float(slopes[middle])),
         nanoseconds=_nanoseconds(name) if timed else None,
         suits=FORMS[name].suits,
-    )  # fmt: skip
+    )
 
 
 def _flat(x: NDArray[np.float64], slopes: NDArray[np.float64], sign: int = 1) -> float | None:

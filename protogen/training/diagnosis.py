@@ -45,9 +45,15 @@ def diagnose(log: str | Path | Log, net: Net | None = None) -> Diagnosis:
     """
     read = log if isinstance(log, Log) else read_log(log)
     found = [
-        *_not_a_number(read), *_largest(read, net), *_rate(read), *_stuck(read, net),
-        *_growing(read), *_silent(read, net), *_still(read, net), *_shrinking(read, net),
-    ]  # fmt: skip
+        *_not_a_number(read),
+        *_largest(read, net),
+        *_rate(read),
+        *_stuck(read, net),
+        *_growing(read),
+        *_silent(read, net),
+        *_still(read, net),
+        *_shrinking(read, net),
+    ]
     return Diagnosis(read, found)
 
 
@@ -81,11 +87,15 @@ def _not_a_number(log: Log) -> Iterator[Finding]:
         return
     before = [value for at, value in log.loss if at < bad[0]]
     if not before:
-        text = (f"the loss is {bad[1]} from the first iteration on: the data or the weights that "
-                "training starts from hold NaN or are far too large.")  # fmt: skip
+        text = (
+            f"the loss is {bad[1]} from the first iteration on: the data or the weights that "
+            "training starts from hold NaN or are far too large."
+        )
     else:
-        text = (f"the loss is {bad[1]} from iteration {bad[0]} on, after {before[-1]:.4g}: training "
-                "diverged. Lower base_lr in the solver (by 10), or set clip_gradients.")  # fmt: skip
+        text = (
+            f"the loss is {bad[1]} from iteration {bad[0]} on, after {before[-1]:.4g}: training "
+            "diverged. Lower base_lr in the solver (by 10), or set clip_gradients."
+        )
     yield Finding("loss-nan", (), text)
 
 
@@ -93,12 +103,13 @@ def _largest(log: Log, net: Net | None) -> Iterator[Finding]:
     for at, value in _losses(log):
         if abs(value - LARGEST_LOSS) < 0.01:
             yield Finding(
-                "loss-87", (),
+                "loss-87",
+                (),
                 f"the loss is {value:.6g} = -ln(FLT_MIN) at iteration {at}: the true class's "
                 "probability is 0 in float32, because the scores exploded. Lower base_lr in the "
                 f"solver, make the weights{_last_weights(net)} smaller (protogen health shows where "
                 "they grow), and look for labels beyond the number of classes.",
-            )  # fmt: skip
+            )
             return
 
 
@@ -106,11 +117,12 @@ def _rate(log: Log) -> Iterator[Finding]:
     for at, value in log.rate:
         if not math.isfinite(value):
             yield Finding(
-                "lr-nan", (),
+                "lr-nan",
+                (),
                 f"lr is {value} at iteration {at}: the learning rate policy computes it so. A poly "
                 "policy needs max_iter above every iteration, inv and step need gamma, power or "
                 "stepsize in the solver.",
-            )  # fmt: skip
+            )
             return
     if log.rate and all(value == 0 for _, value in log.rate):
         yield Finding("lr-zero", (), "lr is 0: nothing is learned. Give base_lr in the solver.")
@@ -129,12 +141,13 @@ def _stuck(log: Log, net: Net | None) -> Iterator[Finding]:
         return
     half = " (0.693)" if classes == 2 else ""
     yield Finding(
-        "loss-stuck", (),
+        "loss-stuck",
+        (),
         f"the loss stays at {mean:.4g} = ln({classes}){half}: every class gets probability "
         f"1/{classes}, as before training. Nothing reaches the scores{_last_weights(net)}: weights "
         "without a filler are 0 (protogen init --recommend), the learning rate is too small, or the "
         "labels do not belong to the data.",
-    )  # fmt: skip
+    )
 
 
 def _classes(net: Net | None) -> int:
@@ -153,10 +166,11 @@ def _growing(log: Log) -> Iterator[Finding]:
     first, last = (sum(part) / third for part in (values[:third], values[-third:]))
     if last > 2 * first > 0 and abs(values[-1] - LARGEST_LOSS) > 0.01:
         yield Finding(
-            "loss-grows", (),
+            "loss-grows",
+            (),
             f"the loss grows from {first:.4g} to {last:.4g}: steps are too long. Lower base_lr in "
             "the solver.",
-        )  # fmt: skip
+        )
 
 
 def _silent(log: Log, net: Net | None) -> Iterator[Finding]:
@@ -166,9 +180,10 @@ def _silent(log: Log, net: Net | None) -> Iterator[Finding]:
         zero = [name for name in quiet if log.weights.get(name) == 0]
         why = "their weights are 0: give a weight_filler" if zero else "the rectifiers are all off"
         yield Finding(
-            "dead-layer", tuple(quiet),
+            "dead-layer",
+            tuple(quiet),
             f"{_list(net, quiet)}: the output is 0 everywhere; {why}.",
-        )  # fmt: skip
+        )
 
 
 def _still(log: Log, net: Net | None) -> Iterator[Finding]:
@@ -181,10 +196,11 @@ def _still(log: Log, net: Net | None) -> Iterator[Finding]:
             still.append(name)
     if still:
         yield Finding(
-            "no-gradient", tuple(still),
+            "no-gradient",
+            tuple(still),
             f"{_list(net, still)}: no gradient ever comes to the weights: what stands behind is dead "
             "or cut off.",
-        )  # fmt: skip
+        )
 
 
 def _shrinking(log: Log, net: Net | None) -> Iterator[Finding]:
@@ -195,17 +211,19 @@ def _shrinking(log: Log, net: Net | None) -> Iterator[Finding]:
     total, steps = a / b, len(told) - 1
     if total < LEFT:
         yield Finding(
-            "gradient-shrinks", (first,),
+            "gradient-shrinks",
+            (first,),
             f"the weights' gradient shrinks from {b:.3g} at {_place(net, last)} to {a:.3g} at "
             f"{_place(net, first)}, {total ** (1 / steps):.2g} of itself in every layer: the first "
             "layers hardly learn. Look at protogen health, and at init --recommend.",
-        )  # fmt: skip
+        )
     elif total > 1 / LEFT:
         yield Finding(
-            "gradient-grows", (first,),
+            "gradient-grows",
+            (first,),
             f"the weights' gradient grows from {b:.3g} at {_place(net, last)} to {a:.3g} at "
             f"{_place(net, first)}: training will diverge. The weights are too large.",
-        )  # fmt: skip
+        )
 
 
 def _in_order(log: Log, net: Net | None) -> Sequence[tuple[str, float]]:

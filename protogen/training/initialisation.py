@@ -147,8 +147,9 @@ def blobs_of(
     for pattern, _ in rules:
         if pattern not in fitted:
             advice = did_you_mean(pattern, named)
-            raise InputError(layout("fits no layer with weights", subject=f'"{pattern}"',
-                                    advice=advice))  # fmt: skip
+            raise InputError(
+                layout("fits no layer with weights", subject=f'"{pattern}"', advice=advice)
+            )
     return made
 
 
@@ -184,10 +185,15 @@ def filler_of(layer: Layer, filling: Filling) -> Filler:
 
 def _filler(message: Message) -> Filler:
     return Filler(
-        type=message.type, value=message.value, min=message.min, max=message.max,
-        mean=message.mean, std=message.std, sparse=message.sparse,
+        type=message.type,
+        value=message.value,
+        min=message.min,
+        max=message.max,
+        mean=message.mean,
+        std=message.std,
+        sparse=message.sparse,
         variance_norm=str(message.variance_norm),
-    )  # fmt: skip
+    )
 
 
 def parse_rules(texts: Sequence[str]) -> list[tuple[str, Filler]]:
@@ -201,9 +207,12 @@ def parse_rules(texts: Sequence[str]) -> list[tuple[str, Filler]]:
         pattern, equals, filler = text.partition("=")
         if not equals or not pattern:
             raise InputError(
-                layout(f"{text!r} is no PATTERN=FILLER", subject="--set",
-                       advice="Write it like 'conv*=msra' or fc8=gaussian:0.01.")
-            )  # fmt: skip
+                layout(
+                    f"{text!r} is no PATTERN=FILLER",
+                    subject="--set",
+                    advice="Write it like 'conv*=msra' or fc8=gaussian:0.01.",
+                )
+            )
         made.append((pattern, parse_filler(filler)))
     return made
 
@@ -281,9 +290,13 @@ def write_initial(
     for blob in found:
         by_layer.setdefault(blob.layer.name, []).append(blob.made(seed, fan))
     with files.replacing(path) as file:
-        entries = net.entries() if whole else (
-            entry(layer, by_layer[layer.name]) for layer in net.layers if layer.name in by_layer
-        )  # fmt: skip
+        entries = (
+            net.entries()
+            if whole
+            else (
+                entry(layer, by_layer[layer.name]) for layer in net.layers if layer.name in by_layer
+            )
+        )
         write_weights(file, net.name, entries, progress=counted(progress, size))
     return found
 
@@ -311,9 +324,11 @@ def with_fillers(net: Net, blobs: Sequence[FilledBlob]) -> Message:
             continue
         if blob.filler.type in EXTRAS:
             raise UnsupportedError(
-                layout(f"Caffe has no filler {blob.filler.type}: it can only be written as weights",
-                       subject=blob.layer.subject)
-            )  # fmt: skip
+                layout(
+                    f"Caffe has no filler {blob.filler.type}: it can only be written as weights",
+                    subject=blob.layer.subject,
+                )
+            )
         changed.setdefault(blob.layer.name, []).append(blob)
     text = prototxt.parse(prototxt.write(net.message), net.name or "net")
     for item in text.all("layer"):

@@ -63,9 +63,12 @@ def read_log(path: str | Path) -> Log:
             return parse_log(iter(lambda: file.readline(LONGEST), ""), str(path))
     except OSError as error:
         raise InputError(
-            layout(f"cannot be read ({error.strerror or error})", where=str(path),
-                   advice="Check the path.")
-        ) from None  # fmt: skip
+            layout(
+                f"cannot be read ({error.strerror or error})",
+                where=str(path),
+                advice="Check the path.",
+            )
+        ) from None
 
 
 def parse_log(lines: Iterable[str], path: str = "the log") -> Log:

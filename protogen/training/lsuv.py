@@ -37,8 +37,12 @@ def scale_to_unit_variance(
             continue
         weight, *rest = net.weights[layer.name]
         for _ in range(TRIES):
-            wanted = [w for one in waiting for w in one.writes
-                      if last_read.get(w, -1) > i or w in layer.writes]  # fmt: skip
+            wanted = [
+                w
+                for one in waiting
+                for w in one.writes
+                if last_read.get(w, -1) > i or w in layer.writes
+            ]
             made = _run(net, waiting, live, wanted)
             variance = float(made[layer.writes[0]].var())
             if abs(variance - 1) < TOLERANCE or variance < _SMALLEST:
@@ -57,9 +61,7 @@ def _run(
 
     whole: Graph = net.graph
     made = {w for one in layers for w in one.writes if one.reads}
-    inputs = tuple(
-        dict.fromkeys(r for one in layers for r in one.reads if r not in made)
-    )  # fmt: skip
+    inputs = tuple(dict.fromkeys(r for one in layers for r in one.reads if r not in made))
     kept = tuple(one for one in layers if one.reads)
     shapes = {n: whole.shapes[n] for n in (*inputs, *(w for one in kept for w in one.writes))}
     part = replace(whole, layers=kept, inputs=inputs, outputs=tuple(wanted), shapes=shapes)

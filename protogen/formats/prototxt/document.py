@@ -42,9 +42,12 @@ def source_of(path: str | Path) -> Source:
             raw = file.read(MOST_BYTES + 1)
         if len(raw) > MOST_BYTES:
             raise InputError(
-                layout(f"is larger than {MOST_BYTES >> 20} MB: no net's text is", where=str(path),
-                       advice="A caffemodel is binary, and goes in the second place.")
-            )  # fmt: skip
+                layout(
+                    f"is larger than {MOST_BYTES >> 20} MB: no net's text is",
+                    where=str(path),
+                    advice="A caffemodel is binary, and goes in the second place.",
+                )
+            )
     except OSError as error:
         raise InputError(
             layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")

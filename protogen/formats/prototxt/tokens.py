@@ -25,9 +25,18 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _NAMED = {
-    "a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v",
-    "\\": b"\\", "'": b"'", '"': b'"', "?": b"?",
-}  # fmt: skip
+    "a": b"\a",
+    "b": b"\b",
+    "f": b"\f",
+    "n": b"\n",
+    "r": b"\r",
+    "t": b"\t",
+    "v": b"\v",
+    "\\": b"\\",
+    "'": b"'",
+    '"': b'"',
+    "?": b"?",
+}
 
 
 def unquote(text: str, source: Source, offset: int) -> bytes:

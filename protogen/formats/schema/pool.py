@@ -56,9 +56,12 @@ def check(schema: Schema, path: str) -> None:
     except (TypeError, ValueError, KeyError) as error:
         told = " ".join(str(error).split())[:300]
         raise InputError(
-            layout(f"protobuf does not take what it defines ({told})", where=path,
-                   advice="protoc must take it beside caffe.proto.")
-        ) from None  # fmt: skip
+            layout(
+                f"protobuf does not take what it defines ({told})",
+                where=path,
+                advice="protoc must take it beside caffe.proto.",
+            )
+        ) from None
 
 
 def reset() -> None:

@@ -36,9 +36,20 @@ class FieldType:
     """A field of a message. ``message`` or ``enum`` is set where the type is one of them."""
 
     __slots__ = (
-        "_enum", "_message", "_owner", "_resolved", "_schema",
-        "default", "dialects", "label", "name", "number", "packed", "repeated", "type_name",
-    )  # fmt: skip
+        "_enum",
+        "_message",
+        "_owner",
+        "_resolved",
+        "_schema",
+        "default",
+        "dialects",
+        "label",
+        "name",
+        "number",
+        "packed",
+        "repeated",
+        "type_name",
+    )
 
     def __init__(self, found: re.Match[str], owner: MessageType, schema: Schema) -> None:
         self.name: str = found["field"]

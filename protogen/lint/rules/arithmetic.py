@@ -46,8 +46,12 @@ class PoolingCeiling(Rule):
             )
             for n, k, s, up, down in zip(sizes, kernels, strides, *counts, strict=True):
                 if up != down:
-                    yield net.flaw(self, layer, f"{n} pixels, kernel {k} and stride {s} make {up} windows in "
-                                   f"Caffe, and {down} where they are rounded down.")  # fmt: skip
+                    yield net.flaw(
+                        self,
+                        layer,
+                        f"{n} pixels, kernel {k} and stride {s} make {up} windows in "
+                        f"Caffe, and {down} where they are rounded down.",
+                    )
                     break
 
 
@@ -70,8 +74,12 @@ class WindowInPadding(Rule):
             if item.type == "Pooling" and not p.global_pooling:
                 kernels, _, pads = _pooling(p)
                 if any(pad >= k > 0 for k, pad in zip(kernels, pads, strict=True)):
-                    yield net.flaw(self, item, f"pad {max(pads)} with kernel {min(kernels)}: a window would "
-                                   "hold padding alone.")  # fmt: skip
+                    yield net.flaw(
+                        self,
+                        item,
+                        f"pad {max(pads)} with kernel {min(kernels)}: a window would "
+                        "hold padding alone.",
+                    )
 
 
 class EvenLrn(Rule):
@@ -119,8 +127,12 @@ def _twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Flaw]:
         for read in first.value.bottom[:1]:
             if read not in first.value.top:
                 edits.append(replaced(layer.all("bottom")[0], quote(read)))
-        yield net.flaw(rule, item, f"a {loss} does the {before} itself: here it is done twice, and the "
-                       "gradient is flat.", *edits)  # fmt: skip
+        yield net.flaw(
+            rule,
+            item,
+            f"a {loss} does the {before} itself: here it is done twice, and the gradient is flat.",
+            *edits,
+        )
 
 
 class SoftmaxTwice(Rule):
@@ -130,11 +142,11 @@ class SoftmaxTwice(Rule):
     example = (
         (_INPUT % (8, 8)) + _LABEL + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" }\n'
         'layer { name: "l" type: "SoftmaxWithLoss" bottom: "s" bottom: "label" top: "l" }'
-    )  # fmt: skip
+    )
     mended = (
         (_INPUT % (8, 8)) + _LABEL + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" }\n'
         'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "l" }'
-    )  # fmt: skip
+    )
     fixes = True
 
     def check(self, net: Context) -> Iterator[Flaw]:
@@ -148,11 +160,11 @@ class SigmoidTwice(Rule):
     example = (
         (_INPUT % (8, 8)) + 'layer { name: "s" type: "Sigmoid" bottom: "data" top: "s" }\n'
         'layer { name: "l" type: "SigmoidCrossEntropyLoss" bottom: "s" bottom: "data" top: "l" }'
-    )  # fmt: skip
+    )
     mended = (
         (_INPUT % (8, 8)) + 'layer { name: "s" type: "Sigmoid" bottom: "data" top: "s" }\n'
         'layer { name: "l" type: "SigmoidCrossEntropyLoss" bottom: "data" bottom: "data" top: "l" }'
-    )  # fmt: skip
+    )
     fixes = True
 
     def check(self, net: Context) -> Iterator[Flaw]:
@@ -175,8 +187,12 @@ class HugeDense(Rule):
             blobs = net.blobs(layer)
             if layer.type == "InnerProduct" and blobs and math.prod(blobs[0]) > LARGE_DENSE:
                 shape = net.shape(layer) or ()
-                yield net.flaw(self, layer, f"{math.prod(blobs[0]):,} parameters for a bottom of "
-                               f"{'x'.join(map(str, shape))}.")  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    f"{math.prod(blobs[0]):,} parameters for a bottom of "
+                    f"{'x'.join(map(str, shape))}.",
+                )
 
 
 class DeadDilation(Rule):
@@ -219,8 +235,11 @@ class SkippedPixels(Rule):
             else:
                 continue
             if max(kernels) > 1 and any(s > k for k, s in zip(kernels, strides, strict=False)):
-                yield net.flaw(self, item, f"stride {max(strides)} skips pixels between kernels of "
-                               f"{min(kernels)}.")  # fmt: skip
+                yield net.flaw(
+                    self,
+                    item,
+                    f"stride {max(strides)} skips pixels between kernels of {min(kernels)}.",
+                )
 
 
 class RepeatedActivation(Rule):

@@ -31,8 +31,12 @@ class PythonLayer(Rule):
         for item in net.wires:
             if item.type == "Python":
                 p = item.value.python_param
-                yield net.flaw(self, item, f"runs {p.layer or '?'} of the module {p.module or '?'} when the "
-                               "net is loaded.")  # fmt: skip
+                yield net.flaw(
+                    self,
+                    item,
+                    f"runs {p.layer or '?'} of the module {p.module or '?'} when the "
+                    "net is loaded.",
+                )
 
 
 class HiddenLayer(Rule):
@@ -89,8 +93,12 @@ class AbsurdSize(Rule):
             for write in layer.writes:
                 shape = graph.shapes.get(write)
                 if shape and 4 * math.prod(shape) > LARGEST:
-                    yield net.flaw(self, layer, f"its top is {'x'.join(map(str, shape))}: "
-                                   f"{4 * math.prod(shape) / 2**30:.1f} GiB.")  # fmt: skip
+                    yield net.flaw(
+                        self,
+                        layer,
+                        f"its top is {'x'.join(map(str, shape))}: "
+                        f"{4 * math.prod(shape) / 2**30:.1f} GiB.",
+                    )
 
 
 class DoubleBlobs(Rule):
@@ -197,5 +205,8 @@ class NotFinite(Rule):
                 with np.errstate(all="ignore"):
                     bad = sum(int(np.count_nonzero(~np.isfinite(piece))) for piece in pieces(array))
                 if bad:
-                    yield net.flaw(self, _item(net, layer.name), f"{layer.name}: blob {index} holds {bad} "
-                                   "values that are no numbers.")  # fmt: skip
+                    yield net.flaw(
+                        self,
+                        _item(net, layer.name),
+                        f"{layer.name}: blob {index} holds {bad} values that are no numbers.",
+                    )

@@ -56,8 +56,18 @@ def _step(net: Context, layer: Layer) -> Step | None:
     features = {"group"} if p.group > 1 else set()
     if p.has("axis") and p.axis != 1:
         features.add("axis")
-    return Step(layer.type, layer.name, layer.bottoms, layer.tops, params, (), None, before, after,
-                frozenset(features))  # fmt: skip
+    return Step(
+        layer.type,
+        layer.name,
+        layer.bottoms,
+        layer.tops,
+        params,
+        (),
+        None,
+        before,
+        after,
+        frozenset(features),
+    )
 
 
 class NoOnnxForm(Rule):

@@ -22,9 +22,20 @@ _SHARED = frozenset(
 )
 # Types of forks without a parameter block of their own.
 ELSEWHERE = frozenset(
-    ("AssistedExcitation", "BatchReduction", "BoxAnnotatorOHEM", "ImageLabelmapData", "ImageSegData",
-     "LaneData", "ROIAlign", "SeLu", "SeLuDropout", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM")
-)  # fmt: skip
+    (
+        "AssistedExcitation",
+        "BatchReduction",
+        "BoxAnnotatorOHEM",
+        "ImageLabelmapData",
+        "ImageSegData",
+        "LaneData",
+        "ROIAlign",
+        "SeLu",
+        "SeLuDropout",
+        "SmoothL1LossOHEM",
+        "SoftmaxWithLossOHEM",
+    )
+)
 # Whose block a type reads where its name is another.
 _READS = {
     "BNLL": "", "Silence": "", "AbsVal": "", "Split": "",
@@ -58,8 +69,12 @@ class UnknownField(Rule):
                 advice = did_you_mean(item.name, known)
                 wanted = re.search(r"Did you mean (\w+)", advice)
                 edit = renamed_field(item, wanted[1]) if wanted else None
-                yield net.flaw(self, item, f"{holder.kind.name} has no field {item.name}. {advice}".strip(),
-                               *([edit] if edit else []))  # fmt: skip
+                yield net.flaw(
+                    self,
+                    item,
+                    f"{holder.kind.name} has no field {item.name}. {advice}".strip(),
+                    *([edit] if edit else []),
+                )
 
 
 class OldForm(Rule):
@@ -74,8 +89,11 @@ class OldForm(Rule):
     def check(self, net: Context) -> Iterator[Flaw]:
         old = net.document.all("layers")
         if old:
-            yield net.flaw(self, old[0], f"{len(old)} layers are of the old form. protogen upgrade "
-                           "writes today's.")  # fmt: skip
+            yield net.flaw(
+                self,
+                old[0],
+                f"{len(old)} layers are of the old form. protogen upgrade writes today's.",
+            )
 
 
 class ForkLayer(Rule):
@@ -96,9 +114,11 @@ class ForkLayer(Rule):
             kind = layer_type(item.type)
             if kind is not None and not kind.stock and item.type not in forks:
                 yield net.flaw(
-                    self, item, f"{item.type} is a fork's layer, which {net.settings.dialect} "
+                    self,
+                    item,
+                    f"{item.type} is a fork's layer, which {net.settings.dialect} "
                     "lacks. protogen rewrite writes many of them in stock layers.",
-                )  # fmt: skip
+                )
 
 
 class TooManyParams(Rule):
@@ -119,9 +139,11 @@ class TooManyParams(Rule):
             if blobs and len(given) > len(blobs):
                 edits = [removed(net.source, one) for one in given[len(blobs) :]]
                 yield net.flaw(
-                    self, given[len(blobs)],
-                    f"{layer.name} has {len(given)} param blocks for {len(blobs)} blobs.", *edits,
-                )  # fmt: skip
+                    self,
+                    given[len(blobs)],
+                    f"{layer.name} has {len(given)} param blocks for {len(blobs)} blobs.",
+                    *edits,
+                )
 
 
 class StrayParameter(Rule):
@@ -150,8 +172,12 @@ class StrayParameter(Rule):
                 ):
                     if _read_by(kind, field.name):
                         continue
-                    yield net.flaw(self, field, f"{field.name} says nothing to a {kind}.",
-                                   removed(net.source, field))  # fmt: skip
+                    yield net.flaw(
+                        self,
+                        field,
+                        f"{field.name} says nothing to a {kind}.",
+                        removed(net.source, field),
+                    )
 
 
 @cache

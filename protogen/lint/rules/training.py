@@ -67,8 +67,12 @@ class ConstantWeights(Rule):
                 outer, _, name = filling.field.partition(".")
                 given = getattr(layer.params, outer).all(name)[-1]
                 edit = (given.start, given.end, f'{name} {{ type: "xavier" }}')
-                yield net.flaw(self, layer, f"all weights are {filler.value:g}: every unit learns the same.",
-                               edit)  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    f"all weights are {filler.value:g}: every unit learns the same.",
+                    edit,
+                )
 
 
 class NoFiller(Rule):
@@ -79,9 +83,13 @@ class NoFiller(Rule):
     )
     example = _HEAD + _DENSE % "bias_term: true" + _SCORE + _TAIL
     mended = (
-        _HEAD + (_DENSE % "bias_term: true").replace("true\n  }", 'true\n    weight_filler { type: "xavier" }\n  }')
-        + _SCORE + _TAIL
-    )  # fmt: skip
+        _HEAD
+        + (_DENSE % "bias_term: true").replace(
+            "true\n  }", 'true\n    weight_filler { type: "xavier" }\n  }'
+        )
+        + _SCORE
+        + _TAIL
+    )
     fixes = True
 
     def check(self, net: Context) -> Iterator[Flaw]:
@@ -93,8 +101,13 @@ class NoFiller(Rule):
             edits = (
                 [added(net.source, blocks[-1], f'{name} {{ type: "xavier" }}')] if blocks else []
             )
-            yield net.flaw(self, layer, f"no {name}: the weights start at 0, and the net will not learn, "
-                           "unless they come from a caffemodel.", *edits)  # fmt: skip
+            yield net.flaw(
+                self,
+                layer,
+                f"no {name}: the weights start at 0, and the net will not learn, "
+                "unless they come from a caffemodel.",
+                *edits,
+            )
 
 
 class DeviationOff(Rule):
@@ -117,8 +130,12 @@ class DeviationOff(Rule):
             ratio = deviation / wanted
             if deviation and not TOO_SMALL <= ratio <= TOO_LARGE:
                 size = "small" if ratio < 1 else "large"
-                yield net.flaw(self, layer, f"deviation {deviation:.3g} is too {size} for {filling.into:g} "
-                               f"inputs: {wanted:.3g} keeps a signal.")  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    f"deviation {deviation:.3g} is too {size} for {filling.into:g} "
+                    f"inputs: {wanted:.3g} keeps a signal.",
+                )
 
 
 def _followed(net: Context, layer: Layer) -> bool:
@@ -142,13 +159,19 @@ class FillerAgainstActivation(Rule):
     what = "msra in front of Sigmoid or TanH."
     why = "It is made for rectifiers: twice the variance drives these to their ends. xavier suits them."
     example = (
-        _HEAD + _DENSE % 'weight_filler { type: "msra" }'
-        + 'layer { name: "t" type: "TanH" bottom: "i" top: "i" }\n' + _SCORE + _TAIL
-    )  # fmt: skip
+        _HEAD
+        + _DENSE % 'weight_filler { type: "msra" }'
+        + 'layer { name: "t" type: "TanH" bottom: "i" top: "i" }\n'
+        + _SCORE
+        + _TAIL
+    )
     mended = (
-        _HEAD + _DENSE % 'weight_filler { type: "xavier" }'
-        + 'layer { name: "t" type: "TanH" bottom: "i" top: "i" }\n' + _SCORE + _TAIL
-    )  # fmt: skip
+        _HEAD
+        + _DENSE % 'weight_filler { type: "xavier" }'
+        + 'layer { name: "t" type: "TanH" bottom: "i" top: "i" }\n'
+        + _SCORE
+        + _TAIL
+    )
     fixes = True
 
     def check(self, net: Context) -> Iterator[Flaw]:
@@ -160,8 +183,12 @@ class FillerAgainstActivation(Rule):
                 outer, _, name = filling.field.partition(".")
                 given = getattr(layer.params, outer).all(name)[-1]
                 kind = given.value.all("type")[-1]
-                yield net.flaw(self, layer, f"msra in front of {readers[0].type}: use xavier.",
-                               (kind.start, kind.end, 'type: "xavier"'))  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    f"msra in front of {readers[0].type}: use xavier.",
+                    (kind.start, kind.end, 'type: "xavier"'),
+                )
 
 
 class BiasBeforeBatchNorm(Rule):
@@ -191,8 +218,12 @@ class BiasBeforeBatchNorm(Rule):
                 edits = []
                 if given and len(layer.params.param) < 2:
                     edits = [set_field(net.source, given[-1], "bias_term", "false")]
-                yield net.flaw(self, layer, f"{readers[0].name} takes its bias away again. Use "
-                               "bias_term: false.", *edits)  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    f"{readers[0].name} takes its bias away again. Use bias_term: false.",
+                    *edits,
+                )
 
 
 class NoScale(Rule):
@@ -239,8 +270,12 @@ class BatchNormPhase(Rule):
             p = layer.params.batch_norm_param
             if layer.type == "BatchNorm" and p.has("use_global_stats") and not p.use_global_stats:
                 given = p.all("use_global_stats")[-1]
-                yield net.flaw(self, layer, "use_global_stats is false in a net for use.",
-                               (given.start, given.end, "use_global_stats: true"))  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    "use_global_stats is false in a net for use.",
+                    (given.start, given.end, "use_global_stats: true"),
+                )
 
 
 class FrozenStatistics(Rule):
@@ -270,14 +305,22 @@ class FrozenStatistics(Rule):
             for spec in layer.params.param:
                 given = spec.all("lr_mult")
                 if given and given[-1].value != 0:
-                    yield net.flaw(self, layer, f"lr_mult {given[-1].value:g} on statistics: use 0.",
-                                   (given[-1].start, given[-1].end, "lr_mult: 0"))  # fmt: skip
+                    yield net.flaw(
+                        self,
+                        layer,
+                        f"lr_mult {given[-1].value:g} on statistics: use 0.",
+                        (given[-1].start, given[-1].end, "lr_mult: 0"),
+                    )
                     break
 
 
-_MOVED = _HEAD + _SCORE.replace('"i"', '"data"').replace(
-    "inner_product_param", "param { lr_mult: 0 } %sinner_product_param"
-) + _TAIL  # fmt: skip
+_MOVED = (
+    _HEAD
+    + _SCORE.replace('"i"', '"data"').replace(
+        "inner_product_param", "param { lr_mult: 0 } %sinner_product_param"
+    )
+    + _TAIL
+)
 
 
 class HalfFrozen(Rule):
@@ -300,8 +343,13 @@ class HalfFrozen(Rule):
                 continue
             if layer.params.param[0].has("lr_mult") and len(net.blobs(layer)) == 2:
                 end = given[0].end
-                yield net.flaw(self, layer, "its weights have lr_mult 0, its bias still learns. Give the bias "
-                               "param { lr_mult: 0 }.", (end, end, " param { lr_mult: 0 }"))  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    "its weights have lr_mult 0, its bias still learns. Give the bias "
+                    "param { lr_mult: 0 }.",
+                    (end, end, " param { lr_mult: 0 }"),
+                )
 
 
 class BiasDecay(Rule):
@@ -323,5 +371,9 @@ class BiasDecay(Rule):
                 continue
             bias = layer.params.param[1]
             if bias.lr_mult and bias.decay_mult:
-                yield net.flaw(self, layer, f"its bias has decay_mult {bias.decay_mult:g}; 0 is usual.",
-                               set_field(net.source, given[1], "decay_mult", "0"))  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    f"its bias has decay_mult {bias.decay_mult:g}; 0 is usual.",
+                    set_field(net.source, given[1], "decay_mult", "0"),
+                )

@@ -77,18 +77,22 @@ class UpsamplingWindow(Rule):
             if w.pad[0] != pad:
                 edits.append(_edit(net, layer, "pad", str(pad)))
             yield net.flaw(
-                self, layer, f"stride {f} with kernel_size {w.kernel[0]} and pad {w.pad[0]} is no factor: "
-                f"{f} takes kernel_size {kernel}, pad {pad}.", *edits,
-            )  # fmt: skip
+                self,
+                layer,
+                f"stride {f} with kernel_size {w.kernel[0]} and pad {w.pad[0]} is no factor: "
+                f"{f} takes kernel_size {kernel}, pad {pad}.",
+                *edits,
+            )
 
 
 def _crops(net: Context, layer: Layer, pad: int, kernel: int, factor: int) -> bool:
     """FCN's way: no pad, an even kernel of 2f, and a Crop behind that takes the border away."""
     readers = net.readers_of(layer)
     return (
-        pad == 0 and kernel in (2 * factor, 2 * factor - factor % 2)
+        pad == 0
+        and kernel in (2 * factor, 2 * factor - factor % 2)
         and any(one.type == "Crop" for one in readers)
-    )  # fmt: skip
+    )
 
 
 def _rectangular(p: Message) -> bool:
@@ -112,8 +116,13 @@ class MixedChannels(Rule):
             channels = shape[1] if shape and len(shape) > 1 else p.num_output
             if p.group != p.num_output and channels == p.num_output > 1:
                 edit = _edit(net, layer, "group", str(p.num_output))
-                yield net.flaw(self, layer, f"group is {p.group}: every output mixes {channels} channels. "
-                               f"Use group: {p.num_output}.", edit)  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    f"group is {p.group}: every output mixes {channels} channels. "
+                    f"Use group: {p.num_output}.",
+                    edit,
+                )
 
 
 class UpsamplingBias(Rule):
@@ -154,8 +163,12 @@ class UnfrozenUpsampling(Rule):
             edits = [
                 added_behind(net.source, top, "param { lr_mult: 0 decay_mult: 0 }") for top in tops
             ]
-            yield net.flaw(self, layer, "interpolates, and is trained. Use param { lr_mult: 0 decay_mult: 0 }.",
-                           *edits)  # fmt: skip
+            yield net.flaw(
+                self,
+                layer,
+                "interpolates, and is trained. Use param { lr_mult: 0 decay_mult: 0 }.",
+                *edits,
+            )
 
 
 class RectangularBilinear(Rule):
@@ -168,8 +181,12 @@ class RectangularBilinear(Rule):
     def check(self, net: Context) -> Iterator[Flaw]:
         for layer, p in _bilinear(net):
             if _rectangular(p) and p.kernel_h != p.kernel_w:
-                yield net.flaw(self, layer, "Caffe's bilinear filler takes square kernels only. protogen "
-                               "upsample --caffemodel makes other weights.")  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    "Caffe's bilinear filler takes square kernels only. protogen "
+                    "upsample --caffemodel makes other weights.",
+                )
 
 
 class Checkerboard(Rule):
@@ -191,8 +208,12 @@ class Checkerboard(Rule):
             w = window(layer, p, len(shape) - 2 if shape else 2)
             for k, s in zip(w.kernel, w.stride, strict=True):
                 if s > 1 and k % s:
-                    yield net.flaw(self, layer, f"kernel {k} is no multiple of stride {s}: pixels get "
-                                   f"{k // s} or {k // s + 1} taps.")  # fmt: skip
+                    yield net.flaw(
+                        self,
+                        layer,
+                        f"kernel {k} is no multiple of stride {s}: pixels get "
+                        f"{k // s} or {k // s + 1} taps.",
+                    )
                     break
 
 
@@ -213,8 +234,12 @@ class TwoBilinears(Rule):
         for layer, p in _bilinear(net):
             kernel = list(p.kernel_size) or [p.kernel_h]
             if kernel and kernel[0] % 4 in (2, 3):
-                yield net.flaw(self, layer, f"kernel_size {kernel[0]}: old and new Caffe fill it otherwise. "
-                               "Write the weights with protogen upsample --caffemodel.")  # fmt: skip
+                yield net.flaw(
+                    self,
+                    layer,
+                    f"kernel_size {kernel[0]}: old and new Caffe fill it otherwise. "
+                    "Write the weights with protogen upsample --caffemodel.",
+                )
 
 
 class ClassicBorder(Rule):
@@ -233,8 +258,11 @@ class ClassicBorder(Rule):
 
     def check(self, net: Context) -> Iterator[Flaw]:
         for layer, _ in _bilinear(net) if net.settings.exact else ():
-            yield net.flaw(self, layer, "fades at the border. protogen upsample --exact writes layers that "
-                           "do not.")  # fmt: skip
+            yield net.flaw(
+                self,
+                layer,
+                "fades at the border. protogen upsample --exact writes layers that do not.",
+            )
 
 
 class RectangularForms(Rule):
@@ -257,8 +285,12 @@ class RectangularForms(Rule):
                     ):
                         if p.has(one) and (p.has(f"{short}_h") or p.has(f"{short}_w")):
                             given = p.all(one)[0]
-                            yield net.flaw(self, given, f"{one} and {short}_h, {short}_w are both given.",
-                                           removed(net.source, given))  # fmt: skip
+                            yield net.flaw(
+                                self,
+                                given,
+                                f"{one} and {short}_h, {short}_w are both given.",
+                                removed(net.source, given),
+                            )
 
 
 def _shifted(offset: str) -> str:
@@ -296,8 +328,12 @@ class CropOffset(Rule):
             given, right = (
                 " x ".join(map(str, dict.fromkeys(two))) for two in (crop.given, crop.right)
             )
-            yield net.flaw(self, crop.layer, f"offset is {given}, but its bottoms meet at {right}.",
-                           *_offsets(net, crop))  # fmt: skip
+            yield net.flaw(
+                self,
+                crop.layer,
+                f"offset is {given}, but its bottoms meet at {right}.",
+                *_offsets(net, crop),
+            )
 
 
 def _offsets(net: Context, crop: CropCheck) -> list[Edit]:

@@ -47,13 +47,17 @@ class UnreadTop(Rule):
     what = "A top that nobody reads, in a net with a loss."
     why = "It becomes an output that Caffe prints in every iteration, and is mostly a forgotten layer."
     example = (
-        _INPUT + _CONV % "" + 'layer { name: "s" type: "Slice" bottom: "c" top: "a" top: "b" slice_param { slice_point: 2 } }\n'
+        _INPUT
+        + _CONV % ""
+        + 'layer { name: "s" type: "Slice" bottom: "c" top: "a" top: "b" slice_param { slice_point: 2 } }\n'
         'layer { name: "l" type: "EuclideanLoss" bottom: "a" bottom: "a" top: "l" }'
-    )  # fmt: skip
+    )
     mended = (
-        _INPUT + _CONV % "" + 'layer { name: "s" type: "Slice" bottom: "c" top: "a" top: "b" slice_param { slice_point: 2 } }\n'
+        _INPUT
+        + _CONV % ""
+        + 'layer { name: "s" type: "Slice" bottom: "c" top: "a" top: "b" slice_param { slice_point: 2 } }\n'
         'layer { name: "l" type: "EuclideanLoss" bottom: "a" bottom: "b" top: "l" }'
-    )  # fmt: skip
+    )
 
     def check(self, net: Context) -> Iterator[Flaw]:
         if not net.is_training:
@@ -112,8 +116,9 @@ class OverwrittenTop(Rule):
                     own = i < len(bottoms) and bottoms[i] == top
                     if top in made and not own and id(item) not in told:
                         told.add(id(item))
-                        yield net.flaw(self, item, f'its top "{top}" is made by {made[top].name} '
-                                       "already.")  # fmt: skip
+                        yield net.flaw(
+                            self, item, f'its top "{top}" is made by {made[top].name} already.'
+                        )
                     made[top] = item
 
 
@@ -125,12 +130,12 @@ class ManyMeanings(Rule):
         _INPUT + _CONV % "" + 'layer { name: "a" type: "AbsVal" bottom: "c" top: "a" }\n'
         'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }\n'
         'layer { name: "e" type: "Eltwise" bottom: "a" bottom: "c" top: "e" }'
-    )  # fmt: skip
+    )
     mended = (
         _INPUT + _CONV % "" + 'layer { name: "a" type: "AbsVal" bottom: "c" top: "a" }\n'
         'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }\n'
         'layer { name: "e" type: "Eltwise" bottom: "a" bottom: "r" top: "e" }'
-    )  # fmt: skip
+    )
 
     def check(self, net: Context) -> Iterator[Flaw]:
         told: set[int] = set()
@@ -143,8 +148,12 @@ class ManyMeanings(Rule):
                         read.setdefault(bottom, item.name)
                     elif bottom in read and id(item) not in told:
                         told.add(id(item))
-                        yield net.flaw(self, item, f'writes over "{bottom}", which {read[bottom]} read '
-                                       "before: give its top another name.")  # fmt: skip
+                        yield net.flaw(
+                            self,
+                            item,
+                            f'writes over "{bottom}", which {read[bottom]} read '
+                            "before: give its top another name.",
+                        )
 
 
 class InPlaceUnsupported(Rule):
@@ -174,13 +183,14 @@ class OtherPhase(Rule):
     what = "A bottom that is made in the other phase only."
     why = "The net can be built in one phase, and fails in the other."
     example = (
-        _INPUT + 'layer { name: "c" type: "AbsVal" bottom: "data" top: "c" include { phase: TRAIN } }\n'
+        _INPUT
+        + 'layer { name: "c" type: "AbsVal" bottom: "data" top: "c" include { phase: TRAIN } }\n'
         'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
-    )  # fmt: skip
+    )
     mended = (
         _INPUT + 'layer { name: "c" type: "AbsVal" bottom: "data" top: "c" }\n'
         'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
-    )  # fmt: skip
+    )
 
     def check(self, net: Context) -> Iterator[Flaw]:
         everywhere = {top for item in net.wires for top in item.tops}
@@ -233,9 +243,13 @@ class ShapeMismatch(Rule):
             if found is None:
                 continue
             at = next(
-                (i for i in net.wires
-                 if net.source.position(i.field.start) == (int(found[1]), int(found[2]))), None,
-            )  # fmt: skip
+                (
+                    i
+                    for i in net.wires
+                    if net.source.position(i.field.start) == (int(found[1]), int(found[2]))
+                ),
+                None,
+            )
             yield net.flaw(self, at, found[5])
 
 
@@ -245,9 +259,10 @@ class UnfedLoss(Rule):
     why = "Caffe refuses it when training begins."
     example = _INPUT + 'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" top: "l" }'
     mended = (
-        _INPUT + 'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 1 dim: 8 dim: 8 } } }\n'
+        _INPUT
+        + 'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 1 dim: 8 dim: 8 } } }\n'
         'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "l" }'
-    )  # fmt: skip
+    )
 
     def check(self, net: Context) -> Iterator[Flaw]:
         wanted = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "EuclideanLoss", "HingeLoss")

@@ -150,8 +150,9 @@ def _check_views(net: Net, graph: Graph) -> None:
     view of it."""
     changed, reads = overwritten(net.graph)
     within = {layer.name for layer in graph.layers}
-    seen = [(f"{layer.subject} reads", value, by) for layer, value, by in reads
-            if layer.name in within]  # fmt: skip
+    seen = [
+        (f"{layer.subject} reads", value, by) for layer, value, by in reads if layer.name in within
+    ]
     ends = [value for value in graph.outputs if value in changed and value in net.graph.outputs]
     seen += [("the net gives out", value, changed[value]) for value in ends]
     for reader, value, by in seen[:1]:

@@ -11,9 +11,14 @@ from protogen.onnx.importer.registry import lifts
 
 # erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) to ERF_ERROR, a minimax fit of the odd polynomial.
 ERF_TERMS = (
-    1.12837971, 1.02765481e-1, -1.84383720e-4, -6.25719545e-4, 8.97125748e-5, -5.98568836e-6,
+    1.12837971,
+    1.02765481e-1,
+    -1.84383720e-4,
+    -6.25719545e-4,
+    8.97125748e-5,
+    -5.98568836e-6,
     1.58960078e-7,
-)  # fmt: skip
+)
 ERF_ERROR = 1e-7
 
 
@@ -26,9 +31,14 @@ def _plain(onnx: str, caffe: str) -> None:
 
 
 for _onnx, _caffe in (
-    ("Abs", "AbsVal"), ("Exp", "Exp"), ("Log", "Log"), ("Relu", "ReLU"), ("Sigmoid", "Sigmoid"),
-    ("Softplus", "BNLL"), ("Tanh", "TanH"),
-):  # fmt: skip
+    ("Abs", "AbsVal"),
+    ("Exp", "Exp"),
+    ("Log", "Log"),
+    ("Relu", "ReLU"),
+    ("Sigmoid", "Sigmoid"),
+    ("Softplus", "BNLL"),
+    ("Tanh", "TanH"),
+):
     _plain(_onnx, _caffe)
 
 
@@ -175,8 +185,9 @@ def gelu(to: Lifter, x: str, *, approximate: str = "none") -> None:
         cube = powered(to, x, power=3.0, role="cube")
         params = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, 0.044715]}}
         y = to.add("Eltwise", [x, cube], params, role="inner")
-        y = to.add("TanH", [powered(to, y, scale=math.sqrt(2 / math.pi), role="scaled")],
-                   role="tanh")  # fmt: skip
+        y = to.add(
+            "TanH", [powered(to, y, scale=math.sqrt(2 / math.pi), role="scaled")], role="tanh"
+        )
     else:
         y = _erf(to, powered(to, x, scale=math.sqrt(0.5), role="scaled"), "erf")
     eltwise(to, "PROD", [x, powered(to, y, scale=0.5, shift=0.5, role="gate")])
@@ -184,9 +195,14 @@ def gelu(to: Lifter, x: str, *, approximate: str = "none") -> None:
 
 @lifts("Clip")
 def clip(
-    to: Lifter, x: str, low: str | None = None, high: str | None = None, *,
-    min: float | None = None, max: float | None = None,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    low: str | None = None,
+    high: str | None = None,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+) -> None:
     """Limits are attributes before operator set 11, and inputs since."""
     clipped(to, x, _limit(to, min, low, -LARGEST), _limit(to, max, high, LARGEST))
 

@@ -16,9 +16,14 @@ LARGEST = 3.4028234663852886e38  # of float32
 
 
 def powered(
-    to: Lifter, x: str, *, power: float = 1.0, scale: float = 1.0, shift: float = 0.0,
+    to: Lifter,
+    x: str,
+    *,
+    power: float = 1.0,
+    scale: float = 1.0,
+    shift: float = 0.0,
     role: str = "",
-) -> str:  # fmt: skip
+) -> str:
     """Power: (shift + scale x) ^ power."""
     given = (("power", power, 1.0), ("scale", scale, 1.0), ("shift", shift, 0.0))
     params = {key: float(value) for key, value, default in given if value != default}

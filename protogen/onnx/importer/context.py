@@ -96,14 +96,20 @@ class Lifter:
         try:
             function(self, *self.operator.inputs, **self.operator.attributes)
         except (
-            ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError,
-        ) as error:  # fmt: skip
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            MemoryError,
+            TypeError,
+            ValueError,
+        ) as error:
             told = self.source.objection(self.operator, self.shapes)
             shapes = [self.shapes.get(name) for name in self.operator.inputs if name]
             raise self.refuse(
-                f"it is not as ONNX defines it: {told}" if told
+                f"it is not as ONNX defines it: {told}"
+                if told
                 else f"its attributes do not fit its inputs {shapes}"
-            ) from error  # fmt: skip
+            ) from error
 
     def _check_attributes(self, function: Lift) -> None:
         known = inspect.signature(function).parameters
@@ -248,8 +254,14 @@ class Lifter:
         if type_ in self.forks:
             return self.add(type_, bottoms, params, role=role)
         top = self.value(role) if role else self.out
-        message = Message.make("LayerParameter", name=self.operator.name or self.out, type=type_,
-                               bottom=list(bottoms), top=[top], **(params or {}))  # fmt: skip
+        message = Message.make(
+            "LayerParameter",
+            name=self.operator.name or self.out,
+            type=type_,
+            bottom=list(bottoms),
+            top=[top],
+            **(params or {}),
+        )
         layer = Layer(message.name, type_, tuple(bottoms), (top,), message)
         LayerType.registry[type_].rewrite(layer, _Stock(self, role, top))
         return top

@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 
 @lifts("Conv")
 def conv(
-    to: Lifter, x: str, w: str, b: str | None = None, *, kernel_shape: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None, pads: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None, group: int = 1, auto_pad: str = "NOTSET",
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    w: str,
+    b: str | None = None,
+    *,
+    kernel_shape: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+    auto_pad: str = "NOTSET",
+) -> None:
     """Convolution; weights are the same in both, blob for blob. Pads that differ at the two ends
     become a kernel that is extended by zeros at one of them."""
     weight = to.wanted(w, "weight")
@@ -34,10 +42,18 @@ def conv(
 
 
 def convolved(
-    to: Lifter, x: str, weight: NDArray[Any], bias: NDArray[Any] | None, strides: Sequence[int],
-    low: Sequence[int], high: Sequence[int], dilations: Sequence[int], group: int, out: Shape,
+    to: Lifter,
+    x: str,
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    strides: Sequence[int],
+    low: Sequence[int],
+    high: Sequence[int],
+    dilations: Sequence[int],
+    group: int,
+    out: Shape,
     role: str,
-) -> str:  # fmt: skip
+) -> str:
     """A Convolution with these pads at the low and the high ends, of the shape ``out``.
 
     Caffe has one pad for both ends: the larger, and a kernel with zeros where its windows would
@@ -71,11 +87,20 @@ def convolved(
 
 @lifts("ConvTranspose")
 def conv_transpose(
-    to: Lifter, x: str, w: str, b: str | None = None, *, kernel_shape: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None, pads: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None, group: int = 1, auto_pad: str = "NOTSET",
-    output_padding: Sequence[int] | None = None, output_shape: Sequence[int] | None = None,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    w: str,
+    b: str | None = None,
+    *,
+    kernel_shape: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+    auto_pad: str = "NOTSET",
+    output_padding: Sequence[int] | None = None,
+    output_shape: Sequence[int] | None = None,
+) -> None:
     """Deconvolution; weights are the same in both. Caffe crops both ends by ``pad``: where ONNX
     crops less at the high end (output_padding, uneven pads), zeros extend the kernel there; where
     it crops more, a Slice does."""
@@ -115,9 +140,17 @@ def conv_transpose(
 
 
 def _layer(
-    to: Lifter, x: str, type_: str, params: dict[str, Any], weight: NDArray[Any],
-    bias: NDArray[Any] | None, group: int, begins: Sequence[int], out: Shape, role: str,
-) -> str:  # fmt: skip
+    to: Lifter,
+    x: str,
+    type_: str,
+    params: dict[str, Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    group: int,
+    begins: Sequence[int],
+    out: Shape,
+    role: str,
+) -> str:
     """The layer, and Slices where it makes more than ``out``."""
     from protogen.formats.message import Message
     from protogen.layers import LayerType
@@ -144,9 +177,13 @@ def _layer(
 
 
 def pads_of(
-    pads: Sequence[int] | None, auto_pad: str, size: Sequence[int], kernel: Sequence[int],
-    strides: Sequence[int], dilations: Sequence[int],
-) -> tuple[list[int], list[int]]:  # fmt: skip
+    pads: Sequence[int] | None,
+    auto_pad: str,
+    size: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> tuple[list[int], list[int]]:
     """Pads at the low and the high end of each axis."""
     axes = len(kernel)
     if auto_pad == "NOTSET":

@@ -20,9 +20,16 @@ LARGEST_PRODUCT = 2**24  # values of all products of two computed matrices, befo
 
 @lifts("Gemm")
 def gemm(
-    to: Lifter, a: str, b: str, c: str | None = None, *, alpha: float = 1.0, beta: float = 1.0,
-    transA: int = 0, transB: int = 0,  # noqa: N803 (ONNX's names)
-) -> None:  # fmt: skip
+    to: Lifter,
+    a: str,
+    b: str,
+    c: str | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,  # noqa: N803 (ONNX's names)
+    transB: int = 0,  # noqa: N803 (ONNX's names)
+) -> None:
     """InnerProduct. Caffe's weights are (N, K), Y = X W^T: transB = 1. With ``transpose`` they are
     (K, N), Y = X W: transB = 0. Either way they stay as they are in memory."""
     import numpy as np
@@ -124,8 +131,13 @@ def _from_left(to: Lifter, matrix: NDArray[Any], b: str) -> None:
     flat = (prod(shape[:-2]), *shape[-2:], 1)
     y = reshaped(to, b, flat, "columns")
     params = {"num_output": matrix.shape[0], "kernel_size": 1, "bias_term": False}
-    y = to.add("Convolution", [y], {"convolution_param": params},
-               [matrix.reshape(*matrix.shape, 1, 1)], role="product")  # fmt: skip
+    y = to.add(
+        "Convolution",
+        [y],
+        {"convolution_param": params},
+        [matrix.reshape(*matrix.shape, 1, 1)],
+        role="product",
+    )
     reshaped(to, y, to.shape(to.out))
 
 

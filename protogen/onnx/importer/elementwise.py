@@ -83,8 +83,14 @@ def divide(to: Lifter, a: str, b: str) -> None:
     if right is not None:
         if right.dtype.kind == "f" and not right.all():
             raise to.refuse("it divides by a constant that is 0")
-        with_constant(to, a, (1 / right.astype(np.float64)).astype(right.dtype)
-                      if right.dtype.kind == "f" else right, "Scale")  # fmt: skip
+        with_constant(
+            to,
+            a,
+            (1 / right.astype(np.float64)).astype(right.dtype)
+            if right.dtype.kind == "f"
+            else right,
+            "Scale",
+        )
         return
     inverse = powered(to, b, power=-1.0, role="inverse")
     if left is not None:

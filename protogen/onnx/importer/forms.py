@@ -74,8 +74,13 @@ def gathered(to: Lifter, x: str, axis: int, indices: Sequence[int], role: str = 
     if step > 0 and list(indices) == list(range(begin, begin + step * count, step)):
         if step == 1:
             return cropped(to, x, axis, begin, begin + count, role)
-        return _every(to, cropped(to, x, axis, begin, indices[-1] + 1, f"{role or 'span'}_cut"),
-                      axis, step, role)  # fmt: skip
+        return _every(
+            to,
+            cropped(to, x, axis, begin, indices[-1] + 1, f"{role or 'span'}_cut"),
+            axis,
+            step,
+            role,
+        )
     runs: list[list[int]] = []  # first and behind the last
     for index in indices:
         if runs and runs[-1][1] == index:
@@ -103,8 +108,12 @@ def _every(to: Lifter, x: str, axis: int, step: int, role: str) -> str:
         strides = {"stride_h": step if axis == 2 else 1, "stride_w": step if axis == 3 else 1}
     y = reshaped(to, x, flat, f"{role or 'span'}_rows")
     params = {"pool": Name("MAX"), "kernel_size": 1, **strides}
-    y = to.add("Pooling", [y], {"pooling_param": params},
-               role=f"{role or 'span'}_picked" if flat != shape else role)  # fmt: skip
+    y = to.add(
+        "Pooling",
+        [y],
+        {"pooling_param": params},
+        role=f"{role or 'span'}_picked" if flat != shape else role,
+    )
     return y if flat == shape else reshaped(to, y, after, role)
 
 
@@ -182,14 +191,21 @@ def constant_outputs(source: OnnxGraph, to: Lifter) -> list[Message]:
             raise UnsupportedError(
                 layout(
                     f"it is constant, {array.dtype} of {shape_text(array.shape)}, which Caffe's float32 "
-                    "cannot hold", where=source.path, subject=f'output "{output}"',
+                    "cannot hold",
+                    where=source.path,
+                    subject=f'output "{output}"',
                     advice="End the model before it.",
                 )
-            )  # fmt: skip
+            )
         name = free_name(output, taken, "_")
         to.weights[name] = [values]
         made.append(
-            Message.make("LayerParameter", name=name, type="Parameter", top=[output],
-                         parameter_param={"shape": {"dim": list(array.shape)}})
-        )  # fmt: skip
+            Message.make(
+                "LayerParameter",
+                name=name,
+                type="Parameter",
+                top=[output],
+                parameter_param={"shape": {"dim": list(array.shape)}},
+            )
+        )
     return made

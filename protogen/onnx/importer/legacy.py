@@ -27,12 +27,19 @@ def brought_to(wanted: int, model: ModelProto, opset: int, path: str) -> ModelPr
     try:
         _spread(model)
         return onnx.version_converter.convert_version(model, wanted)
-    except (RuntimeError, ValueError, onnx.version_converter.ConvertError,
-            onnx.shape_inference.InferenceError) as error:  # fmt: skip
+    except (
+        RuntimeError,
+        ValueError,
+        onnx.version_converter.ConvertError,
+        onnx.shape_inference.InferenceError,
+    ) as error:
         raise UnsupportedError(
-            layout(f"its operator set is {opset}, and ONNX's converter to {wanted} fails "
-                   f"({' '.join(str(error).split())[:200]})", where=path)
-        ) from None  # fmt: skip
+            layout(
+                f"its operator set is {opset}, and ONNX's converter to {wanted} fails "
+                f"({' '.join(str(error).split())[:200]})",
+                where=path,
+            )
+        ) from None
 
 
 def _spread(model: ModelProto) -> None:

@@ -165,17 +165,23 @@ def _headline(source: OnnxGraph) -> str:
 
 def _inputs(source: OnnxGraph) -> list[Message]:
     return [
-        Message.make("LayerParameter", name=name, type="Input", top=[name],
-                     input_param={"shape": [{"dim": list(shape)}]})
+        Message.make(
+            "LayerParameter",
+            name=name,
+            type="Input",
+            top=[name],
+            input_param={"shape": [{"dim": list(shape)}]},
+        )
         for name, shape in source.inputs.items()
-    ]  # fmt: skip
+    ]
 
 
 def _silence(source: OnnxGraph, layers: list[Message]) -> None:
     """What nobody reads would be an output of the net."""
     read = {bottom for layer in layers for bottom in layer.bottom} | set(source.outputs)
-    unread = [top for layer in layers for top in layer.top
-              if top not in read and layer.type != "Input"]  # fmt: skip
+    unread = [
+        top for layer in layers for top in layer.top if top not in read and layer.type != "Input"
+    ]
     if unread:
         layers.append(
             Message.make("LayerParameter", name="unread_values", type="Silence", bottom=unread)

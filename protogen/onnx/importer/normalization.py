@@ -19,9 +19,18 @@ if TYPE_CHECKING:
 
 @lifts("BatchNormalization")
 def batch_normalization(
-    to: Lifter, x: str, scale: str, bias: str, mean: str, variance: str, *, epsilon: float = 1e-5,
-    momentum: float = 0.9, spatial: int = 1, training_mode: int = 0,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    scale: str,
+    bias: str,
+    mean: str,
+    variance: str,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    spatial: int = 1,
+    training_mode: int = 0,
+) -> None:
     """BatchNorm (mean, variance, and a factor of 1), and Scale unless it does nothing."""
     import numpy as np
 
@@ -49,9 +58,15 @@ def instance_normalization(
 
 @lifts("GroupNormalization")
 def group_normalization(
-    to: Lifter, x: str, scale: str, bias: str, *, num_groups: int, epsilon: float = 1e-5,
+    to: Lifter,
+    x: str,
+    scale: str,
+    bias: str,
+    *,
+    num_groups: int,
+    epsilon: float = 1e-5,
     stash_type: int = 1,
-) -> None:  # fmt: skip
+) -> None:
     """Scale and bias are one a group before operator set 21, and one a channel since."""
     import numpy as np
 
@@ -65,9 +80,15 @@ def group_normalization(
 
 @lifts("LayerNormalization")
 def layer_normalization(
-    to: Lifter, x: str, scale: str, bias: str | None = None, *, axis: int = -1,
-    epsilon: float = 1e-5, stash_type: int = 1,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    scale: str,
+    bias: str | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> None:
     import numpy as np
 
     shape = to.shape(x)
@@ -158,8 +179,12 @@ def _scale_and_bias(
         params["num_axes"] = scale.ndim
     if bias is not None:
         params["bias_term"] = True
-    to.add("Scale", [x], {"scale_param": params} if params else {},
-           [scale] if bias is None else [scale, bias])  # fmt: skip
+    to.add(
+        "Scale",
+        [x],
+        {"scale_param": params} if params else {},
+        [scale] if bias is None else [scale, bias],
+    )
 
 
 @lifts("LRN")

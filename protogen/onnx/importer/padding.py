@@ -12,10 +12,16 @@ from protogen.onnx.importer.registry import lifts
 
 @lifts("Pad")
 def pad(
-    to: Lifter, x: str, pads_: str | None = None, value_: str | None = None,
-    axes_: str | None = None, *, pads: Sequence[int] | None = None, value: float = 0.0,
+    to: Lifter,
+    x: str,
+    pads_: str | None = None,
+    value_: str | None = None,
+    axes_: str | None = None,
+    *,
+    pads: Sequence[int] | None = None,
+    value: float = 0.0,
     mode: str = "constant",
-) -> None:  # fmt: skip
+) -> None:
     """Zeros around height and width are the pad of a Convolution that copies; other constants are
     concatenated; copies of the border are slices. Negative pads cut."""
     shape = to.shape(x)

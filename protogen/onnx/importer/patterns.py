@@ -156,9 +156,14 @@ def turned_back(view: View, last: Operator) -> list[Operator] | None:
         name = last.outputs[0] if one is chain[0] else f"{one.outputs[0]}_turned_back"
         view.source.shapes[name] = view.source.shapes[first.inputs[0]]
         made.append(
-            replace(one, type="protogen:Softmax" if old else one.type, attributes=attributes,
-                    inputs=(read, *one.inputs[1:]), outputs=(name,))
-        )  # fmt: skip
+            replace(
+                one,
+                type="protogen:Softmax" if old else one.type,
+                attributes=attributes,
+                inputs=(read, *one.inputs[1:]),
+                outputs=(name,),
+            )
+        )
         read = name
     return made
 

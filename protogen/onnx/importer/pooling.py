@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 
 @lifts("MaxPool")
 def max_pool(
-    to: Lifter, x: str, *, kernel_shape: Sequence[int], strides: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None, dilations: Sequence[int] | None = None,
-    auto_pad: str = "NOTSET", ceil_mode: int = 0, storage_order: int = 0,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    storage_order: int = 0,
+) -> None:
     """Pooling MAX; what is outside never wins, so only the windows' pixels count."""
     if len(to.operator.outputs) > 1 and to.operator.outputs[1]:
         raise to.refuse("its second output, the places of the maxima, has no form in Caffe")
@@ -36,26 +43,49 @@ def max_pool(
 
 @lifts("AveragePool")
 def average_pool(
-    to: Lifter, x: str, *, kernel_shape: Sequence[int], strides: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None, dilations: Sequence[int] | None = None,
-    auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+) -> None:
     """Pooling AVE. Caffe divides by a window's pixels inside the padded border; where ONNX's count
     is another, a Scale over height and width follows."""
     if dilations and set(dilations) != {1}:
-        _dense_average(to, x, kernel_shape, strides, pads, auto_pad, bool(count_include_pad),
-                       dilations, to.shape(to.out))  # fmt: skip
+        _dense_average(
+            to,
+            x,
+            kernel_shape,
+            strides,
+            pads,
+            auto_pad,
+            bool(count_include_pad),
+            dilations,
+            to.shape(to.out),
+        )
         return
     _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, bool(count_include_pad))
 
 
 @lifts("protogen:AveragePool")
 def average_times(
-    to: Lifter, x: str, factors: str, *, kernel_shape: Sequence[int],
-    strides: Sequence[int] | None = None, pads: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None, auto_pad: str = "NOTSET", ceil_mode: int = 0,
+    to: Lifter,
+    x: str,
+    factors: str,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
     count_include_pad: int = 0,
-) -> None:  # fmt: skip
+) -> None:
     """An average times a number for each window (see ``fusion``): one Pooling where the numbers
     are those of Caffe's divisor."""
     times = to.wanted(factors, "factors").reshape(to.shape(to.out)[2:])
@@ -121,9 +151,16 @@ class _Axis(NamedTuple):
 
 
 def _pool(
-    to: Lifter, x: str, kind: str, kernel: Sequence[int], strides: Sequence[int] | None,
-    pads: Sequence[int] | None, auto_pad: str, padded: bool, times: NDArray[Any] | None = None,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    kind: str,
+    kernel: Sequence[int],
+    strides: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    auto_pad: str,
+    padded: bool,
+    times: NDArray[Any] | None = None,
+) -> None:
     """Two axes go at once, as Caffe's Pooling takes them; others one after the other, because
     maxima, sums and counts are separable."""
     shape, out = to.shape(x), to.shape(to.out)
@@ -149,9 +186,14 @@ def _pool(
 
 
 def _pool_plane(
-    to: Lifter, x: str, kind: str, axes: Sequence[_Axis], padded: bool, role: str,
+    to: Lifter,
+    x: str,
+    kind: str,
+    axes: Sequence[_Axis],
+    padded: bool,
+    role: str,
     times: NDArray[Any] | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """A Pooling whose windows are ONNX's, or hold them: then a Slice drops the others."""
     for ceil, pad_h, pad_w in _candidates(axes):
         pads = [pad_h, pad_w]
@@ -166,18 +208,24 @@ def _pool_plane(
         if _windows(axes, pads, True) != made:
             params["round_mode"] = Name("FLOOR")
         last = "" if extra or factors is not None else "-"
-        x = to.add("Pooling", [x], {"pooling_param": params},
-                   role=role if last else f"{role or 'windows'}_all")  # fmt: skip
+        x = to.add(
+            "Pooling",
+            [x],
+            {"pooling_param": params},
+            role=role if last else f"{role or 'windows'}_all",
+        )
         for i, axis in enumerate(axes):
             begin = skipped[i] or 0
             if made[i] == axis.out:
                 continue
             final = factors is None and all(made[j] == axes[j].out for j in range(i + 1, len(axes)))
-            x = cropped(to, x, 2 + i, begin, begin + axis.out,
-                        role if final else f"{role or 'windows'}_cut")  # fmt: skip
+            x = cropped(
+                to, x, 2 + i, begin, begin + axis.out, role if final else f"{role or 'windows'}_cut"
+            )
         if factors is not None:
-            x = to.add("Scale", [x], {"scale_param": {"axis": 2, "num_axes": 2}}, [factors],
-                       role=role)  # fmt: skip
+            x = to.add(
+                "Scale", [x], {"scale_param": {"axis": 2, "num_axes": 2}}, [factors], role=role
+            )
         return x
     if kind == "AVE" and len(to.shape(to.out)) == 4:
         kernel, strides = [a.k for a in axes], [a.s for a in axes]
@@ -226,10 +274,17 @@ def _factors(
 
 
 def _dense_average(
-    to: Lifter, x: str, kernel: Sequence[int], strides: Sequence[int] | None,
-    pads: Sequence[int] | None, auto_pad: str, padded: bool, dilations: Sequence[int] | None,
-    out: Sequence[int], times: NDArray[Any] | None = None,
-) -> str:  # fmt: skip
+    to: Lifter,
+    x: str,
+    kernel: Sequence[int],
+    strides: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    auto_pad: str,
+    padded: bool,
+    dilations: Sequence[int] | None,
+    out: Sequence[int],
+    times: NDArray[Any] | None = None,
+) -> str:
     """Sums by a Convolution of ones in groups, divided by the counts in a Scale over the places."""
     import numpy as np
 
@@ -240,8 +295,9 @@ def _dense_average(
     counts = np.ones((), np.float64)
     for i in range(rank):
         d = dilations[i]
-        places = [[j * strides[i] - low[i] + t * d for t in range(kernel[i])]
-                  for j in range(out[2 + i])]  # fmt: skip
+        places = [
+            [j * strides[i] - low[i] + t * d for t in range(kernel[i])] for j in range(out[2 + i])
+        ]
         ends = (-low[i], shape[2 + i] + high[i]) if padded else (0, shape[2 + i])
         inside = [sum(ends[0] <= at < ends[1] for at in one) for one in places]
         counts = np.multiply.outer(counts, np.array(inside, np.float64))
@@ -252,14 +308,20 @@ def _dense_average(
     ones = np.ones((shape[1], 1, *kernel), np.float32)
     y = convolved(to, x, ones, None, strides, low, high, dilations, shape[1], tuple(out), "sums")
     factors = (1 if times is None else times) / counts
-    return to.add("Scale", [y], {"scale_param": {"axis": 2, "num_axes": rank}},
-                  [factors.astype(np.float32)])  # fmt: skip
+    return to.add(
+        "Scale", [y], {"scale_param": {"axis": 2, "num_axes": rank}}, [factors.astype(np.float32)]
+    )
 
 
 def _dilated_maximum(
-    to: Lifter, x: str, kernel: Sequence[int], strides: Sequence[int] | None,
-    pads: Sequence[int] | None, auto_pad: str, dilations: Sequence[int],
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    kernel: Sequence[int],
+    strides: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    auto_pad: str,
+    dilations: Sequence[int],
+) -> None:
     """The maximum of shifted copies, one axis after the other; outside is float32's least number."""
     shape, out = to.shape(x), to.shape(to.out)
     rank = len(kernel)

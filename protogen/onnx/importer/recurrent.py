@@ -18,27 +18,48 @@ _ACTIVATIONS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
 
 @lifts("LSTM")
 def lstm(
-    to: Lifter, x: str, w: str, r: str, b: str | None = None, lengths: str | None = None,
-    initial_h: str | None = None, initial_c: str | None = None, p: str | None = None, *,
-    hidden_size: int = 0, direction: str = "forward", activations: Sequence[str] | None = None,
-    layout: int = 0, input_forget: int = 0,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    w: str,
+    r: str,
+    b: str | None = None,
+    lengths: str | None = None,
+    initial_h: str | None = None,
+    initial_c: str | None = None,
+    p: str | None = None,
+    *,
+    hidden_size: int = 0,
+    direction: str = "forward",
+    activations: Sequence[str] | None = None,
+    layout: int = 0,
+    input_forget: int = 0,
+) -> None:
     """LSTM for each direction; with initial states, or where the last ones are read, it exposes
     them. The backward direction reads the steps turned round."""
     if p and to.wanted(p, "peephole weights").any():
         raise to.refuse("its peepholes have no form in Caffe")
     if input_forget:
         raise to.refuse("its input_forget has no form in Caffe")
-    _recurrent(to, "LSTM", x, w, r, b, lengths, [initial_h, initial_c], direction, activations,
-               layout)  # fmt: skip
+    _recurrent(
+        to, "LSTM", x, w, r, b, lengths, [initial_h, initial_c], direction, activations, layout
+    )
 
 
 @lifts("RNN")
 def rnn(
-    to: Lifter, x: str, w: str, r: str, b: str | None = None, lengths: str | None = None,
-    initial_h: str | None = None, *, hidden_size: int = 0, direction: str = "forward",
-    activations: Sequence[str] | None = None, layout: int = 0,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    w: str,
+    r: str,
+    b: str | None = None,
+    lengths: str | None = None,
+    initial_h: str | None = None,
+    *,
+    hidden_size: int = 0,
+    direction: str = "forward",
+    activations: Sequence[str] | None = None,
+    layout: int = 0,
+) -> None:
     """Where only the last state is read: Caffe's RNN gives out what a layer of its own makes of the
     states between."""
     if to.is_read(to.out):
@@ -49,9 +70,18 @@ def rnn(
 
 
 def _recurrent(
-    to: Lifter, type_: str, x: str, w: str, r: str, b: str | None, lengths: str | None,
-    initial: Sequence[str | None], direction: str, activations: Sequence[str] | None, layout: int,
-) -> None:  # fmt: skip
+    to: Lifter,
+    type_: str,
+    x: str,
+    w: str,
+    r: str,
+    b: str | None,
+    lengths: str | None,
+    initial: Sequence[str | None],
+    direction: str,
+    activations: Sequence[str] | None,
+    layout: int,
+) -> None:
     import numpy as np
 
     weights, recurrent = to.wanted(w, "weights W"), to.wanted(r, "weights R")

@@ -22,9 +22,14 @@ def _reduction(onnx: str, kind: str) -> None:
 
     @lifts(onnx)
     def lift(
-        to: Lifter, x: str, names: str | None = None, *, axes: Sequence[int] | None = None,
-        keepdims: int = 1, noop_with_empty_axes: int = 0,
-    ) -> None:  # fmt: skip
+        to: Lifter,
+        x: str,
+        names: str | None = None,
+        *,
+        axes: Sequence[int] | None = None,
+        keepdims: int = 1,
+        noop_with_empty_axes: int = 0,
+    ) -> None:
         chosen = _axes(to, x, names, axes, noop_with_empty_axes)
         shape = to.shape(x)
         if kind in ("MAX", "MEAN") and len(shape) == 4 and chosen == [2, 3]:
@@ -52,9 +57,14 @@ def _composed(onnx: str, before: str, kind: str, after: str) -> None:
 
     @lifts(onnx)
     def lift(
-        to: Lifter, x: str, names: str | None = None, *, axes: Sequence[int] | None = None,
-        keepdims: int = 1, noop_with_empty_axes: int = 0,
-    ) -> None:  # fmt: skip
+        to: Lifter,
+        x: str,
+        names: str | None = None,
+        *,
+        axes: Sequence[int] | None = None,
+        keepdims: int = 1,
+        noop_with_empty_axes: int = 0,
+    ) -> None:
         chosen = _axes(to, x, names, axes, noop_with_empty_axes)
         y = reduced(to, _step(to, x, before), chosen, kind, "reduced")
         reshaped(to, _step(to, y, after), to.shape(to.out))
@@ -86,9 +96,14 @@ for _onnx, _before, _kind, _after in (
 
 @lifts("ReduceLogSumExp")
 def reduce_log_sum_exp(
-    to: Lifter, x: str, names: str | None = None, *, axes: Sequence[int] | None = None,
-    keepdims: int = 1, noop_with_empty_axes: int = 0,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    names: str | None = None,
+    *,
+    axes: Sequence[int] | None = None,
+    keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> None:
     """m + log(sum(exp(x - m))) with the maximum m."""
     chosen = _axes(to, x, names, axes, noop_with_empty_axes)
     most = reduced(to, x, chosen, "MAX", "max")
@@ -100,9 +115,14 @@ def reduce_log_sum_exp(
 
 @lifts("ReduceProd")
 def reduce_prod(
-    to: Lifter, x: str, names: str | None = None, *, axes: Sequence[int] | None = None,
-    keepdims: int = 1, noop_with_empty_axes: int = 0,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    names: str | None = None,
+    *,
+    axes: Sequence[int] | None = None,
+    keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> None:
     """Slices, multiplied."""
     for axis in _axes(to, x, names, axes, noop_with_empty_axes):
         length = to.shape(x)[axis]
@@ -148,8 +168,11 @@ def reduced(
             x = to.add("Convolution", [x], {"convolution_param": params}, [ones], role=role)
         else:
             x = reshaped(to, x, (outer, 1, length, inner), f"{role}_columns")
-            params = {"pool": Name("AVE" if kind == "MEAN" else kind), "kernel_h": length,
-                      "kernel_w": 1}  # fmt: skip
+            params = {
+                "pool": Name("AVE" if kind == "MEAN" else kind),
+                "kernel_h": length,
+                "kernel_w": 1,
+            }
             x = to.add("Pooling", [x], {"pooling_param": params}, role=role)
     return reshaped(to, x, after if out is None else out, f"{role}_kept")
 

@@ -17,9 +17,22 @@ REASONS = {
     "Scan": "control flow has no form in Caffe, whose nets run every layer once",
 }
 MOVERS = frozenset(
-    ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split",
-     "Squeeze", "Tile", "Transpose", "Unsqueeze")
-)  # fmt: skip
+    (
+        "Cast",
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    )
+)
 
 
 def lifts(*types: str) -> Callable[[Lift], Lift]:

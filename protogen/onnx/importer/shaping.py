@@ -18,9 +18,14 @@ def identity(to: Lifter, x: str) -> None:
 
 @lifts("Dropout")
 def dropout(
-    to: Lifter, x: str, ratio_: str | None = None, mode_: str | None = None, *,
-    ratio: float = 0.5, seed: int = 0,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    ratio_: str | None = None,
+    mode_: str | None = None,
+    *,
+    ratio: float = 0.5,
+    seed: int = 0,
+) -> None:
     """Nothing at inference."""
     mode = to.constant(mode_)
     if mode is not None and mode.all():
@@ -49,9 +54,14 @@ def concat(to: Lifter, *inputs: str, axis: int = 1) -> None:
 
 @lifts("Split")
 def split(
-    to: Lifter, x: str, sizes: str | None = None, *, axis: int = 0,
-    split: Sequence[int] | None = None, num_outputs: int | None = None,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    sizes: str | None = None,
+    *,
+    axis: int = 0,
+    split: Sequence[int] | None = None,
+    num_outputs: int | None = None,
+) -> None:
     shape = to.shape(x)
     axis %= len(shape)
     outputs = to.operator.outputs
@@ -76,10 +86,17 @@ def parts(to: Lifter, x: str, *, axis: int, lengths: Sequence[int]) -> None:
 
 @lifts("Slice")
 def slice_(
-    to: Lifter, x: str, starts_: str | None = None, ends_: str | None = None,
-    axes_: str | None = None, steps_: str | None = None, *, starts: Sequence[int] | None = None,
-    ends: Sequence[int] | None = None, axes: Sequence[int] | None = None,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    starts_: str | None = None,
+    ends_: str | None = None,
+    axes_: str | None = None,
+    steps_: str | None = None,
+    *,
+    starts: Sequence[int] | None = None,
+    ends: Sequence[int] | None = None,
+    axes: Sequence[int] | None = None,
+) -> None:
     """Starts, ends and axes are attributes before operator set 10, and inputs since."""
     shape = to.shape(x)
     low = to.numbers(starts, starts_, "starts") or []
@@ -131,9 +148,13 @@ def flatten(to: Lifter, x: str, *, axis: int = 1) -> None:
 
 @lifts("Reshape")
 def reshape(
-    to: Lifter, x: str, shape_: str | None = None, *, shape: Sequence[int] | None = None,
+    to: Lifter,
+    x: str,
+    shape_: str | None = None,
+    *,
+    shape: Sequence[int] | None = None,
     allowzero: int = 0,
-) -> None:  # fmt: skip
+) -> None:
     to.numbers(shape, shape_, "shape")
     reshaped(to, x, to.shape(to.out))
 
@@ -206,9 +227,13 @@ def space_to_depth(to: Lifter, x: str, *, blocksize: int, mode: str = "DCR") -> 
 
 @lifts("Resize")
 def resize(
-    to: Lifter, x: str, roi: str | None = None, scales: str | None = None,
-    sizes: str | None = None, **attributes: Any,
-) -> None:  # fmt: skip
+    to: Lifter,
+    x: str,
+    roi: str | None = None,
+    scales: str | None = None,
+    sizes: str | None = None,
+    **attributes: Any,
+) -> None:
     """The resampling compiler: exact, with stock layers. In operator set 10 the scales come
     second."""
     if to.opset < 11:
@@ -222,9 +247,13 @@ def upsample(to: Lifter, x: str, scales: str | None = None, **attributes: Any) -
 
 
 def _resize(
-    to: Lifter, x: str, scales: str | None, sizes: str | None, roi: str | None,
+    to: Lifter,
+    x: str,
+    scales: str | None,
+    sizes: str | None,
+    roi: str | None,
     attributes: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     """A sequence of N x C x W goes as a picture of one row."""
     from protogen.resampling.forms import request_of
 
@@ -243,10 +272,14 @@ def _resize(
         shape = (*shape[:2], 1, shape[2])
         x = reshaped(to, x, shape, "row")
     request = request_of(
-        to.operator.type, shape, attributes, opset=to.opset,
-        scales=values(scales, "scales", [(2, 1.0)]), sizes=values(sizes, "sizes", [(2, 1)]),
+        to.operator.type,
+        shape,
+        attributes,
+        opset=to.opset,
+        scales=values(scales, "scales", [(2, 1.0)]),
+        sizes=values(sizes, "sizes", [(2, 1)]),
         roi=values(roi, "roi", [(2, 0.0), (6, 1.0)]),
-    )  # fmt: skip
+    )
     top = to.value("resized") if rows else ""
     to.resize(request, x, top)
     if rows:

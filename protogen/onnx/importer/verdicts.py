@@ -59,9 +59,12 @@ def check_onnx(
 
 
 def _verdict(
-    one: Operator, to: Lifter, reasons: Mapping[tuple[str, ...], str],
-    ways: Mapping[tuple[str, ...], str], off: Mapping[tuple[str, ...], str],
-) -> Verdict:  # fmt: skip
+    one: Operator,
+    to: Lifter,
+    reasons: Mapping[tuple[str, ...], str],
+    ways: Mapping[tuple[str, ...], str],
+    off: Mapping[tuple[str, ...], str],
+) -> Verdict:
     reason = reasons.get(one.outputs)
     if reason is None:
         kind, text = "converts", to.types_of.get(one.outputs, "")

@@ -17,9 +17,20 @@ if TYPE_CHECKING:
 LARGEST = 1 << 22  # values of a constant that is computed of smaller ones
 # What these make is no larger than what they read, also where no shape is known.
 _NO_LARGER = frozenset(
-    ("Cast", "Compress", "Gather", "GatherElements", "GatherND", "Identity", "NonZero", "Slice",
-     "Squeeze", "Unique", "Unsqueeze")
-)  # fmt: skip
+    (
+        "Cast",
+        "Compress",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Identity",
+        "NonZero",
+        "Slice",
+        "Squeeze",
+        "Unique",
+        "Unsqueeze",
+    )
+)
 LAZY = 1024  # values of one number: larger ones are kept as a view of it
 # Whatever they read, these only look at it in another shape.
 _VIEWS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")

@@ -209,9 +209,12 @@ def _affine(program: Program, node: Node, channels: int, rank: int) -> _Affine |
 
 
 def _weighted(
-    node: Node, affine: _Affine, tensors: dict[str, Tensor], readers: Mapping[str, int],
+    node: Node,
+    affine: _Affine,
+    tensors: dict[str, Tensor],
+    readers: Mapping[str, int],
     taken: set[str],
-) -> Node:  # fmt: skip
+) -> Node:
     """The operator with the scale and the shift in its weights, which are made when written."""
 
     def changed(name: str, shape: tuple[int, ...], source: Any) -> str:

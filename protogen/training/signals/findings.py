@@ -87,9 +87,10 @@ def _not_finite(signals: Sequence[Signal]) -> Iterator[Finding]:
     bad = [one.layer for one in signals if not one.finite]
     if bad:
         yield Finding(
-            "not-finite", tuple(bad),
+            "not-finite",
+            tuple(bad),
             f"{_names(bad)}: NaN or infinity comes out: weights or data are too large.",
-        )  # fmt: skip
+        )
 
 
 def _zero(net: Net, stages: Sequence[Stage], weights: dict[str, FilledBlob]) -> Iterator[Finding]:
@@ -103,10 +104,11 @@ def _zero(net: Net, stages: Sequence[Stage], weights: dict[str, FilledBlob]) -> 
     ):
         if names:
             yield Finding(
-                "zero-weights", tuple(names),
+                "zero-weights",
+                tuple(names),
                 f"{_names(names)}: {why}: nothing gets through, forwards or backwards, and what is "
                 "in front never learns. Give a weight_filler, or run protogen init --recommend.",
-            )  # fmt: skip
+            )
 
 
 def _has_filler(blob: FilledBlob) -> bool:
@@ -131,16 +133,21 @@ def _symmetric(net: Net, stages: Sequence[Stage]) -> Iterator[Finding]:
         group = int(layer.params.convolution_param.group or 1)
         if len(rows) > 1 and group == 1 and (rows == rows[:1]).all():
             yield Finding(
-                "symmetric", (layer.name,),
+                "symmetric",
+                (layer.name,),
                 f"{layer.name}: all {len(rows)} units have the same weights, compute the same and "
                 "get the same gradient, so they stay one unit for ever. Fill them at random.",
-            )  # fmt: skip
+            )
 
 
 def _trend(
-    stages: Sequence[Stage], weights: dict[str, FilledBlob], fan: str, start: float,
-    suited: dict[str, FilledBlob], better: Callable[[], float],
-) -> Iterator[Finding]:  # fmt: skip
+    stages: Sequence[Stage],
+    weights: dict[str, FilledBlob],
+    fan: str,
+    start: float,
+    suited: dict[str, FilledBlob],
+    better: Callable[[], float],
+) -> Iterator[Finding]:
     """Shrinking or growing through depth, of what the activations give out; the last layer, which
     only makes scores, is left out."""
     inner = hidden(stages)
@@ -167,9 +174,10 @@ def _trend(
         std = f" (std {blob.deviation(fan) or 0:.2g})"
         advice = f", {blob.filler.type}{std} keeps {_percent(better() / start)} after {depth}"
     yield Finding(
-        "shrinking" if total < 1 else "growing", tuple(names),
+        "shrinking" if total < 1 else "growing",
+        tuple(names),
         f"{text}; {_names(names)} {how}{advice}.",
-    )  # fmt: skip
+    )
 
 
 def _how(stage: Stage, weights: dict[str, FilledBlob], fan: str, size: str) -> str:
@@ -193,11 +201,12 @@ def _saturated(signals: Sequence[Signal]) -> Iterator[Finding]:
             names = [one.layer for one in found]
             end = "|y| > 0.99" if kind == "TanH" else "y < 0.01 or y > 0.99"
             yield Finding(
-                "saturated", tuple(names),
+                "saturated",
+                tuple(names),
                 f"{_names(names)}: up to {_percent(most)} of the values are at the ends of {kind} "
                 f"({end}), where its slope is below {0.02 if kind == 'TanH' else 0.01}: hardly any "
                 "gradient passes. The weights in front are too large.",
-            )  # fmt: skip
+            )
 
 
 def _dead(signals: Sequence[Signal]) -> Iterator[Finding]:
@@ -206,10 +215,11 @@ def _dead(signals: Sequence[Signal]) -> Iterator[Finding]:
         most = max(one.dead or 0 for one in bad)
         names = [one.layer for one in bad]
         yield Finding(
-            "dead", tuple(names),
+            "dead",
+            tuple(names),
             f"{_names(names)}: up to {_percent(most)} of the units are 0 for all data: they get no "
             "gradient. Their weights or biases push them below 0.",
-        )  # fmt: skip
+        )
 
 
 def _backwards(stages: Sequence[Stage]) -> Iterator[Finding]:
@@ -224,17 +234,19 @@ def _backwards(stages: Sequence[Stage]) -> Iterator[Finding]:
     ratio = total ** (1 / steps)
     if total < LEFT_BACKWARDS:
         yield Finding(
-            "gradient-shrinks", (first[1],),
+            "gradient-shrinks",
+            (first[1],),
             f"the gradient shrinks to {ratio:.2g} of itself in every layer on its way back: "
             f"{_percent(total)} of {last[1]}'s reaches {first[1]}, {steps} layers before. The first "
             "layers hardly learn.",
-        )  # fmt: skip
+        )
     elif total > 1 / LEFT_BACKWARDS:
         yield Finding(
-            "gradient-grows", (first[1],),
+            "gradient-grows",
+            (first[1],),
             f"the gradient grows to {ratio:.3g} times itself in every layer on its way back: it is "
             f"{total:.3g} times as large at {first[1]} as at {last[1]}. Training will diverge.",
-        )  # fmt: skip
+        )
 
 
 def _one_sign(net: Net, signals: Sequence[Signal]) -> Iterator[Finding]:
@@ -250,10 +262,11 @@ def _one_sign(net: Net, signals: Sequence[Signal]) -> Iterator[Finding]:
             groups.setdefault(kind if kind in _CENTRING else "", []).append(one.layer)
     for kind, found in groups.items():
         yield Finding(
-            "one-sign", tuple(found),
+            "one-sign",
+            tuple(found),
             f"{_names(found)}: nearly all inputs are positive, so that the gradients of each unit's weights "
             f"share a sign, and learning zigzags. {_CENTRING[kind]}",
-        )  # fmt: skip
+        )
 
 
 _CENTRING = {
@@ -272,11 +285,12 @@ def _fans(weights: dict[str, FilledBlob]) -> Iterator[Finding]:
         off = math.sqrt(true / caffes)
         if not 1 / FAN_OFF < off < FAN_OFF:
             yield Finding(
-                "fan", (blob.layer.name,),
+                "fan",
+                (blob.layer.name,),
                 f"{blob.layer.name}: Caffe's {blob.filler.type} counts {caffes:g} inputs where "
                 f"{true:g} meet, so its weights are {off:.2g} times what they should be. Use "
                 f"gaussian with std {(blob.deviation('true') or 0):.3g}.",
-            )  # fmt: skip
+            )
 
 
 def _loss(net: Net, signals: Sequence[Signal]) -> Iterator[Finding]:
@@ -290,7 +304,8 @@ def _loss(net: Net, signals: Sequence[Signal]) -> Iterator[Finding]:
         value, wanted = by_name[layer.name].mean, math.log(shape[1])
         if value > 1.5 * wanted + 0.5:
             yield Finding(
-                "loss", (layer.name,),
+                "loss",
+                (layer.name,),
                 f"{layer.name}: the loss starts at {value:.4g}, above ln({shape[1]}) = {wanted:.4g} of "
                 "scores that are alike: the last layer's weights are too large.",
-            )  # fmt: skip
+            )

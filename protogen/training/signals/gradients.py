@@ -38,9 +38,12 @@ def form(*types: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def unsupported(program: Program) -> list[str]:
     """Operators of a program that have no form here, with their layers."""
     return sorted(
-        {f'{node.op_type} of layer "{node.layer}"' for node in program.nodes
-         if node.op_type not in FORMS}
-    )  # fmt: skip
+        {
+            f'{node.op_type} of layer "{node.layer}"'
+            for node in program.nodes
+            if node.op_type not in FORMS
+        }
+    )
 
 
 def gradients(
@@ -68,9 +71,11 @@ def gradients(
     lacking = unsupported(program)
     if lacking:
         raise UnsupportedError(
-            layout(f"gradients through {', '.join(lacking)} are not known here",
-                   advice="The forward half works: leave out --gradients.")
-        )  # fmt: skip
+            layout(
+                f"gradients through {', '.join(lacking)} are not known here",
+                advice="The forward half works: leave out --gradients.",
+            )
+        )
     import numpy as np
 
     shapes: dict[str, tuple[int, ...]] = {}
@@ -106,9 +111,12 @@ def forward(program: Program, feeds: Mapping[str, NDArray[Any]]) -> dict[str, ND
 
 
 def _run(
-    program: Program, feeds: Mapping[str, Any], deltas: Mapping[str, Any], shapes: dict[str, Any],
+    program: Program,
+    feeds: Mapping[str, Any],
+    deltas: Mapping[str, Any],
+    shapes: dict[str, Any],
     weights: Mapping[str, Any],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     values: dict[str, Any] = {
         name: weights[name] if name in weights else t.array() for name, t in program.tensors.items()
     }
@@ -133,12 +141,26 @@ def _by_name(onnx: str, room: str, name: str) -> None:
 
 
 for _onnx, _function in (
-    ("Abs", "abs"), ("Add", "add"), ("Div", "divide"), ("Equal", "equal"), ("Exp", "exp"),
-    ("Greater", "greater"), ("GreaterOrEqual", "greater_equal"), ("Less", "less"), ("Log", "log"),
-    ("MatMul", "matmul"), ("Mul", "multiply"), ("Neg", "negative"), ("Pow", "power"),
-    ("Reciprocal", "reciprocal"), ("Sign", "sign"), ("Sqrt", "sqrt"), ("Sub", "subtract"),
-    ("Tanh", "tanh"), ("Where", "where"),
-):  # fmt: skip
+    ("Abs", "abs"),
+    ("Add", "add"),
+    ("Div", "divide"),
+    ("Equal", "equal"),
+    ("Exp", "exp"),
+    ("Greater", "greater"),
+    ("GreaterOrEqual", "greater_equal"),
+    ("Less", "less"),
+    ("Log", "log"),
+    ("MatMul", "matmul"),
+    ("Mul", "multiply"),
+    ("Neg", "negative"),
+    ("Pow", "power"),
+    ("Reciprocal", "reciprocal"),
+    ("Sign", "sign"),
+    ("Sqrt", "sqrt"),
+    ("Sub", "subtract"),
+    ("Tanh", "tanh"),
+    ("Where", "where"),
+):
     _by_name(_onnx, "jax.numpy", _function)
 for _onnx in ("Relu", "Sigmoid", "Softplus"):
     _by_name(_onnx, "jax.nn", _onnx.lower())
@@ -317,16 +339,25 @@ def _reduction(onnx: str, function: str) -> None:
 
 
 for _onnx, _function in (
-    ("ReduceSum", "sum"), ("ReduceMean", "mean"), ("ReduceMax", "max"), ("ReduceMin", "min"),
-):  # fmt: skip
+    ("ReduceSum", "sum"),
+    ("ReduceMean", "mean"),
+    ("ReduceMax", "max"),
+    ("ReduceMin", "min"),
+):
     _reduction(_onnx, _function)
 
 
 @form("Gemm")
 def _gemm(
-    a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0,
-    transA: int = 0, transB: int = 0,  # noqa: N803 (ONNX's names)
-) -> Any:  # fmt: skip
+    a: Any,
+    b: Any,
+    c: Any = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,  # noqa: N803 (ONNX's names)
+    transB: int = 0,  # noqa: N803 (ONNX's names)
+) -> Any:
     made = alpha * ((a.T if transA else a) @ (b.T if transB else b))
     return made if c is None else made + beta * c
 

@@ -126,9 +126,15 @@ def health(
 
 
 def _health(
-    net: Net, from_file: bool, seed: int, feeds: Mapping[str, NDArray[Any]] | None,
-    gradients: bool, fan: str, rules: Mapping[str, str] | None, recommend: bool,
-) -> Health:  # fmt: skip
+    net: Net,
+    from_file: bool,
+    seed: int,
+    feeds: Mapping[str, NDArray[Any]] | None,
+    gradients: bool,
+    fan: str,
+    rules: Mapping[str, str] | None,
+    recommend: bool,
+) -> Health:
     blobs: list[FilledBlob] = []
     told = "the caffemodel"
     if not from_file:
@@ -151,9 +157,11 @@ def _health(
         other = _health(net, False, seed, feeds or given, False, fan, None, True)
         return other.kept * other.start
 
-    suited = {} if recommend or from_file else {
-        blob.layer.name: blob for blob in blobs_of(net, recommend=True) if blob.reason
-    }  # fmt: skip
+    suited = (
+        {}
+        if recommend or from_file
+        else {blob.layer.name: blob for blob in blobs_of(net, recommend=True) if blob.reason}
+    )
     problems = findings(net, signals, found, blobs, fan, start, suited, better)
     first = next(iter(given.values()), None)
     samples = int(first.shape[0]) if first is not None and first.ndim else 1

@@ -26,7 +26,7 @@ RECTIFIERS = ("ReLU", "ReLU6", "PReLU", "ELU")
 ROOM = 256 << 20  # bytes of values that are looked at together
 _QUIET = frozenset(
     ("Accuracy", "Dropout", "Flatten", "Reshape", "Silence", "Slice", "Split", "ArgMax")
-)  # fmt: skip
+)
 _BINS = 61
 
 
@@ -118,18 +118,25 @@ def check_feeds(net: Net, feeds: Arrays) -> None:
         bad = np.flatnonzero(~np.isfinite(array))
         if bad.size:
             raise InputError(
-                layout(f"the data holds {'NaN' if np.isnan(array).any() else 'infinities'} "
-                       f"({bad.size} of {array.size} values, the first at {int(bad[0])})",
-                       subject=f'input "{name}"', advice="Look at what made it.")
-            )  # fmt: skip
+                layout(
+                    f"the data holds {'NaN' if np.isnan(array).any() else 'infinities'} "
+                    f"({bad.size} of {array.size} values, the first at {int(bad[0])})",
+                    subject=f'input "{name}"',
+                    advice="Look at what made it.",
+                )
+            )
         shape = net.graph.shapes[name]
         if tuple(array.shape) != shape:
             raise InputError(
-                layout(f"the data is {'x'.join(map(str, array.shape))}, but must be "
-                       f"{'x'.join(map(str, shape or ()))}", subject=f'input "{name}"',
-                       advice="Grey data fits no colour net: look at the second number."
-                       if array.ndim == 4 and shape and array.shape[1] != shape[1] else "")
-            )  # fmt: skip
+                layout(
+                    f"the data is {'x'.join(map(str, array.shape))}, but must be "
+                    f"{'x'.join(map(str, shape or ()))}",
+                    subject=f'input "{name}"',
+                    advice="Grey data fits no colour net: look at the second number."
+                    if array.ndim == 4 and shape and array.shape[1] != shape[1]
+                    else "",
+                )
+            )
 
 
 def _signal(layer: Layer, values: Arrays, depth: int, gradient: NDArray[Any] | None) -> Signal:
@@ -144,15 +151,23 @@ def _signal(layer: Layer, values: Arrays, depth: int, gradient: NDArray[Any] | N
     if layer.type in WEIGHTED and reads is not None:
         positive = float((reads > 0).mean())
     return Signal(
-        layer.name, layer.type, layer.writes[0], depth,
+        layer.name,
+        layer.type,
+        layer.writes[0],
+        depth,
         mean=float(kept.mean(dtype=np.float64)) if kept.size else math.nan,
         std=float(kept.std(dtype=np.float64)) if kept.size else math.nan,
-        low=low, high=high, finite=finite,
-        saturated=_saturated(layer, y), dead=_dead(layer, y), positive=positive,
+        low=low,
+        high=high,
+        finite=finite,
+        saturated=_saturated(layer, y),
+        dead=_dead(layer, y),
+        positive=positive,
         gradient=None if gradient is None else float(gradient.std(dtype=np.float64)),
         histogram=tuple(np.histogram(kept, _BINS, (low, high or low + 1))[0].tolist())
-        if low < high else (),
-    )  # fmt: skip
+        if low < high
+        else (),
+    )
 
 
 def _saturated(layer: Layer, y: NDArray[np.float32]) -> float | None:
@@ -191,8 +206,11 @@ def _gradients(net: Net, feeds: Arrays, seed: int) -> Arrays:
     ends = _ends(net, feeds, seed)
     program = lower(net, outputs=list(ends), fold=False, expected=True)
     made = {write for node in program.nodes for write in node.writes}
-    watch = [one.writes[0] for one in net.layers
-             if one.reads and one.type not in _QUIET and one.writes and one.writes[0] in made]  # fmt: skip
+    watch = [
+        one.writes[0]
+        for one in net.layers
+        if one.reads and one.type not in _QUIET and one.writes and one.writes[0] in made
+    ]
     given = {value.name: feeds[value.name] for value in program.inputs}
     return gradients(program, given, ends, watch)
 
@@ -207,8 +225,9 @@ def has_gradients(net: Net) -> bool:
     empty = net.with_message(net.message)
     empty.weights = {
         name: [_zeros(shape) for shape in shapes]
-        for name, shapes in net.parameter_shapes.items() if shapes
-    }  # fmt: skip
+        for name, shapes in net.parameter_shapes.items()
+        if shapes
+    }
     return not unsupported(lower(empty, outputs=list(ends), fold=False, expected=True))
 
 
@@ -245,8 +264,9 @@ def _ends(net: Net, feeds: Arrays, seed: int) -> dict[str, NDArray[Any]]:
             random = generator.standard_normal(shape, np.float32)
             ends[name] = random / max(shape[0] if shape else 1, 1)
     if not ends:
-        raise InputError(layout("makes no output that a loss could read",
-                                subject=f'net "{net.name}"'))  # fmt: skip
+        raise InputError(
+            layout("makes no output that a loss could read", subject=f'net "{net.name}"')
+        )
     return ends
 
 

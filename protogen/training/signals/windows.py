@@ -23,25 +23,44 @@ def _layout(axes: int) -> tuple[str, str, str]:
 
 @form("Conv")
 def conv(
-    x: Any, w: Any, b: Any = None, *, kernel_shape: Sequence[int], strides: Sequence[int],
-    pads: Sequence[int], dilations: Sequence[int], group: int = 1,
-) -> Any:  # fmt: skip
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    group: int = 1,
+) -> Any:
     from jax import lax
 
     axes = w.ndim - 2
     made = lax.conv_general_dilated(
-        x, w, tuple(strides), _pairs(pads, axes), rhs_dilation=tuple(dilations),
-        dimension_numbers=_layout(axes), feature_group_count=group,
-    )  # fmt: skip
+        x,
+        w,
+        tuple(strides),
+        _pairs(pads, axes),
+        rhs_dilation=tuple(dilations),
+        dimension_numbers=_layout(axes),
+        feature_group_count=group,
+    )
     return made if b is None else made + b.reshape(1, -1, *[1] * axes)
 
 
 @form("ConvTranspose")
 def conv_transpose(
-    x: Any, w: Any, b: Any = None, *, kernel_shape: Sequence[int], strides: Sequence[int],
-    pads: Sequence[int], dilations: Sequence[int], group: int = 1,
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    group: int = 1,
     output_padding: Sequence[int] | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """A convolution of the spread input with the turned kernel."""
     import jax.numpy as jnp
     from jax import lax
@@ -58,17 +77,27 @@ def conv_transpose(
         whole = geometry.kernel_extent(k, d) - 1
         ends.append((whole - low, whole - high + extra))
     made = lax.conv_general_dilated(
-        x, turned, (1,) * axes, ends, lhs_dilation=tuple(strides), rhs_dilation=tuple(dilations),
-        dimension_numbers=_layout(axes), feature_group_count=group,
-    )  # fmt: skip
+        x,
+        turned,
+        (1,) * axes,
+        ends,
+        lhs_dilation=tuple(strides),
+        rhs_dilation=tuple(dilations),
+        dimension_numbers=_layout(axes),
+        feature_group_count=group,
+    )
     return made if b is None else made + b.reshape(1, -1, *[1] * axes)
 
 
 @form("MaxPool")
 def max_pool(
-    x: Any, *, kernel_shape: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    x: Any,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
     ceil_mode: int = 0,
-) -> Any:  # fmt: skip
+) -> Any:
     import numpy as np
     from jax import lax
 
@@ -80,9 +109,14 @@ def max_pool(
 
 @form("AveragePool")
 def average_pool(
-    x: Any, *, kernel_shape: Sequence[int], strides: Sequence[int], pads: Sequence[int],
-    ceil_mode: int = 0, count_include_pad: int = 0,
-) -> Any:  # fmt: skip
+    x: Any,
+    *,
+    kernel_shape: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+) -> Any:
     """Sums over counts: places inside the padded border, or pixels."""
     import numpy as np
     from jax import lax
@@ -100,9 +134,12 @@ def average_pool(
 
 
 def _ends(
-    size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    size: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
     ceil: int,
-) -> list[tuple[int, int]]:  # fmt: skip
+) -> list[tuple[int, int]]:
     """Pads at both ends; with ceil_mode as much more at the high end as the last window needs."""
     made = []
     for n, k, s, (low, high) in zip(size, kernel, strides, _pairs(pads, len(kernel)), strict=True):
