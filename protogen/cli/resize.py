@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,56 @@ PLANNING = (
     "limit",
     "approximate",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What ``upsample`` or ``resize`` was asked for, option by option: None, False or empty where an
+    option was not given or the command has none of this name."""
+
+    factor: str | None = None
+    size: str | None = None
+    channels: int | None = None
+    input_shape: str | None = None
+    name: str | None = None
+    bottom: str | None = None
+    top: str | None = None
+    mode: str | None = None
+    align: str | None = None
+    like: str | None = None
+    rounding: str | None = None
+    cubic_a: float | None = None
+    antialias: bool = False
+    exclude_outside: bool = False
+    keep_aspect: str | None = None
+    roi: str | None = None
+    extrapolation: float | None = None
+    strategy: str | None = None
+    target: tuple[str, ...] = ()
+    limit: str | None = None
+    approximate: bool = False
+    exact: bool = False
+    explain: bool = False
+    trainable: bool = False
+    weights: str | None = None
+    verify: bool = False
+    spec: str | None = None
+    into: str | None = None
+    after: str | None = None
+    rewire: bool = False
+    template: str | None = None
+    templates: str | None = None
+    output: str | None = None
+    caffemodel: str | None = None
+    onnx: str | None = None
+    opset: int = 18
+    plot: str | None = None
+    as_json: bool = False
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those of the options that were given, by name."""
+        values = {name: getattr(self, name) for name in names}
+        return {name: v for name, v in values.items() if v is not None and v is not False}
 
 
 def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,8 +196,9 @@ def command(**options: Any) -> None:
       protogen resize --factor 8 --target horizon-x3 --input-shape 1,21,28,28 \\
           -o up.prototxt --caffemodel up.caffemodel
     """
-    check_files(options)
-    run(options)
+    asked = Asked(**options)
+    check_files(asked)
+    run(asked)
 
 
 @click.command("targets")
@@ -182,27 +233,27 @@ def targets(names: tuple[str, ...]) -> None:
     click.echo(f"Rules may use {', '.join(WORDS)}.")
 
 
-def check_files(options: dict[str, Any]) -> None:
+def check_files(options: Asked) -> None:
     """Refuses two outputs that are one file, and a picture of another kind."""
-    read = [options.get(key) for key in ("spec", "template")]
-    files.distinct(((f"--{key}", options[key]) for key in _FILES), read)
+    read = [getattr(options, key) for key in ("spec", "template")]
+    files.distinct(((f"--{key}", getattr(options, key)) for key in _FILES), read)
     # The net that a layer goes into may be the one that is written: it is the same net.
     files.distinct(
-        ((f"--{key}", options[key]) for key in _FILES if key != "output"), [options["into"]]
+        ((f"--{key}", getattr(options, key)) for key in _FILES if key != "output"), [options.into]
     )
-    if options["plot"] and Path(options["plot"]).suffix not in PICTURES:
+    if options.plot and Path(options.plot).suffix not in PICTURES:
         raise InputError(
             layout(
                 "is no picture that can be drawn",
-                where=options["plot"],
+                where=options.plot,
                 advice="End it in .png or .svg.",
             )
         )
 
 
-def run(options: dict[str, Any]) -> None:
+def run(options: Asked) -> None:
     """Plans, writes and reports."""
-    spliced = _spliced(options) if options["into"] or options["after"] else None
+    spliced = _spliced(options) if options.into or options.after else None
     plan = spliced.upsampling if spliced else _plan(options)
     text = spliced.encode() if spliced else plan.prototxt.encode("utf-8", "surrogateescape")
     error = plan.error  # it is run before anything is written
@@ -211,23 +262,23 @@ def run(options: dict[str, Any]) -> None:
         def out(path: str) -> Any:
             return stack.enter_context(files.replacing(path))
 
-        if options["caffemodel"]:
+        if options.caffemodel:
             from protogen.formats.caffemodel import write_weights
 
-            write_weights(out(options["caffemodel"]), plan.name, plan.net.entries())
-        if options["onnx"]:
+            write_weights(out(options.caffemodel), plan.name, plan.net.entries())
+        if options.onnx:
             from protogen.onnx import encode
 
-            out(options["onnx"]).write(encode(plan.to_onnx(opset=options["opset"])))
-        if options["plot"]:
+            out(options.onnx).write(encode(plan.to_onnx(opset=options.opset)))
+        if options.plot:
             from protogen.generate.plan_picture import pictures
             from protogen.report import resizing
 
-            form: Any = Path(options["plot"]).suffix[1:]
-            resizing.draw(*pictures(plan), out(options["plot"]), form)
-        if options["output"]:
-            out(options["output"]).write(text)
-    if options["as_json"]:
+            form: Any = Path(options.plot).suffix[1:]
+            resizing.draw(*pictures(plan), out(options.plot), form)
+        if options.output:
+            out(options.output).write(text)
+    if options.as_json:
         made = plan.describe() | {
             "error": asdict(error) | {"exact": error.exact},
             "weights_needed": list(plan.weights_needed),
@@ -237,35 +288,35 @@ def run(options: dict[str, Any]) -> None:
             made["rewired"] = list(spliced.rewired)
         click.echo(json.dumps(made, indent=2))
         return
-    if not options["output"]:
+    if not options.output:
         click.echo(text, nl=False)
     _say(plan, spliced, options)
 
 
-def _plan(options: dict[str, Any]) -> Plan:
+def _plan(options: Asked) -> Plan:
     from protogen.generate.resizing import resize
 
-    if options["rewire"]:
+    if options.rewire:
         raise InputError(layout("--rewire needs --into NET and --after BLOB"))
     return resize(**_given(options, "input_shape", "bottom", "channels"))
 
 
-def _spliced(options: dict[str, Any]) -> Any:
+def _spliced(options: Asked) -> Any:
     from protogen.generate.splicing import splice
 
-    if not (options["into"] and options["after"]):
+    if not (options.into and options.after):
         raise InputError(layout("--into NET and --after BLOB go together"))
     for key in ("input_shape", "bottom"):
-        if options[key]:
+        if getattr(options, key):
             option = f"--{key.replace('_', '-')}"
             raise InputError(layout(f"{option} and --into exclude each other"))
     given = _given(options, "rewire", "channels")
-    return splice(options["into"], options["after"], exact=True, **given)
+    return splice(options.into, options.after, exact=True, **given)
 
 
-def _given(options: dict[str, Any], *more: str) -> dict[str, Any]:
+def _given(options: Asked, *more: str) -> dict[str, Any]:
     """The options that were given, by the names of ``resize``."""
-    keys = (
+    made = options.given(
         "factor",
         "size",
         "name",
@@ -283,30 +334,25 @@ def _given(options: dict[str, Any], *more: str) -> dict[str, Any]:
         "templates",
         *more,
     )
-    made = {
-        key: options[key]
-        for key in keys
-        if key in options and options[key] is not None and options[key] is not False
-    }
-    if options["target"]:
-        made["target"] = list(options["target"])
-    if options["limit"]:
-        made["limits"] = options["limit"]
-    if options.get("keep_aspect"):
-        made["policy"] = options["keep_aspect"]
-    if options.get("roi"):
-        made["roi"] = shared.numbers(options["roi"], "--roi")
+    if options.target:
+        made["target"] = list(options.target)
+    if options.limit:
+        made["limits"] = options.limit
+    if options.keep_aspect:
+        made["policy"] = options.keep_aspect
+    if options.roi:
+        made["roi"] = shared.numbers(options.roi, "--roi")
     return made
 
 
-def _say(plan: Plan, spliced: Spliced | None, options: dict[str, Any]) -> None:
+def _say(plan: Plan, spliced: Spliced | None, options: Asked) -> None:
     """What a person should know. It goes to stderr while stdout carries the prototxt."""
     from protogen.cli import tables
 
-    err = not options["output"]
+    err = not options.output
     for key in _FILES:
-        if options[key]:
-            click.echo(f"wrote {options[key]}", err=err)
+        if getattr(options, key):
+            click.echo(f"wrote {getattr(options, key)}", err=err)
     cost, error = plan.cost, plan.error
     sample = "" if plan.request.size else f"  (of a sample of {tables.shape(error.shape)})"
     for label, value in (
@@ -318,7 +364,7 @@ def _say(plan: Plan, spliced: Spliced | None, options: dict[str, Any]) -> None:
         ("error", _error(plan)),
     ):
         click.echo(f"{label:<14} {value}", err=err)
-    if options["explain"]:
+    if options.explain:
         width = max(len(v.label) for v in plan.decision.verdicts)
         click.echo(f"\n{'strategy':<{width}}  layers  multiply-adds  verdict", err=err)
         for v in plan.decision.verdicts:
@@ -326,7 +372,7 @@ def _say(plan: Plan, spliced: Spliced | None, options: dict[str, Any]) -> None:
                 f"{v.layers or '':>6}  {tables.count(v.multiply_adds) if v.layers else '':>13}"
             )
             click.echo(f"{v.label:<{width}}  {numbers}  {v.reason}", err=err)
-    if plan.weights_needed and not options["caffemodel"]:
+    if plan.weights_needed and not options.caffemodel:
         some = ", ".join(plan.weights_needed[:3]) + (", ..." if plan.weights_needed[3:] else "")
         click.echo(
             f"note: Caffe's fillers cannot make the weights of {some}: write them with "
@@ -339,7 +385,7 @@ def _say(plan: Plan, spliced: Spliced | None, options: dict[str, Any]) -> None:
             "with --input-shape a Scale does it.",
             err=True,
         )
-    if spliced and options["rewire"]:
+    if spliced and options.rewire:
         readers = ", ".join(spliced.rewired) or "nobody reads the blob"
         click.echo(f"note: rewired: {readers}", err=True)
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli.resize import MODES, PLANNING, check_files, output_options, plan_options, run
+from protogen.cli.resize import (
+    MODES,
+    PLANNING,
+    Asked,
+    check_files,
+    output_options,
+    plan_options,
+    run,
+)
 from protogen.errors import InputError, layout
 from protogen.formats import files
 from protogen.generate.specification import KERNELS
@@ -48,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--templates", metavar="DIR", help="Your own templates, which override by name.")
 @click.option("--verify", is_flag=True, help="Run the ONNX and compare it with Resize.")
 @output_options
-def command(**options: Any) -> None:
+def command(**given: Any) -> None:
     """Upsample with a Deconvolution layer, or exactly with a plan of stock layers.
 
     The classic layer: kernel_size 2f - f mod 2, stride f, pad ceil((f - 1) / 2). Inside it equals
@@ -71,24 +80,25 @@ def command(**options: Any) -> None:
       protogen upsample --factor 1.5 --mode cubic --like torch --input-shape 1,3,32,32
       protogen upsample --spec head.toml --caffemodel head.caffemodel
     """
+    options = Asked(**given)
     check_files(options)
     if _plans(options):
         for key in ("spec", "template", "trainable", "weights", "verify"):
-            if options[key]:
+            if getattr(options, key):
                 raise InputError(
                     layout(
                         f"--{key} is of the classic layer, but a plan is asked for",
                         advice="Leave one of the two out.",
                     )
                 )
-        run(options | {"name": options["name"] or "upsample"})
+        run(replace(options, name=options.name or "upsample"))
         return
-    spliced = _spliced(options) if options["into"] or options["after"] else None
+    spliced = _spliced(options) if options.into or options.after else None
     up: Any = spliced.upsampling if spliced else _upsampling(options)
     text = spliced.encode() if spliced else up.prototxt.encode("utf-8", "surrogateescape")
 
     checks = None
-    if options["verify"]:
+    if options.verify:
         from protogen.generate.verification import verify_upsampling
 
         checks = verify_upsampling(up)
@@ -97,43 +107,46 @@ def command(**options: Any) -> None:
         def out(path: str) -> Any:
             return stack.enter_context(files.replacing(path))
 
-        if options["caffemodel"]:
+        if options.caffemodel:
             from protogen.formats.caffemodel import write_weights
 
-            write_weights(out(options["caffemodel"]), up.name, up.net.entries())
-        if options["onnx"]:
+            write_weights(out(options.caffemodel), up.name, up.net.entries())
+        if options.onnx:
             from protogen.onnx import encode
 
-            out(options["onnx"]).write(encode(up.to_onnx(opset=options["opset"])))
-        if options["plot"]:
+            out(options.onnx).write(encode(up.to_onnx(opset=options.opset)))
+        if options.plot:
             from protogen.report import kernel
 
-            form: Any = Path(options["plot"]).suffix[1:]
-            kernel.draw(_pictures(up), out(options["plot"]), form)
-        if options["output"]:
-            out(options["output"]).write(text)
+            form: Any = Path(options.plot).suffix[1:]
+            kernel.draw(_pictures(up), out(options.plot), form)
+        if options.output:
+            out(options.output).write(text)
 
-    if options["as_json"]:
+    if options.as_json:
         click.echo(json.dumps(_as_json(up, spliced, text, checks), indent=2))
         return
-    if not options["output"]:
+    if not options.output:
         click.echo(text, nl=False)
     _say(up, spliced, checks, options)
 
 
-def _plans(options: dict[str, Any]) -> bool:
+def _plans(options: Asked) -> bool:
     """Whether anything is asked for that the classic layer is not."""
-    if any(options[key] for key in PLANNING) or options["mode"] in ("cubic", "lanczos", "area"):
+    if any(getattr(options, key) for key in PLANNING) or options.mode in (
+        "cubic",
+        "lanczos",
+        "area",
+    ):
         return True
-    return "." in (options["factor"] or "") or "/" in (options["factor"] or "")
+    return "." in (options.factor or "") or "/" in (options.factor or "")
 
 
-def _upsampling(options: dict[str, Any]) -> Upsampling:
-    templates = {key: options[key] for key in ("template", "templates")}
-    if options["rewire"]:
+def _upsampling(options: Asked) -> Upsampling:
+    templates = {key: getattr(options, key) for key in ("template", "templates")}
+    if options.rewire:
         raise InputError(layout("--rewire needs --into NET and --after BLOB"))
-    layer = _given(
-        options,
+    layer = options.given(
         "factor",
         "channels",
         "name",
@@ -144,7 +157,7 @@ def _upsampling(options: dict[str, Any]) -> Upsampling:
         "input_shape",
         "trainable",
     )
-    if options["spec"]:
+    if options.spec:
         if layer:
             option = f"--{next(iter(layer)).replace('_', '-')}"
             raise InputError(
@@ -152,7 +165,7 @@ def _upsampling(options: dict[str, Any]) -> Upsampling:
             )
         from protogen.generate.specfile import load_spec
 
-        return load_spec(options["spec"], **templates)
+        return load_spec(options.spec, **templates)
     if "factor" not in layer:
         raise InputError(
             layout("no factor is given", advice="Say --factor 2, or --spec FILE.toml.")
@@ -160,19 +173,18 @@ def _upsampling(options: dict[str, Any]) -> Upsampling:
     return classic(**layer, **templates)
 
 
-def _spliced(options: dict[str, Any]) -> Spliced:
+def _spliced(options: Asked) -> Spliced:
     from protogen.generate.splicing import splice
 
-    if not (options["into"] and options["after"]):
+    if not (options.into and options.after):
         raise InputError(layout("--into NET and --after BLOB go together"))
     for key in ("spec", "input_shape", "bottom"):
-        if options[key]:
+        if getattr(options, key):
             option = f"--{key.replace('_', '-')}"
             raise InputError(layout(f"{option} and --into exclude each other"))
-    if not options["factor"]:
+    if not options.factor:
         raise InputError(layout("no factor is given", advice="Say --factor 2."))
-    layer = _given(
-        options,
+    layer = options.given(
         "factor",
         "channels",
         "name",
@@ -184,13 +196,7 @@ def _spliced(options: dict[str, Any]) -> Spliced:
         "template",
         "templates",
     )
-    return splice(options["into"], options["after"], **layer)
-
-
-def _given(options: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {
-        key: options[key] for key in keys if options[key] is not None and options[key] is not False
-    }
+    return splice(options.into, options.after, **layer)
 
 
 def _pictures(up: Upsampling) -> list[Any]:
@@ -236,17 +242,17 @@ def _as_json(
 
 
 def _say(
-    up: Upsampling, spliced: Spliced | None, checks: list[Check] | None, options: dict[str, Any]
+    up: Upsampling, spliced: Spliced | None, checks: list[Check] | None, options: Asked
 ) -> None:
     """What a person should know. It goes to stderr while stdout carries the prototxt."""
-    err = not options["output"]
+    err = not options.output
     for key in ("output", "caffemodel", "onnx", "plot"):
-        if options[key]:
-            click.echo(f"wrote {options[key]}", err=err)
+        if getattr(options, key):
+            click.echo(f"wrote {getattr(options, key)}", err=err)
     if up.weights_needed:
         where = (
-            f"they are in {options['caffemodel']}"
-            if options["caffemodel"]
+            f"they are in {options.caffemodel}"
+            if options.caffemodel
             else "write them with --caffemodel FILE"
         )
         some = ", ".join(up.weights_needed[:3]) + (", ..." if len(up.weights_needed) > 3 else "")
@@ -255,7 +261,7 @@ def _say(
             f"channel-wise kernels only), so the filler is constant 0; {where}.",
             err=True,
         )
-    if spliced and options["rewire"]:
+    if spliced and options.rewire:
         readers = ", ".join(spliced.rewired) or "nobody reads the blob"
         click.echo(f"note: rewired: {readers}", err=True)
     if checks is not None:
