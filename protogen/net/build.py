@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypedDict
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
 from protogen.formats.message import Field, Message, Source
@@ -16,6 +17,17 @@ from protogen.layers.graph import Graph, Layer, free_name
 
 MAX_LAYERS = 100_000  # published nets have 2,000
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
+
+
+class BuildOptions(TypedDict, total=False):
+    """Options of ``build``, for those that hand them on."""
+
+    phase: str
+    level: int
+    stages: Collection[str]
+    input_shapes: Mapping[str, Shape] | None
+    tolerant: bool
+    identities: Collection[str]
 
 
 def build(

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from protogen.errors import InputError, ProtogenWarning, layout
 from protogen.formats import files, prototxt
@@ -14,7 +14,7 @@ from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Graph, Layer
-from protogen.net.build import build
+from protogen.net.build import BuildOptions, build
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 class Net:
     """A Caffe net.
 
+    Args:
+        message: the NetParameter, in today's form.
+        weights: parameter blobs by layer name, in Caffe's blob order.
+        options: those of ``build``: phase, level, stages, input_shapes, tolerant, identities.
+
     Attributes:
         message: the NetParameter.
         graph: layers in execution order with all shapes.
@@ -39,25 +44,13 @@ class Net:
         self,
         message: Message,
         weights: Weights | None = None,
-        *,
-        phase: str = "TEST",
-        level: int = 0,
-        stages: Collection[str] = (),
-        input_shapes: Mapping[str, Shape] | None = None,
-        tolerant: bool = False,
-        identities: Collection[str] = (),
+        **options: Unpack[BuildOptions],
     ) -> None:
         self.message = message
         source = message.source if isinstance(message, prototxt.Document) else None
-        self._input_shapes = dict(input_shapes or {})
-        self._options: dict[str, Any] = {
-            "phase": phase,
-            "level": level,
-            "stages": stages,
-            "tolerant": tolerant,
-            "identities": identities,
-        }
-        self.graph: Graph = build(message, source, input_shapes=self._input_shapes, **self._options)
+        options["input_shapes"] = dict(options.get("input_shapes") or {})  # the caller's may change
+        self._options = options
+        self.graph: Graph = build(message, source, **options)
         self.weights: Weights = {} if weights is None else weights
 
     @property
@@ -89,12 +82,13 @@ class Net:
 
     def with_inputs(self, shapes: Mapping[str, Shape]) -> Net:
         """The same net and weights with other shapes of inputs."""
-        merged = self._input_shapes | dict(shapes)
-        return Net(self.message, self.weights, input_shapes=merged, **self._options)
+        options = self._options.copy()
+        options["input_shapes"] = {**(options.get("input_shapes") or {}), **shapes}
+        return Net(self.message, self.weights, **options)
 
     def with_message(self, message: Message) -> Net:
         """A net of another message, with the same weights and options."""
-        return Net(message, self.weights, input_shapes=self._input_shapes, **self._options)
+        return Net(message, self.weights, **self._options)
 
     def take_weights(self, found: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
         """Takes over the weights of layers by name, as Caffe does: layers that the net lacks are
