@@ -34,6 +34,7 @@ class Builder:
         ]
         self.blobs = ["data"]
         self.read = set()  # blobs that are read as they are now
+        self.views = set()
 
     def shapes(self):
         return Net(prototxt.parse("\n".join(self.text), "random")).shapes
@@ -43,6 +44,8 @@ class Builder:
         top = bottoms[0] if in_place else f"b{self.count}"
         reads = " ".join(f'bottom: "{b}"' for b in bottoms)
         self.read = self.read - {top} if in_place else self.read | set(bottoms)
+        if kind == "Split" or (kind == "Concat" and len(bottoms) == 1):
+            self.views |= {top, *bottoms}
         self.text.append(
             f'layer {{ name: "l{self.count}" type: "{kind}" {reads} top: "{top}" {param} }}'
         )
@@ -54,7 +57,8 @@ class Builder:
         bottom = draw(st.sampled_from(self.blobs[-3:]))
         n, c, h, w = shapes[bottom]
         # Data may be worked on in place too, but nothing that a layer has read: Caffe refuses it.
-        in_place = draw(st.booleans()) and bottom not in self.read
+        # Nor what shares its memory with another blob: that would change too.
+        in_place = draw(st.booleans()) and bottom not in self.read | self.views
         kind = draw(
             st.sampled_from(
                 ["Convolution", "Deconvolution", "Pooling", "BatchNorm", "Scale", "Bias", "ReLU",
