@@ -130,7 +130,7 @@ def test_back_to_caffe(type_):
     """Caffe to ONNX and back to Caffe: real Caffe computes the same for both nets."""
     verdicts = []
 
-    @settings(DRAWING, max_examples=EXAMPLES // 2)
+    @settings(DRAWING, max_examples=EXAMPLES // 3)
     @given(one_layer(type_))
     def run(drawn: Drawn) -> None:
         judge = judge_of(drawn)
