@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from onnx.reference.ops.op_resize import ResizeRequest as ReferenceResize
+from onnx.reference.ops.op_resize import Resize as ReferenceResize
 from places import GOLDEN
 
 from protogen.errors import InputError, UnsupportedError
