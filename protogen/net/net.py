@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -15,6 +16,7 @@ from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Graph, Layer
 from protogen.net.build import BuildOptions, build
+from protogen.net.views import overwritten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +58,12 @@ class Net:
     @property
     def name(self) -> str:
         return self.graph.name
+
+    @cached_property
+    def overwritten(self) -> tuple[dict[str, Layer], list[tuple[Layer, str, Layer]]]:
+        """What layers in place do to blobs through their views; see ``views.overwritten``. It is of
+        the whole net, and a net is lowered many times, a part at a time."""
+        return overwritten(self.graph)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -18,7 +18,6 @@ from protogen.formats import prototxt
 from protogen.formats.caffemodel import write_weights
 from protogen.net.net import Net
 from protogen.net.upgrade import upgrade
-from protogen.net.views import overwritten
 from protogen.onnx import lower
 from protogen.onnx.importer import lift
 from protogen.running.runtime import run_program
@@ -116,7 +115,7 @@ def compare(drawn: Drawn, judge: Caffe) -> Outcome:
     if theirs.refused:
         return Outcome("too loose", theirs.refused)
     # What a layer in place does to a blob through a view of it is in Caffe's memory only.
-    changed = overwritten(net.graph)[0]
+    changed = net.overwritten[0]
     last = {top: value for layer in net.layers
             for top, value in zip(layer.tops, layer.writes, strict=True)}  # fmt: skip
     for name, wanted in theirs.blobs.items():

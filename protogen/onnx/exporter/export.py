@@ -14,7 +14,6 @@ from protogen.errors import InputError, UnsupportedError, layout
 from protogen.layers import kind_of
 from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, cut
-from protogen.net.views import overwritten
 from protogen.onnx.exporter.emitter import OnnxEmitter
 from protogen.onnx.metadata import remembered
 from protogen.onnx.model import to_model
@@ -148,7 +147,7 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
 def _check_views(net: Net, graph: Graph) -> None:
     """Refuses a net that reads, or gives out, a blob after a layer in place has changed it through a
     view of it."""
-    changed, reads = overwritten(net.graph)
+    changed, reads = net.overwritten
     within = {layer.name for layer in graph.layers}
     seen = [
         (f"{layer.subject} reads", value, by) for layer, value, by in reads if layer.name in within
