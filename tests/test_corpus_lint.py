@@ -28,9 +28,9 @@ def test_findings(golden):
     counts: Counter[str] = Counter()
     files: dict[str, set[str]] = {}
     for file in FILES:
-        for flaw in check_file(CORPUS / file, rules).flaws:
-            counts[flaw.code] += 1
-            files.setdefault(flaw.code, set()).add(file)
+        for one in check_file(CORPUS / file, rules).diagnostics:
+            counts[one.code] += 1
+            files.setdefault(one.code, set()).add(file)
     rows = []
     for code, rule in all_rules().items():
         kind = "audit" if rule.audit else "usual" if rule.usual else "if selected"
@@ -56,9 +56,9 @@ def test_mended_files_are_still_nets(file):
     """What --fix writes is a net again, with fewer findings, and stays as it is the next time."""
     rules = selected()
     before = check_file(CORPUS / file, rules)
-    made = check_file(CORPUS / file, rules, fix=True)
+    made = check_file(CORPUS / file, rules, unsafe_fixes=True)
     if made.fixed is None:
         assert made.text == before.text
         return
-    assert len(made.flaws) < len(before.flaws)
-    assert not {flaw.code for flaw in made.flaws} - {flaw.code for flaw in before.flaws}
+    assert len(made.diagnostics) < len(before.diagnostics)
+    assert not {one.code for one in made.diagnostics} - {one.code for one in before.diagnostics}

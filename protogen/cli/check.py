@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,10 @@ def _codes(given: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--target", metavar="NAME|FILE.toml", help="The limits of a toolchain.")
 @click.option("--exact", is_flag=True, help="Exact interpolation is wanted, at the border too.")
 @options.inputs
-@click.option("--fix", is_flag=True, help="Mend what can be; comments and order stay.")
+@click.option(
+    "--fix", is_flag=True, help="Apply safe fixes: they leave what the net computes as it is."
+)
+@click.option("--unsafe-fixes", is_flag=True, help="Apply all fixes: look at what they change.")
 @_format
 @click.pass_context
 def check(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None:
@@ -62,14 +65,20 @@ def check(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None:
     for path in _files(paths):
         how = _configured(path, given)
         rules = selected(how["select"], how["ignore"])
-        made = check_file(path, rules, _settings(how, given["inputs"]), fix=given["fix"])
+        made = check_file(
+            path,
+            rules,
+            _settings(how, given["inputs"]),
+            fix=given["fix"],
+            unsafe_fixes=given["unsafe_fixes"],
+        )
         if made.fixed is not None:
             with files.replacing(path) as file:
                 file.write(made.encode())
             fixed += made.count_fixed
         found.append(made)
     click.echo(formats.written(found, given["form"]), nl=False)
-    left = sum(len(one.flaws) for one in found)
+    left = sum(len(one.diagnostics) for one in found)
     if given["form"] == "text":
         _sum_up(found, left, fixed)
     if left:
@@ -79,10 +88,15 @@ def check(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None:
 def _sum_up(found: Sequence[Checked], left: int, fixed: int) -> None:
     many = "s" if len(found) != 1 else ""
     told = f"{len(found)} file{many}: "
-    told += f"{fixed} mended, " if fixed else ""
+    told += f"{fixed} fixed, " if fixed else ""
     told += f"{left} finding{'s' if left != 1 else ''}" if left else "nothing found"
-    mendable = sum(bool(flaw.edits) for one in found for flaw in one.flaws)
-    click.echo(told + (f", {mendable} can be mended with --fix [*]" if mendable else ""))
+    fixes = [one.fix.safe for file in found for one in file.diagnostics if one.fix]
+    for option, count in (
+        ("--fix [*]", fixes.count(True)),
+        ("--unsafe-fixes [-]", fixes.count(False)),
+    ):
+        told += f", {count} fixable with {option}" if count else ""
+    click.echo(told)
 
 
 def _files(paths: Sequence[str]) -> Iterator[str]:
@@ -91,7 +105,7 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
         if Path(path).is_dir():
             inside = sorted(str(one) for one in Path(path).rglob(f"*{_ENDING}"))
             if not inside:
-                raise InputError(layout(f"holds no {_ENDING} files", where=path))
+                raise InputError(f"holds no {_ENDING} files", where=path)
             yield from inside
         else:
             yield path
@@ -149,8 +163,8 @@ def audit(ctx: click.Context, /, net: str, caffemodel: str | None, form: str) ->
     made = check_file(net, selected(audit=True), caffemodel=caffemodel)
     click.echo(formats.written([made], form), nl=False)
     if form == "text":
-        _sum_up([made], len(made.flaws), 0)
-    if made.flaws:
+        _sum_up([made], len(made.diagnostics), 0)
+    if made.diagnostics:
         ctx.exit(1)
 
 
@@ -175,13 +189,15 @@ def rule(code: str | None) -> None:
             click.echo(f"{family}  {title}")
             for one, found in rules.items():
                 if one.startswith(family):
-                    marks = ("" if found.usual else " (off)") + (" [*]" if found.fixes else "")
+                    marks = "" if found.usual else " (off)"
+                    if found.fixes:
+                        marks += " [*]" if found.safe else " [-]"
                     click.echo(f"  {one}  {found.name}{marks}")
-        click.echo("[*] can be mended with --fix; (off): unless selected")
+        click.echo("[*] fixed by --fix, [-] by --unsafe-fixes; (off): unless selected")
         return
     by_name = {found.name: one for one, found in rules.items()}
     wanted = code if code in rules else by_name.get(code)
     if wanted is None:
         advice = did_you_mean(code, [*rules, *by_name]) or "protogen rule lists them."
-        raise InputError(layout("there is no such rule", subject=f'"{code}"', advice=advice))
+        raise InputError("there is no such rule", subject=f'"{code}"', advice=advice)
     click.echo(formats.page(wanted), nl=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, tables, verify
-from protogen.errors import InputError, MismatchError, ProtogenWarning, layout
+from protogen.errors import InputError, MismatchError, ProtogenWarning
 
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing
@@ -47,7 +47,7 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
     from protogen.preprocessing import meanfiles
 
     if found["mean"] and found["mean_value"]:
-        raise InputError(layout("--mean and --mean-value are both given", advice="Keep one."))
+        raise InputError("--mean and --mean-value are both given", advice="Keep one.")
     mean = None
     if found["mean"]:
         mean = meanfiles.read(found["mean"])
@@ -138,12 +138,8 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     ):
         if given.pop(key) is not None:
             raise InputError(
-                layout(
-                    f"{option} is for ONNX to Caffe, and {net} is no .onnx file",
-                    advice="Give the caffemodel as the second argument."
-                    if key == "weights"
-                    else "",
-                )
+                f"{option} is for ONNX to Caffe, and {net} is no .onnx file",
+                advice="Give the caffemodel as the second argument." if key == "weights" else "",
             )
     given["fold"] = given["fold"] is not False
     as_json, path, verify = given.pop("as_json"), given.pop("path"), given.pop("verify")
@@ -187,25 +183,21 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
 
     if second is not None:
         raise InputError(
-            layout(
-                "a second file is given",
-                where=second,
-                advice=f"The weights are an output here: --caffemodel {second}.",
-            )
+            "a second file is given",
+            where=second,
+            advice=f"The weights are an output here: --caffemodel {second}.",
         )
     for key, default in _ONLY_TO_ONNX.items():
         if given.pop(key) != default:
             flag = {"outputs": "output", "identities": "layer-as-identity"}.get(key, key)
             raise InputError(
-                layout(f"--{flag.replace('_', '-')} is for Caffe to ONNX, and {model} is ONNX")
+                f"--{flag.replace('_', '-')} is for Caffe to ONNX, and {model} is ONNX"
             )
     if Path(given["path"]).suffix == ".onnx":
         raise InputError(
-            layout(
-                f"{model} is ONNX already",
-                where=given["path"],
-                advice="Write the net as text: -o net.prototxt.",
-            )
+            f"{model} is ONNX already",
+            where=given["path"],
+            advice="Write the net as text: -o net.prototxt.",
         )
     shapes = options.parse_inputs(given.pop("inputs"))
     one = given.pop("input_shape")

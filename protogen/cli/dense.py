@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import tables
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,14 +86,12 @@ def _read(path: str) -> NDArray[Any]:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(
-            layout(
-                f"cannot be read ({error.strerror or error})", where=path, advice="Check the path."
-            )
+            f"cannot be read ({error.strerror or error})", where=path, advice="Check the path."
         ) from None
     except (ValueError, EOFError) as error:
-        raise InputError(layout(f"is no array file: {error}", where=path)) from None
+        raise InputError(f"is no array file: {error}", where=path) from None
     if not isinstance(found, np.ndarray):
-        raise InputError(layout("holds several arrays", where=path, advice="Give an .npy file."))
+        raise InputError("holds several arrays", where=path, advice="Give an .npy file.")
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from protogen.cli import options
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 
 @click.command("doctor")
@@ -33,7 +33,7 @@ def command(ctx: click.Context, opencv5: str | None, as_json: bool) -> None:
     from protogen.lint.opencv5 import examine
 
     if opencv5 is None:
-        raise InputError(layout("say what to look for", advice="Write --opencv5 DIR."))
+        raise InputError("say what to look for", advice="Write --opencv5 DIR.")
     found = examine(opencv5)
     if as_json:
         click.echo(json.dumps([asdict(use) for use in found], indent=2))

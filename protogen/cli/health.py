@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, tables
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +122,7 @@ def _examine(net: Net, feeds: Mapping[str, Any] | None, given: dict[str, Any]) -
 
 def _feeds(net: Net, given: dict[str, Any]) -> dict[str, Any] | None:
     if given["data"] and given["images"]:
-        raise InputError(layout("--data and --images are both given", advice="Keep one."))
+        raise InputError("--data and --images are both given", advice="Keep one.")
     if given["images"]:
         from protogen.preprocessing.datasets import batch_of_pictures
 

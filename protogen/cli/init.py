@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, tables
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,9 +61,7 @@ def command(net: str, path: str | None, **given: Any) -> None:
 
     if path is None and not (given["recommend"] or given["write_net"] or given["as_json"]):
         raise InputError(
-            layout(
-                "nothing is to be written", advice="Name a file with -o, or look with --recommend."
-            )
+            "nothing is to be written", advice="Name a file with -o, or look with --recommend."
         )
     files.distinct([("-o", path), ("--write-net", given["write_net"])], [net])
     shapes = options.parse_inputs(given["inputs"])

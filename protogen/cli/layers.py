@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from protogen.cli import options
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import InputError, did_you_mean
 
 
 @click.command("layers")
@@ -32,11 +32,9 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
     for name in types:
         if name not in known:
             raise InputError(
-                layout(
-                    "protogen does not know this layer type",
-                    subject=name,
-                    advice=did_you_mean(name, known),
-                )
+                "protogen does not know this layer type",
+                subject=name,
+                advice=did_you_mean(name, known),
             )
     chosen = [row for row in rows if not types or row.type in types]
     if as_json:

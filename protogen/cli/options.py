@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import InputError, did_you_mean
 
 
 def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
@@ -83,11 +83,9 @@ def parse_inputs(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
         lengths = dims.split(",")
         if not name or not equals or not all(n.isascii() and n.isdigit() for n in lengths):
             raise InputError(
-                layout(
-                    f"{text!r} is no BLOB=N,C,H,W",
-                    subject="--input",
-                    advice="Write it like data=1,3,224,224.",
-                )
+                f"{text!r} is no BLOB=N,C,H,W",
+                subject="--input",
+                advice="Write it like data=1,3,224,224.",
             )
         made[name] = tuple(map(int, lengths))
     return made
@@ -103,7 +101,7 @@ def numbers(given: str, option: str) -> tuple[float, ...]:
         return tuple(float(word) for word in given.split(","))
     except ValueError:
         raise InputError(
-            layout(f"{given!r} is no list of numbers", subject=option, advice="Write 104,117,123.")
+            f"{given!r} is no list of numbers", subject=option, advice="Write 104,117,123."
         ) from None
 
 
@@ -129,9 +127,7 @@ def arrays(given: tuple[str, ...]) -> dict[str, Any] | None:
         found = read_arrays(path)
         for key, array in found.items():
             if not (name or key):
-                raise InputError(
-                    layout("which input is it?", where=path, advice=f"Write BLOB={path}.")
-                )
+                raise InputError("which input is it?", where=path, advice=f"Write BLOB={path}.")
             made[name or key] = array
     return made or None
 
@@ -144,11 +140,9 @@ def only(names: Sequence[str]) -> str:
     """
     if len(names) != 1:
         raise InputError(
-            layout(
-                f"the net has {len(names)} inputs ({', '.join(names) or 'none'})",
-                subject="--input",
-                advice="Name one: --input BLOB=...",
-            )
+            f"the net has {len(names)} inputs ({', '.join(names) or 'none'})",
+            subject="--input",
+            advice="Name one: --input BLOB=...",
         )
     return names[0]
 
@@ -157,7 +151,7 @@ def known(name: str, names: Sequence[str]) -> None:
     """Raises InputError where the net has no such input."""
     if name not in names:
         problem = f"the net has no such input (inputs: {', '.join(names) or 'none'})"
-        raise InputError(layout(problem, subject=f'"{name}"', advice=did_you_mean(name, names)))
+        raise InputError(problem, subject=f'"{name}"', advice=did_you_mean(name, names))
 
 
 def one_input(names: Sequence[str], text: str) -> dict[str, tuple[int, ...]]:
@@ -174,7 +168,7 @@ def picture_form(path: str) -> Any:
     suffix = path.rpartition(".")[2].lower()
     if suffix not in ("png", "svg"):
         raise InputError(
-            layout("is no picture by its ending", where=path, advice="Name a .png or .svg file.")
+            "is no picture by its ending", where=path, advice="Name a .png or .svg file."
         )
     return suffix
 

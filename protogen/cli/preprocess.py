@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, tables
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 if TYPE_CHECKING:
     from protogen.preprocessing.insertion import Preprocessed
@@ -25,7 +25,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if len(numbers) == 1:
         numbers *= 2
     if len(numbers) != 2 or any(n < 1 or n != int(n) for n in numbers):
-        raise InputError(layout(f"{text!r} is no size", subject="--size", advice="Write 256,256."))
+        raise InputError(f"{text!r} is no size", subject="--size", advice="Write 256,256.")
     return int(numbers[0]), int(numbers[1])
 
 
@@ -192,14 +192,12 @@ def _transform(given: dict[str, Any], found: Statistics | None) -> Transform:
 
     if given["training"]:
         if any(given[key] for key in ("mean", "std", "scale", "whiten")):
-            raise InputError(layout("--from and other numbers are both given", advice="Keep one."))
+            raise InputError("--from and other numbers are both given", advice="Keep one.")
         training = upgrade(prototxt.read(given["training"]))
         read = transform_of(training, Path(given["training"]).parent)
         if read is None:
             raise InputError(
-                layout(
-                    "no layer has a transform_param with a mean or a scale", where=given["training"]
-                )
+                "no layer has a transform_param with a mean or a scale", where=given["training"]
             )
         return Transform(read.mean, read.matrix, given["swap_channels"])
     mean: Any = None
@@ -209,36 +207,32 @@ def _transform(given: dict[str, Any], found: Statistics | None) -> Transform:
         else:
             mean = np.array(options.numbers(given["mean"], "--mean"))
         if not np.isfinite(mean).all():
-            raise InputError(layout("the mean holds NaN or infinities", where=given["mean"]))
+            raise InputError("the mean holds NaN or infinities", where=given["mean"])
     elif found is not None:
         mean = found.channel_mean
     matrix: Any = None
     if given["whiten"]:
         if found is None:
             raise InputError(
-                layout(
-                    "nothing says how channels depend on each other",
-                    subject="--whiten",
-                    advice="Give --images DIR.",
-                )
+                "nothing says how channels depend on each other",
+                subject="--whiten",
+                advice="Give --images DIR.",
             )
         if given["std"]:
-            raise InputError(layout("--whiten and --std are both given", advice="Keep one."))
+            raise InputError("--whiten and --std are both given", advice="Keep one.")
         matrix = whitening(found.covariance, given["whiten"])
     if given["std"]:
         std = np.array(options.numbers(given["std"], "--std"))
         if not (std > 0).all():
-            raise InputError(layout("must be above 0", subject="--std"))
+            raise InputError("must be above 0", subject="--std")
         matrix = np.diag(1 / std) if std.size > 1 else np.array([[1 / std[0]]])
     if given["scale"] is not None:
         matrix = np.array([[given["scale"]]]) if matrix is None else matrix * given["scale"]
     made = Transform(mean, matrix, given["swap_channels"])
     if made.does_nothing:
         raise InputError(
-            layout(
-                "nothing is to be done",
-                advice="Give --mean, --std, --scale, --swap-channels, --whiten or --from.",
-            )
+            "nothing is to be done",
+            advice="Give --mean, --std, --scale, --swap-channels, --whiten or --from.",
         )
     return made
 

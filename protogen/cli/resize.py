@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options as shared
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import files
 from protogen.resampling.matrices import ALIGNS, POLICIES, ROUNDINGS
 
@@ -243,11 +243,7 @@ def check_files(options: Asked) -> None:
     )
     if options.plot and Path(options.plot).suffix not in PICTURES:
         raise InputError(
-            layout(
-                "is no picture that can be drawn",
-                where=options.plot,
-                advice="End it in .png or .svg.",
-            )
+            "is no picture that can be drawn", where=options.plot, advice="End it in .png or .svg."
         )
 
 
@@ -297,7 +293,7 @@ def _plan(options: Asked) -> Plan:
     from protogen.generate.resizing import resize
 
     if options.rewire:
-        raise InputError(layout("--rewire needs --into NET and --after BLOB"))
+        raise InputError("--rewire needs --into NET and --after BLOB")
     return resize(**_given(options, "input_shape", "bottom", "channels"))
 
 
@@ -305,11 +301,11 @@ def _spliced(options: Asked) -> Any:
     from protogen.generate.splicing import splice
 
     if not (options.into and options.after):
-        raise InputError(layout("--into NET and --after BLOB go together"))
+        raise InputError("--into NET and --after BLOB go together")
     for key in ("input_shape", "bottom"):
         if getattr(options, key):
             option = f"--{key.replace('_', '-')}"
-            raise InputError(layout(f"{option} and --into exclude each other"))
+            raise InputError(f"{option} and --into exclude each other")
     given = _given(options, "rewire", "channels")
     return splice(options.into, options.after, exact=True, **given)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from protogen.cli import options as shared
-from protogen.errors import UnsupportedError, layout
+from protogen.errors import UnsupportedError
 from protogen.formats import files
 
 if TYPE_CHECKING:
@@ -90,12 +90,9 @@ def command(
         identities=identities,
     )
     if strict and made.kept:
-        lines = "".join(
-            f"\n  {one.place}: {one.layer!r} ({one.type}): {one.reason}" for one in made.kept
-        )
-        raise UnsupportedError(
-            layout(f"{_layers(len(made.kept))} cannot be rewritten", where=net) + lines
-        )
+        lines = [f"  {one.place}: {one.layer!r} ({one.type}): {one.reason}" for one in made.kept]
+        problem = f"{_layers(len(made.kept))} cannot be rewritten"
+        raise UnsupportedError(problem, where=net, lines=lines)
     if output:
         made.save(output, caffemodel)
     elif caffemodel:

@@ -10,7 +10,7 @@ import click
 
 from protogen.cli import options
 from protogen.cli.convert import preprocessing, preprocessing_options
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import files
 
 if TYPE_CHECKING:
@@ -60,17 +60,13 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     files.distinct(((f"--{key}", given[key]) for key in ("save", "plot")), [net, caffemodel, *read])
     if given["plot"] and Path(given["plot"]).suffix not in (".png", ".svg"):
         raise InputError(
-            layout(
-                "is no picture that can be drawn", where=given["plot"], advice="Use .png or .svg."
-            )
+            "is no picture that can be drawn", where=given["plot"], advice="Use .png or .svg."
         )
     how = preprocessing(given)
     if how is not None and (how.nhwc or how.uint8):
         raise InputError(
-            layout(
-                "--nhwc-input and --uint8-input are for convert",
-                advice="Pictures and arrays are given in the net's own layout here.",
-            )
+            "--nhwc-input and --uint8-input are for convert",
+            advice="Pictures and arrays are given in the net's own layout here.",
         )
     loaded = load(net, caffemodel, identities=given["identities"])
     if given["input_shape"]:
@@ -124,11 +120,9 @@ def _feeds(
     missing = {n: net.graph.shapes[n] or () for n in net.inputs if n not in feeds}
     if missing and random is None:
         raise InputError(
-            layout(
-                f"nothing is given for {', '.join(missing)}",
-                subject="--input",
-                advice="Give a picture or an array, or --random SEED.",
-            )
+            f"nothing is given for {', '.join(missing)}",
+            subject="--input",
+            advice="Give a picture or an array, or --random SEED.",
         )
     check_room(net.graph)
     return net, random_inputs(missing, random or 0) | feeds
@@ -138,7 +132,7 @@ def _labels(path: str) -> list[str]:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise InputError(layout(f"cannot be read ({error.strerror})", where=path)) from None
+        raise InputError(f"cannot be read ({error.strerror})", where=path) from None
 
 
 def _save(found: dict[str, Any], path: str) -> None:
@@ -155,7 +149,7 @@ def _plot(found: dict[str, Any], path: str) -> None:
         name: array for name, array in found.items() if array.ndim == 4 and array[0, 0].size > 1
     }
     if not maps:
-        raise InputError(layout("no blob has height and width to draw", subject="--plot"))
+        raise InputError("no blob has height and width to draw", subject="--plot")
     with files.replacing(path) as file:
         draw(maps, file, "png" if path.endswith(".png") else "svg")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 _directory = click.option(
     "--templates", "directory", metavar="DIR", help="Your own templates, which override by name."
@@ -53,5 +53,5 @@ def show(name: str, directory: str | None) -> None:
     found = dict(render.names(directory))
     if name not in found:
         known = f"Known are {', '.join(found)}."
-        raise InputError(layout("there is no such template", subject=name, advice=known))
+        raise InputError("there is no such template", subject=name, advice=known)
     click.echo(found[name].read_text(encoding="utf-8"), nl=False)

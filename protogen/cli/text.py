@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from protogen.cli import options
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import files
 
 _BINARY = (".caffemodel", ".binaryproto")
@@ -37,7 +37,7 @@ def fmt(paths: tuple[str, ...], check: bool, show: bool, output: str | None, str
     from protogen.formats import prototxt
 
     if output and len(paths) > 1:
-        raise InputError(layout("-o takes one file in", advice="Leave it out to write in place."))
+        raise InputError("-o takes one file in", advice="Leave it out to write in place.")
     changed = []
     with ExitStack() as stack:
         for path in paths:
@@ -53,10 +53,8 @@ def fmt(paths: tuple[str, ...], check: bool, show: bool, output: str | None, str
                 file.write(after.encode("utf-8", "surrogateescape"))
     if check and changed:
         raise MismatchError(
-            layout(
-                f"{len(changed)} of {len(paths)} files would change: {', '.join(changed)}",
-                advice="Run protogen fmt on them.",
-            )
+            f"{len(changed)} of {len(paths)} files would change: {', '.join(changed)}",
+            advice="Run protogen fmt on them.",
         )
     if not show:
         click.echo(f"{len(changed)} of {len(paths)} files changed", err=True)
@@ -172,7 +170,7 @@ def diff(ctx: click.Context, a: str, b: str, as_json: bool) -> None:
 
 def _need_output(output: str | None) -> None:
     if output is None:
-        raise InputError(layout("binary files do not go to the terminal", advice="Say -o FILE."))
+        raise InputError("binary files do not go to the terminal", advice="Say -o FILE.")
 
 
 def _write_text(text: str, output: str | None) -> None:

@@ -19,7 +19,7 @@ from protogen.cli.resize import (
     plan_options,
     run,
 )
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import files
 from protogen.generate.specification import KERNELS
 from protogen.generate.upsampling import Upsampling, classic
@@ -86,10 +86,8 @@ def command(**given: Any) -> None:
         for key in ("spec", "template", "trainable", "weights", "verify"):
             if getattr(options, key):
                 raise InputError(
-                    layout(
-                        f"--{key} is of the classic layer, but a plan is asked for",
-                        advice="Leave one of the two out.",
-                    )
+                    f"--{key} is of the classic layer, but a plan is asked for",
+                    advice="Leave one of the two out.",
                 )
         run(replace(options, name=options.name or "upsample"))
         return
@@ -145,7 +143,7 @@ def _plans(options: Asked) -> bool:
 def _upsampling(options: Asked) -> Upsampling:
     templates = {key: getattr(options, key) for key in ("template", "templates")}
     if options.rewire:
-        raise InputError(layout("--rewire needs --into NET and --after BLOB"))
+        raise InputError("--rewire needs --into NET and --after BLOB")
     layer = options.given(
         "factor",
         "channels",
@@ -161,15 +159,13 @@ def _upsampling(options: Asked) -> Upsampling:
         if layer:
             option = f"--{next(iter(layer)).replace('_', '-')}"
             raise InputError(
-                layout(f"{option} and --spec exclude each other", advice="Write it in the file.")
+                f"{option} and --spec exclude each other", advice="Write it in the file."
             )
         from protogen.generate.specfile import load_spec
 
         return load_spec(options.spec, **templates)
     if "factor" not in layer:
-        raise InputError(
-            layout("no factor is given", advice="Say --factor 2, or --spec FILE.toml.")
-        )
+        raise InputError("no factor is given", advice="Say --factor 2, or --spec FILE.toml.")
     return classic(**layer, **templates)
 
 
@@ -177,13 +173,13 @@ def _spliced(options: Asked) -> Spliced:
     from protogen.generate.splicing import splice
 
     if not (options.into and options.after):
-        raise InputError(layout("--into NET and --after BLOB go together"))
+        raise InputError("--into NET and --after BLOB go together")
     for key in ("spec", "input_shape", "bottom"):
         if getattr(options, key):
             option = f"--{key.replace('_', '-')}"
-            raise InputError(layout(f"{option} and --into exclude each other"))
+            raise InputError(f"{option} and --into exclude each other")
     if not options.factor:
-        raise InputError(layout("no factor is given", advice="Say --factor 2."))
+        raise InputError("no factor is given", advice="Say --factor 2.")
     layer = options.given(
         "factor",
         "channels",
@@ -206,21 +202,17 @@ def _pictures(up: Upsampling) -> list[Any]:
     different = {(spec.factor, spec.mode): spec for spec in up.specs}
     if len(different) > 12:
         raise InputError(
-            layout(
-                f"{len(different)} different kernels do not fit one picture",
-                subject="--plot",
-                advice="12 do.",
-            )
+            f"{len(different)} different kernels do not fit one picture",
+            subject="--plot",
+            advice="12 do.",
         )
     made = []
     for (factor, _), spec in different.items():
         if max(factor) > 256:
             raise InputError(
-                layout(
-                    f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large for a picture",
-                    subject="--plot",
-                    advice="Factors up to 256 can be drawn.",
-                )
+                f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large for a picture",
+                subject="--plot",
+                advice="Factors up to 256 can be drawn.",
             )
         made.append(kernel_picture(spec))
     return made

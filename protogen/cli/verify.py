@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from protogen.cli import options
-from protogen.converting.comparison import TOLERANCE, Comparison, verify
-from protogen.errors import InputError, MismatchError, layout
+from protogen.converting.comparison import TOLERANCE, Comparison, mismatch, verify
+from protogen.errors import InputError
 
 
 @click.command("verify")
@@ -54,9 +54,7 @@ def command(
     else:
         show(found, show_all)
     if found.first is not None:
-        from protogen.converting.comparison import message
-
-        raise MismatchError(message(found, found.first), found)
+        raise mismatch(found, found.first)
 
 
 def show(found: Comparison, show_all: bool) -> None:
@@ -103,16 +101,14 @@ def _pair(models: tuple[str, ...]) -> tuple[Any, Any]:
     for path in models:
         if path.endswith((".caffemodel", ".h5")):
             if not made or not isinstance(made[-1], str) or made[-1].endswith(".onnx"):
-                raise InputError(layout("stands behind no prototxt", where=path))
+                raise InputError("stands behind no prototxt", where=path)
             made[-1] = (made[-1], path)
         else:
             made.append(path)
     if len(made) != 2:
         raise InputError(
-            layout(
-                f"{len(made)} models are given, but 2 can be compared",
-                advice="Write NET.prototxt NET.caffemodel or FILE.onnx for each.",
-            )
+            f"{len(made)} models are given, but 2 can be compared",
+            advice="Write NET.prototxt NET.caffemodel or FILE.onnx for each.",
         )
     a, b = ((x, None) if isinstance(x, str) and not x.endswith(".onnx") else x for x in made)
     return a, b

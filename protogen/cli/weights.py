@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import files
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def weights(model: str, as_json: bool, quick: bool, **options: Any) -> None:
         [model, options["from_npz"]],
     )
     if bool(options["from_npz"]) != bool(options["output"]):
-        raise InputError(layout("--from-npz FILE and -o FILE go together"))
+        raise InputError("--from-npz FILE and -o FILE go together")
     if any(outputs.values()):
         _convert(model, options)
         return
@@ -87,9 +87,7 @@ def _replaced(model: CaffeModel, npz: str) -> list[Entry]:
     names = {layer.name for layer in model.layers}
     for name in arrays:
         if name not in names:
-            raise InputError(
-                layout("the model has no such layer", where=npz, subject=f"layer {name!r}")
-            )
+            raise InputError("the model has no such layer", where=npz, subject=f"layer {name!r}")
     made = []
     for layer, entry in zip(model.layers, upgraded_entries(model, []), strict=True):
         new = arrays.get(layer.name)
@@ -99,12 +97,10 @@ def _replaced(model: CaffeModel, npz: str) -> list[Entry]:
         before, after = ([a.shape for a in group] for group in (entry.arrays, new))
         if before != after:
             raise InputError(
-                layout(
-                    f"its arrays are {', '.join(map(shape, after))}, but must be "
-                    f"{', '.join(map(shape, before))}",
-                    where=npz,
-                    subject=f"layer {layer.name!r}",
-                )
+                f"its arrays are {', '.join(map(shape, after))}, but must be "
+                f"{', '.join(map(shape, before))}",
+                where=npz,
+                subject=f"layer {layer.name!r}",
             )
         made.append(Entry(entry.header, new))
     return made
@@ -116,9 +112,7 @@ def _list(path: str, as_json: bool, quick: bool) -> None:
 
     if path.endswith((".h5", ".hdf5")):
         raise InputError(
-            layout(
-                "is HDF5: it can be converted, not listed", where=path, advice="Say --to-npz FILE."
-            )
+            "is HDF5: it can be converted, not listed", where=path, advice="Say --to-npz FILE."
         )
     model = read_weights(path)
     rows = []
@@ -168,10 +162,7 @@ def _statistics(layer: Any, index: int) -> dict[str, Any]:
 
     import numpy as np
 
-    try:
-        flat = layer.blobs[index].array().reshape(-1)
-    except InputError as error:
-        raise InputError(f'{error} It is in layer "{layer.name}".') from None
+    flat = layer.array(index).reshape(-1)
     nan = inf = count = 0
     total = squares = 0.0
     for start in range(0, flat.size, 1 << 20):

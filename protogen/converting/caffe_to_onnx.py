@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen._version import __version__
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import files
 from protogen.formats.mapped import counted
 from protogen.geometry import Shape
@@ -194,11 +194,9 @@ def _known_inputs(net: Net, given: Mapping[str, Shape]) -> None:
         if name not in net.inputs and name not in {t for x in net.layers for t in x.tops}:
             known = ", ".join(net.inputs) or "none"
             raise InputError(
-                layout(
-                    f"the net has no such input (inputs: {known})",
-                    subject=f'"{name}"',
-                    advice=did_you_mean(name, net.inputs),
-                )
+                f"the net has no such input (inputs: {known})",
+                subject=f'"{name}"',
+                advice=did_you_mean(name, net.inputs),
             )
 
 
@@ -271,4 +269,4 @@ def sha256(path: str | Path) -> str:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(layout(f"cannot be read ({error.strerror})", where=str(path))) from None
+        raise InputError(f"cannot be read ({error.strerror})", where=str(path)) from None

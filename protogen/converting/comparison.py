@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, MismatchError, layout
+from protogen.errors import InputError, MismatchError
 from protogen.geometry import shape_text
 from protogen.net.net import Net, load
 
@@ -140,7 +140,7 @@ def compare_outputs(
     ]
     result = Comparison(rows, tolerance)
     if result.first is not None:
-        raise MismatchError(message(result, result.first), result)
+        raise mismatch(result, result.first)
     return result
 
 
@@ -166,12 +166,12 @@ def _compare(
         cause = likely_cause(net, given[0], first.blob, found, agreeing, tolerance)
         result = Comparison(rows, tolerance, cause)
     if check:
-        raise MismatchError(message(result, first), result)
+        raise mismatch(result, first)
     return result
 
 
-def message(result: Comparison, first: BlobDifference) -> str:
-    """One sentence on the first blob that differs."""
+def mismatch(result: Comparison, first: BlobDifference) -> MismatchError:
+    """What a comparison found, told of the first blob that differs."""
     if first.relative is None:
         found, wanted = (shape_text(shape) for shape in first.shapes[::-1])
         problem = f"is {found}, but must be {wanted}"
@@ -180,8 +180,9 @@ def message(result: Comparison, first: BlobDifference) -> str:
     where = f" after {first.layer}" if first.layer else ""
     count = sum(not row.passed for row in result.rows)
     advice = f"Likely cause: {result.cause}." if result.cause else ""
-    return layout(
+    return MismatchError(
         f"{problem}{where}; {count} of {len(result.rows)} blobs do, this is the first",
+        table=result,
         subject=f'blob "{first.blob}"',
         advice=advice,
     )
@@ -281,15 +282,13 @@ def _feeds(
             for x in (mine, theirs)
         ]
         raise InputError(
-            layout(
-                f"the inputs differ: {found[0]} against {found[1]}",
-                advice="Compare models of one shape; preprocessing in one of them must be left out.",
-            )
+            f"the inputs differ: {found[0]} against {found[1]}",
+            advice="Compare models of one shape; preprocessing in one of them must be left out.",
         )
     arrays = random_inputs({name: shape or () for name, shape in fixed.items()}, seed)
     for name, array in (feeds or {}).items():
         if name not in mine:
-            raise InputError(layout("there is no such input", subject=f'"{name}"'))
+            raise InputError("there is no such input", subject=f'"{name}"')
         arrays[name] = np.ascontiguousarray(array, np.float32)
     return [arrays, dict(zip(order, arrays.values(), strict=True))]
 
@@ -309,10 +308,8 @@ def _pairs(sides: tuple[_Side, _Side]) -> list[tuple[str, str]]:
     if not {name for name, _ in pairs}.intersection(outputs[0]):
         if len(outputs[0]) != len(outputs[1]):
             raise InputError(
-                layout(
-                    "no output has the same name in both: "
-                    f"{', '.join(outputs[0])} against {', '.join(outputs[1])}",
-                )
+                "no output has the same name in both: "
+                f"{', '.join(outputs[0])} against {', '.join(outputs[1])}"
             )
         pairs += zip(*outputs, strict=True)
     return pairs

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, UnsupportedError, layout
+from protogen.errors import InputError, UnsupportedError
 from protogen.formats import files, prototxt
 from protogen.formats.caffemodel import LIMIT, write_weights
 from protogen.formats.mapped import counted
@@ -74,11 +74,9 @@ def convert_onnx(
     net = made.net
     if net.weights and caffemodel is None:
         raise InputError(
-            layout(
-                f"the net has {len(net.weights)} layers with weights, and no file for them",
-                where=str(model),
-                advice="Name one: --caffemodel net.caffemodel.",
-            )
+            f"the net has {len(net.weights)} layers with weights, and no file for them",
+            where=str(model),
+            advice="Name one: --caffemodel net.caffemodel.",
         )
     beside = Path(names) if names else None
     if beside is None and made.renamed:
@@ -88,10 +86,8 @@ def convert_onnx(
     size = sum(4 * blob.size for one in net.weights.values() for blob in one)
     if size > LIMIT:
         raise UnsupportedError(
-            layout(
-                f"its weights take {size / 2**30:.1f} GiB, but Caffe reads 2 GiB at most",
-                where=str(model),
-            )
+            f"its weights take {size / 2**30:.1f} GiB, but Caffe reads 2 GiB at most",
+            where=str(model),
         )
     checked = _verified(model, made, input_shapes) if verify else None
     with ExitStack() as stack:

@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
             if start[:2] == b"PK":
                 return _archive(file, size, str(path))
     except OSError as error:
-        raise InputError(
-            layout(f"cannot be read ({error.strerror or error})", where=str(path))
-        ) from None
+        raise InputError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
     except (
         zipfile.BadZipFile,
         NotImplementedError,
@@ -56,9 +54,9 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
         ValueError,
         OverflowError,
     ) as error:
-        raise InputError(layout(f"is a damaged array file ({error})", where=str(path))) from None
+        raise InputError(f"is a damaged array file ({error})", where=str(path)) from None
     raise InputError(
-        layout("is no array file", where=str(path), advice="It must be an .npy or .npz of numpy's.")
+        "is no array file", where=str(path), advice="It must be an .npy or .npz of numpy's."
     )
 
 
@@ -68,18 +66,16 @@ def _archive(file: BinaryIO, size: int, where: str) -> dict[str, NDArray[Any]]:
         total = sum(member.file_size for member in members)
         if total > max(UNPACKED, TIMES * size):
             raise InputError(
-                layout(
-                    f"{size} bytes would unpack to {total}",
-                    where=where,
-                    advice="Save it with numpy.savez, which does not pack.",
-                )
+                f"{size} bytes would unpack to {total}",
+                where=where,
+                advice="Save it with numpy.savez, which does not pack.",
             )
         made = {}
         for member in members:
             name = member.filename.removesuffix(".npy")
             with archive.open(member) as inner:
                 if inner.read(len(MAGIC)) != MAGIC:
-                    raise InputError(layout(f"{name!r} is no array", where=where))
+                    raise InputError(f"{name!r} is no array", where=where)
             with archive.open(member) as inner:
                 made[name] = _array(inner, member.file_size, f"{where}: {name}")
         return made
@@ -94,32 +90,28 @@ def _array(file: Any, size: int, where: str) -> NDArray[Any]:
     length = int.from_bytes(raw[8:12] if wide else raw[8:10], "little")
     begin = (12 if wide else 10) + length
     if len(raw) < 12 or length > _HEADER or begin > size:
-        raise InputError(layout("its header is cut off", where=where))
+        raise InputError("its header is cut off", where=where)
     text = (raw[10:] if not wide else b"") + file.read(begin - 12)
     header = text.decode("latin-1")
     descr, order, shape = _DESCR.search(header), _ORDER.search(header), _SHAPE.search(header)
     if not (descr and order and shape):
         raise InputError(
-            layout(
-                "its header is not that of an array of numbers",
-                where=where,
-                advice="Save it with numpy.save, as float32.",
-            )
+            "its header is not that of an array of numbers",
+            where=where,
+            advice="Save it with numpy.save, as float32.",
         )
     lengths = [n.strip().rstrip("L") for n in shape[1].split(",") if n.strip()]
     if not all(n.isdigit() and len(n) < 19 for n in lengths):
-        raise InputError(layout(f"its shape is ({shape[1]})", where=where))
+        raise InputError(f"its shape is ({shape[1]})", where=where)
     dims = tuple(map(int, lengths))
     kind = np.dtype(descr[1])
     need = prod(dims) * kind.itemsize
     if need > size - begin or len(dims) > 32:
         shown = shape_text(dims)
         raise InputError(
-            layout(
-                f"{shown} values of {kind} take {need} bytes, but {size - begin} are there",
-                where=where,
-                advice="It is cut short or damaged.",
-            )
+            f"{shown} values of {kind} take {need} bytes, but {size - begin} are there",
+            where=where,
+            advice="It is cut short or damaged.",
         )
     values = np.frombuffer(bytearray(file.read(need)), kind)
     backwards = order[1] == "True"  # Fortran's: the first axis moves fastest

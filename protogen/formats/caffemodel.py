@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import wire
 from protogen.formats.mapped import Made, Progress, map_file, write_array
 from protogen.formats.schema import caffe
@@ -108,10 +108,15 @@ class StoredLayer:
 
     def arrays(self) -> list[NDArray[np.floating]]:
         """Every blob's values; see ``Blob.array``."""
+        return [self.array(index) for index in range(len(self.blobs))]
+
+    def array(self, index: int) -> NDArray[np.floating]:
+        """One blob's values; see ``Blob.array``."""
         try:
-            return [blob.array() for blob in self.blobs]
+            return self.blobs[index].array()
         except InputError as error:
-            raise InputError(f'{error} It is in layer "{self.name}".') from None
+            advice = f'{error.diagnostic.advice} It is in layer "{self.name}".'.lstrip()
+            raise error.but(advice=advice) from None
 
 
 @dataclass(slots=True)
@@ -153,11 +158,7 @@ def parse_weights(data: wire.Bytes) -> CaffeModel:
             layers.append(_layer(data, span, "V2" if kind == "layer" else "V1"))
     if not layers:
         raise InputError(
-            layout(
-                "holds no layer",
-                where=data.filename,
-                advice="It is empty, or it is no caffemodel.",
-            )
+            "holds no layer", where=data.filename, advice="It is empty, or it is no caffemodel."
         )
     return CaffeModel(name, layers, data)
 
@@ -322,9 +323,7 @@ def write_weights(
     ]
     if sum(lengths) > LIMIT:
         raise InputError(
-            layout(
-                f"the weights take {sum(lengths) / 2**30:.1f} GiB, but Caffe reads 2 GiB at most"
-            )
+            f"the weights take {sum(lengths) / 2**30:.1f} GiB, but Caffe reads 2 GiB at most"
         )
     if name:
         file.write(wire.text("NetParameter", "name", name))

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 SECONDS = 10
 MEMORY = 1 << 30  # bytes: an interpreter with numpy takes a quarter of it
@@ -57,26 +57,35 @@ def confined(function: Callable[..., str], *args: Any, what: str, where: str) ->
     if "text" in told:
         return str(told["text"])
     if "error" in told:
-        raise InputError(told["error"])
+        raise InputError(**told["error"])
     raise _refused(what, where, told["limit"])
 
 
 def _refused(what: str, where: str, problem: str) -> InputError:
-    return InputError(layout(f"{what} {problem}", where=where, advice="Make it smaller."))
+    return InputError(f"{what} {problem}", where=where, advice="Make it smaller.")
 
 
 def serve(seconds: int, memory: int, output: int) -> None:
     """The other process: reads the task from standard input, writes what came of it."""
     _limit(seconds, memory)
     module, name, args = pickle.loads(base64.b64decode(sys.stdin.buffer.read()))
-    told: dict[str, str]
+    told: dict[str, Any]
     try:
         text = getattr(import_module(module), name)(*args)
         told = {"text": text}
         if len(text) > output:
             told = {"limit": f"makes more than {output >> 20} million characters"}
     except InputError as error:
-        told = {"error": str(error)}
+        one = error.diagnostic
+        told = {
+            "error": {
+                "problem": one.problem,
+                "where": str(one.where),
+                "subject": one.subject,
+                "advice": one.advice,
+                "lines": one.lines,
+            }
+        }
     except MemoryError:
         told = {"limit": f"takes more than {memory >> 20} MB"}
     sys.stdout.buffer.write(json.dumps(told).encode())

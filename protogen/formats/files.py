@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 
 @contextlib.contextmanager
@@ -25,16 +25,14 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     try:
         if target.is_dir():
-            raise InputError(layout("is a folder", where=str(path), advice="Name a file in it."))
+            raise InputError("is a folder", where=str(path), advice="Name a file in it.")
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             with target.open("wb") as direct:
                 yield direct
             return
         if target.exists() and not target.stat().st_mode & 0o222:
             raise InputError(
-                layout(
-                    "is read-only", where=str(path), advice="Make it writable, or choose another."
-                )
+                "is read-only", where=str(path), advice="Make it writable, or choose another."
             )
         beside = target.with_name(f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}.part")
         try:
@@ -48,11 +46,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         raise InputError(
-            layout(
-                f"cannot be written ({error.strerror})",
-                where=str(path),
-                advice="Choose another place.",
-            )
+            f"cannot be written ({error.strerror})", where=str(path), advice="Choose another place."
         ) from None
 
 
@@ -73,18 +67,14 @@ def distinct(
         real = os.path.realpath(path)
         if real in read:
             raise InputError(
-                layout(
-                    f"is read, and {option} would write over it",
-                    where=str(path),
-                    advice="Write to another file.",
-                )
+                f"is read, and {option} would write over it",
+                where=str(path),
+                advice="Write to another file.",
             )
         if real in seen:
             raise InputError(
-                layout(
-                    f"{seen[real]} and {option} write the same file",
-                    where=str(path),
-                    advice="Give each output a name of its own.",
-                )
+                f"{seen[real]} and {option} write the same file",
+                where=str(path),
+                advice="Give each output a name of its own.",
             )
         seen[real] = option

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,11 +51,9 @@ class FileMap(mmap.mmap):
             done += count
         if done < len(buffer) or _state(self.number) != self.state:
             raise InputError(
-                layout(
-                    "was changed while it was read",
-                    where=self.path,
-                    advice="Run again when nothing writes to it.",
-                )
+                "was changed while it was read",
+                where=self.path,
+                advice="Run again when nothing writes to it.",
             )
 
 
@@ -88,10 +86,10 @@ def map_file(path: str | Path) -> FileMap | bytes:
             made.state = _state(made.number)
     except OSError as error:
         raise InputError(
-            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
+            f"cannot be read ({error.strerror})", where=str(path), advice="Check the path."
         ) from None
     except ValueError as error:  # a pipe, or a device without a length
-        raise InputError(layout(f"cannot be mapped ({error})", where=str(path))) from None
+        raise InputError(f"cannot be mapped ({error})", where=str(path)) from None
     made.path = str(path)
     return made
 

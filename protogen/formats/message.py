@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError, Place
 from protogen.formats.schema import FieldType, MessageType, message_type
 
 _INTEGERS = {
@@ -45,23 +45,23 @@ class Source:
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
-    def place(self, offset: int) -> str:
-        """``file:line:column``; the file alone for something that was never written."""
+    def place(self, offset: int, end: int = -1) -> Place:
+        """The place of an offset; the file alone for something that was never written."""
         if offset < 0:
-            return self.filename
-        line, column = self.position(offset)
-        return f"{self.filename}:{line}:{column}"
+            return Place(self.filename)
+        return Place(self.filename, *self.position(offset), offset, end)
 
     def error(self, offset: int, problem: str, advice: str = "", subject: str = "") -> InputError:
         """An InputError that names the place and shows the line with a caret below it."""
-        message = layout(problem, where=self.place(offset), subject=subject, advice=advice)
         _, column = self.position(offset)
         start = offset - column + 1
         stop = self.text.find("\n", start)
         shown = self.text[start : stop if stop >= 0 else len(self.text)].rstrip("\r")
         first = max(0, column - 61)
         shown = shown[first : first + 100].replace("\t", " ")
-        return InputError(f"{message}\n    {shown}\n    {' ' * (column - 1 - first)}^")
+        lines = (f"    {shown}", f"    {' ' * (column - 1 - first)}^")
+        where = self.place(offset)
+        return InputError(problem, where=where, subject=subject, advice=advice, lines=lines)
 
 
 class Field:
@@ -161,7 +161,7 @@ class Message:
         """
         known = self.kind.fields.get(name) if self.kind else None
         if known is None and self.kind is not None:
-            raise InputError(layout(f"{self.kind.name} has no field {name!r}"))
+            raise InputError(f"{self.kind.name} has no field {name!r}")
         item = Field(name, _value(known, value) if known else value, known)
         self.append(item)
         return item
@@ -227,7 +227,7 @@ def _value(known: FieldType, value: Any) -> Any:
         return enum_value(known, value)
     elif known.type_name in _INTEGERS:
         if problem := integer_problem(known, value):
-            raise InputError(layout(problem, subject=known.name))
+            raise InputError(problem, subject=known.name)
         return int(value)
     elif known.type_name in ("float", "double") and isinstance(value, (int, float)):
         return float(value)
@@ -237,9 +237,7 @@ def _value(known: FieldType, value: Any) -> Any:
         return str(value)
     elif known.type_name == "bytes" and isinstance(value, bytes):
         return value
-    raise InputError(
-        layout(f"{value!r} is given, but the field is {known.type_name}", subject=known.name)
-    )
+    raise InputError(f"{value!r} is given, but the field is {known.type_name}", subject=known.name)
 
 
 def enum_value(known: FieldType, value: Any) -> Name:
@@ -250,7 +248,7 @@ def enum_value(known: FieldType, value: Any) -> Name:
             return Name(name)
     expected = ", ".join(known.enum.values)
     raise InputError(
-        layout(f"{value!r} is not a value of {known.enum.name}: {expected}", subject=known.name)
+        f"{value!r} is not a value of {known.enum.name}: {expected}", subject=known.name
     )
 
 

@@ -28,7 +28,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from protogen import geometry
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import prototxt
 from protogen.formats.confined import confined
 from protogen.formats.message import Name
@@ -161,9 +161,9 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
                 raise TemplateSyntaxError(f"{type(node).__name__} has no place in it", 1)
         expression = environment.compile_expression(text, undefined_to_none=False)
     except TemplateError as error:
-        raise InputError(layout(f"{shown!r} is no condition: {error.message}")) from None
+        raise InputError(f"{shown!r} is no condition: {error.message}") from None
     except _FAULTS as error:
-        raise InputError(layout(f"{shown!r} is no condition: {error}")) from None
+        raise InputError(f"{shown!r} is no condition: {error}") from None
 
     def holds(words: Mapping[str, Any]) -> bool:
         try:
@@ -171,7 +171,7 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
         except (TemplateError, *_FAULTS) as error:
             known = ", ".join(sorted(words))
             raise InputError(
-                layout(f"{text!r} cannot be decided: {error}", advice=f"It may use {known}.")
+                f"{text!r} cannot be decided: {error}", advice=f"It may use {known}."
             ) from None
 
     return holds
@@ -247,18 +247,18 @@ def _read(file: str | Path) -> str:
         problem = f"cannot be read ({error.strerror})"
     except UnicodeDecodeError:
         problem = "is not UTF-8 text"
-    raise InputError(layout(problem, where=str(file), advice="Name a template file."))
+    raise InputError(problem, where=str(file), advice="Name a template file.")
 
 
 def _check_directory(directory: str | Path) -> None:
     if not Path(directory).is_dir():
         raise InputError(
-            layout("is no folder", where=str(directory), advice="Name a folder with templates.")
+            "is no folder", where=str(directory), advice="Name a folder with templates."
         )
 
 
 def _broken(where: str, problem: str) -> InputError:
-    return InputError(layout(f"the template is broken: {problem}", where=where))
+    return InputError(f"the template is broken: {problem}", where=where)
 
 
 def _line(error: BaseException, file: str | Path | None, name: str) -> str:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 MOST_BYTES = 1 << 20  # a specification has a line for each layer
 # tomllib's time and memory are the square of these.
@@ -24,23 +24,23 @@ def read(path: str | Path) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
         if len(raw) > MOST_BYTES:
-            raise InputError(layout(f"is larger than {MOST_BYTES >> 20} MB", where=str(path)))
+            raise InputError(f"is larger than {MOST_BYTES >> 20} MB", where=str(path))
         text = raw.decode("utf-8")
         if found := _PARTS.search(text):
             line = text.count("\n", 0, found.start()) + 1
-            raise InputError(layout("its key has too many parts", where=f"{path}:{line}"))
+            raise InputError("its key has too many parts", where=f"{path}:{line}")
         return tomllib.loads(text)
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
-        raise InputError(layout(problem, where=str(path), advice="Check the path.")) from None
+        raise InputError(problem, where=str(path), advice="Check the path.") from None
     except UnicodeDecodeError:
-        raise InputError(layout("is not UTF-8 text", where=str(path))) from None
+        raise InputError("is not UTF-8 text", where=str(path)) from None
     except RecursionError:
-        raise InputError(layout("its values are nested too deep", where=str(path))) from None
+        raise InputError("its values are nested too deep", where=str(path)) from None
     except tomllib.TOMLDecodeError as error:
         place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
         text = str(error)[: place.start()] if place else str(error)
         where = f"{path}:{place[1]}:{place[2]}" if place and place[1] else str(path)
-        raise InputError(layout(f"is no TOML: {text}", where=where)) from None
+        raise InputError(f"is no TOML: {text}", where=where) from None
     except ValueError as error:  # a date that is none, a number of thousands of digits
-        raise InputError(layout(f"is no TOML: {error}", where=str(path))) from None
+        raise InputError(f"is no TOML: {error}", where=str(path)) from None

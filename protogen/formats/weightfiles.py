@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen.errors import InputError, UnsupportedError, layout
+from protogen.errors import InputError, UnsupportedError
 from protogen.formats.arrayfiles import TIMES, UNPACKED, read_arrays
 from protogen.formats.caffemodel import read_weights
 
@@ -63,16 +63,12 @@ def read_npz(path: str | Path) -> Weights:
     for name, array in read_arrays(path).items():
         layer, _, index = name.rpartition("/")
         if not layer or not (index.isascii() and index.isdigit() and len(index) < 10):
-            raise InputError(
-                layout(f"holds {name!r}", where=str(path), advice="Name arrays LAYER/INDEX.")
-            )
+            raise InputError(f"holds {name!r}", where=str(path), advice="Name arrays LAYER/INDEX.")
         weights.setdefault(layer, {})[int(index)] = array
     for layer, blobs in weights.items():
         if sorted(blobs) != list(range(len(blobs))):
             raise InputError(
-                layout(
-                    f"layer {layer!r} has the blobs {sorted(blobs)}, not 0, 1, ...", where=str(path)
-                )
+                f"layer {layer!r} has the blobs {sorted(blobs)}, not 0, 1, ...", where=str(path)
             )
     return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
 
@@ -131,11 +127,9 @@ def read_hdf5(path: str | Path) -> Weights:
             layer, _, index = name.rpartition("/")
             if not (index.isascii() and index.isdigit() and len(index) < 10):
                 raise InputError(
-                    layout(
-                        f"holds /data/{name}, not a layer's blob",
-                        where=str(path),
-                        advice="Caffe names blobs 0, 1, ...",
-                    )
+                    f"holds /data/{name}, not a layer's blob",
+                    where=str(path),
+                    advice="Caffe names blobs 0, 1, ...",
                 )
             weights.setdefault(layer, {})[int(index)] = _values(item, f"{path}: /data/{name}", size)
 
@@ -145,14 +139,14 @@ def read_hdf5(path: str | Path) -> Weights:
             # A link could lead to another file. What lies deeper, visititems finds by hard links.
             if not isinstance(store.get("data", getlink=True), h5py.HardLink):
                 raise InputError(
-                    layout("has no group /data", where=str(path), advice="It is no caffemodel.")
+                    "has no group /data", where=str(path), advice="It is no caffemodel."
                 )
             if not isinstance(store["data"], h5py.Group):
-                raise InputError(layout("/data is no group", where=str(path)))
+                raise InputError("/data is no group", where=str(path))
             store["data"].visititems(visit)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
         # h5py has no error of its own: libhdf5's come as these.
-        raise InputError(layout(f"cannot be read ({error})", where=str(path))) from None
+        raise InputError(f"cannot be read ({error})", where=str(path)) from None
     return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
 
 
@@ -160,16 +154,12 @@ def _values(item: Any, where: str, size: int) -> NDArray[Any]:
     """A dataset's array, if its values are numbers and lie in the file of so many bytes."""
     if item.external or item.is_virtual:
         raise InputError(
-            layout(
-                "its values lie in another file",
-                where=where,
-                advice="h5repack makes one file of them.",
-            )
+            "its values lie in another file", where=where, advice="h5repack makes one file of them."
         )
     if item.dtype.kind != "f":
-        raise InputError(layout(f"it holds {item.dtype}, not float", where=where))
+        raise InputError(f"it holds {item.dtype}, not float", where=where)
     if item.nbytes > (most := max(UNPACKED, TIMES * size)):
-        raise InputError(layout(f"it takes {item.nbytes} bytes, {most} are the most", where=where))
+        raise InputError(f"it takes {item.nbytes} bytes, {most} are the most", where=where)
     values: NDArray[Any] = item[()]
     return values
 
@@ -185,4 +175,4 @@ def _h5py() -> Any:
 def missing(library: str, extra: str) -> UnsupportedError:
     """What is said where an optional library is not there."""
     advice = f"pip install 'protogen[{extra}]' brings it."
-    return UnsupportedError(layout(f"{library} is not installed", advice=advice))
+    return UnsupportedError(f"{library} is not installed", advice=advice)

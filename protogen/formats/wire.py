@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats.schema import message_type
 
 if TYPE_CHECKING:
@@ -37,8 +37,11 @@ class Span:
 class Bytes:
     """The bytes of a file (a memory map, or bytes), and errors that name the place in it."""
 
-    def __init__(self, data: mmap.mmap | bytes, filename: str) -> None:
+    def __init__(
+        self, data: mmap.mmap | bytes, filename: str, expected: str = "caffemodel"
+    ) -> None:
         self.data = data
+        self.expected = expected
         self.filename = filename
         self.parts = 0
 
@@ -48,11 +51,9 @@ class Bytes:
     def error(self, at: int, problem: str) -> InputError:
         """An InputError that names the file and the byte."""
         return InputError(
-            layout(
-                problem,
-                where=f"{self.filename}:byte {at}",
-                advice="The file is cut short or damaged, or it is no caffemodel.",
-            )
+            problem,
+            where=f"{self.filename}:byte {at}",
+            advice=f"The file is cut short or damaged, or it is no {self.expected}.",
         )
 
     def part(self, at: int) -> None:

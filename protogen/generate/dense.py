@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, MismatchError, layout
+from protogen.errors import InputError, MismatchError
 from protogen.formats import files, prototxt
 from protogen.formats.render import render
 from protogen.layers.fillers import Filler
@@ -75,9 +75,7 @@ class Dense:
         found = run(self.net.with_inputs({"data": x.shape}), {"data": x})[self.net.outputs[0]]
         error = float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-30))
         if not error < TOLERANCE:
-            raise MismatchError(
-                layout(f"differs from the product by {error:.2g}", subject=self.name)
-            )
+            raise MismatchError(f"differs from the product by {error:.2g}", subject=self.name)
         return error
 
 
@@ -110,19 +108,15 @@ def dense(
 
     if orientation not in ORIENTATIONS:
         raise InputError(
-            layout(
-                f"{orientation!r} is not xw or wx",
-                subject="orientation",
-                advice="xw is Y = XW (W inputs x outputs), wx is Y = WX (W outputs x inputs).",
-            )
+            f"{orientation!r} is not xw or wx",
+            subject="orientation",
+            advice="xw is Y = XW (W inputs x outputs), wx is Y = WX (W outputs x inputs).",
         )
     if weights.ndim != 2 or 0 in weights.shape or weights.dtype.kind not in "fiu":
         raise InputError(
-            layout(
-                f"is {'x'.join(map(str, weights.shape))} of {weights.dtype}, but must be a matrix "
-                "of numbers",
-                subject="weights",
-            )
+            f"is {'x'.join(map(str, weights.shape))} of {weights.dtype}, but must be a matrix "
+            "of numbers",
+            subject="weights",
         )
     rows, columns = weights.shape
     k, n = (rows, columns) if orientation == "xw" else (columns, rows)
@@ -130,7 +124,7 @@ def dense(
     _check(orientation, (rows, columns), "inputs", given, k, n)
     _check(orientation, (rows, columns), "outputs", None if bias is None else bias.size, n, k)
     if not np.isfinite(weights).all() or (bias is not None and not np.isfinite(bias).all()):
-        raise InputError(layout("hold NaN or infinities", subject="weights"))
+        raise InputError("hold NaN or infinities", subject="weights")
     # Caffe's own layout is (N, K); with transpose (K, N). Whichever is contiguous needs no copy.
     as_is = weights if weights.flags.c_contiguous or not weights.flags.f_contiguous else weights.T
     blob = np.asarray(as_is, np.float32, order="C")
@@ -159,11 +153,9 @@ def _check(
     if given == other:
         advice = f"With --orientation {turned} ({ORIENTATIONS[turned]}) it fits."
     raise InputError(
-        layout(
-            f"{source} {given} {numbers}, but {ORIENTATIONS[orientation]} with W of {rows}x{columns} "
-            f"has {own} {what}",
-            advice=advice,
-        )
+        f"{source} {given} {numbers}, but {ORIENTATIONS[orientation]} with W of {rows}x{columns} "
+        f"has {own} {what}",
+        advice=advice,
     )
 
 
@@ -222,11 +214,9 @@ def perceptron(
     lengths = _sizes(sizes)
     if activation.lower() not in ACTIVATIONS:
         raise InputError(
-            layout(
-                f"{activation!r} is not known",
-                subject="activation",
-                advice=f"Known are {', '.join(ACTIVATIONS)}.",
-            )
+            f"{activation!r} is not known",
+            subject="activation",
+            advice=f"Known are {', '.join(ACTIVATIONS)}.",
         )
     type_ = ACTIVATIONS[activation.lower()]
     assert type_ in RECTIFIERS or type_ in SATURATING
@@ -265,9 +255,7 @@ def _sizes(given: str | Sequence[int]) -> list[int]:
     if len(words) < 2 or not all(w.isascii() and w.isdigit() and int(w) > 0 for w in words):
         shown = given if isinstance(given, str) else "-".join(words)
         raise InputError(
-            layout(
-                f"{shown!r} are no layer sizes",
-                advice="Write inputs, hidden layers and classes: 784-300-100-10.",
-            )
+            f"{shown!r} are no layer sizes",
+            advice="Write inputs, hidden layers and classes: 784-300-100-10.",
         )
     return [int(word) for word in words]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import prototxt, render
 from protogen.geometry import Shape
 from protogen.resampling.emit import emit
@@ -83,11 +83,9 @@ class Plan:
     ) -> None:
         for key, value in (("name", name), ("bottom", bottom), ("top", top)):
             if not value:
-                raise InputError(layout("is empty", subject=key, advice="Give a name."))
+                raise InputError("is empty", subject=key, advice="Give a name.")
         if bottom == top:
-            raise InputError(
-                layout(f"{top!r} is the bottom too", subject="top", advice="Choose another.")
-            )
+            raise InputError(f"{top!r} is the bottom too", subject="top", advice="Choose another.")
         self.request = request
         self.decision = decision
         self.name, self.bottom, self.top = name, bottom, top

@@ -7,10 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from protogen.errors import InputError
 from protogen.generate.plan import Plan, plan
-from protogen.generate.specification import parse_shape, whole
+from protogen.generate.specification import pair, parse_shape, whole
+from protogen.geometry import Shape
 from protogen.resampling import conventions
-from protogen.resampling.matrices import Sampling, keep_aspect, refuse
+from protogen.resampling.matrices import Sampling, keep_aspect
 from protogen.resampling.request import ResizeRequest
 from protogen.toolchains.limits import Limits, load_target, parse_limits
 
@@ -76,10 +78,7 @@ def resize(
         UnsupportedError: nothing exact is possible (within the limits); every reason is named.
     """
     shape = None if input_shape is None else parse_shape(input_shape)
-    if shape and channels is not None and channels != shape[1]:
-        raise refuse("channels", f"{channels} is not the input shape's {shape[1]}", "Drop one.")
-    if factor is None and size is None:
-        raise refuse("factor", "neither a factor nor a size is given", "Say --factor or --size.")
+    _check_given(shape, channels, factor, size)
     scale = None if factor is None else parse_scale(factor)
     out = None if size is None else parse_size(size)
     wanted = (shape[2], shape[3]) if shape else None
@@ -111,6 +110,21 @@ def resize(
     )
 
 
+def _check_given(shape: Shape | None, channels: object, factor: object, size: object) -> None:
+    if shape and channels is not None and channels != shape[1]:
+        raise InputError(
+            f"{channels} is not the input shape's {shape[1]}",
+            subject="channels",
+            advice="Drop one.",
+        )
+    if factor is None and size is None:
+        raise InputError(
+            "neither a factor nor a size is given",
+            subject="factor",
+            advice="Say --factor or --size.",
+        )
+
+
 def gather_limits(
     target: str | Path | Sequence[str | Path] | None = None, limits: str = ""
 ) -> Limits:
@@ -132,15 +146,8 @@ def parse_scale(value: object) -> _PAIR:
     Raises:
         InputError: it is anything else.
     """
-    parts: list[Any]
-    if isinstance(value, str):
-        parts = value.lower().split("x")
-    else:
-        parts = list(value) if isinstance(value, (tuple, list)) else [value]
-    if len(parts) not in (1, 2):
-        raise refuse("factor", f"{value!r} has {len(parts)} parts", "Give F or HxW, such as 1.5x2.")
-    made = [_number(part, value) for part in parts]
-    return made[0], made[-1]
+    first, second = pair("factor", value, "Give F or HxW, such as 1.5x2.")
+    return _number(first, value), _number(second, value)
 
 
 def _number(part: Any, value: object) -> float:
@@ -148,10 +155,14 @@ def _number(part: Any, value: object) -> float:
         exact = Fraction(part.strip() if isinstance(part, str) else part)
     except (ValueError, TypeError, OverflowError, ZeroDivisionError):
         problem = f"{str(value)[:40]!r} is no factor"
-        raise refuse("factor", problem, "Give one such as 2, 1.5, 3/2 or 2x4.") from None
+        raise InputError(
+            problem, subject="factor", advice="Give one such as 2, 1.5, 3/2 or 2x4."
+        ) from None
     if not 0 < exact <= 2**16 or exact < Fraction(1, 2**16):
-        raise refuse(
-            "factor", f"{str(part)[:40]} is out of range", "Give one such as 2, 1.5 or 3/2."
+        raise InputError(
+            f"{str(part)[:40]} is out of range",
+            subject="factor",
+            advice="Give one such as 2, 1.5 or 3/2.",
         )
     return float(exact)
 
@@ -162,16 +173,15 @@ def parse_size(value: object, key: str = "size") -> tuple[int, int]:
     Raises:
         InputError: it is anything else, or below 1.
     """
-    if isinstance(value, str):
-        parts: list[Any] = value.lower().split("x")
-    else:
-        parts = list(value) if isinstance(value, (tuple, list)) else [value]
-    if len(parts) not in (1, 2):
-        raise refuse(key, f"{value!r} is no HxW", "Give two lengths, such as 64x48.")
-    made = [whole(key, part) for part in parts]
+    parts = pair(key, value, "Give two lengths, such as 64x48.")
+    made = (whole(key, parts[0]), whole(key, parts[1]))
     if min(made) < 1 or max(made) > 2**20:
-        raise refuse(key, f"{min(made)}x{max(made)} is out of range", "Give lengths from 1 on.")
-    return made[0], made[-1]
+        raise InputError(
+            f"{min(made)}x{max(made)} is out of range",
+            subject=key,
+            advice="Give lengths from 1 on.",
+        )
+    return made
 
 
 def _sampling(
@@ -202,7 +212,9 @@ def _sampling(
     }
     for key, value in given.items():
         if value is not None:
-            raise refuse(key, f"--{key} and --like exclude each other", f"{like} has its own.")
+            raise InputError(
+                f"--{key} and --like exclude each other", subject=key, advice=f"{like} has its own."
+            )
     return conventions.like(like, mode, antialias=antialias, enlarges=enlarges)
 
 
@@ -218,6 +230,8 @@ def _roi(roi: Sequence[float] | None) -> tuple[_PAIR, _PAIR]:
     if roi is None:
         return (0.0, 1.0), (0.0, 1.0)
     if len(roi) != 4:
-        raise refuse("roi", f"{list(roi)} is no top,left,bottom,right", "Give four shares.")
+        raise InputError(
+            f"{list(roi)} is no top,left,bottom,right", subject="roi", advice="Give four shares."
+        )
     top, left, bottom, right = map(float, roi)
     return (top, bottom), (left, right)

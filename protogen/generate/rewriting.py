@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protogen.errors import (
+    Edit,
     InputError,
     MismatchError,
     ProtogenWarning,
     UnsupportedError,
-    layout,
 )
 from protogen.formats import files, prototxt
 from protogen.formats.message import Field, Message
-from protogen.formats.prototxt.edits import Edit, apply_edits
+from protogen.formats.prototxt.edits import apply_edits
 from protogen.generate.stock import Stock, replacement
 from protogen.geometry import Shape
 from protogen.layers import kind_of
@@ -97,11 +97,7 @@ class Rewritten:
 
         if not self.net.weights:
             raise InputError(
-                layout(
-                    "the net has no weights to write",
-                    where=str(path),
-                    advice="Give its caffemodel.",
-                )
+                "the net has no weights to write", where=str(path), advice="Give its caffemodel."
             )
         file = stack.enter_context(files.replacing(path))
         write_weights(file, self.net.name, self.net.entries())
@@ -156,7 +152,7 @@ def rewrite(
     if found is not None:
         state.net.take_weights(found)
     _check_types(types, state.net)
-    places = {layer.name: layer.place for layer in state.net.layers}
+    places = {layer.name: str(layer.place) for layer in state.net.layers}
     while True:
         edits = _pass(state, types, limits, places)
         text = apply_edits(state.document.source.text, edits)
@@ -203,7 +199,7 @@ def _pass(
         stock = kind is not None and kind.stock and not unknown
         if stock or (types and layer.type not in types) or layer.name in kept:
             continue
-        place = places.get(layer.name, layer.place)
+        place = places.get(layer.name, str(layer.place))
         try:
             if unknown:
                 raise layer.unsupported("protogen does not know this layer type")
@@ -247,7 +243,7 @@ def _parse_again(text: str, name: str) -> prototxt.Document:
 def _check_types(types: Sequence[str], net: Net) -> None:
     for name in types:
         if not any(layer.type == name for layer in net.layers):
-            raise InputError(layout("the net has no layer of this type", subject=name))
+            raise InputError("the net has no layer of this type", subject=name)
 
 
 def _proof(net: Net, layer: Layer, made: Stock, limits: Limits, place: str) -> Replacement:
@@ -279,11 +275,9 @@ def _proof(net: Net, layer: Layer, made: Stock, limits: Limits, place: str) -> R
     types = tuple(one.type for one in made.layers)
     if error > TOLERANCE * max(1.0, largest):
         raise MismatchError(
-            layout(
-                f"its replacement ({', '.join(types)}) differs by {error:.3g}",
-                where=place,
-                subject=layer.subject,
-            )
+            f"its replacement ({', '.join(types)}) differs by {error:.3g}",
+            where=place,
+            subject=layer.subject,
         )
     return Replacement(layer.name, layer.type, place, types, error, largest)
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import InputError, did_you_mean
 from protogen.formats import tomlfiles
 from protogen.generate.specification import UpsampleSpec, parse_factor, parse_shape
 from protogen.generate.upsampling import Upsampling
@@ -58,14 +58,19 @@ def load_spec(
     data = tomlfiles.read(path)
     for key, value in data.items():
         if key not in _TOP:
-            raise _refuse(where, key, _unknown(key, _TOP))
+            raise InputError(_unknown(key, _TOP), where=where, subject=key)
         if not isinstance(value, _TOP[key]):
-            raise _refuse(where, key, f"must be {_WORDS[_TOP[key]]}")
+            raise InputError(f"must be {_WORDS[_TOP[key]]}", where=where, subject=key)
     defaults = data.get("defaults", {})
     _check(where, "defaults", defaults)
     tables = data.get("upsample", [])
     if not tables:
-        raise _refuse(where, "upsample", "the file asks for no layer", "Add a table [[upsample]].")
+        raise InputError(
+            "the file asks for no layer",
+            where=where,
+            subject="upsample",
+            advice="Add a table [[upsample]].",
+        )
     specs = [_spec(where, i, table, defaults, len(tables)) for i, table in enumerate(tables)]
     inputs = _inputs(where, data.get("inputs", {}))
     try:
@@ -73,7 +78,7 @@ def load_spec(
             specs, inputs, name=data.get("name", ""), template=template, templates=templates
         )
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise error.but(where=where) from None
 
 
 def _spec(
@@ -81,41 +86,37 @@ def _spec(
 ) -> UpsampleSpec:
     key = f"upsample[{index}]"
     if not isinstance(table, dict):
-        raise _refuse(where, key, "must be a table", "Write [[upsample]].")
+        raise InputError("must be a table", where=where, subject=key, advice="Write [[upsample]].")
     _check(where, key, table)
     given = {**defaults, **table}
     if "factor" not in given:
-        raise _refuse(where, f"{key}.factor", "is missing")
+        raise InputError("is missing", where=where, subject=f"{key}.factor")
     given.setdefault("name", "upsample" if count == 1 else f"upsample{index + 1}")
     given.setdefault("top", given["name"])
     try:
         given["factor"] = parse_factor(given["factor"])
         return UpsampleSpec(**given)
     except InputError as error:
-        raise InputError(f"{where}: {key}.{error}") from None
+        raise error.but(where=where, subject=f"{key}.{error.diagnostic.subject}") from None
 
 
 def _check(where: str, path: str, table: Mapping[str, Any]) -> None:
     for key, value in table.items():
         if key not in _TYPES:
-            raise _refuse(where, f"{path}.{key}", _unknown(key, _TYPES))
+            raise InputError(_unknown(key, _TYPES), where=where, subject=f"{path}.{key}")
         types = _TYPES[key]
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             words = " or ".join(_WORDS[t] for t in types)
-            raise _refuse(where, f"{path}.{key}", f"{value!r} must be {words}")
+            raise InputError(f"{value!r} must be {words}", where=where, subject=f"{path}.{key}")
 
 
 def _inputs(where: str, table: Mapping[str, Any]) -> dict[str, Shape]:
     try:
         return {name: parse_shape(shape, f"inputs.{name}") for name, shape in table.items()}
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise error.but(where=where) from None
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:
     hint = did_you_mean(key, known) or f"Known are {', '.join(known)}."
     return f"there is no such key. {hint}"
-
-
-def _refuse(where: str, key: str, problem: str, advice: str = "") -> InputError:
-    return InputError(layout(problem, where=where, subject=key, advice=advice))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from protogen import geometry
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.resampling import matrices
 
 if TYPE_CHECKING:
@@ -52,24 +52,32 @@ class UpsampleSpec:
     def __post_init__(self) -> None:
         for length in self.factor:
             if length < 1:
-                raise refuse("factor", f"{length} is below 1", "Upsampling takes 1, 2, 3, ...")
+                raise InputError(
+                    f"{length} is below 1", subject="factor", advice="Upsampling takes 1, 2, 3, ..."
+                )
         if self.channels < 1:
-            raise refuse("channels", f"{self.channels} is below 1", "Give 1 or more.")
+            raise InputError(
+                f"{self.channels} is below 1", subject="channels", advice="Give 1 or more."
+            )
         for key, value, known in (("mode", self.mode, MODES), ("weights", self.weights, KERNELS)):
             if value not in known:
-                raise refuse(key, f"{value!r} is not known", f"Choose {' or '.join(known)}.")
+                raise InputError(
+                    f"{value!r} is not known", subject=key, advice=f"Choose {' or '.join(known)}."
+                )
         for key in ("name", "bottom", "top"):
             _check_text(key, getattr(self, key))
         if self.bottom == self.top:
-            raise refuse(
-                "top", f"{self.top!r} is the bottom too", "A Deconvolution cannot work in place."
+            raise InputError(
+                f"{self.top!r} is the bottom too",
+                subject="top",
+                advice="A Deconvolution cannot work in place.",
             )
         if self.weight_bytes > LIMIT_BYTES:
-            raise refuse(
-                "factor",
+            raise InputError(
                 f"{self.factor[0]}x{self.factor[1]} with {self.channels} channels needs "
                 f"{size_text(self.weight_bytes)} of weights, more than the 2 GiB that Caffe reads",
-                "Use smaller factors, one after the other.",
+                subject="factor",
+                advice="Use smaller factors, one after the other.",
             )
 
     @property
@@ -201,17 +209,24 @@ def parse_factor(value: object) -> tuple[int, int]:
     Raises:
         InputError: it is anything else.
     """
-    parts: list[object]
+    first, second = pair("factor", value, "Give N or HxW, such as 2x4.")
+    return (whole("factor", first), whole("factor", second))
+
+
+def pair(key: str, value: object, advice: str) -> tuple[Any, Any]:
+    """Height's and width's part of a value: one for both, two of them, or text such as ``2x4``.
+
+    Raises:
+        InputError: it has more parts; ``advice`` says what to give.
+    """
+    parts: list[Any]
     if isinstance(value, str):
         parts = list(value.lower().split("x"))
-    elif isinstance(value, (tuple, list)):
-        parts = list(value)
     else:
-        parts = [value]
+        parts = list(value) if isinstance(value, (tuple, list)) else [value]
     if len(parts) not in (1, 2):
-        raise refuse("factor", f"{value!r} has {len(parts)} parts", "Give N or HxW, such as 2x4.")
-    numbers = [whole("factor", part) for part in parts]
-    return (numbers[0], numbers[-1])
+        raise InputError(f"{value!r} has {len(parts)} parts", subject=key, advice=advice)
+    return parts[0], parts[-1]
 
 
 def parse_shape(value: object, key: str = "input-shape") -> Shape:
@@ -222,10 +237,14 @@ def parse_shape(value: object, key: str = "input-shape") -> Shape:
     """
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, (tuple, list)) or len(parts) != 4:
-        raise refuse(key, f"{value!r} is no N,C,H,W", "Give four lengths, such as 1,3,8,8.")
+        raise InputError(
+            f"{value!r} is no N,C,H,W", subject=key, advice="Give four lengths, such as 1,3,8,8."
+        )
     shape = tuple(whole(key, part) for part in parts)
     if min(shape) < 1:
-        raise refuse(key, f"{min(shape)} is below 1", "Every length must be 1 or more.")
+        raise InputError(
+            f"{min(shape)} is below 1", subject=key, advice="Every length must be 1 or more."
+        )
     return shape
 
 
@@ -236,21 +255,23 @@ def whole(key: str, value: object) -> int:
         if digits.isascii() and digits.isdigit() and len(digits) < 20:
             return int(text)
         if digits.isascii() and digits.isdigit():
-            raise refuse(key, f"{text[:40]} is far too large", "Give a number such as 2.")
-    raise refuse(key, f"{text[:40]!r} is no whole number", "Give one such as 2.")
-
-
-def refuse(key: str, problem: str, advice: str) -> InputError:
-    return InputError(layout(problem, subject=key, advice=advice))
+            raise InputError(
+                f"{text[:40]} is far too large", subject=key, advice="Give a number such as 2."
+            )
+    raise InputError(f"{text[:40]!r} is no whole number", subject=key, advice="Give one such as 2.")
 
 
 def _check_text(key: str, value: object) -> None:
     if not isinstance(value, str) or not value:
-        raise refuse(key, f"{value!r} is no name", "Give a text of at least one character.")
+        raise InputError(
+            f"{value!r} is no name", subject=key, advice="Give a text of at least one character."
+        )
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise refuse(key, f"{value!r} is not valid Unicode", "Choose another name.") from None
+        raise InputError(
+            f"{value!r} is not valid Unicode", subject=key, advice="Choose another name."
+        ) from None
 
 
 def size_text(count: int) -> str:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import Edit, InputError, did_you_mean
 from protogen.formats import prototxt
 from protogen.formats.message import Field
 from protogen.formats.prototxt import Document
-from protogen.formats.prototxt.edits import Edit, apply_edits
+from protogen.formats.prototxt.edits import apply_edits
 from protogen.generate.stock import renamed
 from protogen.generate.upsampling import Upsampling, classic
 from protogen.net.build import build
@@ -75,7 +75,7 @@ def splice(
     inputs = list(document.input)
     writer = max((i for i, f in enumerate(layers) if after in f.value.top), default=None)
     if writer is None and after not in inputs:
-        raise _refuse(net, _unknown_blob(after, layers, inputs))
+        raise InputError(_unknown_blob(after, layers, inputs), where=str(net))
     _check_free(net, layers, inputs, name, name if top is None else top)
     shape = _shape(net, modern, after, channels)
     if channels is None and shape is not None:
@@ -113,19 +113,21 @@ def _shape(net: str | Path, modern: Document, after: str, given: int | None) -> 
     shape = build(modern, modern.source).shapes.get(after)
     if shape is None:
         if given is None:
-            raise _refuse(
-                net,
+            raise InputError(
                 f"the shape of blob {after!r} is not known",
-                "Give its channels with --channels.",
+                where=str(net),
+                advice="Give its channels with --channels.",
             )
         return None
     if len(shape) != 4:
-        raise _refuse(net, f"blob {after!r} is {'x'.join(map(str, shape))}, no picture with 4 axes")
+        raise InputError(
+            f"blob {after!r} is {'x'.join(map(str, shape))}, no picture with 4 axes", where=str(net)
+        )
     if given is not None and given != shape[1]:
-        raise _refuse(
-            net,
+        raise InputError(
             f"blob {after!r} has {shape[1]} channels, but --channels says {given}",
-            "Leave --channels out: it is taken from the net.",
+            where=str(net),
+            advice="Leave --channels out: it is taken from the net.",
         )
     return shape
 
@@ -135,9 +137,15 @@ def _check_free(
 ) -> None:
     for item in layers:
         if item.value.name == name:
-            raise _refuse(net, f"the layer name {name!r} is taken", "Choose another with --name.")
+            raise InputError(
+                f"the layer name {name!r} is taken",
+                where=str(net),
+                advice="Choose another with --name.",
+            )
     if top in inputs or any(top in item.value.top for item in layers):
-        raise _refuse(net, f"the blob name {top!r} is taken", "Choose another with --top.")
+        raise InputError(
+            f"the blob name {top!r} is taken", where=str(net), advice="Choose another with --top."
+        )
 
 
 def _check_all_free(net: str | Path, layers: list[Field], inputs: list[str], up: Plan) -> None:
@@ -175,7 +183,3 @@ def _prove(net: str | Path, text: str) -> None:
     """The new text must be a net by the same rules."""
     result = upgrade(prototxt.parse(text, f"{net} with the new layer"))
     build(result, result.source)
-
-
-def _refuse(net: str | Path, problem: str, advice: str = "") -> InputError:
-    return InputError(layout(problem, where=str(net), advice=advice))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from protogen.errors import Edit
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
-from protogen.formats.prototxt.edits import Edit
 from protogen.generate.plan import plan
 from protogen.geometry import Shape
 from protogen.layers import kind_of
+from protogen.layers.base import NewLayer, Rewriter
 from protogen.layers.graph import Layer, free_name
 from protogen.resampling.matrices import Sampling
 from protogen.resampling.request import ResizeRequest
@@ -41,8 +42,8 @@ def replacement(
     return made
 
 
-class Stock:
-    """The stock layers for one layer, as ``layers.base.Rewriter`` describes them.
+class Stock(Rewriter):
+    """The stock layers for one layer.
 
     Attributes:
         layers: LayerParameters in execution order.
@@ -60,26 +61,16 @@ class Stock:
         self.layers: list[Message] = []
         self.made: dict[str, Arrays] = {}
 
-    def add(
-        self,
-        type_: str,
-        bottoms: Sequence[str],
-        *,
-        role: str = "",
-        top: str = "",
-        params: Mapping[str, Any] | None = None,
-        weights: Sequence[NDArray[np.floating]] | None = None,
-        keeps: Sequence[int] | None = None,
-    ) -> str:
-        name = self._free(role) if role else self._layer.name
-        made = top or (name if role else self._layer.tops[0])
+    def append(self, new: NewLayer) -> str:
+        name = self._free(new.role) if new.role else self._layer.name
+        made = new.top or (name if new.role else self._layer.tops[0])
         own = self._layer.params.param
         specs = (
-            [FROZEN] * len(weights or ())
-            if keeps is None
-            else [own[i] for i in keeps if i < len(own)]
+            [FROZEN] * len(new.weights or ())
+            if new.keeps is None
+            else [own[i] for i in new.keeps if i < len(own)]
         )
-        self._append(name, type_, bottoms, [made], specs, params or {}, weights)
+        self._append(name, new.type, new.bottoms, [made], specs, new.params, new.weights)
         return made
 
     def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:

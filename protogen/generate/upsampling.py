@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import prototxt, render
 from protogen.generate.specification import (
     LIMIT_BYTES,
@@ -17,7 +17,6 @@ from protogen.generate.specification import (
     UpsampleSpec,
     parse_factor,
     parse_shape,
-    refuse,
     size_text,
     whole,
 )
@@ -145,12 +144,25 @@ class Upsampling:
             params = found.get(spec.name)
             if params is None or params.type != "Deconvolution":
                 raise InputError(
-                    layout(
-                        f"the template makes no Deconvolution named {spec.name!r}",
-                        where=str(self._template["file"] or self._template["directory"] or ""),
-                        advice="Write the layer's own name: name: {{ layer.name }}.",
-                    )
+                    f"the template makes no Deconvolution named {spec.name!r}",
+                    where=str(self._template["file"] or self._template["directory"] or ""),
+                    advice="Write the layer's own name: name: {{ layer.name }}.",
                 )
+
+
+class ClassicOptions(TypedDict, total=False):
+    """Options of the classic layer; those of ``UpsampleSpec`` have its defaults."""
+
+    name: str
+    channels: int | None
+    bottom: str
+    top: str | None
+    mode: Mode
+    trainable: bool
+    weights: Kernels
+    input_shape: Sequence[int] | str | None
+    template: str | Path | None
+    templates: str | Path | None
 
 
 @overload
@@ -158,32 +170,17 @@ def upsample(
     factor: int | str | tuple[int, int] = 2,
     *,
     exact: Literal[False] = False,
-    channels: int | None = None,
-    name: str = "upsample",
-    bottom: str = "data",
-    top: str | None = None,
-    mode: Mode = "bilinear",
-    trainable: bool = False,
-    weights: Kernels = "channelwise",
-    input_shape: Sequence[int] | str | None = None,
-    template: str | Path | None = None,
-    templates: str | Path | None = None,
+    **options: Unpack[ClassicOptions],
 ) -> Upsampling: ...
 
 
 @overload
 def upsample(
-    factor: float | str | Sequence[float] | None = 2,
-    *,
-    exact: Literal[True],
-    name: str = "upsample",
-    **options: Any,
+    factor: float | str | Sequence[float] | None = 2, *, exact: Literal[True], **options: Any
 ) -> Plan: ...
 
 
-def upsample(
-    factor: Any = 2, *, exact: bool = False, name: str = "upsample", **options: Any
-) -> Upsampling | Plan:
+def upsample(factor: Any = 2, *, exact: bool = False, **options: Any) -> Upsampling | Plan:
     """Upsampling as stock Caffe layers: the classic ``Deconvolution``, or with ``exact`` a plan
     that equals interpolation at the border too.
 
@@ -210,39 +207,23 @@ def upsample(
     if exact:
         from protogen.generate.resizing import resize
 
-        return resize(factor, name=name, **options)
-    return classic(factor, name=name, **options)
+        return resize(factor, **{"name": "upsample", **options})
+    return classic(factor, **options)
 
 
-def classic(
-    factor: int | str | tuple[int, int] = 2,
-    *,
-    channels: int | None = None,
-    name: str = "upsample",
-    bottom: str = "data",
-    top: str | None = None,
-    mode: Mode = "bilinear",
-    trainable: bool = False,
-    weights: Kernels = "channelwise",
-    input_shape: Sequence[int] | str | None = None,
-    template: str | Path | None = None,
-    templates: str | Path | None = None,
-) -> Upsampling:
+def classic(factor: object = 2, **options: Unpack[ClassicOptions]) -> Upsampling:
     """The classic layer; see ``upsample``."""
-    inputs = None if input_shape is None else {bottom: parse_shape(input_shape)}
-    if channels is None:
-        channels = inputs[bottom][1] if inputs else 3
-    spec = UpsampleSpec(
-        parse_factor(factor),
-        whole("channels", channels),
-        name,
-        bottom,
-        name if top is None else top,
-        mode,
-        trainable,
-        weights,
-    )
-    return Upsampling([spec], inputs, template=template, templates=templates)
+    given: dict[str, Any] = dict(options)
+    files = {key: given.pop(key, None) for key in ("template", "templates")}
+    shape = given.pop("input_shape", None)
+    inputs = None if shape is None else {options.get("bottom", "data"): parse_shape(shape)}
+    if given.get("channels") is None:
+        given["channels"] = next(iter(inputs.values()))[1] if inputs else 3
+    given["channels"] = whole("channels", given["channels"])
+    if given.get("top") is None:
+        given["top"] = given.get("name", "upsample")
+    spec = UpsampleSpec(parse_factor(factor), **given)
+    return Upsampling([spec], inputs, **files)
 
 
 def bound(spec: UpsampleSpec) -> InterpolationError:
@@ -305,7 +286,9 @@ def _check_names(specs: Sequence[UpsampleSpec]) -> None:
     for spec in specs:
         for key, value, taken in (("name", spec.name, names), ("top", spec.top, tops)):
             if value in taken:
-                raise refuse(key, f"{value!r} is taken by another layer", "Choose another.")
+                raise InputError(
+                    f"{value!r} is taken by another layer", subject=key, advice="Choose another."
+                )
             taken.add(value)
 
 
@@ -326,22 +309,26 @@ def _check_inputs(specs: Sequence[UpsampleSpec], inputs: Mapping[str, Shape]) ->
     for spec in specs:
         shape = shapes.get(spec.bottom)
         if shape is None:
-            raise refuse("bottom", f"{spec.bottom!r} is neither an input nor a top before it", "")
+            raise InputError(
+                f"{spec.bottom!r} is neither an input nor a top before it", subject="bottom"
+            )
         if spec.top in inputs:
-            raise refuse("top", f"{spec.top!r} is the name of an input", "Choose another.")
+            raise InputError(
+                f"{spec.top!r} is the name of an input", subject="top", advice="Choose another."
+            )
         if shape[1] != spec.channels:
-            raise refuse(
-                "channels",
+            raise InputError(
                 f"layer {spec.name!r} takes {spec.channels} channels, but {spec.bottom!r} has "
                 f"{shape[1]}",
-                f"Use {shape[1]} channels.",
+                subject="channels",
+                advice=f"Use {shape[1]} channels.",
             )
         top = (shape[0], spec.channels, shape[2] * spec.factor[0], shape[3] * spec.factor[1])
         count = top[0] * top[1] * top[2] * top[3]
         if count * 4 > LIMIT_BYTES and inputs:
-            raise refuse(
-                "input-shape",
+            raise InputError(
                 f"the top {spec.top!r} would be {'x'.join(map(str, top))}, {size_text(count * 4)}",
-                "Use smaller sizes: 2 GiB is the most.",
+                subject="input-shape",
+                advice="Use smaller sizes: 2 GiB is the most.",
             )
         shapes[spec.top] = top

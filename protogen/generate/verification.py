@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, MismatchError, layout
+from protogen.errors import InputError, MismatchError
 from protogen.generate.specification import UpsampleSpec
 from protogen.generate.upsampling import Upsampling
 from protogen.geometry import shape_text
@@ -75,12 +75,10 @@ def verify_upsampling(up: Upsampling, *, seed: int = 0) -> list[Check]:
     if failed:
         worst = max(failed, key=lambda check: check.inside)
         raise MismatchError(
-            layout(
-                f"differs from Resize by {worst.inside:.3g} inside the border ({worst.data} data)",
-                subject=f"layer {worst.layer!r}",
-                advice="Its template or weights are not those of the specification.",
-            ),
-            checks,
+            f"differs from Resize by {worst.inside:.3g} inside the border ({worst.data} data)",
+            subject=f"layer {worst.layer!r}",
+            advice="Its template or weights are not those of the specification.",
+            table=checks,
         )
     return checks
 
@@ -92,12 +90,9 @@ def _check_memory(up: Upsampling) -> None:
         size = 4 * math.prod(shape)
         if size > 2**30:
             raise InputError(
-                layout(
-                    f"running it makes a blob of {'x'.join(map(str, shape))}, "
-                    f"{size / 2**30:.1f} GiB",
-                    subject=f"layer {spec.name!r}",
-                    advice="Verify it with a smaller input shape, factor or channel count.",
-                )
+                f"running it makes a blob of {'x'.join(map(str, shape))}, {size / 2**30:.1f} GiB",
+                subject=f"layer {spec.name!r}",
+                advice="Verify it with a smaller input shape, factor or channel count.",
             )
 
 
@@ -122,11 +117,9 @@ def _check(
     if top.shape != true.shape:
         found, wanted = (shape_text(array.shape[2:]) for array in (top, true))
         raise MismatchError(
-            layout(
-                f"makes {found}, but must be {wanted}",
-                subject=f"layer {spec.name!r}",
-                advice="Its template is not that of the specification.",
-            )
+            f"makes {found}, but must be {wanted}",
+            subject=f"layer {spec.name!r}",
+            advice="Its template is not that of the specification.",
         )
     error = np.abs(top - true)
     h, w = spec.ring

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,7 +44,20 @@ class Emitter(Protocol):
         """The shape of a value of the net."""
 
 
-class Rewriter(Protocol):
+@dataclass(frozen=True, slots=True)
+class NewLayer:
+    """A stock layer that stands for another layer, or for a part of it; see ``Rewriter.add``."""
+
+    type: str
+    bottoms: Sequence[str]
+    role: str
+    top: str
+    params: Mapping[str, Any]
+    weights: Sequence[NDArray[np.floating]] | None
+    keeps: Sequence[int] | None
+
+
+class Rewriter(ABC):
     """What a layer's ``rewrite`` writes to: stock layers in its place."""
 
     def add(
@@ -63,16 +77,25 @@ class Rewriter(Protocol):
         blobs; ``keeps`` are the indexes of the layer's ``param`` that go with them, None for
         blobs that are not to be trained.
         """
+        return self.append(NewLayer(type_, bottoms, role, top, params or {}, weights, keeps))
 
+    @abstractmethod
+    def append(self, new: NewLayer) -> str:
+        """Adds a stock layer and gives its top."""
+
+    @abstractmethod
     def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
         """Adds a Slice and gives its tops."""
 
+    @abstractmethod
     def retype(self, type_: str, **params: Mapping[str, Any]) -> None:
         """The layer as it stands, of another type, with parameters added."""
 
+    @abstractmethod
     def resize(self, sizes: Sequence[int], **sampling: Any) -> None:
         """The first bottom resized to (height, width), in the words of ``pg.resize``."""
 
+    @abstractmethod
     def shape(self, blob: str) -> Shape:
         """The shape of a bottom of the layer.
 
@@ -80,6 +103,7 @@ class Rewriter(Protocol):
             UnsupportedError: it is not known.
         """
 
+    @abstractmethod
     def weights(self) -> list[NDArray[np.floating]] | None:
         """The layer's parameter blobs; None where the net has no weights."""
 

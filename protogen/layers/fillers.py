@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import InputError, did_you_mean
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def chunks(
         yield from (full[:length] for length in lengths)
         return
     if filler.type in ("xavier", "msra") and not fan.n(filler.variance_norm) > 0:
-        raise InputError(layout("has no inputs to count", subject=f"{filler.type} filler"))
+        raise InputError("has no inputs to count", subject=f"{filler.type} filler")
     keep = filler.sparse / _outputs(shape, fan) if filler.sparse >= 0 else 1.0
 
     def draw(index: int) -> NDArray[np.float32]:
@@ -180,9 +180,7 @@ def _shaped(filler: Filler, shape: Sequence[int], stream: Sequence[int]) -> NDAr
         return rows
     if len(shape) != 4 or shape[2] != shape[3]:
         found = shape_text(shape)
-        raise InputError(
-            layout(f"takes square kernels (4 axes), not {found}", subject="bilinear filler")
-        )
+        raise InputError(f"takes square kernels (4 axes), not {found}", subject="bilinear filler")
     made: NDArray[np.float32] = np.broadcast_to(bilinear(shape[2]), tuple(shape))
     return made
 
@@ -230,7 +228,7 @@ def unknown(type_: str) -> InputError:
     """An InputError for a filler's type that nobody has."""
     known = (*CAFFES, *EXTRAS)
     advice = did_you_mean(type_, known) or f"Known are {', '.join(known)}."
-    return InputError(layout("there is no such filler", subject=f'"{type_}"', advice=advice))
+    return InputError("there is no such filler", subject=f'"{type_}"', advice=advice)
 
 
 def parse_filler(text: str) -> Filler:
@@ -265,12 +263,10 @@ def _numbers(text: str, found: Mapping[str, str]) -> dict[str, Any]:
             key = ""
         if key not in ("value", "min", "max", "mean", "std", "sparse"):
             raise InputError(
-                layout(
-                    "is no filler",
-                    subject=f'"{text}"',
-                    advice="Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or "
-                    "xavier:variance_norm=AVERAGE.",
-                )
+                "is no filler",
+                subject=f'"{text}"',
+                advice="Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or "
+                "xavier:variance_norm=AVERAGE.",
             )
     return made
 
@@ -293,16 +289,14 @@ def bilinear_profile(
     import numpy as np
 
     if kernel < 1:
-        raise InputError(layout(f"kernel size {kernel} is below 1", subject="bilinear filler"))
+        raise InputError(f"kernel size {kernel} is below 1", subject="bilinear filler")
     f = -(-kernel // 2)
     if variant == "bvlc":
         c = np.float32((kernel - 1) / (2.0 * f))
     elif variant == "classic":
         c = np.float32((2 * f - 1 - f % 2) / (2.0 * f))
     else:
-        raise InputError(
-            layout(f"variant {variant!r} is not bvlc or classic", subject="bilinear filler")
-        )
+        raise InputError(f"variant {variant!r} is not bvlc or classic", subject="bilinear filler")
     x = np.arange(kernel, dtype=np.float32)
     profile: NDArray[np.float32] = np.float32(1) - np.abs(x / np.float32(f) - c)
     return profile

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
+from protogen.errors import InputError, Place, UnsupportedError, did_you_mean
 from protogen.formats.message import Message
 from protogen.geometry import Shape
 
@@ -19,7 +19,7 @@ class Layer:
 
     ``bottoms`` and ``tops`` are Caffe's blob names. ``reads`` and ``writes`` name the values: a
     blob that layers work on in place has one value per writer, and the last keeps the blob's name.
-    ``params`` is the LayerParameter; ``place`` is ``file:line:column`` of the layer; ``phase`` is
+    ``params`` is the LayerParameter; ``place`` is where the layer stands; ``phase`` is
     TRAIN or TEST: its own where it has one, else the net's.
     """
 
@@ -28,7 +28,7 @@ class Layer:
     bottoms: tuple[str, ...]
     tops: tuple[str, ...]
     params: Message
-    place: str = ""
+    place: Place | str = ""
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     phase: str = "TEST"
@@ -40,12 +40,15 @@ class Layer:
 
     def error(self, problem: str, advice: str = "") -> InputError:
         """An InputError that names the file, the line and the layer."""
-        return InputError(layout(problem, where=self.place, subject=self.subject, advice=advice))
+        return InputError(
+            problem, where=self.place, subject=self.subject, advice=advice, layer=self.name
+        )
 
     def unsupported(self, problem: str, advice: str = "") -> UnsupportedError:
         """An UnsupportedError that names the file, the line and the layer."""
-        message = layout(problem, where=self.place, subject=self.subject, advice=advice)
-        return UnsupportedError(message)
+        return UnsupportedError(
+            problem, where=self.place, subject=self.subject, advice=advice, layer=self.name
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def cut(graph: Graph, outputs: Sequence[str]) -> Graph:
     for name in outputs:
         if name not in graph.shapes:
             advice = did_you_mean(name, graph.shapes)
-            raise InputError(layout("the net has no such blob", subject=f'"{name}"', advice=advice))
+            raise InputError("the net has no such blob", subject=f'"{name}"', advice=advice)
     outputs = graph.last(outputs)
     needed = set(outputs)
     kept = []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.layers.base import LayerType, check_bottoms
 
 if TYPE_CHECKING:
@@ -88,4 +88,4 @@ def run_plugin(path: str | Path) -> None:
     try:
         runpy.run_path(str(path))
     except (OSError, SyntaxError) as error:
-        raise InputError(layout(f"cannot be run ({error})", where=str(path))) from None
+        raise InputError(f"cannot be run ({error})", where=str(path)) from None

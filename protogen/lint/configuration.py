@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import InputError, did_you_mean
 from protogen.formats import tomlfiles
 
 
@@ -55,14 +55,14 @@ def _read(path: Path, table: dict[str, Any]) -> Configuration:
     for key, value in table.items():
         if key not in known:
             advice = did_you_mean(key, known) or f"Known are {', '.join(known)}."
-            raise InputError(layout("is not known", where=str(path), subject=key, advice=advice))
+            raise InputError("is not known", where=str(path), subject=key, advice=advice)
         default = getattr(made, key)
         if isinstance(default, tuple):
             if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                raise InputError(layout("must be a list of codes", where=str(path), subject=key))
+                raise InputError("must be a list of codes", where=str(path), subject=key)
             value = tuple(value)
         elif type(value) is not type(default):
             wanted = "true or false" if isinstance(default, bool) else "a text"
-            raise InputError(layout(f"must be {wanted}", where=str(path), subject=key))
+            raise InputError(f"must be {wanted}", where=str(path), subject=key)
         made = replace(made, **{key: value})
     return made

@@ -9,14 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protogen.errors import InputError, ProtogenWarning
+from protogen.errors import Diagnostic, Edit, Fix, InputError, Place, ProtogenWarning
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
-from protogen.formats.prototxt.edits import Edit
 from protogen.geometry import Shape
 from protogen.layers.graph import Graph, Layer
-from protogen.lint.rule import Flaw, Rule
-from protogen.net.build import build, included
+from protogen.lint.rule import Rule
+from protogen.net.build import Misfit, build, included
 from protogen.net.upgrade import upgrade
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ class Context:
     def graphs(self) -> dict[str, Graph]:
         """A graph for each phase whose wiring is sound."""
         made = {}
-        self.misfits: dict[str, str] = {}
+        self.misfits: list[Diagnostic] = []
         for phase in self.phases:
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always", ProtogenWarning)
@@ -162,9 +161,8 @@ class Context:
                     except InputError:
                         continue  # the rules on wiring say what is wrong
             for one in told:
-                text = str(one.message)
-                if "Shapes behind it are unknown" in text:
-                    self.misfits.setdefault(text, phase)
+                if isinstance(one.message, Misfit):
+                    self.misfits.append(one.message.diagnostic)
         return made
 
     def _sound(self, phase: str) -> Message:
@@ -237,21 +235,33 @@ class Context:
 
     # what rules give
 
-    def flaw(
-        self, rule: Rule, at: Field | Wire | Layer | None, message: str, *edits: Edit | None
-    ) -> Flaw:
-        """A flaw at a field or a layer; edits are dropped where the text is of the old form."""
-        start, end, layer = -1, -1, ""
+    def diagnostic(
+        self, rule: Rule, at: Field | Wire | Layer | None, problem: str, *edits: Edit | None
+    ) -> Diagnostic:
+        """A finding at a field or a layer; edits are dropped where the text is of the old form."""
+        layer = ""
         at = at.field if isinstance(at, Wire) else at
         if isinstance(at, Layer):
             layer = at.name
             at = self._field_of.get(id(at.params))
         elif at is not None and at.name == "layer" and isinstance(at.value, Message):
             layer = str(at.value.name) if at.value.kind is not None else ""
-        if at is not None:
-            start, end = at.start, at.end
         made = () if self.old or None in edits else tuple(one for one in edits if one is not None)
-        return Flaw(rule.code, rule.name, message, start, end, layer, made)
+        return Diagnostic(
+            problem,
+            self.place(at),
+            subject=f'layer "{layer}"' if layer else "",
+            code=rule.code,
+            severity=rule.severity,
+            fix=Fix(made, rule.safe) if made else None,
+            layer=layer,
+        )
+
+    def place(self, at: Field | None) -> Place:
+        """Where a field stands; the beginning of the file for one that stands nowhere."""
+        if at is None or at.start < 0:
+            return Place(self.filename, 1, 1)
+        return self.source.place(at.start, at.end)
 
     @cached_property
     def _field_of(self) -> dict[int, Field]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from protogen.errors import Edit
 from protogen.formats.message import Field, Message, Source
-from protogen.formats.prototxt.edits import Edit
 
 
 def replaced(item: Field, text: str) -> Edit:

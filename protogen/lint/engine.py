@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import Diagnostic, InputError, Place, did_you_mean
 from protogen.formats import prototxt
 from protogen.formats.prototxt.edits import apply_edits
 from protogen.lint.context import Context, Settings
-from protogen.lint.rule import Flaw, Rule
-from protogen.lint.rules import all_rules
+from protogen.lint.rule import Rule
+from protogen.lint.rules import SYNTAX, all_rules, rule_name
 
 if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel
 
-ROUNDS = 10  # of mending: what one edit hides, the next round finds
+ROUNDS = 10  # of fixes: what one edit hides, the next round finds
 _IGNORE = re.compile(r"#\s*protogen:\s*ignore(-file)?(?:\[([\w,\s-]*)\])?")
-_PLACE = re.compile(r"^(.*?):(\d+):(\d+): (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One file: its flaws in the order of the text, and the text after mending, where it changed."""
+    """One file: what was found, in the order of the text, and the text after fixes, where it
+    changed."""
 
     filename: str
     text: str
-    flaws: list[Flaw]
-    places: list[tuple[int, int]]  # line and column of each flaw
+    diagnostics: list[Diagnostic]
     fixed: str | None = None
     count_fixed: int = 0
     bom: bool = False
@@ -64,11 +63,9 @@ def selected(
             if not some:
                 known = [*rules, *(rule.name for rule in rules.values())]
                 raise InputError(
-                    layout(
-                        "fits no rule",
-                        subject=f'"{word}"',
-                        advice=did_you_mean(word, known) or "protogen rule lists them.",
-                    )
+                    "fits no rule",
+                    subject=f'"{word}"',
+                    advice=did_you_mean(word, known) or "protogen rule lists them.",
                 )
             found |= some
         return found
@@ -89,26 +86,28 @@ def check_text(
     weights: CaffeModel | None = None,
     folder: Path | None = None,
     fix: bool = False,
+    unsafe_fixes: bool = False,
 ) -> Checked:
-    """The flaws of a net's text; with ``fix`` those that are left after mending.
+    """What is wrong with a net's text. With ``fix`` the safe fixes are applied first, with
+    ``unsafe_fixes`` all of them, and what is left is told.
 
-    A text that is no prototxt has one flaw, PG100, at the place where it ends to be one.
+    A text that is no prototxt has one finding, PG100, at the place where it ends to be one.
     """
     chosen = selected() if rules is None else list(rules)
-    original, mended = text, 0
-    flaws = _flaws(text, filename, chosen, settings, weights, folder)
-    for _ in range(ROUNDS if fix else 0):
-        edits = [edit for flaw in flaws for edit in flaw.edits]
-        if not edits:
+    original, fixed = text, 0
+    found = _diagnostics(text, filename, chosen, settings, weights, folder)
+    for _ in range(ROUNDS if fix or unsafe_fixes else 0):
+        fixes = [one.fix for one in found if one.fix and (one.fix.safe or unsafe_fixes)]
+        if not fixes:
             break
+        edits = [edit for one in fixes for edit in one.edits]
         after = apply_edits(text, edits, overlapping=True)
-        left = _flaws(after, filename, chosen, settings, weights, folder)
-        if after == text or any(flaw.code == "PG100" for flaw in left):
+        left = _diagnostics(after, filename, chosen, settings, weights, folder)
+        if after == text or any(one.code == SYNTAX for one in left):
             break
-        mended += sum(bool(flaw.edits) for flaw in flaws)
-        text, flaws = after, left
-    places = _lines_and_columns(text, [flaw.start for flaw in flaws])
-    return Checked(filename, text, flaws, places, text if text != original else None, mended)
+        fixed += len(fixes)
+        text, found = after, left
+    return Checked(filename, text, found, text if text != original else None, fixed)
 
 
 def check_file(
@@ -118,6 +117,7 @@ def check_file(
     *,
     caffemodel: str | Path | None = None,
     fix: bool = False,
+    unsafe_fixes: bool = False,
 ) -> Checked:
     """``check_text`` of a file; ``caffemodel`` are its weights, for rules that look at both.
 
@@ -131,9 +131,16 @@ def check_file(
         weights = read_weights(caffemodel)
     source = prototxt.source_of(path)
     if _is_solver(source.text):
-        return Checked(str(path), source.text, [], [], bom=source.bom)
+        return Checked(str(path), source.text, [], bom=source.bom)
     made = check_text(
-        source.text, str(path), rules, settings, weights=weights, folder=Path(path).parent, fix=fix
+        source.text,
+        str(path),
+        rules,
+        settings,
+        weights=weights,
+        folder=Path(path).parent,
+        fix=fix,
+        unsafe_fixes=unsafe_fixes,
     )
     return replace(made, bom=source.bom)
 
@@ -149,46 +156,38 @@ def _is_solver(text: str) -> bool:
     return _SOLVER.search(text) is not None and _LAYER.search(text) is None
 
 
-def _flaws(
+def _diagnostics(
     text: str,
     filename: str,
     rules: Sequence[Rule],
     settings: Settings | None,
     weights: CaffeModel | None,
     folder: Path | None,
-) -> list[Flaw]:
+) -> list[Diagnostic]:
     try:
         net = Context(text, filename, settings, weights, folder)
     except InputError as error:
-        return [_syntax(text, str(error))]
-    found = [flaw for rule in rules for flaw in rule.check(net)]
+        where = error.diagnostic.place
+        where = where if where.line else Place(filename, 1, 1)
+        return [replace(error.diagnostic, where=where, code=SYNTAX, lines=())]
+    found = [one for rule in rules for one in rule.check(net)]
     spans, whole = _comments(net)
-    found = sorted((flaw for flaw in found if not _left_out(flaw, whole)), key=_place)
-    starts = [max(flaw.start, 0) for flaw in found]
+    found = sorted((one for one in found if not _left_out(one, whole)), key=_offset)
+    starts = [_offset(one) for one in found]
     dropped = {
-        flaw
+        one
         for start, end, codes in spans
-        for flaw in found[bisect_left(starts, start) : bisect_left(starts, end)]
-        if _left_out(flaw, codes)
+        for one in found[bisect_left(starts, start) : bisect_left(starts, end)]
+        if _left_out(one, codes)
     }
     return sorted(
-        dict.fromkeys(f for f in found if f not in dropped),
-        key=lambda flaw: (flaw.start, flaw.code),
+        dict.fromkeys(one for one in found if one not in dropped),
+        key=lambda one: (one.place.start, one.code),
     )
 
 
-def _place(flaw: Flaw) -> int:
-    return max(flaw.start, 0)
-
-
-def _syntax(text: str, message: str) -> Flaw:
-    found = _PLACE.match(message)
-    if found is None:
-        return Flaw("PG100", "syntax-error", message, 0, 0)
-    lines = text.split("\n")
-    line, column = int(found[2]), int(found[3])
-    start = sum(len(one) + 1 for one in lines[: line - 1]) + column - 1
-    return Flaw("PG100", "syntax-error", found[4].split("\n")[0], start, start)
+def _offset(one: Diagnostic) -> int:
+    return max(one.place.start, 0)
 
 
 Span = tuple[int, int, tuple[str, ...]]
@@ -216,13 +215,8 @@ def _comments(net: Context) -> tuple[list[Span], tuple[str, ...] | None]:
     return spans, whole
 
 
-def _left_out(flaw: Flaw, codes: tuple[str, ...] | None) -> bool:
+def _left_out(one: Diagnostic, codes: tuple[str, ...] | None) -> bool:
     if codes is None:
         return False
-    return not codes or any(flaw.code.startswith(code) or flaw.name == code for code in codes)
-
-
-def _lines_and_columns(text: str, offsets: Iterable[int]) -> list[tuple[int, int]]:
-    starts = [0, *(found.end() for found in re.finditer("\n", text))]
-    lines = [(bisect_right(starts, max(offset, 0)), max(offset, 0)) for offset in offsets]
-    return [(line, offset - starts[line - 1] + 1) for line, offset in lines]
+    name = rule_name(one.code)
+    return not codes or any(one.code.startswith(code) or name == code for code in codes)

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from protogen._version import __version__
+from protogen.errors import Diagnostic
 from protogen.lint.engine import Checked
-from protogen.lint.rule import Flaw
-from protogen.lint.rules import all_rules
+from protogen.lint.rules import SYNTAX, all_rules, rule_name
 
 NAMES = ("text", "json", "github", "sarif")
-SYNTAX = ("PG100", "syntax-error", "The file is no prototxt.")
 
 
 def written(files: Sequence[Checked], form: str) -> str:
@@ -21,21 +20,26 @@ def written(files: Sequence[Checked], form: str) -> str:
     return made(files)
 
 
-def _each(files: Sequence[Checked]) -> Iterator[tuple[Checked, Flaw, int, int]]:
-    for one in files:
-        for flaw, (line, column) in zip(one.flaws, one.places, strict=True):
-            yield one, flaw, line, column
+def _each(files: Sequence[Checked]) -> Iterator[Diagnostic]:
+    for file in files:
+        yield from file.diagnostics
 
 
-def _subject(flaw: Flaw) -> str:
-    return f'layer "{flaw.layer}": ' if flaw.layer else ""
+def _message(one: Diagnostic) -> str:
+    return f"{one.subject}: {one.message}" if one.subject else one.message
+
+
+def _mark(one: Diagnostic) -> str:
+    """``[*]`` where --fix does it, ``[-]`` where --unsafe-fixes does."""
+    if one.fix is None:
+        return ""
+    return "[*] " if one.fix.safe else "[-] "
 
 
 def _text(files: Sequence[Checked]) -> str:
     lines = [
-        f"{one.filename}:{line}:{column}: {flaw.code} {'[*] ' if flaw.edits else ''}"
-        f"{_subject(flaw)}{flaw.message} ({flaw.name})"
-        for one, flaw, line, column in _each(files)
+        f"{one.where}: {one.code} {_mark(one)}{_message(one)} ({rule_name(one.code)})"
+        for one in _each(files)
     ]
     return "".join(f"{line}\n" for line in lines)
 
@@ -43,16 +47,18 @@ def _text(files: Sequence[Checked]) -> str:
 def _json(files: Sequence[Checked]) -> str:
     found = [
         {
-            "file": one.filename,
-            "line": line,
-            "column": column,
-            "code": flaw.code,
-            "name": flaw.name,
-            "layer": flaw.layer,
-            "message": flaw.message,
-            "fixable": bool(flaw.edits),
+            "file": one.place.file,
+            "line": one.place.line,
+            "column": one.place.column,
+            "code": one.code,
+            "name": rule_name(one.code),
+            "severity": one.severity,
+            "layer": one.layer,
+            "message": one.message,
+            "fixable": one.fix is not None,
+            "safe": one.fix is not None and one.fix.safe,
         }
-        for one, flaw, line, column in _each(files)
+        for one in _each(files)
     ]
     return json.dumps(found, indent=2) + "\n"
 
@@ -62,9 +68,9 @@ def _github(files: Sequence[Checked]) -> str:
         return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
     return "".join(
-        f"::warning file={escaped(one.filename)},line={line},col={column},title={flaw.code} "
-        f"{flaw.name}::{escaped(_subject(flaw) + flaw.message)}\n"
-        for one, flaw, line, column in _each(files)
+        f"::{one.severity} file={escaped(one.place.file)},line={one.place.line},"
+        f"col={one.place.column},title={one.code} {rule_name(one.code)}::{escaped(_message(one))}\n"
+        for one in _each(files)
     )
 
 
@@ -72,25 +78,25 @@ def _sarif(files: Sequence[Checked]) -> str:
     rules = [
         {"id": code, "name": name, "shortDescription": {"text": what}}
         for code, name, what in (
-            SYNTAX,
+            (SYNTAX, rule_name(SYNTAX), "The file is no prototxt."),
             *((code, rule.name, rule.what) for code, rule in all_rules().items()),
         )
     ]
     results: list[dict[str, Any]] = [
         {
-            "ruleId": flaw.code,
-            "level": "error" if flaw.code == "PG100" else "warning",
-            "message": {"text": _subject(flaw) + flaw.message},
+            "ruleId": one.code,
+            "level": one.severity,
+            "message": {"text": _message(one)},
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": one.filename},
-                        "region": {"startLine": line, "startColumn": column},
+                        "artifactLocation": {"uri": one.place.file},
+                        "region": {"startLine": one.place.line, "startColumn": one.place.column},
                     }
                 }
             ],
         }
-        for one, flaw, line, column in _each(files)
+        for one in _each(files)
     ]
     driver = {"name": "protogen", "version": __version__, "rules": rules}
     log = {
@@ -106,7 +112,8 @@ def page(code: str) -> str:
     rule = all_rules()[code]
     marks = [] if rule.usual or rule.audit else ["off unless selected"]
     marks += ["in protogen audit"] if rule.audit else []
-    marks += ["can be mended with --fix"] if rule.fixes else []
+    if rule.fixes:
+        marks += [f"fixed by {'--fix' if rule.safe else '--unsafe-fixes'}"]
     lines = [
         f"## {code} {rule.name}",
         "",

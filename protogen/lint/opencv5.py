@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, ProtogenError, layout
+from protogen.errors import InputError, ProtogenError
 
 if TYPE_CHECKING:
     from protogen.net.net import Net
@@ -91,7 +91,7 @@ def examine(root: str | Path) -> list[Use]:
     """
     base = Path(root)
     if not base.is_dir():
-        raise InputError(layout("is no folder", where=str(root), advice="Name a source tree."))
+        raise InputError("is no folder", where=str(root), advice="Name a source tree.")
     sources, models = _files(base)
     uses = [use for path in sources for use in _uses(path, base)]
     verdicts: dict[tuple[str, str], tuple[str, bool]] = {}

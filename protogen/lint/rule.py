@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from protogen.formats.prototxt.edits import Edit
+from protogen.errors import Diagnostic, Severity
 
 if TYPE_CHECKING:
     from protogen.lint.context import Context
@@ -22,26 +21,14 @@ FAMILIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """One thing that a rule found. ``start`` and ``end`` are offsets in the text (-1: in no place of
-    it), ``edits`` what mends it, empty where a person must."""
-
-    code: str
-    name: str
-    message: str
-    start: int
-    end: int
-    layer: str = ""
-    edits: tuple[Edit, ...] = ()
-
-
 class Rule:
     """One rule. A subclass is registered by being defined; its name in kebab case states the flaw.
 
     ``what`` it catches, ``why`` that is bad, ``example`` and ``mended`` are its page, and its tests:
     the example fires, the mended one does not, and where ``fixes`` is set the one becomes the other.
     ``settings`` are those that the example needs. ``usual``: whether it is on unless left out.
+    ``safe``: its fix leaves what the net computes as it is; ``severity`` is "error" where Caffe
+    refuses the net, or computes something else than the text says.
     """
 
     registry: ClassVar[dict[str, Rule]] = {}
@@ -52,6 +39,8 @@ class Rule:
     mended: ClassVar[str]
     settings: ClassVar[dict[str, Any]] = {}
     fixes: ClassVar[bool] = False
+    safe: ClassVar[bool] = False
+    severity: ClassVar[Severity] = "warning"
     usual: ClassVar[bool] = True
     audit: ClassVar[bool] = False  # of ``protogen audit``: files from strangers
 
@@ -65,6 +54,6 @@ class Rule:
         """The class's name in kebab case."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         """What is wrong with a net."""
         raise NotImplementedError

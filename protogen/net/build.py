@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
+from protogen.errors import InputError, ProtogenWarning, did_you_mean
 from protogen.formats.message import Field, Message, Source
 from protogen.geometry import Shape, shape_text
 from protogen.layers import LayerType, kind_of
@@ -65,16 +65,14 @@ def build(
     _check_identities(identities, chosen)
     if len(chosen) > MAX_LAYERS:
         raise InputError(
-            layout(
-                f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most",
-                where=source.filename if source else "",
-            )
+            f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most",
+            where=source.filename if source else "",
         )
     named = _name_values(chosen)
     for error in _in_place_errors(named):
         if not tolerant:
             raise error
-        warnings.warn(str(error), ProtogenWarning, stacklevel=2)
+        warnings.warn(ProtogenWarning.of(error.diagnostic), stacklevel=2)
     shapes: dict[str, Shape | None] = {}
     parameters: dict[str, tuple[Shape, ...] | None] = {}
     unknown: set[str] = set()
@@ -89,13 +87,20 @@ def build(
         except InputError as error:
             if not tolerant:
                 raise
-            warnings.warn(f"{error} Shapes behind it are unknown.", ProtogenWarning, stacklevel=2)
+            warnings.warn(Misfit.of(*error.diagnostics), stacklevel=2)
             tops, blobs = [None] * len(layer.tops), None
         shapes.update(zip(layer.writes, tops, strict=True))
         parameters[layer.name] = blobs
     inputs = _inputs(named)
     owners = _owners(named, parameters)
     return Graph(net.name, named, inputs, _outputs(named), shapes, parameters, owners)
+
+
+class Misfit(ProtogenWarning):
+    """A layer whose shapes do not fit, in a net that is built all the same."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} Shapes behind it are unknown."
 
 
 def _layer(item: Field, source: Source | None, identities: Collection[str], phase: str) -> Layer:
@@ -118,11 +123,9 @@ def _check_identities(identities: Collection[str], layers: Sequence[Layer]) -> N
     for name in identities:
         if name not in known:
             raise InputError(
-                layout(
-                    "no layer has this name or type",
-                    subject=f"identity {name!r}",
-                    advice=did_you_mean(name, known),
-                )
+                "no layer has this name or type",
+                subject=f"identity {name!r}",
+                advice=did_you_mean(name, known),
             )
 
 
@@ -138,12 +141,10 @@ def _included(
     include, exclude = params.include, params.exclude
     if include and exclude:
         raise InputError(
-            layout(
-                "has include and exclude rules",
-                where=source.place(item.start) if source else "",
-                subject=f'layer "{params.name}" ({params.type})',
-                advice="Keep one kind: Caffe refuses both.",
-            )
+            "has include and exclude rules",
+            where=source.place(item.start) if source else "",
+            subject=f'layer "{params.name}" ({params.type})',
+            advice="Keep one kind: Caffe refuses both.",
         )
     if include:
         return any(_meets(rule, phase, level, stages) for rule in include)
@@ -322,15 +323,12 @@ def _shapes(
     if kind is None:
         if layer.type not in unknown:
             unknown.add(layer.type)
-            warnings.warn(
-                layout(
-                    "protogen does not know this type; shapes after it are unknown",
-                    where=layer.place,
-                    subject=layer.subject,
-                ),
-                ProtogenWarning,
-                stacklevel=2,
+            told = ProtogenWarning(
+                "protogen does not know this type; shapes after it are unknown",
+                where=layer.place,
+                subject=layer.subject,
             )
+            warnings.warn(told, stacklevel=2)
         return [given.get(top) for top in layer.tops], None
     if len(bottoms) < len(layer.reads):
         return [given.get(top) for top in layer.tops], None

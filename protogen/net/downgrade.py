@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protogen.errors import InputError, UnsupportedError, layout
+from protogen.errors import Diagnostic, InputError, UnsupportedError
 from protogen.formats import wire
 from protogen.formats.caffemodel import CaffeModel, Entry
 from protogen.formats.message import Field, Message, Name
@@ -27,7 +27,7 @@ def downgrade(net: Document) -> Document:
     """
     made = Document(message_type("NetParameter"), net.source)
     made.tail = net.tail
-    problems: list[str] = []
+    problems: list[Diagnostic] = []
     for item in net.fields:
         if item.name != "layer":
             made.append(item)
@@ -36,11 +36,11 @@ def downgrade(net: Document) -> Document:
         else:
             made.append(_layer(item, problems, net))
     if problems:
-        raise UnsupportedError("\n".join(problems))
+        raise UnsupportedError.of(*problems)
     return made
 
 
-def _add_inputs(made: Message, item: Field, problems: list[str], net: Document) -> None:
+def _add_inputs(made: Message, item: Field, problems: list[Diagnostic], net: Document) -> None:
     layer: Message = item.value
     shapes = [list(shape.dim) for shape in layer.input_param.shape]
     shapes = shapes * len(layer.top) if len(shapes) == 1 else shapes
@@ -56,7 +56,7 @@ def _add_inputs(made: Message, item: Field, problems: list[str], net: Document) 
     made.fields[:] = [*kept[:at], *new, *kept[at:]]
 
 
-def _layer(item: Field, problems: list[str], net: Document) -> Field:
+def _layer(item: Field, problems: list[Diagnostic], net: Document) -> Field:
     layer: Message = item.value
     kind = message_type("V1LayerParameter")
     made = Message(kind)
@@ -78,7 +78,7 @@ def _layer(item: Field, problems: list[str], net: Document) -> Field:
     return like(item, "layers", made, message_type("NetParameter"))
 
 
-def _single(inner: Field, item: Field, problems: list[str], net: Document) -> object:
+def _single(inner: Field, item: Field, problems: list[Diagnostic], net: Document) -> object:
     """Convolutions of that time had one kernel_size, stride and pad, and no dilation or axis."""
     value = inner.value
     if inner.name != "convolution_param":
@@ -94,7 +94,7 @@ def _single(inner: Field, item: Field, problems: list[str], net: Document) -> ob
 
 
 def _add_specs(
-    made: Message, layer: Message, item: Field, problems: list[str], net: Document
+    made: Message, layer: Message, item: Field, problems: list[Diagnostic], net: Document
 ) -> None:
     specs = layer.param
     for name, old in _PARAM.items():
@@ -107,8 +107,8 @@ def _add_specs(
             made.add(old, getattr(spec, name))
 
 
-def _problem(net: Document, item: Field, problem: str) -> str:
-    return layout(
+def _problem(net: Document, item: Field, problem: str) -> Diagnostic:
+    return Diagnostic(
         problem,
         where=net.source.place(item.start),
         subject=f'layer "{item.value.name}" ({item.value.type})',
@@ -128,9 +128,9 @@ def v1_entries(model: CaffeModel) -> list[Entry]:
     types = caffe().enums["V1LayerParameter.LayerType"].values
     unknown = [layer for layer in model.layers if layer.type not in _TO_V1 and layer.blobs]
     if unknown:
-        raise UnsupportedError(
-            "\n".join(
-                layout(
+        raise UnsupportedError.of(
+            *(
+                Diagnostic(
                     "V1 has no such layer type",
                     where=model.bytes_.filename,
                     subject=f'layer "{layer.name}" ({layer.type})',
@@ -145,11 +145,9 @@ def v1_entries(model: CaffeModel) -> list[Entry]:
         for blob in layer.blobs:
             if len(blob.shape) > 4:
                 raise InputError(
-                    layout(
-                        f"a blob has {len(blob.shape)} axes, but V1 takes 4 at most",
-                        where=model.bytes_.filename,
-                        subject=f'layer "{layer.name}"',
-                    )
+                    f"a blob has {len(blob.shape)} axes, but V1 takes 4 at most",
+                    where=model.bytes_.filename,
+                    subject=f'layer "{layer.name}"',
                 )
         header = wire.text("V1LayerParameter", "name", layer.name)
         number = wire.number("V1LayerParameter", "type")

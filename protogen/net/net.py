@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from protogen.errors import InputError, ProtogenWarning, layout
+from protogen.errors import InputError, ProtogenWarning
 from protogen.formats import files, prototxt
 from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
@@ -183,7 +183,7 @@ class Net:
             stack.enter_context(files.replacing(prototxt_path)).write(text)
             if caffemodel is not None:
                 if not self.weights:
-                    raise InputError(layout("the net has no weights", where=str(caffemodel)))
+                    raise InputError("the net has no weights", where=str(caffemodel))
                 file = stack.enter_context(files.replacing(caffemodel))
                 write_weights(file, self.name, self.entries())
 
@@ -198,15 +198,12 @@ def _check_values(layer: Layer, index: int, piece: NDArray[np.floating], at: int
             "The training diverged before it was saved: take an earlier snapshot.",
         )
     if np.isinf(piece).any():
-        warnings.warn(
-            layout(
-                f"blob {index} of the weights holds infinite values",
-                where=layer.place,
-                subject=layer.subject,
-            ),
-            ProtogenWarning,
-            stacklevel=3,
+        told = ProtogenWarning(
+            f"blob {index} of the weights holds infinite values",
+            where=layer.place,
+            subject=layer.subject,
         )
+        warnings.warn(told, stacklevel=3)
 
 
 def _list(shapes: tuple[Shape, ...]) -> str:
@@ -254,7 +251,7 @@ def load(
     from protogen.net.upgrade import upgrade
 
     if phase not in ("TRAIN", "TEST"):
-        raise InputError(layout(f"{phase!r} is not TRAIN or TEST", subject="phase"))
+        raise InputError(f"{phase!r} is not TRAIN or TEST", subject="phase")
     document = upgrade(prototxt.read(path, strict=strict))
     net = Net(
         document,

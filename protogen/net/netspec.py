@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import InputError, did_you_mean
 from protogen.formats.message import Message, Name
 from protogen.formats.schema import caffe, message_type
 
@@ -54,9 +54,7 @@ class Function:
         self.ntop: int = self.params.pop("ntop", 1)
         self.in_place: bool = self.params.pop("in_place", False)
         if self.in_place and (len(inputs) != 1 or self.ntop != 1):
-            raise InputError(
-                layout("in_place takes one bottom and one top", subject=f"layers.{type_name}")
-            )
+            raise InputError("in_place takes one bottom and one top", subject=f"layers.{type_name}")
         self.tops = tuple(Top(self, n) for n in range(self.ntop))
 
 
@@ -128,11 +126,9 @@ def _assign_all(layer: Message, fn: Function) -> None:
         else:
             known = [*(inner.kind.fields if inner and inner.kind else ()), *_layer_fields()]
             raise InputError(
-                layout(
-                    f"there is no parameter {key!r}",
-                    subject=f"layers.{fn.type_name}",
-                    advice=did_you_mean(key, known),
-                )
+                f"there is no parameter {key!r}",
+                subject=f"layers.{fn.type_name}",
+                advice=did_you_mean(key, known),
             )
     if own and inner is not None and inner.fields:
         if layer.has(own):  # given as a whole and in parts: one message
@@ -153,7 +149,9 @@ def _assign(message: Message, key: str, value: Any, fn: Function) -> None:
         else:
             message.add(key, _plain(value))
     except InputError as error:
-        raise InputError(f"layers.{fn.type_name}: {error}") from None
+        inner = error.diagnostic.subject
+        subject = f"layers.{fn.type_name}: {inner}" if inner else f"layers.{fn.type_name}"
+        raise error.but(subject=subject) from None
 
 
 def _plain(value: Any) -> Any:

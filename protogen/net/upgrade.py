@@ -66,7 +66,7 @@ def upgrade(net: Document, changes: list[str] | None = None) -> Document:
 def _refuse_mixture(net: Document) -> None:
     new, old = net.all("layer"), net.all("layers")
     if new and old:
-        places = " and ".join(net.source.place(items[0].start) for items in (new, old))
+        places = " and ".join(str(net.source.place(items[0].start)) for items in (new, old))
         raise net.source.error(
             old[0].start,
             f"the net mixes {len(new)} `layer` and {len(old)} `layers` (first at {places})",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnx import ModelProto, TensorProto
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.onnx.memory_mapped import read_hollow
 from protogen.onnx.soundness import check_sound
 
@@ -59,7 +59,7 @@ def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
     more = [name for name in dict.fromkeys(names) if name not in known]
     for name in more:
         if name not in made:
-            raise InputError(layout("the model makes no such value", subject=f'"{name}"'))
+            raise InputError("the model makes no such value", subject=f'"{name}"')
     if not more:
         return model
     wider = ModelProto()

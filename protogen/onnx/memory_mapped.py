@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
-from protogen.errors import InputError
 from protogen.formats import wire
 from protogen.formats.mapped import FileMap, map_file
 from protogen.onnx.soundness import SHORT, beside, dtype_of, element_type, parsed
@@ -34,12 +33,9 @@ def read_hollow(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
         InputError: the file cannot be read or is no ONNX model, or a weight's file is missing or
             too short.
     """
-    data = wire.Bytes(map_file(path), str(path))
+    data = wire.Bytes(map_file(path), str(path), "ONNX model")
     arrays: dict[str, NDArray[Any]] = {}
-    try:
-        raw = _without_large(data, arrays)
-    except InputError as error:
-        raise InputError(str(error).replace("no caffemodel", "no ONNX model")) from None
+    raw = _without_large(data, arrays)
     model = parsed(raw, str(path))
     maps: dict[str, FileMap | bytes] = {}
     for tensor in model.graph.initializer:

@@ -9,7 +9,7 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from protogen._version import __version__
-from protogen.errors import UnsupportedError, layout
+from protogen.errors import UnsupportedError
 from protogen.onnx.program import TYPES, Node, Program, Tensor, Value, free_name
 
 INLINE = 1024  # bytes: smaller constants may be shapes or axes, which inference has to see
@@ -25,11 +25,9 @@ def to_model(program: Program) -> ModelProto:
     total = program.weight_bytes
     if total > LIMIT - 2**20:
         raise UnsupportedError(
-            layout(
-                f"its weights take {total / 2**30:.1f} GiB, but a model in memory 2 GiB at most",
-                subject=f'net "{program.name}"',
-                advice="Write it to a file with pg.convert: weights then stand beside it.",
-            )
+            f"its weights take {total / 2**30:.1f} GiB, but a model in memory 2 GiB at most",
+            subject=f'net "{program.name}"',
+            advice="Write it to a file with pg.convert: weights then stand beside it.",
         )
     model = hollow(program, program.inputs)
     model.graph.initializer.extend(proto(name, t) for name, t in program.tensors.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, ProtogenError, layout
+from protogen.errors import InputError, ProtogenError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def run_model(
         return dict(zip(names, found, strict=True))
     except refusals as error:
         text = " ".join(str(error).split())
-        raise ProtogenError(layout(f"onnxruntime refuses the model: {text}", where=where)) from None
+        raise ProtogenError(f"onnxruntime refuses the model: {text}", where=where) from None
 
 
 def _typed(array: NDArray[Any], wanted: str) -> NDArray[Any]:
@@ -63,9 +63,7 @@ def check_feeds(needed: Sequence[str], feeds: Mapping[str, Any]) -> None:
     for name in needed:
         if name not in feeds:
             raise InputError(
-                layout(
-                    f"it is not given (inputs: {', '.join(needed)})",
-                    subject=f'input "{name}"',
-                    advice="Give an array for each.",
-                )
+                f"it is not given (inputs: {', '.join(needed)})",
+                subject=f'input "{name}"',
+                advice="Give an array for each.",
             )

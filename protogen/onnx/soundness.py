@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats.mapped import FileMap, map_file
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def parsed(raw: bytes, where: str) -> ModelProto:
     try:
         model.ParseFromString(raw)
     except (DecodeError, UnicodeDecodeError) as error:
-        raise InputError(layout(f"is no ONNX model ({error})", where=where)) from None
+        raise InputError(f"is no ONNX model ({error})", where=where) from None
     if not model.graph.node:
-        raise InputError(layout("is no ONNX model, or one without operators", where=where))
+        raise InputError("is no ONNX model, or one without operators", where=where)
     return model
 
 
@@ -51,12 +51,12 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     """
     for text in _texts(model):
         if not isinstance(text, str):  # protobuf gives bytes where they are no text
-            raise InputError(layout(f"the name {text!r} is no UTF-8 text", where=where))
+            raise InputError(f"the name {text!r} is no UTF-8 text", where=where)
     for tensor in model.graph.initializer:
         if large is None or tensor.name not in large:
             constant(tensor, where)
     if len({one.domain for one in model.opset_import}) < len(model.opset_import):
-        raise InputError(layout("says twice which operator set it has", where=where))
+        raise InputError("says twice which operator set it has", where=where)
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_value < 0:  # some write so that an axis is free; ONNX's inference ends at it
@@ -65,7 +65,7 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     context.ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))
     for one in model.opset_import:
         if not 0 < one.version < 2**31:
-            raise InputError(layout(f"operator set {one.version} is none", where=where))
+            raise InputError(f"operator set {one.version} is none", where=where)
     newest = onnx.defs.onnx_opset_version()
     imports = {one.domain: one.version for one in model.opset_import}
     imports = {d: min(v, newest) if d in _OWN else v for d, v in imports.items()}
@@ -84,9 +84,7 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
             made.add(name)
     for value in model.graph.output:
         if value.name not in made:
-            raise InputError(
-                layout("nothing makes it", where=where, subject=f'output "{value.name}"')
-            )
+            raise InputError("nothing makes it", where=where, subject=f'output "{value.name}"')
 
 
 def _check_node(node: NodeProto, context: Any, opset: int, where: str) -> None:
@@ -145,19 +143,17 @@ def constant(tensor: TensorProto, where: str) -> NDArray[Any]:
     subject = f'constant "{tensor.name}"'
     if tensor.data_location == TensorProto.EXTERNAL:
         raise InputError(
-            layout(
-                "its values are in another file, which only weights may be",
-                where=where,
-                subject=subject,
-            )
+            "its values are in another file, which only weights may be",
+            where=where,
+            subject=subject,
         )
     if any(length < 0 for length in tensor.dims):
-        raise InputError(layout(f"its shape is {list(tensor.dims)}", where=where, subject=subject))
+        raise InputError(f"its shape is {list(tensor.dims)}", where=where, subject=subject)
     try:
         return numpy_helper.to_array(tensor)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
-            layout(f"its values cannot be read ({error})", where=where, subject=subject)
+            f"its values cannot be read ({error})", where=where, subject=subject
         ) from None
 
 
@@ -169,7 +165,7 @@ def element_type(number: int, name: str, where: str) -> str:
     """
     if number not in TensorProto.DataType.values():
         raise InputError(
-            layout(f"ONNX has no element type {number}", where=where, subject=f'value "{name}"')
+            f"ONNX has no element type {number}", where=where, subject=f'value "{name}"'
         )
     return str(TensorProto.DataType.Name(number))
 
@@ -184,7 +180,7 @@ def inferred(model: ModelProto, where: str) -> GraphProto:
         return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
-        raise InputError(layout(f"what it says of shapes is not so: {text}", where=where)) from None
+        raise InputError(f"what it says of shapes is not so: {text}", where=where) from None
 
 
 # Weights in another file
@@ -209,29 +205,25 @@ def beside(tensor: TensorProto, folder: Path, maps: dict[str, FileMap | bytes]) 
     inside = Path(real).is_relative_to(os.path.realpath(folder)) and real
     if not parts or Path(location).is_absolute() or ".." in parts or not inside:
         raise InputError(
-            layout(
-                f"its values are in {location!r}, which is no file in the model's folder",
-                subject=subject,
-                advice="Put the file itself beside the model.",
-            )
+            f"its values are in {location!r}, which is no file in the model's folder",
+            subject=subject,
+            advice="Put the file itself beside the model.",
         )
     if os.path.exists(real) and not os.path.isfile(real):
-        raise InputError(layout("is no file", where=str(folder / location), subject=subject))
+        raise InputError("is no file", where=str(folder / location), subject=subject)
     if location not in maps:
         maps[location] = map_file(real)
     dtype = dtype_of(tensor)
     start = told.get("offset", "0")
     if not (start.isascii() and start.isdigit()) or any(length < 0 for length in tensor.dims):
-        raise InputError(layout(f"its place is {start!r}", subject=subject))
+        raise InputError(f"its place is {start!r}", subject=subject)
     count = prod(tensor.dims)
     if int(start) + count * dtype.itemsize > len(maps[location]):
         raise InputError(
-            layout(
-                "ends before the values of the constant",
-                where=str(folder / location),
-                subject=subject,
-                advice="It is cut short, or belongs to another model.",
-            )
+            "ends before the values of the constant",
+            where=str(folder / location),
+            subject=subject,
+            advice="It is cut short, or belongs to another model.",
         )
     made: NDArray[Any] = np.frombuffer(maps[location], dtype, count, int(start))
     return made.reshape(tuple(tensor.dims))
@@ -245,9 +237,7 @@ def dtype_of(tensor: TensorProto) -> Any:
     """
     kind = element_type(tensor.data_type, tensor.name, "")
     if kind in ("UNDEFINED", "STRING") or kind.startswith(SHORT):
-        raise InputError(
-            layout(f"its values are of type {kind}", subject=f'constant "{tensor.name}"')
-        )
+        raise InputError(f"its values are of type {kind}", subject=f'constant "{tensor.name}"')
     return helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
 
 
@@ -273,4 +263,4 @@ def _texts(model: ModelProto) -> Iterator[Any]:
 
 def _refused(node: NodeProto, where: str, problem: str) -> InputError:
     name = node.name or next(iter(node.output), "")
-    return InputError(layout(problem, where=where, subject=f'operator "{name}" ({node.op_type})'))
+    return InputError(problem, where=where, subject=f'operator "{name}" ({node.op_type})')

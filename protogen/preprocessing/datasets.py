@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.preprocessing.transforms import transform_of
 from protogen.running.pictures import read_pictures
 
@@ -34,11 +34,11 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise InputError(layout("is not there", where=str(path), advice="Check the path."))
+            raise InputError("is not there", where=str(path), advice="Check the path.")
     if not found:
         shown = ", ".join(map(str, paths))
         raise InputError(
-            layout("holds no pictures", where=shown, advice=f"Known endings: {' '.join(ENDINGS)}.")
+            "holds no pictures", where=shown, advice=f"Known endings: {' '.join(ENDINGS)}."
         )
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, MismatchError, UnsupportedError, layout
+from protogen.errors import InputError, MismatchError, UnsupportedError
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message
 from protogen.geometry import shape_text
@@ -85,7 +85,7 @@ def preprocess(
     if data.shape[1:] != shape[1:]:
         found, wanted = (shape_text(s) for s in (data.shape[1:], shape[1:]))
         raise InputError(
-            layout(f"the pictures are {found}, but the input is {wanted}", subject=f'"{name}"')
+            f"the pictures are {found}, but the input is {wanted}", subject=f'"{name}"'
         )
     made = _folded(net, transform, name, data) if fold else _in_front(net, transform, name, shape)
     if verify:
@@ -102,23 +102,19 @@ def preprocess(
 def _input(net: Net, blob: str | None) -> tuple[str, tuple[int, ...]]:
     if blob is not None and blob not in net.inputs:
         raise InputError(
-            layout(
-                f"the net has no such input (inputs: {', '.join(net.inputs) or 'none'})",
-                subject=f'"{blob}"',
-            )
+            f"the net has no such input (inputs: {', '.join(net.inputs) or 'none'})",
+            subject=f'"{blob}"',
         )
     if blob is None and len(net.inputs) != 1:
         raise InputError(
-            layout(
-                f"the net has {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'})",
-                advice="Name one: --blob data.",
-            )
+            f"the net has {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'})",
+            advice="Name one: --blob data.",
         )
     name = blob or net.inputs[0]
     shape = net.graph.shapes[name]
     if shape is None or len(shape) != 4:
         found = shape_text(shape or (), "not known")
-        raise InputError(layout(f"is no picture: its shape is {found}", subject=f'input "{name}"'))
+        raise InputError(f"is no picture: its shape is {found}", subject=f'input "{name}"')
     return name, shape
 
 
@@ -380,7 +376,7 @@ def _verified(
         worst = max(worst, float(error))
         if error > TOLERANCE and not made.border:
             text = f"differs by {error:.2g} of its largest value from the net on preprocessed data"
-            raise MismatchError(layout(text, subject=f'blob "{output}"'))
+            raise MismatchError(text, subject=f'blob "{output}"')
     return worst
 
 
@@ -389,8 +385,6 @@ def without_weights(made: Preprocessed) -> None:
     names = [name for name in (*made.layers, *made.folded) if name in made.net.weights]
     if names:
         raise UnsupportedError(
-            layout(
-                f"weights are made for {', '.join(names)}",
-                advice="Name a file: --caffemodel new.caffemodel.",
-            )
+            f"weights are made for {', '.join(names)}",
+            advice="Name a file: --caffemodel new.caffemodel.",
         )

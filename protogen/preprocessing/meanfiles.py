@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import wire
 from protogen.formats.arrayfiles import read_arrays
 from protogen.formats.caffemodel import blob_bytes, parse_blob
@@ -35,9 +35,7 @@ def read(path: str | Path) -> NDArray[np.floating]:
         if suffix == ".png":
             return _read_png(path)
     except OSError as error:
-        raise InputError(
-            layout(f"cannot be read ({error.strerror or error})", where=str(path))
-        ) from None
+        raise InputError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
     raise _ending(path)
 
 
@@ -69,7 +67,7 @@ def _read_blob(path: str | Path) -> NDArray[np.floating]:
     blob = parse_blob(data, wire.Span(0, wire.BYTES, 0, len(raw), 0))
     if not blob.count:
         raise InputError(
-            layout("holds no values", where=str(path), advice="It is empty, or no binaryproto.")
+            "holds no values", where=str(path), advice="It is empty, or no binaryproto."
         )
     array = blob.array()
     return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
@@ -81,9 +79,9 @@ def _read_npy(path: str | Path) -> NDArray[np.floating]:
     found = read_arrays(path)
     array = found.get("")
     if array is None:
-        raise InputError(layout("is an archive, not one array", where=str(path)))
+        raise InputError("is an archive, not one array", where=str(path))
     if array.dtype.kind not in "fiu" or array.ndim not in (1, 2, 3, 4):
-        raise InputError(layout(f"holds {array.dtype} of shape {array.shape}", where=str(path)))
+        raise InputError(f"holds {array.dtype} of shape {array.shape}", where=str(path))
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
 
@@ -109,15 +107,13 @@ def _write_png(file: BinaryIO, mean: NDArray[np.floating]) -> None:
 
     if mean.ndim != 3 or mean.shape[0] not in (1, 3):
         raise InputError(
-            layout(f"an array of {mean.shape} is no picture", advice="It must be 1 or 3 x H x W.")
+            f"an array of {mean.shape} is no picture", advice="It must be 1 or 3 x H x W."
         )
     low, high = float(mean.min()), float(mean.max())
     if not (low >= -0.5 and high < 255.5):
         raise InputError(
-            layout(
-                f"values from {low:.4g} to {high:.4g} do not fit a PNG of 8 bits",
-                advice="Write .npy instead.",
-            )
+            f"values from {low:.4g} to {high:.4g} do not fit a PNG of 8 bits",
+            advice="Write .npy instead.",
         )
     pixels = np.rint(mean).astype(np.uint8)
     image = pixels[0] if len(pixels) == 1 else pixels[::-1].transpose(1, 2, 0)
@@ -126,9 +122,5 @@ def _write_png(file: BinaryIO, mean: NDArray[np.floating]) -> None:
 
 def _ending(path: str | Path) -> InputError:
     return InputError(
-        layout(
-            "is no mean file by its ending",
-            where=str(path),
-            advice=f"Known: {', '.join(_ENDINGS)}.",
-        )
+        "is no mean file by its ending", where=str(path), advice=f"Known: {', '.join(_ENDINGS)}."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.preprocessing.datasets import find_pictures, read_each
 
 if TYPE_CHECKING:
@@ -65,11 +65,9 @@ def picture_statistics(
         for i, path in enumerate(found):
             if size is None and (own := _size(path)) != first:
                 raise InputError(
-                    layout(
-                        f"is {own[0]}x{own[1]}, but {found[0].name} is {first[0]}x{first[1]}",
-                        where=str(path),
-                        advice="Give one size for all: --size 256,256.",
-                    )
+                    f"is {own[0]}x{own[1]}, but {found[0].name} is {first[0]}x{first[1]}",
+                    where=str(path),
+                    advice="Give one size for all: --size 256,256.",
                 )
             yield from read_each([path], shape)
             if progress:
@@ -99,7 +97,7 @@ def gather(pictures: Iterable[NDArray[np.floating]]) -> Statistics:
             chosen = generator.integers(0, rows.shape[1], min(rows.shape[1], 500))
             kept.append(rows[:, chosen].T.astype(np.float32))
     if not count:
-        raise InputError(layout("there are no pictures"))
+        raise InputError("there are no pictures")
     mean = total / count
     channels = mean.reshape(len(mean), -1).mean(axis=1)
     pixels = count * mean[0].size
@@ -133,7 +131,7 @@ def whitening(covariance: NDArray[np.float64], kind: str) -> NDArray[np.float64]
     import numpy as np
 
     if kind not in ("rotate", "pca", "zca"):
-        raise InputError(layout(f"{kind!r} is not zca, pca or rotate", subject="whiten"))
+        raise InputError(f"{kind!r} is not zca, pca or rotate", subject="whiten")
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]
     vectors = vectors * np.where(
@@ -144,10 +142,8 @@ def whitening(covariance: NDArray[np.float64], kind: str) -> NDArray[np.float64]
         return turned
     if values[-1] <= 1e-9 * max(values[0], 1e-30):
         raise InputError(
-            layout(
-                "the channels depend on each other, so that they cannot be whitened",
-                advice="Grey pictures in colour have one direction only: use --std.",
-            )
+            "the channels depend on each other, so that they cannot be whitened",
+            advice="Grey pictures in colour have one direction only: use --std.",
         )
     made: NDArray[np.float64] = turned / np.sqrt(values)[:, None]
     return made if kind == "pca" else vectors @ made

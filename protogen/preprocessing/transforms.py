@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats.message import Message
 from protogen.geometry import shape_text
 from protogen.preprocessing import meanfiles
@@ -62,9 +62,7 @@ class Transform:
             return np.eye(channels) * factor
         if len(self.matrix) != channels:
             raise InputError(
-                layout(
-                    f"the factors are for {len(self.matrix)} channels, but the data has {channels}"
-                )
+                f"the factors are for {len(self.matrix)} channels, but the data has {channels}"
             )
         return self.matrix
 
@@ -81,10 +79,8 @@ class Transform:
             mean = mean.reshape(-1, 1, 1)
         if len(mean) not in (1, shape[0]):
             raise InputError(
-                layout(
-                    f"the mean has {len(mean)} channels, but the data has {shape[0]}",
-                    advice="A grey mean fits no colour net.",
-                )
+                f"the mean has {len(mean)} channels, but the data has {shape[0]}",
+                advice="A grey mean fits no colour net.",
             )
         if mean.shape[1:] == (1, 1):
             return mean
@@ -92,10 +88,8 @@ class Transform:
         if top < 0 or left < 0:
             found, wanted = (shape_text(s) for s in (mean.shape[1:], shape[1:]))
             raise InputError(
-                layout(
-                    f"the mean is {found}, smaller than the data, {wanted}",
-                    advice="Make one of that size, or use a mean for each channel.",
-                )
+                f"the mean is {found}, smaller than the data, {wanted}",
+                advice="Make one of that size, or use a mean for each channel.",
             )
         return mean[:, top : top + shape[1], left : left + shape[2]]
 

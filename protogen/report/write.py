@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen import geometry
 from protogen._version import __version__
-from protogen.errors import InputError, layout
+from protogen.errors import InputError, Place
 from protogen.formats import files, prototxt
 from protogen.formats.weightfiles import missing
 from protogen.generate.specification import size_text
@@ -26,7 +26,6 @@ from protogen.report.diagram import Diagram, diagram
 from protogen.report.weights import first_filters, histogram
 
 if TYPE_CHECKING:
-    from protogen.lint.rule import Flaw
     from protogen.net.differences import Difference
 
 TEXT = 3000  # letters of a layer's prototxt that its panel shows
@@ -40,7 +39,7 @@ MOST = 24_000_000  # pixels of a PNG
 class _Marks:
     """What is said of layers, by their index."""
 
-    flaws: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    findings: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     changes: dict[int, list[str]] = field(default_factory=dict)
     kinds: dict[int, str] = field(default_factory=dict)
 
@@ -65,7 +64,7 @@ def draw(
     files.distinct([("-o", output)], [path])
     ending = Path(output).suffix.lower()
     if ending not in (".svg", ".png"):
-        raise InputError(layout("is neither .svg nor .png", where=str(output)))
+        raise InputError("is neither .svg nor .png", where=str(output))
     made = diagram(_loaded(path, None, phase, input_shapes)[0].graph)
     text = drawing.svg(made)
     if ending == ".svg":
@@ -134,7 +133,7 @@ def write_report(
         "made": f"Made by protogen {__version__} of {Path(path).name}"
         + (f" and {Path(caffemodel).name}." if caffemodel is not None else "."),
     }
-    counts = {i: len(flaws) for i, flaws in marks.flaws.items()}
+    counts = {i: len(found) for i, found in marks.findings.items()}
     with files.replacing(output) as file:
         file.write(page(made, data, marks.kinds, counts).encode("utf-8", "replace"))
     return Path(output)
@@ -211,7 +210,7 @@ def _layers(
                 "text": text if len(text) <= TEXT else text[:TEXT] + "\n...",
                 "blobs": _blobs(net, layer),
                 "picture": first[1] if first and first[0] is layer else None,
-                "findings": marks.flaws.get(i, []),
+                "findings": marks.findings.get(i, []),
                 "changes": marks.changes.get(i, []),
             }
         )
@@ -222,8 +221,7 @@ def _layers(
 
 def _line(layer: Layer) -> str:
     """Where a layer stands, without the folder."""
-    head, _, tail = layer.place.rpartition("/")
-    return tail if head else layer.place
+    return str(layer.place).rpartition("/")[2]
 
 
 def _blobs(net: Net, layer: Layer) -> list[dict[str, Any]]:
@@ -239,29 +237,26 @@ def _blobs(net: Net, layer: Layer) -> list[dict[str, Any]]:
 
 def _findings(path: str | Path, net: Net, marks: _Marks) -> list[dict[str, Any]]:
     from protogen.lint.engine import check_file
+    from protogen.lint.rules import rule_name
 
     found = check_file(path)
     lines = []
     for i, layer in enumerate(net.layers):
-        parts = layer.place.rsplit(":", 2)
-        if len(parts) == 3 and parts[1].isdigit():
-            lines.append((int(parts[1]), i))
+        if isinstance(layer.place, Place) and layer.place.line:
+            lines.append((layer.place.line, i))
     lines.sort()
     names = {layer.name: i for i, layer in enumerate(net.layers)}
     made = []
-    for flaw, (line, _) in zip(found.flaws, found.places, strict=True):
-        plain = _plain(flaw)
-        made.append(plain | {"line": line, "layer": flaw.layer})
+    for one in found.diagnostics:
+        plain = {"code": one.code, "name": rule_name(one.code), "message": one.message}
+        line = one.place.line
+        made.append(plain | {"line": line, "layer": one.layer})
         at = bisect.bisect_right(lines, (line, len(net.layers))) - 1
-        if flaw.layer in names:
-            marks.flaws.setdefault(names[flaw.layer], []).append(plain)
-        elif at >= 0 and not flaw.layer:
-            marks.flaws.setdefault(lines[at][1], []).append(plain)
+        if one.layer in names:
+            marks.findings.setdefault(names[one.layer], []).append(plain)
+        elif at >= 0 and not one.layer:
+            marks.findings.setdefault(lines[at][1], []).append(plain)
     return made
-
-
-def _plain(flaw: Flaw) -> dict[str, str]:
-    return {"code": flaw.code, "name": flaw.name, "message": flaw.message}
 
 
 def _changes(against: str | Path, net: Net, marks: _Marks) -> list[dict[str, str]]:

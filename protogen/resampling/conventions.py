@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from protogen.errors import UnsupportedError, did_you_mean, layout
-from protogen.resampling.matrices import Sampling, refuse
+from protogen.errors import InputError, UnsupportedError, did_you_mean
+from protogen.resampling.matrices import Sampling
 
 _TF2 = {
     "nearest": Sampling("nearest", "tf_half_pixel_for_nn", "floor"),
@@ -66,13 +66,11 @@ def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = Fals
     """
     if name not in LIKE:
         advice = did_you_mean(name, LIKE) or f"Known are {', '.join(LIKE)}."
-        raise refuse("like", f"{name!r} is not known", advice)
+        raise InputError(f"{name!r} is not known", subject="like", advice=advice)
     modes = LIKE[name]
     if mode not in modes:
         raise UnsupportedError(
-            layout(
-                f"{name} has no mode {mode}", subject="like", advice=f"It has {', '.join(modes)}."
-            )
+            f"{name} has no mode {mode}", subject="like", advice=f"It has {', '.join(modes)}."
         )
     sampling = modes[mode]
     if name == "opencv" and mode == "area" and enlarges:
@@ -85,10 +83,8 @@ def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = Fals
         or mode not in modes
     ):
         raise UnsupportedError(
-            layout(
-                f"{name} has no antialias for {mode}",
-                subject="like",
-                advice="Leave --antialias or --like out.",
-            )
+            f"{name} has no antialias for {mode}",
+            subject="like",
+            advice="Leave --antialias or --like out.",
         )
     return replace(sampling, antialias=True, exclude_outside=True, cubic_a=-0.5, steps=0)

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import UnsupportedError, layout
+from protogen.errors import UnsupportedError
 from protogen.formats.message import Name
 from protogen.geometry import Shape
 from protogen.layers.fillers import bilinear
@@ -135,7 +135,7 @@ def _split_channels(
     n, c, *rest = writer.shapes[x]
     if c > 64:
         raise UnsupportedError(
-            layout(f"a layer for each of {c} channels makes no usable net", subject=writer.name)
+            f"a layer for each of {c} channels makes no usable net", subject=writer.name
         )
     points: dict[str, Any] = {"axis": 1, "slice_point": list(range(1, c))}
     part: Shape = (n, 1, *rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from protogen.errors import InputError, UnsupportedError, layout
+from protogen.errors import InputError, UnsupportedError
 from protogen.resampling.matrices import Sampling, keep_aspect
 from protogen.resampling.request import ResizeRequest
 
@@ -53,7 +53,7 @@ def request_of(
         scales = attributes.get("scales")
     given = sizes if sizes is not None and len(sizes) else scales
     if given is None or len(given) != len(axes):
-        raise InputError(layout(f"needs scales or sizes for {len(axes)} axes", subject=operator))
+        raise InputError(f"needs scales or sizes for {len(axes)} axes", subject=operator)
     outs: dict[int, int | None] = dict.fromkeys(range(4))
     factors = dict.fromkeys(range(4), 1.0)
     if sizes is not None and given is sizes:
@@ -84,4 +84,4 @@ def request_of(
 
 
 def _refuse(operator: str, problem: str, advice: str = "") -> UnsupportedError:
-    return UnsupportedError(layout(problem, subject=operator, advice=advice))
+    return UnsupportedError(problem, subject=operator, advice=advice)

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from protogen import geometry
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,9 +78,13 @@ class Sampling:
             ("rounding", self.rounding, ROUNDINGS),
         ):
             if value not in known:
-                raise refuse(key, f"{value!r} is not known", f"Choose {', '.join(known)}.")
+                raise InputError(
+                    f"{value!r} is not known", subject=key, advice=f"Choose {', '.join(known)}."
+                )
         if self.antialias and self.mode == "nearest":
-            raise refuse("antialias", "nearest has no kernel to widen", "Choose another mode.")
+            raise InputError(
+                "nearest has no kernel to widen", subject="antialias", advice="Choose another mode."
+            )
 
     @property
     def support(self) -> float:
@@ -283,15 +287,21 @@ def make_axis(
         InputError: a length is below 1.
     """
     if size < 1:
-        raise refuse("size", f"{size} is below 1", "Every length must be 1 or more.")
+        raise InputError(
+            f"{size} is below 1", subject="size", advice="Every length must be 1 or more."
+        )
     if scale is not None and not (0 < scale < math.inf):
-        raise refuse("scale", f"{scale:g} is no scale", "Give a number above 0.")
+        raise InputError(f"{scale:g} is no scale", subject="scale", advice="Give a number above 0.")
     if out is None:
         if scale is None:
-            raise refuse("size", "neither an output size nor a scale is given", "Give one.")
+            raise InputError(
+                "neither an output size nor a scale is given", subject="size", advice="Give one."
+            )
         out = math.floor(_whole(scale * size))
     if out < 1:
-        raise refuse("size", f"{size} pixels become {out}", "Every length must be 1 or more.")
+        raise InputError(
+            f"{size} pixels become {out}", subject="size", advice="Every length must be 1 or more."
+        )
     return Axis(size, out, out / size if scale is None else scale, sampling, roi)
 
 
@@ -304,8 +314,10 @@ def keep_aspect(
         InputError: the policy is not known.
     """
     if policy not in POLICIES:
-        raise refuse(
-            "keep_aspect_ratio_policy", f"{policy!r} is not known", f"Use {', '.join(POLICIES)}."
+        raise InputError(
+            f"{policy!r} is not known",
+            subject="keep_aspect_ratio_policy",
+            advice=f"Use {', '.join(POLICIES)}.",
         )
     scales = [out / size for size, out in zip(sizes, outs, strict=True)]
     if policy == "stretch":
@@ -346,10 +358,6 @@ def convolution_matrix(profile: ArrayLike, size: int, stride: int, pad: int) -> 
     for i in range(length):
         matrix[i, i * stride : i * stride + len(kernel)] += kernel
     return matrix[:, pad : pad + size]
-
-
-def refuse(key: str, problem: str, advice: str) -> InputError:
-    return InputError(layout(problem, subject=key, advice=advice))
 
 
 _NEAR = 1e-9  # positions are sums of a few float64 quotients

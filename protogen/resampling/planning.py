@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product as pairs_of
 
-from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
+from protogen.errors import InputError, UnsupportedError, did_you_mean
 from protogen.resampling.emit import emit
 from protogen.resampling.request import Problem, ResizeRequest, equal
 from protogen.resampling.stages import Chain
@@ -299,22 +299,19 @@ def _check_label(strategy: str) -> None:
     known = [*labels(), *(s.name for s in STRATEGIES)]
     if strategy and strategy not in known:
         raise InputError(
-            layout(
-                f"{strategy!r} is not known",
-                subject="strategy",
-                advice=did_you_mean(strategy, known)
-                or f"Known are {', '.join(s.name for s in STRATEGIES)}, each with "
-                f"{', '.join('+' + c for c in CORRECTIONS if c)}; and {APPROXIMATE}.",
-            )
+            f"{strategy!r} is not known",
+            subject="strategy",
+            advice=did_you_mean(strategy, known)
+            or f"Known are {', '.join(s.name for s in STRATEGIES)}, each with "
+            f"{', '.join('+' + c for c in CORRECTIONS if c)}; and {APPROXIMATE}.",
         )
 
 
 def _none(
     request: ResizeRequest, verdicts: list[StrategyOutcome], limits: Limits
 ) -> UnsupportedError:
-    lines = "".join(f"\n  {v.label}: {v.reason}" for v in verdicts)
+    lines = [f"  {v.label}: {v.reason}" for v in verdicts]
     within = f" within the limits of {limits.name or 'the target'}" if limits.rules else ""
     more = "Give --input-shape: more is possible for a known size." if request.size is None else ""
-    return UnsupportedError(
-        layout(f"no exact plan of stock layers{within}", subject="resize", advice=more) + lines
-    )
+    problem = f"no exact plan of stock layers{within}"
+    return UnsupportedError(problem, subject="resize", advice=more, lines=lines)

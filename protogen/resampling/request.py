@@ -8,7 +8,8 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from protogen.resampling.matrices import LINEAR, Axis, Sampling, make_axis, refuse
+from protogen.errors import InputError
+from protogen.resampling.matrices import LINEAR, Axis, Sampling, make_axis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,15 +50,21 @@ class ResizeRequest:
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.batch < 1:
-            raise refuse("channels", f"{min(self.channels, self.batch)} is below 1", "Give more.")
+            raise InputError(
+                f"{min(self.channels, self.batch)} is below 1",
+                subject="channels",
+                advice="Give more.",
+            )
         if self.size is None and self.out is not None:
-            raise refuse(
-                "input-shape",
+            raise InputError(
                 "a size is wanted of an input of unknown size",
-                "Give --input-shape N,C,H,W, or a factor.",
+                subject="input-shape",
+                advice="Give --input-shape N,C,H,W, or a factor.",
             )
         if self.size is None and self.scale is None:
-            raise refuse("factor", "neither a factor nor a size is given", "Give one.")
+            raise InputError(
+                "neither a factor nor a size is given", subject="factor", advice="Give one."
+            )
         if self.size is not None:
             self.axes  # noqa: B018 (refuses what is wrong)
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats.weightfiles import missing
 from protogen.geometry import shape_text
 
@@ -43,11 +43,9 @@ def open_picture(path: str | Path, decode: bool = True) -> Iterator[Any]:
         image = stack.enter_context(_opened(path, decode))
         if image.width * image.height > MOST_PIXELS:
             raise InputError(
-                layout(
-                    f"{image.width} x {image.height} pixels are more than {MOST_PIXELS}",
-                    where=str(path),
-                    advice="Make it smaller: nets see a few hundred a side.",
-                )
+                f"{image.width} x {image.height} pixels are more than {MOST_PIXELS}",
+                where=str(path),
+                advice="Make it smaller: nets see a few hundred a side.",
             )
         yield image
 
@@ -64,14 +62,12 @@ def _opened(path: str | Path, decode: bool) -> Any:
             return image
     except UnidentifiedImageError:
         raise InputError(
-            layout("is no picture", where=str(path), advice=f"Known are {', '.join(FORMATS)}.")
+            "is no picture", where=str(path), advice=f"Known are {', '.join(FORMATS)}."
         ) from None
     except Image.DecompressionBombError as error:
-        raise InputError(layout(str(error), where=str(path))) from None
+        raise InputError(str(error), where=str(path)) from None
     except OSError as error:
-        raise InputError(
-            layout(f"cannot be read ({error.strerror or error})", where=str(path))
-        ) from None
+        raise InputError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
     except (  # what Pillow's decoders stumble over in damaged files
         ArithmeticError,
         AttributeError,
@@ -82,7 +78,7 @@ def _opened(path: str | Path, decode: bool) -> Any:
         struct.error,
         zlib.error,
     ) as error:
-        raise InputError(layout(f"is a damaged picture ({error})", where=str(path))) from None
+        raise InputError(f"is a damaged picture ({error})", where=str(path)) from None
 
 
 def read_pictures(
@@ -102,19 +98,15 @@ def read_pictures(
 
     if len(shape) != 4 or shape[1] not in (1, 3):
         found = shape_text(shape)
-        raise InputError(
-            layout(f"an input of {found} takes no picture", advice="Give an .npy array.")
-        )
+        raise InputError(f"an input of {found} takes no picture", advice="Give an .npy array.")
     made = np.empty((len(paths), *shape[1:]), np.float32)
     for i, path in enumerate(paths):
         with open_picture(path) as image:
             if exact and shape[1] == 3 and image.mode in GREY:
                 raise InputError(
-                    layout(
-                        "is grey, but the input has 3 channels, which would all show the same",
-                        where=str(path),
-                        advice="Use colour pictures, or a net with 1 channel.",
-                    )
+                    "is grey, but the input has 3 channels, which would all show the same",
+                    where=str(path),
+                    advice="Use colour pictures, or a net with 1 channel.",
                 )
             pixels = image.convert("L" if shape[1] == 1 else "RGB").resize(
                 (shape[3], shape[2]), BILINEAR

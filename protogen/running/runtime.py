@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def random_feeds(net: Net, seed: int) -> Arrays:
         shape = net.graph.shapes[name]
         if shape is None:
             advice = f"Give it: --input {name}=N,C,H,W."
-            raise InputError(
-                layout("its shape is not known", subject=f'input "{name}"', advice=advice)
-            )
+            raise InputError("its shape is not known", subject=f'input "{name}"', advice=advice)
         shapes[name] = shape
     return random_inputs(shapes, seed, labels_of(net))
 
@@ -181,11 +179,9 @@ def _fitting(
     if shape is not None and array.shape != shape:
         found, wanted = (shape_text(s) for s in (np.shape(feeds[name]), shape))
         raise InputError(
-            layout(
-                f"the array is {found}, but must be {wanted}",
-                subject=f'input "{name}"',
-                advice="Load the net with input_shapes for another size.",
-            )
+            f"the array is {found}, but must be {wanted}",
+            subject=f'input "{name}"',
+            advice="Load the net with input_shapes for another size.",
         )
     return array
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 _SSD = frozenset(("DetectionOutput", "Permute"))
 # Forks' layers that a dialect has besides those of BVLC Caffe.
@@ -24,10 +24,8 @@ def forks_of(dialect: str) -> frozenset[str]:
     """
     if dialect not in DIALECTS:
         raise InputError(
-            layout(
-                f"{dialect!r} is not known",
-                subject="dialect",
-                advice=f"Known are {', '.join(DIALECTS)}.",
-            )
+            f"{dialect!r} is not known",
+            subject="dialect",
+            advice=f"Known are {', '.join(DIALECTS)}.",
         )
     return DIALECTS[dialect]

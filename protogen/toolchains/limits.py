@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import InputError, did_you_mean
 from protogen.formats import tomlfiles
 from protogen.formats.render import condition
 from protogen.geometry import Shape
@@ -74,11 +74,8 @@ class LimitRule:
     def __post_init__(self) -> None:
         if self.feature and self.feature not in FEATURES:
             raise InputError(
-                layout(
-                    f"{self.feature!r} is nothing that a layer can be without",
-                    advice=did_you_mean(self.feature, FEATURES)
-                    or f"Known are {', '.join(FEATURES)}.",
-                )
+                f"{self.feature!r} is nothing that a layer can be without",
+                advice=did_you_mean(self.feature, FEATURES) or f"Known are {', '.join(FEATURES)}.",
             )
         if self.must:
             self._holds(dict.fromkeys(WORDS, 1))
@@ -147,11 +144,9 @@ def load_target(name: str | Path) -> Limits:
             known = [p.stem for p in sorted(FOLDER.glob("*.toml"))]
             advice = did_you_mean(str(name), known) or f"Known are {', '.join(known)}."
             raise InputError(
-                layout(
-                    "is not known",
-                    subject=f"target {str(name)!r}",
-                    advice=f"{advice} A file of your own ends in .toml.",
-                )
+                "is not known",
+                subject=f"target {str(name)!r}",
+                advice=f"{advice} A file of your own ends in .toml.",
             )
     return _target(path, tomlfiles.read(path))
 
@@ -160,11 +155,9 @@ def _target(path: Path, data: Mapping[str, Any]) -> Limits:
     for key, value in data.items():
         if key not in ("title", "notes", "rule"):
             advice = did_you_mean(key, ("title", "notes", "rule"))
-            raise InputError(
-                layout(f"the key {key!r} is not known", where=str(path), advice=advice)
-            )
+            raise InputError(f"the key {key!r} is not known", where=str(path), advice=advice)
         if not isinstance(value, str if key == "title" else list):
-            raise InputError(layout(f"the key {key!r} is of the wrong kind", where=str(path)))
+            raise InputError(f"the key {key!r} is of the wrong kind", where=str(path))
     rules = []
     for number, item in enumerate(data.get("rule", ()), 1):
         texts = {k: v for k, v in item.items() if k in ("must", "without", "source")}
@@ -173,10 +166,8 @@ def _target(path: Path, data: Mapping[str, Any]) -> Limits:
         wrong = [v for v in (*texts.values(), *layers) if not isinstance(v, str)]
         if unknown or wrong or ("must" in item) == ("without" in item):
             raise InputError(
-                layout(
-                    f"rule {number} must have must or without, and may have layers and source",
-                    where=str(path),
-                )
+                f"rule {number} must have must or without, and may have layers and source",
+                where=str(path),
             )
         try:
             rules.append(
@@ -188,7 +179,7 @@ def _target(path: Path, data: Mapping[str, Any]) -> Limits:
                 )
             )
         except InputError as error:
-            raise InputError(layout(f"rule {number}: {error}", where=str(path))) from None
+            raise InputError(f"rule {number}: {error}", where=str(path)) from None
     return Limits(path.stem, tuple(rules), data.get("title", ""), tuple(data.get("notes", ())))
 
 
@@ -208,11 +199,9 @@ def parse_limits(text: str) -> Limits:
             known = ", ".join(WORDS)
             near = did_you_mean(match[1], WORDS) if match else ""
             raise InputError(
-                layout(
-                    f"{part!r} is no limit",
-                    subject="limit",
-                    advice=near or f"Write kernel<=7 or no-group; words are {known}.",
-                )
+                f"{part!r} is no limit",
+                subject="limit",
+                advice=near or f"Write kernel<=7 or no-group; words are {known}.",
             )
         operator = "==" if match[2] == "=" else match[2]
         sizes = ("height", "width", "out_height", "out_width", "tops")

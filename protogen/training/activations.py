@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, did_you_mean, layout
+from protogen.errors import InputError, did_you_mean
 from protogen.formats import prototxt
 from protogen.net.net import Net
 
@@ -105,11 +105,9 @@ def _known(name: str) -> str:
     if name.lower() not in alike:
         known = f"Known are {', '.join(FORMS)}."
         raise InputError(
-            layout(
-                "there is no such activation here",
-                subject=f'"{name}"',
-                advice=did_you_mean(name, (*FORMS, *ALSO)) or known,
-            )
+            "there is no such activation here",
+            subject=f'"{name}"',
+            advice=did_you_mean(name, (*FORMS, *ALSO)) or known,
         )
     return alike[name.lower()]
 

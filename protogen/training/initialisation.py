@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, UnsupportedError, did_you_mean, layout
+from protogen.errors import InputError, UnsupportedError, did_you_mean
 from protogen.formats import files, prototxt
 from protogen.formats.mapped import Made, counted
 from protogen.formats.message import Field, Message
@@ -147,9 +147,7 @@ def blobs_of(
     for pattern, _ in rules:
         if pattern not in fitted:
             advice = did_you_mean(pattern, named)
-            raise InputError(
-                layout("fits no layer with weights", subject=f'"{pattern}"', advice=advice)
-            )
+            raise InputError("fits no layer with weights", subject=f'"{pattern}"', advice=advice)
     return made
 
 
@@ -207,11 +205,9 @@ def parse_rules(texts: Sequence[str]) -> list[tuple[str, Filler]]:
         pattern, equals, filler = text.partition("=")
         if not equals or not pattern:
             raise InputError(
-                layout(
-                    f"{text!r} is no PATTERN=FILLER",
-                    subject="--set",
-                    advice="Write it like 'conv*=msra' or fc8=gaussian:0.01.",
-                )
+                f"{text!r} is no PATTERN=FILLER",
+                subject="--set",
+                advice="Write it like 'conv*=msra' or fc8=gaussian:0.01.",
             )
         made.append((pattern, parse_filler(filler)))
     return made
@@ -280,7 +276,7 @@ def write_initial(
     found = blobs_of(net, rules, recommend)
     _check_fan(fan)
     if not found:
-        raise InputError(layout("no layer has parameters", subject=f'net "{net.name}"'))
+        raise InputError("no layer has parameters", subject=f'net "{net.name}"')
     whole = any(blob.filler.type == "lsuv" for blob in found)
     if whole:
         texts = {pattern: _text(filler) for pattern, filler in rules}
@@ -309,7 +305,7 @@ def _text(filler: Filler) -> str:
 
 def _check_fan(fan: str) -> None:
     if fan not in FANS:
-        raise InputError(layout(f"{fan!r} is not caffe or true", subject="fan"))
+        raise InputError(f"{fan!r} is not caffe or true", subject="fan")
 
 
 def with_fillers(net: Net, blobs: Sequence[FilledBlob]) -> Message:
@@ -324,10 +320,8 @@ def with_fillers(net: Net, blobs: Sequence[FilledBlob]) -> Message:
             continue
         if blob.filler.type in EXTRAS:
             raise UnsupportedError(
-                layout(
-                    f"Caffe has no filler {blob.filler.type}: it can only be written as weights",
-                    subject=blob.layer.subject,
-                )
+                f"Caffe has no filler {blob.filler.type}: it can only be written as weights",
+                subject=blob.layer.subject,
             )
         changed.setdefault(blob.layer.name, []).append(blob)
     text = prototxt.parse(prototxt.write(net.message), net.name or "net")

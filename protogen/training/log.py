@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 LONGEST = 1 << 15  # characters of a line; glog's own limit is 30,000 bytes
 _NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
@@ -63,11 +63,7 @@ def read_log(path: str | Path) -> Log:
             return parse_log(iter(lambda: file.readline(LONGEST), ""), str(path))
     except OSError as error:
         raise InputError(
-            layout(
-                f"cannot be read ({error.strerror or error})",
-                where=str(path),
-                advice="Check the path.",
-            )
+            f"cannot be read ({error.strerror or error})", where=str(path), advice="Check the path."
         ) from None
 
 
@@ -93,7 +89,7 @@ def parse_log(lines: Iterable[str], path: str = "the log") -> Log:
     if not (log.loss or log.test or log.train or log.weight_gradients):
         problem = "tells of no iteration" if seen else "is no log of Caffe's"
         advice = "Training writes it to stderr: caffe train ... 2> train.log"
-        raise InputError(layout(problem, where=path, advice=advice))
+        raise InputError(problem, where=path, advice=advice)
     return log
 
 

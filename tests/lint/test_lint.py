@@ -17,7 +17,7 @@ WITH_TEXT = [code for code, rule in RULES.items() if rule.example]
 def codes(text: str, code: str, **options) -> list[str]:
     rule = RULES[code]
     found = check_text(text, "net.prototxt", [rule], Settings(**rule.settings), **options)
-    return [flaw.code for flaw in found.flaws]
+    return [one.code for one in found.diagnostics]
 
 
 def test_there_are_forty():
@@ -38,8 +38,10 @@ def test_the_mended_one_is_quiet(code):
 @pytest.mark.parametrize("code", [code for code in WITH_TEXT if RULES[code].fixes])
 def test_fix(code):
     rule = RULES[code]
-    made = check_text(rule.example, "net.prototxt", [rule], Settings(**rule.settings), fix=True)
-    assert made.flaws == []
+    made = check_text(
+        rule.example, "net.prototxt", [rule], Settings(**rule.settings), unsafe_fixes=True
+    )
+    assert made.diagnostics == []
     assert made.text == rule.mended
     assert made.count_fixed >= 1
 
@@ -47,7 +49,9 @@ def test_fix(code):
 @pytest.mark.parametrize("code", [code for code in WITH_TEXT if not RULES[code].fixes])
 def test_what_a_person_must_mend_is_left(code):
     rule = RULES[code]
-    made = check_text(rule.example, "net.prototxt", [rule], Settings(**rule.settings), fix=True)
+    made = check_text(
+        rule.example, "net.prototxt", [rule], Settings(**rule.settings), unsafe_fixes=True
+    )
     assert made.text == rule.example
 
 
@@ -65,7 +69,8 @@ UP = RULES["PG302"].example
 
 def found(text: str, select=("PG3",), **options) -> list[str]:
     return [
-        flaw.code for flaw in check_text(text, "net.prototxt", selected(select), **options).flaws
+        one.code
+        for one in check_text(text, "net.prototxt", selected(select), **options).diagnostics
     ]
 
 
@@ -95,15 +100,15 @@ def test_selection():
 
 def test_a_text_that_is_none():
     made = check_text('layer {\n  name: "a"\n  type: }', "net.prototxt")
-    assert [(flaw.code, place) for flaw, place in zip(made.flaws, made.places, strict=True)] == [
-        ("PG100", (3, 9))
+    assert [(one.code, one.place.line, one.place.column) for one in made.diagnostics] == [
+        ("PG100", 3, 9)
     ]
 
 
 def test_the_old_form_is_read_and_never_mended():
     text = 'layers { name: "i" type: INNER_PRODUCT bottom: "data" top: "i" inner_product_param { num_output: 2 } }'
-    made = check_text(text, "net.prototxt", fix=True)
-    assert "PG102" in {flaw.code for flaw in made.flaws}
+    made = check_text(text, "net.prototxt", unsafe_fixes=True)
+    assert "PG102" in {one.code for one in made.diagnostics}
     assert made.text == text
 
 
@@ -112,7 +117,7 @@ def test_mending_keeps_comments_and_order():
         '# head\nlayer {\n  name: "c"  # mine\n  type: "Convolutoin"\n  top: "c"\n  bottom: "data"\n'
         "  # why\n  convolution_param { num_output: 2 kernel_size: 1 dilation: 2 }\n}\n"
     )
-    made = check_text(text, "net.prototxt", selected(["PG1", "PG328"]), fix=True)
+    made = check_text(text, "net.prototxt", selected(["PG1", "PG328"]), unsafe_fixes=True)
     assert made.text == text.replace("Convolutoin", "Convolution").replace(" dilation: 2", "")
     assert made.count_fixed == 2
 
@@ -123,7 +128,7 @@ def test_files_of_a_project(protogen, tmp_path):
     (tmp_path / "nets" / "solver.prototxt").write_text('net: "a.prototxt"\nbase_lr: 0.1\n')
     done = protogen("check", "nets")
     assert done.returncode == 1
-    assert "2 files: 1 finding, 1 can be mended with --fix [*]" in done.stdout
+    assert "2 files: 1 finding, 1 fixable with --unsafe-fixes [-]" in done.stdout
     (tmp_path / "protogen.toml").write_text('[check]\nignore = ["PG302"]\n')
     assert protogen("check", "nets").stdout == "2 files: nothing found\n"
     (tmp_path / "protogen.toml").unlink()
@@ -134,9 +139,9 @@ def test_files_of_a_project(protogen, tmp_path):
     assert done.returncode == 2
     assert "selct: is not known. Did you mean select?" in done.stderr
     (tmp_path / "pyproject.toml").unlink()
-    done = protogen("check", "nets", "--fix")
+    done = protogen("check", "nets", "--unsafe-fixes")
     assert done.returncode == 0
-    assert done.stdout == "2 files: 1 mended, nothing found\n"
+    assert done.stdout == "2 files: 1 fixed, nothing found\n"
     assert "group: 8" in (tmp_path / "nets" / "a.prototxt").read_text()
 
 
@@ -168,7 +173,7 @@ def test_targets_and_dialects(protogen, tmp_path):
 
 
 def test_rule_command(protogen):
-    assert "mixed-channels [*]" in protogen("rule").stdout
+    assert "mixed-channels [-]" in protogen("rule").stdout
     assert protogen("rule", "PG302").stdout == protogen("rule", "mixed-channels").stdout
     done = protogen("rule", "PG30")
     assert done.returncode == 2
@@ -208,7 +213,7 @@ def audited(tmp_path, change) -> set[str]:
     from protogen.lint.engine import check_file
 
     made = check_file("examples/tiny.prototxt", selected(audit=True), caffemodel=path)
-    return {flaw.code for flaw in made.flaws}
+    return {one.code for one in made.diagnostics}
 
 
 def test_audit_of_weights(tmp_path, monkeypatch):
@@ -245,6 +250,6 @@ def test_the_published_offsets_of_fcn8s_are_right(fcn8s):
 @pytest.mark.parametrize("right", [5, 9, 31])
 def test_another_offset_is_mended(fcn8s, right):
     wrong = fcn8s.replace(f"offset: {right}", f"offset: {right - 3}")
-    made = check_text(wrong, "net.prototxt", [RULES["PG310"]], Settings(), fix=True)
+    made = check_text(wrong, "net.prototxt", [RULES["PG310"]], Settings(), unsafe_fixes=True)
     assert made.count_fixed >= 1
     assert made.text == fcn8s

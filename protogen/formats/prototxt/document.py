@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats.message import Message, Source
 from protogen.formats.prototxt.parse import Parser
 from protogen.formats.schema import MessageType, message_type
@@ -42,15 +42,13 @@ def source_of(path: str | Path) -> Source:
             raw = file.read(MOST_BYTES + 1)
         if len(raw) > MOST_BYTES:
             raise InputError(
-                layout(
-                    f"is larger than {MOST_BYTES >> 20} MB: no net's text is",
-                    where=str(path),
-                    advice="A caffemodel is binary, and goes in the second place.",
-                )
+                f"is larger than {MOST_BYTES >> 20} MB: no net's text is",
+                where=str(path),
+                advice="A caffemodel is binary, and goes in the second place.",
             )
     except OSError as error:
         raise InputError(
-            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
+            f"cannot be read ({error.strerror})", where=str(path), advice="Check the path."
         ) from None
     # Comments of old nets are Latin-1; surrogateescape keeps their bytes for writing back.
     bom = raw.startswith(b"\xef\xbb\xbf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Edit = tuple[int, int, str]  # start, end, new text
+from protogen.errors import Edit
 
 
 def apply_edits(text: str, edits: Sequence[Edit], *, overlapping: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from protogen.errors import InputError, ProtogenWarning, did_you_mean, layout
+from protogen.errors import InputError, ProtogenWarning, did_you_mean
 from protogen.formats.message import Field, Message, Name, Source, integer_problem
 from protogen.formats.prototxt.hints import choices, expected
 from protogen.formats.prototxt.tokens import TOKEN, number, unquote
@@ -352,8 +352,9 @@ class Parser:
             raise self.source.error(at, problem, advice)
         if key not in self.told:
             self.told.add(key)
-            text = layout(f"{problem}; it is kept", where=self.source.place(at), advice=advice)
-            warnings.warn(text, ProtogenWarning, stacklevel=2)
+            where = self.source.place(at)
+            told = ProtogenWarning(f"{problem}; it is kept", where=where, advice=advice)
+            warnings.warn(told, stacklevel=2)
 
 
 def _is_float_word(known: FieldType | None, token: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats.schema import pool
 from protogen.formats.schema.registry import bundled, caffe, message_type
 from protogen.formats.schema.source import Schema, parse_proto
@@ -29,10 +29,10 @@ def add_proto(path: str | Path) -> None:
             raw = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise InputError(
-            layout(f"cannot be read ({error.strerror})", where=str(path), advice="Check the path.")
+            f"cannot be read ({error.strerror})", where=str(path), advice="Check the path."
         ) from None
     if len(raw) > MOST_BYTES:
-        raise InputError(layout(f"is larger than {MOST_BYTES >> 20} MB", where=str(path)))
+        raise InputError(f"is larger than {MOST_BYTES >> 20} MB", where=str(path))
     proto = Path(path).suffix == ".proto"
     text = raw.decode("utf-8", "replace") if proto else pool.proto_text(raw, str(path))
     check_proto(text, str(path))

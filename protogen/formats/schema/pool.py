@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as DecodeError
 from google.protobuf.message import Message
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats.schema.registry import caffe
 from protogen.formats.schema.source import FieldType, Schema
 
@@ -56,11 +56,9 @@ def check(schema: Schema, path: str) -> None:
     except (TypeError, ValueError, KeyError) as error:
         told = " ".join(str(error).split())[:300]
         raise InputError(
-            layout(
-                f"protobuf does not take what it defines ({told})",
-                where=path,
-                advice="protoc must take it beside caffe.proto.",
-            )
+            f"protobuf does not take what it defines ({told})",
+            where=path,
+            advice="protoc must take it beside caffe.proto.",
         ) from None
 
 
@@ -99,11 +97,9 @@ def proto_text(raw: bytes, filename: str) -> str:
         files = descriptor_pb2.FileDescriptorSet.FromString(raw).file
     except DecodeError:
         raise InputError(
-            layout(
-                "is neither .proto text nor a descriptor set",
-                where=filename,
-                advice="End .proto files in .proto.",
-            )
+            "is neither .proto text nor a descriptor set",
+            where=filename,
+            advice="End .proto files in .proto.",
         ) from None
     lines = []
     for file in files:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 
 SCALARS = {
     "double": float, "float": float, "int32": int, "int64": int, "uint32": int, "uint64": int,
@@ -97,11 +97,9 @@ class FieldType:
                 self._resolved = True
                 return
         raise InputError(
-            layout(
-                f"type {self.type_name} is defined nowhere",
-                subject=f"{self._owner}.{self.name}",
-                advice="Give the .proto file that defines it as well.",
-            )
+            f"type {self.type_name} is defined nowhere",
+            subject=f"{self._owner}.{self.name}",
+            advice="Give the .proto file that defines it as well.",
         )
 
 
@@ -274,7 +272,7 @@ def _default(type_name: str, text: str | None) -> Any:
         return scalar(text) if text is not None else scalar()
     except ValueError:
         raise InputError(
-            layout(f"the default {text} is no {type_name}", advice="It must be proto2 text.")
+            f"the default {text} is no {type_name}", advice="It must be proto2 text."
         ) from None
 
 
@@ -288,5 +286,5 @@ def _refuse(text: str, at: int, filename: str, problem: str) -> InputError:
     line = text.count("\n", 0, at) + 1
     column = at - (text.rfind("\n", 0, at) + 1) + 1
     return InputError(
-        layout(problem, where=f"{filename}:{line}:{column}", advice="It must be proto2 text.")
+        problem, where=f"{filename}:{line}:{column}", advice="It must be proto2 text."
     )

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator
 
 from protogen import geometry
+from protogen.errors import Diagnostic
 from protogen.formats.message import Message
 from protogen.formats.prototxt import quote
 from protogen.lint.context import Context
 from protogen.lint.edits import removed, replaced
-from protogen.lint.rule import Flaw, Rule
+from protogen.lint.rule import Rule
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: %s dim: %s } } }\n'
 _LABEL = 'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 8 dim: 8 } } }\n'
@@ -26,7 +27,7 @@ class PoolingCeiling(Rule):
     mended = (_INPUT % (9, 9)) + _POOL % "MAX kernel_size: 3 stride: 2"
     usual = False
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             shape = net.shape(layer)
             p: Message = layer.params.pooling_param
@@ -46,7 +47,7 @@ class PoolingCeiling(Rule):
             )
             for n, k, s, up, down in zip(sizes, kernels, strides, *counts, strict=True):
                 if up != down:
-                    yield net.flaw(
+                    yield net.diagnostic(
                         self,
                         layer,
                         f"{n} pixels, kernel {k} and stride {s} make {up} windows in "
@@ -63,18 +64,19 @@ def _pooling(p: Message) -> tuple[tuple[int, int], tuple[int, int], tuple[int, i
 
 class WindowInPadding(Rule):
     code = "PG322"
+    severity = "error"
     what = "A pooling whose pad is as large as its kernel."
     why = "A window would stand in the padding alone; Caffe refuses it."
     example = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 2 pad: 2"
     mended = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 2 pad: 1"
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             p: Message = item.value.pooling_param
             if item.type == "Pooling" and not p.global_pooling:
                 kernels, _, pads = _pooling(p)
                 if any(pad >= k > 0 for k, pad in zip(kernels, pads, strict=True)):
-                    yield net.flaw(
+                    yield net.diagnostic(
                         self,
                         item,
                         f"pad {max(pads)} with kernel {min(kernels)}: a window would "
@@ -84,6 +86,7 @@ class WindowInPadding(Rule):
 
 class EvenLrn(Rule):
     code = "PG323"
+    severity = "error"
     what = "A local response normalisation over an even number of channels."
     why = "It would have no middle: Caffe refuses it."
     example = (
@@ -93,10 +96,10 @@ class EvenLrn(Rule):
         _INPUT % (8, 8)
     ) + 'layer { name: "n" type: "LRN" bottom: "data" top: "n" lrn_param { local_size: 5 } }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             if item.type == "LRN" and item.value.lrn_param.local_size % 2 == 0:
-                yield net.flaw(
+                yield net.diagnostic(
                     self, item, f"local_size is {item.value.lrn_param.local_size}, but must be odd."
                 )
 
@@ -109,13 +112,13 @@ class DropoutInDeploy(Rule):
     mended = (_INPUT % (8, 8)) + 'layer { name: "d" type: "ReLU" bottom: "data" top: "data" }'
     usual = False
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires if net.is_deploy else ():
             if item.type == "Dropout":
-                yield net.flaw(self, item, "Dropout does nothing when testing.")
+                yield net.diagnostic(self, item, "Dropout does nothing when testing.")
 
 
-def _twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Flaw]:
+def _twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Diagnostic]:
     """A loss that does by itself what a layer in front does."""
     makers = {top: item for item in net.wires for top in item.value.top}
     for item in net.wires:
@@ -127,7 +130,7 @@ def _twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Flaw]:
         for read in first.value.bottom[:1]:
             if read not in first.value.top:
                 edits.append(replaced(layer.all("bottom")[0], quote(read)))
-        yield net.flaw(
+        yield net.diagnostic(
             rule,
             item,
             f"a {loss} does the {before} itself: here it is done twice, and the gradient is flat.",
@@ -149,7 +152,7 @@ class SoftmaxTwice(Rule):
     )
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         return _twice(self, net, "Softmax", "SoftmaxWithLoss")
 
 
@@ -167,7 +170,7 @@ class SigmoidTwice(Rule):
     )
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         return _twice(self, net, "Sigmoid", "SigmoidCrossEntropyLoss")
 
 
@@ -182,12 +185,12 @@ class HugeDense(Rule):
         'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" inner_product_param { num_output: 1000 } }'
     )
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             blobs = net.blobs(layer)
             if layer.type == "InnerProduct" and blobs and math.prod(blobs[0]) > LARGE_DENSE:
                 shape = net.shape(layer) or ()
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     f"{math.prod(blobs[0]):,} parameters for a bottom of "
@@ -206,14 +209,15 @@ class DeadDilation(Rule):
         'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 1 } }'
     )
     fixes = True
+    safe = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             p: Message = item.value.convolution_param
             if list(p.kernel_size) == [1] and any(d > 1 for d in p.dilation):
                 given = p.all("dilation")[0]
                 edits = [removed(net.source, given)] if len(p.dilation) == 1 else []
-                yield net.flaw(self, given, "dilation does nothing to a kernel of 1.", *edits)
+                yield net.diagnostic(self, given, "dilation does nothing to a kernel of 1.", *edits)
 
 
 class SkippedPixels(Rule):
@@ -223,7 +227,7 @@ class SkippedPixels(Rule):
     example = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 3"
     mended = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 3 stride: 3"
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             kind = item.type
             if kind == "Pooling" and not item.value.pooling_param.global_pooling:
@@ -235,7 +239,7 @@ class SkippedPixels(Rule):
             else:
                 continue
             if max(kernels) > 1 and any(s > k for k, s in zip(kernels, strides, strict=False)):
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     item,
                     f"stride {max(strides)} skips pixels between kernels of {min(kernels)}.",
@@ -253,10 +257,10 @@ class RepeatedActivation(Rule):
         'layer { name: "a" type: "ReLU" bottom: "data" top: "a" }\nlayer { name: "b" type: "TanH" bottom: "a" top: "b" }'
     )
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             if layer.type not in ("ReLU", "ReLU6") or layer.params.relu_param.negative_slope:
                 continue
             before = net.makers.get(layer.reads[0]) if layer.reads else None
             if before is not None and before.type == layer.type:
-                yield net.flaw(self, layer, f"{before.name} is a {layer.type} already.")
+                yield net.diagnostic(self, layer, f"{before.name} is a {layer.type} already.")

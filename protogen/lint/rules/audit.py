@@ -7,10 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from protogen.errors import InputError
+from protogen.errors import Diagnostic, InputError
 from protogen.geometry import shape_text
 from protogen.lint.context import Context, Wire
-from protogen.lint.rule import Flaw, Rule
+from protogen.lint.rule import Rule
 from protogen.net.build import included
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: %s dim: 8 } } }\n'
@@ -27,11 +27,11 @@ class PythonLayer(Rule):
     )
     mended = (_INPUT % 8) + 'layer { name: "p" type: "ReLU" bottom: "data" top: "p" }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             if item.type == "Python":
                 p = item.value.python_param
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     item,
                     f"runs {p.layer or '?'} of the module {p.module or '?'} when the "
@@ -49,12 +49,12 @@ class HiddenLayer(Rule):
     )
     mended = (_INPUT % 8) + 'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires if net.is_deploy else ():
             there = [p for p in ("TRAIN", "TEST") if included(item.value, p)]
             if len(there) < 2:
                 where = f"only in phase {there[0]}" if there else "in no phase"
-                yield net.flaw(self, item, f"takes part {where}.")
+                yield net.diagnostic(self, item, f"takes part {where}.")
 
 
 class AbsolutePath(Rule):
@@ -65,7 +65,7 @@ class AbsolutePath(Rule):
     example = 'layer { name: "d" type: "ImageData" top: "a" top: "b" image_data_param { source: "/etc/passwd" } }'
     mended = 'layer { name: "d" type: "ImageData" top: "a" top: "b" image_data_param { source: "list.txt" } }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         names = ("source", "mean_file", "root_folder", "file_name", "infogain_file", "meanfile")
         for _, _, field in net.walk():
             text = field.value
@@ -74,7 +74,7 @@ class AbsolutePath(Rule):
                 and isinstance(text, str)
                 and re.match(r"^([/~\\]|[A-Za-z]:[/\\])|(.*[/\\])?\.\.([/\\]|$)", text)
             ):
-                yield net.flaw(
+                yield net.diagnostic(
                     self, field, f"{field.name} is {text!r}, outside of the net's folder."
                 )
 
@@ -87,13 +87,13 @@ class AbsurdSize(Rule):
     example = _INPUT % 50000000
     mended = _INPUT % 8
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             graph = net.graphs[next(iter(net.graphs))]
             for write in layer.writes:
                 shape = graph.shapes.get(write)
                 if shape and 4 * math.prod(shape) > LARGEST:
-                    yield net.flaw(
+                    yield net.diagnostic(
                         self,
                         layer,
                         f"its top is {'x'.join(map(str, shape))}: "
@@ -109,13 +109,13 @@ class DoubleBlobs(Rule):
     example = ""
     mended = ""
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         if net.weights is None:
             return
         counts = Counter(layer.name for layer in net.weights.layers if layer.blobs)
         for name, count in counts.items():
             if count > 1:
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     _item(net, name),
                     f'the caffemodel has {count} layers "{name}" with weights.',
@@ -134,7 +134,7 @@ class WrongBlobs(Rule):
     example = ""
     mended = ""
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         if net.weights is None:
             return
         by_name = {layer.name: layer for layer in net.weights.layers if layer.blobs}
@@ -150,7 +150,7 @@ class WrongBlobs(Rule):
                 told, needed = (
                     ", ".join(shape_text(s) for s in shapes) for shapes in (found, wanted)
                 )
-                yield net.flaw(
+                yield net.diagnostic(
                     self, layer, f"its weights are {told}, but the net declares {needed}."
                 )
 
@@ -165,19 +165,19 @@ class MissingBlobs(Rule):
     example = ""
     mended = ""
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         if net.weights is None:
             return
         stored = {layer.name for layer in net.weights.layers if layer.blobs}
         if not stored:
-            yield net.flaw(self, None, "the caffemodel holds no weights at all.")
+            yield net.diagnostic(self, None, "the caffemodel holds no weights at all.")
             return
         for layer in net.layers:
             if net.blobs(layer) and layer.name not in stored:
-                yield net.flaw(self, layer, "the caffemodel has no weights for it.")
+                yield net.diagnostic(self, layer, "the caffemodel has no weights for it.")
         known = {item.value.name for item in net.wires}
         for name in sorted(stored - known):
-            yield net.flaw(
+            yield net.diagnostic(
                 self, None, f'the caffemodel has weights of "{name}", which the net lacks.'
             )
 
@@ -190,7 +190,7 @@ class NotFinite(Rule):
     example = ""
     mended = ""
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         import numpy as np
 
         from protogen.formats.mapped import pieces
@@ -200,12 +200,12 @@ class NotFinite(Rule):
                 try:
                     array = blob.array()
                 except InputError as error:
-                    yield net.flaw(self, _item(net, layer.name), f"{layer.name}: {error}")
+                    yield net.diagnostic(self, _item(net, layer.name), f"{layer.name}: {error}")
                     continue
                 with np.errstate(all="ignore"):
                     bad = sum(int(np.count_nonzero(~np.isfinite(piece))) for piece in pieces(array))
                 if bad:
-                    yield net.flaw(
+                    yield net.diagnostic(
                         self,
                         _item(net, layer.name),
                         f"{layer.name}: blob {index} holds {bad} values that are no numbers.",

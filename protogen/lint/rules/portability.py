@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from protogen.errors import Diagnostic
 from protogen.formats.message import Message
 from protogen.layers import LayerType, kind_of
 from protogen.layers.graph import Layer
 from protogen.lint.context import Context
-from protogen.lint.rule import Flaw, Rule
+from protogen.lint.rule import Rule
 from protogen.resampling.steps import Step
 from protogen.toolchains.limits import parse_limits
 
@@ -27,7 +28,7 @@ class TargetLimit(Rule):
     )
     settings = {"target": parse_limits("kernel <= 7")}  # noqa: RUF012 (never changed)
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         target = net.settings.target
         for layer in net.layers if target is not None else ():
             step = _step(net, layer)
@@ -38,7 +39,7 @@ class TargetLimit(Rule):
                     way = ""
                     if layer.type in ("Deconvolution", "Interp", "Upsample"):
                         way = " protogen upsample --exact --target looks for another way."
-                    yield net.flaw(self, layer, f"{problem}{source}.{way}")
+                    yield net.diagnostic(self, layer, f"{problem}{source}.{way}")
                     break
 
 
@@ -84,11 +85,13 @@ class NoOnnxForm(Rule):
     )
     usual = False
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             kind = kind_of(layer)
             if kind is not None and type(kind).lower is LayerType.lower and not kind.feeds:
-                yield net.flaw(self, layer, f"{layer.type} has no ONNX form: {kind.refusal[0]}.")
+                yield net.diagnostic(
+                    self, layer, f"{layer.type} has no ONNX form: {kind.refusal[0]}."
+                )
 
 
 class AverageInPadding(Rule):
@@ -104,11 +107,11 @@ class AverageInPadding(Rule):
     mended = example.replace(" pad: 1", "")
     usual = False
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             p: Message = item.value.pooling_param
             if item.type == "Pooling" and p.pool == "AVE" and (p.pad or p.pad_h or p.pad_w):
-                yield net.flaw(
+                yield net.diagnostic(
                     self, item, "averages with a pad: tools divide by other counts at the border."
                 )
 
@@ -126,9 +129,10 @@ class NegativeAxis(Rule):
         + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" softmax_param { axis: 3 } }'
     )
     fixes = True
+    safe = True
     usual = False
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             shape = net.shape(layer)
             for field in layer.params.fields:
@@ -137,6 +141,6 @@ class NegativeAxis(Rule):
                 for axis in field.value.all("axis"):
                     if shape is not None and axis.value < 0:
                         edit = (axis.start, axis.end, f"axis: {axis.value + len(shape)}")
-                        yield net.flaw(
+                        yield net.diagnostic(
                             self, layer, f"axis {axis.value} of {len(shape)} axes.", edit
                         )

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
 from functools import cache
 
-from protogen.errors import did_you_mean
+from protogen.errors import Diagnostic, nearest
 from protogen.formats.message import Message
 from protogen.formats.prototxt import quote
 from protogen.formats.schema import caffe
 from protogen.layers import layer_type
 from protogen.lint.context import Context
 from protogen.lint.edits import removed, renamed_field, replaced
-from protogen.lint.rule import Flaw, Rule
+from protogen.lint.rule import Rule
 
 # Parameters of several types: these blocks say nothing of what type a layer is.
 _SHARED = frozenset(
@@ -50,6 +50,7 @@ _READS = {
 
 class UnknownField(Rule):
     code = "PG101"
+    severity = "error"
     what = "A field that no published caffe.proto has in this place."
     why = (
         "Caffe refuses the whole file; tools that skip the field compute something else in silence."
@@ -62,18 +63,17 @@ class UnknownField(Rule):
     )
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for _, holder, item in net.walk():
             if item.type is None and holder.kind is not None:
                 known = list(holder.kind.fields)
-                advice = did_you_mean(item.name, known)
-                wanted = re.search(r"Did you mean (\w+)", advice)
-                edit = renamed_field(item, wanted[1]) if wanted else None
-                yield net.flaw(
+                meant = nearest(item.name, known)
+                advice = f". Did you mean {meant}?" if meant else "."
+                yield net.diagnostic(
                     self,
                     item,
-                    f"{holder.kind.name} has no field {item.name}. {advice}".strip(),
-                    *([edit] if edit else []),
+                    f"{holder.kind.name} has no field {item.name}{advice}",
+                    *([renamed_field(item, meant)] if meant else []),
                 )
 
 
@@ -86,10 +86,10 @@ class OldForm(Rule):
     example = 'layers { name: "r" type: RELU bottom: "data" top: "r" }'
     mended = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         old = net.document.all("layers")
         if old:
-            yield net.flaw(
+            yield net.diagnostic(
                 self,
                 old[0],
                 f"{len(old)} layers are of the old form. protogen upgrade writes today's.",
@@ -98,13 +98,14 @@ class OldForm(Rule):
 
 class ForkLayer(Rule):
     code = "PG103"
+    severity = "error"
     what = "A layer type that the chosen dialect does not have (with --dialect)."
     why = "The net loads only in the fork that it was written for."
     example = 'layer { name: "p" type: "Permute" bottom: "data" top: "p" }'
     mended = 'layer { name: "p" type: "Flatten" bottom: "data" top: "p" }'
     settings = {"dialect": "bvlc"}  # noqa: RUF012 (never changed)
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         from protogen.toolchains.dialects import forks_of
 
         if not net.settings.dialect:
@@ -113,7 +114,7 @@ class ForkLayer(Rule):
         for item in net.wires:
             kind = layer_type(item.type)
             if kind is not None and not kind.stock and item.type not in forks:
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     item,
                     f"{item.type} is a fork's layer, which {net.settings.dialect} "
@@ -123,6 +124,7 @@ class ForkLayer(Rule):
 
 class TooManyParams(Rule):
     code = "PG104"
+    severity = "error"
     what = "More `param` blocks than the layer has parameter blobs."
     why = "Caffe refuses the net: one block belongs to one blob."
     example = (
@@ -132,13 +134,14 @@ class TooManyParams(Rule):
     )
     mended = example.replace(" param { lr_mult: 2 }", "")
     fixes = True
+    safe = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             given, blobs = layer.params.all("param"), net.blobs(layer)
             if blobs and len(given) > len(blobs):
                 edits = [removed(net.source, one) for one in given[len(blobs) :]]
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     given[len(blobs)],
                     f"{layer.name} has {len(given)} param blocks for {len(blobs)} blobs.",
@@ -156,7 +159,7 @@ class StrayParameter(Rule):
     mended = 'layer { name: "r" type: "ReLU" bottom: "x" top: "x" }'
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         blocks = _owners()
         for item in net.wires:
             kind = item.type
@@ -172,7 +175,7 @@ class StrayParameter(Rule):
                 ):
                     if _read_by(kind, field.name):
                         continue
-                    yield net.flaw(
+                    yield net.diagnostic(
                         self,
                         field,
                         f"{field.name} says nothing to a {kind}.",
@@ -218,12 +221,12 @@ class NoEffect(Rule):
     example = 'layer { name: "p" type: "Power" bottom: "x" top: "p" power_param { scale: 1 } }'
     mended = 'layer { name: "p" type: "Power" bottom: "x" top: "p" power_param { scale: 2 } }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             layer: Message = item.value
             nothing = _NOTHING.get(layer.type)
             if nothing is not None and nothing(layer):
-                yield net.flaw(self, item, f"this {layer.type} does nothing.")
+                yield net.diagnostic(self, item, f"this {layer.type} does nothing.")
 
 
 _NOTHING: dict[str, Callable[[Message], bool]] = {
@@ -239,25 +242,23 @@ _NOTHING: dict[str, Callable[[Message], bool]] = {
 
 class UnknownType(Rule):
     code = "PG107"
+    severity = "error"
     what = "A layer type that neither BVLC Caffe nor a known fork has."
     why = "A typing mistake, or a layer that only its author can run."
     example = 'layer { name: "c" type: "Convolutoin" bottom: "data" top: "c" convolution_param { num_output: 1 kernel_size: 1 } }'
     mended = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 1 kernel_size: 1 } }'
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             kind = item.type
             if layer_type(kind) is not None or not item.value.has("type") or _of_a_fork(kind):
                 continue
-            advice = did_you_mean(kind, _types())
-            wanted = re.search(r"Did you mean (\w+)", advice)
+            meant = nearest(kind, _types())
+            advice = f". Did you mean {meant}?" if meant else "."
             given = item.value.all("type")
-            near = wanted is not None and _near(kind, wanted[1])
-            edits = [replaced(given[0], quote(wanted[1]))] if wanted and near else []
-            yield net.flaw(
-                self, given[0], f"{kind} is no known layer type. {advice}".strip(), *edits
-            )
+            edits = [replaced(given[0], quote(meant))] if meant and _near(kind, meant) else []
+            yield net.diagnostic(self, given[0], f"{kind} is no known layer type{advice}", *edits)
 
 
 def _near(kind: str, wanted: str) -> bool:
@@ -280,12 +281,13 @@ def _blocks() -> frozenset[str]:
 
 class NoType(Rule):
     code = "PG108"
+    severity = "error"
     what = "A layer without a type."
     why = "Caffe cannot make it."
     example = 'layer { name: "c" bottom: "data" top: "c" }'
     mended = 'layer { name: "c" type: "ReLU" bottom: "data" top: "c" }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             if not item.type:
-                yield net.flaw(self, item, "the layer has no type.")
+                yield net.diagnostic(self, item, "the layer has no type.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from protogen.errors import Diagnostic
 from protogen.layers import Filling, kind_of
 from protogen.layers.fillers import DEVIATIONS, Fan
 from protogen.layers.graph import Layer
 from protogen.layers.recommending import SATURATING, THROUGH
 from protogen.lint.context import Context, frozen
 from protogen.lint.edits import added, set_field
-from protogen.lint.rule import Flaw, Rule
+from protogen.lint.rule import Rule
 from protogen.training.initialisation import filler_of
 
 _HEAD = (
@@ -57,7 +58,7 @@ class ConstantWeights(Rule):
     mended = _HEAD + _DENSE % 'weight_filler { type: "xavier" }' + _SCORE + _TAIL
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, filling in _weights(net) if net.is_training else ():
             if not _given(layer, filling) or frozen(layer):
                 continue
@@ -67,7 +68,7 @@ class ConstantWeights(Rule):
                 outer, _, name = filling.field.partition(".")
                 given = getattr(layer.params, outer).all(name)[-1]
                 edit = (given.start, given.end, f'{name} {{ type: "xavier" }}')
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     f"all weights are {filler.value:g}: every unit learns the same.",
@@ -92,7 +93,7 @@ class NoFiller(Rule):
     )
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, filling in _weights(net) if net.is_training else ():
             if _given(layer, filling) or frozen(layer):
                 continue
@@ -101,7 +102,7 @@ class NoFiller(Rule):
             edits = (
                 [added(net.source, blocks[-1], f'{name} {{ type: "xavier" }}')] if blocks else []
             )
-            yield net.flaw(
+            yield net.diagnostic(
                 self,
                 layer,
                 f"no {name}: the weights start at 0, and the net will not learn, "
@@ -117,7 +118,7 @@ class DeviationOff(Rule):
     example = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 5 }' + _SCORE + _TAIL
     mended = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 0.1 }' + _SCORE + _TAIL
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, filling in _weights(net) if net.has_fillers else ():
             filler = filler_of(layer, filling)
             if filler.type not in ("gaussian", "uniform") or frozen(layer):
@@ -130,7 +131,7 @@ class DeviationOff(Rule):
             ratio = deviation / wanted
             if deviation and not TOO_SMALL <= ratio <= TOO_LARGE:
                 size = "small" if ratio < 1 else "large"
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     f"deviation {deviation:.3g} is too {size} for {filling.into:g} "
@@ -174,7 +175,7 @@ class FillerAgainstActivation(Rule):
     )
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, filling in _weights(net) if net.is_training else ():
             readers = net.readers_of(layer)
             if filler_of(layer, filling).type != "msra" or not readers:
@@ -183,7 +184,7 @@ class FillerAgainstActivation(Rule):
                 outer, _, name = filling.field.partition(".")
                 given = getattr(layer.params, outer).all(name)[-1]
                 kind = given.value.all("type")[-1]
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     f"msra in front of {readers[0].type}: use xavier.",
@@ -205,7 +206,7 @@ class BiasBeforeBatchNorm(Rule):
     mended = example.replace('"msra" }\n', '"msra" }\n    bias_term: false\n')
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         blocks = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param"}
         for layer in net.layers if net.is_training else ():  # trained weights count on it
             block = blocks.get(layer.type)
@@ -218,7 +219,7 @@ class BiasBeforeBatchNorm(Rule):
                 edits = []
                 if given and len(layer.params.param) < 2:
                     edits = [set_field(net.source, given[-1], "bias_term", "false")]
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     f"{readers[0].name} takes its bias away again. Use bias_term: false.",
@@ -243,13 +244,13 @@ class NoScale(Rule):
         'layer { name: "r" type: "ReLU" bottom: "b" top: "b" }'
     )
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             if layer.type != "BatchNorm":
                 continue
             readers = net.readers_of(layer)
             if readers and not any(one.type in ("Scale", "Bias") for one in readers):
-                yield net.flaw(
+                yield net.diagnostic(
                     self, layer, f"{readers[0].name} ({readers[0].type}) reads it, and no Scale."
                 )
 
@@ -265,12 +266,12 @@ class BatchNormPhase(Rule):
     mended = example.replace("false", "true")
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers if net.is_deploy else ():
             p = layer.params.batch_norm_param
             if layer.type == "BatchNorm" and p.has("use_global_stats") and not p.use_global_stats:
                 given = p.all("use_global_stats")[-1]
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     "use_global_stats is false in a net for use.",
@@ -298,14 +299,14 @@ class FrozenStatistics(Rule):
     mended = example.replace("lr_mult: 1", "lr_mult: 0")
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers if net.is_training else ():
             if layer.type != "BatchNorm":
                 continue
             for spec in layer.params.param:
                 given = spec.all("lr_mult")
                 if given and given[-1].value != 0:
-                    yield net.flaw(
+                    yield net.diagnostic(
                         self,
                         layer,
                         f"lr_mult {given[-1].value:g} on statistics: use 0.",
@@ -336,14 +337,14 @@ class HalfFrozen(Rule):
     mended = _MOVED % "param { lr_mult: 0 } "
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers if net.is_training else ():
             given = layer.params.all("param")
             if len(given) != 1 or layer.params.param[0].lr_mult != 0:
                 continue
             if layer.params.param[0].has("lr_mult") and len(net.blobs(layer)) == 2:
                 end = given[0].end
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     "its weights have lr_mult 0, its bias still learns. Give the bias "
@@ -364,14 +365,14 @@ class BiasDecay(Rule):
     fixes = True
     usual = False
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers if net.is_training else ():
             given = layer.params.all("param")
             if len(given) != 2 or len(net.blobs(layer)) != 2 or layer.type == "Scale":
                 continue
             bias = layer.params.param[1]
             if bias.lr_mult and bias.decay_mult:
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     f"its bias has decay_mult {bias.decay_mult:g}; 0 is usual.",

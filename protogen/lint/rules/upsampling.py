@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from protogen import geometry
+from protogen.errors import Diagnostic, Edit
 from protogen.formats.message import Message
-from protogen.formats.prototxt.edits import Edit
 from protogen.layers.convolution import window
 from protogen.layers.graph import Layer
 from protogen.lint.context import Context, frozen
 from protogen.lint.edits import added, added_behind, removed, replaced, set_field
-from protogen.lint.rule import Flaw, Rule
+from protogen.lint.rule import Rule
 from protogen.net.coordinates import CropCheck, crop_checks
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 8 dim: 8 dim: 8 } } }\n'
@@ -60,7 +60,7 @@ class UpsamplingWindow(Rule):
     mended = _up(_GOOD)
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, p in _bilinear(net):
             w = window(layer, p, 2) if not _rectangular(p) else None
             if w is None or len(set(w.stride)) > 1:
@@ -76,7 +76,7 @@ class UpsamplingWindow(Rule):
                 edits.append(_edit(net, layer, "kernel_size", str(kernel)))
             if w.pad[0] != pad:
                 edits.append(_edit(net, layer, "pad", str(pad)))
-            yield net.flaw(
+            yield net.diagnostic(
                 self,
                 layer,
                 f"stride {f} with kernel_size {w.kernel[0]} and pad {w.pad[0]} is no factor: "
@@ -110,13 +110,13 @@ class MixedChannels(Rule):
     mended = _up(_GOOD.replace("group: 8; ", "") + "; group: 8")
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, p in _bilinear(net):
             shape = net.shape(layer)
             channels = shape[1] if shape and len(shape) > 1 else p.num_output
             if p.group != p.num_output and channels == p.num_output > 1:
                 edit = _edit(net, layer, "group", str(p.num_output))
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     f"group is {p.group}: every output mixes {channels} channels. "
@@ -133,11 +133,13 @@ class UpsamplingBias(Rule):
     mended = _up(_GOOD)
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, p in _bilinear(net):
             if p.bias_term and frozen(layer):
                 edit = _edit(net, layer, "bias_term", "false")
-                yield net.flaw(self, layer, "has a bias that stays 0. Use bias_term: false.", edit)
+                yield net.diagnostic(
+                    self, layer, "has a bias that stays 0. Use bias_term: false.", edit
+                )
 
 
 class UnfrozenUpsampling(Rule):
@@ -155,7 +157,7 @@ class UnfrozenUpsampling(Rule):
     ) + ('layer { name: "l" type: "EuclideanLoss" bottom: "up" bottom: "up" top: "l" }\n')
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, _ in _bilinear(net) if net.is_training else ():
             if layer.params.param and layer.params.param[0].has("lr_mult"):
                 continue  # a rate that somebody wrote is meant
@@ -163,7 +165,7 @@ class UnfrozenUpsampling(Rule):
             edits = [
                 added_behind(net.source, top, "param { lr_mult: 0 decay_mult: 0 }") for top in tops
             ]
-            yield net.flaw(
+            yield net.diagnostic(
                 self,
                 layer,
                 "interpolates, and is trained. Use param { lr_mult: 0 decay_mult: 0 }.",
@@ -178,10 +180,10 @@ class RectangularBilinear(Rule):
     example = _up(_GOOD.replace("kernel_size: 4", "kernel_h: 4; kernel_w: 2"))
     mended = _up(_GOOD)
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, p in _bilinear(net):
             if _rectangular(p) and p.kernel_h != p.kernel_w:
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     "Caffe's bilinear filler takes square kernels only. protogen "
@@ -199,7 +201,7 @@ class Checkerboard(Rule):
     example = _up('num_output: 8; kernel_size: 3; stride: 2; weight_filler { type: "msra" }', "")
     mended = _up('num_output: 8; kernel_size: 4; stride: 2; weight_filler { type: "msra" }', "")
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             p: Message = layer.params.convolution_param
             if layer.type != "Deconvolution" or p.weight_filler.type == "bilinear":
@@ -208,7 +210,7 @@ class Checkerboard(Rule):
             w = window(layer, p, len(shape) - 2 if shape else 2)
             for k, s in zip(w.kernel, w.stride, strict=True):
                 if s > 1 and k % s:
-                    yield net.flaw(
+                    yield net.diagnostic(
                         self,
                         layer,
                         f"kernel {k} is no multiple of stride {s}: pixels get "
@@ -230,11 +232,11 @@ class TwoBilinears(Rule):
     mended = _up(_GOOD)
     usual = False
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, p in _bilinear(net):
             kernel = list(p.kernel_size) or [p.kernel_h]
             if kernel and kernel[0] % 4 in (2, 3):
-                yield net.flaw(
+                yield net.diagnostic(
                     self,
                     layer,
                     f"kernel_size {kernel[0]}: old and new Caffe fill it otherwise. "
@@ -256,9 +258,9 @@ class ClassicBorder(Rule):
     )
     settings = {"exact": True}  # noqa: RUF012 (never changed)
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, _ in _bilinear(net) if net.settings.exact else ():
-            yield net.flaw(
+            yield net.diagnostic(
                 self,
                 layer,
                 "fades at the border. protogen upsample --exact writes layers that do not.",
@@ -267,13 +269,14 @@ class ClassicBorder(Rule):
 
 class RectangularForms(Rule):
     code = "PG309"
+    severity = "error"
     what = "kernel_size together with kernel_h and kernel_w, or stride and pad so."
     why = "Caffe refuses both forms in one layer."
     example = _up("num_output: 8; kernel_size: 4; kernel_h: 4; kernel_w: 4; stride: 2")
     mended = _up("num_output: 8; kernel_h: 4; kernel_w: 4; stride: 2")
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             for block in ("convolution_param", "pooling_param"):
                 for field in item.value.all(block):
@@ -285,7 +288,7 @@ class RectangularForms(Rule):
                     ):
                         if p.has(one) and (p.has(f"{short}_h") or p.has(f"{short}_w")):
                             given = p.all(one)[0]
-                            yield net.flaw(
+                            yield net.diagnostic(
                                 self,
                                 given,
                                 f"{one} and {short}_h, {short}_w are both given.",
@@ -317,7 +320,7 @@ class CropOffset(Rule):
     mended = _shifted("1")
     fixes = True
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         if not any(one.type == "Crop" for one in net.wires):
             return
         seen = {id(layer) for layer in net.layers}  # each layer once, of all phases
@@ -328,7 +331,7 @@ class CropOffset(Rule):
             given, right = (
                 " x ".join(map(str, dict.fromkeys(two))) for two in (crop.given, crop.right)
             )
-            yield net.flaw(
+            yield net.diagnostic(
                 self,
                 crop.layer,
                 f"offset is {given}, but its bottoms meet at {right}.",

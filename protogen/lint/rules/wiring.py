@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from protogen.errors import did_you_mean
+from protogen.errors import Diagnostic, nearest
 from protogen.lint.context import FEEDS, Context, Wire
-from protogen.lint.rule import Flaw, Rule
+from protogen.lint.rule import Rule
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
 _CONV = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 %s } }\n'
@@ -18,22 +18,22 @@ HINTS = 20  # bottoms of one net that get a hint
 
 class UndefinedBottom(Rule):
     code = "PG201"
+    severity = "error"
     what = "A bottom that no layer makes."
     why = "The net cannot be built."
     example = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "cc" top: "r" }'
     mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         made = dict.fromkeys(top for item in net.wires for top in item.tops)
         hints = HINTS
         for item, bottom in _bottoms(net):
             if bottom not in made:
                 # Each is a look at all names: a text full of these must not take minutes.
-                advice = did_you_mean(bottom, made) if hints > 0 else ""
+                meant = nearest(bottom, made) if hints > 0 else ""
                 hints -= 1
-                yield net.flaw(
-                    self, item, f'reads "{bottom}", but no layer makes it. {advice}'.strip()
-                )
+                advice = f". Did you mean {meant}?" if meant else "."
+                yield net.diagnostic(self, item, f'reads "{bottom}", but no layer makes it{advice}')
 
 
 def _bottoms(net: Context) -> Iterator[tuple[Wire, str]]:
@@ -59,7 +59,7 @@ class UnreadTop(Rule):
         'layer { name: "l" type: "EuclideanLoss" bottom: "a" bottom: "b" top: "l" }'
     )
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         if not net.is_training:
             return
         read = {bottom for _, bottom in _bottoms(net)}
@@ -73,7 +73,7 @@ class UnreadTop(Rule):
                 continue
             for top in item.tops:
                 if top not in read:
-                    yield net.flaw(
+                    yield net.diagnostic(
                         self, item, f'nobody reads its top "{top}". Silence it, or leave it out.'
                     )
 
@@ -87,7 +87,7 @@ class DuplicateName(Rule):
     example = _INPUT + _CONV % "" + 'layer { name: "c" type: "ReLU" bottom: "c" top: "c" }'
     mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         told: set[int] = set()
         for phase in net.phases:
             seen: dict[str, Wire] = {}
@@ -96,17 +96,20 @@ class DuplicateName(Rule):
                 first = seen.setdefault(name, item)
                 if first is not item and name and id(item) not in told:
                     told.add(id(item))
-                    yield net.flaw(self, item, f'the name "{name}" is taken by a {first.type}.')
+                    yield net.diagnostic(
+                        self, item, f'the name "{name}" is taken by a {first.type}.'
+                    )
 
 
 class OverwrittenTop(Rule):
     code = "PG204"
+    severity = "error"
     what = "A top that another layer has made, and that this one does not read."
     why = "Caffe refuses it: only a layer that reads a blob may write over it."
     example = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "data" top: "c" }'
     mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         told: set[int] = set()
         for phase in net.phases:
             made: dict[str, Wire] = {}
@@ -116,7 +119,7 @@ class OverwrittenTop(Rule):
                     own = i < len(bottoms) and bottoms[i] == top
                     if top in made and not own and id(item) not in told:
                         told.add(id(item))
-                        yield net.flaw(
+                        yield net.diagnostic(
                             self, item, f'its top "{top}" is made by {made[top].name} already.'
                         )
                     made[top] = item
@@ -124,6 +127,7 @@ class OverwrittenTop(Rule):
 
 class ManyMeanings(Rule):
     code = "PG205"
+    severity = "error"
     what = "A blob that one layer reads before it is written in place, and another one behind."
     why = "Caffe takes the top for a second blob of the same name, and refuses the net."
     example = (
@@ -137,7 +141,7 @@ class ManyMeanings(Rule):
         'layer { name: "e" type: "Eltwise" bottom: "a" bottom: "r" top: "e" }'
     )
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         told: set[int] = set()
         for phase in net.phases:
             read: dict[str, str] = {}
@@ -148,7 +152,7 @@ class ManyMeanings(Rule):
                         read.setdefault(bottom, item.name)
                     elif bottom in read and id(item) not in told:
                         told.add(id(item))
-                        yield net.flaw(
+                        yield net.diagnostic(
                             self,
                             item,
                             f'writes over "{bottom}", which {read[bottom]} read '
@@ -158,12 +162,13 @@ class ManyMeanings(Rule):
 
 class InPlaceUnsupported(Rule):
     code = "PG206"
+    severity = "error"
     what = "A layer that writes over its bottom, of a type that cannot."
     why = "It overwrites what it still reads: the numbers are wrong, and nothing says so."
     example = _INPUT + _CONV.replace('top: "c"', 'top: "data"') % "pad: 1"
     mended = _INPUT + _CONV % "pad: 1"
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         from protogen.layers import kind_of
         from protogen.layers.graph import Layer
 
@@ -175,11 +180,14 @@ class InPlaceUnsupported(Rule):
             layer = Layer(item.name, item.type, bottoms, tops, item.value)
             kind = kind_of(layer)
             if kind is not None and not kind.in_place(layer):
-                yield net.flaw(self, item, f'a {item.type} cannot work in place on "{min(same)}".')
+                yield net.diagnostic(
+                    self, item, f'a {item.type} cannot work in place on "{min(same)}".'
+                )
 
 
 class OtherPhase(Rule):
     code = "PG207"
+    severity = "error"
     what = "A bottom that is made in the other phase only."
     why = "The net can be built in one phase, and fails in the other."
     example = (
@@ -192,7 +200,7 @@ class OtherPhase(Rule):
         'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
     )
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         everywhere = {top for item in net.wires for top in item.tops}
         feeds = {top for item in net.wires if not item.bottoms for top in item.tops}
         for phase in net.phases if len(net.phases) > 1 else ():
@@ -203,28 +211,32 @@ class OtherPhase(Rule):
             for item in items:
                 for bottom in item.bottoms:
                     if bottom in everywhere and bottom not in made:
-                        yield net.flaw(self, item, f'in phase {phase} nobody makes "{bottom}".')
+                        yield net.diagnostic(
+                            self, item, f'in phase {phase} nobody makes "{bottom}".'
+                        )
 
 
 class ReadTooEarly(Rule):
     code = "PG208"
+    severity = "error"
     what = "A bottom that is made by a layer further down."
     why = "Caffe runs layers in the order of the file, and refuses this one."
     example = _INPUT + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }\n' + _CONV % ""
     mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         everywhere = {top for item in net.wires for top in item.tops}
         seen: set[str] = set()
         for item in net.wires:
             for bottom in item.bottoms:
                 if bottom in everywhere and bottom not in seen:
-                    yield net.flaw(self, item, f'reads "{bottom}" before it is made.')
+                    yield net.diagnostic(self, item, f'reads "{bottom}" before it is made.')
             seen.update(item.tops)
 
 
 class ShapeMismatch(Rule):
     code = "PG209"
+    severity = "error"
     what = "Shapes that do not fit: of Eltwise, Concat, Crop, a window larger than its input."
     why = "The net cannot run, or with another input size only."
     example = (
@@ -236,25 +248,15 @@ class ShapeMismatch(Rule):
         _INPUT + _CONV % "" + 'layer { name: "e" type: "Eltwise" bottom: "c" bottom: "c" top: "e" }'
     )
 
-    def check(self, net: Context) -> Iterator[Flaw]:
-        for text in net.misfits if net.graphs else ():
-            text = text.removesuffix(" Shapes behind it are unknown.")
-            found = re.search(r':(\d+):(\d+): (layer "(.*?)" \(\w+\)): (.*)', text, re.DOTALL)
-            if found is None:
-                continue
-            at = next(
-                (
-                    i
-                    for i in net.wires
-                    if net.source.position(i.field.start) == (int(found[1]), int(found[2]))
-                ),
-                None,
-            )
-            yield net.flaw(self, at, found[5])
+    def check(self, net: Context) -> Iterator[Diagnostic]:
+        starts = {item.field.start: item for item in net.wires}
+        for one in dict.fromkeys(net.misfits) if net.graphs else ():
+            yield net.diagnostic(self, starts.get(one.place.start), one.message)
 
 
 class UnfedLoss(Rule):
     code = "PG210"
+    severity = "error"
     what = "A loss with one bottom, where its type needs the labels too."
     why = "Caffe refuses it when training begins."
     example = _INPUT + 'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" top: "l" }'
@@ -264,8 +266,8 @@ class UnfedLoss(Rule):
         'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "l" }'
     )
 
-    def check(self, net: Context) -> Iterator[Flaw]:
+    def check(self, net: Context) -> Iterator[Diagnostic]:
         wanted = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "EuclideanLoss", "HingeLoss")
         for item in net.wires:
             if item.type in wanted and len(item.bottoms) == 1:
-                yield net.flaw(self, item, f"a {item.type} reads two blobs, here is one.")
+                yield net.diagnostic(self, item, f"a {item.type} reads two blobs, here is one.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from protogen.errors import InputError, UnsupportedError, layout
+from protogen.errors import InputError, UnsupportedError
 from protogen.layers import kind_of
 from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, cut
@@ -81,9 +81,7 @@ def lower(
     """
     newest = onnx.defs.onnx_opset_version()
     if not LEAST_OPSET <= opset <= newest:
-        raise InputError(
-            layout(f"{opset} is outside of {LEAST_OPSET} to {newest}", subject="opset")
-        )
+        raise InputError(f"{opset} is outside of {LEAST_OPSET} to {newest}", subject="opset")
     whole = part or net.graph
     graph = cut(whole, outputs or _loose_ends(whole))
     if expected:
@@ -110,7 +108,7 @@ def _loose_ends(graph: Graph) -> tuple[str, ...]:
     """Outputs of the net without inputs that nobody reads."""
     found = tuple(name for name in graph.outputs if name not in graph.inputs)
     if not found:
-        raise InputError(layout("no layer makes an output", subject=f'net "{graph.name}"'))
+        raise InputError("no layer makes an output", subject=f'net "{graph.name}"')
     return found
 
 
@@ -122,7 +120,7 @@ def _is_utf8(text: str) -> bool:
 def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) -> Program:
     if not _is_utf8(net.name):
         problem = f"the net's name {net.name!r} is no UTF-8 text, as ONNX's names are"
-        raise InputError(layout(problem, advice="Rename it."))
+        raise InputError(problem, advice="Rename it.")
     _check_views(net, graph)
     emitter = OnnxEmitter(graph, net.weights, opset)
     net.check_weights(graph)
@@ -222,7 +220,7 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
         except UnsupportedError as error:
             refused.append(error)
     if refused:
-        raise UnsupportedError("\n".join(str(error) for error in refused))
+        raise UnsupportedError.of(*(one for error in refused for one in error.diagnostics))
 
 
 # Free axes
@@ -272,14 +270,14 @@ def _check_alike(net: Net, a: Program, b: Program) -> None:
         if not same:
             fixed[one.layer] = None
     if fixed or len(a.nodes) != len(b.nodes):
-        raise UnsupportedError(
-            "\n".join(
-                str(
-                    by_name[name].unsupported(
-                        "its ONNX form holds the lengths of its input, so they cannot be free",
-                        "Convert once for each shape with --input-shape.",
-                    )
+        raise UnsupportedError.of(
+            *(
+                by_name[name]
+                .unsupported(
+                    "its ONNX form holds the lengths of its input, so they cannot be free",
+                    "Convert once for each shape with --input-shape.",
                 )
+                .diagnostic
                 for name in fixed
             )
         )

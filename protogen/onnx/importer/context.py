@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, UnsupportedError, layout
+from protogen.errors import Diagnostic, InputError, UnsupportedError
 from protogen.formats.message import Message
 from protogen.geometry import Shape
 from protogen.layers import LayerType
+from protogen.layers.base import NewLayer, Rewriter
 from protogen.layers.graph import Layer, free_name
 from protogen.onnx.importer.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, Lift
 from protogen.onnx.importer.roundtrip import remembered
@@ -43,7 +44,7 @@ class Lifter:
         self.operator: Operator
         self.layers: list[Message] = []
         self.weights: dict[str, list[NDArray[np.floating]]] = {}
-        self.refused: list[tuple[Operator, str]] = []
+        self.refused: list[tuple[Operator, Diagnostic]] = []
         self.approximated: list[tuple[Operator, str]] = []
         self.made_of: dict[str, tuple[str, ...]] = {}
         self.types_of: dict[tuple[str, ...], str] = {}
@@ -85,10 +86,10 @@ class Lifter:
                 self.weights.pop(layer.name, None)
             del self.layers[count:]
             self._made.update(operator.outputs)  # so that its readers are looked at as well
-            text = str(error)
-            if operator.subject not in text:  # it is of a layer that stands for the operator
-                text = str(self.refuse(text))
-            self.refused.append((operator, text))
+            found = error.diagnostic
+            if found.subject != operator.subject:  # of a layer that stands for the operator
+                found = self.refuse(str(error)).diagnostic
+            self.refused.append((operator, found))
 
     def _call(self, function: Lift) -> None:
         """Runs an operator's function. One that stumbles over what ONNX does not allow either is
@@ -190,7 +191,7 @@ class Lifter:
 
     def refuse(self, problem: str, advice: str = "") -> UnsupportedError:
         """An UnsupportedError that names the operator."""
-        return UnsupportedError(layout(problem, subject=self.operator.subject, advice=advice))
+        return UnsupportedError(problem, subject=self.operator.subject, advice=advice)
 
     # what it writes
 
@@ -354,28 +355,18 @@ class Lifter:
         return free_name(f"{base}_{role}" if role else base, self._names, "_")
 
 
-class _Stock:
-    """A layer type's ``rewrite`` writes into a Lifter, as ``layers.base.Rewriter`` describes; its
-    last layer makes ``top``."""
+class _Stock(Rewriter):
+    """A layer type's ``rewrite`` writes into a Lifter; its last layer makes ``top``."""
 
     def __init__(self, to: Lifter, role: str, top: str) -> None:
         self._to = to
         self._role = role
         self._top = top
 
-    def add(
-        self,
-        type_: str,
-        bottoms: Sequence[str],
-        *,
-        role: str = "",
-        top: str = "",
-        params: Mapping[str, Any] | None = None,
-        weights: Sequence[NDArray[np.floating]] | None = None,
-        keeps: Sequence[int] | None = None,
-    ) -> str:
-        tops = None if role else [self._top]
-        return self._to.add(type_, bottoms, params, weights, role=self._named(role), tops=tops)
+    def append(self, new: NewLayer) -> str:
+        tops = None if new.role else [self._top]
+        role = self._named(new.role)
+        return self._to.add(new.type, new.bottoms, new.params, new.weights, role=role, tops=tops)
 
     def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
         return self._to.split(bottom, axis, points, self._named(role))

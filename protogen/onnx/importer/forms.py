@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import UnsupportedError, layout
+from protogen.errors import UnsupportedError
 from protogen.formats.message import Message, Name
 from protogen.geometry import shape_text
 from protogen.layers.graph import free_name
@@ -189,13 +189,11 @@ def constant_outputs(source: OnnxGraph, to: Lifter) -> list[Message]:
         values = np.asarray(array, np.float32)
         if not array.size or not np.array_equal(values, array, equal_nan=array.dtype.kind == "f"):
             raise UnsupportedError(
-                layout(
-                    f"it is constant, {array.dtype} of {shape_text(array.shape)}, which Caffe's float32 "
-                    "cannot hold",
-                    where=source.path,
-                    subject=f'output "{output}"',
-                    advice="End the model before it.",
-                )
+                f"it is constant, {array.dtype} of {shape_text(array.shape)}, which Caffe's float32 "
+                "cannot hold",
+                where=source.path,
+                subject=f'output "{output}"',
+                advice="End the model before it.",
             )
         name = free_name(output, taken, "_")
         to.weights[name] = [values]

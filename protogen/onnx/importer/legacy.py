@@ -6,7 +6,7 @@ import onnx
 import onnx.version_converter
 from onnx import ModelProto, NodeProto, helper
 
-from protogen.errors import UnsupportedError, layout
+from protogen.errors import UnsupportedError
 
 # Before set 7 their second input went along the first's axes from ``axis`` on.
 _BROADCAST = ("Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor")
@@ -34,11 +34,9 @@ def brought_to(wanted: int, model: ModelProto, opset: int, path: str) -> ModelPr
         onnx.shape_inference.InferenceError,
     ) as error:
         raise UnsupportedError(
-            layout(
-                f"its operator set is {opset}, and ONNX's converter to {wanted} fails "
-                f"({' '.join(str(error).split())[:200]})",
-                where=path,
-            )
+            f"its operator set is {opset}, and ONNX's converter to {wanted} fails "
+            f"({' '.join(str(error).split())[:200]})",
+            where=path,
         ) from None
 
 

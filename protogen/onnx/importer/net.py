@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import ProtogenWarning, UnsupportedError, layout
+from protogen.errors import Diagnostic, ProtogenWarning, UnsupportedError
 from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.net.net import Net
@@ -118,7 +118,9 @@ def lift(
         for name, blobs in to.weights.items()
     }
     net.check_weights()
-    approximated = {layout(text, subject=one.subject): None for one, text in to.approximated}
+    approximated = dict.fromkeys(
+        str(Diagnostic(text, subject=one.subject)) for one, text in to.approximated
+    )
     return Lifted(
         net, source, names.blobs(), names.layers(), tuple(names.renamed), tuple(approximated)
     )
@@ -149,12 +151,11 @@ def _refused(source: OnnxGraph, to: Lifter) -> UnsupportedError:
     first = first or [reason for _, reason in to.refused]
     behind = len(to.refused) - len(first)
     if len(to.refused) == 1:
-        return UnsupportedError(layout(to.refused[0][1].rstrip("."), where=source.path))
-    lines = "".join(f"\n  {reason}" for reason in first)
+        return UnsupportedError.of(replace(to.refused[0][1], where=source.path))
     more = f", and {behind} behind them" if behind else ""
     told = f"{len(first)} operators have" if len(first) != 1 else "1 operator has"
-    head = layout(f"{told} no form in Caffe{more}", where=source.path)
-    return UnsupportedError(head.removesuffix(".") + ":" + lines)
+    lines = [f"  {reason}" for reason in first]
+    return UnsupportedError(f"{told} no form in Caffe{more}:", where=source.path, lines=lines)
 
 
 def _headline(source: OnnxGraph) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.geometry import shape_text
 from protogen.net.build import MAX_COUNT
 from protogen.onnx.files import load_model
@@ -166,11 +166,9 @@ def _fix_inputs(
     for name in given:
         if name not in names:
             raise InputError(
-                layout(
-                    f"the model has no such input (inputs: {', '.join(names) or 'none'})",
-                    where=path,
-                    subject=f'"{name}"',
-                )
+                f"the model has no such input (inputs: {', '.join(names) or 'none'})",
+                where=path,
+                subject=f'"{name}"',
             )
     for value in graph.output if given else ():  # what is said of them was for other inputs
         value.type.tensor_type.ClearField("shape")
@@ -184,12 +182,10 @@ def _fix_inputs(
                 tensor.shape.dim.add(dim_value=int(length))
         elif not tensor.HasField("shape"):
             raise InputError(
-                layout(
-                    "has no shape",
-                    where=path,
-                    subject=f'input "{value.name}"',
-                    advice=f"Give one: --input {value.name}=1,3,224,224.",
-                )
+                "has no shape",
+                where=path,
+                subject=f'input "{value.name}"',
+                advice=f"Give one: --input {value.name}=1,3,224,224.",
             )
         for axis, dim in enumerate(tensor.shape.dim):
             if dim.HasField("dim_value") and (dim.dim_value > 0 or (axis and dim.dim_value == 0)):
@@ -197,22 +193,18 @@ def _fix_inputs(
             if axis:
                 shown = [str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim]
                 raise InputError(
-                    layout(
-                        f"axis {axis} of {'x'.join(shown)} is free",
-                        where=path,
-                        subject=f'input "{value.name}"',
-                        advice=f"Give its shape: --input {value.name}=1,3,224,224.",
-                    )
+                    f"axis {axis} of {'x'.join(shown)} is free",
+                    where=path,
+                    subject=f'input "{value.name}"',
+                    advice=f"Give its shape: --input {value.name}=1,3,224,224.",
                 )
             dim.dim_value = 1
         if prod(dim.dim_value for dim in tensor.shape.dim) > MAX_COUNT:
             whole = shape_text(dim.dim_value for dim in tensor.shape.dim)
             raise InputError(
-                layout(
-                    f"{whole} is more than the {MAX_COUNT} values of Caffe's largest blob",
-                    where=path,
-                    subject=f'input "{value.name}"',
-                )
+                f"{whole} is more than the {MAX_COUNT} values of Caffe's largest blob",
+                where=path,
+                subject=f'input "{value.name}"',
             )
 
 
@@ -232,11 +224,9 @@ def _check_fit(model: ModelProto, path: str) -> None:
         first = text.split("(op_type:", 2)[1] if "(op_type:" in text else text
         told = re.sub(r"^(\w+), node name: (.*?)\): ", r'operator "\2" (\1): ', first).strip(" .")
         raise InputError(
-            layout(
-                f"the given shapes do not fit: {told}",
-                where=path,
-                advice="Give shapes that the model was made for.",
-            )
+            f"the given shapes do not fit: {told}",
+            where=path,
+            advice="Give shapes that the model was made for.",
         ) from None
 
 
@@ -273,12 +263,10 @@ def _shapes(graph: GraphProto, path: str) -> tuple[dict[str, Shape], dict[str, s
             if prod(shape) > MAX_COUNT or min(shape, default=0) < 0:
                 whole = shape_text(shape)
                 raise InputError(
-                    layout(
-                        f"it would be {whole}: more than the {MAX_COUNT} values of Caffe's "
-                        "largest blob",
-                        where=path,
-                        subject=f'value "{value.name}"',
-                    )
+                    f"it would be {whole}: more than the {MAX_COUNT} values of Caffe's "
+                    "largest blob",
+                    where=path,
+                    subject=f'value "{value.name}"',
                 )
             shapes[value.name] = shape
     return shapes, kinds

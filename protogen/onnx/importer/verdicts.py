@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protogen.errors import Diagnostic
 from protogen.onnx.importer.context import Lifter
 from protogen.onnx.importer.net import lifted
 from protogen.onnx.importer.registry import REGISTRY
@@ -45,7 +46,7 @@ def check_onnx(
     source = read_source(model, input_shapes)
     operators = source.operators
     _, plain = lifted(source, frozenset())
-    reasons = {one.outputs: text for one, text in plain.refused}
+    reasons = {one.outputs: reason for one, reason in plain.refused}
     ways: dict[tuple[str, ...], str] = {}
     for dialect, forks in DIALECTS.items():
         source.operators = operators
@@ -61,7 +62,7 @@ def check_onnx(
 def _verdict(
     one: Operator,
     to: Lifter,
-    reasons: Mapping[tuple[str, ...], str],
+    reasons: Mapping[tuple[str, ...], Diagnostic],
     ways: Mapping[tuple[str, ...], str],
     off: Mapping[tuple[str, ...], str],
 ) -> Verdict:
@@ -73,7 +74,7 @@ def _verdict(
     elif one.outputs in ways:
         kind, text = "dialect", ways[one.outputs]
     else:
-        kind, text = "refused", reason.removeprefix(f"{one.subject}: ").rstrip(".")
+        kind, text = "refused", reason.message.rstrip(".")
     return Verdict(one.onnx_type, one.name, one.outputs[0], kind, text)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from protogen.errors import ProtogenWarning, layout
+from protogen.errors import ProtogenWarning
 from protogen.formats.mapped import pieces
 from protogen.onnx.model import INLINE
 from protogen.onnx.program import Node, Program, Tensor, free_name
@@ -44,5 +44,5 @@ def _fits(name: str, tensor: Tensor) -> bool:
     if largest <= LARGEST:
         return True
     problem = f"stays float32: its largest value {largest:.4g} has no float16"
-    warnings.warn(layout(problem, subject=f"tensor {name}"), ProtogenWarning, stacklevel=3)
+    warnings.warn(ProtogenWarning(problem, subject=f"tensor {name}"), stacklevel=3)
     return False

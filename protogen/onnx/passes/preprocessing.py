@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import TensorProto
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.geometry import shape_text
 from protogen.onnx.program import Node, Program, Tensor, Value, free_name, tensor
 
@@ -112,15 +112,15 @@ def _input(program: Program, blob: str) -> Value:
         if value.name == blob or (not blob and fits):
             if fits:
                 return value
-            raise InputError(layout("must have 4 axes to be a picture", subject=f'input "{blob}"'))
+            raise InputError("must have 4 axes to be a picture", subject=f'input "{blob}"')
     names = ", ".join(value.name for value in program.inputs) or "none"
     problem = f'there is no input "{blob}"' if blob else "no input has 4 axes"
-    raise InputError(layout(f"{problem} (inputs: {names})", subject="preprocessing"))
+    raise InputError(f"{problem} (inputs: {names})", subject="preprocessing")
 
 
 def _whole(value: Value, length: int | str) -> int:
     if not isinstance(length, int):
-        raise InputError(layout("its channels are free", subject=f'input "{value.name}"'))
+        raise InputError("its channels are free", subject=f'input "{value.name}"')
     return length
 
 
@@ -132,11 +132,9 @@ def _mean(value: Value, mean: NDArray[np.floating]) -> NDArray[np.float32]:
     if mean.ndim != 3 or mean.shape[0] not in (1, c):
         found = shape_text(mean.shape)
         raise InputError(
-            layout(
-                f"a mean of {found} does not fit {c} channels",
-                subject=f'input "{value.name}"',
-                advice="Give one value, one for each channel, or a C x H x W mean.",
-            )
+            f"a mean of {found} does not fit {c} channels",
+            subject=f'input "{value.name}"',
+            advice="Give one value, one for each channel, or a C x H x W mean.",
         )
     if mean.shape[1:] == (1, 1):
         return mean.astype(np.float32)
@@ -146,11 +144,9 @@ def _mean(value: Value, mean: NDArray[np.floating]) -> NDArray[np.float32]:
         start = (cropped.shape[axis] - size) // 2
         if start < 0:
             raise InputError(
-                layout(
-                    f"a mean of {mean.shape[1]}x{mean.shape[2]} is smaller than {h}x{w}",
-                    subject=f'input "{value.name}"',
-                    advice="Give one value for each channel with --mean-value.",
-                )
+                f"a mean of {mean.shape[1]}x{mean.shape[2]} is smaller than {h}x{w}",
+                subject=f'input "{value.name}"',
+                advice="Give one value for each channel with --mean-value.",
             )
         cropped = cropped.take(range(start, start + size), axis)
     return np.ascontiguousarray(cropped, np.float32)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import UnsupportedError, layout
+from protogen.errors import UnsupportedError
 from protogen.formats.weightfiles import missing
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ def gradients(
     lacking = unsupported(program)
     if lacking:
         raise UnsupportedError(
-            layout(
-                f"gradients through {', '.join(lacking)} are not known here",
-                advice="The forward half works: leave out --gradients.",
-            )
+            f"gradients through {', '.join(lacking)} are not known here",
+            advice="The forward half works: leave out --gradients.",
         )
     import numpy as np
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.running.runtime import random_feeds
@@ -149,7 +149,7 @@ def _health(
     signals = measure(net, given, gradients, seed)
     found = stages(net, signals)
     if not found:
-        raise InputError(layout("no layer has weights", subject=f'net "{net.name}"'))
+        raise InputError("no layer has weights", subject=f'net "{net.name}"')
     data = found[0][0].reads[0]
     start = float(given[data].std()) if data in given else 1.0
 

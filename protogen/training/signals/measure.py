@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, layout
+from protogen.errors import InputError
 from protogen.layers.graph import Layer
 from protogen.layers.recommending import WEIGHTED
 from protogen.running.runtime import labels_of, random_feeds, run_program
@@ -114,28 +114,24 @@ def check_feeds(net: Net, feeds: Arrays) -> None:
     for name in net.inputs:
         array = feeds.get(name)
         if array is None:
-            raise InputError(layout("no data is given for it", subject=f'input "{name}"'))
+            raise InputError("no data is given for it", subject=f'input "{name}"')
         bad = np.flatnonzero(~np.isfinite(array))
         if bad.size:
             raise InputError(
-                layout(
-                    f"the data holds {'NaN' if np.isnan(array).any() else 'infinities'} "
-                    f"({bad.size} of {array.size} values, the first at {int(bad[0])})",
-                    subject=f'input "{name}"',
-                    advice="Look at what made it.",
-                )
+                f"the data holds {'NaN' if np.isnan(array).any() else 'infinities'} "
+                f"({bad.size} of {array.size} values, the first at {int(bad[0])})",
+                subject=f'input "{name}"',
+                advice="Look at what made it.",
             )
         shape = net.graph.shapes[name]
         if tuple(array.shape) != shape:
             raise InputError(
-                layout(
-                    f"the data is {'x'.join(map(str, array.shape))}, but must be "
-                    f"{'x'.join(map(str, shape or ()))}",
-                    subject=f'input "{name}"',
-                    advice="Grey data fits no colour net: look at the second number."
-                    if array.ndim == 4 and shape and array.shape[1] != shape[1]
-                    else "",
-                )
+                f"the data is {'x'.join(map(str, array.shape))}, but must be "
+                f"{'x'.join(map(str, shape or ()))}",
+                subject=f'input "{name}"',
+                advice="Grey data fits no colour net: look at the second number."
+                if array.ndim == 4 and shape and array.shape[1] != shape[1]
+                else "",
             )
 
 
@@ -264,9 +260,7 @@ def _ends(net: Net, feeds: Arrays, seed: int) -> dict[str, NDArray[Any]]:
             random = generator.standard_normal(shape, np.float32)
             ends[name] = random / max(shape[0] if shape else 1, 1)
     if not ends:
-        raise InputError(
-            layout("makes no output that a loss could read", subject=f'net "{net.name}"')
-        )
+        raise InputError("makes no output that a loss could read", subject=f'net "{net.name}"')
     return ends
 
 
