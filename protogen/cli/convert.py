@@ -93,6 +93,7 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
     help="Weights in FILE.onnx.data.  [default: above 2 GB]",
 )
 @options.identity
+@options.ignored_fields
 @preprocessing_options
 @click.option(
     "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
@@ -173,7 +174,7 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
 # Options of the way to ONNX, with what they are when nobody gives them.
 _ONLY_TO_ONNX: dict[str, Any] = {
     "opset": 18, "outputs": (), "dynamic_batch": False, "half": False, "external_data": None,
-    "identities": (), "mean": None, "mean_value": None, "scale": None, "swap_channels": False,
+    "identities": (), "ignored_fields": (), "mean": None, "mean_value": None, "scale": None, "swap_channels": False,
     "nhwc_input": False, "uint8_input": False, "receipt": None,
 }  # fmt: skip
 
@@ -189,7 +190,12 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
         )
     for key, default in _ONLY_TO_ONNX.items():
         if given.pop(key) != default:
-            flag = {"outputs": "output", "identities": "layer-as-identity"}.get(key, key)
+            flags = {
+                "outputs": "output",
+                "identities": "layer-as-identity",
+                "ignored_fields": "ignore-field",
+            }
+            flag = flags.get(key, key)
             raise InputError(
                 f"--{flag.replace('_', '-')} is for Caffe to ONNX, and {model} is ONNX"
             )

@@ -43,6 +43,13 @@ identity = click.option(
     metavar="NAME|TYPE",
     help="A layer that hands on its first bottom, whatever it is; may repeat.",
 )
+ignored_fields = click.option(
+    "--ignore-field",
+    "ignored_fields",
+    multiple=True,
+    metavar="BLOCK.FIELD",
+    help="A field that is set and not read, and changes nothing, as you know; may repeat.",
+)
 
 
 phase = click.option(

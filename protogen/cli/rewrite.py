@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.command("rewrite")
 @shared.proto
 @shared.identity
+@shared.ignored_fields
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("weights", metavar="[NET.caffemodel]", required=False)
 @click.option(
@@ -55,6 +56,7 @@ def command(
     caffemodel: str | None,
     types: tuple[str, ...],
     identities: tuple[str, ...],
+    ignored_fields: tuple[str, ...],
     inputs: tuple[str, ...],
     phase: str,
     target: tuple[str, ...],
@@ -88,6 +90,7 @@ def command(
         input_shapes=shared.parse_inputs(inputs),
         phase=phase,
         identities=identities,
+        ignored_fields=ignored_fields,
     )
     if strict and made.kept:
         lines = [f"  {one.place}: {one.layer!r} ({one.type}): {one.reason}" for one in made.kept]

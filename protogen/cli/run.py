@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--input-shape", metavar="[BLOB=]N,C,H,W", help="Run at another size.")
 @preprocessing_options
 @options.identity
+@options.ignored_fields
 @click.option("--blob", "blobs", multiple=True, metavar="BLOB", help="Show this one; may repeat.")
 @click.option("--labels", metavar="FILE.txt", help="A name for each class, a line each.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes.")
@@ -68,7 +69,12 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
             "--nhwc-input and --uint8-input are for convert",
             advice="Pictures and arrays are given in the net's own layout here.",
         )
-    loaded = load(net, caffemodel, identities=given["identities"])
+    loaded = load(
+        net,
+        caffemodel,
+        identities=given["identities"],
+        ignored_fields=given["ignored_fields"],
+    )
     if given["input_shape"]:
         loaded = loaded.with_inputs(options.one_input(loaded.inputs, given["input_shape"]))
     loaded, feeds = _feeds(loaded, given["inputs"], given["random"], how)

@@ -56,6 +56,7 @@ def convert(
     external_data: bool | None = None,
     preprocessing: Preprocessing | None = None,
     identities: Collection[str] = (),
+    ignored_fields: Collection[str] = (),
     receipt: str | Path | None = None,
     verify: bool = False,
     progress: Progress | None = None,
@@ -77,6 +78,8 @@ def convert(
         external_data: weights in ``output``.data beside the model; None does it above 2 GB.
         preprocessing: steps before the net that become part of the model.
         identities: names or types of layers that hand on their first bottom.
+        ignored_fields: fields (``block.field``) that are set, not read, and change nothing, as
+            the user says.
         receipt: a JSON file that says how the model came to be, with hashes, and the largest error
             of each blob.
         verify: run the written model against the net, and OpenCV's Caffe reader against both where
@@ -90,7 +93,13 @@ def convert(
     """
     from protogen.onnx import check, lower
 
-    net = load(prototxt, caffemodel, input_shapes=input_shapes, identities=identities)
+    net = load(
+        prototxt,
+        caffemodel,
+        input_shapes=input_shapes,
+        identities=identities,
+        ignored_fields=ignored_fields,
+    )
     _known_inputs(net, input_shapes or {})
     options = {
         "opset": opset,
@@ -101,6 +110,7 @@ def convert(
         "half": half,
         "preprocessing": _plain(preprocessing),
         "identities": sorted(identities),
+        "ignored_fields": sorted(ignored_fields),
     }
     program = lower(
         net,

@@ -23,6 +23,7 @@ from protogen.generate.stock import Stock, replacement
 from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
+from protogen.layers.reading import check_read, unread
 from protogen.net.net import Net
 from protogen.net.upgrade import upgrade
 from protogen.toolchains.limits import UNLIMITED, Limits
@@ -112,6 +113,7 @@ def rewrite(
     input_shapes: Mapping[str, Shape] | None = None,
     phase: str = "TEST",
     identities: Sequence[str] = (),
+    ignored_fields: Sequence[str] = (),
 ) -> Rewritten:
     """The net with its forks' layers in stock BVLC layers that compute the same.
 
@@ -126,6 +128,8 @@ def rewrite(
         phase: layers of the other phase stay as they are.
         identities: names or types of unknown layers whose top has their first bottom's shape, so
             that shapes behind them are known; they stay as they are.
+        ignored_fields: see ``convert``; a layer that sets another field that protogen does not
+            read stays as it is.
 
     Raises:
         InputError: a file is missing or wrong, or weights do not fit the net.
@@ -146,6 +150,7 @@ def rewrite(
             input_shapes=input_shapes,
             tolerant=True,
             identities=identities,
+            ignored_fields=ignored_fields,
         )
 
     state = _State(document, net_of(document))
@@ -197,17 +202,20 @@ def _pass(
         kind = kind_of(layer)
         unknown = layer.type != layer.params.type  # the user says it is an identity
         stock = kind is not None and kind.stock and not unknown
-        if stock or (types and layer.type not in types) or layer.name in kept:
+        if (types and layer.type not in types) or layer.name in kept:
+            continue
+        if stock and not any(unread(layer.params, kind, state.net.graph.ignored_fields)):
             continue
         place = places.get(layer.name, str(layer.place))
         try:
             if unknown:
                 raise layer.unsupported("protogen does not know this layer type")
+            check_read(layer, kind, state.net.graph.ignored_fields)
             made = replacement(state.net, layer, taken, limits)
             proof = _proof(state.net, layer, made, limits, place)
             changes = made.edits(state.document)
         except UnsupportedError as error:
-            reason = str(error).partition(f"{layer.subject}: ")[2] or str(error)
+            reason = " ".join(one.message for one in error.diagnostics)
             state.kept.append(Kept(layer.name, layer.params.type, place, reason))
             continue
         state.again = len(changes) > 1

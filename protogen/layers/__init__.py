@@ -4,6 +4,7 @@ from typing import Any
 
 from protogen import _late
 from protogen.layers import (
+    combining,
     convolution,
     dense,
     detection,
@@ -15,6 +16,7 @@ from protogen.layers import (
     recurrent,
     reduction,
     resizing,
+    scaling,
     shaping,
 )
 from protogen.layers.base import (
@@ -33,6 +35,7 @@ __all__ = [
     "Filling",
     "LayerType",
     "Window",
+    "combining",
     "convolution",
     "dense",
     "detection",
@@ -46,6 +49,7 @@ __all__ = [
     "recurrent",
     "reduction",
     "resizing",
+    "scaling",
     "shaping",
 ]
 

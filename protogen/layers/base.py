@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from protogen.geometry import Shape, shape_text
@@ -156,12 +157,20 @@ class Mistake:
     without: tuple[str, ...] = ()
 
 
+def fields(**blocks: str) -> dict[str, frozenset[str]]:
+    """What a layer type reads of its LayerParameter: for each block the names of its fields, with
+    spaces between. ``nms_param.top_k`` is a field of an inner message; the inner message's own
+    name stands for all of its fields."""
+    return {block: frozenset(names.split()) for block, names in blocks.items()}
+
+
 class LayerType:
     """One Caffe layer type. A subclass is called exactly as its type string and is registered by
     being defined. Stateless: one instance answers for every layer of the type.
     """
 
     registry: ClassVar[dict[str, LayerType]] = {}
+    reads: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})  # made by ``fields``
     blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
     auto_tops: ClassVar[bool] = False  # Caffe makes tops that the net does not name (losses)
     feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net

@@ -21,6 +21,7 @@ from protogen.layers.base import (
     check_equal,
     check_rank,
     check_room,
+    fields,
 )
 from protogen.layers.dense import no_bias
 from protogen.layers.graph import Layer
@@ -72,6 +73,13 @@ def window(layer: Layer, p: Message, axes: int) -> Window:
 class _Convolutional(LayerType, abstract=True):
     """What Convolution and Deconvolution share. Caffe: axes before ``axis`` are a batch, the axis
     itself are channels, those after it are spatial."""
+
+    reads = fields(
+        convolution_param=(
+            "num_output bias_term pad kernel_size group stride pad_h pad_w kernel_h "
+            "kernel_w stride_h stride_w axis dilation"
+        ),
+    )
 
     transposed = False
 
@@ -209,6 +217,13 @@ class Deconvolution(_Convolutional):
 class _Depthwise(_Convolutional, abstract=True):
     """The forks' depthwise layers have one kernel a channel, whatever ``group`` says."""
 
+    reads = fields(
+        convolution_param=(
+            "num_output bias_term pad kernel_size group stride pad_h pad_w kernel_h "
+            "kernel_w stride_h stride_w axis dilation"
+        ),
+    )
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_rank(layer, bottoms, 4, 4)
         made = super().shapes(layer, bottoms)
@@ -241,6 +256,12 @@ class ConvolutionDepthwise(_Depthwise):
 
 class Im2col(LayerType):
     """Caffe: every window as a column of channels. ``convolution_param`` as Convolution."""
+
+    reads = fields(
+        convolution_param=(
+            "pad kernel_size stride pad_h pad_w kernel_h kernel_w stride_h stride_w axis dilation"
+        ),
+    )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)

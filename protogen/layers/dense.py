@@ -15,6 +15,7 @@ from protogen.layers.base import (
     Window,
     axis_of,
     check_bottoms,
+    fields,
 )
 from protogen.layers.graph import Layer
 
@@ -30,6 +31,8 @@ no_bias = Mistake(
 class InnerProduct(LayerType):
     """Caffe: Y = X W^T + b over all axes from ``axis`` on; W is (N, K), or (K, N) with
     ``transpose``."""
+
+    reads = fields(inner_product_param="num_output bias_term axis transpose")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -92,6 +95,8 @@ class InnerProduct(LayerType):
 class Embed(LayerType):
     """Caffe: row i of W (input_dim, N) for each index i, plus b."""
 
+    reads = fields(embed_param="num_output input_dim bias_term")
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         p = layer.params.embed_param
@@ -121,6 +126,8 @@ class Embed(LayerType):
 
 class Parameter(LayerType):
     """A learned blob as a top, without bottoms."""
+
+    reads = fields(parameter_param="shape")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         return [tuple(layer.params.parameter_param.shape.dim)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from protogen.formats.message import Message
 from protogen.geometry import Shape
-from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, check_room
+from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, check_room, fields
 from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.layers.graph import Layer
 
@@ -52,6 +52,13 @@ def box_sizes(p: Message) -> Iterator[tuple[float, float]]:
 
 class PriorBox(LayerType):
     """SSD: default boxes of a map (corners, then variances); bottoms map and image."""
+
+    reads = fields(
+        prior_box_param=(
+            "min_size max_size aspect_ratio flip clip variance img_size img_h img_w step "
+            "step_h step_w offset"
+        ),
+    )
 
     stock = False
 
@@ -120,6 +127,14 @@ class DetectionOutput(_Rows):
     keep_top_k best stay. Rows come by image, class and falling score; where nothing is found, one
     row of -1 for each image. ONNX: NonMaxSuppression has the same rule and order for one image.
     """
+
+    reads = fields(
+        detection_output_param=(
+            "num_classes share_location background_label_id code_type keep_top_k "
+            "variance_encoded_in_target confidence_threshold objectness_score "
+            "nms_param.nms_threshold nms_param.top_k nms_param.eta"
+        ),
+    )
 
     stock = False
     remembered = True
@@ -248,17 +263,36 @@ class _Yolo(_Rows, abstract=True):
 class YoloDetectionOutput(_Yolo):
     """YOLO v2: decoded boxes after non-maximum suppression."""
 
+    reads = fields(
+        yolo_detection_output_param=(
+            "side num_classes num_box coords confidence_threshold nms_threshold biases"
+        ),
+    )
+
     stock = False
 
 
 class Yolov3DetectionOutput(_Yolo):
     """YOLO v3: decoded boxes after non-maximum suppression."""
 
+    reads = fields(
+        yolov3_detection_output_param=(
+            "num_classes num_box confidence_threshold nms_threshold biases anchors_scale "
+            "mask_group_num mask gaussian_box"
+        ),
+    )
+
     stock = False
 
 
 class Proposal(LayerType):
     """Faster R-CNN: regions (R, 5) of scores, deltas and im_info; a second top holds scores."""
+
+    reads = fields(
+        proposal_param=(
+            "feat_stride base_size min_size ratio scale pre_nms_topn post_nms_topn nms_thresh"
+        ),
+    )
 
     stock = False
 

@@ -1,4 +1,4 @@
-"""Layers that work on each value alone, and Eltwise."""
+"""Layers that work on each value alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from protogen.layers.base import (
     Mistake,
     Rewriter,
     check_bottoms,
-    check_equal,
+    fields,
 )
 from protogen.layers.graph import Layer
 
@@ -50,6 +50,8 @@ class BNLL(_Same):
 class Clip(_Same):
     """max(min, min(x, max)): min everywhere where min is above max."""
 
+    reads = fields(clip_param="min max")
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.clip_param
         # ONNX gives max where the two cross.
@@ -61,6 +63,8 @@ class Dropout(_Same):
     """Caffe scales while training, so in the TEST phase it is the identity. In phase TRAIN every
     value is 0 or x / (1 - ratio), by chance."""
 
+    reads = fields(dropout_param="dropout_ratio")
+
     def random(self, layer: Layer) -> bool:
         return layer.phase == "TRAIN" and bool(layer.params.dropout_param.dropout_ratio)
 
@@ -71,12 +75,16 @@ class Dropout(_Same):
 class ELU(_Same):
     """x, or alpha (exp(x) - 1) below 0."""
 
+    reads = fields(elu_param="alpha")
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Elu", [layer.reads[0]], [layer.writes[0]], alpha=layer.params.elu_param.alpha)
 
 
 class Exp(_Same):
     """base ^ (shift + scale x); base -1 means e."""
+
+    reads = fields(exp_param="base scale shift")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         _log_base(layer, layer.params.exp_param.base)
@@ -91,6 +99,8 @@ class Exp(_Same):
 
 class HardSigmoid(_Same):
     """Forks: min(max(alpha x + beta, 0), 1)."""
+
+    reads = fields(hardsigmoid_param="alpha beta")
 
     stock = False
 
@@ -125,6 +135,8 @@ class HardSwish(_Same):
 class Log(_Same):
     """log_base(shift + scale x); base -1 means e."""
 
+    reads = fields(log_param="base scale shift")
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         if _log_base(layer, layer.params.log_param.base) == 0:
             raise layer.error("base 1 has no logarithm", "Give another base, or -1 for e.")
@@ -154,6 +166,8 @@ class Mish(_Same):
 class Power(_Same):
     """(shift + scale x) ^ power."""
 
+    reads = fields(power_param="power scale shift")
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.power_param
         if p.scale == 0 or p.power == 0:  # Caffe then writes a constant, whatever the input is
@@ -175,6 +189,8 @@ class Power(_Same):
 class ReLU(_Same):
     """max(x, 0) + negative_slope min(x, 0)."""
 
+    reads = fields(relu_param="negative_slope")
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         slope = layer.params.relu_param.negative_slope
         if slope:
@@ -190,6 +206,8 @@ class ReLU(_Same):
 
 class ReLU6(_Same):
     """Forks: min(max(x, 0), 6); SSD's may have another threshold."""
+
+    reads = fields(relu6_param="negative_slope threshold")
 
     stock = False
 
@@ -211,12 +229,16 @@ class ReLU6(_Same):
 class Sigmoid(_Same):
     """1 / (1 + exp(-x))."""
 
+    reads = fields(sigmoid_param="")
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Sigmoid", [layer.reads[0]], [layer.writes[0]])
 
 
 class Swish(_Same):
     """x sigmoid(beta x)."""
+
+    reads = fields(swish_param="beta")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         beta = layer.params.swish_param.beta
@@ -227,12 +249,16 @@ class Swish(_Same):
 class TanH(_Same):
     """tanh(x)."""
 
+    reads = fields(tanh_param="")
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Tanh", [layer.reads[0]], [layer.writes[0]])
 
 
 class Threshold(_Same):
     """1 where x > threshold, else 0."""
+
+    reads = fields(threshold_param="threshold")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         over = e.value("Greater", layer.reads[0], e.array(layer.params.threshold_param.threshold))
@@ -241,6 +267,8 @@ class Threshold(_Same):
 
 class ShuffleChannel(_Same):
     """Forks (ShuffleNet): channels as (group, C / group), transposed."""
+
+    reads = fields(shuffle_channel_param="group")
 
     stock = False
 
@@ -272,72 +300,6 @@ class ShuffleChannel(_Same):
         if group < 1 or shape[1] % group:
             raise layer.error(f"group {group} does not divide {shape[1]} channels")
         return group
-
-
-class Eltwise(LayerType):
-    """Caffe: PROD, SUM with coeff, or MAX of two or more bottoms of one shape; no broadcasting."""
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 2, None)
-        check_equal(layer, bottoms)
-        p = layer.params.eltwise_param
-        if p.coeff and len(p.coeff) != len(bottoms):
-            raise layer.error(f"has {len(p.coeff)} coeff for {len(bottoms)} bottoms")
-        if p.coeff and p.operation == "PROD":
-            raise layer.error(
-                "has coeff, which PROD does not take",
-                "Leave coeff out, or put a Scale or Power layer before it.",
-            )
-        return [bottoms[0]]
-
-    def in_place(self, layer: Layer) -> bool:
-        # SUM and MAX fill their top before they read the bottoms.
-        return layer.params.eltwise_param.operation == "PROD" and layer.tops[0] == layer.bottoms[0]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        p = layer.params.eltwise_param
-        reads = list(layer.reads)
-        if p.operation == "SUM" and p.coeff:
-            reads = [affine(e, read, c, 0.0) for read, c in zip(reads, p.coeff, strict=True)]
-        if p.operation == "MAX":
-            e.op("Max", reads, [layer.writes[0]])
-            return
-        op = "Mul" if p.operation == "PROD" else "Add"
-        total = reads[0]
-        for read in reads[1:-1]:
-            total = e.value(op, total, read)
-        e.op(op, [total, reads[-1]], [layer.writes[0]])
-
-    def mistakes(self, layer: Layer) -> list[Mistake]:
-        given = layer.params.eltwise_param.has("coeff")
-        return [Mistake("coeff is left out", {"eltwise_param.coeff": []})] if given else []
-
-
-class Axpy(LayerType):
-    """Forks (SENet): a x + y with a of (N, C) or (N, C, 1, 1); bottoms a, x, y."""
-
-    stock = False
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 3, 3)
-        scale, x, y = bottoms
-        if scale[:2] != x[:2] or math.prod(scale[2:]) != 1 or x != y:
-            raise layer.error("its bottoms must be a (N, C), x and y (N, C, H, W), x like y")
-        return [x]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        before = e.shape(layer.reads[0])
-        after = (*before[:2], *[1] * (len(e.shape(layer.reads[1])) - 2))
-        scale = e.reshape(layer.reads[0], before, after)
-        e.op("Add", [e.value("Mul", scale, layer.reads[1]), layer.reads[2]], [layer.writes[0]])
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        a, x, y = layer.bottoms
-        flat = a
-        if len(r.shape(a)) > 2:
-            flat = r.add("Reshape", [a], role="factors", params=reshape([0, r.shape(a)[1]]))
-        x = r.add("Scale", [x, flat], role="scaled", params={"scale_param": {"axis": 0}})
-        r.add("Eltwise", [x, y], params={"eltwise_param": {"operation": Name("SUM")}})
 
 
 PRODUCT = {"eltwise_param": {"operation": Name("PROD")}}

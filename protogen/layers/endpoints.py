@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from protogen.geometry import Shape
-from protogen.layers.base import Emitter, LayerType
+from protogen.layers.base import Emitter, LayerType, fields
 from protogen.layers.graph import Layer
 
 PYTHON_ADVICE = (
@@ -36,6 +36,8 @@ class _Labelled(_Source, abstract=True):
 class Input(_Source):
     """A blob that the user feeds. Caffe: one shape for all tops, or one per top."""
 
+    reads = fields(input_param="shape")
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         given = [tuple(shape.dim) for shape in layer.params.input_param.shape]
         return _spread(layer, given, "input_param")
@@ -43,6 +45,8 @@ class Input(_Source):
 
 class DummyData(LayerType):
     """Blobs that fillers make; shapes as ``shape`` or as num, channels, height and width."""
+
+    reads = fields(dummy_data_param="data_filler num channels height width shape")
 
     limits = "constant fillers"
 
@@ -74,6 +78,8 @@ class DummyData(LayerType):
 class MemoryData(_Labelled):
     """Blobs that a program hands over: data and label."""
 
+    reads = fields(memory_data_param="batch_size channels height width")
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         p = layer.params.memory_data_param
         return [(p.batch_size, p.channels, p.height, p.width), (p.batch_size,)][: len(layer.tops)]
@@ -97,6 +103,11 @@ class HDF5Data(_Files):
 class ImageData(_Labelled):
     """Pictures that a list names, resized to new_height x new_width and cropped."""
 
+    reads = fields(
+        image_data_param="batch_size crop_size new_height new_width is_color",
+        transform_param="crop_size",
+    )
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         p = layer.params.image_data_param
         crop = layer.params.transform_param.crop_size or p.crop_size
@@ -108,6 +119,8 @@ class ImageData(_Labelled):
 class WindowData(_Labelled):
     """Windows of pictures, warped to crop_size, and their labels."""
 
+    reads = fields(window_data_param="batch_size crop_size", transform_param="crop_size")
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         p = layer.params.window_data_param
         crop = layer.params.transform_param.crop_size or p.crop_size
@@ -117,6 +130,8 @@ class WindowData(_Labelled):
 
 class HDF5Output(LayerType):
     """Writes its bottoms to a file; no tops."""
+
+    reads = fields(hdf5_output_param="file_name")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return []
@@ -137,6 +152,8 @@ class Silence(LayerType):
 
 class Python(LayerType):
     """Runs a user's Python class: only that class knows the shapes of its tops."""
+
+    reads = fields(python_param="module layer param_str")
 
     def in_place(self, layer: Layer) -> bool:
         return True

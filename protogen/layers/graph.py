@@ -20,7 +20,8 @@ class Layer:
     ``bottoms`` and ``tops`` are Caffe's blob names. ``reads`` and ``writes`` name the values: a
     blob that layers work on in place has one value per writer, and the last keeps the blob's name.
     ``params`` is the LayerParameter; ``place`` is where the layer stands; ``phase`` is
-    TRAIN or TEST: its own where it has one, else the net's.
+    TRAIN or TEST: its own where it has one, else the net's. ``dialect`` is the fork that the net was
+    written for, where the user said so.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Layer:
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     phase: str = "TEST"
+    dialect: str = ""
 
     @property
     def subject(self) -> str:
@@ -58,7 +60,8 @@ class Graph:
     ``shapes`` holds every value's shape by name (see ``Layer.writes``); None where a layer of
     unknown type stands before it. ``parameter_shapes`` holds each layer's blobs in Caffe's order.
     ``owners`` names, for a blob (layer, index) that is shared by ``param { name }``, the layer and
-    index that used the name first.
+    index that used the name first. ``ignored_fields`` are those that the user takes the
+    responsibility for (``block.field``).
     """
 
     name: str
@@ -68,6 +71,7 @@ class Graph:
     shapes: dict[str, Shape | None]
     parameter_shapes: dict[str, tuple[Shape, ...] | None] = field(default_factory=dict)
     owners: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+    ignored_fields: frozenset[str] = frozenset()
 
     def last(self, names: Iterable[str]) -> list[str]:
         """The values that blobs hold when all layers have run. Only for an input that a layer works

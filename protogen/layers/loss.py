@@ -13,19 +13,31 @@ from protogen.layers.base import (
     axis_of,
     check_bottoms,
     check_rank,
+    fields,
     four_axes,
 )
-from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, FLOAT, _Same
 from protogen.layers.graph import Layer
+from protogen.layers.labels import (
+    FLT_MIN,
+    in_range,
+    labels,
+    last,
+    normalized,
+    np_empty,
+    of_labels,
+    total,
+    valid_labels,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 
 class Softmax(_Same):
     """exp(x) / sum exp(x) along ``axis``."""
+
+    reads = fields(softmax_param="axis")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         made = super().shapes(layer, bottoms)
@@ -88,6 +100,8 @@ class SoftmaxWithLoss(_Loss):
     """Softmax and the mean of -log of each label's probability: scores along
     ``softmax_param.axis``, and one label for each other position."""
 
+    reads = fields(softmax_param="axis", loss_param="ignore_label normalize normalization")
+
     most = 3
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
@@ -118,6 +132,8 @@ class SoftmaxWithLoss(_Loss):
 class SigmoidCrossEntropyLoss(_PairLoss):
     """Sigmoid and cross entropy, summed over a sample."""
 
+    reads = fields(loss_param="ignore_label normalize normalization")
+
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         x = layer.reads[0]
         shape = e.shape(x)
@@ -146,6 +162,8 @@ class EuclideanLoss(_PairLoss):
 class HingeLoss(_Loss):
     """One against all, L1 or L2."""
 
+    reads = fields(hinge_loss_param="norm")
+
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         check_rank(layer, bottoms[:1], 1, 4)
 
@@ -165,6 +183,11 @@ class HingeLoss(_Loss):
 
 class InfogainLoss(_Loss):
     """Softmax and -sum H log p with an information gain matrix H."""
+
+    reads = fields(
+        infogain_loss_param="source axis",
+        loss_param="ignore_label normalize normalization",
+    )
 
     limits = "the matrix as a third bottom, not from a file"
 
@@ -216,6 +239,8 @@ class MultinomialLogisticLoss(_Loss):
 class ContrastiveLoss(_Loss):
     """Distance of two feature vectors, pulled or pushed by a label; bottoms a, b, label."""
 
+    reads = fields(contrastive_loss_param="margin legacy_version")
+
     least, most = 3, 3
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
@@ -244,6 +269,8 @@ class ContrastiveLoss(_Loss):
 class SmoothL1Loss(_PairLoss):
     """Forks (Fast R-CNN): 0.5 x^2 near 0, |x| - 0.5 further out, with optional weights."""
 
+    reads = fields(smooth_l1_loss_param="sigma")
+
     stock = False
 
     most = 4
@@ -263,6 +290,8 @@ class SmoothL1Loss(_PairLoss):
 
 class Accuracy(LayerType):
     """Share of samples whose label is among the top_k; a second top has one value a class."""
+
+    reads = fields(accuracy_param="top_k axis ignore_label")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
@@ -326,74 +355,3 @@ def check_one_value(layer: Layer, bottoms: Sequence[Shape], index: int) -> None:
         raise layer.error(
             f'"{layer.bottoms[index]}" is {shape_text(bottoms[index])}, but must have one value a sample'
         )
-
-
-FLT_MIN = 1.1754943508222875e-38  # where Caffe stops the logarithm: -log of it is 87.3365
-
-
-def np_empty() -> NDArray[np.int64]:
-    """The shape of a scalar."""
-    import numpy as np
-
-    return np.empty(0, np.int64)
-
-
-def labels(e: Emitter, read: str) -> str:
-    """Labels as one axis of whole numbers."""
-    return e.value("Cast", e.value("Reshape", read, e.array([-1])), to=INT64)
-
-
-def in_range(e: Emitter, read: str, classes: int) -> str:
-    """Labels that may be looked up: ignored ones, which may be any number, become a class."""
-    return e.value("Clip", labels(e, read), e.array(0), e.array(classes - 1))
-
-
-def valid_labels(e: Emitter, read: str, ignored: int) -> str:
-    """1.0 for labels that count, 0.0 for the ignored one."""
-    same = e.value("Equal", labels(e, read), e.array(ignored))
-    return e.value("Cast", e.value("Not", same), to=FLOAT)
-
-
-def last(e: Emitter, read: str, shape: Shape, axis: int) -> str:
-    """Values as (positions, classes)."""
-    rank = len(shape)
-    if axis != rank - 1:
-        read = e.value("Transpose", read, perm=[*range(axis), *range(axis + 1, rank), axis])
-    rows = math.prod(shape) // shape[axis]
-    return e.value("Reshape", read, e.array([rows, shape[axis]]))
-
-
-def of_labels(e: Emitter, read: str, shape: Shape, axis: int, label: str) -> str:
-    """For each position the value of its label's class."""
-    rows = math.prod(shape) // shape[axis]
-    index = e.value("Reshape", in_range(e, label, shape[axis]), e.array([rows, 1]))
-    chosen = e.value("GatherElements", last(e, read, shape, axis), index, axis=1)
-    return e.value("Reshape", chosen, e.array([rows]))
-
-
-def total(e: Emitter, read: str, factor: float) -> str:
-    """The sum of all values times a factor, with one value."""
-    flat = e.value("Reshape", read, e.array([-1]))
-    made = e.reduce("ReduceSum", flat, [0])
-    return made if factor == 1 else e.value("Mul", made, e.array(factor))
-
-
-def normalized(layer: Layer, e: Emitter, terms: str, label: str, outer: int, default: str) -> str:
-    """Minus the sum of terms, divided as loss_param says (Caffe: LossLayer normalizer). ``outer``
-    is the product of the axes before that of the classes, which BATCH_SIZE divides by."""
-    p = layer.params.loss_param
-    mode = str(p.normalization) if p.has("normalization") else default
-    if not p.has("normalization") and p.has("normalize"):
-        mode = "VALID" if p.normalize else "BATCH_SIZE"
-    valid = None
-    if p.has("ignore_label"):
-        valid = valid_labels(e, label, p.ignore_label)
-        terms = e.value("Mul", terms, valid)
-    made = e.value("Neg", total(e, terms, 1.0))
-    count = math.prod(e.shape(label))
-    if mode == "VALID" and valid is not None:
-        return e.value("Div", made, e.value("Max", total(e, valid, 1.0), e.array(1.0)))
-    divisor = {"FULL": count, "VALID": count, "BATCH_SIZE": outer, "NONE": 1}.get(mode)
-    if divisor is None:
-        raise layer.unsupported(f"normalization {mode} is a fork's", "Use VALID.")
-    return e.value("Div", made, e.array(float(max(1, divisor))))

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from protogen.formats.message import Message, Name
-from protogen.geometry import Shape, shape_text
+from protogen.formats.message import Name
+from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
     Filling,
-    LayerType,
     Mistake,
     Rewriter,
-    axis_of,
-    check_bottoms,
     check_rank,
     check_room,
+    fields,
     four_axes,
 )
 from protogen.layers.elementwise import PRODUCT, _Same, affine
 from protogen.layers.graph import Layer
 
 
-def _channels(shape: Shape) -> int:
+def channels_of(shape: Shape) -> int:
     return shape[1] if len(shape) > 1 else 1
 
 
@@ -31,6 +28,8 @@ class BatchNorm(_Same):
     """(x - mean) / sqrt(variance + eps). Caffe's blobs are mean, variance and the factor that both
     were multiplied with; a Scale layer does gamma and beta. In phase TRAIN, and without
     ``use_global_stats``, mean and variance are the batch's own."""
+
+    reads = fields(batch_norm_param="use_global_stats eps")
 
     blob_names = ("mean", "variance", "factor")
 
@@ -40,7 +39,7 @@ class BatchNorm(_Same):
         return made
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        channels = _channels(bottoms[0])
+        channels = channels_of(bottoms[0])
         return [(channels,), (channels,), (1,)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -59,7 +58,7 @@ class BatchNorm(_Same):
         mean, variance_, factor = (e.weight(layer, i) for i in range(3))
         # Caffe keeps sums; a factor of 0 means that nothing was ever added.
         scale = np.float32(0 if factor.flat[0] == 0 else 1 / factor.flat[0])
-        ones = np.ones(_channels(shape), np.float32)
+        ones = np.ones(channels_of(shape), np.float32)
         constants = [ones, 0 * ones, mean * scale, variance_ * scale]
         reads = [layer.reads[0], *map(e.array, constants)]
         e.op("BatchNormalization", reads, [layer.writes[0]], epsilon=p.eps)
@@ -77,12 +76,14 @@ class BN(_Same):
     """Forks. SegNet: blobs scale and shift, already merged with the statistics. PSPNet (its
     parameters are slope_filler, bias_filler, momentum): slope, bias, mean and variance."""
 
+    reads = fields(bn_param="eps")
+
     stock = False
 
     blob_names = ("scale", "shift", "mean", "variance")
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        return [(1, _channels(bottoms[0]), 1, 1)] * (4 if self._four(layer) else 2)
+        return [(1, channels_of(bottoms[0]), 1, 1)] * (4 if self._four(layer) else 2)
 
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
@@ -131,6 +132,8 @@ class BN(_Same):
 
 class LRN(_Same):
     """x / (k + alpha / n sum x^2)^beta over n channels, or an n x n window within a channel."""
+
+    reads = fields(lrn_param="local_size alpha beta norm_region k")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         size = layer.params.lrn_param.local_size
@@ -184,6 +187,8 @@ class MVN(_Same):
     """Zero mean and unit variance of each channel, or of each sample (across_channels). The top
     has four axes whatever the bottom has."""
 
+    reads = fields(mvn_param="normalize_variance across_channels eps")
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         made = super().shapes(layer, bottoms)
         return [four_axes(layer, shape) for shape in made]
@@ -204,13 +209,15 @@ class MVN(_Same):
 class Normalize(_Same):
     """Forks (SSD): x / norm of its pixel's channels (or of the sample), times a learned scale."""
 
+    reads = fields(norm_param="across_spatial channel_shared eps")
+
     stock = False
 
     blob_names = ("scale",)
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         shared = layer.params.norm_param.channel_shared
-        return [()] if shared else [(_channels(bottoms[0]),)]
+        return [()] if shared else [(channels_of(bottoms[0]),)]
 
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
@@ -264,137 +271,3 @@ class Normalize(_Same):
         )
         scale = {"filler": filler} | ({"num_axes": 0} if p.channel_shared else {})
         r.add("Scale", [y], params={"scale_param": scale}, weights=r.weights(), keeps=[0])
-
-
-class PReLU(_Same):
-    """x, or slope x below 0; a slope a channel, or one for all (channel_shared)."""
-
-    blob_names = ("slope",)
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_rank(layer, bottoms, 2, 4)
-        return super().shapes(layer, bottoms)
-
-    def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        shared = layer.params.prelu_param.channel_shared
-        return [()] if shared else [(_channels(bottoms[0]),)]
-
-    def fillings(
-        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
-    ) -> list[Filling]:
-        return [Filling("prelu_param.filler", value=0.25)]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        rank = len(e.shape(layer.reads[0]))
-        slope = e.array(e.weight(layer, 0).reshape(-1, *[1] * (rank - 2)))
-        e.op("PRelu", [layer.reads[0], slope], [layer.writes[0]])
-
-
-class _ByAxis(LayerType, abstract=True):
-    """What Scale and Bias share: a second operand that is a bottom or a blob, and stands along
-    the axes from ``axis`` on."""
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 2)
-        if len(bottoms) == 1:
-            axis_of(layer, self.param(layer).axis, len(bottoms[0]))  # even where num_axes is 0
-        wanted = self._operand(layer, bottoms)
-        axis = self._axis(layer, bottoms, wanted)
-        if bottoms[0][axis : axis + len(wanted)] != wanted:
-            raise layer.error(
-                f'"{layer.bottoms[1]}" is {shape_text(wanted)}, but axes {axis} and on of '
-                f'"{layer.bottoms[0]}" are {shape_text(bottoms[0][axis : axis + len(wanted)])}'
-            )
-        return [bottoms[0]]
-
-    def in_place(self, layer: Layer) -> bool:
-        return True
-
-    def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        return [self._operand(layer, bottoms)] if len(bottoms) == 1 else []
-
-    def param(self, layer: Layer) -> Message:
-        raise NotImplementedError
-
-    def operand(self, layer: Layer, e: Emitter) -> tuple[str, int, int]:
-        """The second operand, shaped to stand on its axes; the axis and how many follow it."""
-        bottoms = [e.shape(read) for read in layer.reads]
-        shape = self._operand(layer, bottoms)
-        after = len(bottoms[0]) - self._axis(layer, bottoms, shape) - len(shape)
-        after = after if shape else 0
-        if len(bottoms) == 2:
-            name = layer.reads[1]
-            if after:
-                name = e.reshape(name, shape, (*shape, *[1] * after))
-            return name, len(shape), after
-        return e.array(e.weight(layer, 0).reshape((*shape, *[1] * after))), len(shape), after
-
-    def _axis(self, layer: Layer, bottoms: Sequence[Shape], operand: Shape) -> int:
-        # Caffe takes axis 0 for a scalar, so that it fits a bottom without axes.
-        return 0 if not operand else axis_of(layer, self.param(layer).axis, len(bottoms[0]))
-
-    def _operand(self, layer: Layer, bottoms: Sequence[Shape]) -> Shape:
-        if len(bottoms) == 2:
-            return bottoms[1]
-        p = self.param(layer)
-        if p.num_axes == 0:
-            return ()
-        axis = axis_of(layer, p.axis, len(bottoms[0]))
-        if p.num_axes == -1:
-            return bottoms[0][axis:]
-        if p.num_axes < -1 or axis + p.num_axes > len(bottoms[0]):
-            raise layer.error(
-                f"num_axes {p.num_axes} from axis {axis} is outside of a blob with "
-                f"{len(bottoms[0])} axes"
-            )
-        return bottoms[0][axis : axis + p.num_axes]
-
-
-class Scale(_ByAxis):
-    """x times a blob or a second bottom, plus a bias with ``bias_term``."""
-
-    def param(self, layer: Layer) -> Message:
-        found: Message = layer.params.scale_param
-        return found
-
-    def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        bias = [self._operand(layer, bottoms)] if self.param(layer).bias_term else []
-        return super().blobs(layer, bottoms) + bias
-
-    def fillings(
-        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
-    ) -> list[Filling]:
-        made = [Filling("scale_param.filler", value=1.0)] if len(bottoms) == 1 else []
-        return [*made, Filling("scale_param.bias_filler")][: len(blobs)]
-
-    def multiply_adds(
-        self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
-    ) -> int:
-        return math.prod(tops[0])
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        scale, axes, after = self.operand(layer, e)
-        if not self.param(layer).bias_term:
-            e.op("Mul", [layer.reads[0], scale], [layer.writes[0]])
-            return
-        bias = e.weight(layer, 2 - len(layer.reads))
-        shaped = e.array(bias.reshape((*bias.shape[:axes], *[1] * after)))
-        e.op("Add", [e.value("Mul", layer.reads[0], scale), shaped], [layer.writes[0]])
-
-
-class Bias(_ByAxis):
-    """x plus a blob or a second bottom."""
-
-    blob_names = ("bias",)
-
-    def param(self, layer: Layer) -> Message:
-        found: Message = layer.params.bias_param
-        return found
-
-    def fillings(
-        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
-    ) -> list[Filling]:
-        return [Filling("bias_param.filler")][: len(blobs)]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        e.op("Add", [layer.reads[0], self.operand(layer, e)[0]], [layer.writes[0]])

@@ -15,6 +15,7 @@ from protogen.layers.base import (
     Window,
     check_bottoms,
     check_room,
+    fields,
 )
 from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.layers.graph import Layer
@@ -60,6 +61,13 @@ def _pair(layer: Layer, p: Message, name: str, single: str) -> tuple[int, int]:
 class Pooling(LayerType):
     """MAX, AVE or STOCHASTIC over windows. Caffe rounds the number of windows up and clips the
     last; a second top of MAX is the mask of winners."""
+
+    reads = fields(
+        pooling_param=(
+            "pool pad kernel_size stride pad_h pad_w kernel_h kernel_w stride_h stride_w "
+            "global_pooling round_mode ceil_mode"
+        ),
+    )
 
     limits = "not STOCHASTIC"
 
@@ -201,6 +209,8 @@ def _levels(shape: Shape, height: int) -> Iterator[tuple[int, Window]]:
 class SPP(LayerType):
     """Spatial pyramid: poolings to 1, 2, 4, ... windows an axis, flattened and joined."""
 
+    reads = fields(spp_param="pyramid_height pool")
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         shape = bottoms[0]
@@ -251,6 +261,8 @@ class SPP(LayerType):
 class ROIPooling(LayerType):
     """Forks (Fast R-CNN): MAX in a grid over each region; bottoms features and rois (R, 5)."""
 
+    reads = fields(roi_pooling_param="pooled_h pooled_w pooled_size spatial_scale")
+
     stock = False
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -279,6 +291,8 @@ class ROIPooling(LayerType):
 
 class PSROIPooling(LayerType):
     """Forks (R-FCN): position-sensitive average over each region; bottoms features and rois."""
+
+    reads = fields(psroi_pooling_param="spatial_scale output_dim group_size")
 
     stock = False
 

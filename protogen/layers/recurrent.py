@@ -13,6 +13,7 @@ from protogen.layers.base import (
     Window,
     check_bottoms,
     check_rank,
+    fields,
 )
 from protogen.layers.graph import Layer
 
@@ -20,6 +21,8 @@ from protogen.layers.graph import Layer
 class _Recurrent(LayerType, abstract=True):
     """Bottoms x (T, N, ...), cont (T, N), then x_static (N, ...), then the hidden states with
     expose_hidden. Tops (T, N, D), then the hidden states (1, N, D)."""
+
+    reads = fields(recurrent_param="num_output expose_hidden")
 
     gates = 1
     states = 1

@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 
 from protogen.geometry import Shape
-from protogen.layers.base import POINT, Emitter, LayerType, Window, axis_of, check_bottoms
+from protogen.layers.base import POINT, Emitter, LayerType, Window, axis_of, check_bottoms, fields
 from protogen.layers.elementwise import FLOAT, affine
 from protogen.layers.graph import Layer
 
 
 class Reduction(LayerType):
     """SUM, ASUM, SUMSQ or MEAN over the axes from ``axis`` on, which vanish."""
+
+    reads = fields(reduction_param="operation axis coeff")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -38,6 +40,8 @@ class Reduction(LayerType):
 
 class ArgMax(LayerType):
     """The top_k largest along ``axis``, or over each whole sample; indices, values, or both."""
+
+    reads = fields(argmax_param="out_max_val top_k axis")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)

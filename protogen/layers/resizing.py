@@ -13,6 +13,7 @@ from protogen.layers.base import (
     Rewriter,
     check_bottoms,
     check_room,
+    fields,
 )
 from protogen.layers.dense import INT64
 from protogen.layers.graph import Layer
@@ -20,6 +21,8 @@ from protogen.layers.graph import Layer
 
 class Reorg(LayerType):
     """Forks (YOLO): blocks of stride x stride pixels become channels, or back (reverse)."""
+
+    reads = fields(reorg_param="stride reverse")
 
     stock = False
 
@@ -42,6 +45,8 @@ class Reorg(LayerType):
 
 class PixelShuffle(LayerType):
     """Forks: groups of r x r channels become blocks of r x r pixels."""
+
+    reads = fields(pixelshuffle_param="upscale_factor")
 
     stock = False
 
@@ -83,6 +88,10 @@ class Upsample(LayerType):
     """Forks. By scale: nearest (SSD, YOLO). With a second bottom, the mask of a MAX Pooling
     (SegNet): every value to its winner's place, size upsample_h x upsample_w or H scale - pad_out.
     """
+
+    reads = fields(
+        upsample_param="scale scale_h scale_w pad_out_h pad_out_w upsample_h upsample_w",
+    )
 
     stock = False
 
@@ -146,6 +155,8 @@ class BilinearInterpolate(LayerType):
     """Forks (SSD): bilinear to dst_h x dst_w or by scale_factor, with aligned corners (the
     default) or half-pixel centres; positions follow from the sizes."""
 
+    reads = fields(bilinear_interpolate_param="dst_h dst_w scale_factor align_corners")
+
     stock = False
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -182,6 +193,8 @@ class BilinearInterpolate(LayerType):
 class Interp(LayerType):
     """Forks (DeepLab, PSPNet): bilinear with aligned corners to a size, by factors, or to the
     size of a second bottom."""
+
+    reads = fields(interp_param="height width zoom_factor shrink_factor pad_beg pad_end")
 
     stock = False
 
@@ -244,6 +257,8 @@ class Interp(LayerType):
 
 class Resize(LayerType):
     """Forks: to height x width of resize_param, or by out_height_scale and out_width_scale."""
+
+    reads = fields(resize_param="height width out_height_scale out_width_scale")
 
     stock = False
 

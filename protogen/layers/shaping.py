@@ -14,6 +14,7 @@ from protogen.layers.base import (
     axis_of,
     check_bottoms,
     check_rank,
+    fields,
     rounding_advice,
 )
 from protogen.layers.dense import INT64
@@ -26,6 +27,8 @@ MOST_SLICES = 2048  # tops of a Slice that a Permute may become
 class Concat(LayerType):
     """Caffe: bottoms joined along ``axis``; all other axes must be equal. Intel's fork with
     ``per_fla_fuse``: each is permuted to N, H, W, C and flattened before."""
+
+    reads = fields(concat_param="axis concat_dim per_fla_fuse")
 
     def in_place(self, layer: Layer) -> bool:
         return len(layer.bottoms) == 1
@@ -77,6 +80,8 @@ class Concat(LayerType):
 
 class Slice(LayerType):
     """Caffe: the bottom cut along ``axis`` at ``slice_point``, or into equal parts."""
+
+    reads = fields(slice_param="axis slice_dim slice_point")
 
     def in_place(self, layer: Layer) -> bool:
         return len(layer.tops) == 1
@@ -135,6 +140,8 @@ class Split(_Same):
 class Flatten(LayerType):
     """Axes from ``axis`` to ``end_axis`` become one."""
 
+    reads = fields(flatten_param="axis end_axis")
+
     def is_view(self, layer: Layer) -> bool:
         return True
 
@@ -156,6 +163,8 @@ class Flatten(LayerType):
 class Reshape(LayerType):
     """Caffe: 0 copies the bottom's axis, -1 takes what is left; ``axis`` and ``num_axes`` choose
     the part that is reshaped."""
+
+    reads = fields(reshape_param="shape axis num_axes")
 
     def is_view(self, layer: Layer) -> bool:
         return True
@@ -213,6 +222,8 @@ def crop_offsets(layer: Layer, shape: Shape) -> list[int]:
 class Crop(LayerType):
     """Caffe: the first bottom cut to the second's size on the axes from ``axis`` on."""
 
+    reads = fields(crop_param="axis offset")
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         shape, like = bottoms
@@ -242,6 +253,8 @@ class Crop(LayerType):
 
 class Tile(LayerType):
     """The bottom ``tiles`` times along ``axis``."""
+
+    reads = fields(tile_param="axis tiles")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -305,6 +318,8 @@ class Filter(LayerType):
 
 class Permute(LayerType):
     """Forks (SSD): axes in the order of ``order``; those not named follow."""
+
+    reads = fields(permute_param="order")
 
     stock = False
 

@@ -14,6 +14,7 @@ from protogen.geometry import Shape, shape_text
 from protogen.layers import LayerType, kind_of
 from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, free_name
+from protogen.layers.reading import unread
 
 MAX_LAYERS = 100_000  # published nets have 2,000
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
@@ -28,6 +29,8 @@ class BuildOptions(TypedDict, total=False):
     input_shapes: Mapping[str, Shape] | None
     tolerant: bool
     identities: Collection[str]
+    ignored_fields: Collection[str]
+    dialect: str
 
 
 def build(
@@ -40,6 +43,8 @@ def build(
     input_shapes: Mapping[str, Shape] | None = None,
     tolerant: bool = False,
     identities: Collection[str] = (),
+    ignored_fields: Collection[str] = (),
+    dialect: str = "",
 ) -> Graph:
     """The Graph of an up-to-date NetParameter (see ``upgrade``).
 
@@ -53,16 +58,22 @@ def build(
         tolerant: a layer whose shapes do not fit leaves shapes behind it unknown, with a warning,
             so that the rest of a net can be looked at.
         identities: names or types of layers that hand on their first bottom, whatever they are.
+        ignored_fields: fields (``block.field``) that layers set and do not read, and that change
+            nothing, as the user says; others are refused where numbers are computed.
+        dialect: the fork that the net was written for, where forks differ in what they compute.
 
     Raises:
         InputError: a bottom that nobody makes, a top made twice, or shapes that do not fit.
     """
+    if phase not in ("TRAIN", "TEST"):
+        raise InputError(f"{phase!r} is not TRAIN or TEST", subject="phase")
     chosen = [
-        _layer(item, source, identities, phase)
+        _layer(item, source, identities, phase, dialect)
         for item in net.all("layer")
         if _included(item, phase, level, stages, source)
     ]
     _check_identities(identities, chosen)
+    _check_ignored(ignored_fields, chosen)
     if len(chosen) > MAX_LAYERS:
         raise InputError(
             f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most",
@@ -93,7 +104,8 @@ def build(
         parameters[layer.name] = blobs
     inputs = _inputs(named)
     owners = _owners(named, parameters)
-    return Graph(net.name, named, inputs, _outputs(named), shapes, parameters, owners)
+    ignored = frozenset(ignored_fields)
+    return Graph(net.name, named, inputs, _outputs(named), shapes, parameters, owners, ignored)
 
 
 class Misfit(ProtogenWarning):
@@ -103,7 +115,9 @@ class Misfit(ProtogenWarning):
         return f"{super().__str__()} Shapes behind it are unknown."
 
 
-def _layer(item: Field, source: Source | None, identities: Collection[str], phase: str) -> Layer:
+def _layer(
+    item: Field, source: Source | None, identities: Collection[str], phase: str, dialect: str
+) -> Layer:
     params: Message = item.value
     name, type_ = params.name, params.type
     identity = name in identities or type_ in identities
@@ -115,6 +129,7 @@ def _layer(item: Field, source: Source | None, identities: Collection[str], phas
         params=params,
         place=source.place(item.start) if source else "",
         phase=str(params.phase) if params.has("phase") else phase,
+        dialect=dialect,
     )
 
 
@@ -126,6 +141,20 @@ def _check_identities(identities: Collection[str], layers: Sequence[Layer]) -> N
                 "no layer has this name or type",
                 subject=f"identity {name!r}",
                 advice=did_you_mean(name, known),
+            )
+
+
+def _check_ignored(paths: Collection[str], layers: Sequence[Layer]) -> None:
+    """Refuses a field that there is nothing to ignore of."""
+    if not paths:
+        return
+    found = {one.path for layer in layers for one in unread(layer.params, kind_of(layer))}
+    for path in paths:
+        if path not in found:
+            raise InputError(
+                "no layer sets a field of this name that is not read",
+                subject=f"ignored field {path!r}",
+                advice=did_you_mean(path, found) or "Leave it out.",
             )
 
 

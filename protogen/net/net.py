@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -228,40 +228,22 @@ def load(
     path: str | Path,
     caffemodel: str | Path | None = None,
     *,
-    phase: str = "TEST",
-    level: int = 0,
-    stages: Collection[str] = (),
-    input_shapes: Mapping[str, Shape] | None = None,
     strict: bool = False,
-    tolerant: bool = False,
-    identities: Collection[str] = (),
+    **options: Unpack[BuildOptions],
 ) -> Net:
     """The net of a prototxt of any age, with the weights of a caffemodel (or .caffemodel.h5).
 
     Args:
-        phase: TRAIN or TEST; with ``level`` and ``stages`` it decides which layers take part.
-        input_shapes: shapes by blob name that replace what the net says.
         strict: unknown fields are errors.
-        tolerant: layers whose shapes do not fit are warned of, and leave unknown shapes.
-        identities: names or types of layers that hand on their first bottom, whatever they are.
+        options: those of ``build``: phase (TRAIN or TEST), level, stages, input_shapes, tolerant,
+            identities, ignored_fields, dialect.
 
     Raises:
         InputError: a file is missing or wrong, or weights do not fit the net.
     """
     from protogen.net.upgrade import upgrade
 
-    if phase not in ("TRAIN", "TEST"):
-        raise InputError(f"{phase!r} is not TRAIN or TEST", subject="phase")
-    document = upgrade(prototxt.read(path, strict=strict))
-    net = Net(
-        document,
-        phase=phase,
-        level=level,
-        stages=stages,
-        input_shapes=input_shapes,
-        tolerant=tolerant,
-        identities=identities,
-    )
+    net = Net(upgrade(prototxt.read(path, strict=strict)), **options)
     if caffemodel is not None:
         from protogen.formats.weightfiles import read_any
 

@@ -29,3 +29,21 @@ def forks_of(dialect: str) -> frozenset[str]:
             advice=f"Known are {', '.join(DIALECTS)}.",
         )
     return DIALECTS[dialect]
+
+
+# Types of forks that have no parameter block of their own, and of which only the name is known.
+ONLY_NAMED = frozenset(
+    (
+        "AssistedExcitation",
+        "BatchReduction",
+        "BoxAnnotatorOHEM",
+        "ImageLabelmapData",
+        "ImageSegData",
+        "LaneData",
+        "ROIAlign",
+        "SeLu",
+        "SeLuDropout",
+        "SmoothL1LossOHEM",
+        "SoftmaxWithLossOHEM",
+    )
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
 from functools import cache
@@ -11,41 +10,12 @@ from protogen.errors import Diagnostic, nearest
 from protogen.formats.message import Message
 from protogen.formats.prototxt import quote
 from protogen.formats.schema import caffe
-from protogen.layers import layer_type
+from protogen.layers import LayerType, layer_type
+from protogen.layers.reading import unread
 from protogen.lint.context import Context
 from protogen.lint.edits import removed, renamed_field, replaced
 from protogen.lint.rule import Rule
-
-# Parameters of several types: these blocks say nothing of what type a layer is.
-_SHARED = frozenset(
-    ("transform_param", "loss_param", "python_param", "annotated_data_param", "param")
-)
-# Types of forks without a parameter block of their own.
-ELSEWHERE = frozenset(
-    (
-        "AssistedExcitation",
-        "BatchReduction",
-        "BoxAnnotatorOHEM",
-        "ImageLabelmapData",
-        "ImageSegData",
-        "LaneData",
-        "ROIAlign",
-        "SeLu",
-        "SeLuDropout",
-        "SmoothL1LossOHEM",
-        "SoftmaxWithLossOHEM",
-    )
-)
-# Whose block a type reads where its name is another.
-_READS = {
-    "BNLL": "", "Silence": "", "AbsVal": "", "Split": "",
-    "BatchNorm": "batch_norm_param", "Deconvolution": "convolution_param",
-    "DepthwiseConvolution": "convolution_param", "ConvolutionDepthwise": "convolution_param",
-    "Im2col": "convolution_param", "SoftmaxWithLoss": "softmax_param", "LSTM": "recurrent_param",
-    "RNN": "recurrent_param", "Data": "data_param", "InnerProduct": "inner_product_param",
-    "TanH": "tanh_param", "ReLU": "relu_param", "PReLU": "prelu_param", "ELU": "elu_param",
-    "LRN": "lrn_param", "MVN": "mvn_param", "SPP": "spp_param",
-}  # fmt: skip
+from protogen.toolchains.dialects import ONLY_NAMED
 
 
 class UnknownField(Rule):
@@ -162,54 +132,78 @@ class StrayParameter(Rule):
     def check(self, net: Context) -> Iterator[Diagnostic]:
         blocks = _owners()
         for item in net.wires:
-            kind = item.type
-            own = _block(kind)
+            kind = layer_type(item.type)
+            if kind is None:
+                continue
             for field in item.value.fields:
-                owner = blocks.get(field.name)
-                stray = field.name.endswith("_param") and field.name not in _SHARED
-                if (
-                    stray
-                    and owner is not None
-                    and layer_type(kind) is not None
-                    and field.name != own
-                ):
-                    if _read_by(kind, field.name):
-                        continue
-                    yield net.diagnostic(
-                        self,
-                        field,
-                        f"{field.name} says nothing to a {kind}.",
-                        removed(net.source, field),
-                    )
+                if field.name in blocks and field.name not in kind.reads:
+                    problem = f"{field.name} says nothing to a {item.type}."
+                    yield net.diagnostic(self, field, problem, removed(net.source, field))
 
 
 @cache
-def _owners() -> dict[str, str]:
-    """The type that each parameter block is named after."""
-    return {_block(name): name for name in _types()}
+def _owners() -> frozenset[str]:
+    """The parameter blocks that some type reads, and that belong to one family of types."""
+    kinds = LayerType.registry.values()
+    return frozenset(block for kind in kinds if not kind.users_own for block in kind.reads) - {
+        "transform_param"
+    }
 
 
 def _types() -> list[str]:
-    from protogen.layers import LayerType
-
     return [name for name, kind in LayerType.registry.items() if not kind.users_own]
 
 
-@cache
-def _block(kind: str) -> str:
-    """The parameter block of a type: its name in lower case with underscores."""
-    if kind in _READS:
-        return _READS[kind]
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower() + "_param"
-
-
-def _read_by(kind: str, block: str) -> bool:
-    """Whether a type reads a block that is named after another: losses, fused and forks' layers."""
-    return (
-        block.removesuffix("_param") in kind.lower()
-        or kind.endswith(("Loss", "Data", "Output"))
-        or kind in ("Python", "Accuracy", "SPP", "Interp", "Upsample", "Resize")
+class UnreadField(Rule):
+    code = "PG109"
+    severity = "error"
+    what = "A field, or an enum's value, that is set and that the layer does not read."
+    why = (
+        "It changes what some fork computes. Tools that skip it compute something else in silence: "
+        "protogen refuses to convert such a net."
     )
+    example = (
+        'layer { name: "d" type: "Convolution" bottom: "x" top: "d" '
+        "convolution_param { num_output: 1 kernel_size: 1 width_group: 2 } }"
+    )
+    mended = (
+        'layer { name: "d" type: "Convolution" bottom: "x" top: "d" '
+        "convolution_param { num_output: 1 kernel_size: 1 } }"
+    )
+
+    def check(self, net: Context) -> Iterator[Diagnostic]:
+        for item in net.wires:
+            for one in unread(item.value, layer_type(item.type)):
+                if one.known:  # PG101 tells of the others
+                    yield net.diagnostic(self, one.item, f"{one.problem(item.type)}.")
+
+
+class ForkField(Rule):
+    code = "PG110"
+    severity = "error"
+    what = "A field, or an enum's value, that the chosen dialect does not have (with --dialect)."
+    why = "The dialect's parser refuses the whole file."
+    example = 'layer { name: "d" type: "Dropout" bottom: "x" top: "d" dropout_param { scale_train: true } }'
+    mended = 'layer { name: "d" type: "Dropout" bottom: "x" top: "d" }'
+    settings = {"dialect": "bvlc"}  # noqa: RUF012 (never changed)
+
+    def check(self, net: Context) -> Iterator[Diagnostic]:
+        dialect = net.settings.dialect
+        if not dialect:
+            return
+        for _, holder, item in net.walk():
+            known = item.type
+            if known is None or holder.kind is None:
+                continue
+            value = str(item.value) if known.enum is not None else ""
+            forks = known.dialects or (known.enum.dialects.get(value, ()) if known.enum else ())
+            if forks and dialect not in forks:
+                what = f"{item.name}: {value}" if value and not known.dialects else item.name
+                yield net.diagnostic(
+                    self,
+                    item,
+                    f"{what} of {holder.kind.name} is of {', '.join(forks)}; {dialect} lacks it.",
+                )
 
 
 class NoEffect(Rule):
@@ -268,7 +262,7 @@ def _near(kind: str, wanted: str) -> bool:
 
 def _of_a_fork(kind: str) -> bool:
     """Whether a published fork knows the type: one that protogen has no more of than its name."""
-    return kind.lower() in _blocks() or kind in ELSEWHERE
+    return kind.lower() in _blocks() or kind in ONLY_NAMED
 
 
 @cache

@@ -14,6 +14,7 @@ from protogen.errors import InputError, UnsupportedError
 from protogen.layers import kind_of
 from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, cut
+from protogen.layers.reading import check_read
 from protogen.onnx.exporter.emitter import OnnxEmitter
 from protogen.onnx.metadata import remembered
 from protogen.onnx.model import to_model
@@ -208,6 +209,7 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
             hidden = unknown is not None or graph.parameter_shapes[layer.name] is None
             if hidden and kind.has_form:
                 raise layer.error("its shapes are not known", "Mend what was warned of.")
+            check_read(layer, kind, graph.ignored_fields)
             if kind.random(layer):
                 raise layer.unsupported(
                     f"in phase {layer.phase} its values depend on chance",

@@ -1,0 +1,161 @@
+"""Layers with one factor or addend a channel: PReLU, Scale and Bias."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from protogen.formats.message import Message
+from protogen.geometry import Shape, shape_text
+from protogen.layers.base import (
+    Emitter,
+    Filling,
+    LayerType,
+    axis_of,
+    check_bottoms,
+    check_rank,
+    fields,
+)
+from protogen.layers.elementwise import _Same
+from protogen.layers.graph import Layer
+from protogen.layers.normalization import channels_of
+
+
+class PReLU(_Same):
+    """x, or slope x below 0; a slope a channel, or one for all (channel_shared)."""
+
+    reads = fields(prelu_param="channel_shared")
+
+    blob_names = ("slope",)
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_rank(layer, bottoms, 2, 4)
+        return super().shapes(layer, bottoms)
+
+    def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        shared = layer.params.prelu_param.channel_shared
+        return [()] if shared else [(channels_of(bottoms[0]),)]
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        return [Filling("prelu_param.filler", value=0.25)]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        rank = len(e.shape(layer.reads[0]))
+        slope = e.array(e.weight(layer, 0).reshape(-1, *[1] * (rank - 2)))
+        e.op("PRelu", [layer.reads[0], slope], [layer.writes[0]])
+
+
+class _ByAxis(LayerType, abstract=True):
+    """What Scale and Bias share: a second operand that is a bottom or a blob, and stands along
+    the axes from ``axis`` on."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 2)
+        if len(bottoms) == 1:
+            axis_of(layer, self.param(layer).axis, len(bottoms[0]))  # even where num_axes is 0
+        wanted = self._operand(layer, bottoms)
+        axis = self._axis(layer, bottoms, wanted)
+        if bottoms[0][axis : axis + len(wanted)] != wanted:
+            raise layer.error(
+                f'"{layer.bottoms[1]}" is {shape_text(wanted)}, but axes {axis} and on of '
+                f'"{layer.bottoms[0]}" are {shape_text(bottoms[0][axis : axis + len(wanted)])}'
+            )
+        return [bottoms[0]]
+
+    def in_place(self, layer: Layer) -> bool:
+        return True
+
+    def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        return [self._operand(layer, bottoms)] if len(bottoms) == 1 else []
+
+    def param(self, layer: Layer) -> Message:
+        raise NotImplementedError
+
+    def operand(self, layer: Layer, e: Emitter) -> tuple[str, int, int]:
+        """The second operand, shaped to stand on its axes; the axis and how many follow it."""
+        bottoms = [e.shape(read) for read in layer.reads]
+        shape = self._operand(layer, bottoms)
+        after = len(bottoms[0]) - self._axis(layer, bottoms, shape) - len(shape)
+        after = after if shape else 0
+        if len(bottoms) == 2:
+            name = layer.reads[1]
+            if after:
+                name = e.reshape(name, shape, (*shape, *[1] * after))
+            return name, len(shape), after
+        return e.array(e.weight(layer, 0).reshape((*shape, *[1] * after))), len(shape), after
+
+    def _axis(self, layer: Layer, bottoms: Sequence[Shape], operand: Shape) -> int:
+        # Caffe takes axis 0 for a scalar, so that it fits a bottom without axes.
+        return 0 if not operand else axis_of(layer, self.param(layer).axis, len(bottoms[0]))
+
+    def _operand(self, layer: Layer, bottoms: Sequence[Shape]) -> Shape:
+        if len(bottoms) == 2:
+            return bottoms[1]
+        p = self.param(layer)
+        if p.num_axes == 0:
+            return ()
+        axis = axis_of(layer, p.axis, len(bottoms[0]))
+        if p.num_axes == -1:
+            return bottoms[0][axis:]
+        if p.num_axes < -1 or axis + p.num_axes > len(bottoms[0]):
+            raise layer.error(
+                f"num_axes {p.num_axes} from axis {axis} is outside of a blob with "
+                f"{len(bottoms[0])} axes"
+            )
+        return bottoms[0][axis : axis + p.num_axes]
+
+
+class Scale(_ByAxis):
+    """x times a blob or a second bottom, plus a bias with ``bias_term``."""
+
+    reads = fields(scale_param="axis num_axes bias_term")
+
+    def param(self, layer: Layer) -> Message:
+        found: Message = layer.params.scale_param
+        return found
+
+    def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        bias = [self._operand(layer, bottoms)] if self.param(layer).bias_term else []
+        return super().blobs(layer, bottoms) + bias
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        made = [Filling("scale_param.filler", value=1.0)] if len(bottoms) == 1 else []
+        return [*made, Filling("scale_param.bias_filler")][: len(blobs)]
+
+    def multiply_adds(
+        self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> int:
+        return math.prod(tops[0])
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        scale, axes, after = self.operand(layer, e)
+        if not self.param(layer).bias_term:
+            e.op("Mul", [layer.reads[0], scale], [layer.writes[0]])
+            return
+        bias = e.weight(layer, 2 - len(layer.reads))
+        shaped = e.array(bias.reshape((*bias.shape[:axes], *[1] * after)))
+        e.op("Add", [e.value("Mul", layer.reads[0], scale), shaped], [layer.writes[0]])
+
+
+class Bias(_ByAxis):
+    """x plus a blob or a second bottom."""
+
+    reads = fields(bias_param="axis num_axes")
+
+    blob_names = ("bias",)
+
+    def param(self, layer: Layer) -> Message:
+        found: Message = layer.params.bias_param
+        return found
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        return [Filling("bias_param.filler")][: len(blobs)]
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        e.op("Add", [layer.reads[0], self.operand(layer, e)[0]], [layer.writes[0]])
