@@ -91,6 +91,17 @@ def pool_windows(
     )
 
 
+def clipped(
+    windows: Sequence[int], sizes: Sequence[int], strides: Sequence[int], pads: Sequence[int]
+) -> tuple[int, ...]:
+    """Windows without a last one that begins behind the input and the pad before it. Intel's fork
+    drops it beside a kernel of 1 too."""
+    return tuple(
+        count - 1 if (count - 1) * stride >= n + pad else count
+        for count, n, stride, pad in zip(windows, sizes, strides, pads, strict=True)
+    )
+
+
 def interp_out(size: int, zoom: int, shrink: int) -> int:
     """Length of DeepLab's Interp: shrink first, (n - 1) / shrink + 1, then zoom,
     n + (n - 1) (zoom - 1)."""

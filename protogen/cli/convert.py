@@ -101,7 +101,7 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
 @click.option(
     "--dialect",
     metavar="NAME",
-    help="To Caffe: whose layers; bvlc, ssd, refinedet, intel, yolo, ...  [default: bvlc]",
+    help="The fork that the net was written for; to Caffe: that it is written for (bvlc).",
 )
 @click.option("--names", metavar="FILE.json", help="To Caffe: write what became of the names.")
 @click.option("--verify", is_flag=True, help="Run the result against the source; exit 1 if off.")
@@ -134,7 +134,6 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
 
     for key, option in (
         ("weights", "--caffemodel"),
-        ("dialect", "--dialect"),
         ("names", "--names"),
     ):
         if given.pop(key) is not None:
@@ -143,6 +142,7 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
                 advice="Give the caffemodel as the second argument." if key == "weights" else "",
             )
     given["fold"] = given["fold"] is not False
+    given["dialect"] = given["dialect"] or ""
     as_json, path, verify = given.pop("as_json"), given.pop("path"), given.pop("verify")
     inputs = options.parse_inputs(given.pop("inputs"))
     one = given.pop("input_shape")
@@ -150,7 +150,11 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
         from protogen.net.net import load
 
         names = (
-            () if "=" in one else load(net, tolerant=True, identities=given["identities"]).inputs
+            ()
+            if "=" in one
+            else load(
+                net, tolerant=True, identities=given["identities"], dialect=given["dialect"]
+            ).inputs
         )
         inputs |= options.one_input(names, one)
     how = preprocessing(given)

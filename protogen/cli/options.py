@@ -50,6 +50,12 @@ ignored_fields = click.option(
     metavar="BLOCK.FIELD",
     help="A field that is set and not read, and changes nothing, as you know; may repeat.",
 )
+dialect = click.option(
+    "--dialect",
+    default="",
+    metavar="NAME",
+    help="The fork that the net was written for: ssd, yolo, segnet, ...",
+)
 
 
 phase = click.option(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @preprocessing_options
 @options.identity
 @options.ignored_fields
+@options.dialect
 @click.option("--blob", "blobs", multiple=True, metavar="BLOB", help="Show this one; may repeat.")
 @click.option("--labels", metavar="FILE.txt", help="A name for each class, a line each.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes.")
@@ -74,6 +75,7 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
         caffemodel,
         identities=given["identities"],
         ignored_fields=given["ignored_fields"],
+        dialect=given["dialect"],
     )
     if given["input_shape"]:
         loaded = loaded.with_inputs(options.one_input(loaded.inputs, given["input_shape"]))

@@ -57,6 +57,7 @@ def convert(
     preprocessing: Preprocessing | None = None,
     identities: Collection[str] = (),
     ignored_fields: Collection[str] = (),
+    dialect: str = "",
     receipt: str | Path | None = None,
     verify: bool = False,
     progress: Progress | None = None,
@@ -80,6 +81,7 @@ def convert(
         identities: names or types of layers that hand on their first bottom.
         ignored_fields: fields (``block.field``) that are set, not read, and change nothing, as
             the user says.
+        dialect: the fork that the net was written for, where forks differ in what they compute.
         receipt: a JSON file that says how the model came to be, with hashes, and the largest error
             of each blob.
         verify: run the written model against the net, and OpenCV's Caffe reader against both where
@@ -99,6 +101,7 @@ def convert(
         input_shapes=input_shapes,
         identities=identities,
         ignored_fields=ignored_fields,
+        dialect=dialect,
     )
     _known_inputs(net, input_shapes or {})
     options = {
@@ -111,6 +114,7 @@ def convert(
         "preprocessing": _plain(preprocessing),
         "identities": sorted(identities),
         "ignored_fields": sorted(ignored_fields),
+        "dialect": dialect,
     }
     program = lower(
         net,

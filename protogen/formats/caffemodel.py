@@ -40,6 +40,9 @@ _BLOB = {
     for n in ("shape", "data", "double_data", "num", "channels", "height", "width")
 }
 _LEGACY = ("num", "channels", "height", "width")
+# Of NVIDIA's fork: the values as they lay in memory, and their type.
+_RAW_TYPE, _RAW_DATA = 10, 12
+_RAW = {0: "<f8", 1: "<f4", 2: "<f2"}
 
 
 @dataclass(slots=True)
@@ -199,6 +202,8 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
     shape: Shape | None = None
     legacy: dict[str, int] = {}
     values: dict[str, tuple[list[tuple[int, int, int]], int]] = {}
+    raw: wire.Span | None = None
+    raw_type: int | None = None
     data.part(outer.tag)
     at = outer.start
     while at < outer.end:
@@ -227,14 +232,33 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
                 pieces.append((span.tag, at, span.end - span.tag))
                 count += (at - span.tag) // (span.end - span.tag)
             values[name] = (pieces, count)
+        elif span.number == _RAW_DATA and span.kind == wire.BYTES:
+            raw = span
+        elif span.number == _RAW_TYPE and span.kind == wire.VARINT:
+            raw_type = span.value
     kind = "double_data" if values.get("double_data", ([], 0))[1] else "data"
     pieces, count = values.get(kind, ([], 0))
+    dtype = "<f8" if kind == "double_data" else "<f4"
+    if not count and raw is not None:
+        dtype, count = _raw(data, raw, raw_type)
+        pieces = [(raw.start, raw.end, int(dtype[2]))]
     if shape is None and legacy:
         shape = tuple(legacy.get(name, 0) for name in _LEGACY)
     if shape is None:
         shape = (count,) if count != 1 else ()
-    dtype = "<f8" if kind == "double_data" else "<f4"
     return Blob(shape, bool(legacy), dtype, pieces, count, outer.tag, data)
+
+
+def _raw(data: wire.Bytes, span: wire.Span, kind: int | None) -> tuple[str, int]:
+    """The type and number of the values that NVIDIA's fork stores as bytes."""
+    if kind not in _RAW:
+        told = "no type" if kind is None else f"type {kind}"
+        raise data.error(span.tag, f"raw_data has {told}, not DOUBLE, FLOAT or FLOAT16")
+    width = int(_RAW[kind][2])
+    length = span.end - span.start
+    if length % width:
+        raise data.error(span.tag, f"{length} bytes hold no whole values of {width} bytes")
+    return _RAW[kind], length // width
 
 
 def _dims(data: wire.Bytes, outer: wire.Span) -> Shape:

@@ -23,7 +23,7 @@ from protogen.generate.stock import Stock, replacement
 from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
-from protogen.layers.reading import check_read, unread
+from protogen.layers.reading import check_read, of_forks, unread
 from protogen.net.net import Net
 from protogen.net.upgrade import upgrade
 from protogen.toolchains.limits import UNLIMITED, Limits
@@ -202,6 +202,7 @@ def _pass(
         kind = kind_of(layer)
         unknown = layer.type != layer.params.type  # the user says it is an identity
         stock = kind is not None and kind.stock and not unknown
+        stock = stock and not (kind and of_forks(layer.params, kind))
         if (types and layer.type not in types) or layer.name in kept:
             continue
         if stock and not any(unread(layer.params, kind, state.net.graph.ignored_fields)):

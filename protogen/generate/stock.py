@@ -88,9 +88,11 @@ class Stock(Rewriter):
                 value = type_
             elif item.name in params:
                 value = Message(item.value.kind, item.value.fields)
-                for key, one in params[item.name].items():
+                for key, new in params[item.name].items():
                     value.remove(key)
-                    value.add(key, one)
+                    given = new if isinstance(new, list) else [] if new is None else [new]
+                    for one in given:
+                        value.add(key, one)
             fields.append(Field(item.name, value, item.type))
             fields[-1].literal = item.literal if value is item.value else None
         self.layers.append(Message(self._layer.params.kind, fields))

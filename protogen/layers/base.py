@@ -90,7 +90,8 @@ class Rewriter(ABC):
 
     @abstractmethod
     def retype(self, type_: str, **params: Mapping[str, Any]) -> None:
-        """The layer as it stands, of another type, with parameters added."""
+        """The layer as it stands, of another type, with other parameters: lists for repeated
+        fields, None for a field that is to go."""
 
     @abstractmethod
     def resize(self, sizes: Sequence[int], **sampling: Any) -> None:
@@ -204,6 +205,14 @@ class LayerType:
             InputError: the bottoms or parameters do not fit each other.
         """
         raise layer.unsupported("protogen does not know this layer's output shape")
+
+    def decide(self, layer: Layer) -> None:
+        """Nothing, where it is clear what the layer computes.
+
+        Raises:
+            UnsupportedError: forks compute different things, and neither the net nor ``dialect``
+                says whose it is.
+        """
 
     def in_place(self, layer: Layer) -> bool:
         """Whether Caffe computes the layer rightly where a top is its bottom as well. Other layers

@@ -21,19 +21,22 @@ from protogen.layers.graph import Layer
 
 
 class Eltwise(LayerType):
-    """Caffe: PROD, SUM with coeff, or MAX of two or more bottoms of one shape; no broadcasting."""
+    """Caffe: PROD, SUM with coeff, or MAX of two or more bottoms of one shape; no broadcasting.
+    Forks: MIN; DIV and SUB of two bottoms; SUM of one bottom (FlowNet2), which is coeff times it."""
 
     reads = fields(eltwise_param="operation coeff")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 2, None)
-        check_equal(layer, bottoms)
         p = layer.params.eltwise_param
+        check_bottoms(layer, 1 if p.operation == "SUM" else 2, None)
+        check_equal(layer, bottoms)
+        if p.operation in ("DIV", "SUB"):
+            check_bottoms(layer, 2, 2)
         if p.coeff and len(p.coeff) != len(bottoms):
             raise layer.error(f"has {len(p.coeff)} coeff for {len(bottoms)} bottoms")
-        if p.coeff and p.operation == "PROD":
+        if p.coeff and p.operation not in ("SUM", "MAX"):
             raise layer.error(
-                "has coeff, which PROD does not take",
+                f"has coeff, which {p.operation} does not take",
                 "Leave coeff out, or put a Scale or Power layer before it.",
             )
         return [bottoms[0]]
@@ -47,18 +50,46 @@ class Eltwise(LayerType):
         reads = list(layer.reads)
         if p.operation == "SUM" and p.coeff:
             reads = [affine(e, read, c, 0.0) for read, c in zip(reads, p.coeff, strict=True)]
-        if p.operation == "MAX":
-            e.op("Max", reads, [layer.writes[0]])
+        op = _OPERATORS[p.operation]
+        if op in ("Max", "Min"):
+            e.op(op, reads, [layer.writes[0]])
             return
-        op = "Mul" if p.operation == "PROD" else "Add"
         total = reads[0]
         for read in reads[1:-1]:
             total = e.value(op, total, read)
-        e.op(op, [total, reads[-1]], [layer.writes[0]])
+        if len(reads) == 1:
+            e.op("Identity", [total], [layer.writes[0]])
+        else:
+            e.op(op, [total, reads[-1]], [layer.writes[0]])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        operation = layer.params.eltwise_param.operation
+        if operation == "SUB":
+            params = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, -1.0]}}
+            r.add("Eltwise", layer.bottoms, params=params)
+        elif operation == "DIV":
+            inverse = {"power_param": {"power": -1.0}}
+            divisor = r.add("Power", layer.bottoms[1:], role="inverse", params=inverse)
+            product = {"eltwise_param": {"operation": Name("PROD")}}
+            r.add("Eltwise", [layer.bottoms[0], divisor], params=product)
+        else:
+            negative = {"power_param": {"scale": -1.0}}
+            parts = [
+                r.add("Power", [bottom], role="negative", params=negative)
+                for bottom in layer.bottoms
+            ]
+            largest = {"eltwise_param": {"operation": Name("MAX")}}
+            made = r.add("Eltwise", parts, role="largest", top=layer.tops[0], params=largest)
+            r.add("Power", [made], params=negative)
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         given = layer.params.eltwise_param.has("coeff")
         return [Mistake("coeff is left out", {"eltwise_param.coeff": []})] if given else []
+
+
+_OPERATORS = {
+    "PROD": "Mul", "SUM": "Add", "MAX": "Max", "MIN": "Min", "SUB": "Sub", "DIV": "Div",
+}  # fmt: skip
 
 
 class Axpy(LayerType):

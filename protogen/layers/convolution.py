@@ -24,7 +24,14 @@ from protogen.layers.base import (
     fields,
 )
 from protogen.layers.dense import no_bias
+from protogen.layers.elementwise import rectify, rewrite_rectified
 from protogen.layers.graph import Layer
+
+_WINDOW = (
+    "kernel_size kernel_h kernel_w stride stride_h stride_w pad pad_h pad_w "
+    "dilation dilation_h dilation_w"
+)
+_HOLES = "hole hole_h hole_w"
 
 
 def window(layer: Layer, p: Message, axes: int) -> Window:
@@ -54,11 +61,30 @@ def window(layer: Layer, p: Message, axes: int) -> Window:
             raise layer.error(f"{listed} and {name}_h or {name}_w are both given", "Keep one form.")
         return (getattr(p, f"{name}_h"), getattr(p, f"{name}_w"))
 
+    def dilation() -> tuple[int, ...]:
+        """``dilation``, or the names that forks gave it before BVLC had it: ``hole`` (DeepLab), and
+        ``dilation_h`` and ``dilation_w``."""
+        forms = {
+            "dilation": list(p.dilation),
+            "hole": [p.hole] if p.has("hole") else [],
+            "hole_h and hole_w": [p.hole_h, p.hole_w] if p.has("hole_h") or p.has("hole_w") else [],
+            "dilation_h and dilation_w": (
+                [p.dilation_h, p.dilation_w] if p.has("dilation_h") or p.has("dilation_w") else []
+            ),
+        }
+        given = {name: values for name, values in forms.items() if values}
+        if len(given) > 1:
+            raise layer.error(f"{' and '.join(given)} are both given", "Keep one form.")
+        name, values = next(iter(given.items()), ("dilation", []))
+        if 0 in values and "and" in name:
+            raise layer.error(f"{name} must both be given, and be at least 1")
+        return spread(name, values, 1)
+
     found = Window(
         pair("kernel", "kernel_size", None),
         pair("stride", "stride", 1),
         pair("pad", "pad", 0),
-        spread("dilation", list(p.dilation), 1),
+        dilation(),
     )
     for name, values in (
         ("kernel_size", found.kernel),
@@ -74,12 +100,7 @@ class _Convolutional(LayerType, abstract=True):
     """What Convolution and Deconvolution share. Caffe: axes before ``axis`` are a batch, the axis
     itself are channels, those after it are spatial."""
 
-    reads = fields(
-        convolution_param=(
-            "num_output bias_term pad kernel_size group stride pad_h pad_w kernel_h "
-            "kernel_w stride_h stride_w axis dilation"
-        ),
-    )
+    reads = fields(convolution_param=f"{_WINDOW} num_output bias_term group axis")
 
     transposed = False
 
@@ -156,14 +177,17 @@ class _Convolutional(LayerType, abstract=True):
         }
         op = "ConvTranspose" if self.transposed else "Conv"
         batch = math.prod(before[:axis])
-        for read, write in zip(layer.reads, layer.writes, strict=True):
+        for read, top in zip(layer.reads, layer.writes, strict=True):
+            write = f"{top}@sum" if p.relu else top
             if fits:
                 e.op(op, [read, *blobs], [write], **attrs)
-                continue
-            inner = (batch, *before[axis:], *tail)
-            x = e.value(op, e.reshape(read, before, inner), *blobs, **attrs)
-            made = (batch, *after[axis:], *tail)
-            e.op("Identity", [e.reshape(x, made, after)], [write])
+            else:
+                inner = (batch, *before[axis:], *tail)
+                x = e.value(op, e.reshape(read, before, inner), *blobs, **attrs)
+                made = (batch, *after[axis:], *tail)
+                e.op("Identity", [e.reshape(x, made, after)], [write])
+            if p.relu:
+                rectify(e, write, top, p.negative_slope)
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         return [no_bias]
@@ -205,7 +229,19 @@ class _Convolutional(LayerType, abstract=True):
 
 
 class Convolution(_Convolutional):
-    """Caffe: weights (num_output, C / group, K...), floor of the last window. ONNX: Conv, equal."""
+    """Caffe: weights (num_output, C / group, K...), floor of the last window. ONNX: Conv, equal.
+    Forks: a rectifier with ``relu`` (Intel), dilation as ``hole`` (DeepLab)."""
+
+    reads = fields(
+        convolution_param=f"{_WINDOW} {_HOLES} num_output bias_term group axis relu negative_slope"
+    )
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        bottoms = [r.shape(bottom) for bottom in layer.bottoms]
+        spread = self._read(layer, bottoms)[2].dilation
+        holes = dict.fromkeys((*_HOLES.split(), "dilation_h", "dilation_w"))
+        dilation = list(spread) if any(d != 1 for d in spread) else None
+        rewrite_rectified(layer, r, "convolution_param", **holes, dilation=dilation)
 
 
 class Deconvolution(_Convolutional):
@@ -217,12 +253,7 @@ class Deconvolution(_Convolutional):
 class _Depthwise(_Convolutional, abstract=True):
     """The forks' depthwise layers have one kernel a channel, whatever ``group`` says."""
 
-    reads = fields(
-        convolution_param=(
-            "num_output bias_term pad kernel_size group stride pad_h pad_w kernel_h "
-            "kernel_w stride_h stride_w axis dilation"
-        ),
-    )
+    reads = fields(convolution_param=f"{_WINDOW} num_output bias_term group axis")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_rank(layer, bottoms, 4, 4)
@@ -257,11 +288,7 @@ class ConvolutionDepthwise(_Depthwise):
 class Im2col(LayerType):
     """Caffe: every window as a column of channels. ``convolution_param`` as Convolution."""
 
-    reads = fields(
-        convolution_param=(
-            "pad kernel_size stride pad_h pad_w kernel_h kernel_w stride_h stride_w axis dilation"
-        ),
-    )
+    reads = fields(convolution_param=f"{_WINDOW} {_HOLES} axis")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)

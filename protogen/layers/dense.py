@@ -12,11 +12,13 @@ from protogen.layers.base import (
     Filling,
     LayerType,
     Mistake,
+    Rewriter,
     Window,
     axis_of,
     check_bottoms,
     fields,
 )
+from protogen.layers.elementwise import rectify, rewrite_rectified
 from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
@@ -30,9 +32,12 @@ no_bias = Mistake(
 
 class InnerProduct(LayerType):
     """Caffe: Y = X W^T + b over all axes from ``axis`` on; W is (N, K), or (K, N) with
-    ``transpose``."""
+    ``transpose``. Forks: a rectifier with ``relu`` (Intel); with ``normalize`` each row of W is
+    divided by its length."""
 
-    reads = fields(inner_product_param="num_output bias_term axis transpose")
+    reads = fields(
+        inner_product_param="num_output bias_term axis transpose relu negative_slope normalize"
+    )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -74,13 +79,37 @@ class InnerProduct(LayerType):
         if len(before) != 2 or axis != 1:
             x = e.value("Flatten", x, axis=axis)
         blobs = [e.blob(layer, i) for i in range(2 if p.bias_term else 1)]
+        if p.normalize:
+            blobs[0] = e.array(self._normalized(layer, e))
         attrs = {"transB": int(not p.transpose)}
+        write = f"{layer.writes[0]}@sum" if p.relu else layer.writes[0]
         if axis == 1:
-            e.op("Gemm", [x, *blobs], [layer.writes[0]], **attrs)
-            return
-        rows = math.prod(before[:axis])
-        y = e.reshape(e.value("Gemm", x, *blobs, **attrs), (rows, p.num_output), after)
-        e.op("Identity", [y], [layer.writes[0]])
+            e.op("Gemm", [x, *blobs], [write], **attrs)
+        else:
+            rows = math.prod(before[:axis])
+            y = e.reshape(e.value("Gemm", x, *blobs, **attrs), (rows, p.num_output), after)
+            e.op("Identity", [y], [write])
+        if p.relu:
+            rectify(e, write, layer.writes[0], p.negative_slope)
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        if layer.params.inner_product_param.normalize:
+            raise layer.unsupported("its rows are divided by their lengths when it runs")
+        rewrite_rectified(layer, r, "inner_product_param")
+
+    def _normalized(self, layer: Layer, e: Emitter) -> NDArray[np.float32]:
+        """The weights with rows of length 1, as the forks' CPU code makes them."""
+        import numpy as np
+
+        if layer.params.inner_product_param.transpose:
+            raise layer.unsupported(
+                "normalize together with transpose divides numbers of different rows in its fork",
+                "Store the weights without transpose.",
+            )
+        weight = e.weight(layer, 0).astype(np.float32)
+        length = np.sqrt((weight * weight).sum(axis=1, keepdims=True) + np.float32(1e-6))
+        made: NDArray[np.float32] = weight / length
+        return made
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         def other(blobs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

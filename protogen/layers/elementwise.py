@@ -61,15 +61,27 @@ class Clip(_Same):
 
 class Dropout(_Same):
     """Caffe scales while training, so in the TEST phase it is the identity. In phase TRAIN every
-    value is 0 or x / (1 - ratio), by chance."""
+    value is 0 or x / (1 - ratio), by chance. Forks: with ``scale_train: false`` (TextBoxes++) TRAIN
+    does not scale, and TEST is (1 - ratio) x; with ``sample_weights_test`` (SegNet) TEST is as
+    TRAIN."""
 
-    reads = fields(dropout_param="dropout_ratio")
+    reads = fields(dropout_param="dropout_ratio scale_train sample_weights_test")
 
     def random(self, layer: Layer) -> bool:
-        return layer.phase == "TRAIN" and bool(layer.params.dropout_param.dropout_ratio)
+        p = layer.params.dropout_param
+        return bool(p.dropout_ratio) and (layer.phase == "TRAIN" or bool(p.sample_weights_test))
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        e.op("Identity", [layer.reads[0]], [layer.writes[0]])
+        scale = self._scale(layer)
+        e.op("Identity", [affine(e, layer.reads[0], scale, 0.0)], [layer.writes[0]])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        r.add("Power", layer.bottoms, params={"power_param": {"scale": self._scale(layer)}})
+
+    def _scale(self, layer: Layer) -> float:
+        """What the mean of the tops is multiplied with."""
+        p = layer.params.dropout_param
+        return 1.0 if p.scale_train else 1.0 - float(p.dropout_ratio)
 
 
 class ELU(_Same):
@@ -193,10 +205,7 @@ class ReLU(_Same):
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         slope = layer.params.relu_param.negative_slope
-        if slope:
-            e.op("LeakyRelu", [layer.reads[0]], [layer.writes[0]], alpha=slope)
-        else:
-            e.op("Relu", [layer.reads[0]], [layer.writes[0]])
+        rectify(e, layer.reads[0], layer.writes[0], slope)
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         changes = {"relu_param.negative_slope": 0.0}
@@ -205,24 +214,30 @@ class ReLU(_Same):
 
 
 class ReLU6(_Same):
-    """Forks: min(max(x, 0), 6); SSD's may have another threshold."""
-
-    reads = fields(relu6_param="negative_slope threshold")
+    """Forks: min(max(x, 0) + negative_slope min(x, 0), 6); SSD's may have another threshold."""
 
     stock = False
 
+    reads = fields(relu6_param="negative_slope threshold")
+
     def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.relu6_param
         high = e.array(self._threshold(layer))
-        e.op("Clip", [layer.reads[0], e.array(0.0), high], [layer.writes[0]])
+        if p.negative_slope:
+            x = e.value("LeakyRelu", layer.reads[0], alpha=p.negative_slope)
+            e.op("Min", [x, high], [layer.writes[0]])
+        else:
+            e.op("Clip", [layer.reads[0], e.array(0.0), high], [layer.writes[0]])
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        slope = layer.params.relu6_param.negative_slope
+        if slope:
+            raise layer.unsupported("its negative_slope has no stock layer that ends at 6")
         limits = {"min": 0.0, "max": self._threshold(layer)}
         r.add("Clip", layer.bottoms, params={"clip_param": limits})
 
     def _threshold(self, layer: Layer) -> float:
         p = layer.params.relu6_param
-        if p.has("negative_slope") and p.negative_slope:
-            raise layer.unsupported("negative_slope is understood differently by forks")
         return float(p.threshold) if p.has("threshold") else 6.0
 
 
@@ -295,8 +310,7 @@ class ShuffleChannel(_Same):
         r.add("Reshape", [x], params=reshape([-1, *shape[1:]]))
 
     def _group(self, layer: Layer, shape: Shape) -> int:
-        given = layer.params.all("shuffle_channel_param")
-        group: int = given[-1].value.all("group")[-1].value if given else 1
+        group: int = layer.params.shuffle_channel_param.group
         if group < 1 or shape[1] % group:
             raise layer.error(f"group {group} does not divide {shape[1]} channels")
         return group
@@ -319,6 +333,23 @@ def affine(e: Emitter, x: str, scale: float, shift: float) -> str:
     if scale != 1:
         x = e.value("Mul", x, e.array(float(scale)))
     return e.value("Add", x, e.array(float(shift))) if shift != 0 else x
+
+
+def rectify(e: Emitter, read: str, write: str, slope: float) -> None:
+    """max(x, 0) + slope min(x, 0)."""
+    if slope:
+        e.op("LeakyRelu", [read], [write], alpha=slope)
+    else:
+        e.op("Relu", [read], [write])
+
+
+def rewrite_rectified(layer: Layer, r: Rewriter, block: str, **params: Any) -> None:
+    """A layer with a fork's rectifier inside, as the layer without it and a ReLU in place."""
+    p = getattr(layer.params, block)
+    r.retype(layer.type, **{block: {"relu": None, "negative_slope": None, **params}})
+    for top in layer.tops if p.relu else ():
+        slope = {"relu_param": {"negative_slope": p.negative_slope}} if p.negative_slope else {}
+        r.add("ReLU", [top], role="relu", top=top, params=slope)
 
 
 def _log_base(layer: Layer, base: float) -> float:

@@ -73,6 +73,8 @@ def normalized(layer: Layer, e: Emitter, terms: str, label: str, outer: int, def
     if not p.has("normalization") and p.has("normalize"):
         mode = "VALID" if p.normalize else "BATCH_SIZE"
     valid = None
+    if p.weight_by_label_freqs:
+        terms = e.value("Mul", terms, _class_weights(layer, e, label))
     if p.has("ignore_label"):
         valid = valid_labels(e, label, p.ignore_label)
         terms = e.value("Mul", terms, valid)
@@ -80,7 +82,16 @@ def normalized(layer: Layer, e: Emitter, terms: str, label: str, outer: int, def
     count = math.prod(e.shape(label))
     if mode == "VALID" and valid is not None:
         return e.value("Div", made, e.value("Max", total(e, valid, 1.0), e.array(1.0)))
-    divisor = {"FULL": count, "VALID": count, "BATCH_SIZE": outer, "NONE": 1}.get(mode)
-    if divisor is None:
-        raise layer.unsupported(f"normalization {mode} is a fork's", "Use VALID.")
+    if mode == "PRE_FIXED":  # of Intel's fork
+        return e.value("Div", made, e.array(float(p.pre_fixed_normalizer)))
+    divisor = {"FULL": count, "VALID": count, "BATCH_SIZE": outer, "NONE": 1}[mode]
     return e.value("Div", made, e.array(float(max(1, divisor))))
+
+
+def _class_weights(layer: Layer, e: Emitter, label: str) -> str:
+    """SegNet's weight of each label's class; the loss is not divided by their sum."""
+    weights = layer.params.loss_param.class_weighting
+    if not weights:
+        raise layer.error("weight_by_label_freqs is true, but there is no class_weighting")
+    index = in_range(e, label, len(weights))
+    return e.value("Gather", e.array(weights), index, axis=0)

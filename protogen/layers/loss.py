@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     pass
 
 
+NORMALIZED = "ignore_label normalize normalization pre_fixed_normalizer"
+
+
 class Softmax(_Same):
     """exp(x) / sum exp(x) along ``axis``."""
 
@@ -100,7 +103,9 @@ class SoftmaxWithLoss(_Loss):
     """Softmax and the mean of -log of each label's probability: scores along
     ``softmax_param.axis``, and one label for each other position."""
 
-    reads = fields(softmax_param="axis", loss_param="ignore_label normalize normalization")
+    reads = fields(
+        softmax_param="axis", loss_param=f"{NORMALIZED} weight_by_label_freqs class_weighting"
+    )
 
     most = 3
 
@@ -110,7 +115,10 @@ class SoftmaxWithLoss(_Loss):
                 "has a second top, which no release of Caffe accepts",
                 "Put a Softmax layer beside it.",
             )
-        _check_labels(layer, bottoms, layer.params.softmax_param.axis)
+        axis = _check_labels(layer, bottoms, layer.params.softmax_param.axis)
+        weights = layer.params.loss_param.class_weighting
+        if weights and len(weights) != bottoms[0][axis]:
+            raise layer.error(f"has {len(weights)} class_weighting for {bottoms[0][axis]} classes")
 
     def check_form(self, layer: Layer) -> None:
         if len(layer.reads) > 2:
@@ -132,7 +140,7 @@ class SoftmaxWithLoss(_Loss):
 class SigmoidCrossEntropyLoss(_PairLoss):
     """Sigmoid and cross entropy, summed over a sample."""
 
-    reads = fields(loss_param="ignore_label normalize normalization")
+    reads = fields(loss_param=NORMALIZED)
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         x = layer.reads[0]
@@ -186,7 +194,7 @@ class InfogainLoss(_Loss):
 
     reads = fields(
         infogain_loss_param="source axis",
-        loss_param="ignore_label normalize normalization",
+        loss_param=NORMALIZED,
     )
 
     limits = "the matrix as a third bottom, not from a file"

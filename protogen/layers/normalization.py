@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from protogen.formats.message import Name
+from protogen.formats.message import Message, Name
 from protogen.geometry import Shape
 from protogen.layers.base import (
     Emitter,
@@ -16,7 +17,7 @@ from protogen.layers.base import (
     fields,
     four_axes,
 )
-from protogen.layers.elementwise import PRODUCT, _Same, affine
+from protogen.layers.elementwise import PRODUCT, _Same, affine, rectify
 from protogen.layers.graph import Layer
 
 
@@ -27,11 +28,17 @@ def channels_of(shape: Shape) -> int:
 class BatchNorm(_Same):
     """(x - mean) / sqrt(variance + eps). Caffe's blobs are mean, variance and the factor that both
     were multiplied with; a Scale layer does gamma and beta. In phase TRAIN, and without
-    ``use_global_stats``, mean and variance are the batch's own."""
+    ``use_global_stats``, mean and variance are the batch's own. Forks put the factor and the shift
+    behind them as blobs 3 and 4 (NVCaffe's scale_bias, Cambricon's use_alpha_beta, Intel's
+    use_weight_bias), and a rectifier (Intel's relu)."""
 
-    reads = fields(batch_norm_param="use_global_stats eps")
+    reads = fields(
+        batch_norm_param=(
+            "use_global_stats eps scale_bias use_alpha_beta use_weight_bias bias_term relu"
+        )
+    )
 
-    blob_names = ("mean", "variance", "factor")
+    blob_names = ("mean", "variance", "factor", "scale", "shift")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         made = super().shapes(layer, bottoms)
@@ -40,28 +47,86 @@ class BatchNorm(_Same):
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         channels = channels_of(bottoms[0])
-        return [(channels,), (channels,), (1,)]
+        own = [(channels,)] * self._own(layer.params.batch_norm_param)
+        return [(channels,), (channels,), (1,), *own]
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        return [Filling(), Filling(), Filling(), Filling(value=1.0), Filling()][: len(blobs)]
+
+    def _own(self, p: Message) -> int:
+        """How many blobs a fork has behind BVLC's three: the factor, the shift."""
+        if p.use_alpha_beta or p.scale_bias or p.has("scale_filler"):
+            return 2
+        if p.has("use_weight_bias") and p.use_weight_bias:  # Intel's, by its default for all nets
+            return 1 + int(p.bias_term)
+        return 0
 
     def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.batch_norm_param
+        own, write = self._own(p), layer.writes[0]
+        if not own and not p.relu:
+            self._statistics(layer, e, write)
+            return
+        x = f"{write}@normal"
+        self._statistics(layer, e, x)
+        shaped = (-1, *[1] * (len(e.shape(layer.reads[0])) - 2))
+        for index, op in ((3, "Mul"), (4, "Add"))[:own]:
+            x = e.value(op, x, e.array(e.weight(layer, index).reshape(shaped)))
+        if p.relu:
+            rectify(e, x, write, 0.0)
+        else:
+            e.op("Identity", [x], [write])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        """BVLC's BatchNorm, a Scale, and a ReLU."""
         import numpy as np
 
         p = layer.params.batch_norm_param
+        nvidia, own = p.scale_bias or p.has("scale_filler"), self._own(p)
+        blobs = r.weights()
+        first = None
+        if blobs is not None:
+            first = [*blobs[:2], np.ones(1, np.float32) if nvidia else blobs[2]]
+        params: dict[str, Any] = {"eps": max(p.eps, 1e-5) if nvidia else p.eps}
+        if p.has("use_global_stats"):
+            params["use_global_stats"] = p.use_global_stats
+        top = layer.tops[0]
+        given = {"batch_norm_param": params}
+        x = r.add("BatchNorm", layer.bottoms, role="bn", top=top, params=given, weights=first)
+        if own:
+            rest = None if blobs is None else blobs[3:]
+            given = {"scale_param": {"bias_term": own == 2}}
+            x = r.add("Scale", [x], role="scale", top=top, params=given, weights=rest)
+        if p.relu:
+            r.add("ReLU", [x], role="relu", top=top)
+
+    def _statistics(self, layer: Layer, e: Emitter, write: str) -> None:
+        """(x - mean) / deviation."""
+        import numpy as np
+
+        p = layer.params.batch_norm_param
+        nvidia = p.scale_bias or p.has("scale_filler")
+        eps = max(p.eps, 1e-5) if nvidia else p.eps
         shape = e.shape(layer.reads[0])
         known = p.use_global_stats if p.has("use_global_stats") else layer.phase == "TEST"
         if not known:  # the batch's own mean and variance
             axes = [axis for axis in range(len(shape)) if axis != 1]
             centred = e.value("Sub", layer.reads[0], e.reduce("ReduceMean", layer.reads[0], axes))
             variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
-            deviation = e.value("Sqrt", e.value("Add", variance, e.array(p.eps)))
-            e.op("Div", [centred, deviation], [layer.writes[0]])
+            deviation = e.value("Sqrt", e.value("Add", variance, e.array(eps)))
+            e.op("Div", [centred, deviation], [write])
             return
         mean, variance_, factor = (e.weight(layer, i) for i in range(3))
         # Caffe keeps sums; a factor of 0 means that nothing was ever added.
         scale = np.float32(0 if factor.flat[0] == 0 else 1 / factor.flat[0])
+        if nvidia:  # which keeps running means, and does not look at this blob
+            scale = np.float32(1)
         ones = np.ones(channels_of(shape), np.float32)
         constants = [ones, 0 * ones, mean * scale, variance_ * scale]
         reads = [layer.reads[0], *map(e.array, constants)]
-        e.op("BatchNormalization", reads, [layer.writes[0]], epsilon=p.eps)
+        e.op("BatchNormalization", reads, [write], epsilon=eps)
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         return [
@@ -73,10 +138,11 @@ class BatchNorm(_Same):
 
 
 class BN(_Same):
-    """Forks. SegNet: blobs scale and shift, already merged with the statistics. PSPNet (its
-    parameters are slope_filler, bias_filler, momentum): slope, bias, mean and variance."""
+    """Forks. SegNet: blobs scale and shift; with ``bn_mode: INFERENCE`` they are merged with the
+    statistics, else the batch's own are taken, in phase TEST too. PSPNet (its parameters are
+    slope_filler, bias_filler, momentum, eps): slope, bias, mean and variance."""
 
-    reads = fields(bn_param="eps")
+    reads = fields(bn_param="eps bn_mode")
 
     stock = False
 
@@ -102,7 +168,11 @@ class BN(_Same):
         p = layer.params.bn_param
         flat = None if (blobs := r.weights()) is None else [np.reshape(b, -1) for b in blobs]
         x = layer.bottoms[0]
-        if self._four(layer):
+        self.decide(layer)
+        if self._learns(layer):
+            params = {"batch_norm_param": {"use_global_stats": False, "eps": 1e-9}}
+            x = r.add("BatchNorm", [x], role="bn", top=layer.tops[0], params=params)
+        elif self._four(layer):
             statistics = None if flat is None else [*flat[2:], np.ones(1, np.float32)]
             params = {"batch_norm_param": {"use_global_stats": True, "eps": p.eps}}
             x = r.add(
@@ -112,8 +182,24 @@ class BN(_Same):
         r.add("Scale", [x], params=params, weights=None if flat is None else flat[:2], keeps=[0, 1])
 
     def _four(self, layer: Layer) -> bool:
+        """Whether it is PSPNet's, with four blobs."""
         p = layer.params.bn_param
-        return any(p.has(name) for name in ("slope_filler", "bias_filler", "momentum", "frozen"))
+        pspnets = ("slope_filler", "bias_filler", "momentum", "frozen", "eps")
+        return any(p.has(name) for name in pspnets) or layer.dialect == "pspnet"
+
+    def decide(self, layer: Layer) -> None:
+        p = layer.params.bn_param
+        segnets = any(p.has(name) for name in ("scale_filler", "shift_filler", "bn_mode"))
+        if not (segnets or self._four(layer) or layer.dialect == "segnet"):
+            raise layer.unsupported(
+                "does not say whether it is SegNet's, with scale and shift, or PSPNet's, with mean "
+                "and variance too",
+                "Say --dialect segnet or pspnet.",
+            )
+
+    def _learns(self, layer: Layer) -> bool:
+        """Whether it is SegNet's, and takes the statistics of the batch."""
+        return not self._four(layer) and bool(layer.params.bn_param.bn_mode != "INFERENCE")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         import numpy as np
@@ -126,8 +212,14 @@ class BN(_Same):
             eps = layer.params.bn_param.eps
             e.op("BatchNormalization", reads, [layer.writes[0]], epsilon=eps)
             return
+        x = layer.reads[0]
+        if self._learns(layer):
+            axes = [axis for axis in range(rank) if axis != 1]
+            centred = e.value("Sub", x, e.reduce("ReduceMean", x, axes))
+            variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
+            x = e.value("Div", centred, e.value("Sqrt", e.value("Add", variance, e.array(1e-9))))
         scale, shift = (e.array(np.reshape(b, (-1, *[1] * (rank - 2)))) for b in blobs)
-        e.op("Add", [e.value("Mul", layer.reads[0], scale), shift], [layer.writes[0]])
+        e.op("Add", [e.value("Mul", x, scale), shift], [layer.writes[0]])
 
 
 class LRN(_Same):

@@ -60,12 +60,13 @@ def _pair(layer: Layer, p: Message, name: str, single: str) -> tuple[int, int]:
 
 class Pooling(LayerType):
     """MAX, AVE or STOCHASTIC over windows. Caffe rounds the number of windows up and clips the
-    last; a second top of MAX is the mask of winners."""
+    last; a second top of MAX is the mask of winners. Forks: MIN; and averages over the pixels of a
+    window alone (AVE_EXC_PAD; ``avg_include_pad: false`` of Intel's engines)."""
 
     reads = fields(
         pooling_param=(
             "pool pad kernel_size stride pad_h pad_w kernel_h kernel_w stride_h stride_w "
-            "global_pooling round_mode ceil_mode"
+            "global_pooling round_mode ceil_mode avg_include_pad"
         ),
     )
 
@@ -78,8 +79,11 @@ class Pooling(LayerType):
             raise layer.error(f"its bottom is {shape_text(shape)}, but must have 4 axes")
         p = layer.params.pooling_param
         w = pooling_window(layer, p, shape)
-        ceil = p.round_mode == "CEIL" and p.ceil_mode  # ceil_mode: forks
+        # ceil_mode is of forks, and round_mode goes before it.
+        ceil = p.round_mode == "CEIL" if p.has("round_mode") else p.ceil_mode
         out = geometry.pool_windows(shape[2:], w.kernel, w.stride, w.pad, ceil)
+        if layer.dialect == "intel" and 1 in w.kernel and not any(w.pad):
+            out = geometry.clipped(out, shape[2:], w.stride, w.pad)
         if min(out) < 1:
             raise layer.error(
                 f"makes {shape_text(out)} of {shape_text(shape[2:])} (kernel {shape_text(w.kernel)})",
@@ -92,16 +96,19 @@ class Pooling(LayerType):
         shape = e.shape(layer.reads[0])
         if p.pool == "STOCHASTIC":
             raise layer.unsupported("STOCHASTIC pooling has no form in ONNX", "Use MAX or AVE.")
-        if p.global_pooling and len(layer.tops) == 1:
-            op = "GlobalMaxPool" if p.pool == "MAX" else "GlobalAveragePool"
+        averages = p.pool in ("AVE", "AVE_EXC_PAD")
+        if p.global_pooling and len(layer.tops) == 1 and p.pool != "MIN":
+            op = "GlobalAveragePool" if averages else "GlobalMaxPool"
             e.op(op, [layer.reads[0]], [layer.writes[0]])
             return
         w = pooling_window(layer, p, shape)
         out = e.shape(layer.writes[0])[2:]
-        if p.pool == "AVE":
-            e.op("Identity", [average(layer, e, layer.reads[0], shape, w, out)], [layer.writes[0]])
+        if averages:
+            pixels = p.pool == "AVE_EXC_PAD" or not p.avg_include_pad
+            made = average(layer, e, layer.reads[0], shape, w, out, pixels)
+            e.op("Identity", [made], [layer.writes[0]])
         else:
-            _maximum(layer, e, shape, w, out)
+            _maximum(layer, e, shape, w, out, smallest=p.pool == "MIN")
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         found = [
@@ -135,19 +142,23 @@ def _ends(shape: Shape, w: Window, out: Shape) -> tuple[int, ...]:
     )
 
 
-def _maximum(layer: Layer, e: Emitter, shape: Shape, w: Window, out: Shape) -> None:
+def _maximum(
+    layer: Layer, e: Emitter, shape: Shape, w: Window, out: Shape, smallest: bool = False
+) -> None:
     ends = tuple(max(0, end) for end in _ends(shape, w, out))
     pads = w.pad + ends
-    read = layer.reads[0]
+    read = e.value("Neg", layer.reads[0]) if smallest else layer.reads[0]
     if gaps := any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
         # A stride beyond the kernel leaves windows without a pixel: Caffe writes -FLT_MAX there.
         at = e.array([0, 0, *w.pad, 0, 0, *ends])
         read = e.value("Pad", read, at, e.array(-3.4028234663852886e38))
         pads = (0, 0, 0, 0)
-    writes = [layer.writes[0]]
+    writes = [f"{layer.writes[0]}@largest" if smallest else layer.writes[0]]
     if len(layer.tops) > 1:
         writes.append(f"{layer.writes[1]}@indices")
     e.op("MaxPool", [read], writes, kernel_shape=w.kernel, strides=w.stride, pads=pads)
+    if smallest:
+        e.op("Neg", writes[:1], [layer.writes[0]])
     if len(layer.tops) == 1:
         return
     # ONNX counts over the whole blob, Caffe over one plane, in float.
@@ -171,10 +182,32 @@ def _maximum(layer: Layer, e: Emitter, shape: Shape, w: Window, out: Shape) -> N
     e.op("Where", [has_pixel, e.value("Cast", plane, to=FLOAT), e.array(-1.0)], [layer.writes[1]])
 
 
-def average(layer: Layer, e: Emitter, read: str, shape: Shape, w: Window, out: Shape) -> str:
+def average(
+    layer: Layer,
+    e: Emitter,
+    read: str,
+    shape: Shape,
+    w: Window,
+    out: Shape,
+    pixels: bool = False,
+) -> str:
     """AVE pooling by Caffe's divisor: a window's pixels with the padding, but not beyond the
-    padded input's end."""
+    padded input's end. With ``pixels``, of forks, the divisor is the window's pixels alone."""
     ends = _ends(shape, w, out)
+    if pixels:
+        if any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
+            raise layer.unsupported(
+                "its stride leaves windows without a pixel, whose average forks do not define",
+                "Use a smaller stride.",
+            )
+        return e.value(
+            "AveragePool",
+            read,
+            kernel_shape=w.kernel,
+            strides=w.stride,
+            pads=w.pad + tuple(max(0, end) for end in ends),
+            count_include_pad=0,
+        )
     pads = w.pad + tuple(max(0, end) for end in ends)
     if any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
         # A stride beyond the kernel leaves windows without a pixel; ONNX has no such pads.
@@ -261,7 +294,7 @@ class SPP(LayerType):
 class ROIPooling(LayerType):
     """Forks (Fast R-CNN): MAX in a grid over each region; bottoms features and rois (R, 5)."""
 
-    reads = fields(roi_pooling_param="pooled_h pooled_w pooled_size spatial_scale")
+    reads = fields(roi_pooling_param="pooled_h pooled_w pooled_size spatial_scale pad_ratio")
 
     stock = False
 
@@ -279,10 +312,22 @@ class ROIPooling(LayerType):
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         pooled = e.shape(layer.writes[0])[2:]
-        scale = layer.params.roi_pooling_param.spatial_scale
+        p = layer.params.roi_pooling_param
+        scale = p.spatial_scale
+        rois = layer.reads[1]
+        if p.pad_ratio:  # MS-CNN: each region is wider by a share of its size on each side
+            axis = e.array([1])
+            low, high = (
+                e.value("Slice", rois, e.array([i]), e.array([i + 2]), axis) for i in (1, 3)
+            )
+            size = e.value("Add", e.value("Sub", high, low), e.array(1.0))
+            pad = e.value("Mul", size, e.array(float(p.pad_ratio)))
+            image = e.value("Slice", rois, e.array([0]), e.array([1]), axis)
+            ends = e.value("Sub", low, pad), e.value("Add", high, pad)
+            rois = e.value("Concat", image, *ends, axis=1)
         e.op(
             "MaxRoiPool",
-            list(layer.reads),
+            [layer.reads[0], rois],
             [layer.writes[0]],
             pooled_shape=pooled,
             spatial_scale=scale,

@@ -42,6 +42,7 @@ HARMLESS: Mapping[str, str] = {
     "momentum": _TRAINING,
     "frozen": _TRAINING,
     "clipping_threshold": _TRAINING,
+    "label_smoothing": "the gradient only: the loss that is reported stays the same",
     "debug_info": _DEBUG,
     "visualize": _DEBUG,
     "visualize_threshold": _DEBUG,
@@ -115,6 +116,21 @@ def unread(
             yield from _inside(item.value, item.name, read, ignored)
         else:
             yield _of(item.name, item)
+
+
+def of_forks(params: Message, kind: LayerType) -> bool:
+    """Whether a LayerParameter sets a field, or an enum's value, that its type reads and that only
+    forks have."""
+    for block in params.fields:
+        if block.name not in kind.reads or not isinstance(block.value, Message):
+            continue
+        for _, item in block.value.walk():
+            known = item.type
+            if known is None or item.name in HARMLESS or _says_nothing(item):
+                continue
+            if known.dialects or (known.enum and known.enum.dialects.get(str(item.value))):
+                return True
+    return False
 
 
 def _inside(

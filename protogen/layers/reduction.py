@@ -12,7 +12,7 @@ from protogen.layers.graph import Layer
 
 
 class Reduction(LayerType):
-    """SUM, ASUM, SUMSQ or MEAN over the axes from ``axis`` on, which vanish."""
+    """SUM, ASUM, SUMSQ or MEAN over the axes from ``axis`` on, which vanish. Forks: MAX and MIN."""
 
     reads = fields(reduction_param="operation axis coeff")
 
@@ -33,7 +33,8 @@ class Reduction(LayerType):
             x = e.value("Abs", x)
         elif p.operation == "SUMSQ":
             x = e.value("Mul", x, x)
-        op = "ReduceMean" if p.operation == "MEAN" else "ReduceSum"
+        others = {"MEAN": "ReduceMean", "MAX": "ReduceMax", "MIN": "ReduceMin"}
+        op = others.get(p.operation, "ReduceSum")
         total = e.reduce(op, x, axes, keepdims=False)
         e.op("Identity", [affine(e, total, p.coeff, 0.0)], [layer.writes[0]])
 

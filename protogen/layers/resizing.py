@@ -84,6 +84,9 @@ class PixelShuffle(LayerType):
         )
 
 
+_BLANK = {"yolo": 1, "huawei": 2}  # an Upsample's factor where the net says none
+
+
 class Upsample(LayerType):
     """Forks. By scale: nearest (SSD, YOLO). With a second bottom, the mask of a MAX Pooling
     (SegNet): every value to its winner's place, size upsample_h x upsample_w or H scale - pad_out.
@@ -95,7 +98,17 @@ class Upsample(LayerType):
 
     stock = False
 
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+    def decide(self, layer: Layer) -> None:
+        if self._blank(layer) and layer.dialect not in _BLANK:
+            raise layer.unsupported(
+                "says no factor, and forks differ in what it is then: 1 in yolo's, 2 in Huawei's",
+                "Write upsample_param { scale: 2 }, or say --dialect yolo or huawei.",
+            )
+
+    def _blank(self, layer: Layer) -> bool:
+        return len(layer.bottoms) == 1 and not layer.params.upsample_param.fields
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         check_bottoms(layer, 1, 2)
         p = layer.params.upsample_param
         n, c, h, w = _four(layer, bottoms[0])
@@ -103,12 +116,21 @@ class Upsample(LayerType):
             raise layer.error(
                 f"its mask is {shape_text(bottoms[1])}, but must be {shape_text(bottoms[0])}"
             )
-        scale = p.scale if p.has("scale") or len(bottoms) == 1 else 2  # SegNet's default
+        one = len(bottoms) == 1
+        if self._blank(layer) and layer.dialect not in _BLANK:
+            return [None]
+        scale = p.scale if p.has("scale") else _BLANK.get(layer.dialect, 1) if one else 2
         sizes = []
         for axis, size in (("h", h), ("w", w)):
-            one = getattr(p, f"scale_{axis}") if p.has(f"scale_{axis}") else scale
-            made = size * one - int(getattr(p, f"pad_out_{axis}"))
-            sizes.append(getattr(p, f"upsample_{axis}") if p.has(f"upsample_{axis}") else made)
+            factor = getattr(p, f"scale_{axis}") if p.has(f"scale_{axis}") else scale
+            cut = int(getattr(p, f"pad_out_{axis}"))
+            if cut and factor != 2:
+                raise layer.error(f"pad_out_{axis} is for a scale of 2, here it is {factor}")
+            sizes.append(size * factor - cut)
+        if p.has("upsample_h") or p.has("upsample_w"):
+            if not (p.has("upsample_h") and p.has("upsample_w")):
+                raise layer.error("upsample_h and upsample_w must both be given")
+            sizes = [p.upsample_h, p.upsample_w]
         if min(sizes) < 1:
             raise layer.error(f"makes {shape_text(tuple(sizes))}", "Give a scale of at least 1.")
         return [(n, c, *sizes)]
@@ -147,7 +169,9 @@ class Upsample(LayerType):
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         if len(layer.bottoms) == 2:
             raise layer.unsupported("no stock layer puts values at places that a mask names")
+        self.decide(layer)
         shape = self.shapes(layer, [r.shape(layer.bottoms[0])])[0]
+        assert shape is not None
         r.resize(shape[2:], mode="nearest", align="asymmetric", rounding="floor")
 
 
@@ -194,7 +218,9 @@ class Interp(LayerType):
     """Forks (DeepLab, PSPNet): bilinear with aligned corners to a size, by factors, or to the
     size of a second bottom."""
 
-    reads = fields(interp_param="height width zoom_factor shrink_factor pad_beg pad_end")
+    reads = fields(
+        interp_param="height width zoom_factor shrink_factor full_zoom_factor pad_beg pad_end use_blob_size"
+    )
 
     stock = False
 
@@ -206,14 +232,21 @@ class Interp(LayerType):
             raise layer.error("pad_beg and pad_end must be 0 or negative: they cut pixels away")
         if len(bottoms) == 2:
             return [(n, c, *bottoms[1][2:])]
-        if p.has("height") and p.has("width"):
+        if p.use_blob_size:
+            raise layer.error("has use_blob_size, which takes a second bottom")
+        # One factor alone goes before the size, and the size before both factors (PSPNet).
+        sized = p.has("height") and p.has("width")
+        if sized and p.has("zoom_factor") == p.has("shrink_factor"):
             return [(n, c, p.height, p.width)]
-        if p.zoom_factor < 1 or p.shrink_factor < 1:
+        if min(p.zoom_factor, p.shrink_factor, p.full_zoom_factor) < 1:
             raise layer.error("zoom_factor and shrink_factor must be at least 1")
         crop = p.pad_beg + p.pad_end  # both are 0 or negative: pixels cut away
-        out = tuple(
-            geometry.interp_out(size + crop, p.zoom_factor, p.shrink_factor) for size in (h, w)
-        )
+        if p.has("zoom_factor") or p.has("shrink_factor") or not p.has("full_zoom_factor"):
+            out = tuple(
+                geometry.interp_out(size + crop, p.zoom_factor, p.shrink_factor) for size in (h, w)
+            )
+        else:
+            out = ((h + crop) * p.full_zoom_factor, (w + crop) * p.full_zoom_factor)
         if min(out) < 1:
             raise layer.error(f"makes {shape_text(out)} of {h}x{w}")
         return [(n, c, *out)]

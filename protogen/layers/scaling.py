@@ -108,9 +108,10 @@ class _ByAxis(LayerType, abstract=True):
 
 
 class Scale(_ByAxis):
-    """x times a blob or a second bottom, plus a bias with ``bias_term``."""
+    """x times a blob or a second bottom, plus a bias with ``bias_term``. Forks keep the factors
+    between ``min_value`` and ``max_value``."""
 
-    reads = fields(scale_param="axis num_axes bias_term")
+    reads = fields(scale_param="axis num_axes bias_term min_value max_value")
 
     def param(self, layer: Layer) -> Message:
         found: Message = layer.params.scale_param
@@ -133,6 +134,10 @@ class Scale(_ByAxis):
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         scale, axes, after = self.operand(layer, e)
+        p = self.param(layer)
+        for name, op in (("min_value", "Max"), ("max_value", "Min")):
+            if p.has(name):
+                scale = e.value(op, scale, e.array(float(getattr(p, name))))
         if not self.param(layer).bias_term:
             e.op("Mul", [layer.reads[0], scale], [layer.writes[0]])
             return

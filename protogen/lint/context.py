@@ -15,7 +15,8 @@ from protogen.formats.message import Field, Message, Source
 from protogen.geometry import Shape
 from protogen.layers.graph import Graph, Layer
 from protogen.lint.rule import Rule
-from protogen.net.build import Misfit, build, included
+from protogen.net.build import Misfit, build
+from protogen.net.phases import included
 from protogen.net.upgrade import upgrade
 
 if TYPE_CHECKING:

@@ -15,6 +15,8 @@ from protogen.layers import LayerType, kind_of
 from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, free_name
 from protogen.layers.reading import unread
+from protogen.net.phases import takes_part
+from protogen.toolchains.dialects import forks_of
 
 MAX_LAYERS = 100_000  # published nets have 2,000
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
@@ -67,10 +69,12 @@ def build(
     """
     if phase not in ("TRAIN", "TEST"):
         raise InputError(f"{phase!r} is not TRAIN or TEST", subject="phase")
+    if dialect:
+        forks_of(dialect)
     chosen = [
         _layer(item, source, identities, phase, dialect)
         for item in net.all("layer")
-        if _included(item, phase, level, stages, source)
+        if takes_part(item, phase, level, stages, source)
     ]
     _check_identities(identities, chosen)
     _check_ignored(ignored_fields, chosen)
@@ -156,47 +160,6 @@ def _check_ignored(paths: Collection[str], layers: Sequence[Layer]) -> None:
                 subject=f"ignored field {path!r}",
                 advice=did_you_mean(path, found) or "Leave it out.",
             )
-
-
-# Which layers take part (Caffe: Net::FilterNet, Net::StateMeetsRule)
-
-
-def _included(
-    item: Field, phase: str, level: int, stages: Collection[str], source: Source | None
-) -> bool:
-    params: Message = item.value
-    if not (params.has("include") or params.has("exclude")):
-        return True
-    include, exclude = params.include, params.exclude
-    if include and exclude:
-        raise InputError(
-            "has include and exclude rules",
-            where=source.place(item.start) if source else "",
-            subject=f'layer "{params.name}" ({params.type})',
-            advice="Keep one kind: Caffe refuses both.",
-        )
-    if include:
-        return any(_meets(rule, phase, level, stages) for rule in include)
-    return not any(_meets(rule, phase, level, stages) for rule in exclude)
-
-
-def included(params: Message, phase: str) -> bool:
-    """Whether a LayerParameter takes part in a phase, at level 0 without stages."""
-    if not (params.has("include") or params.has("exclude")):
-        return True
-    if params.include:
-        return any(_meets(rule, phase, 0, ()) for rule in params.include)
-    return not any(_meets(rule, phase, 0, ()) for rule in params.exclude)
-
-
-def _meets(rule: Message, phase: str, level: int, stages: Collection[str]) -> bool:
-    return (
-        (not rule.has("phase") or rule.phase == phase)
-        and (not rule.has("min_level") or level >= rule.min_level)
-        and (not rule.has("max_level") or level <= rule.max_level)
-        and all(stage in stages for stage in rule.stage)
-        and not any(stage in stages for stage in rule.not_stage)
-    )
 
 
 # Values: every write of a blob is one, and the last has the blob's name; but of blobs that come

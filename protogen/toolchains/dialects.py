@@ -13,6 +13,10 @@ DIALECTS: dict[str, frozenset[str]] = {
     "intel": _SSD,
     "yolo": _SSD,
     "pytorch2caffe": _SSD,
+    "segnet": frozenset(),
+    "pspnet": frozenset(),
+    "huawei": frozenset(),
+    "synopsys": frozenset(),
 }
 
 

@@ -97,7 +97,8 @@ LAYERS = {
     "convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }",
     "BN": 'layer { name: "op" type: "BN" bottom: "data" top: "x" param { lr_mult: 3 } '
     'bn_param { slope_filler { type: "constant" value: 1 } } }',
-    "BN, SegNet": 'layer { name: "op" type: "BN" bottom: "data" top: "x" }',
+    "BN, SegNet": 'layer { name: "op" type: "BN" bottom: "data" top: "x" '
+    "bn_param { bn_mode: INFERENCE } }",
     "Normalize": 'layer { name: "op" type: "Normalize" bottom: "data" top: "x" '
     "norm_param { across_spatial: false channel_shared: false } }",
 }

@@ -21,8 +21,7 @@ RANDOM = GOLDEN / "random"
 EXPECTED = {
     "bvlc": {},
     "forks": {
-        **dict.fromkeys((11, 13, 16, 17, 19), "BN with four blobs and no field that says so"),
-        **dict.fromkeys((33, 38), "Interp's factors go before its height and width"),
+        **dict.fromkeys((13, 19), "BN with four blobs and no field that says so"),
         **dict.fromkeys(range(40, 50), "MatMul"),
         **dict.fromkeys(range(80, 90), "Padding"),
         **dict.fromkeys(range(110, 115), "ROIPooling with regions of four axes"),

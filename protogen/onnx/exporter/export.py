@@ -195,6 +195,8 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
                     raise layer.error(
                         f"{text!r} is no UTF-8 text, as ONNX's names are", "Rename it."
                     )
+            check_read(layer, kind, graph.ignored_fields)
+            kind.decide(layer)
             if any(graph.shapes[name] is None for name in layer.reads):
                 continue  # the layer that left the shape unknown is refused by itself
             unknown = next((n for n in layer.writes if graph.shapes[n] is None), None)
@@ -209,7 +211,6 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
             hidden = unknown is not None or graph.parameter_shapes[layer.name] is None
             if hidden and kind.has_form:
                 raise layer.error("its shapes are not known", "Mend what was warned of.")
-            check_read(layer, kind, graph.ignored_fields)
             if kind.random(layer):
                 raise layer.unsupported(
                     f"in phase {layer.phase} its values depend on chance",
