@@ -218,8 +218,15 @@ class LayerType:
         """Whether its tops are other ones in every run."""
         return False
 
-    def complete(self, tops: list[Shape | None]) -> list[Shape | None]:
-        """What follows for the other tops where the user gave one's shape."""
+    def assumed(self, layer: Layer, channels: int) -> Sequence[Shape | None]:
+        """The shapes of the tops if its pictures have this many channels, where the net leaves
+        that open and nothing else; empty where it does not."""
+        return ()
+
+    def complete(
+        self, layer: Layer, tops: list[Shape | None], given: Sequence[Shape | None]
+    ) -> list[Shape | None]:
+        """What follows for the other tops where the user gave one's shape: ``given`` holds it."""
         return tops
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -13,6 +13,7 @@ from protogen.errors import Diagnostic, Edit, Fix, InputError, Place, ProtogenWa
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
 from protogen.geometry import Shape
+from protogen.layers import LayerType
 from protogen.layers.graph import Graph, Layer
 from protogen.lint.rule import Rule
 from protogen.net.build import Misfit, build, included
@@ -23,18 +24,7 @@ if TYPE_CHECKING:
     from protogen.toolchains.limits import Limits
 
 LOSSES = ("Loss",)  # how types of losses end
-FEEDS = frozenset(
-    (
-        "AnnotatedData",
-        "Data",
-        "DummyData",
-        "HDF5Data",
-        "ImageData",
-        "Input",
-        "MemoryData",
-        "WindowData",
-    )
-)
+FEEDS = frozenset(n for n, kind in LayerType.registry.items() if kind.feeds) | {"DummyData"}
 
 
 @dataclass(frozen=True)
