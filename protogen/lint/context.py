@@ -16,7 +16,8 @@ from protogen.geometry import Shape
 from protogen.layers import LayerType
 from protogen.layers.graph import Graph, Layer
 from protogen.lint.rule import Rule
-from protogen.net.build import Misfit, build, included
+from protogen.net.build import Misfit, build
+from protogen.net.rules import included
 from protogen.net.upgrade import upgrade
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import Any
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean
 from protogen.formats.message import Field, Message, Source
@@ -13,41 +13,42 @@ from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.graph import Graph, Layer, free_name
 from protogen.layers.reading import unread
+from protogen.net.rules import (
+    MissingBlobError,
+    State,
+    check_state,
+    in_words,
+    left_out,
+    plain_state,
+    takes_part,
+)
 from protogen.net.shapes import infer, owners
 
 MAX_LAYERS = 100_000  # published nets have 2,000
-PHASES = ("TRAIN", "TEST")
 
 
-class State(TypedDict, total=False):
-    """What decides which layers take part (Caffe: NetState)."""
+class Reading(State, total=False):
+    """What a user says of a net that is read."""
 
-    phase: str
-    level: int
-    stages: Collection[str]
-
-
-USUAL: State = {"phase": "TEST", "level": 0, "stages": ()}
+    identities: Collection[str]
+    ignored_fields: Collection[str]
 
 
-def plain_state(state: State) -> dict[str, Any]:
+def plain_reading(reading: Reading) -> dict[str, Any]:
     """All of it, as data for JSON."""
-    return {**USUAL, **state, "stages": list(state.get("stages", ()))}
+    return {
+        **plain_state(reading),
+        "identities": sorted(reading.get("identities", ())),
+        "ignored_fields": sorted(reading.get("ignored_fields", ())),
+    }
 
 
-def is_usual(state: State) -> bool:
-    """Whether it is what nets for use are built with."""
-    return plain_state(state) == plain_state(USUAL)
-
-
-class BuildOptions(State, total=False):
+class BuildOptions(Reading, total=False):
     """Options of ``build``, for those that hand them on."""
 
     input_shapes: Mapping[str, Shape] | None
     weight_shapes: Mapping[str, Sequence[Shape]] | None
     tolerant: bool
-    identities: Collection[str]
-    ignored_fields: Collection[str]
     dialect: str
 
 
@@ -88,15 +89,15 @@ def build(
         InputError: a bottom that nobody makes, a top made twice, shapes that do not fit, a stage
             that no rule names, or no layer takes part.
     """
-    _check_state(net, source, phase, stages)
+    check_state(net, source, phase, stages)
     chosen = [
         _layer(item, source, identities, phase, dialect)
         for item in net.all("layer")
-        if _included(item, phase, level, stages, source)
+        if takes_part(item, phase, level, stages, source)
     ]
     if not chosen and net.all("layer"):
         raise InputError(
-            f"no layer takes part in {_state(phase, level, stages)}",
+            f"no layer takes part in {in_words(phase, level, stages)}",
             where=source.filename if source else "",
             subject=f'net "{net.name}"',
             advice="Choose another phase, level or stage.",
@@ -111,7 +112,7 @@ def build(
     try:
         named = _name_values(chosen)
     except MissingBlobError as error:
-        raise _left_out(error, net, phase, level, stages) from None
+        raise left_out(error, net, phase, level, stages) from None
     for misplaced in _in_place_errors(named):
         if not tolerant:
             raise misplaced
@@ -184,120 +185,6 @@ def _check_ignored(paths: Collection[str], layers: Sequence[Layer]) -> None:
                 subject=f"ignored field {path!r}",
                 advice=did_you_mean(path, found) or "Leave it out.",
             )
-
-
-# Which layers take part (Caffe: Net::FilterNet, Net::StateMeetsRule)
-
-
-def stages_of(net: Message) -> set[str]:
-    """The stages that rules of a net name."""
-    rules = (rule for item in net.all("layer") for rule in _rules(item.value))
-    return {stage for rule in rules for stage in (*rule.stage, *rule.not_stage)}
-
-
-def _rules(layer: Message) -> Iterable[Message]:
-    return (*layer.include, *layer.exclude)
-
-
-def _check_state(net: Message, source: Source | None, phase: str, stages: Collection[str]) -> None:
-    if phase not in PHASES:
-        raise InputError(f"{phase!r} is not TRAIN or TEST", subject="phase")
-    if not stages:
-        return
-    known = stages_of(net)
-    for stage in stages:
-        if stage not in known:
-            listed = (
-                f"Rules name {', '.join(sorted(known))}." if known else "The net has no stages."
-            )
-            raise InputError(
-                "no rule of the net names it",
-                where=source.filename if source else "",
-                subject=f'stage "{stage}"',
-                advice=did_you_mean(stage, known) or listed,
-            )
-
-
-def _state(phase: str, level: int, stages: Collection[str]) -> str:
-    """In words."""
-    names = ", ".join(stages)
-    return (
-        f"phase {phase}"
-        + (f", level {level}" if level else "")
-        + (f", stage {names}" if names else "")
-    )
-
-
-class MissingBlobError(InputError):
-    """A layer reads a blob that no layer makes."""
-
-    layer: Layer
-    bottom: str
-
-    @classmethod
-    def at(cls, layer: Layer, bottom: str, problem: str, advice: str) -> MissingBlobError:
-        made = cls.of(layer.error(problem, advice).diagnostic)
-        made.layer, made.bottom = layer, bottom
-        return made
-
-
-def _left_out(
-    error: MissingBlobError, net: Message, phase: str, level: int, stages: Collection[str]
-) -> InputError:
-    """The error, with the rule of a layer that would make the blob, where there is one."""
-    ways = []
-    for maker in (item.value for item in net.all("layer")):
-        if error.bottom in maker.top and maker.include and not maker.exclude:
-            rule = maker.include[0]
-            wanted = [f"--phase {rule.phase}"] if rule.has("phase") and rule.phase != phase else []
-            wanted += [f"--stage {name}" for name in rule.stage if name not in stages]
-            if rule.has("min_level") and level < rule.min_level:
-                wanted.append(f"--level {rule.min_level}")
-            ways += [f'"{maker.name}" ({maker.type}) with {" ".join(wanted)}'] if wanted else []
-    if not ways:
-        return error
-    return error.but(
-        problem=f'reads "{error.bottom}", but no layer makes it in {_state(phase, level, stages)}',
-        advice=f"These do: {', '.join(ways[:3])}.",
-    )
-
-
-def _included(
-    item: Field, phase: str, level: int, stages: Collection[str], source: Source | None
-) -> bool:
-    params: Message = item.value
-    if not (params.has("include") or params.has("exclude")):
-        return True
-    include, exclude = params.include, params.exclude
-    if include and exclude:
-        raise InputError(
-            "has include and exclude rules",
-            where=source.place(item.start) if source else "",
-            subject=f'layer "{params.name}" ({params.type})',
-            advice="Keep one kind: Caffe refuses both.",
-        )
-    if include:
-        return any(_meets(rule, phase, level, stages) for rule in include)
-    return not any(_meets(rule, phase, level, stages) for rule in exclude)
-
-
-def included(params: Message, phase: str) -> bool:
-    """Whether a LayerParameter takes part in a phase, at level 0 without stages."""
-    if not (params.has("include") or params.has("exclude")):
-        return True
-    if params.include:
-        return any(_meets(rule, phase, 0, ()) for rule in params.include)
-    return not any(_meets(rule, phase, 0, ()) for rule in params.exclude)
-
-
-def _meets(rule: Message, phase: str, level: int, stages: Collection[str]) -> bool:
-    return (
-        (not rule.has("phase") or rule.phase == phase)
-        and (not rule.has("min_level") or level >= rule.min_level)
-        and (not rule.has("max_level") or level <= rule.max_level)
-        and all(stage in stages for stage in rule.stage)
-        and not any(stage in stages for stage in rule.not_stage)
-    )
 
 
 # Values: every write of a blob is one, and the last has the blob's name; but of blobs that come

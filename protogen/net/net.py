@@ -15,7 +15,8 @@ from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Graph, Layer
-from protogen.net.build import BuildOptions, build, stages_of
+from protogen.net.build import BuildOptions, build
+from protogen.net.rules import stages_of
 from protogen.net.views import overwritten
 
 if TYPE_CHECKING:
