@@ -94,6 +94,7 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
 )
 @options.identity
 @options.ignored_fields
+@options.state("TEST")
 @preprocessing_options
 @click.option(
     "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
@@ -123,6 +124,7 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
           --mean-value 104,117,123 --swap-channels --nhwc-input --uint8-input
       protogen convert train_val.prototxt net.caffemodel -o net.onnx \\
           --input data=1,3,227,227 --output fc8
+      protogen convert all_in_one.prototxt net.caffemodel -o net.onnx --stage deploy
       protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel --verify
       protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel \\
           --input images=1,3,640,640 --dialect ssd --fold
@@ -145,17 +147,18 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     given["dialect"] = given["dialect"] or ""
     as_json, path, verify = given.pop("as_json"), given.pop("path"), given.pop("verify")
     inputs = options.parse_inputs(given.pop("inputs"))
-    one = given.pop("input_shape")
+    one, state = given.pop("input_shape"), options.state_of(given)
     if one:
-        from protogen.net.net import load
+        from protogen.net.net import load, unassuming
 
-        names = (
-            ()
-            if "=" in one
-            else load(
-                net, tolerant=True, identities=given["identities"], dialect=given["dialect"]
+        with unassuming():
+            names = load(
+                net,
+                tolerant=True,
+                identities=given["identities"],
+                dialect=given["dialect"],
+                **state,
             ).inputs
-        )
         inputs |= options.one_input(names, one)
     how = preprocessing(given)
     with tables.bar() as progress:
@@ -168,6 +171,7 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
             verify=verify,
             progress=progress,
             **given,
+            **state,
         )
     if as_json:
         click.echo(json.dumps(made.receipt, indent=2))
@@ -178,8 +182,9 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
 # Options of the way to ONNX, with what they are when nobody gives them.
 _ONLY_TO_ONNX: dict[str, Any] = {
     "opset": 18, "outputs": (), "dynamic_batch": False, "half": False, "external_data": None,
-    "identities": (), "ignored_fields": (), "mean": None, "mean_value": None, "scale": None, "swap_channels": False,
-    "nhwc_input": False, "uint8_input": False, "receipt": None,
+    "identities": (), "ignored_fields": (), "mean": None, "mean_value": None, "scale": None,
+    "swap_channels": False, "nhwc_input": False, "uint8_input": False, "receipt": None,
+    "phase": "TEST", "level": 0, "stages": (),
 }  # fmt: skip
 
 
@@ -198,6 +203,7 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
                 "outputs": "output",
                 "identities": "layer-as-identity",
                 "ignored_fields": "ignore-field",
+                "stages": "stage",
             }
             flag = flags.get(key, key)
             raise InputError(

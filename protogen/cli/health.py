@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     metavar="FILLER,...",
     help="Side by side: gaussian:0.01,xavier,msra; also net and recommended.",
 )
-@options.phase
+@options.state("TRAIN")
 @options.inputs
 @click.option("--plot", metavar="FILE.png", help="Draw histograms and deviations (.png, .svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -68,9 +68,8 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: An
     from protogen.formats import files
     from protogen.net.net import load
 
-    loaded = load(
-        net, caffemodel, phase=given["phase"], input_shapes=options.parse_inputs(given["inputs"])
-    )
+    shapes = options.parse_inputs(given["inputs"])
+    loaded = load(net, caffemodel, input_shapes=shapes, **options.state_of(given))
     feeds = _feeds(loaded, given)
     files.distinct([("--plot", given["plot"])], [net, caffemodel])
     form = options.picture_form(given["plot"]) if given["plot"] else None

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--recommend", is_flag=True, help="Fillers that suit each layer's activation.")
 @click.option("--write-net", metavar="FILE.prototxt", help="Write the net with these fillers.")
-@options.phase
+@options.state("TRAIN")
 @options.inputs
 @click.option("--data", multiple=True, metavar="[BLOB=]FILE.npy", help="Data for lsuv.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -65,7 +65,7 @@ def command(net: str, path: str | None, **given: Any) -> None:
         )
     files.distinct([("-o", path), ("--write-net", given["write_net"])], [net])
     shapes = options.parse_inputs(given["inputs"])
-    loaded = load(net, phase=given["phase"], input_shapes=shapes)
+    loaded = load(net, input_shapes=shapes, **options.state_of(given))
     rules = parse_rules(given["rules"])
     found = blobs_of(loaded, rules, given["recommend"])
     text = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from protogen.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from protogen.net.rules import State
 
 
 def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
@@ -58,13 +61,43 @@ dialect = click.option(
 )
 
 
-phase = click.option(
-    "--phase",
-    type=click.Choice(["TRAIN", "TEST"]),
-    default="TRAIN",
-    show_default=True,
-    help="Which layers take part.",
-)
+def phase(default: str | None, note: str = "") -> Callable[[Any], Any]:
+    """``--phase``; ``note`` says what counts where there is no default."""
+    return click.option(
+        "--phase",
+        type=click.Choice(["TRAIN", "TEST"]),
+        default=default,
+        show_default=default is not None,
+        help=f"Which layers take part{note}.",
+    )
+
+
+def state(default: str) -> Callable[[Any], Any]:
+    """What decides which layers take part: ``--phase``, ``--level`` and ``--stage``."""
+
+    def put(function: Any) -> Any:
+        for option in (
+            click.option(
+                "--stage", "stages", multiple=True, metavar="NAME",
+                help="A stage that include and exclude rules name; may repeat.",
+            ),
+            click.option(
+                "--level", type=int, default=0, show_default=True,
+                help="What min_level and max_level are compared with.",
+            ),
+            phase(default),
+        ):  # fmt: skip
+            function = option(function)
+        return function
+
+    return put
+
+
+def state_of(given: dict[str, Any]) -> State:
+    """Phase, level and stages, taken out of what a command was given."""
+    return {"phase": given.pop("phase"), "level": given.pop("level"), "stages": given.pop("stages")}
+
+
 inputs = click.option(
     "--input",
     "inputs",

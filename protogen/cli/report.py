@@ -8,11 +8,7 @@ import click
 
 from protogen.cli import options
 
-_phase = click.option(
-    "--phase",
-    type=click.Choice(["TEST", "TRAIN"]),
-    help="Which layers take part; TEST, or TRAIN where only that one is a net.",
-)
+_phase = options.phase(None, "; TEST, or TRAIN where only that one is a net")
 
 
 @click.command("report")

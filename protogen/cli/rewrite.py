@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W", help="Another input size."
 )
-@click.option("--phase", type=click.Choice(["TRAIN", "TEST"]), default="TEST", show_default=True)
+@shared.phase("TEST")
 @click.option(
     "--target",
     multiple=True,

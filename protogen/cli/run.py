@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @options.identity
 @options.ignored_fields
 @options.dialect
+@options.state("TEST")
 @click.option("--blob", "blobs", multiple=True, metavar="BLOB", help="Show this one; may repeat.")
 @click.option("--labels", metavar="FILE.txt", help="A name for each class, a line each.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes.")
@@ -55,7 +56,7 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
       protogen run deploy.prototxt net.caffemodel --input data=x.npy --save blobs.npz
       protogen run deploy.prototxt net.caffemodel --random 0 --blob conv1 --plot conv1.png
     """
-    from protogen.net.net import load
+    from protogen.net.net import load, unassuming
     from protogen.running.runtime import run
 
     read = [path for _, path in options.named_files(given["inputs"])]
@@ -70,16 +71,19 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
             "--nhwc-input and --uint8-input are for convert",
             advice="Pictures and arrays are given in the net's own layout here.",
         )
-    loaded = load(
-        net,
-        caffemodel,
-        identities=given["identities"],
-        ignored_fields=given["ignored_fields"],
-        dialect=given["dialect"],
-    )
+    with unassuming():  # what is given says more than what would be assumed
+        loaded = load(
+            net,
+            caffemodel,
+            identities=given["identities"],
+            ignored_fields=given["ignored_fields"],
+            dialect=given["dialect"],
+            **options.state_of(given),
+        )
     if given["input_shape"]:
         loaded = loaded.with_inputs(options.one_input(loaded.inputs, given["input_shape"]))
     loaded, feeds = _feeds(loaded, given["inputs"], given["random"], how)
+    loaded.tell_assumed()
     wanted = list(given["blobs"])
     every = [n for x in loaded.layers for n in x.writes if n not in loaded.inputs]
     outputs = [name for name in loaded.outputs if name not in loaded.inputs]

@@ -5,22 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli.options import parse_inputs, proto
+from protogen.cli.options import parse_inputs, proto, state
 from protogen.geometry import shape_text
+
+if TYPE_CHECKING:
+    from protogen.net.net import Net
 
 _INPUT_HELP = "A blob's shape, where the net does not say it (or says another)."
 _options = (
     proto,
     click.argument("net", metavar="NET.prototxt"),
-    click.option(
-        "--phase", type=click.Choice(["TEST", "TRAIN"]), default="TEST", show_default=True
-    ),
-    click.option("--level", type=int, default=0, help="Level that rules are matched against."),
-    click.option("--stage", "stages", multiple=True, help="A stage that holds; may repeat."),
+    state("TEST"),
     click.option("--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W", help=_INPUT_HELP),
     click.option("--strict", is_flag=True, help="Unknown fields are errors."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
@@ -54,10 +53,11 @@ def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **op
       protogen summary train_val.prototxt --phase TRAIN --input data=64,3,227,227 --input label=64
       protogen summary deploy.prototxt --csv > net.csv
     """
-    from protogen.cli import tables
     from protogen.net.cost import costs
+    from protogen.net.net import unassuming
 
-    loaded = _load(net, inputs, **options)
+    with unassuming():  # it is a note below
+        loaded = _load(net, inputs, **options)
     rows = [_row(cost) for cost in costs(loaded.graph)]
     totals = {
         "layers": len(rows),
@@ -74,12 +74,19 @@ def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **op
             "outputs": list(loaded.outputs),
             "layers": rows,
             "totals": totals,
+            "assumed": [str(note) for note in loaded.graph.assumed],
         }
         click.echo(json.dumps(whole, indent=2))
-        return
-    if as_csv:
+    elif as_csv:
+        loaded.tell_assumed()
         _write_csv(rows)
-        return
+    else:
+        _show(loaded, rows, totals)
+
+
+def _show(net: Net, rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
+    from protogen.cli import tables
+
     tables.show(
         ["layer", "type", "output", "parameters", "multiply-adds", "field", "stride"],
         [
@@ -101,8 +108,10 @@ def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **op
         f"({tables.size(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
         f"multiply-adds, activations {tables.size(totals['activation_bytes'])}"
     )
-    ends = [", ".join(map(tables.printable, names)) for names in (loaded.inputs, loaded.outputs)]
+    ends = [", ".join(map(tables.printable, names)) for names in (net.inputs, net.outputs)]
     click.echo(f"in: {ends[0] or 'none'}; out: {ends[1] or 'none'}")
+    for note in net.graph.assumed:
+        click.echo(tables.printable(f"note: {note}"))
     if totals["unknown"]:
         click.echo(
             f"{totals['unknown']} layers have an unknown shape; totals leave them out. "
@@ -133,10 +142,13 @@ def _row(cost: Any) -> dict[str, Any]:
 
 
 def _field(row: dict[str, Any]) -> str:
+    from protogen.layers import layer_type
+
     if row["output"] is None:
         return ""
     if row["receptive_field"] is None:
-        return "all" if row["type"] not in ("Input", "Data") else ""
+        kind = layer_type(row["type"])
+        return "" if kind is not None and kind.feeds else "all"
     return shape_text(dict.fromkeys(row["receptive_field"]))
 
 

@@ -10,6 +10,7 @@ import click
 from protogen.cli import options
 from protogen.converting.comparison import TOLERANCE, Comparison, mismatch, verify
 from protogen.errors import InputError
+from protogen.net.rules import plain_state
 
 
 @click.command("verify")
@@ -25,6 +26,7 @@ from protogen.errors import InputError
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
 @click.option("--input", "inputs", multiple=True, metavar="[BLOB=]FILE.npy|npz", help="Inputs.")
+@options.state("TEST")
 @click.option("--all", "show_all", is_flag=True, help="Every blob, not only those that differ.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -34,6 +36,7 @@ def command(
     inputs: tuple[str, ...],
     show_all: bool,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Run two models on the same input and compare every blob that both name.
 
@@ -46,11 +49,14 @@ def command(
     Examples:
       protogen verify deploy.prototxt net.caffemodel net.onnx
       protogen verify a.prototxt a.caffemodel b.prototxt b.caffemodel --json
+      protogen verify all_in_one.prototxt net.caffemodel net.onnx --stage deploy
     """
     a, b = _pair(models)
-    found = verify(a, b, feeds=options.arrays(inputs), seed=seed, tolerance=tolerance, check=False)
+    state = options.state_of(given)
+    feeds = options.arrays(inputs)
+    found = verify(a, b, feeds=feeds, seed=seed, tolerance=tolerance, check=False, **state)
     if as_json:
-        click.echo(json.dumps(found.plain(), indent=2))
+        click.echo(json.dumps(found.plain() | plain_state(state), indent=2))
     else:
         show(found, show_all)
     if found.first is not None:

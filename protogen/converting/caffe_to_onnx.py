@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from protogen._version import __version__
 from protogen.errors import InputError
 from protogen.formats import files
 from protogen.formats.mapped import counted
 from protogen.geometry import Shape
+from protogen.net.build import Reading, plain_reading
 from protogen.net.net import Net, load
+from protogen.net.rules import USUAL, is_usual
 from protogen.running import opencv
 
 if TYPE_CHECKING:
@@ -55,12 +57,10 @@ def convert(
     half: bool = False,
     external_data: bool | None = None,
     preprocessing: Preprocessing | None = None,
-    identities: Collection[str] = (),
-    ignored_fields: Collection[str] = (),
-    dialect: str = "",
     receipt: str | Path | None = None,
     verify: bool = False,
     progress: Progress | None = None,
+    **reading: Unpack[Reading],
 ) -> Converted:
     """Writes a Caffe net as an ONNX file. Weights go from file to file and never into memory.
 
@@ -78,15 +78,14 @@ def convert(
         half: weights as float16, computing in float32.
         external_data: weights in ``output``.data beside the model; None does it above 2 GB.
         preprocessing: steps before the net that become part of the model.
-        identities: names or types of layers that hand on their first bottom.
-        ignored_fields: fields (``block.field``) that are set, not read, and change nothing, as
-            the user says.
-        dialect: the fork that the net was written for, where forks differ in what they compute.
         receipt: a JSON file that says how the model came to be, with hashes, and the largest error
             of each blob.
         verify: run the written model against the net, and OpenCV's Caffe reader against both where
             it is installed and has the net's layers right.
         progress: is told bytes written and bytes in all.
+        reading: phase (TEST or TRAIN), level and stages, which decide which layers take part;
+            identities, names or types of layers that hand on their first bottom; ignored_fields,
+            ``block.field`` of fields that are set, not read, and change nothing, as the user says.
 
     Raises:
         InputError: a file, an option or the weights are wrong.
@@ -95,26 +94,16 @@ def convert(
     """
     from protogen.onnx import check, lower
 
-    net = load(
-        prototxt,
-        caffemodel,
-        input_shapes=input_shapes,
-        identities=identities,
-        ignored_fields=ignored_fields,
-        dialect=dialect,
-    )
-    _known_inputs(net, input_shapes or {})
+    net = load(prototxt, caffemodel, input_shapes=input_shapes, **reading)
     options = {
         "opset": opset,
         "outputs": list(outputs),
-        "input_shapes": {name: list(shape) for name, shape in (input_shapes or {}).items()},
+        "input_shapes": _known_inputs(net, input_shapes or {}),
         "dynamic_batch": dynamic_batch,
         "fold": fold,
         "half": half,
         "preprocessing": _plain(preprocessing),
-        "identities": sorted(identities),
-        "ignored_fields": sorted(ignored_fields),
-        "dialect": dialect,
+        **plain_reading(reading),
     }
     program = lower(
         net,
@@ -130,17 +119,16 @@ def convert(
     beside = _weights_file(output, program, external_data)
     written = [("-o", output), ("its weights", beside), ("--receipt", receipt)]
     files.distinct(written, [prototxt, caffemodel])
+    told: dict[str, Any] = {}
     with ExitStack() as stack:
         report = stack.enter_context(files.replacing(receipt)) if receipt else None
         model = stack.enter_context(files.replacing(output))
         weights = stack.enter_context(files.replacing(beside)) if beside else None
         _write(program, model, weights, beside, progress)
-        told = {}
         if report or verify:
-            model.flush()
-            made = _readable(Path(model.name), beside) or program
-            checked = _checked(net, made, preprocessing, half, prototxt, caffemodel)
-            told = _receipt(prototxt, caffemodel, options, program, checked)
+            made = _readable(model, beside) or program
+            found = _checked(net, made, preprocessing, half, prototxt, caffemodel, reading)
+            told = _receipt(prototxt, caffemodel, options, program, found)
         if report:
             report.write(json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
     return Converted(Path(output), beside, net, program, told)
@@ -152,9 +140,11 @@ def _weights_file(output: str | Path, program: Program, external: bool | None) -
     return Path(f"{output}.data") if outside else None
 
 
-def _readable(model: Path, beside: Path | None) -> Path | None:
+def _readable(model: BinaryIO, beside: Path | None) -> Path | None:
     """The written file, unless its weights are still under another name."""
-    return model if beside is None and model.is_file() else None
+    model.flush()
+    path = Path(model.name)
+    return path if beside is None and path.is_file() else None
 
 
 def _checked(
@@ -164,6 +154,7 @@ def _checked(
     half: bool,
     prototxt: str | Path,
     caffemodel: str | Path | None,
+    reading: Reading,
 ) -> dict[str, Any]:
     """Runs what was written against the net without folding, and OpenCV's reader."""
     from protogen.converting.comparison import TOLERANCE, compare_outputs, verify_conversion
@@ -174,7 +165,9 @@ def _checked(
     found = verify_conversion(net, made, how, tolerance=tolerance)
     told: dict[str, Any] = {"onnxruntime": found.plain()}
     feeds = random_inputs({name: net.graph.shapes[name] or () for name in net.inputs}, 0)
-    theirs = opencv.outputs(prototxt, caffemodel, net, feeds)
+    theirs: Any = "not asked: it reads nets in phase TEST alone, without level and stages"
+    if is_usual(reading):
+        theirs = opencv.outputs(prototxt, caffemodel, net, feeds)
     if isinstance(theirs, str):
         told["opencv"] = theirs
     else:
@@ -200,8 +193,9 @@ def _write(
     )
 
 
-def _known_inputs(net: Net, given: Mapping[str, Shape]) -> None:
-    """Refuses a shape for a blob that is no input: it would do nothing, or break the net."""
+def _known_inputs(net: Net, given: Mapping[str, Shape]) -> dict[str, list[int]]:
+    """The shapes, as data for JSON. One for a blob that is no input is refused: it would do
+    nothing, or break the net."""
     from protogen.errors import did_you_mean
 
     for name in given:
@@ -212,6 +206,7 @@ def _known_inputs(net: Net, given: Mapping[str, Shape]) -> None:
                 subject=f'"{name}"',
                 advice=did_you_mean(name, net.inputs),
             )
+    return {name: list(shape) for name, shape in given.items()}
 
 
 def _plain(how: Preprocessing | None) -> dict[str, Any] | None:
@@ -236,7 +231,7 @@ def _metadata(
     made: dict[str, Any] = {
         "caffe_prototxt": Path(prototxt).name,
         "caffe_prototxt_sha256": sha256(prototxt),
-        "protogen_options": {key: value for key, value in options.items() if value},
+        "protogen_options": {k: v for k, v in options.items() if v and v != USUAL.get(k)},
     }
     if caffemodel is not None:
         made["caffe_caffemodel"] = Path(caffemodel).name

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from protogen.errors import InputError, MismatchError
 from protogen.geometry import shape_text
-from protogen.net.net import Net, load
+from protogen.net.net import Net, load, stages_named
+from protogen.net.rules import State, is_usual
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +78,7 @@ def verify(
     seed: int = 0,
     tolerance: float = TOLERANCE,
     check: bool = True,
+    **state: Unpack[State],
 ) -> Comparison:
     """Runs two models on the same input and compares every blob that both name.
 
@@ -86,12 +88,15 @@ def verify(
         seed: of those numbers.
         tolerance: largest error, as a part of the blob's largest magnitude in ``a``.
         check: raise where they differ; otherwise the result says so.
+        state: phase, level and stages of nets that are read from files; a stage counts for those
+            whose rules name it.
 
     Raises:
         MismatchError: a blob differs by more; ``table`` is the Comparison.
         InputError: the inputs differ, or no blob has the same name in both.
     """
-    sides = _Side(a), _Side(b)
+    states = _states(a, b, state)
+    sides = _Side(a, states[0]), _Side(b, states[1])
     return _compare(sides, _feeds(sides, feeds, seed), tolerance, check)
 
 
@@ -191,7 +196,7 @@ def mismatch(result: Comparison, first: BlobDifference) -> MismatchError:
 class _Side:
     """One of the two models, whatever form it has."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, state: State | None = None) -> None:
         from protogen.onnx import Program, load_model
         from protogen.running.runtime import check_room
 
@@ -201,7 +206,7 @@ class _Side:
         if isinstance(source, Net):
             self.net = source
         elif isinstance(source, tuple):
-            self.net = load(*source)
+            self.net = load(*source, **(state or {}))
         elif isinstance(source, Program):
             self.program = source
         elif isinstance(source, (str, Path)):
@@ -259,6 +264,23 @@ class _Side:
             return run(self.model, own, blobs)
         needed = [value.name for value in program.inputs]
         return run_program(program, {name: own[name] for name in needed})
+
+
+def _states(a: Source, b: Source, state: State) -> list[State]:
+    """What each side is read with: a stage that only the other's rules name is not for it."""
+    paths = [side[0] for side in (a, b) if isinstance(side, tuple)]
+    if not paths and not is_usual(state):
+        raise InputError(
+            "phase, level and stages are for nets that are read from a prototxt",
+            advice="Leave them out.",
+        )
+    stages = state.get("stages", ())
+    named = {stage for path in paths for stage in stages_named(path, stages)}
+    made: list[State] = []
+    for side in (a, b):
+        own = stages_named(side[0], stages) if isinstance(side, tuple) else []
+        made.append({**state, "stages": [s for s in stages if s in own or s not in named]})
+    return made
 
 
 def _feeds(

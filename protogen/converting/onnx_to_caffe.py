@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from protogen.converting.comparison import Comparison
 
-WEIGHTLESS = ("Input", "Silence")
-
 
 @dataclass(frozen=True, slots=True)
 class Imported:

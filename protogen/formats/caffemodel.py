@@ -49,12 +49,11 @@ _RAW = {0: "<f8", 1: "<f4", 2: "<f2"}
 class Blob:
     """One parameter blob of a file. Nothing is read before ``array`` is called.
 
-    ``legacy`` blobs give num, channels, height and width instead of a shape. ``pieces`` are the
+    ``pieces`` are the
     byte ranges of the values: one where the file is as Caffe writes it.
     """
 
     shape: Shape
-    legacy: bool
     dtype: str
     pieces: list[tuple[int, int, int]]  # start, end, stride in bytes
     count: int
@@ -246,7 +245,7 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
         shape = tuple(legacy.get(name, 0) for name in _LEGACY)
     if shape is None:
         shape = (count,) if count != 1 else ()
-    return Blob(shape, bool(legacy), dtype, pieces, count, outer.tag, data)
+    return Blob(shape, dtype, pieces, count, outer.tag, data)
 
 
 def _raw(data: wire.Bytes, span: wire.Span, kind: int | None) -> tuple[str, int]:

@@ -16,7 +16,6 @@ from protogen.resampling.matrices import Sampling, keep_aspect
 from protogen.resampling.request import ResizeRequest
 from protogen.toolchains.limits import Limits, load_target, parse_limits
 
-USER_MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
 _PAIR = tuple[float, float]
 
 

@@ -179,9 +179,6 @@ class LayerType:
     refusal: ClassVar[tuple[str, str]] = ("protogen has no ONNX form of it", "")
     limits: ClassVar[str] = ""  # of its ONNX form, for the table of supported layers
     stock: ClassVar[bool] = True  # whether BVLC Caffe has it
-    unwritable: ClassVar[str] = (
-        "no stock layers compute it"  # why a fork's layer has no ``rewrite``
-    )
     remembered: ClassVar[bool] = False  # ONNX models of it hold its text, for the way back
     users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
 
@@ -227,8 +224,15 @@ class LayerType:
         """Whether its tops are other ones in every run."""
         return False
 
-    def complete(self, tops: list[Shape | None]) -> list[Shape | None]:
-        """What follows for the other tops where the user gave one's shape."""
+    def assumed(self, layer: Layer, channels: int) -> Sequence[Shape | None]:
+        """The shapes of the tops if its pictures have this many channels, where the net leaves
+        that open and nothing else; empty where it does not."""
+        return ()
+
+    def complete(
+        self, layer: Layer, tops: list[Shape | None], given: Sequence[Shape | None]
+    ) -> list[Shape | None]:
+        """What follows for the other tops where the user gave one's shape: ``given`` holds it."""
         return tops
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -28,7 +28,8 @@ class Eltwise(LayerType):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p = layer.params.eltwise_param
-        check_bottoms(layer, 1 if p.operation == "SUM" else 2, None)
+        one = p.operation == "SUM" and layer.dialect != "bvlc"
+        check_bottoms(layer, 1 if one else 2, None)
         check_equal(layer, bottoms)
         if p.operation in ("DIV", "SUB"):
             check_bottoms(layer, 2, 2)

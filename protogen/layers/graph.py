@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from protogen.errors import InputError, Place, UnsupportedError, did_you_mean
+from protogen.errors import Diagnostic, InputError, Place, UnsupportedError, did_you_mean
 from protogen.formats.message import Message
 from protogen.geometry import Shape
 
@@ -61,7 +61,8 @@ class Graph:
     unknown type stands before it. ``parameter_shapes`` holds each layer's blobs in Caffe's order.
     ``owners`` names, for a blob (layer, index) that is shared by ``param { name }``, the layer and
     index that used the name first. ``ignored_fields`` are those that the user takes the
-    responsibility for (``block.field``).
+    responsibility for (``block.field``). ``assumed`` says what the net leaves open and was taken
+    for granted.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Graph:
     parameter_shapes: dict[str, tuple[Shape, ...] | None] = field(default_factory=dict)
     owners: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
     ignored_fields: frozenset[str] = frozenset()
+    assumed: tuple[Diagnostic, ...] = ()
 
     def last(self, names: Iterable[str]) -> list[str]:
         """The values that blobs hold when all layers have run. Only for an input that a layer works

@@ -20,11 +20,9 @@ from protogen.layers.graph import Layer
 OF_THE_NET = frozenset(
     ("name", "type", "bottom", "top", "phase", "include", "exclude", "blobs", "param")
 )
-_START = "the weights before training"
 _TRAINING = "training only"
 _SPEED = "how it is computed; the numbers are the same"
 _DEBUG = "what is printed or written beside the net"
-_FEED = "what fills the tops, which are inputs here"
 # Fields that change no number of a forward pass, in whatever block they stand.
 HARMLESS: Mapping[str, str] = {
     "engine": _SPEED,

@@ -6,17 +6,17 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protogen.errors import Diagnostic, Edit, Fix, InputError, Place, ProtogenWarning
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
 from protogen.geometry import Shape
+from protogen.layers import LayerType
 from protogen.layers.graph import Graph, Layer
 from protogen.lint.rule import Rule
 from protogen.net.build import Misfit, build
-from protogen.net.phases import included
+from protogen.net.rules import included
 from protogen.net.upgrade import upgrade
 
 if TYPE_CHECKING:
@@ -24,18 +24,7 @@ if TYPE_CHECKING:
     from protogen.toolchains.limits import Limits
 
 LOSSES = ("Loss",)  # how types of losses end
-FEEDS = frozenset(
-    (
-        "AnnotatedData",
-        "Data",
-        "DummyData",
-        "HDF5Data",
-        "ImageData",
-        "Input",
-        "MemoryData",
-        "WindowData",
-    )
-)
+FEEDS = frozenset(n for n, kind in LayerType.registry.items() if kind.feeds) | {"DummyData"}
 
 
 @dataclass(frozen=True)
@@ -75,11 +64,9 @@ class Context:
         filename: str,
         settings: Settings | None = None,
         weights: CaffeModel | None = None,
-        folder: Path | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.weights = weights
-        self.folder = folder
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ProtogenWarning)  # rules say the same, with their place
             self.document = prototxt.parse(text, filename)

@@ -84,7 +84,6 @@ def check_text(
     settings: Settings | None = None,
     *,
     weights: CaffeModel | None = None,
-    folder: Path | None = None,
     fix: bool = False,
     unsafe_fixes: bool = False,
 ) -> Checked:
@@ -95,14 +94,14 @@ def check_text(
     """
     chosen = selected() if rules is None else list(rules)
     original, fixed = text, 0
-    found = _diagnostics(text, filename, chosen, settings, weights, folder)
+    found = _diagnostics(text, filename, chosen, settings, weights)
     for _ in range(ROUNDS if fix or unsafe_fixes else 0):
         fixes = [one.fix for one in found if one.fix and (one.fix.safe or unsafe_fixes)]
         if not fixes:
             break
         edits = [edit for one in fixes for edit in one.edits]
         after = apply_edits(text, edits, overlapping=True)
-        left = _diagnostics(after, filename, chosen, settings, weights, folder)
+        left = _diagnostics(after, filename, chosen, settings, weights)
         if after == text or any(one.code == SYNTAX for one in left):
             break
         fixed += len(fixes)
@@ -138,7 +137,6 @@ def check_file(
         rules,
         settings,
         weights=weights,
-        folder=Path(path).parent,
         fix=fix,
         unsafe_fixes=unsafe_fixes,
     )
@@ -162,10 +160,9 @@ def _diagnostics(
     rules: Sequence[Rule],
     settings: Settings | None,
     weights: CaffeModel | None,
-    folder: Path | None,
 ) -> list[Diagnostic]:
     try:
-        net = Context(text, filename, settings, weights, folder)
+        net = Context(text, filename, settings, weights)
     except InputError as error:
         where = error.diagnostic.place
         where = where if where.line else Place(filename, 1, 1)

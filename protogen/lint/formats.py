@@ -11,8 +11,6 @@ from protogen.errors import Diagnostic
 from protogen.lint.engine import Checked
 from protogen.lint.rules import SYNTAX, all_rules, rule_name
 
-NAMES = ("text", "json", "github", "sarif")
-
 
 def written(files: Sequence[Checked], form: str) -> str:
     """All findings in one of the forms."""

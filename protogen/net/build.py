@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypedDict
+from typing import Any
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean
 from protogen.formats.message import Field, Message, Source
-from protogen.geometry import Shape, shape_text
-from protogen.layers import LayerType, kind_of
-from protogen.layers.base import guarded
+from protogen.geometry import Shape
+from protogen.layers import kind_of
 from protogen.layers.graph import Graph, Layer, free_name
 from protogen.layers.reading import unread
-from protogen.net.phases import takes_part
+from protogen.net.rules import (
+    MissingBlobError,
+    State,
+    check_state,
+    in_words,
+    left_out,
+    plain_state,
+    takes_part,
+)
+from protogen.net.shapes import infer, owners
 from protogen.toolchains.dialects import forks_of
 
 MAX_LAYERS = 100_000  # published nets have 2,000
-MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
 
 
-class BuildOptions(TypedDict, total=False):
-    """Options of ``build``, for those that hand them on."""
+class Reading(State, total=False):
+    """What a user says of a net that is read."""
 
-    phase: str
-    level: int
-    stages: Collection[str]
-    input_shapes: Mapping[str, Shape] | None
-    tolerant: bool
     identities: Collection[str]
     ignored_fields: Collection[str]
     dialect: str
+
+
+def plain_reading(reading: Reading) -> dict[str, Any]:
+    """All of it, as data for JSON."""
+    return {
+        **plain_state(reading),
+        "identities": sorted(reading.get("identities", ())),
+        "ignored_fields": sorted(reading.get("ignored_fields", ())),
+        "dialect": reading.get("dialect", ""),
+    }
+
+
+class BuildOptions(Reading, total=False):
+    """Options of ``build``, for those that hand them on."""
+
+    input_shapes: Mapping[str, Shape] | None
+    weight_shapes: Mapping[str, Sequence[Shape]] | None
+    tolerant: bool
 
 
 def build(
@@ -43,6 +62,7 @@ def build(
     level: int = 0,
     stages: Collection[str] = (),
     input_shapes: Mapping[str, Shape] | None = None,
+    weight_shapes: Mapping[str, Sequence[Shape]] | None = None,
     tolerant: bool = False,
     identities: Collection[str] = (),
     ignored_fields: Collection[str] = (),
@@ -55,8 +75,11 @@ def build(
         source: its text, for places in messages.
         phase: TRAIN or TEST; with ``level`` and ``stages`` it decides which layers take part,
             by Caffe's include and exclude rules.
+        stages: names that a rule of the net has.
         input_shapes: shapes by blob name that replace what the net says: for inputs, data
             layers, Python layers and layers of unknown type.
+        weight_shapes: shapes of parameter blobs by layer, as a file has them: they tell how many
+            channels pictures have where the net does not.
         tolerant: a layer whose shapes do not fit leaves shapes behind it unknown, with a warning,
             so that the rest of a net can be looked at.
         identities: names or types of layers that hand on their first bottom, whatever they are.
@@ -65,10 +88,10 @@ def build(
         dialect: the fork that the net was written for, where forks differ in what they compute.
 
     Raises:
-        InputError: a bottom that nobody makes, a top made twice, or shapes that do not fit.
+        InputError: a bottom that nobody makes, a top made twice, shapes that do not fit, a stage
+            that no rule names, or no layer takes part.
     """
-    if phase not in ("TRAIN", "TEST"):
-        raise InputError(f"{phase!r} is not TRAIN or TEST", subject="phase")
+    check_state(net, source, phase, stages)
     if dialect:
         forks_of(dialect)
     chosen = [
@@ -76,40 +99,51 @@ def build(
         for item in net.all("layer")
         if takes_part(item, phase, level, stages, source)
     ]
+    _check_count(net, chosen, source, in_words(phase, level, stages))
     _check_identities(identities, chosen)
     _check_ignored(ignored_fields, chosen)
+    try:
+        named = _name_values(chosen)
+    except MissingBlobError as error:
+        raise left_out(error, net, phase, level, stages) from None
+    for misplaced in _in_place_errors(named):
+        if not tolerant:
+            raise misplaced
+        warnings.warn(ProtogenWarning.of(misplaced.diagnostic), stacklevel=2)
+    found = infer(named, input_shapes or {}, weight_shapes or {})
+    for unknown in found.unknown:
+        warnings.warn(unknown, stacklevel=2)
+    for misfit in found.errors:
+        if not tolerant:
+            raise misfit
+        warnings.warn(Misfit.of(*misfit.diagnostics), stacklevel=2)
+    return Graph(
+        net.name,
+        named,
+        _inputs(named),
+        _outputs(named),
+        found.shapes,
+        found.parameters,
+        owners(named, found.parameters),
+        frozenset(ignored_fields),
+        found.assumed,
+    )
+
+
+def _check_count(net: Message, chosen: Sequence[Layer], source: Source | None, state: str) -> None:
+    """Refuses a net that has no layer left, or more than any net has."""
+    where = source.filename if source else ""
+    if not chosen and net.all("layer"):
+        raise InputError(
+            f"no layer takes part in {state}",
+            where=where,
+            subject=f'net "{net.name}"',
+            advice="Choose another phase, level or stage.",
+        )
     if len(chosen) > MAX_LAYERS:
         raise InputError(
-            f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most",
-            where=source.filename if source else "",
+            f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most", where=where
         )
-    named = _name_values(chosen)
-    for error in _in_place_errors(named):
-        if not tolerant:
-            raise error
-        warnings.warn(ProtogenWarning.of(error.diagnostic), stacklevel=2)
-    shapes: dict[str, Shape | None] = {}
-    parameters: dict[str, tuple[Shape, ...] | None] = {}
-    unknown: set[str] = set()
-    for layer in named:
-        try:
-            tops, blobs = _shapes(layer, shapes, unknown, input_shapes or {})
-            if blobs and parameters.get(layer.name, blobs) != blobs:
-                raise layer.error(
-                    "a layer before it has this name, and blobs of other shapes",
-                    "Rename one: a caffemodel finds weights by name.",
-                )
-        except InputError as error:
-            if not tolerant:
-                raise
-            warnings.warn(Misfit.of(*error.diagnostics), stacklevel=2)
-            tops, blobs = [None] * len(layer.tops), None
-        shapes.update(zip(layer.writes, tops, strict=True))
-        parameters[layer.name] = blobs
-    inputs = _inputs(named)
-    owners = _owners(named, parameters)
-    ignored = frozenset(ignored_fields)
-    return Graph(net.name, named, inputs, _outputs(named), shapes, parameters, owners, ignored)
 
 
 class Misfit(ProtogenWarning):
@@ -250,7 +284,9 @@ def _no_bottom(layer: Layer, bottom: str, rest: Sequence[Layer]) -> InputError:
             f'reads "{bottom}", which {later.subject} makes only later',
             "Caffe runs layers in file order: move it up.",
         )
-    return layer.error(f'reads "{bottom}", but no layer makes it', "Check the name.")
+    return MissingBlobError.at(
+        layer, bottom, f'reads "{bottom}", but no layer makes it', "Check the name."
+    )
 
 
 def _inputs(layers: Sequence[Layer]) -> tuple[str, ...]:
@@ -274,92 +310,3 @@ def _outputs(layers: Sequence[Layer]) -> tuple[str, ...]:
         if layer.type == "Input" or not _feeds(layer):
             found.update(dict.fromkeys(layer.writes))
     return tuple(found)
-
-
-def _owners(
-    layers: Sequence[Layer], parameters: Mapping[str, tuple[Shape, ...] | None]
-) -> dict[tuple[str, int], tuple[str, int]]:
-    """Blobs that share a ``param { name }``: the first layer that uses the name owns it."""
-    first: dict[str, tuple[Layer, int]] = {}
-    owners = {}
-    for layer in layers:
-        for index, spec in enumerate(layer.params.param):
-            if not spec.name:
-                continue
-            owner, at = first.setdefault(spec.name, (layer, index))
-            owners[layer.name, index] = (owner.name, at)
-            mine, theirs = parameters[layer.name], parameters[owner.name]
-            if mine is None or theirs is None or index >= len(mine) or at >= len(theirs):
-                continue
-            a, b = mine[index], theirs[at]
-            loose = spec.share_mode == "PERMISSIVE"
-            if math.prod(a) != math.prod(b) if loose else a != b:
-                raise layer.error(
-                    f'its blob {index} is {shape_text(a)}, but "{spec.name}" is shared with '
-                    f"{owner.subject}, where it is {shape_text(b)}"
-                )
-    return owners
-
-
-# Shapes
-
-
-def _shapes(
-    layer: Layer,
-    shapes: dict[str, Shape | None],
-    unknown: set[str],
-    given: Mapping[str, Shape],
-) -> tuple[list[Shape | None], tuple[Shape, ...] | None]:
-    kind = kind_of(layer)
-    bottoms = [shape for read in layer.reads if (shape := shapes[read]) is not None]
-    if kind is None:
-        if layer.type not in unknown:
-            unknown.add(layer.type)
-            told = ProtogenWarning(
-                "protogen does not know this type; shapes after it are unknown",
-                where=layer.place,
-                subject=layer.subject,
-            )
-            warnings.warn(told, stacklevel=2)
-        return [given.get(top) for top in layer.tops], None
-    if len(bottoms) < len(layer.reads):
-        return [given.get(top) for top in layer.tops], None
-    tops: list[Shape | None]
-    with guarded(layer, bottoms):
-        tops = list(kind.shapes(layer, bottoms))
-        blobs = tuple(kind.blobs(layer, bottoms))
-    if kind.auto_tops:
-        del tops[len(layer.tops) :]
-    if len(tops) != len(layer.tops):
-        raise layer.error(f"has {len(layer.tops)} tops, but makes {len(tops)}")
-    _check_loss_weights(layer, kind)
-    tops = [given.get(top, shape) for top, shape in zip(layer.tops, tops, strict=True)]
-    tops = kind.complete(tops)
-    for top, shape in zip(layer.tops, tops, strict=True):
-        _check_count(layer, f'top "{top}"', shape or ())
-    for index, shape in enumerate(blobs):
-        _check_count(layer, f"blob {index}", shape)
-    return tops, blobs
-
-
-def _check_loss_weights(layer: Layer, kind: LayerType) -> None:
-    """Caffe: Layer::SetLossWeights, after a loss has taken a weight of 1 where none is given."""
-    count = len(layer.params.loss_weight) or int(kind.auto_tops)
-    tops = max(len(layer.tops), int(kind.auto_tops))
-    if count and count != tops:
-        raise layer.error(
-            f"has {tops} tops, but {count} loss_weight",
-            f"Give {tops} loss_weight, one for each top (0: it is no loss).",
-        )
-
-
-def _check_count(layer: Layer, what: str, shape: Shape) -> None:
-    count = 1
-    for length in shape:
-        count *= length
-        if length < 0 or count > MAX_COUNT:
-            raise layer.error(
-                f"its {what} would be {shape_text(shape)}: more than the {MAX_COUNT} values that a blob "
-                "can hold",
-                "Use smaller sizes.",
-            )

@@ -74,7 +74,7 @@ def _layer(item: Field, problems: list[Diagnostic], net: Document) -> Field:
             problems.append(_problem(net, item, f"V1 has no field {inner.name}"))
         else:
             made.append(retyped(inner, made, inner.name, _single(inner, item, problems, net)))
-    _add_specs(made, layer, item, problems, net)
+    _add_specs(made, layer)
     return like(item, "layers", made, message_type("NetParameter"))
 
 
@@ -93,9 +93,7 @@ def _single(inner: Field, item: Field, problems: list[Diagnostic], net: Document
     return copy(value, (f for f in value.fields if f.name not in ("dilation", "axis")))
 
 
-def _add_specs(
-    made: Message, layer: Message, item: Field, problems: list[Diagnostic], net: Document
-) -> None:
+def _add_specs(made: Message, layer: Message) -> None:
     specs = layer.param
     for name, old in _PARAM.items():
         given = [spec.has(name) for spec in specs]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -16,6 +16,7 @@ from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Graph, Layer
 from protogen.net.build import BuildOptions, build
+from protogen.net.rules import stages_of
 from protogen.net.views import overwritten
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ class Net:
         self._options = options
         self.graph: Graph = build(message, source, **options)
         self.weights: Weights = {} if weights is None else weights
+        self.tell_assumed()
+
+    def tell_assumed(self) -> None:
+        """Warns of what the net leaves open and was taken for granted."""
+        for one in self.graph.assumed:
+            warnings.warn(Assumed.of(one), stacklevel=3)
 
     @property
     def name(self) -> str:
@@ -92,11 +99,15 @@ class Net:
         """The same net and weights with other shapes of inputs."""
         options = self._options.copy()
         options["input_shapes"] = {**(options.get("input_shapes") or {}), **shapes}
-        return Net(self.message, self.weights, **options)
+        return self._again(self.message, options)
 
     def with_message(self, message: Message) -> Net:
         """A net of another message, with the same weights and options."""
-        return Net(message, self.weights, **self._options)
+        return self._again(message, self._options)
+
+    def _again(self, message: Message, options: BuildOptions) -> Net:
+        with unassuming():  # it was told of this net
+            return Net(message, self.weights, **options)
 
     def take_weights(self, found: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
         """Takes over the weights of layers by name, as Caffe does: layers that the net lacks are
@@ -106,6 +117,10 @@ class Net:
         Raises:
             InputError: a layer's blobs are of another number or shape.
         """
+        if self.graph.assumed:  # these weights may tell
+            self._options["weight_shapes"] = _shapes_of(found)
+            source = self.message.source if isinstance(self.message, prototxt.Document) else None
+            self.graph = build(self.message, source, **self._options)
         for layer in self.layers:
             wanted = self.parameter_shapes[layer.name]
             arrays = found.get(layer.name)
@@ -188,6 +203,22 @@ class Net:
                 write_weights(file, self.name, self.entries())
 
 
+class Assumed(ProtogenWarning):
+    """Something that a net leaves open was taken for granted."""
+
+
+@contextmanager
+def unassuming() -> Iterator[None]:
+    """What is assumed of a net is not told in this block: it may still be given."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Assumed)
+        yield
+
+
+def _shapes_of(found: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[str, list[Shape]]:
+    return {name: [tuple(array.shape) for array in arrays] for name, arrays in found.items()}
+
+
 def _check_values(layer: Layer, index: int, piece: NDArray[np.floating], at: int) -> None:
     import numpy as np
 
@@ -243,12 +274,25 @@ def load(
     """
     from protogen.net.upgrade import upgrade
 
-    net = Net(upgrade(prototxt.read(path, strict=strict)), **options)
+    document = upgrade(prototxt.read(path, strict=strict))
+    found: Weights = {}
     if caffemodel is not None:
         from protogen.formats.weightfiles import read_any
 
-        net.take_weights(read_any(caffemodel))
+        found = read_any(caffemodel)
+        options["weight_shapes"] = _shapes_of(found)
+    net = Net(document, **options)
+    if found:
+        net.take_weights(found)
     return net
+
+
+def stages_named(path: str | Path, stages: Collection[str]) -> list[str]:
+    """Those of the stages that rules of a prototxt name."""
+    from protogen.net.upgrade import upgrade
+
+    known = stages_of(upgrade(prototxt.read(path))) if stages else ()
+    return [stage for stage in stages if stage in known]
 
 
 def entry(layer: Layer, arrays: Sequence[NDArray[np.float32] | Made]) -> Entry:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from protogen.formats.message import Field, Message, Name, Source
+from protogen.formats.message import Field, Message, Name
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import message_type
 from protogen.net.upgrade_v0 import is_v0, v0_layers
@@ -83,7 +83,7 @@ def _upgrade_layers(net: Document, fields: list[Field], told: list[str]) -> list
         told.append(f"{len(old)} layers of the V0 form (nested `layer`) became V1 layers")
         old = v0_layers(old, net.source, told)
     told.append(f"{len(old)} `layers` of the V1 form became `layer`, types became strings")
-    new = iter([_upgrade_v1(item, net.source) for item in old])
+    new = iter([_upgrade_v1(item) for item in old])
     made = []
     for item in fields:
         if item.name != "layers":
@@ -93,7 +93,7 @@ def _upgrade_layers(net: Document, fields: list[Field], told: list[str]) -> list
     return made
 
 
-def _upgrade_v1(item: Field, source: Source) -> Field:
+def _upgrade_v1(item: Field) -> Field:
     old: Message = item.value
     made = Message(message_type("LayerParameter"))
     made.opening, made.tail = old.opening, old.tail

@@ -141,13 +141,6 @@ class Problem:
         behind = extended.shape[1] - before - self.axis.size
         return Target(extended, self.p, self.q, before), before, behind
 
-    @cached_property
-    def identity(self) -> bool:
-        import numpy as np
-
-        a = self.wanted
-        return a.shape[0] == a.shape[1] and bool(np.array_equal(a, np.eye(len(a))))
-
 
 @dataclass(frozen=True, eq=False)
 class Target:

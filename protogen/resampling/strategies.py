@@ -11,7 +11,7 @@ Caffe's layers count the outside as 0 and a resize does not:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from protogen.resampling.kernels import (
     cascade,
@@ -25,12 +25,6 @@ from protogen.resampling.kernels import (
 )
 from protogen.resampling.request import EXACT, Problem, Target, equal, factorisations
 from protogen.resampling.stages import Border, Chain, Conv, Deconv, Gain, Mix, Pool, Stage, product
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Matrix = NDArray[np.float64]
 
 CORRECTIONS = ("", "scale", "power", "border")
 

@@ -125,7 +125,7 @@ def test_fork_fields_are_known():
         ("layer { convolution_param { num_output: \"3\" } }",
          'f:1:41: num_output takes a whole number (uint32), but a string is given: "3".'),
         ("layer { pooling_param { pool: 7 } }",
-         "f:1:31: PoolingParameter.PoolMethod has no value numbered 7. Known are MAX, AVE, STOCHASTIC."),
+         "f:1:31: PoolingParameter.PoolMethod has no value numbered 7. Known are MAX, AVE, STOCHASTIC, AVE_EXC_PAD, MIN."),
         ("layer { convolution_param: 3 }",
          "f:1:28: found 3, but expected '{' behind convolution_param."),
         ("layer { convolution_param { bias_term: yes } }",

@@ -45,7 +45,7 @@ class Parser:
         while True:
             kind, token, start = self._next()
             if kind == "comment":
-                self._comment(token, start)
+                self._comment(token)
             elif kind == "word":
                 self._field(token, start)
             elif kind == "end":
@@ -92,7 +92,7 @@ class Parser:
                 return kind, token, start
             self.comments.append(token.rstrip())
 
-    def _comment(self, token: str, start: int) -> None:
+    def _comment(self, token: str) -> None:
         token = token.rstrip()
         if not self.new_line and self.last is not None and not self.last.after:
             self.last.after = token

@@ -5,6 +5,6 @@
 """
 
 from protogen.formats.schema.registry import caffe, message_type
-from protogen.formats.schema.source import EnumType, FieldType, MessageType, Schema
+from protogen.formats.schema.source import FieldType, MessageType
 
-__all__ = ["EnumType", "FieldType", "MessageType", "Schema", "caffe", "message_type"]
+__all__ = ["FieldType", "MessageType", "caffe", "message_type"]

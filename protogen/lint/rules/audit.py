@@ -11,7 +11,7 @@ from protogen.errors import Diagnostic, InputError
 from protogen.geometry import shape_text
 from protogen.lint.context import Context, Wire
 from protogen.lint.rule import Rule
-from protogen.net.build import included
+from protogen.net.rules import included
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: %s dim: 8 } } }\n'
 LARGEST = 2**31  # bytes of one blob's values: more than Caffe reads in a file

@@ -88,8 +88,13 @@ def average_times(
 ) -> None:
     """An average times a number for each window (see ``fusion``): one Pooling where the numbers
     are those of Caffe's divisor."""
-    times = to.wanted(factors, "factors").reshape(to.shape(to.out)[2:])
-    _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, bool(count_include_pad), times)
+    out = to.shape(to.out)
+    times = to.wanted(factors, "factors").reshape(out[2:])
+    padded = bool(count_include_pad)
+    if dilations and set(dilations) != {1}:
+        _dense_average(to, x, kernel_shape, strides, pads, auto_pad, padded, dilations, out, times)
+        return
+    _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, padded, times)
 
 
 @lifts("GlobalMaxPool")
@@ -230,9 +235,8 @@ def _pool_plane(
     if kind == "AVE" and len(to.shape(to.out)) == 4:
         kernel, strides = [a.k for a in axes], [a.s for a in axes]
         pads = [a.low for a in axes] + [a.high for a in axes]
-        return _dense_average(
-            to, x, kernel, strides, pads, "NOTSET", padded, None, to.shape(to.out)
-        )
+        out = to.shape(to.out)
+        return _dense_average(to, x, kernel, strides, pads, "NOTSET", padded, None, out, times)
     raise to.refuse(
         f"no windows of Caffe's Pooling are those of kernel {[a.k for a in axes]}, "
         f"stride {[a.s for a in axes]} and pads {[a.low for a in axes]}, {[a.high for a in axes]}"

@@ -18,7 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from protogen.errors import InputError
 from protogen.geometry import shape_text
-from protogen.net.build import MAX_COUNT
+from protogen.net.shapes import MAX_COUNT
 from protogen.onnx.files import load_model
 from protogen.onnx.importer.legacy import brought_to
 from protogen.onnx.memory_mapped import read_hollow

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from protogen.errors import Diagnostic
 from protogen.onnx.importer.context import Lifter
 from protogen.onnx.importer.net import lifted
-from protogen.onnx.importer.registry import REGISTRY
 from protogen.toolchains.dialects import DIALECTS
 
 if TYPE_CHECKING:
@@ -76,8 +75,3 @@ def _verdict(
     else:
         kind, text = "refused", reason.message.rstrip(".")
     return Verdict(one.onnx_type, one.name, one.outputs[0], kind, text)
-
-
-def operators() -> list[str]:
-    """ONNX operators that have a form in Caffe, by name."""
-    return sorted(REGISTRY)
