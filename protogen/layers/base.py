@@ -172,6 +172,7 @@ class LayerType:
 
     registry: ClassVar[dict[str, LayerType]] = {}
     reads: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})  # made by ``fields``
+    harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})  # ``block.field``: why
     blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
     auto_tops: ClassVar[bool] = False  # Caffe makes tops that the net does not name (losses)
     feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net

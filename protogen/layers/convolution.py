@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from protogen import geometry
 from protogen.formats.message import Message
@@ -34,11 +35,12 @@ _WINDOW = (
 _HOLES = "hole hole_h hole_w"
 
 
-def window(layer: Layer, p: Message, axes: int) -> Window:
+def window(layer: Layer, p: Message, axes: int, holes: bool = False) -> Window:
     """Reads ConvolutionParameter for ``axes`` spatial axes by Caffe's rules.
 
     kernel_size, stride, pad and dilation stand once for all axes or once per axis;
-    kernel_h and kernel_w (and their like) are for two axes and exclude the list.
+    kernel_h and kernel_w (and their like) are for two axes and exclude the list. With ``holes``
+    DeepLab's names for the dilation count.
     """
 
     def spread(name: str, given: list[int], default: int | None) -> tuple[int, ...]:
@@ -66,8 +68,10 @@ def window(layer: Layer, p: Message, axes: int) -> Window:
         ``dilation_h`` and ``dilation_w``."""
         forms = {
             "dilation": list(p.dilation),
-            "hole": [p.hole] if p.has("hole") else [],
-            "hole_h and hole_w": [p.hole_h, p.hole_w] if p.has("hole_h") or p.has("hole_w") else [],
+            "hole": [p.hole] if holes and p.has("hole") else [],
+            "hole_h and hole_w": (
+                [p.hole_h, p.hole_w] if holes and (p.has("hole_h") or p.has("hole_w")) else []
+            ),
             "dilation_h and dilation_w": (
                 [p.dilation_h, p.dilation_w] if p.has("dilation_h") or p.has("dilation_w") else []
             ),
@@ -103,6 +107,7 @@ class _Convolutional(LayerType, abstract=True):
     reads = fields(convolution_param=f"{_WINDOW} num_output bias_term group axis")
 
     transposed = False
+    holes = False
 
     def group(self, p: Message, channels: int) -> int:
         group: int = p.group
@@ -215,7 +220,7 @@ class _Convolutional(LayerType, abstract=True):
         rank = len(bottoms[0])
         axis = axis_of(layer, p.axis, rank)
         check_equal(layer, bottoms)
-        return p, axis, window(layer, p, rank - axis - 1)
+        return p, axis, window(layer, p, rank - axis - 1, self.holes)
 
     def _check_groups(self, layer: Layer, p: Message, channels: int) -> None:
         if p.num_output < 1:
@@ -236,6 +241,8 @@ class Convolution(_Convolutional):
         convolution_param=f"{_WINDOW} {_HOLES} num_output bias_term group axis relu negative_slope"
     )
 
+    holes = True
+
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         bottoms = [r.shape(bottom) for bottom in layer.bottoms]
         spread = self._read(layer, bottoms)[2].dilation
@@ -253,7 +260,11 @@ class Deconvolution(_Convolutional):
 class _Depthwise(_Convolutional, abstract=True):
     """The forks' depthwise layers have one kernel a channel, whatever ``group`` says."""
 
-    reads = fields(convolution_param=f"{_WINDOW} num_output bias_term group axis")
+    reads = fields(convolution_param=f"{_WINDOW} num_output bias_term axis")
+
+    harmless = MappingProxyType(
+        {"convolution_param.group": "every channel has a kernel of its own, whatever it says"}
+    )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_rank(layer, bottoms, 4, 4)
@@ -288,7 +299,14 @@ class ConvolutionDepthwise(_Depthwise):
 class Im2col(LayerType):
     """Caffe: every window as a column of channels. ``convolution_param`` as Convolution."""
 
-    reads = fields(convolution_param=f"{_WINDOW} {_HOLES} axis")
+    reads = fields(convolution_param=f"{_WINDOW} axis")
+
+    harmless = MappingProxyType(
+        dict.fromkeys(
+            (f"convolution_param.{name}" for name in ("num_output", "bias_term", "group")),
+            "windows become columns whatever reads them",
+        )
+    )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)

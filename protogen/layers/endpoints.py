@@ -185,7 +185,9 @@ class AnnotatedData(_Pictures):
 class LaneData(_Pictures):
     """Forks (MobileNet-YOLO): pictures of a database, and lanes in them."""
 
-    reads = AnnotatedData.reads
+    reads = Data.reads | fields(
+        annotated_data_param="seg_scales seg_resize_width seg_resize_height"
+    )
     stock = False
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
@@ -199,6 +201,8 @@ def _segments(layer: Layer, batch: int, size: Shape) -> Shape | None:
         return None
     if p.seg_resize_width and p.seg_resize_height:
         return (batch, 1, p.seg_resize_width, p.seg_resize_height)  # in this order there
+    if p.seg_scales < 1:
+        raise layer.error(f"seg_scales is {p.seg_scales}, but must be at least 1")
     return (batch, 1, *(length // p.seg_scales for length in size)) if size else None
 
 
@@ -289,7 +293,7 @@ class WindowData(_Pictures):
 class HDF5Output(LayerType):
     """Writes its bottoms to a file; no tops."""
 
-    reads = fields(hdf5_output_param="file_name")
+    reads = fields(hdf5_output_param="")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape, shape_text
@@ -192,8 +193,12 @@ class HingeLoss(_Loss):
 class InfogainLoss(_Loss):
     """Softmax and -sum H log p with an information gain matrix H."""
 
+    harmless = MappingProxyType(
+        {"infogain_loss_param.source": "a third bottom goes before it; without one it is refused"}
+    )
+
     reads = fields(
-        infogain_loss_param="source axis",
+        infogain_loss_param="axis",
         loss_param=NORMALIZED,
     )
 

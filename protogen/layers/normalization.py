@@ -34,7 +34,8 @@ class BatchNorm(_Same):
 
     reads = fields(
         batch_norm_param=(
-            "use_global_stats eps scale_bias use_alpha_beta use_weight_bias bias_term relu"
+            "use_global_stats eps scale_bias scale_filler use_alpha_beta use_weight_bias "
+            "bias_term relu"
         )
     )
 
@@ -142,7 +143,7 @@ class BN(_Same):
     statistics, else the batch's own are taken, in phase TEST too. PSPNet (its parameters are
     slope_filler, bias_filler, momentum, eps): slope, bias, mean and variance."""
 
-    reads = fields(bn_param="eps bn_mode")
+    reads = fields(bn_param="eps bn_mode slope_filler bias_filler momentum frozen")
 
     stock = False
 

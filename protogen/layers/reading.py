@@ -46,6 +46,7 @@ HARMLESS: Mapping[str, str] = {
     "visualize_threshold": _DEBUG,
     "save_output_param": _DEBUG,
     "save_file": _DEBUG,
+    "file_name": _DEBUG,
 }
 # Blocks of forks that say how to store or distribute a layer, not what it computes.
 HARMLESS_BLOCKS: Mapping[str, str] = {
@@ -111,7 +112,7 @@ def unread(
                 continue  # BVLC's layers do not look at each other's blocks
             yield _of(item.name, item)
         elif isinstance(item.value, Message):
-            yield from _inside(item.value, item.name, read, ignored)
+            yield from _inside(item.value, item.name, read, {*ignored, *kind.harmless})
         else:
             yield _of(item.name, item)
 

@@ -53,8 +53,9 @@ class Outcome:
         return self.verdict in ("ran", "refused", "in place", "view", "chance")
 
 
-def parsed(text: str, phase: str = "TEST") -> Net:
-    return Net(upgrade(prototxt.parse(text, "net.prototxt")), phase=phase)
+def parsed(text: str, phase: str = "TEST", dialect: str = "") -> Net:
+    """A net as Caffe reads it; ``dialect`` bvlc leaves out what forks allow."""
+    return Net(upgrade(prototxt.parse(text, "net.prototxt")), phase=phase, dialect=dialect)
 
 
 def weighted(net: Net, seed: int) -> None:
@@ -102,7 +103,7 @@ def compare(drawn: Drawn, judge: Caffe) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.ProtogenWarning)
         try:
-            net = parsed(drawn.text, drawn.phase)
+            net = parsed(drawn.text, drawn.phase, "bvlc")
             weighted(net, drawn.seed)
             blobs = sorted({top for layer in net.layers for top in layer.tops})
             found = blobs_of(net, blobs, drawn.feeds)
@@ -162,7 +163,7 @@ def compare_back(drawn: Drawn, judge: Caffe) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.ProtogenWarning)
         try:
-            net = parsed(drawn.text, drawn.phase)
+            net = parsed(drawn.text, drawn.phase, "bvlc")
             weighted(net, drawn.seed)
             model = pg.to_onnx(net)
         except pg.ProtogenError as error:

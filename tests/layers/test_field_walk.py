@@ -1,0 +1,294 @@
+"""Every field of every layer type: read, harmless, or refused. None is ignored in silence."""
+
+import re
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+from nets import net_with
+
+import protogen as pg
+from protogen.formats import schema
+from protogen.layers import LayerType
+from protogen.layers.reading import HARMLESS, check_read
+
+MAP, VECTOR, LABELS = (2, 8, 6, 6), (2, 8), (2,)
+# Parameters and the shapes of the bottoms of a small net of each type; a map and nothing else where
+# a type is not named. Types of one family share an entry.
+WINDOW = "num_output: 4 kernel_size: 3 "
+BASES: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
+    "Accuracy": ("", (VECTOR, LABELS)),
+    "Axpy": ("", (VECTOR, MAP, MAP)),
+    "BatchNorm": ("", (MAP,)),
+    "BN": ("bn_param { bn_mode: INFERENCE }", (MAP,)),
+    "BatchReindex": ("", (MAP, (3,))),
+    "Clip": ("clip_param { min: -1 max: 1 }", (MAP,)),
+    "Concat": ("", (MAP, MAP)),
+    "ContrastiveLoss": ("", (VECTOR, VECTOR, LABELS)),
+    "Convolution": (f"convolution_param {{ {WINDOW} }}", (MAP,)),
+    "Crop": ("", ((2, 8, 9, 9), MAP)),
+    "DetectionOutput": (
+        "detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.4 } "
+        "confidence_threshold: 0.01 }",
+        ((1, 40), (1, 20), (1, 2, 40)),
+    ),
+    "DummyData": ("dummy_data_param { shape { dim: 2 dim: 3 } }", ()),
+    "Eltwise": ("", (MAP, MAP)),
+    "Embed": ("embed_param { num_output: 3 input_dim: 5 }", ((2, 3),)),
+    "EuclideanLoss": ("", (VECTOR, VECTOR)),
+    "Filter": ("", (MAP, LABELS)),
+    "HingeLoss": ("", (VECTOR, LABELS)),
+    "InfogainLoss": ("", (VECTOR, LABELS, (1, 1, 8, 8))),
+    "InnerProduct": ("inner_product_param { num_output: 3 }", (MAP,)),
+    "Input": ("input_param { shape { dim: 2 dim: 3 } }", ()),
+    "LSTM": ("recurrent_param { num_output: 3 }", ((4, 2, 3), (4, 2))),
+    "LSTMUnit": ("", ((1, 2, 4), (1, 2, 16), (1, 2))),
+    "MemoryData": ("memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }", ()),
+    "MultinomialLogisticLoss": ("", (VECTOR, LABELS)),
+    "Parameter": ("parameter_param { shape { dim: 2 dim: 3 } }", ()),
+    "PixelShuffle": ("pixelshuffle_param { upscale_factor: 2 }", (MAP,)),
+    "Pooling": ("pooling_param { kernel_size: 3 }", (MAP,)),
+    "PriorBox": ("prior_box_param { min_size: 4 aspect_ratio: 2 }", (MAP, (2, 3, 40, 40))),
+    "Proposal": ("proposal_param { post_nms_topn: 5 }", ((1, 2, 4, 4), (1, 4, 4, 4), (1, 3))),
+    "PSROIPooling": ("psroi_pooling_param { output_dim: 2 group_size: 2 }", (MAP, (3, 5))),
+    "RNN": ("recurrent_param { num_output: 3 }", ((4, 2, 3), (4, 2))),
+    "ROIPooling": ("roi_pooling_param { pooled_h: 2 pooled_w: 2 }", (MAP, (3, 5))),
+    "Reorg": ("reorg_param { stride: 2 }", (MAP,)),
+    "Reshape": ("reshape_param { shape { dim: 2 dim: -1 } }", (MAP,)),
+    "Resize": ("resize_param { height: 4 width: 4 }", (MAP,)),
+    "SigmoidCrossEntropyLoss": ("", (VECTOR, VECTOR)),
+    "SmoothL1Loss": ("", (VECTOR, VECTOR)),
+    "SoftmaxWithLoss": ("", (VECTOR, LABELS)),
+    "SPP": ("spp_param { pyramid_height: 2 }", (MAP,)),
+    "Threshold": ("", (MAP,)),
+    "Tile": ("tile_param { tiles: 2 }", (MAP,)),
+    "Upsample": ("upsample_param { scale: 2 }", (MAP,)),
+}
+# Where a field counts beside another one only: further parameters of the same net.
+_SIZED = (
+    "transform_param { crop_size: 5 }",
+    "transform_param { crop_h: 4 }",
+    "transform_param { crop_w: 4 }",
+    "transform_param { crop_height: 4 }",
+    "transform_param { crop_width: 4 }",
+    "transform_param { resize_param { resize_mode: WARP height: 4 width: 6 } }",
+    "transform_param { old_resize_param { resize_mode: WARP height: 4 width: 6 } }",
+)
+
+
+def feeding(block: str, inside: str, *more: str) -> tuple[str, ...]:
+    """A feed with each way to say a size, and others."""
+    head = f"{block} {{ {inside} }}"
+    return (head, *(f"{head} {way}" for way in _SIZED), *more)
+
+
+_PICTURES = feeding(
+    "image_data_param",
+    "batch_size: 2",
+    "image_data_param { batch_size: 2 new_height: 4 }",
+    "image_data_param { batch_size: 2 new_width: 4 }",
+)
+_DATA = feeding("data_param", "batch_size: 2")
+_MARKED = tuple(
+    f"{_DATA[1]} annotated_data_param {{ {words} }}"
+    for words in (
+        "yolo_data_type: 1",
+        "yolo_data_type: 1 seg_scales: 2 seg_resize_width: 8",
+        "yolo_data_type: 1 seg_scales: 2 seg_resize_height: 8",
+    )
+)
+BESIDE: dict[str, tuple[str, ...]] = {
+    "Data": _DATA,
+    "AnnotatedData": (*_DATA, *_MARKED),
+    "LaneData": (*_DATA, *_MARKED),
+    "ImageData": _PICTURES,
+    "ImageLabelmapData": _PICTURES,
+    "ImageSegData": _PICTURES,
+    "DenseImageData": feeding(
+        "dense_image_data_param",
+        "batch_size: 2",
+        "dense_image_data_param { batch_size: 2 new_height: 4 }",
+        "dense_image_data_param { batch_size: 2 new_width: 4 }",
+    ),
+    "WindowData": feeding("window_data_param", "batch_size: 2"),
+    "BatchNorm": (
+        "batch_norm_param { use_weight_bias: true }",
+        "batch_norm_param { use_weight_bias: true bias_term: false }",
+    ),
+    "Convolution": (f"convolution_param {{ {WINDOW} relu: true }}",),
+    "DetectionOutput": (
+        BASES["DetectionOutput"][0].replace("nms_param", "keep_top_k: 5 nms_param"),
+    ),
+    "Dropout": ("dropout_param { scale_train: false }",),
+    "DummyData": ("dummy_data_param { num: 2 channels: 3 height: 4 width: 5 }",),
+    "InnerProduct": ("inner_product_param { num_output: 3 relu: true }",),
+    "Interp": (
+        "interp_param { height: 4 }",
+        "interp_param { width: 4 }",
+        "interp_param { height: 4 width: 4 zoom_factor: 2 shrink_factor: 2 }",
+    ),
+    "Pooling": ("pooling_param { kernel_size: 3 pool: AVE pad: 1 stride: 2 }",),
+    "PriorBox": (
+        "prior_box_param { min_size: 4 max_size: 8 aspect_ratio: 3 img_h: 20 step_w: 3 }",
+        "prior_box_param { min_size: 4 img_w: 20 step_h: 3 }",
+    ),
+    "SoftmaxWithLoss": (
+        "loss_param { normalization: PRE_FIXED }",
+        "loss_param { weight_by_label_freqs: true }",
+        "loss_param { ignore_label: 1 }",
+    ),
+    "SigmoidCrossEntropyLoss": ("loss_param { normalization: PRE_FIXED }",),
+    "InfogainLoss": ("loss_param { normalization: PRE_FIXED }",),
+    "Upsample": (
+        "upsample_param { scale_h: 2 }",
+        "upsample_param { upsample_h: 9 }",
+        "upsample_param { upsample_w: 9 }",
+    ),
+}
+for one in ("Deconvolution", "Im2col", "DepthwiseConvolution", "ConvolutionDepthwise"):
+    BASES[one] = (BASES["Convolution"][0].replace("4", "8"), BASES["Convolution"][1])
+NO_BOTTOMS = ("Data", "HDF5Data")  # how names of feeds end
+
+
+def types() -> dict[str, LayerType]:
+    return {name: kind for name, kind in sorted(LayerType.registry.items()) if not kind.users_own}
+
+
+def blocks(kind: LayerType) -> list[str]:
+    """The parameter blocks that the type reads, in the schema."""
+    return [block for block in sorted(kind.reads) if block in fields_of("LayerParameter")]
+
+
+@cache
+def fields_of(message: str):
+    return schema.caffe().messages[message].fields
+
+
+def walk(kind: LayerType):
+    """(path within the block, field) of every field of the type's blocks; inner messages whose
+    fields are read one by one are walked too."""
+    for block in blocks(kind):
+        for name, field in fields_of(fields_of("LayerParameter")[block].type_name).items():
+            inner = [n.partition(".")[2] for n in kind.reads[block] if n.startswith(f"{name}.")]
+            if inner and field.message is not None:
+                for below, one in field.message.fields.items():
+                    yield block, f"{name}.{below}", one
+            else:
+                yield block, name, field
+
+
+def verdict(kind: LayerType, block: str, path: str, field) -> str:
+    """What the class says of a field: read, harmless or refused."""
+    name = path.rpartition(".")[2]
+    if f"{block}.{path}" in kind.harmless:
+        return "harmless"
+    if path in kind.reads[block] or path.partition(".")[0] in kind.reads[block]:
+        return "read"
+    if name in HARMLESS or field.type_name == "FillerParameter" or kind.feeds:
+        return "harmless"
+    return "refused"
+
+
+def values(field) -> list[str]:
+    """Texts of the field with values that are not its default."""
+    if field.enum is not None:
+        return list(field.enum.values)
+    if field.message is not None:
+        name = field.type_name.rpartition(".")[2]
+        return {
+            "BlobShape": ["{ dim: 2 dim: 3 }", "{ dim: 16 dim: -1 dim: 1 }"],
+            "FillerParameter": ['{ type: "constant" value: 2 }'],
+        }.get(name, ["{ }"])
+    if field.type_name == "bool":
+        return ["true", "false"]
+    if field.type_name == "string":
+        return ['"other"']
+    numbers = ["2", "3", "1", "0", "-1", "5", "0.5", "0.25", "12", "-3"]
+    if field.type_name not in ("float", "double"):
+        numbers = [n for n in numbers if "." not in n]
+        if field.type_name.startswith("u"):
+            numbers = [n for n in numbers if not n.startswith("-")]
+    given = [n for n in numbers if field.repeated or float(n) != float(field.default or 0)]
+    return [*given, "2 %s: 3"] if field.repeated else given
+
+
+def usual_word(field) -> str:
+    """The field's default, as a word."""
+    if field.enum is not None:
+        return str(field.default or next(iter(field.enum.values)))
+    return str(field.default or False).lower() if field.type_name == "bool" else str(field.default)
+
+
+def bases(name: str) -> list[str]:
+    """The parameters of the nets that a field of the type is set in."""
+    return [BASES[name][0] if name in BASES else "", *BESIDE.get(name, ())]
+
+
+def outcome(name: str, params: str, text: str) -> object:
+    """What comes of a net: shapes and the ONNX model, or the words of its refusal."""
+    _, shapes = BASES.get(name, ("", () if name.endswith(NO_BOTTOMS) else (MAP,)))
+    # A message that is there already gets the field inside.
+    *outer, field = text.split("|") if text else ("",)
+    if outer and ":" in field:
+        params = re.sub(rf"\b{field.partition(':')[0]}: \S+ ?", "", params)
+    for i in range(len(outer), 0, -1):
+        if f"{outer[i - 1]} {{" in params:
+            inner = " ".join(f"{name} {{" for name in outer[i:]) + field + " }" * len(outer[i:])
+            params = params.replace(f"{outer[i - 1]} {{", f"{outer[i - 1]} {{ {inner} ", 1)
+            text = ""
+            break
+    else:
+        text = " ".join(f"{name} {{" for name in outer) + f" {field} " + "}" * len(outer)
+    given = dict(zip("abcde", shapes, strict=False))
+    bottoms = " ".join(f'bottom: "{b}"' for b in given)
+    count = {"Silence": 0, "HDF5Output": 0, "AnnotatedData": 3, "LaneData": 3}.get(name, 1)
+    tops = " ".join(f'top: "{top}"' for top in ("y", "v", "w")[:count])
+    layer = f'layer {{ name: "y" type: "{name}" {bottoms} {tops} {params} {text} }}'
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pg.ProtogenWarning)
+            net = net_with(given, layer)
+            found = {blob: net.shapes[blob] for blob in sorted(net.shapes)}
+            random = np.random.default_rng(0)
+            for key, blobs in net.parameter_shapes.items():
+                if blobs:
+                    net.weights[key] = [np.float32(random.uniform(0.5, 1.5, s)) for s in blobs]
+            layer, kind = net.layers[-1], LayerType.registry[name]
+            if kind.feeds or not layer.tops or not kind.has_form:
+                check_read(layer, kind)
+                return str(found), str(net.graph.assumed), str(net.parameter_shapes)
+            model = pg.to_onnx(net, fold=False)
+            return str(found), model.graph.SerializeToString(deterministic=True)
+    except pg.ProtogenError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("name", types())
+def test_each_field(name):
+    kind = types()[name]
+    plain = {params: outcome(name, params, "") for params in bases(name)}
+    wrong = []
+    for block, path, field in walk(kind):
+        said = verdict(kind, block, path, field)
+        same, refused = [], []
+        for value in values(field):
+            *outer, inner = path.split(".")
+            colon = "" if value.startswith("{") else ":"
+            body = f"{inner}{colon} {value.replace('%s', inner)}"
+            if said == "refused" and value == usual_word(field):
+                continue
+            for params, usual in plain.items():
+                found = outcome(name, params, "|".join((block, *outer, body)))
+                same.append(found == usual)
+                if isinstance(usual, tuple):
+                    refused.append(f"{block}.{path} is set to" in str(found))
+        if said == "read" and all(same) and (kind.has_form or kind.feeds):
+            wrong.append(f"{path} is declared as read, and changes nothing")
+        if said == "read" and any(refused):
+            wrong.append(f"{path} is declared as read, and is refused as not read")
+        if said == "harmless" and not all(same):
+            wrong.append(f"{path} is harmless, and changes something")
+        if said == "refused" and not all(refused):
+            wrong.append(f"{path} is neither read nor harmless, and is not refused")
+    assert not wrong, "\n".join(wrong)
