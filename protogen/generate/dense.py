@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from protogen.errors import InputError, MismatchError
 from protogen.formats import files, prototxt
 from protogen.formats.render import render
+from protogen.layers import LayerType
 from protogen.layers.fillers import Filler
-from protogen.layers.recommending import LAST, RECTIFIERS, SATURATING
+from protogen.layers.recommending import LAST
 from protogen.net.net import Net
 
 if TYPE_CHECKING:
@@ -219,8 +220,8 @@ def perceptron(
             advice=f"Known are {', '.join(ACTIVATIONS)}.",
         )
     type_ = ACTIVATIONS[activation.lower()]
-    assert type_ in RECTIFIERS or type_ in SATURATING
-    hidden = Filler("xavier" if type_ in SATURATING else "msra")
+    saturates = LayerType.registry[type_].activation == "saturating"
+    hidden = Filler("xavier" if saturates else "msra")
     layers = []
     bottom = "data"
     for i, length in enumerate(lengths[1:], 1):

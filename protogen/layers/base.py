@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Layer
@@ -174,7 +174,15 @@ class LayerType:
     reads: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})  # made by ``fields``
     harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})  # ``block.field``: why
     blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
-    auto_tops: ClassVar[bool] = False  # Caffe makes tops that the net does not name (losses)
+    is_loss: ClassVar[bool] = False  # Caffe then makes tops that the net does not name
+    # What a signal does here: a rectifier keeps about half of the values, a saturating one bends
+    # all of them; passes_signal hands values on, so that the activation may stand behind it;
+    # weighted multiplies data with weights.
+    activation: ClassVar[Literal["", "rectifier", "saturating"]] = ""
+    passes_signal: ClassVar[bool] = False
+    weighted: ClassVar[bool] = False
+    computes: ClassVar[bool] = True  # its values are not those of its bottom, moved or counted
+    may_end: ClassVar[bool] = False  # its top need not be read, in a training net too
     feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net
     data_axis: ClassVar[int | None] = None  # axis of the tops whose length only data decides
     refusal: ClassVar[tuple[str, str]] = ("protogen has no ONNX form of it", "")
@@ -220,6 +228,14 @@ class LayerType:
     def is_view(self, layer: Layer) -> bool:
         """Whether the tops share the bottom's memory in Caffe."""
         return False
+
+    def dies(self, layer: Layer) -> bool:
+        """Whether a unit that is at or below 0 for all data gets no gradient."""
+        return False
+
+    def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
+        """Values at and beyond which hardly any gradient passes; None where there are none."""
+        return None
 
     def random(self, layer: Layer) -> bool:
         """Whether its tops are other ones in every run."""

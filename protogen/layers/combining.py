@@ -24,6 +24,8 @@ class Eltwise(LayerType):
     """Caffe: PROD, SUM with coeff, or MAX of two or more bottoms of one shape; no broadcasting.
     Forks: MIN; DIV and SUB of two bottoms; SUM of one bottom (FlowNet2), which is coeff times it."""
 
+    passes_signal = True
+
     reads = fields(eltwise_param="operation coeff")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

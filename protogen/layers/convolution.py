@@ -104,6 +104,8 @@ class _Convolutional(LayerType, abstract=True):
     """What Convolution and Deconvolution share. Caffe: axes before ``axis`` are a batch, the axis
     itself are channels, those after it are spatial."""
 
+    weighted = True
+
     reads = fields(convolution_param=f"{_WINDOW} num_output bias_term group axis")
 
     transposed = False

@@ -35,6 +35,8 @@ class InnerProduct(LayerType):
     ``transpose``. Forks: a rectifier with ``relu`` (Intel); with ``normalize`` each row of W is
     divided by its length."""
 
+    weighted = True
+
     reads = fields(
         inner_product_param="num_output bias_term axis transpose relu negative_slope normalize"
     )

@@ -43,12 +43,16 @@ class AbsVal(_Same):
 class BNLL(_Same):
     """log(1 + exp(x))."""
 
+    activation = "rectifier"
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Softplus", [layer.reads[0]], [layer.writes[0]])
 
 
 class Clip(_Same):
     """max(min, min(x, max)): min everywhere where min is above max."""
+
+    activation = "rectifier"
 
     reads = fields(clip_param="min max")
 
@@ -64,6 +68,10 @@ class Dropout(_Same):
     value is 0 or x / (1 - ratio), by chance. Forks: with ``scale_train: false`` (TextBoxes++) TRAIN
     does not scale, and TEST is (1 - ratio) x; with ``sample_weights_test`` (SegNet) TEST is as
     TRAIN."""
+
+    computes = False
+
+    passes_signal = True
 
     reads = fields(dropout_param="dropout_ratio scale_train sample_weights_test")
 
@@ -86,6 +94,8 @@ class Dropout(_Same):
 
 class ELU(_Same):
     """x, or alpha (exp(x) - 1) below 0."""
+
+    activation = "rectifier"
 
     reads = fields(elu_param="alpha")
 
@@ -112,6 +122,11 @@ class Exp(_Same):
 class HardSigmoid(_Same):
     """Forks: min(max(alpha x + beta, 0), 1)."""
 
+    activation = "saturating"
+
+    def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
+        return 0.0, 1.0  # where its slope is 0
+
     reads = fields(hardsigmoid_param="alpha beta")
 
     stock = False
@@ -129,6 +144,8 @@ class HardSigmoid(_Same):
 
 class HardSwish(_Same):
     """Forks: x min(max(x + 3, 0), 6) / 6."""
+
+    activation = "rectifier"
 
     stock = False
 
@@ -163,6 +180,8 @@ class Log(_Same):
 class Mish(_Same):
     """Forks: x tanh(log(1 + exp(x)))."""
 
+    activation = "rectifier"
+
     stock = False
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -177,6 +196,8 @@ class Mish(_Same):
 
 class Power(_Same):
     """(shift + scale x) ^ power."""
+
+    passes_signal = True
 
     reads = fields(power_param="power scale shift")
 
@@ -201,6 +222,11 @@ class Power(_Same):
 class ReLU(_Same):
     """max(x, 0) + negative_slope min(x, 0)."""
 
+    activation = "rectifier"
+
+    def dies(self, layer: Layer) -> bool:
+        return not layer.params.relu_param.negative_slope
+
     reads = fields(relu_param="negative_slope")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -215,6 +241,11 @@ class ReLU(_Same):
 
 class ReLU6(_Same):
     """Forks: min(max(x, 0) + negative_slope min(x, 0), 6); SSD's may have another threshold."""
+
+    activation = "rectifier"
+
+    def dies(self, layer: Layer) -> bool:
+        return not layer.params.relu6_param.negative_slope
 
     stock = False
 
@@ -244,6 +275,12 @@ class ReLU6(_Same):
 class Sigmoid(_Same):
     """1 / (1 + exp(-x))."""
 
+    activation = "saturating"
+    may_end = True
+
+    def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
+        return 0.01, 0.99  # where its slope is below 0.01
+
     reads = fields(sigmoid_param="")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -252,6 +289,8 @@ class Sigmoid(_Same):
 
 class Swish(_Same):
     """x sigmoid(beta x)."""
+
+    activation = "rectifier"
 
     reads = fields(swish_param="beta")
 
@@ -263,6 +302,11 @@ class Swish(_Same):
 
 class TanH(_Same):
     """tanh(x)."""
+
+    activation = "saturating"
+
+    def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
+        return -0.99, 0.99  # where its slope is below 0.02
 
     reads = fields(tanh_param="")
 

@@ -305,6 +305,8 @@ class HDF5Output(LayerType):
 class Silence(LayerType):
     """Takes blobs that nobody reads, so that they are not printed; no tops."""
 
+    computes = False
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return []
 
@@ -314,6 +316,8 @@ class Silence(LayerType):
 
 class Python(LayerType):
     """Runs a user's Python class: only that class knows the shapes of its tops."""
+
+    may_end = True
 
     reads = fields(python_param="module layer param_str")
 

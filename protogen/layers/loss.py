@@ -41,6 +41,8 @@ NORMALIZED = "ignore_label normalize normalization pre_fixed_normalizer"
 class Softmax(_Same):
     """exp(x) / sum exp(x) along ``axis``."""
 
+    may_end = True
+
     reads = fields(softmax_param="axis")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -57,7 +59,7 @@ class _Loss(LayerType, abstract=True):
     """A scalar; a second top, where a type has one, has the first bottom's shape
     (probabilities)."""
 
-    auto_tops = True
+    is_loss = True
     least, most = 2, 2
     most_tops = 1
 
@@ -303,6 +305,10 @@ class SmoothL1Loss(_PairLoss):
 
 class Accuracy(LayerType):
     """Share of samples whose label is among the top_k; a second top has one value a class."""
+
+    computes = False
+
+    may_end = True
 
     reads = fields(accuracy_param="top_k axis ignore_label")
 

@@ -32,6 +32,8 @@ class BatchNorm(_Same):
     behind them as blobs 3 and 4 (NVCaffe's scale_bias, Cambricon's use_alpha_beta, Intel's
     use_weight_bias), and a rectifier (Intel's relu)."""
 
+    passes_signal = True
+
     reads = fields(
         batch_norm_param=(
             "use_global_stats eps scale_bias scale_filler use_alpha_beta use_weight_bias "
@@ -143,6 +145,8 @@ class BN(_Same):
     statistics, else the batch's own are taken, in phase TEST too. PSPNet (its parameters are
     slope_filler, bias_filler, momentum, eps): slope, bias, mean and variance."""
 
+    passes_signal = True
+
     reads = fields(bn_param="eps bn_mode slope_filler bias_filler momentum frozen")
 
     stock = False
@@ -225,6 +229,8 @@ class BN(_Same):
 
 class LRN(_Same):
     """x / (k + alpha / n sum x^2)^beta over n channels, or an n x n window within a channel."""
+
+    passes_signal = True
 
     reads = fields(lrn_param="local_size alpha beta norm_region k")
 

@@ -63,6 +63,8 @@ class Pooling(LayerType):
     last; a second top of MAX is the mask of winners. Forks: MIN; and averages over the pixels of a
     window alone (AVE_EXC_PAD; ``avg_include_pad: false`` of Intel's engines)."""
 
+    passes_signal = True
+
     reads = fields(
         pooling_param=(
             "pool pad kernel_size stride pad_h pad_w kernel_h kernel_w stride_h stride_w "

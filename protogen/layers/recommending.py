@@ -10,35 +10,6 @@ from protogen.layers import kind_of
 from protogen.layers.fillers import Fan, Filler, caffes_fan
 from protogen.layers.graph import Graph, Layer
 
-# What hands a signal on without bending it: the activation may stand behind it.
-THROUGH = frozenset(
-    (
-        "BatchNorm",
-        "BN",
-        "Bias",
-        "Concat",
-        "Crop",
-        "Dropout",
-        "Eltwise",
-        "Flatten",
-        "LRN",
-        "Permute",
-        "Pooling",
-        "Power",
-        "Reshape",
-        "Scale",
-        "Slice",
-        "Split",
-    )
-)
-# Half of the values pass these, or about as much: He's factor 2.
-RECTIFIERS = frozenset(
-    ("BNLL", "ELU", "HardSwish", "Mish", "PReLU", "ReLU", "ReLU6", "Swish", "Clip")
-)
-SATURATING = frozenset(("Sigmoid", "TanH", "HardSigmoid"))
-WEIGHTED = frozenset(
-    ("Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConvolution", "InnerProduct")
-)
 LAST = Filler("gaussian", std=0.01)
 GLOROT = "Glorot and Bengio 2010"
 HE = "He et al. 2015"
@@ -50,6 +21,24 @@ class Recommendation:
 
     filler: Filler
     reason: str
+
+
+def role_of(layer: Layer) -> str:
+    """``rectifier`` or ``saturating`` for an activation, empty for other layers."""
+    kind = kind_of(layer)
+    return kind.activation if kind is not None else ""
+
+
+def is_weighted(layer: Layer) -> bool:
+    """Whether it multiplies data with weights."""
+    kind = kind_of(layer)
+    return kind is not None and kind.weighted
+
+
+def passes_signal(layer: Layer) -> bool:
+    """Whether it hands on values, so that the activation may stand behind it."""
+    kind = kind_of(layer)
+    return kind is not None and kind.passes_signal
 
 
 def recommendations(graph: Graph) -> dict[tuple[str, int], Recommendation]:
@@ -65,7 +54,7 @@ def recommendations(graph: Graph) -> dict[tuple[str, int], Recommendation]:
     for layer in graph.layers:
         shapes = graph.parameter_shapes[layer.name]
         kind = kind_of(layer)
-        if layer.type not in WEIGHTED or not shapes or kind is None or _interpolates(layer):
+        if kind is None or not kind.weighted or not shapes or _interpolates(layer):
             continue
         bottoms = [graph.shapes[read] or () for read in layer.reads]
         filling = kind.fillings(layer, bottoms, shapes)[0]
@@ -86,7 +75,7 @@ def _for(activation: Layer | str | None, fan: Fan, caffes: Fan) -> Recommendatio
     if isinstance(activation, str):  # another layer with weights follows at once
         why, filler = f"no activation follows: xavier ({GLOROT})", Filler("xavier")
         deviation = math.sqrt(1 / n)
-    elif activation.type in SATURATING:
+    elif role_of(activation) == "saturating":
         why, filler = f"{activation.type} follows: xavier ({GLOROT})", Filler("xavier")
         deviation = math.sqrt(1 / n)
     else:
@@ -128,16 +117,16 @@ def activations_after(graph: Graph) -> dict[str, Layer | str | None]:
     for layer in graph.layers:
         for read in layer.reads:
             readers.setdefault(read, []).append(layer)
-    return {layer.name: _behind(layer, readers) for layer in graph.layers if layer.type in WEIGHTED}
+    return {layer.name: _behind(layer, readers) for layer in graph.layers if is_weighted(layer)}
 
 
 def _behind(layer: Layer, readers: dict[str, list[Layer]]) -> Layer | str | None:
     seen: set[str] = set()
     following: str | None = None
     for one in _walk(layer, readers, seen):
-        if one.type in RECTIFIERS or one.type in SATURATING:
+        if role_of(one):
             return one
-        if one.type in WEIGHTED:
+        if is_weighted(one):
             following = following or one.name
     return following
 
@@ -153,6 +142,6 @@ def _walk(layer: Layer, readers: dict[str, list[Layer]], seen: set[str]) -> Iter
                     if reader.name not in seen:
                         seen.add(reader.name)
                         yield reader
-                        if reader.type in THROUGH:
+                        if passes_signal(reader):
                             coming.append(reader)
         front = coming

@@ -42,6 +42,10 @@ class Reduction(LayerType):
 class ArgMax(LayerType):
     """The top_k largest along ``axis``, or over each whole sample; indices, values, or both."""
 
+    computes = False
+
+    may_end = True
+
     reads = fields(argmax_param="out_max_val top_k axis")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

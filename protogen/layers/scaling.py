@@ -24,6 +24,8 @@ from protogen.layers.normalization import channels_of
 class PReLU(_Same):
     """x, or slope x below 0; a slope a channel, or one for all (channel_shared)."""
 
+    activation = "rectifier"
+
     reads = fields(prelu_param="channel_shared")
 
     blob_names = ("slope",)
@@ -111,6 +113,8 @@ class Scale(_ByAxis):
     """x times a blob or a second bottom, plus a bias with ``bias_term``. Forks keep the factors
     between ``min_value`` and ``max_value``."""
 
+    passes_signal = True
+
     reads = fields(scale_param="axis num_axes bias_term min_value max_value")
 
     def param(self, layer: Layer) -> Message:
@@ -148,6 +152,8 @@ class Scale(_ByAxis):
 
 class Bias(_ByAxis):
     """x plus a blob or a second bottom."""
+
+    passes_signal = True
 
     reads = fields(bias_param="axis num_axes")
 

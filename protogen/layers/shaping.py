@@ -28,6 +28,8 @@ class Concat(LayerType):
     """Caffe: bottoms joined along ``axis``; all other axes must be equal. Intel's fork with
     ``per_fla_fuse``: each is permuted to N, H, W, C and flattened before."""
 
+    passes_signal = True
+
     reads = fields(concat_param="axis concat_dim per_fla_fuse")
 
     def in_place(self, layer: Layer) -> bool:
@@ -81,6 +83,10 @@ class Concat(LayerType):
 class Slice(LayerType):
     """Caffe: the bottom cut along ``axis`` at ``slice_point``, or into equal parts."""
 
+    computes = False
+
+    passes_signal = True
+
     reads = fields(slice_param="axis slice_dim slice_point")
 
     def in_place(self, layer: Layer) -> bool:
@@ -126,6 +132,10 @@ class Slice(LayerType):
 class Split(_Same):
     """The bottom, once for each top."""
 
+    computes = False
+
+    passes_signal = True
+
     def in_place(self, layer: Layer) -> bool:
         return False
 
@@ -139,6 +149,10 @@ class Split(_Same):
 
 class Flatten(LayerType):
     """Axes from ``axis`` to ``end_axis`` become one."""
+
+    computes = False
+
+    passes_signal = True
 
     reads = fields(flatten_param="axis end_axis")
 
@@ -163,6 +177,10 @@ class Flatten(LayerType):
 class Reshape(LayerType):
     """Caffe: 0 copies the bottom's axis, -1 takes what is left; ``axis`` and ``num_axes`` choose
     the part that is reshaped."""
+
+    computes = False
+
+    passes_signal = True
 
     reads = fields(reshape_param="shape axis num_axes")
 
@@ -221,6 +239,8 @@ def crop_offsets(layer: Layer, shape: Shape) -> list[int]:
 
 class Crop(LayerType):
     """Caffe: the first bottom cut to the second's size on the axes from ``axis`` on."""
+
+    passes_signal = True
 
     reads = fields(crop_param="axis offset")
 
@@ -318,6 +338,8 @@ class Filter(LayerType):
 
 class Permute(LayerType):
     """Forks (SSD): axes in the order of ``order``; those not named follow."""
+
+    passes_signal = True
 
     reads = fields(permute_param="order")
 

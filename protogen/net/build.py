@@ -257,7 +257,7 @@ def _is_loss(layer: Layer, index: int) -> bool:
     weights = layer.params.loss_weight
     if not weights:
         kind = kind_of(layer)
-        return index == 0 and kind is not None and kind.auto_tops
+        return index == 0 and kind is not None and kind.is_loss
     return index < len(weights) and weights[index] != 0
 
 

@@ -8,7 +8,8 @@ from protogen.formats.caffemodel import CaffeModel, Entry
 from protogen.formats.message import Field, Message, Name
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import caffe, message_type
-from protogen.net.upgrade import V1_TYPES, copy, like, retyped
+from protogen.layers.names import V1_TYPES
+from protogen.net.upgrade import copy, like, retyped
 
 _TO_V1 = {new: old for old, new in V1_TYPES.items() if new}
 _PARAM = {

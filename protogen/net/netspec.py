@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from protogen.errors import InputError, did_you_mean
 from protogen.formats.message import Message, Name
 from protogen.formats.schema import caffe, message_type
+from protogen.layers import LayerType
 
 if TYPE_CHECKING:
     from protogen.net.net import Net
@@ -169,19 +170,14 @@ def _layer_fields() -> list[str]:
 
 def _param_field(type_name: str) -> str | None:
     """The LayerParameter field of a type's own settings: Convolution has convolution_param."""
-    wanted = f"{_SHARED.get(type_name, type_name)}Parameter"
+    known = LayerType.registry.get(type_name)
+    if known is not None and known.reads:
+        return next(iter(known.reads))
+    wanted = f"{type_name}Parameter"
     for field in message_type("LayerParameter").fields.values():
         if field.type_name == wanted and field.name.endswith("_param"):
             return field.name
     return None
-
-
-# Types that use the settings of another type.
-_SHARED = {
-    "Deconvolution": "Convolution", "DepthwiseConvolution": "Convolution",
-    "ConvolutionDepthwise": "Convolution", "Im2col": "Convolution", "LSTM": "Recurrent",
-    "RNN": "Recurrent", "SoftmaxWithLoss": "Softmax", "BN": "BN",
-}  # fmt: skip
 
 
 class _Layers:

@@ -171,7 +171,7 @@ def _shapes(
         found = kind.assumed(layer, channels) if channels else kind.shapes(layer, bottoms)
         tops = list(found)
         blobs = tuple(kind.blobs(layer, bottoms))
-    if kind.auto_tops:
+    if kind.is_loss:
         del tops[len(layer.tops) :]
     if len(tops) != len(layer.tops):
         raise layer.error(f"has {len(layer.tops)} tops, but makes {len(tops)}")
@@ -187,8 +187,8 @@ def _shapes(
 
 def _check_loss_weights(layer: Layer, kind: LayerType) -> None:
     """Caffe: Layer::SetLossWeights, after a loss has taken a weight of 1 where none is given."""
-    count = len(layer.params.loss_weight) or int(kind.auto_tops)
-    tops = max(len(layer.tops), int(kind.auto_tops))
+    count = len(layer.params.loss_weight) or int(kind.is_loss)
+    tops = max(len(layer.tops), int(kind.is_loss))
     if count and count != tops:
         raise layer.error(
             f"has {tops} tops, but {count} loss_weight",

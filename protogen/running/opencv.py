@@ -5,52 +5,22 @@ It was run over small nets with known numbers; it is asked only about layers tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen.layers.graph import Layer
+from protogen.toolchains.opencv import reads_right
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.net.net import Net
 
-_ALWAYS = (
-    "AbsVal", "BNLL", "BatchNorm", "Convolution", "Crop", "Dropout", "ELU", "Eltwise", "Exp",
-    "Flatten", "HardSigmoid", "HardSwish", "Input", "Permute", "Power", "PriorBox", "ReLU", "ReLU6",
-    "Sigmoid", "Softmax", "Split", "TanH",
-)  # fmt: skip
-
-
-def _pooling(p: Any) -> bool:
-    fits = p.global_pooling or p.kernel_size >= max(p.stride, 1)
-    return fits and not (p.has("round_mode") or p.has("ceil_mode") or p.has("kernel_h"))
-
-
-_WHERE: dict[str, Callable[[Layer], bool]] = {
-    "Concat": lambda x: len(x.bottoms) > 1 and not x.params.concat_param.has("concat_dim"),
-    "Deconvolution": lambda x: set(x.params.convolution_param.dilation) <= {1},
-    "InnerProduct": lambda x: (
-        x.params.inner_product_param.axis == 1 and not x.params.inner_product_param.transpose
-    ),
-    "LRN": lambda x: x.params.lrn_param.k == 1,
-    "Pooling": lambda x: _pooling(x.params.pooling_param),
-    "Scale": lambda x: (
-        len(x.bottoms) == 1
-        and x.params.scale_param.axis == 1
-        and x.params.scale_param.num_axes == 1
-    ),
-}
-
 
 def doubtful(net: Net) -> list[Layer]:
     """Layers that OpenCV's reader lacks or is known to get wrong."""
-    return [
-        layer
-        for layer in net.layers
-        if layer.type not in _ALWAYS and not (layer.type in _WHERE and _WHERE[layer.type](layer))
-    ]
+    return [layer for layer in net.layers if not reads_right(layer)]
 
 
 def outputs(

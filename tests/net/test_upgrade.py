@@ -10,10 +10,11 @@ import protogen as pg
 from protogen.formats import prototxt, wire
 from protogen.formats.caffemodel import parse_weights, write_weights
 from protogen.formats.schema.pool import message_class
+from protogen.layers.names import V1_TYPES
 from protogen.net.binary import to_protobuf, upgraded_entries
 from protogen.net.downgrade import downgrade, v1_entries
 from protogen.net.net import Net
-from protogen.net.upgrade import V1_TYPES, upgrade
+from protogen.net.upgrade import upgrade
 
 V0 = """
 name: "t"

@@ -9,6 +9,7 @@ from protogen import geometry
 from protogen.errors import Diagnostic
 from protogen.formats.message import Message
 from protogen.formats.prototxt import quote
+from protogen.layers import kind_of
 from protogen.lint.context import Context
 from protogen.lint.edits import removed, replaced
 from protogen.lint.rule import Rule
@@ -259,7 +260,8 @@ class RepeatedActivation(Rule):
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
-            if layer.type not in ("ReLU", "ReLU6") or layer.params.relu_param.negative_slope:
+            kind = kind_of(layer)
+            if kind is None or not kind.dies(layer):
                 continue
             before = net.makers.get(layer.reads[0]) if layer.reads else None
             if before is not None and before.type == layer.type:

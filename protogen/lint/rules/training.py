@@ -8,7 +8,7 @@ from protogen.errors import Diagnostic
 from protogen.layers import Filling, kind_of
 from protogen.layers.fillers import DEVIATIONS, Fan
 from protogen.layers.graph import Layer
-from protogen.layers.recommending import SATURATING, THROUGH
+from protogen.layers.recommending import passes_signal, role_of
 from protogen.lint.context import Context, frozen
 from protogen.lint.edits import added, set_field
 from protogen.lint.rule import Rule
@@ -149,7 +149,7 @@ def _followed(net: Context, layer: Layer) -> bool:
                 if id(reader) in seen:
                     continue
                 seen.add(id(reader))
-                if net.blobs(reader) and reader.type not in THROUGH and reader.type != "PReLU":
+                if net.blobs(reader) and not passes_signal(reader) and not role_of(reader):
                     return True
                 front.append(reader)
     return False
@@ -180,7 +180,7 @@ class FillerAgainstActivation(Rule):
             readers = net.readers_of(layer)
             if filler_of(layer, filling).type != "msra" or not readers:
                 continue
-            if readers[0].type in SATURATING:
+            if role_of(readers[0]) == "saturating":
                 outer, _, name = filling.field.partition(".")
                 given = getattr(layer.params, outer).all(name)[-1]
                 kind = given.value.all("type")[-1]

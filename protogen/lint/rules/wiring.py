@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from protogen.errors import Diagnostic, nearest
+from protogen.layers import layer_type
 from protogen.lint.context import FEEDS, Context, Wire
 from protogen.lint.rule import Rule
 
@@ -65,11 +66,11 @@ class UnreadTop(Rule):
         read = {bottom for _, bottom in _bottoms(net)}
         for item in net.wires:
             kind = item.type
-            if kind in FEEDS or re.search("Loss|Output|Data|Accuracy|Evaluate", kind):
+            known = layer_type(kind)
+            ends = known is not None and (known.may_end or known.is_loss)
+            if ends or kind in FEEDS or re.search("Loss|Output|Data|Evaluate", kind):
                 continue
             if item.value.loss_weight:
-                continue
-            if kind in ("Accuracy", "ArgMax", "Python", "Softmax", "Sigmoid"):
                 continue
             for top in item.tops:
                 if top not in read:
@@ -267,7 +268,7 @@ class UnfedLoss(Rule):
     )
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        wanted = ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "EuclideanLoss", "HingeLoss")
         for item in net.wires:
-            if item.type in wanted and len(item.bottoms) == 1:
+            kind = layer_type(item.type)
+            if kind is not None and kind.is_loss and len(item.bottoms) == 1:
                 yield net.diagnostic(self, item, f"a {item.type} reads two blobs, here is one.")

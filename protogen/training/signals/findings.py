@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from protogen.layers import kind_of
 from protogen.layers.graph import Layer
-from protogen.layers.recommending import THROUGH
+from protogen.layers.recommending import passes_signal
 from protogen.training.initialisation import FilledBlob
 from protogen.training.signals.measure import Signal, Stage, deepest, hidden
 
@@ -62,7 +63,7 @@ def findings(
         *_zero(net, stages, weights),
         *_symmetric(net, stages),
         *_trend(stages, weights, fan, start, suited, better),
-        *_saturated(signals),
+        *_saturated(net, signals),
         *([] if any(_all_zero(net, layer) for layer, *_ in stages) else _dead(signals)),
         *_backwards(stages),
         *_one_sign(net, signals),
@@ -192,21 +193,25 @@ def _how(stage: Stage, weights: dict[str, FilledBlob], fan: str, size: str) -> s
     return f"{blob.filler.type}{std} is too {size}{activation} with {blob.true.into:g} inputs"
 
 
-def _saturated(signals: Sequence[Signal]) -> Iterator[Finding]:
-    bad = [one for one in signals if (one.saturated or 0) > SATURATED]
-    for kind in ("TanH", "Sigmoid"):
-        found = [one for one in bad if one.type == kind]
-        if found:
-            most = max(one.saturated or 0 for one in found)
-            names = [one.layer for one in found]
-            end = "|y| > 0.99" if kind == "TanH" else "y < 0.01 or y > 0.99"
-            yield Finding(
-                "saturated",
-                tuple(names),
-                f"{_names(names)}: up to {_percent(most)} of the values are at the ends of {kind} "
-                f"({end}), where its slope is below {0.02 if kind == 'TanH' else 0.01}: hardly any "
-                "gradient passes. The weights in front are too large.",
-            )
+def _saturated(net: Net, signals: Sequence[Signal]) -> Iterator[Finding]:
+    layers = {layer.name: layer for layer in net.layers}
+    found: dict[tuple[str, tuple[float, float]], list[Signal]] = {}
+    for one in signals:
+        layer = layers[one.layer]
+        kind = kind_of(layer)
+        ends = kind.saturates_at(layer) if kind is not None else None
+        if ends is not None and (one.saturated or 0) > SATURATED:
+            found.setdefault((one.type, ends), []).append(one)
+    for (type_, (low, high)), bad in found.items():
+        most = max(one.saturated or 0 for one in bad)
+        names = [one.layer for one in bad]
+        yield Finding(
+            "saturated",
+            tuple(names),
+            f"{_names(names)}: up to {_percent(most)} of the values are at the ends of {type_} "
+            f"(y <= {low:g} or y >= {high:g}), where its slope is nearly 0: hardly any gradient "
+            "passes. The weights in front are too large.",
+        )
 
 
 def _dead(signals: Sequence[Signal]) -> Iterator[Finding]:
@@ -256,7 +261,7 @@ def _one_sign(net: Net, signals: Sequence[Signal]) -> Iterator[Finding]:
     for one in signals:
         if (one.positive or 0) > ONE_SIGN:
             source = makers[reads[one.layer][0]]
-            while source.type in THROUGH and source.reads:
+            while passes_signal(source) and source.reads:
                 source = makers[source.reads[0]]
             kind = "data" if not source.reads else source.type
             groups.setdefault(kind if kind in _CENTRING else "", []).append(one.layer)

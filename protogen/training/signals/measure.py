@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError
+from protogen.layers import kind_of
 from protogen.layers.graph import Layer
-from protogen.layers.recommending import WEIGHTED
+from protogen.layers.recommending import is_weighted
 from protogen.running.runtime import labels_of, random_feeds, run_program
 
 if TYPE_CHECKING:
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 Stage = tuple[Layer, "Signal", "Signal"]
-SATURATED = 0.99  # of TanH's end; a Sigmoid's is 0.01 and 0.99
-RECTIFIERS = ("ReLU", "ReLU6", "PReLU", "ELU")
 ROOM = 256 << 20  # bytes of values that are looked at together
-_QUIET = frozenset(
-    ("Accuracy", "Dropout", "Flatten", "Reshape", "Silence", "Slice", "Split", "ArgMax")
-)
 _BINS = 61
 
 
@@ -92,7 +88,7 @@ def measure(net: Net, feeds: Arrays, with_gradients: bool = False, seed: int = 0
     from protogen.onnx import lower
 
     check_feeds(net, feeds)
-    shown = [one for one in net.layers if one.reads and one.type not in _QUIET and one.writes]
+    shown = [one for one in net.layers if one.reads and _is_shown(one) and one.writes]
     wanted = dict.fromkeys(value for one in shown for value in (*one.reads[:1], *one.writes[:1]))
     computed = [value for value in wanted if value not in net.inputs]
     program = lower(net, outputs=computed, fold=False, expected=True)
@@ -144,7 +140,7 @@ def _signal(layer: Layer, values: Arrays, depth: int, gradient: NDArray[Any] | N
     low, high = (float(kept.min(initial=0)), float(kept.max(initial=0))) if kept.size else (0, 0)
     reads = values.get(layer.reads[0])
     positive = None
-    if layer.type in WEIGHTED and reads is not None:
+    if is_weighted(layer) and reads is not None:
         positive = float((reads > 0).mean())
     return Signal(
         layer.name,
@@ -166,17 +162,21 @@ def _signal(layer: Layer, values: Arrays, depth: int, gradient: NDArray[Any] | N
     )
 
 
+def _is_shown(layer: Layer) -> bool:
+    kind = kind_of(layer)
+    return kind is None or kind.computes
+
+
 def _saturated(layer: Layer, y: NDArray[np.float32]) -> float | None:
-    if layer.type == "TanH":
-        return float((abs(y) > SATURATED).mean())
-    if layer.type == "Sigmoid":
-        return float((abs(2 * y - 1) > 2 * SATURATED - 1).mean())
-    return None
+    kind = kind_of(layer)
+    ends = kind.saturates_at(layer) if kind is not None else None
+    return None if ends is None else float(((y <= ends[0]) | (y >= ends[1])).mean())
 
 
 def _dead(layer: Layer, y: NDArray[np.float32]) -> float | None:
     """Units are channels: one that is 0 everywhere and for all data."""
-    if layer.type not in RECTIFIERS[:2] or y.ndim < 2:
+    kind = kind_of(layer)
+    if kind is None or not kind.dies(layer) or y.ndim < 2:
         return None
     axes = tuple(axis for axis in range(y.ndim) if axis != 1)
     return float((y.max(axis=axes) <= 0).mean())
@@ -188,7 +188,7 @@ def _depths(net: Net) -> dict[str, int]:
     made = {}
     for layer in net.layers:
         depth = max((at.get(read, 0) for read in layer.reads), default=0)
-        made[layer.name] = depth + (layer.type in WEIGHTED)
+        made[layer.name] = depth + is_weighted(layer)
         at.update(dict.fromkeys(layer.writes, made[layer.name]))
     return made
 
@@ -205,7 +205,7 @@ def _gradients(net: Net, feeds: Arrays, seed: int) -> Arrays:
     watch = [
         one.writes[0]
         for one in net.layers
-        if one.reads and one.type not in _QUIET and one.writes and one.writes[0] in made
+        if one.reads and _is_shown(one) and one.writes and one.writes[0] in made
     ]
     given = {value.name: feeds[value.name] for value in program.inputs}
     return gradients(program, given, ends, watch)
@@ -285,7 +285,7 @@ def stages(net: Net, signals: Sequence[Signal]) -> list[Stage]:
     made = []
     for layer in net.layers:
         own = by_name.get(layer.name)
-        if layer.type not in WEIGHTED or own is None:
+        if not is_weighted(layer) or own is None:
             continue
         behind = after[layer.name]
         activation = by_name.get(behind.name) if isinstance(behind, Layer) else None

@@ -1,0 +1,40 @@
+"""Which layers OpenCV's Caffe reader (OpenCV 4) computes as Caffe does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from protogen.layers.graph import Layer
+
+_ALWAYS = (
+    "AbsVal", "BNLL", "BatchNorm", "Convolution", "Crop", "Dropout", "ELU", "Eltwise", "Exp",
+    "Flatten", "HardSigmoid", "HardSwish", "Input", "Permute", "Power", "PriorBox", "ReLU", "ReLU6",
+    "Sigmoid", "Softmax", "Split", "TanH",
+)  # fmt: skip
+
+
+def _pooling(p: Any) -> bool:
+    fits = p.global_pooling or p.kernel_size >= max(p.stride, 1)
+    return fits and not (p.has("round_mode") or p.has("ceil_mode") or p.has("kernel_h"))
+
+
+_WHERE: dict[str, Callable[[Layer], bool]] = {
+    "Concat": lambda x: len(x.bottoms) > 1 and not x.params.concat_param.has("concat_dim"),
+    "Deconvolution": lambda x: set(x.params.convolution_param.dilation) <= {1},
+    "InnerProduct": lambda x: (
+        x.params.inner_product_param.axis == 1 and not x.params.inner_product_param.transpose
+    ),
+    "LRN": lambda x: x.params.lrn_param.k == 1,
+    "Pooling": lambda x: _pooling(x.params.pooling_param),
+    "Scale": lambda x: (
+        len(x.bottoms) == 1
+        and x.params.scale_param.axis == 1
+        and x.params.scale_param.num_axes == 1
+    ),
+}
+
+
+def reads_right(layer: Layer) -> bool:
+    """Whether the reader has the layer, and computes this form of it as Caffe does."""
+    return layer.type in _ALWAYS or (layer.type in _WHERE and _WHERE[layer.type](layer))
