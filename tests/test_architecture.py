@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
+from protogen.layers import LayerType
+
 PACKAGE = ROOT / "protogen"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -203,3 +205,27 @@ def test_layers_are_both_the_room_and_pycaffes():
 def test_tests_stand_beside_their_rooms():
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert folders - {"truth"} <= set(FLOOR)
+
+
+def names_of_types(node: ast.AST) -> list[str]:
+    """Layer types that stand in a list, as values or as keys."""
+    known = set(LayerType.registry)
+    items: list[ast.expr | None] = []
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        items = list(node.elts)
+    elif isinstance(node, ast.Dict):
+        items = [*node.keys, *node.values]
+    return [i.value for i in items if isinstance(i, ast.Constant) and i.value in known]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_facts_of_types_stand_in_their_class(path):
+    """No list of layer types stands outside layers/ and toolchains/: what holds for some of them is
+    a declaration of their classes. onnx/importer names ONNX's operators, many of which have the same
+    names."""
+    room = path.relative_to(PACKAGE).parts
+    if room[0] in ("layers", "toolchains") or room[:2] == ("onnx", "importer"):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        found = names_of_types(node)
+        assert len(found) < 3, f"line {node.lineno}: {found}"

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ORIENTATIONS = {"xw": "Y = XW", "wx": "Y = WX"}
-ACTIVATIONS = {"tanh": "TanH", "relu": "ReLU", "sigmoid": "Sigmoid", "elu": "ELU", "swish": "Swish"}
+# Those of BVLC Caffe that need no parameters and no weights.
+ACTIVATIONS = {
+    name.lower(): name
+    for name, kind in LayerType.registry.items()
+    if kind.activation and kind.stock and kind.is_plain
+}
 TOLERANCE = 1e-5  # of the largest value: sums of float32 products
 
 

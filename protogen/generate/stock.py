@@ -11,8 +11,8 @@ from protogen.formats.message import Field, Message, Source
 from protogen.generate.plan import plan
 from protogen.geometry import Shape
 from protogen.layers import kind_of
-from protogen.layers.base import NewLayer, Rewriter
 from protogen.layers.graph import Layer, free_name
+from protogen.layers.writing import NewLayer, Rewriter
 from protogen.resampling.matrices import Sampling
 from protogen.resampling.request import ResizeRequest
 from protogen.toolchains.limits import UNLIMITED, Limits

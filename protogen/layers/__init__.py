@@ -4,6 +4,7 @@ from typing import Any
 
 from protogen import _late
 from protogen.layers import (
+    activation,
     combining,
     convolution,
     dense,
@@ -21,13 +22,13 @@ from protogen.layers import (
 )
 from protogen.layers.base import (
     POINT,
-    Emitter,
     Filling,
     LayerType,
     Window,
     kind_of,
     layer_type,
 )
+from protogen.layers.writing import Emitter
 
 __all__ = [
     "POINT",
@@ -35,6 +36,7 @@ __all__ = [
     "Filling",
     "LayerType",
     "Window",
+    "activation",
     "combining",
     "convolution",
     "dense",

@@ -2,112 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter, Rewriter
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
-class Emitter(Protocol):
-    """What a layer's ``lower`` writes to; ``protogen.onnx`` has the one that makes ONNX."""
-
-    def op(self, op_type: str, reads: Sequence[str], writes: Sequence[str], **attrs: Any) -> None:
-        """Adds one ONNX operator that writes these values."""
-
-    def value(self, op_type: str, *reads: str, **attrs: Any) -> str:
-        """Adds one ONNX operator and gives the name of its one result."""
-
-    def blob(self, layer: Layer, index: int) -> str:
-        """A layer's parameter blob as a constant of the model."""
-
-    def weight(self, layer: Layer, index: int) -> NDArray[np.floating]:
-        """The values of a layer's parameter blob, for constants that are made of them."""
-
-    def array(self, values: Any) -> str:
-        """A constant: float32 of an array or numbers, int64 of whole numbers."""
-
-    def reduce(self, op_type: str, read: str, axes: Sequence[int], keepdims: bool = True) -> str:
-        """A reduction over axes, in the form that the model's opset has."""
-
-    def reshape(self, read: str, before: Shape, after: Shape) -> str:
-        """The value in another shape; leading axes that stay are copied, so they may be free."""
-
-    def shape(self, value: str) -> Shape:
-        """The shape of a value of the net."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewLayer:
-    """A stock layer that stands for another layer, or for a part of it; see ``Rewriter.add``."""
-
-    type: str
-    bottoms: Sequence[str]
-    role: str
-    top: str
-    params: Mapping[str, Any]
-    weights: Sequence[NDArray[np.floating]] | None
-    keeps: Sequence[int] | None
-
-
-class Rewriter(ABC):
-    """What a layer's ``rewrite`` writes to: stock layers in its place."""
-
-    def add(
-        self,
-        type_: str,
-        bottoms: Sequence[str],
-        *,
-        role: str = "",
-        top: str = "",
-        params: Mapping[str, Any] | None = None,
-        weights: Sequence[NDArray[np.floating]] | None = None,
-        keeps: Sequence[int] | None = None,
-    ) -> str:
-        """Adds a stock layer and gives its top.
-
-        Without a ``role`` it takes the layer's own name and top. ``weights`` are its parameter
-        blobs; ``keeps`` are the indexes of the layer's ``param`` that go with them, None for
-        blobs that are not to be trained.
-        """
-        return self.append(NewLayer(type_, bottoms, role, top, params or {}, weights, keeps))
-
-    @abstractmethod
-    def append(self, new: NewLayer) -> str:
-        """Adds a stock layer and gives its top."""
-
-    @abstractmethod
-    def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
-        """Adds a Slice and gives its tops."""
-
-    @abstractmethod
-    def retype(self, type_: str, **params: Mapping[str, Any]) -> None:
-        """The layer as it stands, of another type, with other parameters: lists for repeated
-        fields, None for a field that is to go."""
-
-    @abstractmethod
-    def resize(self, sizes: Sequence[int], **sampling: Any) -> None:
-        """The first bottom resized to (height, width), in the words of ``pg.resize``."""
-
-    @abstractmethod
-    def shape(self, blob: str) -> Shape:
-        """The shape of a bottom of the layer.
-
-        Raises:
-            UnsupportedError: it is not known.
-        """
-
-    @abstractmethod
-    def weights(self) -> list[NDArray[np.floating]] | None:
-        """The layer's parameter blobs; None where the net has no weights."""
+    from protogen.formats.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +81,7 @@ class LayerType:
 
     registry: ClassVar[dict[str, LayerType]] = {}
     reads: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})  # made by ``fields``
+    required: ClassVar[tuple[str, ...]] = ()  # ``block.field`` that a net must set
     harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})  # ``block.field``: why
     blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
     is_loss: ClassVar[bool] = False  # Caffe then makes tops that the net does not name
@@ -182,6 +92,8 @@ class LayerType:
     passes_signal: ClassVar[bool] = False
     weighted: ClassVar[bool] = False
     computes: ClassVar[bool] = True  # its values are not those of its bottom, moved or counted
+    written_in_place: ClassVar[bool] = False  # people let its top be its bottom
+    resizes: ClassVar[bool] = False  # it interpolates: other layers can do the same
     may_end: ClassVar[bool] = False  # its top need not be read, in a training net too
     feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net
     data_axis: ClassVar[int | None] = None  # axis of the tops whose length only data decides
@@ -190,6 +102,12 @@ class LayerType:
     stock: ClassVar[bool] = True  # whether BVLC Caffe has it
     remembered: ClassVar[bool] = False  # ONNX models of it hold its text, for the way back
     users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it needs no parameters, and has no weights."""
+        own = type(self)
+        return own.blobs is LayerType.blobs and not self.required
 
     @property
     def has_form(self) -> bool:
@@ -227,6 +145,10 @@ class LayerType:
 
     def is_view(self, layer: Layer) -> bool:
         """Whether the tops share the bottom's memory in Caffe."""
+        return False
+
+    def does_nothing(self, params: Message) -> bool:
+        """Whether a layer with this LayerParameter hands on what it gets."""
         return False
 
     def dies(self, layer: Layer) -> bool:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from protogen.formats.message import Name
+from protogen.formats.message import Message, Name
 from protogen.geometry import Shape
 from protogen.layers.base import (
-    Emitter,
     LayerType,
     Mistake,
-    Rewriter,
     check_bottoms,
     check_equal,
     fields,
 )
 from protogen.layers.elementwise import affine, reshape
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter, Rewriter
 
 
 class Eltwise(LayerType):
@@ -27,6 +26,9 @@ class Eltwise(LayerType):
     passes_signal = True
 
     reads = fields(eltwise_param="operation coeff")
+
+    def does_nothing(self, params: Message) -> bool:
+        return len(params.bottom) == 1 and not params.eltwise_param.coeff
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p = layer.params.eltwise_param

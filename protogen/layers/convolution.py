@@ -10,12 +10,11 @@ from types import MappingProxyType
 from protogen import geometry
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
+from protogen.layers.activation import rectify, rewrite_rectified
 from protogen.layers.base import (
-    Emitter,
     Filling,
     LayerType,
     Mistake,
-    Rewriter,
     Window,
     axis_of,
     check_bottoms,
@@ -25,8 +24,8 @@ from protogen.layers.base import (
     fields,
 )
 from protogen.layers.dense import no_bias
-from protogen.layers.elementwise import rectify, rewrite_rectified
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter, Rewriter
 
 _WINDOW = (
     "kernel_size kernel_h kernel_w stride stride_h stride_w pad pad_h pad_w "
@@ -255,6 +254,8 @@ class Convolution(_Convolutional):
 
 class Deconvolution(_Convolutional):
     """Caffe: weights (C, num_output / group, K...). ONNX: ConvTranspose, equal, blob for blob."""
+
+    resizes = True
 
     transposed = True
 

@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape
+from protogen.layers.activation import rectify, rewrite_rectified
 from protogen.layers.base import (
-    Emitter,
     Filling,
     LayerType,
     Mistake,
-    Rewriter,
     Window,
     axis_of,
     check_bottoms,
     fields,
 )
-from protogen.layers.elementwise import rectify, rewrite_rectified
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter, Rewriter
 
 if TYPE_CHECKING:
     import numpy as np

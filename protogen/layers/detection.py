@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 
 from protogen.formats.message import Message
 from protogen.geometry import Shape
-from protogen.layers.base import Emitter, LayerType, Window, check_bottoms, check_room, fields
+from protogen.layers.base import (
+    LayerType,
+    Window,
+    check_bottoms,
+    check_room,
+    fields,
+)
 from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,17 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from protogen.formats.message import Name
+from protogen.formats.message import Message, Name
 from protogen.geometry import Shape
 from protogen.layers.base import (
-    Emitter,
     LayerType,
-    Mistake,
-    Rewriter,
     check_bottoms,
     fields,
 )
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter, Rewriter
 
 
 class _Same(LayerType, abstract=True):
@@ -40,29 +38,6 @@ class AbsVal(_Same):
         e.op("Abs", [layer.reads[0]], [layer.writes[0]])
 
 
-class BNLL(_Same):
-    """log(1 + exp(x))."""
-
-    activation = "rectifier"
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        e.op("Softplus", [layer.reads[0]], [layer.writes[0]])
-
-
-class Clip(_Same):
-    """max(min, min(x, max)): min everywhere where min is above max."""
-
-    activation = "rectifier"
-
-    reads = fields(clip_param="min max")
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        p = layer.params.clip_param
-        # ONNX gives max where the two cross.
-        limits = [e.array(p.min), e.array(max(p.min, p.max))]
-        e.op("Clip", [layer.reads[0], *limits], [layer.writes[0]])
-
-
 class Dropout(_Same):
     """Caffe scales while training, so in the TEST phase it is the identity. In phase TRAIN every
     value is 0 or x / (1 - ratio), by chance. Forks: with ``scale_train: false`` (TextBoxes++) TRAIN
@@ -79,6 +54,9 @@ class Dropout(_Same):
         p = layer.params.dropout_param
         return bool(p.dropout_ratio) and (layer.phase == "TRAIN" or bool(p.sample_weights_test))
 
+    def does_nothing(self, params: Message) -> bool:
+        return bool(params.dropout_param.dropout_ratio == 0)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         scale = self._scale(layer)
         e.op("Identity", [affine(e, layer.reads[0], scale, 0.0)], [layer.writes[0]])
@@ -90,17 +68,6 @@ class Dropout(_Same):
         """What the mean of the tops is multiplied with."""
         p = layer.params.dropout_param
         return 1.0 if p.scale_train else 1.0 - float(p.dropout_ratio)
-
-
-class ELU(_Same):
-    """x, or alpha (exp(x) - 1) below 0."""
-
-    activation = "rectifier"
-
-    reads = fields(elu_param="alpha")
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        e.op("Elu", [layer.reads[0]], [layer.writes[0]], alpha=layer.params.elu_param.alpha)
 
 
 class Exp(_Same):
@@ -119,48 +86,6 @@ class Exp(_Same):
         e.op("Exp", [x], [layer.writes[0]])
 
 
-class HardSigmoid(_Same):
-    """Forks: min(max(alpha x + beta, 0), 1)."""
-
-    activation = "saturating"
-
-    def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
-        return 0.0, 1.0  # where its slope is 0
-
-    reads = fields(hardsigmoid_param="alpha beta")
-
-    stock = False
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        p = layer.params.hardsigmoid_param
-        e.op("HardSigmoid", [layer.reads[0]], [layer.writes[0]], alpha=p.alpha, beta=p.beta)
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        p = layer.params.hardsigmoid_param
-        line = {"power_param": {"scale": p.alpha, "shift": p.beta}}
-        x = r.add("Power", layer.bottoms, role="line", top=layer.tops[0], params=line)
-        r.add("Clip", [x], params={"clip_param": {"min": 0.0, "max": 1.0}})
-
-
-class HardSwish(_Same):
-    """Forks: x min(max(x + 3, 0), 6) / 6."""
-
-    activation = "rectifier"
-
-    stock = False
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        gate = e.value("HardSigmoid", layer.reads[0], alpha=1 / 6, beta=0.5)
-        e.op("Mul", [layer.reads[0], gate], [layer.writes[0]])
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        line = {"power_param": {"scale": 1 / 6, "shift": 0.5}}
-        gate = r.add("Power", layer.bottoms, role="gate", params=line)
-        limits = {"clip_param": {"min": 0.0, "max": 1.0}}
-        gate = r.add("Clip", [gate], role="clip", top=gate, params=limits)
-        r.add("Eltwise", [layer.bottoms[0], gate], params=PRODUCT)
-
-
 class Log(_Same):
     """log_base(shift + scale x); base -1 means e."""
 
@@ -177,29 +102,16 @@ class Log(_Same):
         e.op("Mul", [x, e.array(1 / _log_base(layer, p.base))], [layer.writes[0]])
 
 
-class Mish(_Same):
-    """Forks: x tanh(log(1 + exp(x)))."""
-
-    activation = "rectifier"
-
-    stock = False
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        gate = e.value("Tanh", e.value("Softplus", layer.reads[0]))
-        e.op("Mul", [layer.reads[0], gate], [layer.writes[0]])
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        gate = r.add("BNLL", layer.bottoms, role="softplus")
-        gate = r.add("TanH", [gate], role="tanh", top=gate)
-        r.add("Eltwise", [layer.bottoms[0], gate], params=PRODUCT)
-
-
 class Power(_Same):
     """(shift + scale x) ^ power."""
 
     passes_signal = True
 
     reads = fields(power_param="power scale shift")
+
+    def does_nothing(self, params: Message) -> bool:
+        p = params.power_param
+        return bool(p.power == 1 and p.scale == 1 and p.shift == 0)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.power_param
@@ -217,101 +129,6 @@ class Power(_Same):
             e.op("Identity", [x], [layer.writes[0]])
         else:
             e.op("Pow", [x, e.array(float(p.power))], [layer.writes[0]])
-
-
-class ReLU(_Same):
-    """max(x, 0) + negative_slope min(x, 0)."""
-
-    activation = "rectifier"
-
-    def dies(self, layer: Layer) -> bool:
-        return not layer.params.relu_param.negative_slope
-
-    reads = fields(relu_param="negative_slope")
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        slope = layer.params.relu_param.negative_slope
-        rectify(e, layer.reads[0], layer.writes[0], slope)
-
-    def mistakes(self, layer: Layer) -> list[Mistake]:
-        changes = {"relu_param.negative_slope": 0.0}
-        slope = layer.params.relu_param.negative_slope
-        return [Mistake("negative_slope is left out", changes)] if slope else []
-
-
-class ReLU6(_Same):
-    """Forks: min(max(x, 0) + negative_slope min(x, 0), 6); SSD's may have another threshold."""
-
-    activation = "rectifier"
-
-    def dies(self, layer: Layer) -> bool:
-        return not layer.params.relu6_param.negative_slope
-
-    stock = False
-
-    reads = fields(relu6_param="negative_slope threshold")
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        p = layer.params.relu6_param
-        high = e.array(self._threshold(layer))
-        if p.negative_slope:
-            x = e.value("LeakyRelu", layer.reads[0], alpha=p.negative_slope)
-            e.op("Min", [x, high], [layer.writes[0]])
-        else:
-            e.op("Clip", [layer.reads[0], e.array(0.0), high], [layer.writes[0]])
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        slope = layer.params.relu6_param.negative_slope
-        if slope:
-            raise layer.unsupported("its negative_slope has no stock layer that ends at 6")
-        limits = {"min": 0.0, "max": self._threshold(layer)}
-        r.add("Clip", layer.bottoms, params={"clip_param": limits})
-
-    def _threshold(self, layer: Layer) -> float:
-        p = layer.params.relu6_param
-        return float(p.threshold) if p.has("threshold") else 6.0
-
-
-class Sigmoid(_Same):
-    """1 / (1 + exp(-x))."""
-
-    activation = "saturating"
-    may_end = True
-
-    def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
-        return 0.01, 0.99  # where its slope is below 0.01
-
-    reads = fields(sigmoid_param="")
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        e.op("Sigmoid", [layer.reads[0]], [layer.writes[0]])
-
-
-class Swish(_Same):
-    """x sigmoid(beta x)."""
-
-    activation = "rectifier"
-
-    reads = fields(swish_param="beta")
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        beta = layer.params.swish_param.beta
-        gate = e.value("Sigmoid", affine(e, layer.reads[0], beta, 0.0))
-        e.op("Mul", [layer.reads[0], gate], [layer.writes[0]])
-
-
-class TanH(_Same):
-    """tanh(x)."""
-
-    activation = "saturating"
-
-    def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
-        return -0.99, 0.99  # where its slope is below 0.02
-
-    reads = fields(tanh_param="")
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        e.op("Tanh", [layer.reads[0]], [layer.writes[0]])
 
 
 class Threshold(_Same):
@@ -377,23 +194,6 @@ def affine(e: Emitter, x: str, scale: float, shift: float) -> str:
     if scale != 1:
         x = e.value("Mul", x, e.array(float(scale)))
     return e.value("Add", x, e.array(float(shift))) if shift != 0 else x
-
-
-def rectify(e: Emitter, read: str, write: str, slope: float) -> None:
-    """max(x, 0) + slope min(x, 0)."""
-    if slope:
-        e.op("LeakyRelu", [read], [write], alpha=slope)
-    else:
-        e.op("Relu", [read], [write])
-
-
-def rewrite_rectified(layer: Layer, r: Rewriter, block: str, **params: Any) -> None:
-    """A layer with a fork's rectifier inside, as the layer without it and a ReLU in place."""
-    p = getattr(layer.params, block)
-    r.retype(layer.type, **{block: {"relu": None, "negative_slope": None, **params}})
-    for top in layer.tops if p.relu else ():
-        slope = {"relu_param": {"negative_slope": p.negative_slope}} if p.negative_slope else {}
-        r.add("ReLU", [top], role="relu", top=top, params=slope)
 
 
 def _log_base(layer: Layer, base: float) -> float:

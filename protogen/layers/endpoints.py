@@ -6,8 +6,12 @@ import itertools
 from collections.abc import Sequence
 
 from protogen.geometry import Shape
-from protogen.layers.base import Emitter, LayerType, fields
+from protogen.layers.base import (
+    LayerType,
+    fields,
+)
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter
 
 SIZES = (
     "crop_size crop_h crop_w crop_height crop_width resize_param.height resize_param.width "

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape
-from protogen.layers.base import Emitter
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import FLOAT
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter
 
 if TYPE_CHECKING:
     import numpy as np

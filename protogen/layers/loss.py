@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
-    Emitter,
     LayerType,
     axis_of,
     check_bottoms,
@@ -30,6 +29,7 @@ from protogen.layers.labels import (
     total,
     valid_labels,
 )
+from protogen.layers.writing import Emitter
 
 if TYPE_CHECKING:
     pass

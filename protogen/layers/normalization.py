@@ -7,18 +7,18 @@ from typing import Any
 
 from protogen.formats.message import Message, Name
 from protogen.geometry import Shape
+from protogen.layers.activation import rectify
 from protogen.layers.base import (
-    Emitter,
     Filling,
     Mistake,
-    Rewriter,
     check_rank,
     check_room,
     fields,
     four_axes,
 )
-from protogen.layers.elementwise import PRODUCT, _Same, affine, rectify
+from protogen.layers.elementwise import PRODUCT, _Same, affine
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter, Rewriter
 
 
 def channels_of(shape: Shape) -> int:
@@ -31,6 +31,8 @@ class BatchNorm(_Same):
     ``use_global_stats``, mean and variance are the batch's own. Forks put the factor and the shift
     behind them as blobs 3 and 4 (NVCaffe's scale_bias, Cambricon's use_alpha_beta, Intel's
     use_weight_bias), and a rectifier (Intel's relu)."""
+
+    written_in_place = True
 
     passes_signal = True
 

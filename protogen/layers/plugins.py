@@ -12,8 +12,8 @@ from protogen.layers.base import LayerType, check_bottoms
 
 if TYPE_CHECKING:
     from protogen.geometry import Shape
-    from protogen.layers.base import Emitter
     from protogen.layers.graph import Layer
+    from protogen.layers.writing import Emitter
 
     Lower = Callable[[Layer, Emitter], None]
     Shapes = Callable[[Layer, Sequence[Shape]], Sequence[Shape | None]]

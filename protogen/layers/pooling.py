@@ -9,7 +9,6 @@ from protogen import geometry
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
-    Emitter,
     LayerType,
     Mistake,
     Window,
@@ -19,6 +18,7 @@ from protogen.layers.base import (
 )
 from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter
 
 
 def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:

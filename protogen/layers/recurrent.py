@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
-    Emitter,
     Filling,
     LayerType,
     Window,
@@ -16,6 +15,7 @@ from protogen.layers.base import (
     fields,
 )
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter
 
 
 class _Recurrent(LayerType, abstract=True):

@@ -6,9 +6,17 @@ import math
 from collections.abc import Sequence
 
 from protogen.geometry import Shape
-from protogen.layers.base import POINT, Emitter, LayerType, Window, axis_of, check_bottoms, fields
+from protogen.layers.base import (
+    POINT,
+    LayerType,
+    Window,
+    axis_of,
+    check_bottoms,
+    fields,
+)
 from protogen.layers.elementwise import FLOAT, affine
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter
 
 
 class Reduction(LayerType):

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from protogen import geometry
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
-    Emitter,
     LayerType,
     Mistake,
-    Rewriter,
     check_bottoms,
     check_room,
     fields,
 )
 from protogen.layers.dense import INT64
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter, Rewriter
 
 
 class Reorg(LayerType):
@@ -91,6 +90,8 @@ class Upsample(LayerType):
     """Forks. By scale: nearest (SSD, YOLO). With a second bottom, the mask of a MAX Pooling
     (SegNet): every value to its winner's place, size upsample_h x upsample_w or H scale - pad_out.
     """
+
+    resizes = True
 
     reads = fields(
         upsample_param="scale scale_h scale_w pad_out_h pad_out_w upsample_h upsample_w",
@@ -179,6 +180,8 @@ class BilinearInterpolate(LayerType):
     """Forks (SSD): bilinear to dst_h x dst_w or by scale_factor, with aligned corners (the
     default) or half-pixel centres; positions follow from the sizes."""
 
+    resizes = True
+
     reads = fields(bilinear_interpolate_param="dst_h dst_w scale_factor align_corners")
 
     stock = False
@@ -217,6 +220,8 @@ class BilinearInterpolate(LayerType):
 class Interp(LayerType):
     """Forks (DeepLab, PSPNet): bilinear with aligned corners to a size, by factors, or to the
     size of a second bottom."""
+
+    resizes = True
 
     reads = fields(
         interp_param="height width zoom_factor shrink_factor full_zoom_factor pad_beg pad_end use_blob_size"

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
-    Emitter,
     Filling,
     LayerType,
     axis_of,
@@ -19,10 +18,13 @@ from protogen.layers.base import (
 from protogen.layers.elementwise import _Same
 from protogen.layers.graph import Layer
 from protogen.layers.normalization import channels_of
+from protogen.layers.writing import Emitter
 
 
 class PReLU(_Same):
     """x, or slope x below 0; a slope a channel, or one for all (channel_shared)."""
+
+    written_in_place = True
 
     activation = "rectifier"
 
@@ -112,6 +114,8 @@ class _ByAxis(LayerType, abstract=True):
 class Scale(_ByAxis):
     """x times a blob or a second bottom, plus a bias with ``bias_term``. Forks keep the factors
     between ``min_value`` and ``max_value``."""
+
+    written_in_place = True
 
     passes_signal = True
 

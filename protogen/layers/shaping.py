@@ -6,11 +6,10 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
-    Emitter,
     LayerType,
-    Rewriter,
     axis_of,
     check_bottoms,
     check_rank,
@@ -20,6 +19,7 @@ from protogen.layers.base import (
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, _Same, reshape
 from protogen.layers.graph import Layer
+from protogen.layers.writing import Emitter, Rewriter
 
 MOST_SLICES = 2048  # tops of a Slice that a Permute may become
 
@@ -37,6 +37,9 @@ class Concat(LayerType):
 
     def is_view(self, layer: Layer) -> bool:
         return len(layer.bottoms) == 1 and not layer.params.concat_param.per_fla_fuse
+
+    def does_nothing(self, params: Message) -> bool:
+        return len(params.bottom) == 1 and not params.concat_param.per_fla_fuse
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, None)
@@ -94,6 +97,9 @@ class Slice(LayerType):
 
     def is_view(self, layer: Layer) -> bool:
         return len(layer.tops) == 1
+
+    def does_nothing(self, params: Message) -> bool:
+        return len(params.top) == 1 and len(params.bottom) == 1
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)

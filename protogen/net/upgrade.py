@@ -14,12 +14,13 @@ from typing import Any
 from protogen.formats.message import Field, Message, Name
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import message_type
+from protogen.layers import LayerType
 from protogen.layers.names import V1_TYPES
 from protogen.net.upgrade_v0 import is_v0, v0_layers
 
 # Fields that moved from data layers to transform_param.
 _TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
-_DATA = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+_MOVED = ("data_param", "image_data_param", "window_data_param")  # from these blocks
 
 
 def upgrade(net: Document, changes: list[str] | None = None) -> Document:
@@ -129,8 +130,10 @@ def _upgrade_transform(item: Field, told: list[str]) -> Field:
     if item.name != "layer":
         return item
     layer: Message = item.value
-    name = _DATA.get(layer.type)
-    if name is None or not layer.has(name):
+    kind = LayerType.registry.get(layer.type)
+    own = kind.reads if kind is not None and kind.stock else {}
+    name = next((block for block in _MOVED if block in own and layer.has(block)), None)
+    if name is None:
         return item
     params: Message = getattr(layer, name)
     moved = [inner for inner in params.fields if inner.name in _TRANSFORM]

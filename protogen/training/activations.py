@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, did_you_mean
 from protogen.formats import prototxt
+from protogen.layers.functions import ALSO, FORMS
 from protogen.net.net import Net
 
 if TYPE_CHECKING:
@@ -26,42 +27,6 @@ FLAT = 0.01  # a slope below this hands on next to nothing
 FAR = 1000.0  # what a function does far from 0
 TIMED = 1 << 20  # elements of a timed run
 RUNS = 9
-
-
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """How Caffe writes it, and which initialisation suits it."""
-
-    layers: Sequence[str]
-    suits: str
-
-
-def _layer(type_: str, param: str = "") -> str:
-    return f'type: "{type_}" {param}'
-
-
-_HE = "msra (He et al. 2015)"
-_GLOROT = "xavier (Glorot and Bengio 2010)"
-FORMS = {
-    "Sigmoid": _Form([_layer("Sigmoid")], f"{_GLOROT}, inputs centred"),
-    "TanH": _Form([_layer("TanH")], _GLOROT),
-    "ReLU": _Form([_layer("ReLU")], _HE),
-    "LeakyReLU": _Form([_layer("ReLU", "relu_param { negative_slope: 0.1 }")],
-                       "gaussian, std sqrt(2 / (1 + 0.1^2) / n) (He et al. 2015)"),
-    "PReLU": _Form([_layer("PReLU", "prelu_param { channel_shared: true }")],
-                   "gaussian, std sqrt(2 / (1 + 0.25^2) / n) (He et al. 2015)"),
-    "ELU": _Form([_layer("ELU")], "msra (Clevert et al. 2016)"),
-    "SELU": _Form([_layer("ELU", "elu_param { alpha: 1.6732632 }"),
-                   _layer("Power", "power_param { scale: 1.050701 }")],
-                  "gaussian, std sqrt(1 / n) (Klambauer et al. 2017)"),
-    "Swish": _Form([_layer("Swish")], "msra (Ramachandran et al. 2017)"),
-    "HardSwish": _Form([_layer("HardSwish")], "msra (Howard et al. 2019)"),
-    "Mish": _Form([_layer("Mish")], "msra (Misra 2020)"),
-    "BNLL": _Form([_layer("BNLL")], "msra, inputs centred"),
-    "ReLU6": _Form([_layer("ReLU6")], _HE),
-    "Clip": _Form([_layer("Clip", "clip_param { min: -1 max: 1 }")], _GLOROT),
-}  # fmt: skip
-ALSO = {"Softplus": "BNLL", "Tanh": "TanH", "SiLU": "Swish"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def test_mlp_command(protogen, tmp_path):
         (["784-x-10"], "'784-x-10' are no layer sizes"),
         (
             ["784-10", "--activation", "relo"],
-            "activation: 'relo' is not known. Known are tanh, relu",
+            "activation: 'relo' is not known. Known are bnll, elu, relu",
         ),
     ):
         done = protogen("mlp", *words)

@@ -37,7 +37,8 @@ class TargetLimit(Rule):
                 if problem:
                     source = f" ({rule.source})" if rule.source else ""
                     way = ""
-                    if layer.type in ("Deconvolution", "Interp", "Upsample"):
+                    kind = kind_of(layer)
+                    if kind is not None and kind.resizes:
                         way = " protogen upsample --exact --target looks for another way."
                     yield net.diagnostic(self, layer, f"{problem}{source}.{way}")
                     break

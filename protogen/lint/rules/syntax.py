@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from difflib import SequenceMatcher
 from functools import cache
 
 from protogen.errors import Diagnostic, nearest
-from protogen.formats.message import Message
 from protogen.formats.prototxt import quote
 from protogen.formats.schema import caffe
 from protogen.layers import LayerType, layer_type
@@ -217,21 +216,9 @@ class NoEffect(Rule):
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
-            layer: Message = item.value
-            nothing = _NOTHING.get(layer.type)
-            if nothing is not None and nothing(layer):
-                yield net.diagnostic(self, item, f"this {layer.type} does nothing.")
-
-
-_NOTHING: dict[str, Callable[[Message], bool]] = {
-    "Power": lambda one: (
-        one.power_param.power == 1 and one.power_param.scale == 1 and one.power_param.shift == 0
-    ),
-    "Concat": lambda one: len(one.bottom) == 1,
-    "Slice": lambda one: len(one.top) == 1 and len(one.bottom) == 1,
-    "Dropout": lambda one: one.dropout_param.dropout_ratio == 0,
-    "Eltwise": lambda one: len(one.bottom) == 1 and not one.eltwise_param.coeff,
-}
+            kind = layer_type(item.type)
+            if kind is not None and kind.does_nothing(item.value):
+                yield net.diagnostic(self, item, f"this {item.type} does nothing.")
 
 
 class UnknownType(Rule):

@@ -10,8 +10,8 @@ from protogen.errors import Diagnostic, InputError, UnsupportedError
 from protogen.formats.message import Message
 from protogen.geometry import Shape
 from protogen.layers import LayerType
-from protogen.layers.base import NewLayer, Rewriter
 from protogen.layers.graph import Layer, free_name
+from protogen.layers.writing import NewLayer, Rewriter
 from protogen.onnx.importer.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, Lift
 from protogen.onnx.importer.roundtrip import remembered
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from protogen.errors import Diagnostic, ProtogenWarning, UnsupportedError
 from protogen.formats import prototxt
 from protogen.formats.message import Message
+from protogen.layers import LayerType
 from protogen.net.net import Net
 from protogen.onnx.importer.context import Lifter
 from protogen.onnx.importer.forms import constant_outputs, view_of
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
     from protogen.onnx import Model
     from protogen.onnx.importer.source import OnnxGraph
 
-# Layers that Caffe runs in place, and people write so.
-IN_PLACE = frozenset(("BatchNorm", "ELU", "PReLU", "ReLU", "Scale", "Sigmoid", "TanH"))
 # Their tops share memory with their bottoms, so nothing may be written over them.
 _VIEWS = frozenset(("Flatten", "Reshape"))
-_SHARING = frozenset(("Flatten", "Input", "Parameter", "Reshape", "Split"))
 
 
 @dataclass(frozen=True)
@@ -239,6 +237,11 @@ def _flattened_by_products(layers: list[Message], outputs: Sequence[str]) -> lis
     return [layer for layer in layers if id(layer) not in gone]
 
 
+def _shares(layer: Message) -> bool:
+    """Whether its top is memory that something else has, so that nothing may be written over it."""
+    return not layer.bottom or layer.type == "Split" or layer.type in _VIEWS
+
+
 class _Names:
     """What became of the model's names."""
 
@@ -283,11 +286,11 @@ class _Names:
                 maker.setdefault(top, layer)
         last: dict[str, str] = {}
         for layer in layers:
-            if layer.type not in IN_PLACE or len(layer.bottom) != 1:
+            if not LayerType.registry[layer.type].written_in_place or len(layer.bottom) != 1:
                 continue
             bottom, top = layer.bottom[0], layer.top[0]
             made = maker.get(bottom)
-            if made is None or bottom in fixed or readers[bottom] != 1 or made.type in _SHARING:
+            if made is None or bottom in fixed or readers[bottom] != 1 or _shares(made):
                 continue
             last[bottom] = top
         self._blob |= last
