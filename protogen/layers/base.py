@@ -233,6 +233,10 @@ class LayerType:
         """The shapes of the parameter blobs, in Caffe's order."""
         return []
 
+    def uses_blobs(self, layer: Layer) -> bool:
+        """Whether the tops follow from the parameter blobs."""
+        return True
+
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:

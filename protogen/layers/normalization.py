@@ -24,6 +24,20 @@ def channels_of(shape: Shape) -> int:
     return shape[1] if len(shape) > 1 else 1
 
 
+def of_batch(layer: Layer) -> bool:
+    """Whether a BatchNorm takes mean and variance of the batch instead of its blobs."""
+    p = layer.params.batch_norm_param
+    return not p.use_global_stats if p.has("use_global_stats") else layer.phase == "TRAIN"
+
+
+def _by_batch(e: Emitter, x: str, eps: float) -> list[str]:
+    """x without the batch's own mean, and the deviation, of each channel."""
+    axes = [axis for axis in range(len(e.shape(x))) if axis != 1]
+    centred = e.value("Sub", x, e.reduce("ReduceMean", x, axes))
+    variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
+    return [centred, e.value("Sqrt", e.value("Add", variance, e.array(eps)))]
+
+
 class BatchNorm(_Same):
     """(x - mean) / sqrt(variance + eps). Caffe's blobs are mean, variance and the factor that both
     were multiplied with; a Scale layer does gamma and beta. In phase TRAIN, and without
@@ -42,18 +56,16 @@ class BatchNorm(_Same):
         channels = channels_of(bottoms[0])
         return [(channels,), (channels,), (1,)]
 
+    def uses_blobs(self, layer: Layer) -> bool:
+        return not of_batch(layer)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         import numpy as np
 
         p = layer.params.batch_norm_param
         shape = e.shape(layer.reads[0])
-        known = p.use_global_stats if p.has("use_global_stats") else layer.phase == "TEST"
-        if not known:  # the batch's own mean and variance
-            axes = [axis for axis in range(len(shape)) if axis != 1]
-            centred = e.value("Sub", layer.reads[0], e.reduce("ReduceMean", layer.reads[0], axes))
-            variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
-            deviation = e.value("Sqrt", e.value("Add", variance, e.array(p.eps)))
-            e.op("Div", [centred, deviation], [layer.writes[0]])
+        if of_batch(layer):
+            e.op("Div", _by_batch(e, layer.reads[0], p.eps), [layer.writes[0]])
             return
         mean, variance_, factor = (e.weight(layer, i) for i in range(3))
         # Caffe keeps sums; a factor of 0 means that nothing was ever added.
@@ -73,10 +85,12 @@ class BatchNorm(_Same):
 
 
 class BN(_Same):
-    """Forks. SegNet: blobs scale and shift, already merged with the statistics. PSPNet (its
-    parameters are slope_filler, bias_filler, momentum): slope, bias, mean and variance."""
+    """Forks. SegNet: blobs scale and shift; with bn_mode INFERENCE they are merged with the
+    statistics, with LEARN (its default, in both phases) the batch's own are taken. PSPNet (its
+    parameters are slope_filler, bias_filler, momentum): slope, bias, mean and variance; in phase
+    TRAIN the batch's own unless ``frozen``."""
 
-    reads = fields(bn_param="eps")
+    reads = fields(bn_param="eps bn_mode frozen")
 
     stock = False
 
@@ -99,12 +113,14 @@ class BN(_Same):
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         import numpy as np
 
-        p = layer.params.bn_param
         flat = None if (blobs := r.weights()) is None else [np.reshape(b, -1) for b in blobs]
         x = layer.bottoms[0]
-        if self._four(layer):
-            statistics = None if flat is None else [*flat[2:], np.ones(1, np.float32)]
-            params = {"batch_norm_param": {"use_global_stats": True, "eps": p.eps}}
+        if self._four(layer) or self._of_batch(layer):
+            # SegNet's has no statistics of its own; zeros stand for them.
+            kept = None if flat is None else (flat[2:] or [0 * flat[0], 0 * flat[0]])
+            statistics = None if kept is None else [*kept, np.ones(1, np.float32)]
+            known, eps = not self._of_batch(layer), self._eps(layer)
+            params = {"batch_norm_param": {"use_global_stats": known, "eps": eps}}
             x = r.add(
                 "BatchNorm", [x], role="bn", top=layer.tops[0], params=params, weights=statistics
             )
@@ -115,19 +131,30 @@ class BN(_Same):
         p = layer.params.bn_param
         return any(p.has(name) for name in ("slope_filler", "bias_filler", "momentum", "frozen"))
 
+    def _of_batch(self, layer: Layer) -> bool:
+        p = layer.params.bn_param
+        if self._four(layer):
+            return layer.phase == "TRAIN" and not p.frozen
+        return bool(p.bn_mode != "INFERENCE")
+
+    def _eps(self, layer: Layer) -> float:
+        """What is added to the variance: SegNet's stands in its source."""
+        return float(layer.params.bn_param.eps) if self._four(layer) else 1e-9
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         import numpy as np
 
         rank = len(e.shape(layer.reads[0]))
         count = len(self.blobs(layer, [e.shape(layer.reads[0])]))
         blobs = [e.weight(layer, i).reshape(-1) for i in range(count)]
-        if count == 4:
-            reads = [layer.reads[0], *map(e.array, blobs)]
-            eps = layer.params.bn_param.eps
-            e.op("BatchNormalization", reads, [layer.writes[0]], epsilon=eps)
+        x, eps = layer.reads[0], self._eps(layer)
+        if self._of_batch(layer):
+            x = e.value("Div", *_by_batch(e, x, eps))
+        elif count == 4:
+            e.op("BatchNormalization", [x, *map(e.array, blobs)], [layer.writes[0]], epsilon=eps)
             return
-        scale, shift = (e.array(np.reshape(b, (-1, *[1] * (rank - 2)))) for b in blobs)
-        e.op("Add", [e.value("Mul", layer.reads[0], scale), shift], [layer.writes[0]])
+        scale, shift = (e.array(np.reshape(b, (-1, *[1] * (rank - 2)))) for b in blobs[:2])
+        e.op("Add", [e.value("Mul", x, scale), shift], [layer.writes[0]])
 
 
 class LRN(_Same):
