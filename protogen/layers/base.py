@@ -131,13 +131,17 @@ class Filling:
     ``field`` is the path in LayerParameter of the filler that says so; ``value`` is the constant
     that Caffe writes where nothing is said. For blobs that multiply the data, ``into`` counts the
     inputs that meet in an output value, and ``out`` the outputs that an input value reaches; both
-    are 0 for all others.
+    are 0 for all others. ``neutral`` is the value with which a blob that does not multiply what it
+    is trained on leaves its layer without effect, and ``suits`` the filler that the layer's form
+    asks for.
     """
 
     field: str = ""
     value: float = 0.0
     into: float = 0.0
     out: float = 0.0
+    neutral: float | None = None
+    suits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ class BatchNorm(_Same):
         channels = channels_of(bottoms[0])
         return [(channels,), (channels,), (1,)]
 
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        return [Filling(neutral=0.0), Filling(neutral=1.0), Filling(neutral=1.0)]
+
     def uses_blobs(self, layer: Layer) -> bool:
         return not of_batch(layer)
 
@@ -107,7 +112,7 @@ class BN(_Same):
             if self._four(layer)
             else ("scale_filler", "shift_filler")
         )
-        made = [Filling(f"bn_param.{first}"), Filling(f"bn_param.{second}")]
+        made = [Filling(f"bn_param.{first}", neutral=1.0), Filling(f"bn_param.{second}")]
         return [*made, Filling(), Filling(value=1.0)][: len(blobs)]
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
