@@ -12,6 +12,7 @@ from places import CORPUS
 import protogen as pg
 from protogen.errors import ProtogenWarning
 from protogen.formats import prototxt
+from protogen.layers import kind_of
 from protogen.net.cost import costs
 from protogen.net.upgrade import upgrade
 
@@ -76,6 +77,30 @@ def _loads(file: str, phase: str) -> bool:
             return False
         raise
     return True
+
+
+def test_data_layers_have_shapes():
+    """59 nets have a layer that reads pictures. When such layers got no shape but what ImageData and
+    WindowData said outright, it was known in 4 of them. In the 8 that are left nothing crops or
+    resizes: the size stands in the data alone."""
+    known, unknown, assumed = set(), set(), set()
+    for file in SOUND:
+        if prototxt.kind_of(CORPUS / file) == "SolverParameter":
+            continue
+        for phase in ("TRAIN", "TEST"):
+            try:
+                net = pg.load(CORPUS / file, phase=phase, tolerant=True)
+            except pg.InputError:  # it is a net in the other phase
+                continue
+            for layer in net.layers:
+                kind = kind_of(layer)
+                if kind is not None and kind.feeds and layer.type not in ("Input", "HDF5Data"):
+                    (known if net.shapes[layer.tops[0]] else unknown).add(file)
+            if net.graph.assumed:
+                assumed.add(file)
+    assert (len(known), len(unknown)) == (51, 8)
+    assert not known & unknown
+    assert len(assumed) == 3
 
 
 @pytest.mark.parametrize("file", SOUND[::7])

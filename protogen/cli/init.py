@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     help="The filler of layers by name: 'conv*=msra', fc8=gaussian:0.01. May repeat.",
 )
 @click.option("--recommend", is_flag=True, help="Fillers that suit each layer's activation.")
+@click.option("--fill", is_flag=True, help="What suits blobs for which the net has no filler.")
 @click.option("--write-net", metavar="FILE.prototxt", help="Write the net with these fillers.")
 @options.state("TRAIN")
 @options.inputs
@@ -51,6 +52,7 @@ def command(net: str, path: str | None, **given: Any) -> None:
     \b
     Examples:
       protogen init train_val.prototxt -o start.caffemodel --input data=1,3,224,224
+      protogen init net.prototxt -o start.caffemodel --fill
       protogen init net.prototxt --recommend
       protogen init net.prototxt -o start.caffemodel --recommend --write-net better.prototxt
       protogen init net.prototxt -o start.caffemodel --set 'conv*=msra' --set fc8=gaussian:0.01
@@ -67,7 +69,7 @@ def command(net: str, path: str | None, **given: Any) -> None:
     shapes = options.parse_inputs(given["inputs"])
     loaded = load(net, input_shapes=shapes, **options.state_of(given))
     rules = parse_rules(given["rules"])
-    found = blobs_of(loaded, rules, given["recommend"])
+    found = blobs_of(loaded, rules, given["recommend"], given["fill"])
     text = None
     if given["write_net"]:
         from protogen.formats import prototxt
@@ -82,6 +84,7 @@ def command(net: str, path: str | None, **given: Any) -> None:
                 fan=given["fan"],
                 rules=rules,
                 recommend=given["recommend"],
+                fill=given["fill"],
                 feeds=options.arrays(given["data"]),
                 progress=progress,
             )
@@ -97,6 +100,9 @@ def command(net: str, path: str | None, **given: Any) -> None:
 def _tell(found: Sequence[FilledBlob], given: dict[str, Any]) -> None:
     if given["as_json"]:
         click.echo(json.dumps([_plain(blob, given["fan"]) for blob in found], indent=2))
+        return
+    if given["fill"]:
+        _tell_all(found)
         return
     shown = [blob for blob in found if blob.is_weight]
     tables.show(
@@ -114,6 +120,24 @@ def _tell(found: Sequence[FilledBlob], given: dict[str, Any]) -> None:
         ],
         right=(3, 4),
     )
+    _count(found)
+
+
+def _tell_all(found: Sequence[FilledBlob]) -> None:
+    """Every blob with what fills it, and why."""
+    from protogen.training.initialisation import filler_text
+
+    tables.show(
+        ["blob", "shape", "filler", "why"],
+        [
+            (f"{b.layer.name}.{b.name}", tables.shape(b.shape), filler_text(b.filler), b.why)
+            for b in found
+        ],
+    )
+    _count(found)
+
+
+def _count(found: Sequence[FilledBlob]) -> None:
     count = sum(blob.made(0).size for blob in found)
     click.echo(f"{tables.count(count)} parameters in {len(found)} blobs")
 
@@ -134,4 +158,5 @@ def _plain(blob: FilledBlob, fan: str) -> dict[str, Any]:
         "true_fan_in": blob.true.into if blob.is_weight else None,
         "std": blob.deviation(fan),
         "reason": blob.reason,
+        "why": blob.why,
     }

@@ -41,13 +41,17 @@ class Filling:
     ``field`` is the path in LayerParameter of the filler that says so; ``value`` is the constant
     that Caffe writes where nothing is said. For blobs that multiply the data, ``into`` counts the
     inputs that meet in an output value, and ``out`` the outputs that an input value reaches; both
-    are 0 for all others.
+    are 0 for all others. ``neutral`` is the value with which a blob that does not multiply what it
+    is trained on leaves its layer without effect, and ``suits`` the filler that the layer's form
+    asks for.
     """
 
     field: str = ""
     value: float = 0.0
     into: float = 0.0
     out: float = 0.0
+    neutral: float | None = None
+    suits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,10 @@ class LayerType:
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shapes of the parameter blobs, in Caffe's order."""
         return []
+
+    def uses_blobs(self, layer: Layer) -> bool:
+        """Whether the tops follow from the parameter blobs."""
+        return True
 
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]

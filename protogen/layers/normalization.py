@@ -25,6 +25,20 @@ def channels_of(shape: Shape) -> int:
     return shape[1] if len(shape) > 1 else 1
 
 
+def of_batch(layer: Layer) -> bool:
+    """Whether a BatchNorm takes mean and variance of the batch instead of its blobs."""
+    p = layer.params.batch_norm_param
+    return not p.use_global_stats if p.has("use_global_stats") else layer.phase == "TRAIN"
+
+
+def _by_batch(e: Emitter, x: str, eps: float) -> list[str]:
+    """x without the batch's own mean, and the deviation, of each channel."""
+    axes = [axis for axis in range(len(e.shape(x))) if axis != 1]
+    centred = e.value("Sub", x, e.reduce("ReduceMean", x, axes))
+    variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
+    return [centred, e.value("Sqrt", e.value("Add", variance, e.array(eps)))]
+
+
 class BatchNorm(_Same):
     """(x - mean) / sqrt(variance + eps). Caffe's blobs are mean, variance and the factor that both
     were multiplied with; a Scale layer does gamma and beta. In phase TRAIN, and without
@@ -58,7 +72,8 @@ class BatchNorm(_Same):
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:
-        return [Filling(), Filling(), Filling(), Filling(value=1.0), Filling()][: len(blobs)]
+        first = [Filling(neutral=0.0), Filling(neutral=1.0), Filling(neutral=1.0)]
+        return [*first, Filling(value=1.0, neutral=1.0), Filling()][: len(blobs)]
 
     def _own(self, p: Message) -> int:
         """How many blobs a fork has behind BVLC's three: the factor, the shift."""
@@ -67,6 +82,9 @@ class BatchNorm(_Same):
         if p.has("use_weight_bias") and p.use_weight_bias:  # Intel's, by its default for all nets
             return 1 + int(p.bias_term)
         return 0
+
+    def uses_blobs(self, layer: Layer) -> bool:
+        return not of_batch(layer)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.batch_norm_param
@@ -115,13 +133,8 @@ class BatchNorm(_Same):
         nvidia = p.scale_bias or p.has("scale_filler")
         eps = max(p.eps, 1e-5) if nvidia else p.eps
         shape = e.shape(layer.reads[0])
-        known = p.use_global_stats if p.has("use_global_stats") else layer.phase == "TEST"
-        if not known:  # the batch's own mean and variance
-            axes = [axis for axis in range(len(shape)) if axis != 1]
-            centred = e.value("Sub", layer.reads[0], e.reduce("ReduceMean", layer.reads[0], axes))
-            variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
-            deviation = e.value("Sqrt", e.value("Add", variance, e.array(eps)))
-            e.op("Div", [centred, deviation], [write])
+        if of_batch(layer):
+            e.op("Div", _by_batch(e, layer.reads[0], eps), [write])
             return
         mean, variance_, factor = (e.weight(layer, i) for i in range(3))
         # Caffe keeps sums; a factor of 0 means that nothing was ever added.
@@ -144,8 +157,9 @@ class BatchNorm(_Same):
 
 class BN(_Same):
     """Forks. SegNet: blobs scale and shift; with ``bn_mode: INFERENCE`` they are merged with the
-    statistics, else the batch's own are taken, in phase TEST too. PSPNet (its parameters are
-    slope_filler, bias_filler, momentum, eps): slope, bias, mean and variance."""
+    statistics, with LEARN (its default, in both phases) the batch's own are taken. PSPNet (its
+    parameters are slope_filler, bias_filler, momentum, eps): slope, bias, mean and variance; in
+    phase TRAIN the batch's own unless ``frozen``."""
 
     passes_signal = True
 
@@ -166,22 +180,21 @@ class BN(_Same):
             if self._four(layer)
             else ("scale_filler", "shift_filler")
         )
-        made = [Filling(f"bn_param.{first}"), Filling(f"bn_param.{second}")]
+        made = [Filling(f"bn_param.{first}", neutral=1.0), Filling(f"bn_param.{second}")]
         return [*made, Filling(), Filling(value=1.0)][: len(blobs)]
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         import numpy as np
 
-        p = layer.params.bn_param
         flat = None if (blobs := r.weights()) is None else [np.reshape(b, -1) for b in blobs]
         x = layer.bottoms[0]
         self.decide(layer)
-        if self._learns(layer):
-            params = {"batch_norm_param": {"use_global_stats": False, "eps": 1e-9}}
-            x = r.add("BatchNorm", [x], role="bn", top=layer.tops[0], params=params)
-        elif self._four(layer):
-            statistics = None if flat is None else [*flat[2:], np.ones(1, np.float32)]
-            params = {"batch_norm_param": {"use_global_stats": True, "eps": p.eps}}
+        if self._four(layer) or self._of_batch(layer):
+            # SegNet's has no statistics of its own; zeros stand for them.
+            kept = None if flat is None else (flat[2:] or [0 * flat[0], 0 * flat[0]])
+            statistics = None if kept is None else [*kept, np.ones(1, np.float32)]
+            known, eps = not self._of_batch(layer), self._eps(layer)
+            params = {"batch_norm_param": {"use_global_stats": known, "eps": eps}}
             x = r.add(
                 "BatchNorm", [x], role="bn", top=layer.tops[0], params=params, weights=statistics
             )
@@ -204,9 +217,15 @@ class BN(_Same):
                 "Say --dialect segnet or pspnet.",
             )
 
-    def _learns(self, layer: Layer) -> bool:
-        """Whether it is SegNet's, and takes the statistics of the batch."""
-        return not self._four(layer) and bool(layer.params.bn_param.bn_mode != "INFERENCE")
+    def _of_batch(self, layer: Layer) -> bool:
+        p = layer.params.bn_param
+        if self._four(layer):
+            return layer.phase == "TRAIN" and not p.frozen
+        return bool(p.bn_mode != "INFERENCE")
+
+    def _eps(self, layer: Layer) -> float:
+        """What is added to the variance: SegNet's stands in its source."""
+        return float(layer.params.bn_param.eps) if self._four(layer) else 1e-9
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         import numpy as np
@@ -214,18 +233,13 @@ class BN(_Same):
         rank = len(e.shape(layer.reads[0]))
         count = len(self.blobs(layer, [e.shape(layer.reads[0])]))
         blobs = [e.weight(layer, i).reshape(-1) for i in range(count)]
-        if count == 4:
-            reads = [layer.reads[0], *map(e.array, blobs)]
-            eps = layer.params.bn_param.eps
-            e.op("BatchNormalization", reads, [layer.writes[0]], epsilon=eps)
+        x, eps = layer.reads[0], self._eps(layer)
+        if self._of_batch(layer):
+            x = e.value("Div", *_by_batch(e, x, eps))
+        elif count == 4:
+            e.op("BatchNormalization", [x, *map(e.array, blobs)], [layer.writes[0]], epsilon=eps)
             return
-        x = layer.reads[0]
-        if self._learns(layer):
-            axes = [axis for axis in range(rank) if axis != 1]
-            centred = e.value("Sub", x, e.reduce("ReduceMean", x, axes))
-            variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
-            x = e.value("Div", centred, e.value("Sqrt", e.value("Add", variance, e.array(1e-9))))
-        scale, shift = (e.array(np.reshape(b, (-1, *[1] * (rank - 2)))) for b in blobs)
+        scale, shift = (e.array(np.reshape(b, (-1, *[1] * (rank - 2)))) for b in blobs[:2])
         e.op("Add", [e.value("Mul", x, scale), shift], [layer.writes[0]])
 
 

@@ -14,6 +14,7 @@ from protogen.formats import files, prototxt
 from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
+from protogen.layers import kind_of
 from protogen.layers.graph import Graph, Layer
 from protogen.net.build import BuildOptions, build
 from protogen.net.rules import stages_of
@@ -154,6 +155,9 @@ class Net:
                 raise layer.error(
                     f"its weights have the shapes {_list(found)}, but must have {_list(wanted)}"
                 )
+            kind = kind_of(layer)
+            if kind is not None and not kind.uses_blobs(layer):
+                continue
             if any((layer.name, i) not in self.graph.owners for i in range(len(wanted))):
                 raise layer.error(
                     f"has no weights, but needs {_list(wanted)}",

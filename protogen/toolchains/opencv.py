@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from protogen.layers.graph import Layer
+from protogen.layers.normalization import of_batch
 
 _ALWAYS = (
-    "AbsVal", "BNLL", "BatchNorm", "Convolution", "Crop", "Dropout", "ELU", "Eltwise", "Exp",
+    "AbsVal", "BNLL", "Convolution", "Crop", "Dropout", "ELU", "Eltwise", "Exp",
     "Flatten", "HardSigmoid", "HardSwish", "Input", "Permute", "Power", "PriorBox", "ReLU", "ReLU6",
     "Sigmoid", "Softmax", "Split", "TanH",
 )  # fmt: skip
@@ -20,6 +21,7 @@ def _pooling(p: Any) -> bool:
 
 
 _WHERE: dict[str, Callable[[Layer], bool]] = {
+    "BatchNorm": lambda x: not of_batch(x),
     "Concat": lambda x: len(x.bottoms) > 1 and not x.params.concat_param.has("concat_dim"),
     "Deconvolution": lambda x: set(x.params.convolution_param.dilation) <= {1},
     "InnerProduct": lambda x: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ from protogen.geometry import Shape
 from protogen.layers import Filling, fillers, kind_of
 from protogen.layers.fillers import EXTRAS, Fan, Filler, caffes_fan, parse_filler
 from protogen.layers.graph import Layer
+from protogen.training.filling import dead, filled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +32,7 @@ FANS = ("caffe", "true")
 class FilledBlob:
     """A parameter blob before training: what fills it, and why if that is not what the net says.
 
+    ``said``: the net's text or the user names its filler.
     ``owner`` is the layer and index whose stream it is filled from: another one's where
     ``param { name }`` shares it. ``caffes`` and ``true`` are its fans by Caffe's rule and in fact.
     """
@@ -41,6 +44,19 @@ class FilledBlob:
     filling: Filling
     owner: tuple[str, int]
     reason: str = ""
+    said: bool = False
+
+    @property
+    def name(self) -> str:
+        """``weight``, ``bias``, ``variance``, ...: the index where the type has no name for it."""
+        kind = kind_of(self.layer)
+        names = kind.blob_names if kind is not None else ()
+        return names[self.index] if self.index < len(names) else str(self.index)
+
+    @property
+    def why(self) -> str:
+        """Why it has this filler, whoever says it."""
+        return self.reason or ("the net's filler" if self.said else "no filler, as in Caffe")
 
     @property
     def is_weight(self) -> bool:
@@ -117,13 +133,17 @@ class FilledBlob:
 
 
 def blobs_of(
-    net: Net, rules: Sequence[tuple[str, Filler]] = (), recommend: bool = False
+    net: Net,
+    rules: Sequence[tuple[str, Filler]] = (),
+    recommend: bool = False,
+    fill: bool = False,
 ) -> list[FilledBlob]:
     """Every parameter blob of a net with its filler.
 
     Args:
         rules: (pattern of layer names, filler) for weights; the last that fits counts.
         recommend: where no rule fits, what each layer should have (see ``recommendations``).
+        fill: what suits blobs of which nobody says how they begin.
 
     Raises:
         InputError: a pattern fits no layer with weights, or a shape is not known.
@@ -137,18 +157,18 @@ def blobs_of(
         for blob in _blobs(net, layer):
             found = better.get((layer.name, blob.index))
             if found is not None:
-                blob = replace(blob, filler=found.filler, reason=found.reason)
+                blob = replace(blob, filler=found.filler, reason=found.reason, said=True)
             for pattern, filler in rules if blob.is_weight else ():
                 if fnmatchcase(layer.name, pattern):
                     fitted.add(pattern)
-                    blob = replace(blob, filler=filler, reason=f"--set {pattern}")
+                    blob = replace(blob, filler=filler, reason=f"--set {pattern}", said=True)
             made.append(blob)
     named = [layer.name for layer in net.layers]
     for pattern, _ in rules:
         if pattern not in fitted:
             advice = did_you_mean(pattern, named)
             raise InputError("fits no layer with weights", subject=f'"{pattern}"', advice=advice)
-    return made
+    return filled(net.graph, made) if fill else made
 
 
 def _blobs(net: Net, layer: Layer) -> Iterator[FilledBlob]:
@@ -165,8 +185,14 @@ def _blobs(net: Net, layer: Layer) -> Iterator[FilledBlob]:
         zip(shapes, kind.fillings(layer, bottoms, shapes), strict=True)
     ):
         owner = net.graph.owners.get((layer.name, index), (layer.name, index))
-        filler = filler_of(layer, filling)
-        yield FilledBlob(layer, index, shape, filler, filling, owner)
+        filler, said = filler_of(layer, filling), _speaks_of(layer, filling)
+        yield FilledBlob(layer, index, shape, filler, filling, owner, said=said)
+
+
+def _speaks_of(layer: Layer, filling: Filling) -> bool:
+    """Whether the layer's text names a blob's filler."""
+    block, _, name = filling.field.partition(".")
+    return bool(block and layer.params.has(block) and getattr(layer.params, block).has(name))
 
 
 def filler_of(layer: Layer, filling: Filling) -> Filler:
@@ -220,6 +246,7 @@ def initialise(
     fan: str = "caffe",
     rules: Mapping[str, str] | None = None,
     recommend: bool = False,
+    fill: bool = False,
     feeds: Mapping[str, NDArray[Any]] | None = None,
 ) -> Net:
     """Fills the net's weights from its fillers, and gives the net back.
@@ -232,14 +259,18 @@ def initialise(
             Deconvolution, on InnerProduct with ``transpose``, and on Embed.
         rules: fillers by pattern of layer names: ``{"conv*": "msra", "fc8": "gaussian:0.01"}``.
         recommend: fillers that suit each layer's activation.
+        fill: for blobs of which nobody says how they begin, what suits them instead of Caffe's 0:
+            msra before rectifiers, xavier elsewhere, bilinear where a Deconvolution upsamples
+            each channel, and a BatchNorm that changes nothing. Without it such blobs are warned of.
         feeds: data for ``lsuv``; random numbers where it is left out.
 
     Raises:
         InputError: a filler is not known or does not fit, a pattern fits nothing.
     """
     texts = [f"{pattern}={filler}" for pattern, filler in (rules or {}).items()]
-    found = blobs_of(net, parse_rules(texts), recommend)
+    found = blobs_of(net, parse_rules(texts), recommend, fill)
     _check_fan(fan)
+    _warn_of_dead(found)
     net.weights = {}
     for blob in found:
         net.weights.setdefault(blob.layer.name, []).append(blob.made(seed, fan).array())
@@ -259,6 +290,7 @@ def write_initial(
     fan: str = "caffe",
     rules: Sequence[tuple[str, Filler]] = (),
     recommend: bool = False,
+    fill: bool = False,
     feeds: Mapping[str, NDArray[Any]] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[FilledBlob]:
@@ -273,14 +305,16 @@ def write_initial(
     from protogen.formats.caffemodel import write_weights
     from protogen.net.net import entry
 
-    found = blobs_of(net, rules, recommend)
+    found = blobs_of(net, rules, recommend, fill)
     _check_fan(fan)
     if not found:
         raise InputError("no layer has parameters", subject=f'net "{net.name}"')
     whole = any(blob.filler.type == "lsuv" for blob in found)
     if whole:
-        texts = {pattern: _text(filler) for pattern, filler in rules}
-        initialise(net, seed, fan=fan, rules=texts, recommend=recommend, feeds=feeds)
+        texts = {pattern: filler_text(filler) for pattern, filler in rules}
+        initialise(net, seed, fan=fan, rules=texts, recommend=recommend, fill=fill, feeds=feeds)
+    else:
+        _warn_of_dead(found)
     size = sum(4 * blob.made(seed, fan).size for blob in found)
     by_layer: dict[str, list[Made]] = {}
     for blob in found:
@@ -297,7 +331,13 @@ def write_initial(
     return found
 
 
-def _text(filler: Filler) -> str:
+def _warn_of_dead(blobs: Sequence[FilledBlob]) -> None:
+    for told in dead(blobs):
+        warnings.warn(told, stacklevel=3)
+
+
+def filler_text(filler: Filler) -> str:
+    """As ``parse_filler`` reads it: ``gaussian:std=0.01``."""
     numbers = filler.numbers()
     kind = str(numbers.pop("type"))
     return kind + (":" if numbers else "") + ",".join(f"{k}={v}" for k, v in numbers.items())
@@ -309,14 +349,15 @@ def _check_fan(fan: str) -> None:
 
 
 def with_fillers(net: Net, blobs: Sequence[FilledBlob]) -> Message:
-    """The net's message with these blobs' fillers written into its layers.
+    """The net's message with these blobs' fillers written into its layers. Blobs that Caffe has no
+    filler for, such as BatchNorm's, begin so in the caffemodel alone.
 
     Raises:
         UnsupportedError: Caffe has no such filler.
     """
     changed: dict[str, list[FilledBlob]] = {}
     for blob in blobs:
-        if not blob.reason:
+        if not blob.reason or not blob.filling.field:  # a field is where the text can say it
             continue
         if blob.filler.type in EXTRAS:
             raise UnsupportedError(

@@ -126,6 +126,66 @@ def test_a_layers_own_phase_goes_before_the_nets():
     close(run(layer("BatchNorm", "phase: TEST"), "TRAIN", x=x), known)
 
 
+BATCH = [
+    # SegNet's bn_layer.cpp: LEARN is the default and takes the batch's statistics in both phases.
+    ("", "TEST", 1e-9),
+    ("bn_mode: LEARN", "TRAIN", 1e-9),
+    ("bn_mode: INFERENCE", "TRAIN", None),
+    ("bn_mode: INFERENCE", "TEST", None),
+    # PSPNet's: slope, bias, mean and variance, here all 1.
+    ("momentum: 0.95", "TRAIN", 1e-5),
+    ("momentum: 0.95", "TEST", "known"),
+    ("frozen: true", "TRAIN", "known"),
+    ("frozen: false", "TRAIN", 1e-5),
+]
+
+
+@pytest.mark.parametrize(("params", "phase", "eps"), BATCH)
+def test_bn_of_forks_in_both_phases(params, phase, eps):
+    x = np.random.default_rng(0).normal(2, 3, (4, 2, 3, 5)).astype(np.float32)
+    found = run(layer("BN", f"bn_param {{ {params} }}"), phase, x=x)
+    if eps is None:
+        close(found, x + 1)
+    elif eps == "known":
+        close(found, (x - 1) / np.sqrt(1 + 1e-5) + 1)
+    else:
+        mean, variance = (f((0, 2, 3), keepdims=True) for f in (x.mean, x.var))
+        close(found, (x - mean) / np.sqrt(variance + eps) + 1)
+
+
+@pytest.mark.parametrize(("params", "phase", "eps"), BATCH)
+def test_bn_of_forks_as_stock_layers(params, phase, eps, tmp_path):
+    """Each replacement is run beside its original."""
+    path = tmp_path / "net.prototxt"
+    head = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 4 dim: 2 dim: 3 dim: 5 } } }'
+    path.write_text(head + "\n" + layer("BN", f"bn_param {{ {params} }}"))
+    made = pg.rewrite(path, phase=phase)
+    assert [one.type for one in made.replaced] == ["BN"]
+    kept = [layer.params.batch_norm_param for layer in made.net.layers if layer.type == "BatchNorm"]
+    assert [one.use_global_stats for one in kept] == ([] if eps is None else [eps == "known"])
+
+
+def test_a_batch_norm_of_the_batch_needs_no_weights():
+    x = np.random.default_rng(0).normal(2, 3, (4, 2)).astype(np.float32)
+    own = "batch_norm_param { use_global_stats: false }"
+    for params, phase in ((own, "TEST"), ("", "TRAIN")):
+        net = net_with({"x": x.shape}, layer("BatchNorm", params))
+        found = pg.run(Net(net.message, phase=phase), {"x": x})["y"]
+        close(found, (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5))
+    with pytest.raises(pg.InputError, match="has no weights"):
+        pg.run(net, {"x": x})
+
+
+def test_opencv_is_not_asked_about_a_batch_norm_of_the_batch():
+    from protogen.running.opencv import doubtful
+
+    text = layer("BatchNorm", "batch_norm_param { use_global_stats: false }")
+    net = net_with({"x": (4, 2)}, text)
+    assert [one.name for one in doubtful(net)] == ["l"]
+    assert not doubtful(net_with({"x": (4, 2)}, layer("BatchNorm")))
+    assert doubtful(Net(net_with({"x": (4, 2)}, layer("BatchNorm")).message, phase="TRAIN"))
+
+
 def test_chance_is_refused():
     with pytest.raises(pg.UnsupportedError) as caught:
         run(layer("Dropout"), "TRAIN", x=RAMP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from protogen.errors import InputError
 from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.running.runtime import random_feeds
+from protogen.training.filling import StartsDead
 from protogen.training.initialisation import FilledBlob, blobs_of, initialise, parse_rules
 from protogen.training.signals.findings import Finding, findings
 from protogen.training.signals.measure import (
@@ -139,7 +141,9 @@ def _health(
     told = "the caffemodel"
     if not from_file:
         net = net.with_message(as_in_training(net))
-        initialise(net, seed, fan=fan, rules=rules, recommend=recommend)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StartsDead)  # the findings say it, and more
+            initialise(net, seed, fan=fan, rules=rules, recommend=recommend)
         texts = [f"{pattern}={filler}" for pattern, filler in (rules or {}).items()]
         blobs = blobs_of(net, parse_rules(texts), recommend)
         told = ", ".join(texts) or ("recommended fillers" if recommend else "the net's fillers")

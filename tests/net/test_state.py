@@ -1,0 +1,201 @@
+"""Phase, level and stages: which layers take part, in every command that reads a net."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import protogen as pg
+from protogen.formats import prototxt
+from protogen.net.net import Net
+
+# One text for training and use, as Caffe's all-in-one nets are.
+ALL = """
+layer { name: "td" type: "Data" top: "data" top: "label" include { stage: "train" }
+  data_param { source: "x" batch_size: 2 } }
+layer { name: "dd" type: "Input" top: "data" include { stage: "deploy" }
+  input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
+layer { name: "r" type: "ReLU" bottom: "data" top: "r" }
+layer { name: "l" type: "SoftmaxWithLoss" bottom: "r" bottom: "label" top: "l"
+  exclude { stage: "deploy" } }
+layer { name: "s" type: "Softmax" bottom: "r" top: "s" include { stage: "deploy" } }
+"""
+INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }\n'
+RULES = INPUT + "\n".join(
+    f'layer {{ name: "{name}" type: "ReLU" bottom: "x" top: "{name}" {rule} }}'
+    for name, rule in (
+        ("quiet", 'include { not_stage: "loud" }'),
+        ("loud", 'include { stage: "loud" }'),
+        ("both", 'include { stage: "loud" stage: "late" }'),
+        ("either", 'include { stage: "loud" } include { stage: "late" }'),
+        ("high", "include { min_level: 2 }"),
+        ("low", "include { max_level: 0 }"),
+        ("middle", "exclude { min_level: 2 } exclude { max_level: 0 }"),
+        ("training", 'exclude { phase: TEST not_stage: "late" }'),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted"),
+    [
+        ({}, "quiet low"),
+        ({"phase": "TRAIN"}, "quiet low training"),
+        ({"stages": ["loud"]}, "loud either low"),
+        ({"stages": ["loud", "late"]}, "loud both either low training"),
+        ({"stages": ["late"]}, "quiet either low training"),
+        ({"level": 1}, "quiet middle"),
+        ({"level": 2}, "quiet high"),
+        ({"level": -3}, "quiet low"),
+    ],
+)
+def test_rules(state, wanted):
+    net = Net(prototxt.parse(RULES, "net.prototxt"), **state)
+    assert [layer.name for layer in net.layers[1:]] == wanted.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "sentence"),
+    [
+        (ALL, {"stages": ["deply"]}, 'net.prototxt: stage "deply": no rule of the net names it. Did you mean deploy?'),
+        (ALL, {"stages": ["x"]}, 'net.prototxt: stage "x": no rule of the net names it. Rules name deploy, train.'),
+        (INPUT, {"stages": ["x"]}, 'net.prototxt: stage "x": no rule of the net names it. The net has no stages.'),
+        (INPUT, {"phase": "test"}, "phase: 'test' is not TRAIN or TEST."),
+        (ALL, {}, 'net.prototxt:6:1: layer "r" (ReLU): reads "data", but no layer makes it in phase TEST. '
+                  'These do: "td" (Data) with --stage train, "dd" (Input) with --stage deploy.'),
+        (ALL.replace('include { stage: "train" }', "include { phase: TRAIN min_level: 2 }").replace('stage: "deploy"', 'min_level: 3'),
+         {"level": 1},
+         'net.prototxt:6:1: layer "r" (ReLU): reads "data", but no layer makes it in phase TEST, level 1. '
+         'These do: "td" (Data) with --phase TRAIN --level 2, "dd" (Input) with --level 3.'),
+        ('name: "n"\n' + INPUT.replace("input_param", "include { phase: TRAIN } input_param"), {},
+         'net.prototxt: net "n": no layer takes part in phase TEST. Choose another phase, level or stage.'),
+        ('name: "n"\n' + INPUT.replace("input_param", 'exclude { stage: "a" } input_param'), {"stages": ["a"], "level": 4},
+         'net.prototxt: net "n": no layer takes part in phase TEST, level 4, stage a. Choose another phase, level or stage.'),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_chosen(text, state, sentence):
+    with pytest.raises(pg.InputError) as caught:
+        Net(prototxt.parse(text, "net.prototxt"), **state)
+    assert str(caught.value) == sentence
+
+
+# Every command
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "all.prototxt").write_text(ALL)
+    return tmp_path
+
+
+STAGE = ("--stage", "deploy")
+
+
+def test_convert_and_verify(folder, protogen):
+    done = protogen(
+        "convert", "all.prototxt", "-o", "net.onnx", *STAGE, "--verify", "--receipt", "r.json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "opencv: not asked: it reads nets in phase TEST alone" in done.stdout
+    options = json.loads((folder / "r.json").read_text())["options"]
+    assert (options["phase"], options["level"], options["stages"]) == ("TEST", 0, ["deploy"])
+    done = protogen("verify", "all.prototxt", "net.onnx", *STAGE, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["phase"], found["level"], found["stages"]) == ("TEST", 0, ["deploy"])
+    assert [row["blob"] for row in found["blobs"]] == ["r", "s"]
+
+
+def test_the_library(folder):
+    made = pg.convert(folder / "all.prototxt", None, folder / "a.onnx", stages=["deploy"])
+    assert made.net.outputs == ("s",)
+    found = pg.verify((folder / "all.prototxt", None), folder / "a.onnx", stages=["deploy"])
+    assert [row.blob for row in found.rows] == ["r", "s"]
+    with pytest.raises(pg.InputError, match='stage "deply": no rule of the net names it'):
+        pg.verify((folder / "all.prototxt", None), folder / "a.onnx", stages=["deply"])
+    with pytest.raises(pg.InputError, match="for nets that are read from a prototxt"):
+        pg.verify(made.net, folder / "a.onnx", phase="TRAIN")
+
+
+def test_verify_takes_a_stage_for_the_net_that_names_it(folder):
+    plain = ALL.split("\n", 3)[3].replace('include { stage: "deploy" }', "")
+    plain = "\n".join(
+        line for line in plain.splitlines() if "Loss" not in line and "exclude" not in line
+    )
+    (folder / "plain.prototxt").write_text(plain)
+    sides = [(folder / name, None) for name in ("all.prototxt", "plain.prototxt")]
+    assert [row.blob for row in pg.verify(*sides, stages=["deploy"]).rows] == ["r", "s"]
+
+
+def test_run_and_summary(folder, protogen):
+    done = protogen("run", "all.prototxt", "--random", "0", *STAGE, "--json")
+    assert list(json.loads(done.stdout)) == ["s"], done.stderr
+    done = protogen("summary", "all.prototxt", *STAGE, "--json")
+    assert json.loads(done.stdout)["outputs"] == ["s"]
+    done = protogen(
+        "summary", "all.prototxt", "--stage", "train", "--input", "data=2,3,1,1", "--json"
+    )
+    assert json.loads(done.stdout)["outputs"] == ["l"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--stage", "deply"), 'all.prototxt: stage "deply": no rule of the net names it. Did you mean deploy?'),
+        (("--phase", "train"), "Invalid value for '--phase': 'train' is not one of 'TRAIN', 'TEST'."),
+        (("--level", "high"), "Invalid value for '--level': 'high' is not a valid integer."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("convert", "all.prototxt", "-o", "x.onnx"),
+        ("run", "all.prototxt", "--random", "0"),
+        ("verify", "all.prototxt", "net.onnx"),
+        ("summary", "all.prototxt"),
+        ("init", "all.prototxt", "-o", "x.caffemodel"),
+    ],
+)
+def test_wrong_values(folder, protogen, command, words, sentence):
+    done = protogen(*command, *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"protogen: {sentence}"), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (folder / "x.onnx").exists()
+
+
+def test_onnx_has_no_stages(protogen):
+    done = protogen("convert", "a.onnx", "-o", "a.prototxt", "--stage", "deploy")
+    assert done.returncode == 2
+    assert done.stderr == "protogen: --stage is for Caffe to ONNX, and a.onnx is ONNX.\n"
+
+
+def test_phase_train_computes_as_in_training(tmp_path, protogen):
+    (tmp_path / "net.prototxt").write_text(
+        INPUT.replace("dim: 1", "dim: 4")
+        + 'layer { name: "b" type: "BatchNorm" bottom: "x" top: "b" }'
+    )
+    x = np.random.default_rng(0).normal(3, 2, (4, 2)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    run = ("run", "net.prototxt", "--input", "x=x.npy", "--save", "found.npz", "--phase", "TRAIN")
+    assert protogen(*run).returncode == 0
+    with np.load(tmp_path / "found.npz") as found:
+        wanted = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+        np.testing.assert_allclose(found["b"], wanted, atol=1e-5)
+    done = protogen("convert", "net.prototxt", "-o", "t.onnx", "--phase", "TRAIN", "--verify")
+    assert done.returncode == 0, done.stderr
+    found = pg.run(tmp_path / "t.onnx", {"x": x})["b"]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    # In phase TEST its statistics are needed.
+    assert protogen("convert", "net.prototxt", "-o", "t.onnx").returncode == 2
+
+
+def test_phase_train_refuses_chance(tmp_path, protogen):
+    (tmp_path / "net.prototxt").write_text(
+        INPUT + 'layer { name: "d" type: "Dropout" bottom: "x" top: "d" }'
+    )
+    done = protogen("convert", "net.prototxt", "-o", "t.onnx", "--phase", "TRAIN")
+    assert done.returncode == 3
+    assert "in phase TRAIN its values depend on chance" in done.stderr
