@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from protogen.errors import ProtogenWarning
 from protogen.layers.fillers import Filler
+from protogen.layers.graph import Layer
 from protogen.layers.recommending import activations_after
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def _filled(blob: FilledBlob, activation: object) -> FilledBlob:
     if filling.suits:
         return replace(blob, filler=Filler(filling.suits), reason="no filler: it upsamples")
     if blob.is_weight:
-        kind = getattr(activation, "type", "")
-        if kind in RECTIFIERS:
+        kind = activation.type if isinstance(activation, Layer) else ""
+        if isinstance(activation, Layer) and role_of(activation) == "rectifier":
             return replace(blob, filler=Filler("msra"), reason=f"no filler: {kind} follows")
         why = f"{kind} follows" if kind else "no rectifier follows"
         return replace(blob, filler=Filler("xavier"), reason=f"no filler: {why}")
