@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from protogen.errors import ProtogenWarning
 from protogen.layers.fillers import Filler
 from protogen.layers.graph import Layer
-from protogen.layers.recommending import activations_after
+from protogen.layers.recommending import activations_after, role_of
 
 if TYPE_CHECKING:
     from protogen.layers.graph import Graph
