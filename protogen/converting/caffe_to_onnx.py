@@ -8,20 +8,23 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from protogen._version import __version__
+from protogen.converting.comparison import TOLERANCE, compare_outputs, verify_conversion
 from protogen.errors import InputError
 from protogen.formats import files
 from protogen.formats.mapped import counted
 from protogen.geometry import Shape
+from protogen.layers.graph import cut
 from protogen.net.net import Net, load
 from protogen.running import opencv
+from protogen.running.drawing import random_inputs, wanted_inputs
 
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing, Program
 
-HALF_TOLERANCE = 2e-2
+HALF_TOLERANCE = 2e-2  # weights of 11 bits are off by 5e-4 each; through a deep net that adds up
 EXTERNAL_FROM = 2 * 10**9  # bytes of weights: above, protobuf cannot hold them in one message
 Progress = Callable[[int, int], object]
 
@@ -58,6 +61,7 @@ def convert(
     identities: Collection[str] = (),
     receipt: str | Path | None = None,
     verify: bool = False,
+    tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> Converted:
     """Writes a Caffe net as an ONNX file. Weights go from file to file and never into memory.
@@ -77,16 +81,22 @@ def convert(
         external_data: weights in ``output``.data beside the model; None does it above 2 GB.
         preprocessing: steps before the net that become part of the model.
         identities: names or types of layers that hand on their first bottom.
-        receipt: a JSON file that says how the model came to be, with hashes, and the largest error
-            of each blob.
+        receipt: a JSON file that says how the model came to be, with hashes, and what was proved: the
+            largest error of each blob, the seeds of the inputs, and blobs that prove nothing.
         verify: run the written model against the net, and OpenCV's Caffe reader against both where
             it is installed and has the net's layers right.
+        tolerance: largest error, as a part of a blob's largest magnitude; None is 1e-4, and 2e-2
+            with ``half``.
         progress: is told bytes written and bytes in all.
 
     Raises:
         InputError: a file, an option or the weights are wrong.
         UnsupportedError: a layer has no form in ONNX; all of them are named.
-        MismatchError: ``verify`` found a difference; no file is then written.
+        MismatchError: ``verify`` found a difference, or nothing that proves anything; no file is
+            then written.
+
+    Warns:
+        ProtogenWarning: ``verify`` found blobs that prove nothing.
     """
     from protogen.onnx import check, lower
 
@@ -123,9 +133,8 @@ def convert(
         _write(program, model, weights, beside, progress)
         told = {}
         if report or verify:
-            model.flush()
-            made = _readable(Path(model.name), beside) or program
-            checked = _checked(net, made, preprocessing, half, prototxt, caffemodel)
+            made = _readable(model, beside) or program
+            checked = _checked(net, made, preprocessing, options, tolerance, prototxt, caffemodel)
             told = _receipt(prototxt, caffemodel, options, program, checked)
         if report:
             report.write(json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
@@ -138,29 +147,32 @@ def _weights_file(output: str | Path, program: Program, external: bool | None) -
     return Path(f"{output}.data") if outside else None
 
 
-def _readable(model: Path, beside: Path | None) -> Path | None:
+def _readable(model: IO[bytes], beside: Path | None) -> Path | None:
     """The written file, unless its weights are still under another name."""
-    return model if beside is None and model.is_file() else None
+    model.flush()
+    path = Path(model.name)
+    return path if beside is None and path.is_file() else None
 
 
 def _checked(
     net: Net,
     made: Path | Program,
     how: Preprocessing | None,
-    half: bool,
+    options: Mapping[str, Any],
+    tolerance: float | None,
     prototxt: str | Path,
     caffemodel: str | Path | None,
 ) -> dict[str, Any]:
     """Runs what was written against the net without folding, and OpenCV's reader."""
-    from protogen.converting.comparison import TOLERANCE, compare_outputs, verify_conversion
-    from protogen.running.runtime import random_inputs
-
-    # Weights of 11 bits are off by 5e-4 each; through a deep net that adds up.
-    tolerance = HALF_TOLERANCE if half else TOLERANCE
-    found = verify_conversion(net, made, how, tolerance=tolerance)
+    outputs: Sequence[str] = options["outputs"]
+    if tolerance is None:
+        tolerance = HALF_TOLERANCE if options["half"] else TOLERANCE
+    found = verify_conversion(net, made, how, outputs=outputs, tolerance=tolerance)
     told: dict[str, Any] = {"onnxruntime": found.plain()}
-    feeds = random_inputs({name: net.graph.shapes[name] or () for name in net.inputs}, 0)
-    theirs = opencv.outputs(prototxt, caffemodel, net, feeds)
+    graph = cut(net.graph, outputs) if outputs else net.graph
+    shapes = {name: graph.shapes[name] or () for name in graph.inputs}
+    feeds = random_inputs(shapes, 0, wanted_inputs(graph, 0))
+    theirs = opencv.outputs(prototxt, caffemodel, graph, feeds)
     if isinstance(theirs, str):
         told["opencv"] = theirs
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Layer
+from protogen.layers.values import Values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,13 +157,12 @@ class Mistake:
     without: tuple[str, ...] = ()
 
 
-class LayerType:
+class LayerType(Values):
     """One Caffe layer type. A subclass is called exactly as its type string and is registered by
     being defined. Stateless: one instance answers for every layer of the type.
     """
 
     registry: ClassVar[dict[str, LayerType]] = {}
-    blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
     auto_tops: ClassVar[bool] = False  # Caffe makes tops that the net does not name (losses)
     feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net
     data_axis: ClassVar[int | None] = None  # axis of the tops whose length only data decides
@@ -199,10 +199,6 @@ class LayerType:
     def in_place(self, layer: Layer) -> bool:
         """Whether Caffe computes the layer rightly where a top is its bottom as well. Other layers
         are refused by Caffe, or overwrite what they still read."""
-        return False
-
-    def is_view(self, layer: Layer) -> bool:
-        """Whether the tops share the bottom's memory in Caffe."""
         return False
 
     def random(self, layer: Layer) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protogen.formats.message import Name
 from protogen.geometry import Shape
@@ -17,6 +17,10 @@ from protogen.layers.base import (
     check_equal,
 )
 from protogen.layers.graph import Layer
+from protogen.layers.values import above_0
+
+if TYPE_CHECKING:
+    from protogen.layers.values import Drawn, Rng
 
 
 class _Same(LayerType, abstract=True):
@@ -49,6 +53,9 @@ class BNLL(_Same):
 
 class Clip(_Same):
     """max(min, min(x, max)): min everywhere where min is above max."""
+
+    def rests_at(self, layer: Layer) -> tuple[float, ...]:
+        return (layer.params.clip_param.min, layer.params.clip_param.max)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.clip_param
@@ -93,6 +100,7 @@ class HardSigmoid(_Same):
     """Forks: min(max(alpha x + beta, 0), 1)."""
 
     stock = False
+    resting = (0.0, 1.0)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.hardsigmoid_param
@@ -130,6 +138,10 @@ class Log(_Same):
             raise layer.error("base 1 has no logarithm", "Give another base, or -1 for e.")
         return super().shapes(layer, bottoms)
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        p = layer.params.log_param
+        return above_0(rng, shapes[0], p.scale, p.shift)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.log_param
         x = e.value("Log", affine(e, layer.reads[0], p.scale, p.shift))
@@ -154,6 +166,10 @@ class Mish(_Same):
 class Power(_Same):
     """(shift + scale x) ^ power."""
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        p = layer.params.power_param
+        return above_0(rng, shapes[0], p.scale, p.shift) if p.power % 1 else None
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.power_param
         if p.scale == 0 or p.power == 0:  # Caffe then writes a constant, whatever the input is
@@ -175,6 +191,8 @@ class Power(_Same):
 class ReLU(_Same):
     """max(x, 0) + negative_slope min(x, 0)."""
 
+    resting = (0.0,)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         slope = layer.params.relu_param.negative_slope
         if slope:
@@ -192,6 +210,9 @@ class ReLU6(_Same):
     """Forks: min(max(x, 0), 6); SSD's may have another threshold."""
 
     stock = False
+
+    def rests_at(self, layer: Layer) -> tuple[float, ...]:
+        return (0.0, self._threshold(layer))
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         high = e.array(self._threshold(layer))
@@ -211,6 +232,8 @@ class ReLU6(_Same):
 class Sigmoid(_Same):
     """1 / (1 + exp(-x))."""
 
+    resting = (0.0, 1.0)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Sigmoid", [layer.reads[0]], [layer.writes[0]])
 
@@ -226,6 +249,8 @@ class Swish(_Same):
 
 class TanH(_Same):
     """tanh(x)."""
+
+    resting = (-1.0, 1.0)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Tanh", [layer.reads[0]], [layer.writes[0]])

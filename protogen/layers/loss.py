@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     Emitter,
@@ -15,17 +16,29 @@ from protogen.layers.base import (
     check_rank,
     four_axes,
 )
-from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, FLOAT, _Same
 from protogen.layers.graph import Layer
+from protogen.layers.labels import (
+    FLT_MIN,
+    in_range,
+    labels,
+    last,
+    normalized,
+    np_empty,
+    of_labels,
+    total,
+    valid_labels,
+)
+from protogen.layers.values import labels_below, positive, whole
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from protogen.layers.values import Drawn, Rng
 
 
 class Softmax(_Same):
     """exp(x) / sum exp(x) along ``axis``."""
+
+    resting = (0.0, 1.0)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         made = super().shapes(layer, bottoms)
@@ -71,12 +84,18 @@ class _Loss(LayerType, abstract=True):
     def check_form(self, layer: Layer) -> None:
         """Raises UnsupportedError for a form of it that ONNX cannot say."""
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return whole(rng, math.prod(shapes[0][1:]), shapes[1]) if index == 1 else None
+
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         """Whether the bottoms fit each other, as far as more than the samples' number counts."""
 
 
 class _PairLoss(_Loss, abstract=True):
     """A loss of two bottoms with as many values a sample."""
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return None
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         a, b = bottoms[:2]
@@ -98,6 +117,10 @@ class SoftmaxWithLoss(_Loss):
             )
         _check_labels(layer, bottoms, layer.params.softmax_param.axis)
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        axis, p = layer.params.softmax_param.axis, layer.params.loss_param
+        return _draw_labels(layer, shapes, axis, p, rng) if index == 1 else None
+
     def check_form(self, layer: Layer) -> None:
         if len(layer.reads) > 2:
             raise layer.unsupported(
@@ -117,6 +140,11 @@ class SoftmaxWithLoss(_Loss):
 
 class SigmoidCrossEntropyLoss(_PairLoss):
     """Sigmoid and cross entropy, summed over a sample."""
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        p = layer.params.loss_param
+        ignored = p.ignore_label if p.has("ignore_label") else None
+        return labels_below(rng, 2, shapes[1], ignored) if index == 1 else None
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         x = layer.reads[0]
@@ -171,6 +199,10 @@ class InfogainLoss(_Loss):
     most = 3
     most_tops = 2
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        axis, p = layer.params.infogain_loss_param.axis, layer.params.loss_param
+        return _draw_labels(layer, shapes, axis, p, rng) if index == 1 else None
+
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         axis = _check_labels(layer, bottoms, layer.params.infogain_loss_param.axis)
         if layer.params.loss_param.has("normalize"):
@@ -200,6 +232,9 @@ class InfogainLoss(_Loss):
 class MultinomialLogisticLoss(_Loss):
     """Mean of -log of each label's probability; the bottom holds probabilities."""
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return super().draw(layer, index, shapes, rng) if index else positive(rng, shapes[0])
+
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         shape = e.shape(layer.reads[0])
         flat = (shape[0], math.prod(shape[1:]))
@@ -217,6 +252,9 @@ class ContrastiveLoss(_Loss):
     """Distance of two feature vectors, pulled or pushed by a label; bottoms a, b, label."""
 
     least, most = 3, 3
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return whole(rng, 2, shapes[2]) if index == 2 else None
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         vectors = [four_axes(layer, shape) for shape in bottoms[:2]]
@@ -274,6 +312,10 @@ class Accuracy(LayerType):
         made: list[Shape] = [(), (classes,)]
         return made[: len(layer.tops)]
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        p = layer.params.accuracy_param
+        return _draw_labels(layer, shapes, p.axis, p, rng) if index == 1 else None
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.accuracy_param
         shape = e.shape(layer.reads[0])
@@ -307,6 +349,12 @@ class Accuracy(LayerType):
             e.op("Div", [sums[0], count], [layer.writes[1]])
 
 
+def _draw_labels(layer: Layer, shapes: Sequence[Shape], axis: int, p: Message, rng: Rng) -> Drawn:
+    """Labels of classes along ``axis`` of the scores; ``p`` may name an ignored one."""
+    end = shapes[0][axis_of(layer, axis, len(shapes[0]))]
+    return labels_below(rng, end, shapes[1], p.ignore_label if p.has("ignore_label") else None)
+
+
 def _check_labels(layer: Layer, bottoms: Sequence[Shape], given: int) -> int:
     """The axis of the classes; one label must stand for each other position of the scores."""
     scores, label = bottoms[:2]
@@ -326,74 +374,3 @@ def check_one_value(layer: Layer, bottoms: Sequence[Shape], index: int) -> None:
         raise layer.error(
             f'"{layer.bottoms[index]}" is {shape_text(bottoms[index])}, but must have one value a sample'
         )
-
-
-FLT_MIN = 1.1754943508222875e-38  # where Caffe stops the logarithm: -log of it is 87.3365
-
-
-def np_empty() -> NDArray[np.int64]:
-    """The shape of a scalar."""
-    import numpy as np
-
-    return np.empty(0, np.int64)
-
-
-def labels(e: Emitter, read: str) -> str:
-    """Labels as one axis of whole numbers."""
-    return e.value("Cast", e.value("Reshape", read, e.array([-1])), to=INT64)
-
-
-def in_range(e: Emitter, read: str, classes: int) -> str:
-    """Labels that may be looked up: ignored ones, which may be any number, become a class."""
-    return e.value("Clip", labels(e, read), e.array(0), e.array(classes - 1))
-
-
-def valid_labels(e: Emitter, read: str, ignored: int) -> str:
-    """1.0 for labels that count, 0.0 for the ignored one."""
-    same = e.value("Equal", labels(e, read), e.array(ignored))
-    return e.value("Cast", e.value("Not", same), to=FLOAT)
-
-
-def last(e: Emitter, read: str, shape: Shape, axis: int) -> str:
-    """Values as (positions, classes)."""
-    rank = len(shape)
-    if axis != rank - 1:
-        read = e.value("Transpose", read, perm=[*range(axis), *range(axis + 1, rank), axis])
-    rows = math.prod(shape) // shape[axis]
-    return e.value("Reshape", read, e.array([rows, shape[axis]]))
-
-
-def of_labels(e: Emitter, read: str, shape: Shape, axis: int, label: str) -> str:
-    """For each position the value of its label's class."""
-    rows = math.prod(shape) // shape[axis]
-    index = e.value("Reshape", in_range(e, label, shape[axis]), e.array([rows, 1]))
-    chosen = e.value("GatherElements", last(e, read, shape, axis), index, axis=1)
-    return e.value("Reshape", chosen, e.array([rows]))
-
-
-def total(e: Emitter, read: str, factor: float) -> str:
-    """The sum of all values times a factor, with one value."""
-    flat = e.value("Reshape", read, e.array([-1]))
-    made = e.reduce("ReduceSum", flat, [0])
-    return made if factor == 1 else e.value("Mul", made, e.array(factor))
-
-
-def normalized(layer: Layer, e: Emitter, terms: str, label: str, outer: int, default: str) -> str:
-    """Minus the sum of terms, divided as loss_param says (Caffe: LossLayer normalizer). ``outer``
-    is the product of the axes before that of the classes, which BATCH_SIZE divides by."""
-    p = layer.params.loss_param
-    mode = str(p.normalization) if p.has("normalization") else default
-    if not p.has("normalization") and p.has("normalize"):
-        mode = "VALID" if p.normalize else "BATCH_SIZE"
-    valid = None
-    if p.has("ignore_label"):
-        valid = valid_labels(e, label, p.ignore_label)
-        terms = e.value("Mul", terms, valid)
-    made = e.value("Neg", total(e, terms, 1.0))
-    count = math.prod(e.shape(label))
-    if mode == "VALID" and valid is not None:
-        return e.value("Div", made, e.value("Max", total(e, valid, 1.0), e.array(1.0)))
-    divisor = {"FULL": count, "VALID": count, "BATCH_SIZE": outer, "NONE": 1}.get(mode)
-    if divisor is None:
-        raise layer.unsupported(f"normalization {mode} is a fork's", "Use VALID.")
-    return e.value("Div", made, e.array(float(max(1, divisor))))

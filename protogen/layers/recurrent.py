@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
@@ -15,6 +16,10 @@ from protogen.layers.base import (
     check_rank,
 )
 from protogen.layers.graph import Layer
+from protogen.layers.values import whole
+
+if TYPE_CHECKING:
+    from protogen.layers.values import Drawn, Rng
 
 
 class _Recurrent(LayerType, abstract=True):
@@ -58,6 +63,9 @@ class _Recurrent(LayerType, abstract=True):
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return whole(rng, 2, shapes[1]) if index == 1 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """One step after the other, all unrolled: cont stops the state between any two."""
@@ -179,6 +187,9 @@ class LSTMUnit(LayerType):
     def in_place(self, layer: Layer) -> bool:
         first = layer.tops[:1] == layer.bottoms[:1]
         return first and not set(layer.tops[1:]).intersection(layer.bottoms)
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return whole(rng, 2, shapes[2]) if index == 2 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         c, gates, cont = layer.reads

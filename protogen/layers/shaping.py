@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
@@ -19,6 +20,10 @@ from protogen.layers.base import (
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, _Same, reshape
 from protogen.layers.graph import Layer
+from protogen.layers.values import cut, joined, selectors, whole
+
+if TYPE_CHECKING:
+    from protogen.layers.values import Drawn, Rng
 
 MOST_SLICES = 2048  # tops of a Slice that a Permute may become
 
@@ -67,6 +72,15 @@ class Concat(LayerType):
         after = e.shape(layer.writes[0])
         e.op("Identity", [e.reshape(joined, after[:2], after)], [layer.writes[0]])
 
+    def handed_back(
+        self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
+    ) -> list[Drawn | None]:
+        top, p = tops[0], layer.params.concat_param
+        if top is None or p.per_fla_fuse:
+            return [None] * len(shapes)
+        axis = axis_of(layer, p.concat_dim if p.has("concat_dim") else p.axis, top.ndim)
+        return list(cut(top, [shape[axis] for shape in shapes], axis))
+
     def _fused(self, layer: Layer, bottoms: Sequence[Shape], axis: int) -> Shape:
         """Intel Caffe's per_fla_fuse: each bottom is permuted to N, H, W, C and flattened first."""
         check_rank(layer, bottoms, 4, 4)
@@ -109,6 +123,13 @@ class Slice(LayerType):
             if min(lengths) < 1:
                 raise layer.error(f"slice_point {points} must rise within 1 to {n - 1}")
         return [(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
+
+    def handed_back(
+        self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
+    ) -> list[Drawn | None]:
+        p = layer.params.slice_param
+        axis = axis_of(layer, p.slice_dim if p.has("slice_dim") else p.axis, len(shapes[0]))
+        return [joined(tops, self.shapes(layer, shapes), axis, rng)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.slice_param
@@ -271,6 +292,9 @@ class BatchReindex(LayerType):
             )
         return [(bottoms[1][0], *bottoms[0][1:])]
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return whole(rng, shapes[0][0], shapes[1]) if index == 1 else None
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         index = e.value("Cast", layer.reads[1], to=INT64)
         e.op("Gather", [layer.reads[0], index], [layer.writes[0]], axis=0)
@@ -296,6 +320,9 @@ class Filter(LayerType):
                 )
         return list(bottoms[:-1])
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return selectors(rng, shapes[index]) if index == len(shapes) - 1 else None
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         flat = e.value("Reshape", layer.reads[-1], e.array([-1]))
         keep = e.value("Cast", flat, to=BOOL)
@@ -320,6 +347,14 @@ class Permute(LayerType):
             raise layer.error(f"order {order} must name axes of {shape_text(shape)}, each once")
         order += [axis for axis in range(len(shape)) if axis not in order]
         return [tuple(shape[axis] for axis in order)]
+
+    def handed_back(
+        self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
+    ) -> list[Drawn | None]:
+        order = list(layer.params.permute_param.order)
+        order += [axis for axis in range(len(shapes[0])) if axis not in order]
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return [None if tops[0] is None else tops[0].transpose(back)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         order = list(layer.params.permute_param.order)
