@@ -14,6 +14,7 @@ from protogen.layers import kind_of
 from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from protogen.converting.sides import Side
@@ -45,7 +46,9 @@ class BlobDifference:
 def difference(
     blob: str, layer: str, a: NDArray[Any], b: NDArray[Any], tolerance: float
 ) -> BlobDifference:
-    """Two values, compared. Where both are not finite they must be so in the same way."""
+    """Two values, compared. Where both are not finite they must be so in the same way; the largest
+    number of float32, which stands for no number in Caffe, counts as infinite: beside it all others
+    would be small."""
     import numpy as np
 
     shapes = (a.shape, b.shape)
@@ -56,7 +59,7 @@ def difference(
     if not {a.dtype.kind, b.dtype.kind} <= set("biuf"):
         return BlobDifference(blob, layer, shapes, None, None, False)
     x, y = a.astype(np.float64), b.astype(np.float64)
-    good = np.isfinite(x) & np.isfinite(y)
+    good = _numbers(x) & _numbers(y)
     if not np.array_equal(x[~good], y[~good], equal_nan=True):
         return BlobDifference(blob, layer, shapes, None, None, False)
     x, y = x[good], y[good]
@@ -110,7 +113,7 @@ class Proof:
             return "empty"
         if a.dtype.kind not in "biuf":
             return ""
-        good = a[np.isfinite(a)]
+        good = a[_numbers(a)]
         if not good.size:
             return "not finite"
         limit = self.tolerance * float(np.abs(good).max())
@@ -123,6 +126,14 @@ class Proof:
         else:
             varies = bool(float(good.max()) - float(good.min()) > limit)
         return "" if varies else "constant"
+
+
+def _numbers(a: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where the values are numbers, neither NaN nor at float32's ends."""
+    import numpy as np
+
+    made: NDArray[np.bool_] = np.abs(a) < np.finfo(np.float32).max  # NaN is below nothing
+    return made
 
 
 def _changed(a: NDArray[Any], b: NDArray[Any], tolerance: float) -> bool:
@@ -155,7 +166,7 @@ def _own(side: Side, name: str, proof: Proof) -> str:
         return f"{subject} saturates: every value is {ends} for all inputs tried"
     if not proof.fed:
         return f"{subject} reads no input and writes one number"
-    return f"{subject} gives the same for all inputs tried"
+    return f"{subject} gives the same, to the tolerance, for all inputs tried"
 
 
 def _upstream(

@@ -16,7 +16,7 @@ from protogen.layers.base import (
     check_rank,
 )
 from protogen.layers.graph import Layer
-from protogen.layers.values import whole
+from protogen.layers.values import going_on
 
 if TYPE_CHECKING:
     from protogen.layers.values import Drawn, Rng
@@ -65,7 +65,7 @@ class _Recurrent(LayerType, abstract=True):
         return None
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
-        return whole(rng, 2, shapes[1]) if index == 1 else None
+        return going_on(rng, shapes[1]) if index == 1 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """One step after the other, all unrolled: cont stops the state between any two."""
@@ -189,7 +189,7 @@ class LSTMUnit(LayerType):
         return first and not set(layer.tops[1:]).intersection(layer.bottoms)
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
-        return whole(rng, 2, shapes[2]) if index == 2 else None
+        return going_on(rng, shapes[2]) if index == 2 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         c, gates, cont = layer.reads

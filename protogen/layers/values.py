@@ -94,6 +94,11 @@ def positive(rng: Rng, shape: Shape) -> Drawn:
     return rng.uniform(0.1, 1, shape).astype("float32")
 
 
+def going_on(rng: Rng, shape: Shape) -> Drawn:
+    """1 for steps that go on with a sequence, three of four, and 0 for those that begin one."""
+    return (rng.random(shape) < 0.75).astype("float32")
+
+
 def above_0(rng: Rng, shape: Shape, scale: float, shift: float) -> Drawn | None:
     """Numbers x of which shift + scale x is above 0."""
     return None if scale == 0 else (positive(rng, shape) - shift) / scale
