@@ -280,5 +280,5 @@ def _checks(checked: dict[str, Any]) -> Iterator[str]:
         else:
             blobs, unproved = found["compared"], len(found["unproved"])
             worst = f"{found['worst']:.1e}" if found["worst"] else "0"
-            told = f"{unproved} are unproved, " if unproved else ""
+            told = f"{unproved} of them unproved, " if unproved else ""
             yield f"{witness}: {blobs} blobs agree, {told}largest relative error {worst}"

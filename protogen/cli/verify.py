@@ -121,7 +121,7 @@ def show(found: Comparison, show_all: bool) -> None:
             right=(2, 3),
         )
     agree = sum(row.passed for row in found.rows)
-    told = f"{len(found.unproved)} are unproved, " if found.unproved else ""
+    told = f"{len(found.unproved)} of them unproved, " if found.unproved else ""
     click.echo(
         f"{agree} of {len(found.rows)} blobs agree to {found.tolerance:g}, {told}"
         f"largest relative error {_number(found.worst)}"

@@ -497,7 +497,7 @@ def test_convert_with_blobs_that_are_unproved(protogen, files):
     assert done.returncode == 0
     cause = 'layer "null" (Convolution) has all-zero weights'
     assert done.stderr == f'protogen: warning: blob "null": agrees, but is unproved: {cause}.\n'
-    assert "onnxruntime: 5 blobs agree, 1 are unproved, largest relative error" in done.stdout
+    assert "onnxruntime: 5 blobs agree, 1 of them unproved, largest relative error" in done.stdout
     checked = json.loads((files / "r.json").read_text())["checked"]["onnxruntime"]
     assert checked["unproved"] == {"null": cause}
     assert checked["seeds"] == [0, 1, 2, 3, 4, 5]
@@ -521,7 +521,9 @@ def test_verify_command(protogen, files):
     pair = ("net.prototxt", "half.caffemodel")
     done = protogen("verify", *pair, *pair)
     assert done.returncode == 0
-    assert "5 of 5 blobs agree to 0.0001, 1 are unproved, largest relative error 0" in done.stdout
+    assert (
+        "5 of 5 blobs agree to 0.0001, 1 of them unproved, largest relative error 0" in done.stdout
+    )
     assert any(
         line.split()[0] == "null" and line.endswith("unproved")
         for line in done.stdout.splitlines()
