@@ -58,9 +58,15 @@ def random_inputs(
         wanted: arrays that are taken as they are.
         scale: the deviation of numbers that may be any.
         kinds: element types by name; whole numbers are drawn for those that are not float.
+
+    Raises:
+        UnsupportedError: they need more memory than there is.
     """
     import numpy as np
 
+    from protogen.running.runtime import check_inputs
+
+    check_inputs(shapes)
     generator = np.random.default_rng(seed)
     made: Arrays = {}
     for name, shape in shapes.items():

@@ -9,13 +9,14 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError
+from protogen.errors import InputError, UnsupportedError
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from protogen.geometry import Shape
     from protogen.layers.graph import Graph
     from protogen.net.net import Net
     from protogen.onnx import Model, Program
@@ -95,9 +96,9 @@ def check_room(graph: Graph) -> None:
     def size(names: Iterable[str]) -> int:
         return sum(4 * prod(graph.shapes.get(name) or (0,)) for name in set(names))
 
-    if not hasattr(os, "sysconf") or not graph.layers:
+    there = _memory()
+    if not graph.layers or there is None:
         return
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     weights = sum(4 * prod(s) for blobs in graph.parameter_shapes.values() for s in blobs or ())
     worst = max(graph.layers, key=lambda layer: size((*layer.reads, *layer.writes)))
     need = weights + max(size((*worst.reads, *worst.writes)), size(graph.inputs))
@@ -107,6 +108,30 @@ def check_room(graph: Graph) -> None:
             f"{_amount(there)}",
             "Use smaller inputs.",
         )
+
+
+def check_inputs(shapes: Mapping[str, Shape]) -> None:
+    """Refuses inputs that need more memory than this machine has.
+
+    Raises:
+        UnsupportedError: with the number, and the largest input.
+    """
+    sizes = {name: 4 * prod(shape) for name, shape in shapes.items()}
+    there = _memory()
+    if there is not None and sum(sizes.values()) > there:
+        raise UnsupportedError(
+            f"the inputs need {_amount(sum(sizes.values()))} of memory, and this machine has "
+            f"{_amount(there)}",
+            subject=f'input "{max(sizes, key=lambda name: sizes[name])}"',
+            advice="Use smaller inputs.",
+        )
+
+
+def _memory() -> int | None:
+    """Bytes of this machine's memory; None where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _amount(count: int) -> str:

@@ -7,7 +7,7 @@ import pytest
 from nets import net_with
 
 import protogen as pg
-from protogen.running.drawing import random_feeds
+from protogen.running.drawing import random_feeds, random_inputs
 
 
 def drawn(inputs, layers, seed=0):
@@ -212,3 +212,10 @@ def test_bottoms_that_do_not_fit_are_refused():
     param = "roi_pooling_param { pooled_h: 1 pooled_w: 1 }"
     with pytest.raises(pg.InputError, match="its bottoms have too few axes"):
         drawn({"x": (1, 2, 9, 9), "rois": (3, 4)}, one("ROIPooling", "x rois", param))
+
+
+def test_inputs_that_no_memory_holds():
+    with pytest.raises(
+        pg.UnsupportedError, match=r'input "b": the inputs need 215 TB of memory, and'
+    ):
+        random_inputs({"a": (3,), "b": (1, 2147483648, 5, 5, 1000)}, 0)
