@@ -106,6 +106,12 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
 )
 @click.option("--names", metavar="FILE.json", help="To Caffe: write what became of the names.")
 @click.option("--verify", is_flag=True, help="Run the result against the source; exit 1 if off.")
+@click.option(
+    "--tolerance",
+    type=float,
+    help="Of --verify: largest error, as a part of a blob's largest magnitude."
+    "  [default: 0.0001; with --half 0.02]",
+)
 @click.option("--receipt", metavar="FILE.json", help="Write how the model came to be.")
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 def command(net: str, caffemodel: str | None, **given: Any) -> None:
@@ -129,6 +135,8 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
       protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel \\
           --input images=1,3,640,640 --dialect ssd --fold
     """
+    if given["tolerance"] is not None and not (given["verify"] or given["receipt"]):
+        raise InputError("--tolerance is for --verify, which is not given")
     if Path(net).suffix == ".onnx":
         _to_caffe(net, caffemodel, given)
         return
@@ -234,6 +242,7 @@ def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
                 input_shapes=shapes,
                 names=given["names"],
                 verify=given["verify"],
+                tolerance=given["tolerance"],
                 progress=progress,
             )
     except MismatchError as error:
@@ -285,6 +294,7 @@ def _checks(checked: dict[str, Any]) -> Iterator[str]:
         if isinstance(found, str):
             yield f"{witness}: {found}"
         else:
-            blobs = len(found["blobs"])
+            blobs, unproved = found["compared"], len(found["unproved"])
             worst = f"{found['worst']:.1e}" if found["worst"] else "0"
-            yield f"{witness}: {blobs} blobs agree, largest relative error {worst}"
+            told = f"{unproved} of them unproved, " if unproved else ""
+            yield f"{witness}: {blobs} blobs agree, {told}largest relative error {worst}"

@@ -108,8 +108,9 @@ def _feeds(
 ) -> tuple[Net, dict[str, Any]]:
     """Arrays for the inputs; the net's batch becomes the number of pictures."""
     from protogen.formats.arrayfiles import read_arrays
+    from protogen.running.drawing import random_inputs, wanted_inputs
     from protogen.running.pictures import ARRAYS, read_pictures
-    from protogen.running.runtime import check_room, random_inputs
+    from protogen.running.runtime import check_room
 
     feeds: dict[str, Any] = {}
     pictures: dict[str, list[str]] = {}
@@ -137,7 +138,8 @@ def _feeds(
             advice="Give a picture or an array, or --random SEED.",
         )
     check_room(net.graph)
-    return net, random_inputs(missing, random or 0) | feeds
+    wanted = wanted_inputs(net.graph, random or 0) if missing else {}
+    return net, random_inputs(missing, random or 0, wanted) | feeds
 
 
 def _labels(path: str) -> list[str]:

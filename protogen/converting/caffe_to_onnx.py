@@ -8,24 +8,28 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
+from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from protogen._version import __version__
+from protogen.converting.comparison import TOLERANCE, compare_outputs, verify_conversion
 from protogen.errors import InputError
 from protogen.formats import files
 from protogen.formats.mapped import counted
 from protogen.geometry import Shape
+from protogen.layers.graph import cut
 from protogen.net.build import Reading, plain_reading
 from protogen.net.net import Net, load
 from protogen.net.rules import USUAL, is_usual
 from protogen.running import opencv
+from protogen.running.drawing import random_inputs, wanted_inputs
 
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing, Program
 
-HALF_TOLERANCE = 2e-2
+HALF_TOLERANCE = 2e-2  # weights of 11 bits are off by 5e-4 each; through a deep net that adds up
 EXTERNAL_FROM = 2 * 10**9  # bytes of weights: above, protobuf cannot hold them in one message
 Progress = Callable[[int, int], object]
+Sources = tuple[str | Path, str | Path | None]  # prototxt and caffemodel
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ def convert(
     preprocessing: Preprocessing | None = None,
     receipt: str | Path | None = None,
     verify: bool = False,
+    tolerance: float | None = None,
     progress: Progress | None = None,
     **reading: Unpack[Reading],
 ) -> Converted:
@@ -78,10 +83,12 @@ def convert(
         half: weights as float16, computing in float32.
         external_data: weights in ``output``.data beside the model; None does it above 2 GB.
         preprocessing: steps before the net that become part of the model.
-        receipt: a JSON file that says how the model came to be, with hashes, and the largest error
-            of each blob.
+        receipt: a JSON file that says how the model came to be, with hashes, and what was proved: the
+            largest error of each blob, the seeds of the inputs, and blobs that prove nothing.
         verify: run the written model against the net, and OpenCV's Caffe reader against both where
             it is installed and has the net's layers right.
+        tolerance: largest error, as a part of a blob's largest magnitude; None is 1e-4, and 2e-2
+            with ``half``.
         progress: is told bytes written and bytes in all.
         reading: phase (TEST or TRAIN), level and stages, which decide which layers take part;
             identities, names or types of layers that hand on their first bottom; ignored_fields,
@@ -90,7 +97,11 @@ def convert(
     Raises:
         InputError: a file, an option or the weights are wrong.
         UnsupportedError: a layer has no form in ONNX; all of them are named.
-        MismatchError: ``verify`` found a difference; no file is then written.
+        MismatchError: ``verify`` found a difference, or nothing that proves anything; no file is
+            then written.
+
+    Warns:
+        ProtogenWarning: ``verify`` found blobs that prove nothing.
     """
     from protogen.onnx import check, lower
 
@@ -118,7 +129,8 @@ def convert(
     check(program)
     beside = _weights_file(output, program, external_data)
     written = [("-o", output), ("its weights", beside), ("--receipt", receipt)]
-    files.distinct(written, [prototxt, caffemodel])
+    sources = (prototxt, caffemodel)
+    files.distinct(written, sources)
     told: dict[str, Any] = {}
     with ExitStack() as stack:
         report = stack.enter_context(files.replacing(receipt)) if receipt else None
@@ -127,8 +139,8 @@ def convert(
         _write(program, model, weights, beside, progress)
         if report or verify:
             made = _readable(model, beside) or program
-            found = _checked(net, made, preprocessing, half, prototxt, caffemodel, reading)
-            told = _receipt(prototxt, caffemodel, options, program, found)
+            found = _checked(net, made, preprocessing, options, tolerance, sources, reading)
+            told = _receipt(sources, options, program, found)
         if report:
             report.write(json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
     return Converted(Path(output), beside, net, program, told)
@@ -140,7 +152,7 @@ def _weights_file(output: str | Path, program: Program, external: bool | None) -
     return Path(f"{output}.data") if outside else None
 
 
-def _readable(model: BinaryIO, beside: Path | None) -> Path | None:
+def _readable(model: IO[bytes], beside: Path | None) -> Path | None:
     """The written file, unless its weights are still under another name."""
     model.flush()
     path = Path(model.name)
@@ -151,23 +163,23 @@ def _checked(
     net: Net,
     made: Path | Program,
     how: Preprocessing | None,
-    half: bool,
-    prototxt: str | Path,
-    caffemodel: str | Path | None,
+    options: Mapping[str, Any],
+    tolerance: float | None,
+    sources: Sources,
     reading: Reading,
 ) -> dict[str, Any]:
     """Runs what was written against the net without folding, and OpenCV's reader."""
-    from protogen.converting.comparison import TOLERANCE, compare_outputs, verify_conversion
-    from protogen.running.runtime import random_inputs
-
-    # Weights of 11 bits are off by 5e-4 each; through a deep net that adds up.
-    tolerance = HALF_TOLERANCE if half else TOLERANCE
-    found = verify_conversion(net, made, how, tolerance=tolerance)
+    outputs: Sequence[str] = options["outputs"]
+    if tolerance is None:
+        tolerance = HALF_TOLERANCE if options["half"] else TOLERANCE
+    found = verify_conversion(net, made, how, outputs=outputs, tolerance=tolerance)
     told: dict[str, Any] = {"onnxruntime": found.plain()}
-    feeds = random_inputs({name: net.graph.shapes[name] or () for name in net.inputs}, 0)
+    graph = cut(net.graph, outputs) if outputs else net.graph
+    shapes = {name: graph.shapes[name] or () for name in graph.inputs}
+    feeds = random_inputs(shapes, 0, wanted_inputs(graph, 0))
     theirs: Any = "not asked: it reads nets in phase TEST alone, without level and stages"
     if is_usual(reading):
-        theirs = opencv.outputs(prototxt, caffemodel, net, feeds)
+        theirs = opencv.outputs(*sources, graph, feeds)
     if isinstance(theirs, str):
         told["opencv"] = theirs
     else:
@@ -240,8 +252,7 @@ def _metadata(
 
 
 def _receipt(
-    prototxt: str | Path,
-    caffemodel: str | Path | None,
+    sources: Sources,
     options: Mapping[str, Any],
     program: Program,
     checked: Mapping[str, Any],
@@ -250,7 +261,7 @@ def _receipt(
     import platform
     from importlib.metadata import version
 
-    inputs = [path for path in (prototxt, caffemodel) if path is not None]
+    inputs = [path for path in sources if path is not None]
     return {
         "inputs": [
             {"file": Path(path).name, "bytes": Path(path).stat().st_size, "sha256": sha256(path)}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from protogen.converting.proving import difference
 from protogen.errors import ProtogenError
 from protogen.formats.message import Field, Message
 from protogen.layers import kind_of
@@ -174,9 +175,4 @@ def _border(
 
 
 def _same(made: NDArray[Any], found: NDArray[Any], tolerance: float) -> bool:
-    import numpy as np
-
-    if made.shape != found.shape:
-        return False
-    limit = tolerance * float(np.abs(found).max(initial=0.0))
-    return bool((np.abs(made.astype(np.float64) - found) <= limit).all())
+    return difference("", "", found, made, tolerance).passed

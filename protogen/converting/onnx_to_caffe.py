@@ -7,18 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from protogen.converting.comparison import TOLERANCE, Comparison
+from protogen.converting.comparison import verify as compare
 from protogen.errors import InputError, UnsupportedError
 from protogen.formats import files, prototxt
 from protogen.formats.caffemodel import LIMIT, write_weights
 from protogen.formats.mapped import counted
 from protogen.onnx.importer.net import Lifted, lift
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from protogen.converting.comparison import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +45,7 @@ def convert_onnx(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     names: str | Path | None = None,
     verify: bool = False,
+    tolerance: float | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Imported:
     """Writes an ONNX model as a Caffe net. Weights go from file to file and never into memory.
@@ -61,12 +58,17 @@ def convert_onnx(
         names: a JSON file of what became of the model's names. Where a name is one that Caffe
             cannot hold it is written in any case, as ``output`` with the suffix ``.names.json``.
         verify: run the model and the net on random numbers, and compare all values of one name.
+        tolerance: largest error, as a part of a value's largest magnitude; None is 1e-4.
         progress: is told bytes written and bytes in all.
 
     Raises:
         InputError: a file or an option is wrong.
         UnsupportedError: operators have no form in Caffe; all of them are named.
-        MismatchError: ``verify`` found a difference; no file is then written.
+        MismatchError: ``verify`` found a difference, or nothing that proves anything; no file is
+            then written.
+
+    Warns:
+        ProtogenWarning: ``verify`` found values that prove nothing.
     """
     made = lift(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
     net = made.net
@@ -87,7 +89,11 @@ def convert_onnx(
             f"its weights take {size / 2**30:.1f} GiB, but Caffe reads 2 GiB at most",
             where=str(model),
         )
-    checked = _verified(model, made, input_shapes) if verify else None
+    checked = (
+        _verified(model, made, input_shapes, TOLERANCE if tolerance is None else tolerance)
+        if verify
+        else None
+    )
     with ExitStack() as stack:
         text = prototxt.write(net.message).encode("utf-8", "surrogateescape")
         stack.enter_context(files.replacing(output)).write(text)
@@ -101,29 +107,15 @@ def convert_onnx(
 
 
 def _verified(
-    model: str | Path, made: Lifted, input_shapes: Mapping[str, Sequence[int]] | None
+    model: str | Path,
+    made: Lifted,
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    tolerance: float,
 ) -> Comparison:
     """The model against the net, value by value."""
-    from protogen.converting.comparison import verify
     from protogen.onnx import with_inputs
 
-    return verify(with_inputs(model, input_shapes or {}), made.net, feeds=_feeds(made))
-
-
-def _feeds(made: Lifted) -> dict[str, NDArray[Any]]:
-    """Whole numbers for inputs that are whole: places in the table that reads them."""
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    feeds = {}
-    for name, kind in made.source.kinds.items():
-        if name not in made.source.inputs or "INT" not in kind:
-            continue
-        rows = [
-            layer.params.embed_param.input_dim
-            for layer in made.net.layers
-            if layer.type == "Embed" and name in layer.bottoms
-        ]
-        shape = made.source.inputs[name]
-        feeds[name] = generator.integers(0, min(rows, default=2), shape).astype(np.float32)
-    return feeds
+    ends = {*made.source.inputs, *made.source.outputs}
+    names = {value: blob for value, blob in made.blobs.items() if value in ends}
+    model = with_inputs(model, input_shapes or {})
+    return compare(model, made.net, names=names, tolerance=tolerance)

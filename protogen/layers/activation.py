@@ -22,6 +22,9 @@ class BNLL(_Same):
 class Clip(_Same):
     """max(min, min(x, max)): min everywhere where min is above max."""
 
+    def rests_at(self, layer: Layer) -> tuple[float, ...]:
+        return (layer.params.clip_param.min, layer.params.clip_param.max)
+
     required = ("clip_param.min", "clip_param.max")
 
     activation = "rectifier"
@@ -50,6 +53,8 @@ class ELU(_Same):
 
 class HardSigmoid(_Same):
     """Forks: min(max(alpha x + beta, 0), 1)."""
+
+    resting = (0.0, 1.0)
 
     activation = "saturating"
 
@@ -110,6 +115,8 @@ class Mish(_Same):
 class ReLU(_Same):
     """max(x, 0) + negative_slope min(x, 0)."""
 
+    resting = (0.0,)
+
     written_in_place = True
 
     activation = "rectifier"
@@ -131,6 +138,9 @@ class ReLU(_Same):
 
 class ReLU6(_Same):
     """Forks: min(max(x, 0) + negative_slope min(x, 0), 6); SSD's may have another threshold."""
+
+    def rests_at(self, layer: Layer) -> tuple[float, ...]:
+        return (0.0, self._threshold(layer))
 
     activation = "rectifier"
 
@@ -165,6 +175,8 @@ class ReLU6(_Same):
 class Sigmoid(_Same):
     """1 / (1 + exp(-x))."""
 
+    resting = (0.0, 1.0)
+
     written_in_place = True
 
     activation = "saturating"
@@ -194,6 +206,8 @@ class Swish(_Same):
 
 class TanH(_Same):
     """tanh(x)."""
+
+    resting = (-1.0, 1.0)
 
     written_in_place = True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Layer
+from protogen.layers.values import Values
 from protogen.layers.writing import Emitter, Rewriter
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def fields(**blocks: str) -> dict[str, frozenset[str]]:
     return {block: frozenset(names.split()) for block, names in blocks.items()}
 
 
-class LayerType:
+class LayerType(Values):
     """One Caffe layer type. A subclass is called exactly as its type string and is registered by
     being defined. Stateless: one instance answers for every layer of the type.
     """
@@ -87,7 +88,6 @@ class LayerType:
     reads: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})  # made by ``fields``
     required: ClassVar[tuple[str, ...]] = ()  # ``block.field`` that a net must set
     harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})  # ``block.field``: why
-    blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
     is_loss: ClassVar[bool] = False  # Caffe then makes tops that the net does not name
     # What a signal does here: a rectifier keeps about half of the values, a saturating one bends
     # all of them; passes_signal hands values on, so that the activation may stand behind it;
@@ -145,10 +145,6 @@ class LayerType:
     def in_place(self, layer: Layer) -> bool:
         """Whether Caffe computes the layer rightly where a top is its bottom as well. Other layers
         are refused by Caffe, or overwrite what they still read."""
-        return False
-
-    def is_view(self, layer: Layer) -> bool:
-        """Whether the tops share the bottom's memory in Caffe."""
         return False
 
     def does_nothing(self, params: Message) -> bool:

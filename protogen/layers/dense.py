@@ -18,11 +18,14 @@ from protogen.layers.base import (
     fields,
 )
 from protogen.layers.graph import Layer
+from protogen.layers.values import whole
 from protogen.layers.writing import Emitter, Rewriter
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from protogen.layers.values import Drawn, Rng
 
 no_bias = Mistake(
     "the bias is left out", blobs=lambda blobs: [*blobs[:1], *(0 * b for b in blobs[1:])]
@@ -144,6 +147,9 @@ class Embed(LayerType):
     ) -> list[Filling]:
         weight = Filling("embed_param.weight_filler", into=1, out=blobs[0][1])
         return [weight, Filling("embed_param.bias_filler")][: len(blobs)]
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return whole(rng, layer.params.embed_param.input_dim, shapes[0])
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         index = e.value("Cast", layer.reads[0], to=INT64)

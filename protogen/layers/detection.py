@@ -17,11 +17,14 @@ from protogen.layers.base import (
 )
 from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.layers.graph import Layer
+from protogen.layers.values import boxes, positive
 from protogen.layers.writing import Emitter
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from protogen.layers.values import Drawn, Rng
 
 
 FLT_MAX = 3.4028234663852886e38  # what Caffe takes for no threshold
@@ -146,6 +149,11 @@ class DetectionOutput(_Rows):
     stock = False
     remembered = True
     limits = "not share_location: false, nor eta below 1"
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        if index == 2:
+            return boxes(rng, shapes[2])
+        return positive(rng, shapes[1]) if index == 1 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.detection_output_param

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protogen.formats.message import Message, Name
 from protogen.geometry import Shape
@@ -14,7 +14,11 @@ from protogen.layers.base import (
     fields,
 )
 from protogen.layers.graph import Layer
+from protogen.layers.values import above_0
 from protogen.layers.writing import Emitter, Rewriter
+
+if TYPE_CHECKING:
+    from protogen.layers.values import Drawn, Rng
 
 
 class _Same(LayerType, abstract=True):
@@ -96,6 +100,10 @@ class Log(_Same):
             raise layer.error("base 1 has no logarithm", "Give another base, or -1 for e.")
         return super().shapes(layer, bottoms)
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        p = layer.params.log_param
+        return above_0(rng, shapes[0], p.scale, p.shift)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.log_param
         x = e.value("Log", affine(e, layer.reads[0], p.scale, p.shift))
@@ -112,6 +120,10 @@ class Power(_Same):
     def does_nothing(self, params: Message) -> bool:
         p = params.power_param
         return bool(p.power == 1 and p.scale == 1 and p.shift == 0)
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        p = layer.params.power_param
+        return above_0(rng, shapes[0], p.scale, p.shift) if p.power % 1 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.power_param

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from protogen.geometry import Shape
+from protogen.formats.message import Message
+from protogen.geometry import Shape, shape_text
+from protogen.layers.base import axis_of
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import FLOAT
 from protogen.layers.graph import Layer
+from protogen.layers.values import labels_below
 from protogen.layers.writing import Emitter
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from protogen.layers.values import Drawn, Rng
 
 FLT_MIN = 1.1754943508222875e-38  # where Caffe stops the logarithm: -log of it is 87.3365
 
@@ -95,3 +101,22 @@ def _class_weights(layer: Layer, e: Emitter, label: str) -> str:
         raise layer.error("weight_by_label_freqs is true, but there is no class_weighting")
     index = in_range(e, label, len(weights))
     return e.value("Gather", e.array(weights), index, axis=0)
+
+
+def draw_labels(layer: Layer, shapes: Sequence[Shape], axis: int, p: Message, rng: Rng) -> Drawn:
+    """Labels of classes along ``axis`` of the scores; ``p`` may name an ignored one."""
+    end = shapes[0][axis_of(layer, axis, len(shapes[0]))]
+    return labels_below(rng, end, shapes[1], p.ignore_label if p.has("ignore_label") else None)
+
+
+def check_labels(layer: Layer, bottoms: Sequence[Shape], given: int) -> int:
+    """The axis of the classes; one label must stand for each other position of the scores."""
+    scores, label = bottoms[:2]
+    axis = axis_of(layer, given, len(scores))
+    wanted = math.prod(scores[:axis]) * math.prod(scores[axis + 1 :])
+    if math.prod(label) != wanted:
+        raise layer.error(
+            f'"{layer.bottoms[1]}" is {shape_text(label)}, but scores of {shape_text(scores)} need '
+            f"{wanted} labels"
+        )
+    return axis

@@ -16,10 +16,12 @@ from protogen.layers.base import (
     fields,
     four_axes,
 )
-from protogen.layers.elementwise import BOOL, FLOAT, _Same
+from protogen.layers.elementwise import BOOL, _Same
 from protogen.layers.graph import Layer
 from protogen.layers.labels import (
     FLT_MIN,
+    check_labels,
+    draw_labels,
     in_range,
     labels,
     last,
@@ -27,13 +29,12 @@ from protogen.layers.labels import (
     np_empty,
     of_labels,
     total,
-    valid_labels,
 )
+from protogen.layers.values import labels_below, positive, whole
 from protogen.layers.writing import Emitter
 
 if TYPE_CHECKING:
-    pass
-
+    from protogen.layers.values import Drawn, Rng
 
 NORMALIZED = "ignore_label normalize normalization pre_fixed_normalizer"
 
@@ -44,6 +45,7 @@ class Softmax(_Same):
     may_end = True
 
     reads = fields(softmax_param="axis")
+    resting = (0.0, 1.0)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         made = super().shapes(layer, bottoms)
@@ -89,12 +91,18 @@ class _Loss(LayerType, abstract=True):
     def check_form(self, layer: Layer) -> None:
         """Raises UnsupportedError for a form of it that ONNX cannot say."""
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return whole(rng, math.prod(shapes[0][1:]), shapes[1]) if index == 1 else None
+
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         """Whether the bottoms fit each other, as far as more than the samples' number counts."""
 
 
 class _PairLoss(_Loss, abstract=True):
     """A loss of two bottoms with as many values a sample."""
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return None
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         a, b = bottoms[:2]
@@ -118,10 +126,14 @@ class SoftmaxWithLoss(_Loss):
                 "has a second top, which no release of Caffe accepts",
                 "Put a Softmax layer beside it.",
             )
-        axis = _check_labels(layer, bottoms, layer.params.softmax_param.axis)
+        axis = check_labels(layer, bottoms, layer.params.softmax_param.axis)
         weights = layer.params.loss_param.class_weighting
         if weights and len(weights) != bottoms[0][axis]:
             raise layer.error(f"has {len(weights)} class_weighting for {bottoms[0][axis]} classes")
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        axis, p = layer.params.softmax_param.axis, layer.params.loss_param
+        return draw_labels(layer, shapes, axis, p, rng) if index == 1 else None
 
     def check_form(self, layer: Layer) -> None:
         if len(layer.reads) > 2:
@@ -144,6 +156,11 @@ class SigmoidCrossEntropyLoss(_PairLoss):
     """Sigmoid and cross entropy, summed over a sample."""
 
     reads = fields(loss_param=NORMALIZED)
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        p = layer.params.loss_param
+        ignored = p.ignore_label if p.has("ignore_label") else None
+        return labels_below(rng, 2, shapes[1], ignored) if index == 1 else None
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         x = layer.reads[0]
@@ -209,8 +226,12 @@ class InfogainLoss(_Loss):
     most = 3
     most_tops = 2
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        axis, p = layer.params.infogain_loss_param.axis, layer.params.loss_param
+        return draw_labels(layer, shapes, axis, p, rng) if index == 1 else None
+
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
-        axis = _check_labels(layer, bottoms, layer.params.infogain_loss_param.axis)
+        axis = check_labels(layer, bottoms, layer.params.infogain_loss_param.axis)
         if layer.params.loss_param.has("normalize"):
             raise layer.error("loss_param.normalize is not for this layer", "Use normalization.")
         classes = bottoms[0][axis]
@@ -238,6 +259,9 @@ class InfogainLoss(_Loss):
 class MultinomialLogisticLoss(_Loss):
     """Mean of -log of each label's probability; the bottom holds probabilities."""
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return super().draw(layer, index, shapes, rng) if index else positive(rng, shapes[0])
+
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         shape = e.shape(layer.reads[0])
         flat = (shape[0], math.prod(shape[1:]))
@@ -257,6 +281,9 @@ class ContrastiveLoss(_Loss):
     reads = fields(contrastive_loss_param="margin legacy_version")
 
     least, most = 3, 3
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return whole(rng, 2, shapes[2]) if index == 2 else None
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         vectors = [four_axes(layer, shape) for shape in bottoms[:2]]
@@ -301,71 +328,6 @@ class SmoothL1Loss(_PairLoss):
         terms = e.value("Where", e.value("Less", size, e.array(1 / sigma2)), near, far)
         terms = e.value("Mul", terms, layer.reads[3]) if len(layer.reads) > 3 else terms
         return total(e, terms, 1 / e.shape(layer.reads[0])[0]), ""
-
-
-class Accuracy(LayerType):
-    """Share of samples whose label is among the top_k; a second top has one value a class."""
-
-    computes = False
-
-    may_end = True
-
-    reads = fields(accuracy_param="top_k axis ignore_label")
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 2, 2)
-        p = layer.params.accuracy_param
-        axis = _check_labels(layer, bottoms, p.axis)
-        classes = bottoms[0][axis]
-        if p.top_k > classes:
-            raise layer.error(f"top_k is {p.top_k}, but there are {classes} classes")
-        made: list[Shape] = [(), (classes,)]
-        return made[: len(layer.tops)]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        p = layer.params.accuracy_param
-        shape = e.shape(layer.reads[0])
-        axis = axis_of(layer, p.axis, len(shape))
-        scores = last(e, layer.reads[0], shape, axis)
-        rows = math.prod(shape) // shape[axis]
-        index = in_range(e, layer.reads[1], shape[axis])
-        index = e.value("Reshape", index, e.array([rows, 1]))
-        mine = e.value("GatherElements", scores, index, axis=1)
-        # Caffe counts how many scores are not below the label's own, itself left out.
-        better = e.value("Cast", e.value("GreaterOrEqual", scores, mine), to=FLOAT)
-        count = e.reduce("ReduceSum", better, [1], keepdims=False)
-        right = e.value("Cast", e.value("LessOrEqual", count, e.array(float(p.top_k))), to=FLOAT)
-        valid = ""
-        if p.has("ignore_label"):
-            valid = valid_labels(e, layer.reads[1], p.ignore_label)
-            right = e.value("Mul", right, valid)
-            count = e.value("Max", total(e, valid, 1.0), e.array(1.0))  # 0 of 0 is 0
-            made = e.value("Div", total(e, right, 1.0), count)
-        else:
-            made = total(e, right, 1 / rows)
-        e.op("Reshape", [made, e.array(np_empty())], [layer.writes[0]])
-        if len(layer.writes) > 1:  # for each class its own share, 0 where it has no sample
-            on_off = e.array([0.0, 1.0])
-            mine = e.value("OneHot", labels(e, layer.reads[1]), e.array(shape[axis]), on_off)
-            if valid:
-                mine = e.value("Mul", mine, e.value("Unsqueeze", valid, e.array([1])))
-            hits = e.value("Mul", mine, e.value("Unsqueeze", right, e.array([1])))
-            sums = [e.reduce("ReduceSum", x, [0], keepdims=False) for x in (hits, mine)]
-            count = e.value("Max", sums[1], e.array(1.0))
-            e.op("Div", [sums[0], count], [layer.writes[1]])
-
-
-def _check_labels(layer: Layer, bottoms: Sequence[Shape], given: int) -> int:
-    """The axis of the classes; one label must stand for each other position of the scores."""
-    scores, label = bottoms[:2]
-    axis = axis_of(layer, given, len(scores))
-    wanted = math.prod(scores[:axis]) * math.prod(scores[axis + 1 :])
-    if math.prod(label) != wanted:
-        raise layer.error(
-            f'"{layer.bottoms[1]}" is {shape_text(label)}, but scores of {shape_text(scores)} need '
-            f"{wanted} labels"
-        )
-    return axis
 
 
 def check_one_value(layer: Layer, bottoms: Sequence[Shape], index: int) -> None:

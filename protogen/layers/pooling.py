@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from protogen import geometry
 from protogen.formats.message import Message
@@ -18,7 +19,11 @@ from protogen.layers.base import (
 )
 from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.layers.graph import Layer
+from protogen.layers.values import regions
 from protogen.layers.writing import Emitter
+
+if TYPE_CHECKING:
+    from protogen.layers.values import Drawn, Rng
 
 
 def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:
@@ -309,6 +314,10 @@ class ROIPooling(LayerType):
             raise layer.error("pooled_h and pooled_w must be at least 1")
         return [(bottoms[1][0], bottoms[0][1], *pooled)] * len(layer.tops)
 
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        scale = layer.params.roi_pooling_param.spatial_scale
+        return regions(rng, shapes[1], shapes[0], scale) if index == 1 else None
+
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
 
@@ -360,6 +369,10 @@ class PSROIPooling(LayerType):
                 f"{group} need {dim * group * group}"
             )
         return [(bottoms[1][0], dim, group, group)] * len(layer.tops)
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        scale = layer.params.psroi_pooling_param.spatial_scale
+        return regions(rng, shapes[1], shapes[0], scale) if index == 1 else None
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None

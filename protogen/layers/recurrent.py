@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
@@ -15,7 +16,11 @@ from protogen.layers.base import (
     fields,
 )
 from protogen.layers.graph import Layer
+from protogen.layers.values import going_on
 from protogen.layers.writing import Emitter
+
+if TYPE_CHECKING:
+    from protogen.layers.values import Drawn, Rng
 
 
 class _Recurrent(LayerType, abstract=True):
@@ -61,6 +66,9 @@ class _Recurrent(LayerType, abstract=True):
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return going_on(rng, shapes[1]) if index == 1 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """One step after the other, all unrolled: cont stops the state between any two."""
@@ -182,6 +190,9 @@ class LSTMUnit(LayerType):
     def in_place(self, layer: Layer) -> bool:
         first = layer.tops[:1] == layer.bottoms[:1]
         return first and not set(layer.tops[1:]).intersection(layer.bottoms)
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        return going_on(rng, shapes[2]) if index == 2 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         c, gates, cont = layer.reads

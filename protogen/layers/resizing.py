@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from protogen import geometry
 from protogen.geometry import Shape, shape_text
@@ -15,7 +16,11 @@ from protogen.layers.base import (
 )
 from protogen.layers.dense import INT64
 from protogen.layers.graph import Layer
+from protogen.layers.values import winners
 from protogen.layers.writing import Emitter, Rewriter
+
+if TYPE_CHECKING:
+    from protogen.layers.values import Drawn, Rng
 
 
 class Reorg(LayerType):
@@ -135,6 +140,10 @@ class Upsample(LayerType):
         if min(sizes) < 1:
             raise layer.error(f"makes {shape_text(tuple(sizes))}", "Give a scale of at least 1.")
         return [(n, c, *sizes)]
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        made = self.shapes(layer, shapes)[0]
+        return winners(rng, shapes[1], made[2:]) if index == 1 and made else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])

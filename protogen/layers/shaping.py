@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
@@ -16,12 +17,13 @@ from protogen.layers.base import (
     fields,
     rounding_advice,
 )
-from protogen.layers.dense import INT64
-from protogen.layers.elementwise import BOOL, _Same, reshape
+from protogen.layers.elementwise import _Same
 from protogen.layers.graph import Layer
-from protogen.layers.writing import Emitter, Rewriter
+from protogen.layers.values import cut, joined
+from protogen.layers.writing import Emitter
 
-MOST_SLICES = 2048  # tops of a Slice that a Permute may become
+if TYPE_CHECKING:
+    from protogen.layers.values import Drawn, Rng
 
 
 class Concat(LayerType):
@@ -75,6 +77,15 @@ class Concat(LayerType):
         after = e.shape(layer.writes[0])
         e.op("Identity", [e.reshape(joined, after[:2], after)], [layer.writes[0]])
 
+    def handed_back(
+        self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
+    ) -> list[Drawn | None]:
+        top, p = tops[0], layer.params.concat_param
+        if top is None or p.per_fla_fuse:
+            return [None] * len(shapes)
+        axis = axis_of(layer, p.concat_dim if p.has("concat_dim") else p.axis, top.ndim)
+        return list(cut(top, [shape[axis] for shape in shapes], axis))
+
     def _fused(self, layer: Layer, bottoms: Sequence[Shape], axis: int) -> Shape:
         """Intel Caffe's per_fla_fuse: each bottom is permuted to N, H, W, C and flattened first."""
         check_rank(layer, bottoms, 4, 4)
@@ -126,6 +137,13 @@ class Slice(LayerType):
             if min(lengths) < 1:
                 raise layer.error(f"slice_point {points} must rise within 1 to {n - 1}")
         return [(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
+
+    def handed_back(
+        self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
+    ) -> list[Drawn | None]:
+        p = layer.params.slice_param
+        axis = axis_of(layer, p.slice_dim if p.has("slice_dim") else p.axis, len(shapes[0]))
+        return [joined(tops, self.shapes(layer, shapes), axis, rng)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.slice_param
@@ -297,102 +315,3 @@ class Tile(LayerType):
         axis = axis_of(layer, p.axis, rank)
         repeats = [p.tiles if i == axis else 1 for i in range(rank)]
         e.op("Tile", [layer.reads[0], e.array(repeats)], [layer.writes[0]])
-
-
-class BatchReindex(LayerType):
-    """Caffe: samples of the first bottom in the order that the second names them."""
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 2, 2)
-        if len(bottoms[1]) != 1:
-            raise layer.error(
-                f'"{layer.bottoms[1]}" is {shape_text(bottoms[1])}, but must have 1 axis'
-            )
-        return [(bottoms[1][0], *bottoms[0][1:])]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        index = e.value("Cast", layer.reads[1], to=INT64)
-        e.op("Gather", [layer.reads[0], index], [layer.writes[0]], axis=0)
-
-
-class Filter(LayerType):
-    """Caffe: samples where the last bottom is not 0; how many, only data decides."""
-
-    data_axis = 0
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 2, None)
-        selector = bottoms[-1]
-        if math.prod(selector[1:]) != 1:
-            raise layer.error(
-                f'"{layer.bottoms[-1]}" is {shape_text(selector)}, but must have one value a sample'
-            )
-        for name, shape in zip(layer.bottoms, bottoms, strict=True):
-            if shape[:1] != selector[:1]:
-                raise layer.error(
-                    f'"{name}" is {shape_text(shape)}, but must have {selector[0]} samples, as '
-                    f'"{layer.bottoms[-1]}" has'
-                )
-        return list(bottoms[:-1])
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        flat = e.value("Reshape", layer.reads[-1], e.array([-1]))
-        keep = e.value("Cast", flat, to=BOOL)
-        for read, write in zip(layer.reads[:-1], layer.writes, strict=True):
-            e.op("Compress", [read, keep], [write], axis=0)
-
-
-class Permute(LayerType):
-    """Forks (SSD): axes in the order of ``order``; those not named follow."""
-
-    passes_signal = True
-
-    reads = fields(permute_param="order")
-
-    stock = False
-
-    def is_view(self, layer: Layer) -> bool:
-        order = list(layer.params.permute_param.order)
-        return order == sorted(order) and order == list(range(len(order)))
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 1)
-        shape = bottoms[0]
-        order = list(layer.params.permute_param.order)
-        if len(set(order)) != len(order) or max(order, default=0) >= len(shape):
-            raise layer.error(f"order {order} must name axes of {shape_text(shape)}, each once")
-        order += [axis for axis in range(len(shape)) if axis not in order]
-        return [tuple(shape[axis] for axis in order)]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        order = list(layer.params.permute_param.order)
-        order += [axis for axis in range(len(e.shape(layer.reads[0]))) if axis not in order]
-        e.op("Transpose", [layer.reads[0]], [layer.writes[0]], perm=order)
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """Each axis that must go behind others is sliced away and concatenated at the end."""
-        dims = list(r.shape(layer.bottoms[0]))
-        order = list(layer.params.permute_param.order)
-        order += [axis for axis in range(len(dims)) if axis not in order]
-        # Axes of length 1 move by a Reshape. Of the others those stay that are in order already.
-        real = [axis for axis in order if dims[axis] > 1 or axis == order[0] == 0]
-        stays = 1
-        while stays < len(real) and real[stays] > real[stays - 1]:
-            stays += 1
-        most = max((dims[axis] for axis in real[stays:]), default=0)
-        if most > MOST_SLICES:
-            raise layer.unsupported(f"it takes {most} slices, too many for a net")
-        x = layer.bottoms[0]
-        now = sorted(real)  # which axis stands where
-        for axis in real[stays:]:
-            place = now.index(axis)
-            shape = [0 if a == order[0] == 0 else dims[a] for a in now]
-            x = r.add("Reshape", [x], role="axes", params=reshape([*shape, 1]))
-            parts = r.split(x, "slice", place, range(1, dims[axis]))
-            x = r.add("Concat", parts, role="moved", params={"concat_param": {"axis": len(now)}})
-            now.append(now.pop(place))
-        r.add(
-            "Reshape",
-            [x],
-            params=reshape([0 if a == 0 and i == 0 else dims[a] for i, a in enumerate(order)]),
-        )

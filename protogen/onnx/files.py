@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from protogen.errors import InputError
 from protogen.onnx.memory_mapped import read_hollow
@@ -49,7 +49,7 @@ def values(model: ModelProto) -> list[str]:
 
 
 def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
-    """The model with inner float values as outputs too.
+    """The model with inner values as outputs too.
 
     Raises:
         InputError: it makes no value of such a name.
@@ -65,8 +65,7 @@ def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
     wider = ModelProto()
     wider.CopyFrom(model)
     for name in more:
-        value = wider.graph.output.add(name=name)
-        value.type.tensor_type.elem_type = TensorProto.FLOAT
+        wider.graph.output.add(name=name)  # onnxruntime finds out its element type
     return wider
 
 

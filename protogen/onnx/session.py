@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, ProtogenError
@@ -22,6 +22,17 @@ def run_model(
         InputError: an input is missing.
         ProtogenError: onnxruntime refuses the model or fails to run it.
     """
+    return open_model(model, outputs)(feeds)
+
+
+def open_model(
+    model: bytes | str, outputs: Sequence[str] | None = None
+) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
+    """``run_model`` for many inputs: the model is read once.
+
+    Raises:
+        ProtogenError: onnxruntime refuses the model; what is given raises as ``run_model`` does.
+    """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -37,19 +48,27 @@ def run_model(
         state.RuntimeException,
     )
     where = model if isinstance(model, str) else ""
+
+    def refused(error: Exception) -> ProtogenError:
+        text = " ".join(str(error).split())
+        return ProtogenError(f"onnxruntime refuses the model: {text}", where=where)
+
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        needed = [value.name for value in session.get_inputs()]
-        check_feeds(needed, feeds)
-        names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
-        typed = {
-            value.name: _typed(feeds[value.name], value.type) for value in session.get_inputs()
-        }
-        found = session.run(names, typed)
-        return dict(zip(names, found, strict=True))
     except refusals as error:
-        text = " ".join(str(error).split())
-        raise ProtogenError(f"onnxruntime refuses the model: {text}", where=where) from None
+        raise refused(error) from None
+    needed = {value.name: value.type for value in session.get_inputs()}
+    names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
+
+    def run(feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+        check_feeds(list(needed), feeds)
+        typed = {name: _typed(feeds[name], type_) for name, type_ in needed.items()}
+        try:
+            return dict(zip(names, session.run(names, typed), strict=True))
+        except refusals as error:
+            raise refused(error) from None
+
+    return run
 
 
 def _typed(array: NDArray[Any], wanted: str) -> NDArray[Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError
+from protogen.errors import InputError, UnsupportedError
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ def check_room(graph: Graph) -> None:
     def size(names: Iterable[str]) -> int:
         return sum(4 * prod(graph.shapes.get(name) or (0,)) for name in set(names))
 
-    if not hasattr(os, "sysconf") or not graph.layers:
+    there = _memory()
+    if not graph.layers or there is None:
         return
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     weights = sum(4 * prod(s) for blobs in graph.parameter_shapes.values() for s in blobs or ())
     worst = max(graph.layers, key=lambda layer: size((*layer.reads, *layer.writes)))
     need = weights + max(size((*worst.reads, *worst.writes)), size(graph.inputs))
@@ -110,64 +110,52 @@ def check_room(graph: Graph) -> None:
         )
 
 
+def check_inputs(shapes: Mapping[str, Shape]) -> None:
+    """Refuses inputs that need more memory than this machine has.
+
+    Raises:
+        UnsupportedError: with the number, and the largest input.
+    """
+    sizes = {name: 4 * prod(shape) for name, shape in shapes.items()}
+    there = _memory()
+    if there is not None and sum(sizes.values()) > there:
+        raise UnsupportedError(
+            f"the inputs need {_amount(sum(sizes.values()))} of memory, and this machine has "
+            f"{_amount(there)}",
+            subject=f'input "{max(sizes, key=lambda name: sizes[name])}"',
+            advice="Use smaller inputs.",
+        )
+
+
+def _memory() -> int | None:
+    """Bytes of this machine's memory; None where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _amount(count: int) -> str:
     return f"{count / 1e12:.3g} TB" if count >= 1e12 else f"{count / 1e9:.3g} GB"
 
 
-def random_feeds(net: Net, seed: int) -> Arrays:
-    """Normal random numbers for a net's inputs; labels, which a loss reads, are whole numbers."""
-    check_room(net.graph)
-    shapes = {}
-    for name in net.inputs:
-        shape = net.graph.shapes[name]
-        if shape is None:
-            advice = f"Give it: --input {name}=N,C,H,W."
-            raise InputError("its shape is not known", subject=f'input "{name}"', advice=advice)
-        shapes[name] = shape
-    return random_inputs(shapes, seed, labels_of(net))
-
-
-def random_inputs(
-    shapes: Mapping[str, Shape], seed: int, labels: Mapping[str, int] | None = None
-) -> Arrays:
-    """Standard normal float32 numbers for each name; for labels, whole numbers below their number of
-    classes."""
-    import numpy as np
-
-    generator = np.random.default_rng(seed)
-    made: Arrays = {}
-    for name, shape in shapes.items():
-        if labels and name in labels:
-            made[name] = generator.integers(0, labels[name], shape).astype(np.float32)
-        else:
-            made[name] = generator.standard_normal(shape, np.float32)
-    return made
-
-
-def labels_of(net: Net) -> dict[str, int]:
-    """Inputs that a loss or Accuracy reads as classes, with the number of classes."""
-    found = {}
-    for layer in net.layers:
-        if layer.type in ("SoftmaxWithLoss", "Accuracy", "HingeLoss", "MultinomialLogisticLoss"):
-            scores = net.graph.shapes.get(layer.reads[0]) or ()
-            if len(layer.reads) > 1 and layer.reads[1] in net.inputs and len(scores) > 1:
-                found[layer.reads[1]] = scores[1]
-    return found
-
-
 def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     """Outputs of a program; one with large weights goes through a file of its own."""
+    return opened(program)(feeds)
+
+
+def opened(program: Program) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
+    """A program that is ready to run, any number of times."""
     from protogen.onnx import to_model
-    from protogen.onnx.session import run_model
+    from protogen.onnx.session import open_model
     from protogen.onnx.stream import write
 
     if program.weight_bytes <= IN_MEMORY:
-        return run_model(to_model(program).SerializeToString(), feeds)
+        return open_model(to_model(program).SerializeToString())
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "net.onnx"
         with path.open("wb") as file, path.with_suffix(".data").open("wb") as weights:
             write(program, file, weights, "net.data")
-        return run_model(str(path), feeds)
+        return open_model(str(path))
 
 
 def _fitting(

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from protogen.layers.graph import Graph, Layer
-from protogen.running.runtime import random_feeds, run_program
+from protogen.running.drawing import random_feeds
+from protogen.running.runtime import run_program
 
 if TYPE_CHECKING:
     import numpy as np

@@ -228,13 +228,19 @@ def test_inputs_that_differ():
         pg.verify(net, other)
 
 
-def test_outputs_are_paired_where_no_name_is_the_same():
+def test_outputs_are_paired_by_name_alone():
     net = net_of(CONV)
     model = exported(net)
     node(model, "Conv").output[0] = "out"
     model.graph.output[0].name = "out"
     model.graph.input[0].name = node(model, "Conv").input[0] = "picture"
-    assert pg.verify(net, model).first is None
+    with pytest.raises(pg.MismatchError) as caught:
+        pg.verify(net, model)
+    assert str(caught.value).startswith('output "conv": only the first of the two models has it.')
+    assert [(row.blob, row.only) for row in caught.value.table.rows] == [
+        ("conv", "first"), ("out", "second"),
+    ]  # fmt: skip
+    assert pg.verify(net, model, names={"conv": "out"}).first is None
 
 
 def test_free_batch(tmp_path):

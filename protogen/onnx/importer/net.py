@@ -325,7 +325,8 @@ class _Names:
             for value in operator.outputs:
                 if value and value not in self._source.constants:
                     made[value] = self._final(value)
-        made |= {name: self._final(name) for name in self._source.inputs}
+        ends = (*self._source.inputs, *self._source.outputs)
+        made |= {name: self._final(name) for name in ends}
         return {value: blob for value, blob in made.items() if value != blob and blob in self._tops}
 
     def _final(self, value: str) -> str:

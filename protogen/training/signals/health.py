@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from protogen.errors import InputError
 from protogen.formats import prototxt
 from protogen.formats.message import Message
-from protogen.running.runtime import random_feeds
+from protogen.running.drawing import random_feeds
 from protogen.training.filling import StartsDead
 from protogen.training.initialisation import FilledBlob, blobs_of, initialise, parse_rules
 from protogen.training.signals.findings import Finding, findings

@@ -11,7 +11,8 @@ from protogen.errors import InputError
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
 from protogen.layers.recommending import is_weighted
-from protogen.running.runtime import labels_of, random_feeds, run_program
+from protogen.running.drawing import random_feeds
+from protogen.running.runtime import run_program
 
 if TYPE_CHECKING:
     import numpy as np
@@ -241,12 +242,12 @@ def _ends(net: Net, feeds: Arrays, seed: int) -> dict[str, NDArray[Any]]:
     import numpy as np
 
     generator = np.random.default_rng(seed)
-    labels = labels_of(net)
     ends: dict[str, NDArray[Any]] = {}
     for layer in net.layers:
         shape = net.graph.shapes.get(layer.reads[0]) if layer.reads else None
-        if layer.type == "SoftmaxWithLoss" and shape and layer.reads[1] in labels:
-            given = np.asarray(feeds[layer.reads[1]]).astype(np.int32)
+        ends_here = layer.type == "SoftmaxWithLoss" and layer.reads[1] in net.inputs
+        if ends_here and shape and len(shape) > 1:
+            given = np.asarray(feeds[layer.reads[1]]).clip(0, shape[1] - 1).astype(np.int32)
             ends[layer.reads[0]] = given.reshape((shape[0], *shape[2:]))
     for layer in net.layers if not ends else ():
         shape = net.graph.shapes.get(layer.reads[0]) if layer.reads else None
