@@ -155,6 +155,23 @@ class DetectionOutput(_Rows):
             return boxes(rng, shapes[2])
         return positive(rng, shapes[1]) if index == 1 else None
 
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 3, 5)
+        p = layer.params.detection_output_param
+        location, scores, priors = (math.prod(shape[1:]) for shape in bottoms[:3])
+        count = priors // 2 // 4
+        sets = 1 if p.share_location else p.num_classes
+        for name, found, wanted in (
+            (layer.bottoms[0], location, count * 4 * sets),
+            (layer.bottoms[1], scores, count * p.num_classes),
+        ):
+            if found != wanted:
+                raise layer.error(
+                    f'"{name}" has {found} values a sample, but {count} priors and num_classes '
+                    f"{p.num_classes} need {wanted}"
+                )
+        return super().shapes(layer, bottoms)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.detection_output_param
         self._check(layer, p)
@@ -216,7 +233,6 @@ class DetectionOutput(_Rows):
         return e.value("Concat", number, label, score, corners, axis=1)
 
     def _check(self, layer: Layer, p: Message) -> None:
-        check_bottoms(layer, 3, 5)
         if len(layer.reads) > 3 or p.has("objectness_score"):
             raise layer.unsupported(
                 "RefineDet's form with objectness has no form here", "Use location and confidence."

@@ -100,6 +100,7 @@ def build(
         if takes_part(item, phase, level, stages, source)
     ]
     _check_count(net, chosen, source, in_words(phase, level, stages))
+    chosen = _with_loss_tops(chosen)
     _check_identities(identities, chosen)
     _check_ignored(ignored_fields, chosen)
     try:
@@ -128,6 +129,16 @@ def build(
         frozenset(ignored_fields),
         found.assumed,
     )
+
+
+def _with_loss_tops(layers: list[Layer]) -> list[Layer]:
+    """Caffe gives a loss without a top one of its own. Here it has the layer's name."""
+    taken = {name for layer in layers for name in (*layer.tops, *layer.bottoms)}
+    for i, layer in enumerate(layers):
+        kind = kind_of(layer)
+        if kind is not None and kind.is_loss and not layer.tops:
+            layers[i] = replace(layer, tops=(free_name(layer.name, taken, "_"),))
+    return layers
 
 
 def _check_count(net: Message, chosen: Sequence[Layer], source: Source | None, state: str) -> None:

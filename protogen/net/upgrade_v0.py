@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from protogen.errors import InputError
+import warnings
+
+from protogen.errors import ProtogenWarning
 from protogen.formats.message import Field, Message, Name, Source
 from protogen.formats.schema import MessageType, message_type
 
@@ -151,7 +153,7 @@ def _to_v1(item: Field, bottoms: list[str], pad: int | None, source: Source) -> 
         elif params is not None and kind in _FIELDS.get(field.name, {}):
             params.add(_FIELDS[field.name][kind], field.value)
         else:
-            raise _no_place(field, kind, source)
+            warnings.warn(_no_place(field, kind, inner.name, source), stacklevel=2)
     if pad is not None and params is not None:
         params.remove("pad")
         params.add("pad", pad)
@@ -170,5 +172,10 @@ def _param_type(kind: str) -> MessageType:
     return found
 
 
-def _no_place(field: Field, kind: str, source: Source) -> InputError:
-    return source.error(field.start, f"{field.name} has no meaning in a V0 layer of type {kind!r}")
+def _no_place(field: Field, kind: str, name: str, source: Source) -> ProtogenWarning:
+    """Caffe says so too, and goes on."""
+    return ProtogenWarning(
+        f"{field.name} has no meaning in a V0 layer of type {kind!r}; it is left out",
+        where=source.place(field.start),
+        subject=f'layer "{name}"',
+    )

@@ -50,6 +50,18 @@ def source_of(path: str | Path) -> Source:
         raise InputError(
             f"cannot be read ({error.strerror})", where=str(path), advice="Check the path."
         ) from None
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(
+            "is UTF-16 text, which Caffe does not read",
+            where=str(path),
+            advice="Save it as UTF-8.",
+        )
+    if b"\0" in raw[:4096]:
+        raise InputError(
+            "is binary, not the text of a net",
+            where=str(path),
+            advice="A caffemodel goes in the second place; an ONNX model ends in .onnx.",
+        )
     # Comments of old nets are Latin-1; surrogateescape keeps their bytes for writing back.
     bom = raw.startswith(b"\xef\xbb\xbf")
     text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
