@@ -28,6 +28,7 @@ def _codes(given: tuple[str, ...]) -> tuple[str, ...]:
 
 @click.command("check")
 @options.proto
+@options.plugin
 @click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR...")
 @click.option("--select", multiple=True, metavar="CODE,...", help="Only these rules; ALL for all.")
 @click.option("--ignore", multiple=True, metavar="CODE,...", help="Not these.")

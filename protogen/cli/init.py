@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("init")
 @options.proto
+@options.plugin
 @click.argument("net", metavar="NET.prototxt")
 @click.option("-o", "path", metavar="FILE.caffemodel", help="Write the weights here.")
 @options.seed

@@ -13,6 +13,7 @@ _phase = options.phase(None, "; TEST, or TRAIN where only that one is a net")
 
 @click.command("report")
 @options.proto
+@options.plugin
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("caffemodel", required=False, metavar="[NET.caffemodel]")
 @click.option(
@@ -65,6 +66,7 @@ def report(
 
 @click.command("draw")
 @options.proto
+@options.plugin
 @click.argument("net", metavar="NET.prototxt")
 @click.option("-o", "--output", required=True, metavar="FILE.svg|FILE.png")
 @_phase

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("rewrite")
 @shared.proto
+@shared.plugin
 @shared.identity
 @shared.ignored_fields
 @click.argument("net", metavar="NET.prototxt")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli.options import parse_inputs, proto, state
+from protogen.cli.options import parse_inputs, plugin, proto, state
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _INPUT_HELP = "A blob's shape, where the net does not say it (or says another)."
 _options = (
     proto,
+    plugin,
     click.argument("net", metavar="NET.prototxt"),
     state("TEST"),
     click.option("--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W", help=_INPUT_HELP),

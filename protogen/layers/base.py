@@ -104,6 +104,7 @@ class LayerType(Values):
     refusal: ClassVar[tuple[str, str]] = ("protogen has no ONNX form of it", "")
     limits: ClassVar[str] = ""  # of its ONNX form, for the table of supported layers
     stock: ClassVar[bool] = True  # whether BVLC Caffe has it
+    forks: ClassVar[tuple[str, ...]] = ()  # dialects that have it besides, and are told so
     remembered: ClassVar[bool] = False  # ONNX models of it hold its text, for the way back
     users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
 

@@ -147,6 +147,7 @@ class DetectionOutput(_Rows):
     )
 
     stock = False
+    forks = ("ssd", "refinedet", "intel", "yolo", "pytorch2caffe")
     remembered = True
     limits = "not share_location: false, nor eta below 1"
 

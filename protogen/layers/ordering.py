@@ -81,6 +81,7 @@ class Permute(LayerType):
     reads = fields(permute_param="order")
 
     stock = False
+    forks = ("ssd", "refinedet", "intel", "yolo", "pytorch2caffe")
 
     def is_view(self, layer: Layer) -> bool:
         order = list(layer.params.permute_param.order)

@@ -190,8 +190,15 @@ def check_read(layer: Layer, kind: LayerType | None, ignored: Collection[str] = 
         *(
             layer.unsupported(
                 one.problem(layer.type),
-                f"Take it out, or say --ignore-field {one.path} where it changes nothing.",
+                _advice(one, kind),
             ).diagnostic
             for one in found
         )
     )
+
+
+def _advice(one: Unread, kind: LayerType | None) -> str:
+    if kind is not None and kind.users_own:
+        block, _, field = one.path.partition(".")
+        return f'Declare what your layer reads: reads={{"{block}": "{field}"}}.'
+    return f"Take it out, or say --ignore-field {one.path} where it changes nothing."

@@ -53,6 +53,7 @@ class PixelShuffle(LayerType):
     reads = fields(pixelshuffle_param="upscale_factor")
 
     stock = False
+    forks = ("ssd",)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 
 import numpy as np
@@ -358,6 +359,38 @@ def test_a_users_layer_with_shapes_and_blobs(tmp_path):
     net.weights["p"] = [np.float32([3])]
     x = np.random.default_rng(0).standard_normal((1, 3, 4, 4), np.float32)
     assert np.array_equal(pg.run(net, {"data": x})["r"], 3 * x[..., :2].clip(0))
+
+
+@pytest.mark.usefixtures("registry")
+def test_what_a_users_layer_declares(tmp_path):
+    """The declarations of the package's own classes; a field that is not declared is refused."""
+
+    def register(**declared):
+        @pg.layer("Thrice", **declared)
+        def thrice(layer, e):
+            e.op("Mul", [layer.reads[0], e.array(3.0)], [layer.writes[0]])
+
+    text = PYTHON.replace('"Python"', '"Thrice"').replace("python_param", "dropout_param")
+    text = re.sub(r"dropout_param \{[^}]*\}", "dropout_param { scale_train: false }", text)
+    (tmp_path / "net.prototxt").write_text(text)
+    register(stock=False)
+    with pytest.raises(
+        pg.UnsupportedError, match=r"dropout_param is set \(.*Declare what your layer"
+    ):
+        pg.convert(tmp_path / "net.prototxt", None, tmp_path / "a.onnx")
+    register(stock=False, reads={"dropout_param": "dropout_ratio"})
+    with pytest.raises(pg.UnsupportedError, match=r'reads=\{"dropout_param": "scale_train"\}'):
+        pg.convert(tmp_path / "net.prototxt", None, tmp_path / "a.onnx")
+    register(
+        reads={"dropout_param": "scale_train"}, activation="rectifier", in_place=lambda _: False
+    )
+    pg.convert(tmp_path / "net.prototxt", None, tmp_path / "a.onnx")
+    assert LayerType.registry["Thrice"].activation == "rectifier"
+    assert LayerType.registry["Thrice"].in_place(None) is False
+    with pytest.raises(
+        pg.InputError, match="activaton: a layer type declares nothing of this name"
+    ):
+        register(activaton="rectifier")
 
 
 # Mistakes: one sentence that names layer, wanted and found, and nothing written

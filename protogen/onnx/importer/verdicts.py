@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from protogen.errors import Diagnostic
 from protogen.onnx.importer.context import Lifter
 from protogen.onnx.importer.net import lifted
-from protogen.toolchains.dialects import DIALECTS
+from protogen.toolchains.dialects import forks_of, known_dialects
 
 if TYPE_CHECKING:
     from protogen.onnx import Model
@@ -47,9 +47,9 @@ def check_onnx(
     _, plain = lifted(source, frozenset())
     reasons = {one.outputs: reason for one, reason in plain.refused}
     ways: dict[tuple[str, ...], str] = {}
-    for dialect, forks in DIALECTS.items():
+    for dialect in known_dialects():
         source.operators = operators
-        _, to = lifted(source, forks)
+        _, to = lifted(source, forks_of(dialect))
         refused = {one.outputs for one, _ in to.refused}
         for outputs in reasons:
             if outputs not in refused:

@@ -1,0 +1,112 @@
+"""CONTRIBUTING's recipe: a layer type is one class, and every command then knows it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from places import ROOT
+
+NET = """name: "tents"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 5 } } }
+layer { name: "tent" type: "Tent" bottom: "data" top: "tent" tent_param { width: 2 } }
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """The class and the schema as files of a user's."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folder = tmp_path_factory.mktemp("recipe")
+    for kind, name in (("python", "tent.py"), ("proto", "tent.proto")):
+        (block,) = re.findall(rf"```{kind}\n(.*?)```", text, re.S)
+        (folder / name).write_text(block)
+    (folder / "net.prototxt").write_text(NET)
+    return folder
+
+
+@pytest.fixture
+def command(recipe):
+    def run(name, *args, code=0, plugin=True):
+        own = ["--proto", "tent.proto"] + (["--plugin", "tent.py"] if plugin else [])
+        done = subprocess.run(
+            [sys.executable, "-m", "protogen", name, *own, *args],
+            cwd=recipe, capture_output=True, encoding="utf-8", timeout=120,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_without_the_class(command):
+    assert "does not know this type" in command(
+        "convert", "net.prototxt", "-o", "x.onnx", code=3, plugin=False
+    )
+
+
+def test_commands_know_it(command, recipe):
+    rows = json.loads(command("summary", "net.prototxt", "--json"))["layers"]
+    assert [row["type"] for row in rows] == ["Input", "Tent"]
+    assert rows[1]["output"] == [1, 3, 4, 5]
+    assert command("check", "net.prototxt") == "1 file: nothing found\n"
+    assert "Tent is a fork's layer, which bvlc lacks" in command(
+        "check", "net.prototxt", "--dialect", "bvlc", code=1
+    )
+    told = json.loads(
+        command("check", "net.prototxt", "--dialect", "tentcaffe", "--format", "json")
+    )
+    assert told == []
+    listed = command("layers")
+    assert "Tent" in listed
+
+
+def test_numbers(command, recipe):
+    command("convert", "net.prototxt", "-o", "net.onnx", "--verify")
+    x = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32) * 2
+    np.save(recipe / "x.npy", x)
+    command("run", "net.prototxt", "--input", "data=x.npy", "--save", "y.npz")
+    with np.load(recipe / "y.npz") as file:
+        np.testing.assert_allclose(
+            file["tent"], np.maximum(0, 1 - abs(x) / 2), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_stock_layers_and_the_way_back(command, recipe):
+    command("rewrite", "net.prototxt", "-o", "stock.prototxt", "--strict")
+    stock = (recipe / "stock.prototxt").read_text()
+    assert re.findall(r'type: "(\w+)"', stock) == ["Input", "AbsVal", "Power", "ReLU"]
+    command("convert", "net.prototxt", "-o", "net.onnx")
+    command(
+        "convert", "net.onnx", "-o", "back.prototxt", "--caffemodel", "back.caffemodel", "--verify"
+    )
+    command("verify", "net.prototxt", "net.onnx")
+
+
+def test_mistakes(command, recipe):
+    (recipe / "wrong.prototxt").write_text(NET.replace("width: 2", "width: -1"))
+    assert 'layer "tent" (Tent): width must be above 0.' in command(
+        "convert", "wrong.prototxt", "-o", "x.onnx", code=2
+    )
+    assert "PG209" in command("check", "wrong.prototxt", code=1)
+    (recipe / "wrong.prototxt").write_text(NET.replace("width: 2", "width: 2 heigth: 3"))
+    assert "tent_param.heigth is set to 3, which no known caffe.proto has" in command(
+        "convert", "wrong.prototxt", "-o", "x.onnx", code=3
+    )
+
+
+def test_the_table_of_the_docs(recipe):
+    """A process of its own: the type stays registered."""
+    code = (
+        "from protogen.formats.schema.extension import add_proto; add_proto('tent.proto')\n"
+        "from protogen.layers.plugins import run_plugin; run_plugin('tent.py')\n"
+        "from protogen.layers.support import markdown; print(markdown({}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=recipe, capture_output=True, encoding="utf-8"
+    )
+    assert "| `Tent` | Forks: max(0, 1 - \\|x\\| / width). | rewritten | yes |" in done.stdout, (
+        done.stderr
+    )
