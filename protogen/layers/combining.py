@@ -13,9 +13,9 @@ from protogen.layers.base import (
     Mistake,
     Rewriter,
     check_bottoms,
-    check_equal,
     fields,
 )
+from protogen.layers.checking import check_equal
 from protogen.layers.elementwise import affine, reshape
 from protogen.layers.graph import Layer
 

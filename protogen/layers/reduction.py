@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from protogen.geometry import Shape
 from protogen.layers.base import POINT, Emitter, LayerType, Window, axis_of, check_bottoms, fields
@@ -43,6 +43,9 @@ class ArgMax(LayerType):
     """The top_k largest along ``axis``, or over each whole sample; indices, values, or both."""
 
     reads = fields(argmax_param="out_max_val top_k axis")
+
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (0,)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
@@ -15,8 +15,8 @@ from protogen.layers.base import (
     check_bottoms,
     check_rank,
     fields,
-    rounding_advice,
 )
+from protogen.layers.checking import check_tops, rounding_advice
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, _Same, reshape
 from protogen.layers.graph import Layer
@@ -125,6 +125,10 @@ class Slice(LayerType):
 
 class Split(_Same):
     """The bottom, once for each top."""
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_tops(layer, 1)
+        return super().shapes(layer, bottoms) * len(layer.tops)
 
     def in_place(self, layer: Layer) -> bool:
         return False
@@ -276,6 +280,9 @@ class Tile(LayerType):
 class BatchReindex(LayerType):
     """Caffe: samples of the first bottom in the order that the second names them."""
 
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (1,)
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         if len(bottoms[1]) != 1:
@@ -294,8 +301,12 @@ class Filter(LayerType):
 
     data_axis = 0
 
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (len(layer.bottoms) - 1,)
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, None)
+        check_tops(layer, 1)
         selector = bottoms[-1]
         if math.prod(selector[1:]) != 1:
             raise layer.error(
