@@ -24,6 +24,7 @@ def refusals(
     if layer.type != layer.params.type:  # it stands for an identity, whatever it is
         return
     checks: tuple[Callable[[], None], ...] = (
+        lambda: _check_values(layer, bottoms, tops),
         lambda: _check_propagation(layer),
         lambda: _check_rates(layer, kind),
         lambda: check_fillers(layer, kind, bottoms, blobs),
@@ -35,6 +36,17 @@ def refusals(
             check()
         except InputError as error:
             yield error
+
+
+def _check_values(layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+    if any(0 in shape for shape in bottoms):  # the layer before has been told of
+        return
+    for name, shape in zip(layer.tops, tops, strict=False):
+        if shape is not None and 0 in shape:
+            raise layer.error(
+                f'its top "{name}" is {shape_text(shape)}, which holds no values',
+                "Give the shape of its data.",
+            )
 
 
 def _check_propagation(layer: Layer) -> None:

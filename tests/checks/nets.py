@@ -31,7 +31,21 @@ def filled(
     return one(type_, params % f"weight_filler {{ {filler} }}", shape)
 
 
-PRELU = "prelu_param { %s }"
+GIVEN = (
+    "blobs { shape { dim: 2 dim: 4 } %s } inner_product_param { num_output: 2 bias_term: false }"
+)
+OLD = 'input: "a" input_dim: 1 input_dim: 4 input_dim: 9 input_dim: 9\n'
+
+
+def v0(type_: str, bottoms: str, tops: str, params: str = "", name: str = "l") -> str:
+    """A layer of Caffe's first form."""
+    blobs = [f'bottom: "{one}"' for one in bottoms.split()] + [
+        f'top: "{one}"' for one in tops.split()
+    ]
+    return f'layers {{ layer {{ name: "{name}" type: "{type_}" {params} }} {" ".join(blobs)} }}\n'
+
+
+KERNEL = "num_output: 2 kernelsize: 3"
 SHARED_SLOPE = "prelu_param { channel_shared: true filler { type: 'gaussian' sparse: 1 } }"
 
 ROWS = (
@@ -48,6 +62,26 @@ ROWS = (
         "A layer in place is the only reader of its bottom before it.",
         "net.cpp:377",
         (X + layer("AbsVal", "a", "s", "", "r") + layer("ReLU", "a", "a"),)),
+    Row("net.one-form", "the net", "`layer` and `layers` do not stand in one file.", "upgrade_proto.cpp:671",
+        (X + 'layers { name: "l" type: RELU bottom: "a" top: "t" }',),
+        (OLD + 'layers { name: "l" type: RELU bottom: "a" top: "t" }',)),
+    Row("net.v0-type", "the net", "In the first form, a type is one of that form.", "upgrade_proto.cpp:603",
+        (OLD + v0("mish", "a", "t"),), (OLD + v0("relu", "a", "t"),)),
+    Row("net.v0-unknown-bottom", "the net", "In the first form too, a bottom is the top of a layer before.",
+        "upgrade_proto.cpp:165", (OLD + v0("relu", "b", "t"),), (OLD + v0("relu", "a", "t"),)),
+    Row("net.padding-reader", "the net", "Only conv and pool read a padding layer.", "upgrade_proto.cpp:177",
+        (OLD + v0("padding", "a", "p", "pad: 1", "p") + v0("relu", "p", "t"),),
+        (OLD + v0("padding", "a", "p", "pad: 1", "p") + v0("conv", "p", "t", KERNEL),)),
+    Row("net.padding-reader-bottoms", "the net", "A layer that reads a padding layer has one bottom.",
+        "upgrade_proto.cpp:181",
+        (OLD + v0("padding", "a", "p", "pad: 1", "p") + v0("conv", "p a", "t u", KERNEL),),
+        (OLD + v0("padding", "a", "p", "pad: 1", "p") + v0("conv", "p", "t", KERNEL),)),
+    Row("net.padding-bottoms", "the net", "A padding layer has one bottom.", "upgrade_proto.cpp:183",
+        (OLD + v0("padding", "a a", "p", "pad: 1", "p") + v0("conv", "p", "t", KERNEL),),
+        (OLD + v0("padding", "a", "p", "pad: 1", "p") + v0("conv", "p", "t", KERNEL),)),
+    Row("net.padding-tops", "the net", "A padding layer has one top.", "upgrade_proto.cpp:185",
+        (OLD + v0("padding", "a", "p q", "pad: 1", "p") + v0("conv", "p", "t", KERNEL),),
+        (OLD + v0("padding", "a", "p", "pad: 1", "p") + v0("conv", "p", "t", KERNEL),)),
     Row("net.include-and-exclude", "every layer", "Include and exclude rules do not stand together.",
         "net.cpp:269",
         (X + layer("ReLU", "a", "t", "include { phase: TEST } exclude { phase: TRAIN }"),),
@@ -106,10 +140,24 @@ ROWS = (
         "net.cpp:759",
         (one("InnerProduct", "inner_product_param { num_output: 2 }", "1x4"),),
         when="weights", weights={"l": ((2, 5), (2,))}, fits={"l": ((2, 4), (2,))}),
+    Row("weights.hdf5-more", "every layer", "An HDF5 file holds no more blobs than the layer has.", "net.cpp:814",
+        (one("InnerProduct", "inner_product_param { num_output: 2 bias_term: false }", "1x4"),),
+        when="weights", weights={"l": ((2, 4), (2,))}, fits={"l": ((2, 4),)}),
+    Row("weights.hdf5-fewer", "every layer", "An HDF5 file holds each blob of the layer that is not shared.",
+        "net.cpp:827",
+        (one("InnerProduct", "inner_product_param { num_output: 2 }", "1x4"),),
+        when="weights", weights={"l": ((2, 4),)}, fits={"l": ((2, 4), (2,))}),
     Row("blob.axes", "every layer", "A blob has 32 axes at most.", "blob.cpp:24",
         (one("ReLU", "", "x".join(["1"] * 33)),), (one("ReLU", "", "x".join(["1"] * 32)),)),
     Row("blob.negative", "every layer", "No axis is shorter than 0.", "blob.cpp:32",
         (one("ReLU", "", "2x-1"),), (one("ReLU", "", "2x1"),)),
+    Row("blob.empty", "every layer", "A blob that is computed holds a value.", "blob.cpp:133",
+        (one("ReLU", "", "2x0"), one("DummyData", "dummy_data_param { shape { dim: 0 } }")),
+        (one("ReLU", "", "2x1"),)),
+    Row("blob.values", "every layer", "A blob that the text gives holds as many values as its shape says.",
+        "blob.cpp:496",
+        (one("InnerProduct", GIVEN % ("data: 0 " * 7), "1x4"),),
+        (one("InnerProduct", GIVEN % ("data: 0 " * 8), "1x4"),)),
     Row("blob.count", "every layer", "A blob holds 2147483647 values at most.", "blob.cpp:34",
         (one("ReLU", "", "65536x32768"), one("Tile", "tile_param { tiles: 65536 }", "1x32768")),
         (one("ReLU", "", "1x32768"),)),

@@ -14,7 +14,7 @@ UNREACHABLE = (
     ("`net.cpp:519`, `520`, `570`, `571`", "Layers that a program asks for by number."),
     ("`net.cpp:684`, `688`", "Nets that share weights within a program: of one text they fit."),
     ("`net.cpp:794`, `796`, `810`, `862` to `915`", "HDF5 files that cannot be opened or written."),
-    ("`blob.cpp:49`, `486` to `508` for caffemodels", "The reader of caffemodels refuses such a file itself, whatever the net is."),
+    ("`blob.cpp:49`, `486` to `508` for caffemodels", "The reader of caffemodels refuses such a file itself, whatever the net is; blobs in a text are in the table."),
     ("Unknown values of an enum: `lrn_layer.cpp:103`, `175`; `pooling_layer.cpp:105`, `238`, `318`; "
      "`reduction_layer.cpp:63`, `93`, `113`; `eltwise_layer.cpp:97`, `149`; `hinge_loss_layer.cpp:38`, `70`; "
      "`softmax_loss_layer.cpp:80`; `sigmoid_cross_entropy_loss_layer.cpp:70`; `infogain_loss_layer.cpp:106`; `spp_layer.cpp:58`",
@@ -36,5 +36,6 @@ UNREACHABLE = (
     ("`memory_data_layer.cpp:35` to `110`", "What a program hands over."),
     ("`infogain_loss_layer.cpp:176`", "A gradient for the matrix is refused with that for the labels."),
     ("`python_layer.hpp:25`", "Several GPUs."),
+    ("`upgrade_proto.cpp:90`, `97`; `731`, `959`", "A file that does not parse (protogen says where), and enums."),
     ("All `DCHECK`", "Released builds leave them out."),
 )  # fmt: skip
