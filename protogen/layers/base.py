@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -107,6 +107,8 @@ class LayerType(Values):
     forks: ClassVar[tuple[str, ...]] = ()  # dialects that have it besides, and are told so
     remembered: ClassVar[bool] = False  # ONNX models of it hold its text, for the way back
     users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
+    trained: ClassVar[bool] = True  # whether Caffe trains its blobs, where it has some
+    given_blobs: ClassVar[str] = ""  # what must fit of blobs that a text gives: shapes or counts
 
     @property
     def is_plain(self) -> bool:
@@ -159,6 +161,10 @@ class LayerType(Values):
     def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
         """Values at and beyond which hardly any gradient passes; None where there are none."""
         return None
+
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        """The bottoms, by index, to which Caffe refuses to send a gradient."""
+        return ()
 
     def random(self, layer: Layer) -> bool:
         """Whether its tops are other ones in every run."""
@@ -312,26 +318,3 @@ def guarded(layer: Layer, bottoms: Sequence[Shape | None]) -> Iterator[None]:
         raise layer.error(
             f"its bottoms have too few axes, or do not fit its parameters: {found}"
         ) from error
-
-
-def check_equal(layer: Layer, bottoms: Sequence[Shape]) -> None:
-    """Raises InputError unless all bottoms have one shape."""
-    for name, shape in zip(layer.bottoms[1:], bottoms[1:], strict=False):
-        if shape != bottoms[0]:
-            raise layer.error(
-                f'its bottoms differ: "{layer.bottoms[0]}" is {shape_text(bottoms[0])}, '
-                f'"{name}" is {shape_text(shape)}',
-                rounding_advice(shape, bottoms[0]),
-            )
-
-
-def rounding_advice(a: Shape, b: Shape) -> str:
-    """What to do where two maps of one batch and depth have sizes that are near each other."""
-    if len(a) != 4 or len(b) != 4 or a == b or a[0] != b[0]:
-        return ""
-    if any(abs(n - m) > max(1, max(n, m) // 8) for n, m in zip(a[2:], b[2:], strict=True)):
-        return ""
-    return (
-        "If a fork wrote this net, it rounds sizes otherwise: give the Pooling before it "
-        "round_mode: FLOOR, or the Interp its height and width."
-    )

@@ -11,9 +11,9 @@ from protogen.layers.base import (
     LayerType,
     Mistake,
     check_bottoms,
-    check_equal,
     fields,
 )
+from protogen.layers.checking import check_equal
 from protogen.layers.elementwise import affine, reshape
 from protogen.layers.graph import Layer
 from protogen.layers.writing import Emitter, Rewriter

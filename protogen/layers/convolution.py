@@ -18,11 +18,11 @@ from protogen.layers.base import (
     Window,
     axis_of,
     check_bottoms,
-    check_equal,
     check_rank,
     check_room,
     fields,
 )
+from protogen.layers.checking import check_equal
 from protogen.layers.dense import no_bias
 from protogen.layers.graph import Layer
 from protogen.layers.writing import Emitter, Rewriter
@@ -109,6 +109,7 @@ class _Convolutional(LayerType, abstract=True):
 
     transposed = False
     holes = False
+    given_blobs = "shapes"
 
     def group(self, p: Message, channels: int) -> int:
         group: int = p.group
@@ -130,7 +131,7 @@ class _Convolutional(LayerType, abstract=True):
                 )
             out.append(length)
         top = (*bottoms[0][:axis], p.num_output, *out)
-        return [top] * len(layer.tops)
+        return [top] * len(bottoms)
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p, axis, w = self._read(layer, bottoms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape
@@ -130,6 +130,9 @@ class Embed(LayerType):
 
     reads = fields(embed_param="num_output input_dim bias_term")
 
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (0,)
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         p = layer.params.embed_param
@@ -166,6 +169,7 @@ class Parameter(LayerType):
     reads = fields(parameter_param="shape")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 0, 0)
         return [tuple(layer.params.parameter_param.shape.dim)]
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from protogen.formats.message import Message, Name
@@ -26,7 +26,7 @@ class _Same(LayerType, abstract=True):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
-        return [bottoms[0]] * len(layer.tops)
+        return [bottoms[0]]
 
     def in_place(self, layer: Layer) -> bool:
         return True
@@ -148,6 +148,9 @@ class Threshold(_Same):
 
     reads = fields(threshold_param="threshold")
 
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (0,)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         over = e.value("Greater", layer.reads[0], e.array(layer.params.threshold_param.threshold))
         e.op("Cast", [over], [layer.writes[0]], to=FLOAT)
@@ -212,6 +215,6 @@ def _log_base(layer: Layer, base: float) -> float:
     """ln(base); Caffe's base -1 is e."""
     if base == -1:
         return 1.0
-    if base <= 0:
-        raise layer.error(f"base {base:g} must be positive, or -1 for e")
+    if not 0 < base < math.inf:
+        raise layer.error(f"base {base:g} must be a positive number, or -1 for e")
     return math.log(base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -64,9 +64,10 @@ class _Loss(LayerType, abstract=True):
     is_loss = True
     least, most = 2, 2
     most_tops = 1
+    gives_no_gradient = True  # to all bottoms but the first
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, self.least, self.most)
+        check_bottoms(layer, self.least, self._most(layer))
         if bottoms[0][:1] != bottoms[1][:1] or not bottoms[0]:
             raise layer.error(
                 f"{shape_text(bottoms[0])} and {shape_text(bottoms[1])} must have as many samples"
@@ -74,6 +75,13 @@ class _Loss(LayerType, abstract=True):
         self.check(layer, bottoms)
         made: list[Shape] = [(), bottoms[0]]
         return made[: min(max(1, len(layer.tops)), self.most_tops)]
+
+    def _most(self, layer: Layer) -> int:
+        """How many bottoms it takes."""
+        return self.most
+
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return range(1, len(layer.bottoms)) if self.gives_no_gradient else ()
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         self.check_form(layer)
@@ -119,6 +127,9 @@ class SoftmaxWithLoss(_Loss):
     )
 
     most = 3
+
+    def _most(self, layer: Layer) -> int:
+        return 2 if layer.dialect == "bvlc" else 3
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         if len(layer.tops) > 1:  # its inner Softmax, of one top, gets the loss_weight of both
@@ -176,6 +187,8 @@ class SigmoidCrossEntropyLoss(_PairLoss):
 
 class EuclideanLoss(_PairLoss):
     """sum (x - t)^2 / (2N)."""
+
+    gives_no_gradient = False
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         a, b = (e.shape(read) for read in layer.reads[:2])
@@ -235,10 +248,12 @@ class InfogainLoss(_Loss):
         if layer.params.loss_param.has("normalize"):
             raise layer.error("loss_param.normalize is not for this layer", "Use normalization.")
         classes = bottoms[0][axis]
-        if len(bottoms) > 2 and four_axes(layer, bottoms[2]) != (1, 1, classes, classes):
+        if len(bottoms) > 2 and math.prod(bottoms[2]) != classes * classes:
             raise layer.error(
-                f'"{layer.bottoms[2]}" is {shape_text(bottoms[2])}, but must be 1x1x{classes}x{classes}'
+                f'"{layer.bottoms[2]}" is {shape_text(bottoms[2])}, but must hold {classes} x {classes} values'
             )
+        if len(bottoms) < 3 and not layer.params.infogain_loss_param.has("source"):
+            raise layer.error("has no matrix", "Give it as a third bottom.")
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         if len(layer.reads) < 3:
@@ -281,6 +296,7 @@ class ContrastiveLoss(_Loss):
     reads = fields(contrastive_loss_param="margin legacy_version")
 
     least, most = 3, 3
+    gives_no_gradient = False
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
         return whole(rng, 2, shapes[2]) if index == 2 else None
@@ -316,6 +332,7 @@ class SmoothL1Loss(_PairLoss):
     stock = False
 
     most = 4
+    gives_no_gradient = False
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         p = layer.params.smooth_l1_loss_param

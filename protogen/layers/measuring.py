@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape
@@ -13,6 +13,7 @@ from protogen.layers.base import (
     check_bottoms,
     fields,
 )
+from protogen.layers.checking import check_tops
 from protogen.layers.elementwise import FLOAT
 from protogen.layers.graph import Layer
 from protogen.layers.labels import (
@@ -40,6 +41,9 @@ class Accuracy(LayerType):
 
     reads = fields(accuracy_param="top_k axis ignore_label")
 
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return range(len(layer.bottoms))
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         p = layer.params.accuracy_param
@@ -47,6 +51,7 @@ class Accuracy(LayerType):
         classes = bottoms[0][axis]
         if p.top_k > classes:
             raise layer.error(f"top_k is {p.top_k}, but there are {classes} classes")
+        check_tops(layer, 1, 2)
         made: list[Shape] = [(), (classes,)]
         return made[: len(layer.tops)]
 

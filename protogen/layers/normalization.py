@@ -58,6 +58,7 @@ class BatchNorm(_Same):
     )
 
     blob_names = ("mean", "variance", "factor", "scale", "shift")
+    trained = False
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         made = super().shapes(layer, bottoms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape, shape_text
@@ -12,6 +12,7 @@ from protogen.layers.base import (
     check_bottoms,
     fields,
 )
+from protogen.layers.checking import check_tops
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, reshape
 from protogen.layers.graph import Layer
@@ -26,6 +27,9 @@ MOST_SLICES = 2048  # tops of a Slice that a Permute may become
 
 class BatchReindex(LayerType):
     """Caffe: samples of the first bottom in the order that the second names them."""
+
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (1,)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
@@ -48,8 +52,12 @@ class Filter(LayerType):
 
     data_axis = 0
 
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (len(layer.bottoms) - 1,)
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, None)
+        check_tops(layer, 1)
         selector = bottoms[-1]
         if math.prod(selector[1:]) != 1:
             raise layer.error(

@@ -17,6 +17,7 @@ from protogen.layers.base import (
     check_room,
     fields,
 )
+from protogen.layers.checking import check_tops
 from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.layers.graph import Layer
 from protogen.layers.values import regions
@@ -46,6 +47,8 @@ def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:
         raise layer.error("has no kernel_size", "Give kernel_size, or kernel_h and kernel_w.")
     if min(stride) < 1:
         raise layer.error("stride is 0, but must be at least 1")
+    if any(pad) and p.pool == "STOCHASTIC":
+        raise layer.error("STOCHASTIC pooling takes no pad", "Leave it out.")
     for k, q in zip(kernel, pad, strict=True):
         if q >= k:
             raise layer.error(f"pad {q} must be below kernel_size {k}", "Caffe refuses the net.")
@@ -56,9 +59,13 @@ def _pair(layer: Layer, p: Message, name: str, single: str) -> tuple[int, int]:
     if not (p.has(f"{name}_h") or p.has(f"{name}_w")):
         value: int = getattr(p, single)
         return value, value
+    both = p.has(f"{name}_h") and p.has(f"{name}_w")
+    if p.has(single) and not both and name == "kernel":  # Caffe then does not look at the one
+        value = getattr(p, single)
+        return value, value
     if p.has(single):
         raise layer.error(f"{single} and {name}_h or {name}_w are both given", "Keep one form.")
-    if not (p.has(f"{name}_h") and p.has(f"{name}_w")):
+    if not both:
         raise layer.error(f"{name}_h and {name}_w must both be given")
     return getattr(p, f"{name}_h"), getattr(p, f"{name}_w")
 
@@ -96,6 +103,7 @@ class Pooling(LayerType):
                 f"makes {shape_text(out)} of {shape_text(shape[2:])} (kernel {shape_text(w.kernel)})",
                 "Use a smaller kernel.",
             )
+        check_tops(layer, 1, 2 if p.pool == "MAX" else 1)
         return [(*shape[:2], *out)] * len(layer.tops)
 
     def lower(self, layer: Layer, e: Emitter) -> None:

@@ -110,7 +110,10 @@ def unread(
             strangers = item.type is not None and not item.type.dialects and kind.stock
             if item.name in HARMLESS_BLOCKS or strangers or _says_nothing(item):
                 continue  # BVLC's layers do not look at each other's blocks
-            yield _of(item.name, item)
+            if item.type is not None and isinstance(item.value, Message):
+                yield from _inside(item.value, item.name, (), ignored)
+            else:
+                yield _of(item.name, item)
         elif isinstance(item.value, Message):
             yield from _inside(item.value, item.name, read, {*ignored, *kind.harmless})
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape, shape_text
@@ -32,6 +32,9 @@ class _Recurrent(LayerType, abstract=True):
     gates = 1
     states = 1
 
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (1,)
+
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p = layer.params.recurrent_param
         hidden = self.states if p.expose_hidden else 0
@@ -46,7 +49,14 @@ class _Recurrent(LayerType, abstract=True):
             raise layer.error(f"x_static is {shape_text(bottoms[2])}, but must have {x[1]} samples")
         if p.num_output < 1:
             raise layer.error("num_output is 0 or missing", "Give the number of outputs.")
-        return [(*x[:2], p.num_output), *[(1, x[1], p.num_output)] * hidden]
+        state = (1, x[1], p.num_output)
+        first = len(bottoms) - hidden
+        for name, shape in zip(layer.bottoms[first:], bottoms[first:], strict=True):
+            if shape != state:
+                raise layer.error(
+                    f'"{name}" is {shape_text(shape)}, but a state is {shape_text(state)}'
+                )
+        return [(*x[:2], p.num_output), *[state] * hidden]
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p = layer.params.recurrent_param
@@ -173,6 +183,9 @@ class RNN(_Recurrent):
 
 class LSTMUnit(LayerType):
     """One step: bottoms c (1, N, D), gates (1, N, 4D), cont (1, N); tops c and h."""
+
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (2,)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 3, 3)

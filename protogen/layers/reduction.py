@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from protogen.geometry import Shape
 from protogen.layers.base import (
@@ -55,6 +55,9 @@ class ArgMax(LayerType):
     may_end = True
 
     reads = fields(argmax_param="out_max_val top_k axis")
+
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return (0,)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)

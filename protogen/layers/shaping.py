@@ -15,8 +15,8 @@ from protogen.layers.base import (
     check_bottoms,
     check_rank,
     fields,
-    rounding_advice,
 )
+from protogen.layers.checking import check_tops, rounding_advice
 from protogen.layers.elementwise import _Same
 from protogen.layers.graph import Layer
 from protogen.layers.values import cut, joined
@@ -159,6 +159,10 @@ class Split(_Same):
     computes = False
 
     passes_signal = True
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_tops(layer, 1)
+        return super().shapes(layer, bottoms) * len(layer.tops)
 
     def in_place(self, layer: Layer) -> bool:
         return False

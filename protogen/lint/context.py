@@ -15,7 +15,7 @@ from protogen.geometry import Shape
 from protogen.layers import LayerType
 from protogen.layers.graph import Graph, Layer
 from protogen.lint.rule import Rule
-from protogen.net.build import Misfit, build
+from protogen.net.build import Misfit, Refused, build
 from protogen.net.rules import included
 from protogen.net.upgrade import upgrade
 
@@ -144,12 +144,13 @@ class Context:
                             phase=phase,
                             tolerant=True,
                             input_shapes=self.settings.input_shapes,
+                            dialect=self.settings.dialect,
                         )
                         break
                     except InputError:
                         continue  # the rules on wiring say what is wrong
             for one in told:
-                if isinstance(one.message, Misfit):
+                if isinstance(one.message, Misfit | Refused):
                     self.misfits.append(one.message.diagnostic)
         return made
 
@@ -198,10 +199,14 @@ class Context:
 
     def blobs(self, layer: Layer) -> tuple[Shape, ...]:
         """The shapes of a layer's parameter blobs; none where they are not known."""
+        return self.known_blobs(layer) or ()
+
+    def known_blobs(self, layer: Layer) -> tuple[Shape, ...] | None:
+        """The shapes of a layer's parameter blobs; None where they are not known."""
         for graph in self.graphs.values():
             if layer.name in graph.parameter_shapes:
-                return graph.parameter_shapes[layer.name] or ()
-        return ()
+                return graph.parameter_shapes[layer.name]
+        return None
 
     @cached_property
     def readers(self) -> dict[str, list[Layer]]:

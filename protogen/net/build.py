@@ -10,9 +10,10 @@ from typing import Any
 from protogen.errors import InputError, ProtogenWarning, did_you_mean
 from protogen.formats.message import Field, Message, Source
 from protogen.geometry import Shape
-from protogen.layers import kind_of
+from protogen.layers import LayerType, kind_of
 from protogen.layers.graph import Graph, Layer, free_name
 from protogen.layers.reading import unread
+from protogen.net.backward import loss_of
 from protogen.net.rules import (
     MissingBlobError,
     State,
@@ -22,7 +23,7 @@ from protogen.net.rules import (
     plain_state,
     takes_part,
 )
-from protogen.net.shapes import infer, owners
+from protogen.net.shapes import Blobs, infer, owners
 from protogen.toolchains.dialects import forks_of
 
 MAX_LAYERS = 100_000  # published nets have 2,000
@@ -118,6 +119,15 @@ def build(
         if not tolerant:
             raise misfit
         warnings.warn(Misfit.of(*misfit.diagnostics), stacklevel=2)
+    shared = owners(named, found.parameters, found.refused)
+    for refused in found.refused:
+        if not tolerant:
+            raise refused
+        warnings.warn(Refused.of(*refused.diagnostics), stacklevel=2)
+    for superfluous in _params_too_many(named, found.parameters):
+        if not tolerant:
+            raise superfluous
+        warnings.warn(ProtogenWarning.of(superfluous.diagnostic), stacklevel=2)
     return Graph(
         net.name,
         named,
@@ -125,7 +135,7 @@ def build(
         _outputs(named),
         found.shapes,
         found.parameters,
-        owners(named, found.parameters),
+        shared,
         frozenset(ignored_fields),
         found.assumed,
     )
@@ -155,6 +165,30 @@ def _check_count(net: Message, chosen: Sequence[Layer], source: Source | None, s
         raise InputError(
             f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most", where=where
         )
+
+
+def _params_too_many(layers: Sequence[Layer], parameters: Blobs) -> Iterator[InputError]:
+    """Layers with more ``param`` than parameter blobs."""
+    for layer in layers:
+        blobs, count = parameters[layer.name], len(layer.params.param)
+        if params_too_many(layer, blobs):
+            yield layer.error(
+                f"has {count} param for {len(blobs or ())} blobs", "One param belongs to one blob."
+            )
+
+
+def params_too_many(layer: Layer, blobs: Sequence[Shape] | None) -> bool:
+    """Whether there are more ``param`` than parameter blobs, where these are known: those of a
+    user's own class are not."""
+    kind = kind_of(layer)
+    if blobs is None or kind is None or layer.type != layer.params.type:
+        return False
+    known = bool(blobs) or (kind.stock and kind.refusal == LayerType.refusal and not kind.users_own)
+    return known and len(layer.params.param) > len(blobs)
+
+
+class Refused(ProtogenWarning):
+    """A layer that Caffe refuses, in a net that is built all the same."""
 
 
 class Misfit(ProtogenWarning):
@@ -259,17 +293,8 @@ def _in_place_errors(layers: Sequence[Layer]) -> Iterator[InputError]:
                     "Give the top a name of its own.",
                 )
         for index, value in enumerate(layer.writes):
-            if _is_loss(layer, index):
+            if loss_of(layer, index):
                 readers[value] = layer
-
-
-def _is_loss(layer: Layer, index: int) -> bool:
-    """Whether a top counts in the net's loss."""
-    weights = layer.params.loss_weight
-    if not weights:
-        kind = kind_of(layer)
-        return index == 0 and kind is not None and kind.is_loss
-    return index < len(weights) and weights[index] != 0
 
 
 def _read_twice(layer: Layer, bottom: str, other: Layer) -> InputError:

@@ -7,16 +7,19 @@ that is assumed, and told.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from protogen.errors import Diagnostic, InputError, ProtogenWarning
+from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers import LayerType, kind_of
 from protogen.layers.base import guarded
+from protogen.layers.demands import refusals
 from protogen.layers.graph import Layer
 
 MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
+MAX_AXES = 32  # of a blob, in Caffe
 CHANNELS = 3  # of pictures of which neither the net nor weights say how many
 PROBES = (12, 24)  # numbers of channels that most groups divide
 
@@ -26,11 +29,13 @@ Blobs = dict[str, tuple[Shape, ...] | None]
 @dataclass(frozen=True, slots=True)
 class Inferred:
     """Shapes by value, and those of parameter blobs by layer. ``errors`` are layers whose shapes do
-    not fit; ``assumed`` says what the net leaves open."""
+    not fit, ``refused`` those that Caffe refuses although their shapes are known; ``assumed`` says
+    what the net leaves open."""
 
     shapes: dict[str, Shape | None] = field(default_factory=dict)
     parameters: Blobs = field(default_factory=dict)
     errors: list[InputError] = field(default_factory=list)
+    refused: list[InputError] = field(default_factory=list)
     unknown: list[ProtogenWarning] = field(default_factory=list)
     assumed: tuple[Diagnostic, ...] = ()
 
@@ -82,11 +87,9 @@ def _note(layer: Layer, made: Inferred) -> Diagnostic:
 
 def _shares(layers: Sequence[Layer], parameters: Blobs) -> bool:
     """Whether blobs that share a name fit each other."""
-    try:
-        owners(layers, parameters)
-    except InputError:
-        return False
-    return True
+    refused: list[InputError] = []
+    owners(layers, parameters, refused)
+    return not refused
 
 
 def _channels_of(
@@ -150,6 +153,8 @@ def _walk(
         except InputError as error:
             made.errors.append(error)
             tops, blobs = [None] * len(layer.tops), None
+        else:
+            made.refused.extend(_refusals(layer, kind, made.shapes, tops, blobs))
         made.shapes.update(zip(layer.writes, tops, strict=True))
         made.parameters[layer.name] = blobs
     return made
@@ -185,6 +190,18 @@ def _shapes(
     return tops, blobs
 
 
+def _refusals(
+    layer: Layer,
+    kind: LayerType | None,
+    shapes: Mapping[str, Shape | None],
+    tops: Sequence[Shape | None],
+    blobs: Sequence[Shape] | None,
+) -> Iterator[InputError]:
+    bottoms = [shape for read in layer.reads if (shape := shapes[read]) is not None]
+    if kind is not None and blobs is not None and len(bottoms) == len(layer.reads):
+        yield from refusals(layer, kind, bottoms, tops, blobs)
+
+
 def _check_loss_weights(layer: Layer, kind: LayerType) -> None:
     """Caffe: Layer::SetLossWeights, after a loss has taken a weight of 1 where none is given."""
     count = len(layer.params.loss_weight) or int(kind.is_loss)
@@ -197,6 +214,8 @@ def _check_loss_weights(layer: Layer, kind: LayerType) -> None:
 
 
 def _check_count(layer: Layer, what: str, shape: Shape) -> None:
+    if len(shape) > MAX_AXES:
+        raise layer.error(f"its {what} would have {len(shape)} axes, and {MAX_AXES} are the most")
     count = 1
     for length in shape:
         count *= length
@@ -208,13 +227,16 @@ def _check_count(layer: Layer, what: str, shape: Shape) -> None:
             )
 
 
-def owners(layers: Sequence[Layer], parameters: Blobs) -> dict[tuple[str, int], tuple[str, int]]:
+def owners(
+    layers: Sequence[Layer], parameters: Blobs, refused: list[InputError]
+) -> dict[tuple[str, int], tuple[str, int]]:
     """Blobs that share a ``param { name }``: the first layer that uses the name owns it.
 
-    Raises:
-        InputError: they have other shapes.
+    Args:
+        refused: takes an error for each whose shape, or learning rate, is another one.
     """
     first: dict[str, tuple[Layer, int]] = {}
+    rates: dict[tuple[str, str], tuple[Layer, float]] = {}
     made = {}
     for layer in layers:
         for index, spec in enumerate(layer.params.param):
@@ -222,14 +244,31 @@ def owners(layers: Sequence[Layer], parameters: Blobs) -> dict[tuple[str, int], 
                 continue
             owner, at = first.setdefault(spec.name, (layer, index))
             made[layer.name, index] = (owner.name, at)
+            refused.extend(_other_rates(layer, spec, rates))
             mine, theirs = parameters[layer.name], parameters[owner.name]
             if mine is None or theirs is None or index >= len(mine) or at >= len(theirs):
                 continue
             a, b = mine[index], theirs[at]
             loose = spec.share_mode == "PERMISSIVE"
             if math.prod(a) != math.prod(b) if loose else a != b:
-                raise layer.error(
+                error = layer.error(
                     f'its blob {index} is {shape_text(a)}, but "{spec.name}" is shared with '
                     f"{owner.subject}, where it is {shape_text(b)}"
                 )
+                refused.append(error)
     return made
+
+
+def _other_rates(
+    layer: Layer, spec: Message, rates: dict[tuple[str, str], tuple[Layer, float]]
+) -> Iterator[InputError]:
+    for name in ("lr_mult", "decay_mult"):
+        if not spec.has(name):
+            continue
+        given = float(getattr(spec, name))
+        other, value = rates.setdefault((spec.name, name), (layer, given))
+        if value != given:
+            yield layer.error(
+                f'the {name} of "{spec.name}" is {given:g}, but {value:g} in {other.subject}',
+                "Give it once, or the same number.",
+            )

@@ -109,6 +109,11 @@ def _fold_padding(
                 )
             pad = padding[0].value.layer.pad
             bottoms = list(padding[0].value.bottom)
+            if len(bottoms) != 1 or len(padding[0].value.top) != 1:
+                name = padding[0].value.layer.name
+                raise source.error(
+                    padding[0].start, f'padding layer "{name}" has not one bottom and one top'
+                )
         if not _is_padding(item):
             kept.append((item, bottoms, pad))
         else:

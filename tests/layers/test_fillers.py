@@ -398,11 +398,11 @@ def test_lsuv_gives_every_layer_unit_variance():
     ("param", "text"),
     [
         ('weight_filler { type: "xaver" }',
-         'net.prototxt:1:105: layer "c" (Convolution): convolution_param.weight_filler: there is no '
-         'filler "xaver". Did you mean xavier?'),
+         'net.prototxt:1:105: layer "c" (Convolution): its weight_filler is "xaver", which Caffe does not have. '
+         "Did you mean xavier?"),
         ('kernel_size: 2 weight_filler { type: "bilinear" }',
-         "bilinear takes square kernels, not 8x3x3x2"),
-        ('weight_filler { type: "msra" sparse: 3 }', "sparse is for gaussian, not msra"),
+         "its weight_filler, bilinear, takes square kernels of 4 axes, not 8x3x3x2"),
+        ('weight_filler { type: "msra" sparse: 3 }', "its weight_filler, msra, has sparse. Only gaussian takes it."),
     ],
 )  # fmt: skip
 def test_fillers_that_do_not_fit(param, text):

@@ -196,7 +196,7 @@ REFUSED = [
     ('"EuclideanLoss" bottom: "x" bottom: "x" top: "t" top: "u"', "has 2 tops, but makes 1."),
     ('"SigmoidCrossEntropyLoss" bottom: "x" bottom: "x" top: "t" top: "u"', "has 2 tops, but makes 1."),
     ('"InfogainLoss" bottom: "c" bottom: "v" bottom: "x" top: "t" loss_param { normalize: true }', "loss_param.normalize is not for this layer. Use normalization."),
-    ('"InfogainLoss" bottom: "c" bottom: "v" bottom: "x" top: "t"', '"x" is 2x3x6x8, but must be 1x1x2x2.'),
+    ('"InfogainLoss" bottom: "c" bottom: "v" bottom: "x" top: "t"', '"x" is 2x3x6x8, but must hold 2 x 2 values.'),
     ('"ContrastiveLoss" bottom: "x" bottom: "x" bottom: "s" top: "t"', "2x3x6x8 and 2x3x6x8 must be vectors of one length a sample. Put a Flatten before it."),
     ('"ContrastiveLoss" bottom: "c" bottom: "c" bottom: "c" top: "t"', '"c" is 4x2, but must have one value a sample.'),
     ('"MultinomialLogisticLoss" bottom: "c" bottom: "c" top: "t"', '"c" is 4x2, but must have one value a sample.'),

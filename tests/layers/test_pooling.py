@@ -254,7 +254,7 @@ KERNEL = "pooling_param { kernel_size: 3 "
         ('"Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true pad_h: 0 pad_w: 1 }',
          "global_pooling takes pad 0 and stride 1 only. Leave both out."),
         ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "pad_h: 1 }", "pad_h and pad_w must both be given"),
-        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "kernel_w: 3 }",
+        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "kernel_h: 3 kernel_w: 3 }",
          "kernel_size and kernel_h or kernel_w are both given. Keep one form."),
         ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "stride: 2 stride_h: 2 }",
          "stride and stride_h or stride_w are both given. Keep one form."),

@@ -22,7 +22,7 @@ layers { layer { name: "data" type: "data" source: "db" batchsize: 8 scale: 0.5 
 layers { layer { name: "pad1" type: "padding" pad: 2 } bottom: "data" top: "pad1" }
 layers {
   layer {
-    name: "conv1" type: "conv" num_output: 4 kernelsize: 3 stride: 2 group: 1 biasterm: false
+    name: "conv1" type: "conv" num_output: 4 kernelsize: 3 stride: 2 group: 1 biasterm: true
     weight_filler { type: "gaussian" std: 0.01 } blobs_lr: 1 blobs_lr: 2 weight_decay: 1 weight_decay: 0
   }
   bottom: "pad1" top: "conv1"
@@ -42,7 +42,7 @@ layers { name: "data" type: DATA top: "data" top: "label" data_param { source: "
 layers {
   name: "conv1" type: CONVOLUTION bottom: "data" top: "conv1"
   blobs_lr: 1 blobs_lr: 2 weight_decay: 1 weight_decay: 0
-  convolution_param { num_output: 4 kernel_size: 3 stride: 2 group: 1 bias_term: false weight_filler { type: "gaussian" std: 0.01 } pad: 2 }
+  convolution_param { num_output: 4 kernel_size: 3 stride: 2 group: 1 bias_term: true weight_filler { type: "gaussian" std: 0.01 } pad: 2 }
 }
 layers { name: "relu1" type: RELU bottom: "conv1" top: "conv1" }
 layers { name: "norm1" type: LRN bottom: "conv1" top: "norm1" lrn_param { local_size: 3 alpha: 0.1 beta: 0.5 } }
@@ -59,7 +59,7 @@ layer { name: "data" type: "Data" top: "data" top: "label" transform_param { sca
 layer {
   name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
   param { lr_mult: 1 decay_mult: 1 } param { lr_mult: 2 decay_mult: 0 }
-  convolution_param { num_output: 4 kernel_size: 3 stride: 2 group: 1 bias_term: false weight_filler { type: "gaussian" std: 0.01 } pad: 2 }
+  convolution_param { num_output: 4 kernel_size: 3 stride: 2 group: 1 bias_term: true weight_filler { type: "gaussian" std: 0.01 } pad: 2 }
 }
 layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
 layer { name: "norm1" type: "LRN" bottom: "conv1" top: "norm1" lrn_param { local_size: 3 alpha: 0.1 beta: 0.5 } }

@@ -62,6 +62,7 @@ class Caffe:
         inputs: Mapping[str, NDArray[Any]],
         caffemodel: bytes = b"",
         phase: str = "TEST",
+        backward: bool = False,
     ) -> Answer:
         """Every blob of a net after forward, but for the copies that Caffe puts in by itself.
 
@@ -70,6 +71,7 @@ class Caffe:
             inputs: float32 arrays by the names of Input layers' tops, in their shapes.
             caffemodel: its weights; without them Caffe's fillers make them.
             phase: TRAIN or TEST.
+            backward: whether gradients are computed too.
 
         Raises:
             RuntimeError: the request is wrong: an input that the net lacks, or of another shape.
@@ -77,6 +79,8 @@ class Caffe:
         arrays = {f"in:{name}": np.asarray(array, np.float32) for name, array in inputs.items()}
         arrays["net"] = np.frombuffer(net.encode(), np.uint8)
         arrays["phase"] = np.array(("TRAIN", "TEST").index(phase))
+        if backward:
+            arrays["backward"] = np.array(1)
         if caffemodel:
             arrays["caffemodel"] = np.frombuffer(caffemodel, np.uint8)
         file = io.BytesIO()

@@ -6,7 +6,8 @@ A request on standard input and an answer on standard output are each 8 bytes of
 and that many bytes of an .npz archive.
 
 Request: ``net`` (the prototxt, bytes), ``phase`` (0 TRAIN, 1 TEST), ``caffemodel`` (bytes, none
-where the net has no weights) and ``in:BLOB`` for each input.
+where the net has no weights), ``backward`` where gradients are computed too, and ``in:BLOB`` for each
+input.
 Answer: ``out:BLOB`` for every blob after forward; ``refused``, Caffe's own words, where it ended its
 process; or ``failed`` where this script, or what was asked of it, is wrong.
 
@@ -74,6 +75,8 @@ def forward(caffe, request, folder):
             made.blobs[key[3:]].reshape(*array.shape)  # a layer in place may have changed it
             made.blobs[key[3:]].data[...] = array
     made.forward()
+    if "backward" in given:
+        made.backward()
     return {"out:" + name: blob.data for name, blob in made.blobs.items()}
 
 

@@ -14,6 +14,7 @@ from protogen.layers.reading import unread
 from protogen.lint.context import Context
 from protogen.lint.edits import removed, renamed_field, replaced
 from protogen.lint.rule import Rule
+from protogen.net.build import params_too_many
 from protogen.toolchains.dialects import ONLY_NAMED
 
 
@@ -108,7 +109,7 @@ class TooManyParams(Rule):
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             given, blobs = layer.params.all("param"), net.blobs(layer)
-            if blobs and len(given) > len(blobs):
+            if params_too_many(layer, net.known_blobs(layer)):
                 edits = [removed(net.source, one) for one in given[len(blobs) :]]
                 yield net.diagnostic(
                     self,

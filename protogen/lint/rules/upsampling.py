@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from protogen import geometry
-from protogen.errors import Diagnostic, Edit
+from protogen.errors import Diagnostic, Edit, InputError
 from protogen.formats.message import Message
+from protogen.layers import Window
 from protogen.layers.convolution import window
 from protogen.layers.graph import Layer
 from protogen.lint.context import Context, frozen
@@ -49,6 +50,14 @@ def _edit(net: Context, layer: Layer, name: str, text: str) -> Edit | None:
     return set_field(net.source, blocks[-1], name, text) if blocks else None
 
 
+def _window(layer: Layer, p: Message, axes: int) -> Window | None:
+    """The window of a Deconvolution; None where it is wrong, of which PG209 tells."""
+    try:
+        return window(layer, p, axes)
+    except InputError:
+        return None
+
+
 class UpsamplingWindow(Rule):
     code = "PG301"
     what = "A bilinear Deconvolution whose kernel, stride and pad are not those of a factor."
@@ -62,7 +71,7 @@ class UpsamplingWindow(Rule):
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, p in _bilinear(net):
-            w = window(layer, p, 2) if not _rectangular(p) else None
+            w = _window(layer, p, 2) if not _rectangular(p) else None
             if w is None or len(set(w.stride)) > 1:
                 continue
             f = w.stride[0]
@@ -207,7 +216,9 @@ class Checkerboard(Rule):
             if layer.type != "Deconvolution" or p.weight_filler.type == "bilinear":
                 continue
             shape = net.shape(layer)
-            w = window(layer, p, len(shape) - 2 if shape else 2)
+            w = _window(layer, p, len(shape) - 2 if shape else 2)
+            if w is None:
+                continue
             for k, s in zip(w.kernel, w.stride, strict=True):
                 if s > 1 and k % s:
                     yield net.diagnostic(
@@ -286,7 +297,10 @@ class RectangularForms(Rule):
                         ("stride", "stride"),
                         ("pad", "pad"),
                     ):
-                        if p.has(one) and (p.has(f"{short}_h") or p.has(f"{short}_w")):
+                        sides = p.has(f"{short}_h") + p.has(f"{short}_w")
+                        if sides == 1 and (block, one) == ("pooling_param", "kernel_size"):
+                            continue  # Caffe then does not look at the one
+                        if p.has(one) and sides:
                             given = p.all(one)[0]
                             yield net.diagnostic(
                                 self,

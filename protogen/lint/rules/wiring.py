@@ -272,3 +272,58 @@ class UnfedLoss(Rule):
             kind = layer_type(item.type)
             if kind is not None and kind.is_loss and len(item.bottoms) == 1:
                 yield net.diagnostic(self, item, f"a {item.type} reads two blobs, here is one.")
+
+
+class BothRules(Rule):
+    code = "PG211"
+    severity = "error"
+    what = "A layer with include and exclude rules."
+    why = "Caffe refuses it: which of them should count is not said."
+    example = (
+        _INPUT
+        + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" include { phase: TRAIN } exclude { phase: TEST } }'
+    )
+    mended = (
+        _INPUT + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" include { phase: TRAIN } }'
+    )
+
+    def check(self, net: Context) -> Iterator[Diagnostic]:
+        for item in net.wires:
+            if item.value.include and item.value.exclude:
+                yield net.diagnostic(self, item, "has include and exclude rules: keep one kind.")
+
+
+class GradientRefused(Rule):
+    code = "PG212"
+    severity = "error"
+    what = (
+        "A bottom that takes no gradient, such as labels, and depends on weights that are trained."
+    )
+    why = "Caffe ends the training in its first backward pass."
+    example = (
+        _INPUT + _CONV % "" + 'layer { name: "m" type: "ArgMax" bottom: "c" top: "m" }\n'
+        'layer { name: "l" type: "Reduction" bottom: "m" top: "l" loss_weight: 1 }'
+    )
+    mended = (
+        _INPUT + _CONV % "" + 'layer { name: "m" type: "Softmax" bottom: "c" top: "m" }\n'
+        'layer { name: "l" type: "Reduction" bottom: "m" top: "l" loss_weight: 1 }'
+    )
+
+    def check(self, net: Context) -> Iterator[Diagnostic]:
+        from protogen.layers import kind_of
+        from protogen.net.backward import gradients
+
+        told: set[tuple[int, int]] = set()
+        for graph in net.graphs.values():
+            for number, index in sorted(gradients(graph)):
+                layer = graph.layers[number]
+                kind, key = kind_of(layer), (id(layer.params), index)
+                if kind is None or index not in kind.without_gradient(layer) or key in told:
+                    continue
+                told.add(key)
+                yield net.diagnostic(
+                    self,
+                    layer,
+                    f'a gradient goes to "{layer.bottoms[index]}", and a {layer.type} has none for it: '
+                    "give propagate_down: false there, or lr_mult: 0 to what is before it.",
+                )
