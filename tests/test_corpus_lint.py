@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections import Counter
 
+import numpy as np
 import pytest
-from places import CORPUS
+from places import CASES, CORPUS
 
+import protogen as pg
+from protogen.formats import prototxt
 from protogen.lint.engine import check_file, selected
 from protogen.lint.rules import all_rules
+from protogen.net.upgrade import upgrade
 
 if (CORPUS / "manifest.csv").exists():
     with (CORPUS / "manifest.csv").open(encoding="utf-8") as _file:
@@ -62,3 +67,40 @@ def test_mended_files_are_still_nets(file):
         return
     assert len(made.diagnostics) < len(before.diagnostics)
     assert not {one.code for one in made.diagnostics} - {one.code for one in before.diagnostics}
+
+
+def computed(text: str, name: str) -> object:
+    """What a net's text computes: the shapes of all blobs, and its ONNX operators where it has a
+    form (weights are zeros that take no room); the words of its refusal otherwise."""
+    from protogen.onnx import lower
+
+    found = []
+    for phase in ("TEST", "TRAIN"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", pg.ProtogenWarning)
+                net = pg.Net(upgrade(prototxt.parse(text, name)), phase=phase, tolerant=True)
+            for layer, shapes in net.parameter_shapes.items():
+                if shapes:
+                    net.weights[layer] = [np.broadcast_to(np.float32(0), s) for s in shapes]
+            found.append((net.shapes, net.parameter_shapes))
+            program = lower(net, fold=False)
+            found.append([(n.op_type, n.reads, n.writes, str(n.attributes)) for n in program.nodes])
+        except pg.ProtogenError as error:
+            found.append([one.problem for one in error.diagnostics])
+    return found
+
+
+def test_safe_fixes_change_nothing():
+    """Over all published nets and the goldens, with every rule on."""
+    rules = selected(["ALL"])
+    nets = [CORPUS / file for file in FILES] + sorted(CASES.glob("*/*/net.prototxt"))
+    changed = 0
+    for path in nets:
+        made = check_file(path, rules, fix=True)
+        if made.fixed is None:
+            continue
+        changed += 1
+        before = path.read_text(encoding="utf-8", errors="surrogateescape")
+        assert computed(made.fixed, "net") == computed(before, "net"), path
+    assert changed >= 5

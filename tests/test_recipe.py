@@ -55,9 +55,7 @@ def test_commands_know_it(command, recipe):
     assert "Tent is a fork's layer, which bvlc lacks" in command(
         "check", "net.prototxt", "--dialect", "bvlc", code=1
     )
-    told = json.loads(
-        command("check", "net.prototxt", "--dialect", "tentcaffe", "--format", "json")
-    )
+    told = json.loads(command("check", "net.prototxt", "--dialect", "tent", "--format", "json"))
     assert told == []
     listed = command("layers")
     assert "Tent" in listed

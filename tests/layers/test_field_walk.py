@@ -292,3 +292,46 @@ def test_each_field(name):
         if said == "refused" and not all(refused):
             wrong.append(f"{path} is neither read nor harmless, and is not refused")
     assert not wrong, "\n".join(wrong)
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """(type, fields read, harmless ones, refused ones with their forks)."""
+    made = []
+    for name, kind in types().items():
+        cells: dict[str, list[str]] = {"read": [], "harmless": [], "refused": []}
+        for block, path, field in walk(kind):
+            forks = f" ({', '.join(field.dialects)})" if field.dialects else ""
+            cells[verdict(kind, block, path, field)].append(f"`{path}`{forks}")
+        made.append((name, *(", ".join(cells[key]) for key in ("read", "harmless", "refused"))))
+    return made
+
+
+def test_page(golden):
+    counts = {"read": 0, "harmless": 0, "refused": 0}
+    for kind in types().values():
+        for block, path, field in walk(kind):
+            counts[verdict(kind, block, path, field)] += 1
+    head = [
+        "# Fields of layers",
+        "",
+        "This page is made by `tests/layers/test_field_walk.py`.",
+        "",
+        "A field that a net sets is read by its layer, or it is harmless, or the net is refused: it is never",
+        f"ignored in silence. The test sets each of the {sum(counts.values())} fields of the {len(types())} layer",
+        f"types' parameter blocks to several values: {counts['read']} are read (shapes or numbers change, or the",
+        f"value is refused), {counts['harmless']} are harmless (nothing changes), and {counts['refused']} are refused",
+        "by name, with exit code 3, unless `--ignore-field BLOCK.FIELD` takes the responsibility. Forks that have",
+        "a field stand behind it. So are fields that no published caffe.proto has, and words that are no value",
+        "of an enum. Of data layers only what their shapes follow from is read: their tops are inputs.",
+        "",
+        "| type | read | harmless | refused |",
+        "|---|---|---|---|",
+    ]
+    table = [f"| `{row[0]}` | {row[1]} | {row[2]} | {row[3]} |" for row in rows() if any(row[1:])]
+    why = ["", "Why the harmless ones are:", ""]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in HARMLESS.items():
+        reasons.setdefault(reason, []).append(f"`{name}`")
+    why += [f"- {', '.join(names)}: {reason}." for reason, names in reasons.items()]
+    why += ["- fillers (`weight_filler` and others): how weights begin before training."]
+    golden("../../docs/fields.md", "\n".join([*head, *table, *why, ""]))
