@@ -122,6 +122,7 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
     if not _is_utf8(net.name):
         problem = f"the net's name {net.name!r} is no UTF-8 text, as ONNX's names are"
         raise InputError(problem, advice="Rename it.")
+    _check_meaning(graph)
     _check_views(net, graph)
     emitter = OnnxEmitter(graph, net.weights, opset)
     net.check_weights(graph)
@@ -141,6 +142,22 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
         shapes={name: shape for name, shape in graph.shapes.items() if shape is not None},
         metadata=texts,
     )
+
+
+def _check_meaning(graph: Graph) -> None:
+    """Refuses a net with fields that are set and not read, and with layers of which forks mean
+    different things; all are named."""
+    refused: list[UnsupportedError] = []
+    for layer in graph.layers:
+        kind = kind_of(layer)
+        try:
+            check_read(layer, kind, graph.ignored_fields)
+            if kind is not None:
+                kind.decide(layer)
+        except UnsupportedError as error:
+            refused.append(error)
+    if refused:
+        raise UnsupportedError.of(*(one for error in refused for one in error.diagnostics))
 
 
 def _check_views(net: Net, graph: Graph) -> None:
@@ -195,8 +212,6 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
                     raise layer.error(
                         f"{text!r} is no UTF-8 text, as ONNX's names are", "Rename it."
                     )
-            check_read(layer, kind, graph.ignored_fields)
-            kind.decide(layer)
             if any(graph.shapes[name] is None for name in layer.reads):
                 continue  # the layer that left the shape unknown is refused by itself
             unknown = next((n for n in layer.writes if graph.shapes[n] is None), None)
