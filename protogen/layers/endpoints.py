@@ -282,7 +282,7 @@ class ImageSegData(ImageLabelmapData):
 class WindowData(_Pictures):
     """Windows of pictures, warped to crop_size, and their labels."""
 
-    reads = fields(window_data_param="batch_size crop_size", transform_param=SIZES)
+    reads = fields(window_data_param="batch_size crop_size", transform_param="crop_size")
 
     def batch(self, layer: Layer) -> int:
         return int(layer.params.window_data_param.batch_size)

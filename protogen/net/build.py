@@ -108,26 +108,16 @@ def build(
         named = _name_values(chosen)
     except MissingBlobError as error:
         raise left_out(error, net, phase, level, stages) from None
-    for misplaced in _in_place_errors(named):
-        if not tolerant:
-            raise misplaced
-        warnings.warn(ProtogenWarning.of(misplaced.diagnostic), stacklevel=2)
+    errors = [(ProtogenWarning, error) for error in _in_place_errors(named)]
+    _raise_or_warn(errors, tolerant)
     found = infer(named, input_shapes or {}, weight_shapes or {})
     for unknown in found.unknown:
         warnings.warn(unknown, stacklevel=2)
-    for misfit in found.errors:
-        if not tolerant:
-            raise misfit
-        warnings.warn(Misfit.of(*misfit.diagnostics), stacklevel=2)
+    _raise_or_warn([(Misfit, error) for error in found.errors], tolerant)
     shared = owners(named, found.parameters, found.refused)
-    for refused in found.refused:
-        if not tolerant:
-            raise refused
-        warnings.warn(Refused.of(*refused.diagnostics), stacklevel=2)
-    for superfluous in _params_too_many(named, found.parameters):
-        if not tolerant:
-            raise superfluous
-        warnings.warn(ProtogenWarning.of(superfluous.diagnostic), stacklevel=2)
+    errors = [(Refused, error) for error in found.refused]
+    errors += [(ProtogenWarning, error) for error in _params_too_many(named, found.parameters)]
+    _raise_or_warn(errors, tolerant)
     return Graph(
         net.name,
         named,
@@ -139,6 +129,16 @@ def build(
         frozenset(ignored_fields),
         found.assumed,
     )
+
+
+def _raise_or_warn(
+    errors: Sequence[tuple[type[ProtogenWarning], InputError]], tolerant: bool
+) -> None:
+    """Raises the first error, or warns of all of them where the net is only looked at."""
+    for kind, error in errors:
+        if not tolerant:
+            raise error
+        warnings.warn(kind.of(*error.diagnostics), stacklevel=3)
 
 
 def _with_loss_tops(layers: list[Layer]) -> list[Layer]:

@@ -128,7 +128,11 @@ BESIDE: dict[str, tuple[str, ...]] = {
         "interp_param { width: 4 }",
         "interp_param { height: 4 width: 4 zoom_factor: 2 shrink_factor: 2 }",
     ),
-    "Pooling": ("pooling_param { kernel_size: 3 pool: AVE pad: 1 stride: 2 }",),
+    "Pooling": (
+        "pooling_param { kernel_size: 3 pool: AVE pad: 1 stride: 2 }",
+        "pooling_param { kernel_h: 3 }",
+        "pooling_param { kernel_w: 3 }",
+    ),
     "PriorBox": (
         "prior_box_param { min_size: 4 max_size: 8 aspect_ratio: 3 img_h: 20 step_w: 3 }",
         "prior_box_param { min_size: 4 img_w: 20 step_h: 3 }",
@@ -243,6 +247,8 @@ def outcome(name: str, params: str, text: str) -> object:
     given = dict(zip("abcde", shapes, strict=False))
     bottoms = " ".join(f'bottom: "{b}"' for b in given)
     count = {"Silence": 0, "HDF5Output": 0, "AnnotatedData": 3, "LaneData": 3}.get(name, 1)
+    if name in ("ImageData", "MemoryData", "WindowData"):
+        count = 2
     tops = " ".join(f'top: "{top}"' for top in ("y", "v", "w")[:count])
     layer = f'layer {{ name: "y" type: "{name}" {bottoms} {tops} {params} {text} }}'
     try:
