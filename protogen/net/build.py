@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -108,26 +108,14 @@ def build(
         named = _name_values(chosen)
     except MissingBlobError as error:
         raise left_out(error, net, phase, level, stages) from None
-    for misplaced in _in_place_errors(named):
-        if not tolerant:
-            raise misplaced
-        warnings.warn(ProtogenWarning.of(misplaced.diagnostic), stacklevel=2)
+    _tell(_in_place_errors(named), ProtogenWarning, tolerant)
     found = infer(named, input_shapes or {}, weight_shapes or {})
     for unknown in found.unknown:
         warnings.warn(unknown, stacklevel=2)
-    for misfit in found.errors:
-        if not tolerant:
-            raise misfit
-        warnings.warn(Misfit.of(*misfit.diagnostics), stacklevel=2)
+    _tell(found.errors, Misfit, tolerant)
     shared = owners(named, found.parameters, found.refused)
-    for refused in found.refused:
-        if not tolerant:
-            raise refused
-        warnings.warn(Refused.of(*refused.diagnostics), stacklevel=2)
-    for superfluous in _params_too_many(named, found.parameters):
-        if not tolerant:
-            raise superfluous
-        warnings.warn(ProtogenWarning.of(superfluous.diagnostic), stacklevel=2)
+    _tell(found.refused, Refused, tolerant)
+    _tell(_params_too_many(named, found.parameters), ProtogenWarning, tolerant)
     return Graph(
         net.name,
         named,
@@ -139,6 +127,14 @@ def build(
         frozenset(ignored_fields),
         found.assumed,
     )
+
+
+def _tell(errors: Iterable[InputError], kind: type[ProtogenWarning], tolerant: bool) -> None:
+    """Raises the first, or warns of all."""
+    for error in errors:
+        if not tolerant:
+            raise error
+        warnings.warn(kind.of(*error.diagnostics), stacklevel=3)
 
 
 def _with_loss_tops(layers: list[Layer]) -> list[Layer]:

@@ -128,7 +128,7 @@ def test_a_layers_own_phase_goes_before_the_nets():
 
 BATCH = [
     # SegNet's bn_layer.cpp: LEARN is the default and takes the batch's statistics in both phases.
-    ("", "TEST", 1e-9),
+    ('scale_filler { type: "constant" value: 1 }', "TEST", 1e-9),
     ("bn_mode: LEARN", "TRAIN", 1e-9),
     ("bn_mode: INFERENCE", "TRAIN", None),
     ("bn_mode: INFERENCE", "TEST", None),
