@@ -85,7 +85,7 @@ class BatchNorm(_Same):
         return 0
 
     def uses_blobs(self, layer: Layer) -> bool:
-        return not of_batch(layer)
+        return not of_batch(layer) or self._own(layer.params.batch_norm_param) > 0
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.batch_norm_param

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -108,16 +108,14 @@ def build(
         named = _name_values(chosen)
     except MissingBlobError as error:
         raise left_out(error, net, phase, level, stages) from None
-    errors = [(ProtogenWarning, error) for error in _in_place_errors(named)]
-    _raise_or_warn(errors, tolerant)
+    _raise_or_warn(_in_place_errors(named), ProtogenWarning, tolerant)
     found = infer(named, input_shapes or {}, weight_shapes or {})
     for unknown in found.unknown:
         warnings.warn(unknown, stacklevel=2)
-    _raise_or_warn([(Misfit, error) for error in found.errors], tolerant)
+    _raise_or_warn(found.errors, Misfit, tolerant)
     shared = owners(named, found.parameters, found.refused)
-    errors = [(Refused, error) for error in found.refused]
-    errors += [(ProtogenWarning, error) for error in _params_too_many(named, found.parameters)]
-    _raise_or_warn(errors, tolerant)
+    _raise_or_warn(found.refused, Refused, tolerant)
+    _raise_or_warn(_params_too_many(named, found.parameters), ProtogenWarning, tolerant)
     return Graph(
         net.name,
         named,
@@ -132,10 +130,10 @@ def build(
 
 
 def _raise_or_warn(
-    errors: Sequence[tuple[type[ProtogenWarning], InputError]], tolerant: bool
+    errors: Iterable[InputError], kind: type[ProtogenWarning], tolerant: bool
 ) -> None:
-    """Raises the first error, or warns of all of them where the net is only looked at."""
-    for kind, error in errors:
+    """Raises the first, or warns of all."""
+    for error in errors:
         if not tolerant:
             raise error
         warnings.warn(kind.of(*error.diagnostics), stacklevel=3)

@@ -128,7 +128,7 @@ def test_a_layers_own_phase_goes_before_the_nets():
 
 BATCH = [
     # SegNet's bn_layer.cpp: LEARN is the default and takes the batch's statistics in both phases.
-    ("", "TEST", 1e-9),
+    ('scale_filler { type: "constant" value: 1 }', "TEST", 1e-9),
     ("bn_mode: LEARN", "TRAIN", 1e-9),
     ("bn_mode: INFERENCE", "TRAIN", None),
     ("bn_mode: INFERENCE", "TEST", None),
@@ -174,6 +174,10 @@ def test_a_batch_norm_of_the_batch_needs_no_weights():
         close(found, (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5))
     with pytest.raises(pg.InputError, match="has no weights"):
         pg.run(net, {"x": x})
+    # A fork's factor and shift are read in both phases.
+    forks = net_with({"x": x.shape}, layer("BatchNorm", "batch_norm_param { scale_bias: true }"))
+    with pytest.raises(pg.InputError, match="has no weights"):
+        pg.run(Net(forks.message, phase="TRAIN"), {"x": x})
 
 
 def test_opencv_is_not_asked_about_a_batch_norm_of_the_batch():
