@@ -111,7 +111,10 @@ BESIDE: dict[str, tuple[str, ...]] = {
         "dense_image_data_param { batch_size: 2 new_height: 4 }",
         "dense_image_data_param { batch_size: 2 new_width: 4 }",
     ),
-    "WindowData": feeding("window_data_param", "batch_size: 2"),
+    "WindowData": (
+        "window_data_param { batch_size: 2 crop_size: 4 }",
+        "window_data_param { batch_size: 2 } transform_param { crop_size: 5 }",
+    ),
     "BatchNorm": (
         "batch_norm_param { use_weight_bias: true }",
         "batch_norm_param { use_weight_bias: true bias_term: false }",
