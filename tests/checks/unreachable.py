@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 UNREACHABLE = (
+    ("`layer.hpp:349` to `379`", "They are the table's numbers of bottoms and tops, which each layer's header gives."),
+    ("`blob.hpp:119`; `filler.hpp:55`, `71`, `149`, `194`; `data_transformer.cpp:33`; `net.cpp:404`",
+     "Each says the same as a line of the table, or comes behind it."),
+    ("`blob.hpp:87` to `90`, `142`", "They follow from the check of an axis."),
+    ("`pooling_layer.cpp:235`, `315`", "STOCHASTIC runs on a GPU alone: a matter of the machine, which a net cannot say."),
+    ("`net.cpp:839`; `blob.cpp:170`, `171`", "How Caffe was built, and types of numbers that no net has."),
+    ("`upgrade_proto.cpp:1043` to `1121`", "Solvers."),
     ("`blob.cpp:79`, `85` to `163`, `195` to `461`; `blob.hpp:143` to `215`",
      "Memory that is allocated, and indexes that Caffe's own code counts. That a blob without values has none is "
      "the row of empty blobs."),

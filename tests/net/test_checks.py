@@ -104,12 +104,12 @@ This page is made by `tests/net/test_checks.py`; the nets are in `tests/checks`.
 
 BVLC Caffe ends its process where a net violates one of its checks. Below are {count} of them: all that a net's
 text, or its weights, can violate. protogen knows each: `protogen check` reports an error, and `protogen convert`
-refuses the net in one sentence that names the layer. {backward} of them are violated when a gradient is computed,
+refuses the net in one sentence that names the layer (of a type that nobody knows when it comes to it). {backward} of them are violated when a gradient is computed,
 in training alone: `check` tells of these, and `convert` does not refuse, because the net can be used.
 
 A test violates each in the smallest net, and where it is subtle, has another that just does not. `tests/truth`
-asks real Caffe about {asked} of the {count}: it refuses the one net, and runs the other. {files} need files or another
-build, and it is not asked.
+asks real Caffe about {asked} of the {count}: it refuses the one net, and runs the other, but for layers of files,
+whose good nets it cannot run here. It is not asked about {files}, which need files or weights.
 
 Forks allow more: {dialect} checks are BVLC's alone, and hold with `--dialect bvlc`.
 
@@ -136,6 +136,6 @@ def markdown() -> str:
                 note = " (`--dialect bvlc`)" if row.dialect else ""
                 note += " (a gradient)" if row.when == "backward" else ""
                 made += f"| {name} | {row.demands}{note} | {row.at} |\n"
-    made += "\n## What no net can violate\n\nThese checks no text can trip, or only together with files:\n\n"
+    made += "\n## What no net can violate\n\nThese checks no text can violate, or only together with files, or they repeat one of the table:\n\n"
     made += "| checks | why |\n|---|---|\n"
     return made + "".join(f"| {what} | {why} |\n" for what, why in UNREACHABLE)

@@ -238,8 +238,11 @@ class ReadTooEarly(Rule):
 class ShapeMismatch(Rule):
     code = "PG209"
     severity = "error"
-    what = "Shapes that do not fit: of Eltwise, Concat, Crop, a window larger than its input."
-    why = "The net cannot run, or with another input size only."
+    what = (
+        "Shapes that do not fit, of Eltwise, Concat, Crop, a window larger than its input; and "
+        "whatever else Caffe checks of a layer (checks.md)."
+    )
+    why = "Caffe refuses the net, in one of its phases at least."
     example = (
         _INPUT
         + _CONV % ""
