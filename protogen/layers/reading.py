@@ -146,6 +146,9 @@ def _inside(
         if name in read:
             if (found := _unknown_value(full, item)) is not None:
                 yield found
+            if isinstance(item.value, Message):  # read as a whole, but for what no schema has
+                strange = [one for _, one in item.value.walk() if one.type is None]
+                yield from (_of(f"{full}.{one.name}", one) for one in strange)
         elif any(one.startswith(f"{name}.") for one in read) and isinstance(item.value, Message):
             yield from _inside(item.value, full, read, ignored, f"{name}.")
         elif not _says_nothing(item):

@@ -1,0 +1,181 @@
+"""A field that is set and not read is refused by name, wherever numbers are computed."""
+
+import json
+
+import numpy as np
+import pytest
+from nets import net_with
+
+import protogen as pg
+
+MAP = (1, 4, 6, 6)
+# Layers, and the words of each refusal: fields of forks that nobody obeys, fields that no schema has,
+# words that are no value of an enum, blocks of forks.
+REFUSED = {
+    'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 width_group: 2 }':
+        "convolution_param.width_group is set to 2 (a field of ssd), which Convolution does not read.",
+    'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 count_include_pad: false }':
+        "pooling_param.dilation is set to 2, which no known caffe.proto has.",
+    'type: "Pooling" pooling_param { kernel_size: 2 round_mode: floor }':
+        "pooling_param.round_mode is floor, which protogen does not know.",
+    'type: "LRN" lrn_param { norm_region: WITHIN_CHANNELS }':
+        "lrn_param.norm_region is WITHIN_CHANNELS, which protogen does not know.",
+    'type: "Upsample" upsample_param { scale: 1 stride: 2 }':
+        "upsample_param.stride is set to 2, which no known caffe.proto has.",
+    'type: "ShuffleChannel" shuffle_param { group: 2 }':
+        "shuffle_param is set, which no known caffe.proto has.",
+    'type: "ReLU" batch_reductions_param { level: 3 }':
+        "batch_reductions_param is set, which no known caffe.proto has.",
+    'type: "ReLU" permute_param { order: 1 }':
+        "permute_param.order is set to 1 (a field of ssd, refinedet, intel, yolo, pytorch2caffe), which ReLU does not read.",
+    'type: "Reshape" reshape_param { shape { dim: 1 dim: -1 dims: 3 } }':
+        "reshape_param.shape.dims is set to 3, which no known caffe.proto has.",
+}  # fmt: skip
+HARMLESS = [
+    'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 engine: CAFFE force_nd_im2col: true }',
+    'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 width_group: 1 }',  # its default
+    'type: "ReLU" pooling_param { kernel_size: 2 }',  # BVLC's ReLU does not look at it: PG105
+    'type: "BatchNorm" batch_norm_param { moving_average_fraction: 0.5 }',
+    'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "xavier" } }',
+    'type: "ReLU" loss_weight: 0 propagate_down: false',
+    'type: "ReLU" quantization_param { precision: DYNAMIC_FIXED_POINT bw_params: 8 }',
+]
+
+
+def net(text: str, **options) -> pg.Net:
+    made = net_with({"data": MAP}, f'layer {{ name: "y" bottom: "data" top: "y" {text} }}')
+    made = pg.Net(made.message, tolerant=True, **options)
+    for layer, shapes in made.parameter_shapes.items():
+        if shapes:
+            made.weights[layer] = [np.ones(shape, np.float32) for shape in shapes]
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
+@pytest.mark.parametrize("text", REFUSED)
+def test_refused(text):
+    made = net(text)  # looking is allowed
+    with pytest.raises(pg.UnsupportedError) as caught:
+        pg.run(made, {"data": np.ones(MAP, np.float32)})
+    first = caught.value.diagnostics[0]
+    assert f"{first.problem}." == REFUSED[text]
+    assert first.layer == "y"
+    assert first.place.line == 2
+    assert "--ignore-field" in first.advice
+    found = pg.check_text(str(made.message.source.text), "net.prototxt")
+    errors = [one for one in found.diagnostics if one.code in ("PG101", "PG109")]
+    assert errors
+    assert {one.severity for one in errors} == {"error"}
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_harmless(text):
+    pg.run(net(text), {"data": np.ones(MAP, np.float32)})
+
+
+@pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
+def test_all_are_named_at_once():
+    text = 'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 count_include_pad: false }'
+    with pytest.raises(pg.UnsupportedError) as caught:
+        pg.to_onnx(net(text))
+    assert len(caught.value.diagnostics) == 2
+
+
+@pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
+def test_ignored():
+    text = 'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 }'
+    pg.to_onnx(net(text, ignored_fields=["pooling_param.dilation"]))
+    with pytest.raises(pg.InputError, match=r"Did you mean pooling_param\.dilation\?"):
+        net(text, ignored_fields=["pooling_param.dilatio"])
+    with pytest.raises(pg.InputError, match="no layer sets a field of this name that is not read"):
+        net(text, ignored_fields=["pooling_param.kernel_size"])  # it is read: nothing to ignore
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "net.prototxt"
+    text = 'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 }'
+    path.write_text(net_text(text))
+    return path
+
+
+def net_text(text: str) -> str:
+    shape = " ".join(f"dim: {n}" for n in MAP)
+    return (
+        f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {shape} }} }} }}\n'
+        f'layer {{ name: "y" bottom: "data" top: "y" {text} }}\n'
+    )
+
+
+def test_commands(protogen, file):
+    """Exit code 3, and nothing is written; with --ignore-field the receipt names it."""
+    said = "pooling_param.dilation is set to 2, which no known caffe.proto has"
+    for command in (
+        ("convert", file, "-o", "x.onnx"),
+        ("run", file, "--random", "0"),
+        ("rewrite", file, "-o", "x.prototxt", "--strict"),
+    ):
+        done = protogen(*command)
+        assert done.returncode == 3, done.stderr
+        assert said in done.stderr
+    assert list(file.parent.iterdir()) == [file]
+    done = protogen("convert", file, "-o", "x.onnx", "--ignore-field", "pooling_param.dilation",
+                    "--receipt", "r.json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads((file.parent / "r.json").read_text())
+    assert told["options"]["ignored_fields"] == ["pooling_param.dilation"]
+    assert protogen("verify", file, "x.onnx").returncode == 3
+    done = protogen("check", file)
+    assert done.returncode == 1
+    assert "PoolingParameter has no field dilation" in done.stdout
+
+
+def test_a_forks_own_proto_makes_no_difference(protogen, file):
+    """With it the field has a type, and is not read all the same."""
+    (file.parent / "fork.proto").write_text(
+        "message PoolingParameter { optional uint32 dilation = 99 [default = 1]; }"
+    )
+    done = protogen("convert", file, "-o", "x.onnx", "--proto", "fork.proto")
+    assert done.returncode == 3
+    assert (
+        "pooling_param.dilation is set to 2 (a field of fork), which Pooling does not read"
+        in done.stderr
+    )
+    done = protogen("check", file, "--proto", "fork.proto")
+    assert "PG109 pooling_param.dilation is set to 2 (a field of fork)" in done.stdout
+
+
+def test_fields_that_bvlc_lacks(protogen, file):
+    file.write_text(net_text('type: "Dropout" dropout_param { scale_train: false }'))
+    assert protogen("check", file).returncode == 0
+    done = protogen("check", file, "--dialect", "bvlc")
+    assert done.returncode == 1
+    assert (
+        "PG110 scale_train of DropoutParameter is of pytorch2caffe; bvlc lacks it." in done.stdout
+    )
+    file.write_text(net_text('type: "Pooling" pooling_param { kernel_size: 2 pool: AVE_EXC_PAD }'))
+    done = protogen("check", file, "--dialect", "bvlc")
+    assert (
+        "PG110 pool: AVE_EXC_PAD of PoolingParameter is of synopsys; bvlc lacks it." in done.stdout
+    )
+
+
+def test_stock_layers_for_fields_of_forks(protogen, file):
+    """``rewrite`` writes what BVLC Caffe can read."""
+    layers = {
+        'type: "Dropout" dropout_param { dropout_ratio: 0.25 scale_train: false }': ["Power"],
+        'type: "Eltwise" bottom: "data" eltwise_param { operation: SUB }': ["Eltwise"],
+        'type: "Eltwise" bottom: "data" eltwise_param { operation: DIV }': ["Power", "Eltwise"],
+        'type: "Eltwise" bottom: "data" eltwise_param { operation: MIN }': ["Power", "Power", "Eltwise", "Power"],
+        'type: "BatchNorm" batch_norm_param { scale_bias: true relu: true }': ["BatchNorm", "Scale", "ReLU"],
+        'type: "Convolution" convolution_param { num_output: 2 kernel_size: 2 hole: 2 relu: true }': ["Convolution", "ReLU"],
+    }  # fmt: skip
+    for text, types in layers.items():
+        file.write_text(net_text(text))
+        made = pg.rewrite(file)
+        assert not made.kept, (text, made.kept)
+        assert [layer.type for layer in made.net.layers] == ["Input", *types], text
+        checked = (
+            pg.check_text(made.text, "x", settings=pg.lint_settings("bvlc")) if False else None
+        )
+        assert checked is None
