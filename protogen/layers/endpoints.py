@@ -50,6 +50,21 @@ class _Pictures(_Source, abstract=True):
         """The crop_size of before transform_param was."""
         return int(layer.params.data_param.crop_size)
 
+    def cropped(self, layer: Layer) -> tuple[int, int]:
+        """Height and width that the layer gives out; 0 where the net does not say it.
+
+        A fork's resize_param comes first, then the crop: crop_size, or height and width of forks.
+        """
+        p, size = layer.params.transform_param, self.size(layer)
+        resizes = [*p.resize_param, *([p.old_resize_param] if p.has("old_resize_param") else [])]
+        if resizes:  # Caffe starts with the first of several
+            follows = resizes[0].resize_mode == "FIT_SMALL_SIZE"  # one side does, from the picture
+            size = (0, 0) if follows else (resizes[0].height, resizes[0].width)
+        crop = p.crop_size or self.crop(layer)
+        height = crop or p.crop_h or p.crop_height or size[0]
+        width = crop or p.crop_w or p.crop_width or size[1]
+        return int(height), int(width)
+
     def channels(self, layer: Layer) -> int:
         """Channels of the pictures; 0 where only the data says it. One mean_value goes with any
         number of them."""
@@ -85,27 +100,11 @@ class _Pictures(_Source, abstract=True):
         return [mine or other for mine, other in zip(given, made, strict=False)]
 
     def _tops(self, layer: Layer, channels: int) -> list[Shape | None]:
-        batch, size = self.batch(layer), _cropped(layer, self.size(layer), self.crop(layer))
+        batch, size = self.batch(layer), self.cropped(layer)
         image = (batch, channels, *size)
         known = size if min(size) else ()
         made = [image if min(image) else None, *self.labels(layer, batch, known)]
         return [*made, *[None] * len(layer.tops)][: len(layer.tops)]
-
-
-def _cropped(layer: Layer, size: tuple[int, int], old_crop: int) -> tuple[int, int]:
-    """Height and width that a data layer gives out; 0 where the net does not say it.
-
-    A fork's resize_param comes first, then the crop: crop_size, or height and width of forks.
-    """
-    p = layer.params.transform_param
-    resizes = [*p.resize_param, *([p.old_resize_param] if p.has("old_resize_param") else [])]
-    if resizes:  # Caffe starts with the first of several
-        follows = resizes[0].resize_mode == "FIT_SMALL_SIZE"  # one side does, from the picture
-        size = (0, 0) if follows else (resizes[0].height, resizes[0].width)
-    crop = p.crop_size or old_crop
-    height = crop or p.crop_h or p.crop_height or size[0]
-    width = crop or p.crop_w or p.crop_width or size[1]
-    return int(height), int(width)
 
 
 class Input(_Source):
@@ -287,8 +286,11 @@ class WindowData(_Pictures):
     def batch(self, layer: Layer) -> int:
         return int(layer.params.window_data_param.batch_size)
 
-    def crop(self, layer: Layer) -> int:
-        return int(layer.params.window_data_param.crop_size)
+    def cropped(self, layer: Layer) -> tuple[int, int]:
+        """It warps to crop_size, and looks at nothing else."""
+        p = layer.params
+        crop = int(p.transform_param.crop_size or p.window_data_param.crop_size)
+        return crop, crop
 
     def channels(self, layer: Layer) -> int:
         return 3  # it reads them in colour

@@ -79,6 +79,7 @@ BGR = "mean_value: 104 mean_value: 117 mean_value: 123"
         ("DenseImageData", "dense_image_data_param { batch_size: 4 new_height: 6 new_width: 7 }", ((4, 3, 6, 7), (4, 1, 6, 7))),
         ("WindowData", "window_data_param { batch_size: 4 } transform_param { crop_size: 5 }", ((4, 3, 5, 5), (4,))),
         ("WindowData", "window_data_param { batch_size: 4 }", (None, (4,))),
+        ("WindowData", "window_data_param { batch_size: 4 } transform_param { crop_h: 5 crop_w: 5 }", (None, (4,))),
         ("MemoryData", "memory_data_param { batch_size: 4 channels: 2 height: 6 width: 7 }", ((4, 2, 6, 7), (4,))),
         ("MemoryData", "memory_data_param { batch_size: 4 channels: 2 height: 6 }", (None, (4,))),
         ("HDF5Data", "hdf5_data_param { batch_size: 4 }", (None, None)),
