@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -55,7 +56,7 @@ class Net:
         options["input_shapes"] = dict(options.get("input_shapes") or {})  # the caller's may change
         self._options = options
         self.graph: Graph = build(message, source, **options)
-        self.weights: Weights = {} if weights is None else weights
+        self.weights: Weights = _in_the_text(self.graph) if weights is None else weights
         self.tell_assumed()
 
     def tell_assumed(self) -> None:
@@ -257,6 +258,22 @@ def _fit(
             "They belong to another net, or num_output or a kernel was changed.",
         )
     return array.reshape(shape)
+
+
+def _in_the_text(graph: Graph) -> Weights:
+    """Parameter blobs that stand in the net's own text, as Caffe takes them."""
+    made: Weights = {}
+    for layer in graph.layers:
+        blobs, shapes = layer.params.blobs, graph.parameter_shapes[layer.name]
+        if not blobs or shapes is None or len(blobs) != len(shapes):
+            continue
+        import numpy as np
+
+        arrays = [np.asarray(one.data or one.double_data, np.float32) for one in blobs]
+        counts = [math.prod(shape) for shape in shapes]
+        if [array.size for array in arrays] == counts:  # else it is refused, or warned of
+            made[layer.name] = [a.reshape(s) for a, s in zip(arrays, shapes, strict=True)]
+    return made
 
 
 def load(
