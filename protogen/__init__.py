@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from protogen.net.netspec import NetSpec, params, to_proto
     from protogen.onnx import Preprocessing, to_onnx
     from protogen.onnx.importer import Verdict, check_onnx, from_onnx
-    from protogen.preprocessing.insertion import Preprocessed, preprocess
+    from protogen.preprocessing.insertion import preprocess
+    from protogen.preprocessing.proving import Preprocessed
     from protogen.preprocessing.statistics import Statistics, picture_statistics, whitening
     from protogen.preprocessing.transforms import Transform
     from protogen.report.write import draw, write_report
@@ -78,7 +79,7 @@ _HOMES = {
     "health": "training.signals.health",
     "initialise": "training.initialisation",
     "layer": "layers.plugins",
-    "Preprocessed": "preprocessing.insertion",
+    "Preprocessed": "preprocessing.proving",
     "preprocess": "preprocessing.insertion",
     "Statistics": "preprocessing.statistics",
     "picture_statistics": "preprocessing.statistics",

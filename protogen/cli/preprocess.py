@@ -13,7 +13,7 @@ from protogen.cli import options, tables
 from protogen.errors import InputError
 
 if TYPE_CHECKING:
-    from protogen.preprocessing.insertion import Preprocessed
+    from protogen.preprocessing.proving import Preprocessed
     from protogen.preprocessing.statistics import Statistics
     from protogen.preprocessing.transforms import Transform
 

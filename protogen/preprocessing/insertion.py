@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, MismatchError, UnsupportedError
+from protogen.errors import InputError, UnsupportedError
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message
 from protogen.geometry import shape_text
 from protogen.layers.graph import Layer, free_name
 from protogen.net.net import Net
+from protogen.preprocessing.proving import TOLERANCE, Border, Preprocessed, value_of, verified
 from protogen.preprocessing.transforms import Transform
-from protogen.running.runtime import run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,32 +20,7 @@ if TYPE_CHECKING:
 
     Arrays = list[NDArray[np.float32]]
 
-TOLERANCE = 1e-4  # of a blob's largest value: two roundings through a net
 _FROZEN = {"lr_mult": 0.0, "decay_mult": 0.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Border:
-    """What folding changes where the first layer pads: its zeros stand for black, not for the mean.
-    ``ring`` pixels at each border of the layer's output differ, by up to ``error``, where values reach
-    ``largest``."""
-
-    layer: str
-    ring: int
-    error: float
-    largest: float
-
-
-@dataclass(frozen=True)
-class Preprocessed:
-    """A net that eats raw data. ``layers`` are the new ones; ``folded`` those whose weights changed;
-    ``border`` what changed where they pad."""
-
-    net: Net
-    layers: tuple[str, ...] = ()
-    folded: tuple[str, ...] = ()
-    border: list[Border] = field(default_factory=list)
-    error: float | None = None
 
 
 def preprocess(
@@ -94,7 +68,7 @@ def preprocess(
             made.layers,
             made.folded,
             made.border,
-            _verified(net, made, transform, name, data),
+            verified(net, made, transform, name, data),
         )
     return made
 
@@ -340,8 +314,8 @@ def _border(
     if not any(pads) or transform.mean is None:
         return None
     value = layer.writes[0]
-    wanted = _run(net, {name: transform.apply(data)}, value)
-    found = _run(made, {name: data.astype(np.float32)}, value)
+    wanted = value_of(net, {name: transform.apply(data)}, value)
+    found = value_of(made, {name: data.astype(np.float32)}, value)
     error = np.abs(found - wanted).max(axis=(0, 1))
     largest = float(np.abs(wanted).max())
     bad = np.argwhere(error > TOLERANCE * largest)
@@ -350,34 +324,6 @@ def _border(
     height, width = error.shape
     ring = max(min(y, height - 1 - y, x, width - 1 - x) for y, x in bad.tolist()) + 1
     return Border(layer.name, ring, float(error.max()), largest)
-
-
-def _run(net: Net, feeds: Mapping[str, NDArray[Any]], value: str) -> NDArray[np.float64]:
-    """One value, computed with as many samples as are fed."""
-    import numpy as np
-
-    sized = net.with_inputs({name: array.shape for name, array in feeds.items()})
-    return run(sized, feeds, [value])[value].astype(np.float64)
-
-
-def _verified(
-    net: Net, made: Preprocessed, transform: Transform, name: str, data: NDArray[np.floating]
-) -> float:
-    """The largest error at the outputs, a part of their largest value."""
-    import numpy as np
-
-    worst = 0.0
-    shapes = {name: data.shape}
-    wanted = run(net.with_inputs(shapes), {name: transform.apply(data)})
-    found = run(made.net.with_inputs(shapes), {name: data.astype(np.float32)})
-    for output, values in wanted.items():
-        own = found[output] if output in found else found[made.layers[-1]]
-        error = np.abs(own.astype(np.float64) - values).max() / max(np.abs(values).max(), 1e-30)
-        worst = max(worst, float(error))
-        if error > TOLERANCE and not made.border:
-            text = f"differs by {error:.2g} of its largest value from the net on preprocessed data"
-            raise MismatchError(text, subject=f'blob "{output}"')
-    return worst
 
 
 def without_weights(made: Preprocessed) -> None:

@@ -120,6 +120,20 @@ def test_the_border_is_measured():
     assert not pg.preprocess(net, Transform(None, np.array([[0.1]])), fold=True).border
 
 
+def test_a_proof_that_no_output_can_hide(monkeypatch):
+    """Behind a saturated Softmax every mistake looks right: what the new layers make is compared."""
+    saturated = DENSE % "" + 'layer { name: "p" type: "Softmax" bottom: "i" top: "p" }'
+    net = net_of(saturated)
+    net.weights["i"] = [np.zeros_like(net.weights["i"][0]), np.float32([0, 0, 0, 0, 1000])]
+    transform = Transform(np.array([104.0, 117, 123]))
+    pg.preprocess(net, transform, verify=True)
+    monkeypatch.setattr(Transform, "apply", lambda self, data: 2 * data)
+    with pytest.raises(pg.MismatchError, match=r"differs by .* from the net on preprocessed data"):
+        pg.preprocess(net, transform, verify=True)
+    with pytest.raises(pg.MismatchError, match="nothing is proved"):
+        pg.preprocess(net, transform, fold=True, verify=True)
+
+
 def test_the_cheapest_layer():
     def types(transform: Transform) -> list[str]:
         made = pg.preprocess(net_of(DENSE % ""), transform)
