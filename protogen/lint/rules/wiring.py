@@ -68,7 +68,7 @@ class UnreadTop(Rule):
             kind = item.type
             known = layer_type(kind)
             ends = known is not None and (known.may_end or known.is_loss)
-            if ends or kind in FEEDS or re.search("Loss|Output|Data|Evaluate", kind):
+            if ends or kind in FEEDS or re.search("Loss|Output|Data|Accuracy|Evaluate", kind):
                 continue
             if item.value.loss_weight:
                 continue
