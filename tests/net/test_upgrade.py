@@ -143,7 +143,6 @@ def test_comments_and_unknown_fields_survive():
         ('layers { layer { name: "a" type: "relu" } }\nlayers { name: "b" type: RELU }',
          "f:2:1: a V1 layer stands among V0 layers. Keep one form."),
         ('layers { layer { name: "a" type: "convo" } }', "f:1:28: 'convo' is no layer type of V0."),
-        ('layers { layer { name: "a" type: "relu" kernelsize: 3 } }', "f:1:41: kernelsize has no meaning in a V0 layer of type 'relu'."),
         ('input: "a" input_dim: 1', "f:1:1: 1 inputs are given 1 shapes. Give four input_dim or one input_shape for each input."),
     ],
 )  # fmt: skip
@@ -151,6 +150,15 @@ def test_refusals(text, message):
     with pytest.raises(pg.InputError) as caught:
         upgrade(prototxt.parse(text, "f"))
     assert str(caught.value).splitlines()[0] == message
+
+
+def test_a_stray_field_of_the_first_form_is_left_out():
+    """Caffe logs it, and goes on."""
+    text = 'layers { layer { name: "a" type: "relu" kernelsize: 3 } bottom: "x" top: "y" }'
+    said = r"f:1:41: layer \"a\": kernelsize has no meaning in a V0 layer of type 'relu'; it is left out"
+    with pytest.warns(pg.ProtogenWarning, match=said):
+        (layer,) = upgrade(prototxt.parse(text, "f")).layer
+    assert [field.name for field in layer.fields] == ["name", "type", "bottom", "top"]
 
 
 # Back
