@@ -83,7 +83,9 @@ def _read_npy(path: str | Path) -> NDArray[np.floating]:
     if array.dtype.kind not in "fiu" or array.ndim not in (1, 2, 3, 4):
         raise InputError(f"holds {array.dtype} of shape {array.shape}", where=str(path))
     with np.errstate(over="ignore"):
-        return array.astype(np.float32)
+        made = array.astype(np.float32)
+    # One sample, as in Caffe's own mean files.
+    return made[0] if made.ndim == 4 and made.shape[0] == 1 else made
 
 
 def _pillow() -> Any:
