@@ -12,6 +12,7 @@ from protogen.errors import InputError, did_you_mean
 
 
 @click.command("layers")
+@options.proto
 @options.plugin
 @click.argument("types", nargs=-1, metavar="[TYPE]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

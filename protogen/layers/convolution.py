@@ -151,7 +151,7 @@ class _Convolutional(LayerType, abstract=True):
             into, out = first / group * area / stride, float(second * area)
         else:
             into, out = float(second * area), first / group * area / stride
-        suits = self.transposed and second == 1 and first == group and min(w.stride) > 1
+        suits = self.transposed and second == 1 and first == group and min(w.stride, default=1) > 1
         bilinear = "bilinear" if suits and len(kernel) == 2 and kernel[0] == kernel[1] else ""
         weight = Filling("convolution_param.weight_filler", into=into, out=out, suits=bilinear)
         return [weight, Filling("convolution_param.bias_filler")][: len(blobs)]

@@ -140,12 +140,12 @@ def _raise_or_warn(
 
 
 def _with_loss_tops(layers: list[Layer]) -> list[Layer]:
-    """Caffe gives a loss without a top one of its own. Here it has the layer's name."""
+    """Caffe gives a loss without a top one of its own, and calls it so."""
     taken = {name for layer in layers for name in (*layer.tops, *layer.bottoms)}
     for i, layer in enumerate(layers):
         kind = kind_of(layer)
         if kind is not None and kind.is_loss and not layer.tops:
-            layers[i] = replace(layer, tops=(free_name(layer.name, taken, "_"),))
+            layers[i] = replace(layer, tops=(free_name("(automatic)", taken),))
     return layers
 
 

