@@ -7,15 +7,13 @@ A sentence reads ``where: subject: what is, against what must be. What to do.``
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 Edit = tuple[int, int, str]  # start and end in a text, and what stands there instead
 Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where in a file: line and column count from 1 (0: the whole file). ``start`` and ``end`` are
     offsets in its text, -1 where there is none."""
 
@@ -29,16 +27,14 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(NamedTuple):
     """Edits of the text that remove a fault. ``safe``: what the net computes stays the same."""
 
     edits: tuple[Edit, ...]
     safe: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(NamedTuple):
     """One refusal, warning or finding, in its parts.
 
     Attributes:
@@ -121,7 +117,7 @@ class _Carries(Exception):  # noqa: N818 (no error by itself)
 
     def but(self, **parts: Any) -> Self:
         """The same with other parts: ``where``, ``subject``, ``advice``, ..."""
-        return self.of(replace(self.diagnostic, **parts), *self.diagnostics[1:])
+        return self.of(self.diagnostic._replace(**parts), *self.diagnostics[1:])
 
 
 class ProtogenError(_Carries):

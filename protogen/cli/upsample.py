@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def command(**given: Any) -> None:
                     f"--{key} is of the classic layer, but a plan is asked for",
                     advice="Leave one of the two out.",
                 )
-        run(replace(options, name=options.name or "upsample"))
+        run(options._replace(name=options.name or "upsample"))
         return
     spliced = _spliced(options) if options.into or options.after else None
     up: Any = spliced.upsampling if spliced else _upsampling(options)

@@ -166,7 +166,7 @@ def _diagnostics(
     except InputError as error:
         where = error.diagnostic.place
         where = where if where.line else Place(filename, 1, 1)
-        return [replace(error.diagnostic, where=where, code=SYNTAX, lines=())]
+        return [error.diagnostic._replace(where=where, code=SYNTAX, lines=())]
     found = [one for rule in rules for one in rule.check(net)]
     spans, whole = _comments(net)
     found = sorted((one for one in found if not _left_out(one, whole)), key=_offset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +149,7 @@ def _refused(source: OnnxGraph, to: Lifter) -> UnsupportedError:
     first = first or [reason for _, reason in to.refused]
     behind = len(to.refused) - len(first)
     if len(to.refused) == 1:
-        return UnsupportedError.of(replace(to.refused[0][1], where=source.path))
+        return UnsupportedError.of(to.refused[0][1]._replace(where=source.path))
     more = f", and {behind} behind them" if behind else ""
     told = f"{len(first)} operators have" if len(first) != 1 else "1 operator has"
     lines = [f"  {reason}" for reason in first]
