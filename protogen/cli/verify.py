@@ -27,6 +27,8 @@ from protogen.net.rules import plain_state
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
 @click.option("--input", "inputs", multiple=True, metavar="[BLOB=]FILE.npy|npz", help="Inputs.")
+@options.ignored_fields
+@options.dialect
 @options.state("TEST")
 @click.option(
     "--output",
@@ -88,6 +90,8 @@ def command(
         check=False,
         outputs=outputs,
         names=dict(map(_names, pairs)),
+        ignored_fields=given["ignored_fields"],
+        dialect=given["dialect"],
         **state,
     )
     if as_json:

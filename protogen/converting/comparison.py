@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 from protogen.converting.proving import BlobDifference, Proof, causes, difference
 from protogen.converting.sides import Feeder, PreprocessedFeeder, Side
 from protogen.errors import InputError, MismatchError, ProtogenWarning, did_you_mean
+from protogen.formats.prototxt import source_of
 from protogen.geometry import shape_text
+from protogen.net.build import Reading
 from protogen.net.net import Net, stages_named
-from protogen.net.rules import State, is_usual
+from protogen.net.rules import is_usual
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +92,7 @@ def verify(
     check: bool = True,
     outputs: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
-    **state: Unpack[State],
+    **state: Unpack[Reading],
 ) -> Comparison:
     """Runs two models on the same inputs and compares every blob that both name.
 
@@ -106,8 +108,8 @@ def verify(
         check: raise where they differ or nothing is proved; otherwise the result says so.
         outputs: blobs that both must have; all outputs of both where none is named.
         names: the names in ``b`` of values of ``a``, where they differ.
-        state: phase, level and stages of nets that are read from files; a stage counts for those
-            whose rules name it.
+        state: phase, level, stages, identities, ignored_fields and dialect of nets that are read
+            from files; a stage counts for those whose rules name it, a field for those that set it.
 
     Raises:
         MismatchError: a blob differs by more, one model lacks an output of the other, or nothing is
@@ -123,8 +125,9 @@ def verify(
     return _compare(sides, feeder, seed, tolerance, check, outputs, names or {})
 
 
-def _states(a: Source, b: Source, state: State) -> list[State]:
-    """What each side is read with: a stage that only the other's rules name is not for it."""
+def _states(a: Source, b: Source, state: Reading) -> list[Reading]:
+    """What each side is read with: a stage that only the other's rules name, or a field that only the
+    other's text has, is not for it."""
     paths = [side[0] for side in (a, b) if isinstance(side, tuple)]
     if not paths and not is_usual(state):
         raise InputError(
@@ -133,11 +136,22 @@ def _states(a: Source, b: Source, state: State) -> list[State]:
         )
     stages = state.get("stages", ())
     named = {stage for path in paths for stage in stages_named(path, stages)}
-    made: list[State] = []
+    fields = state.get("ignored_fields", ())
+    texts = [source_of(path).text for path in paths]
+    made: list[Reading] = []
     for side in (a, b):
         own = stages_named(side[0], stages) if isinstance(side, tuple) else []
-        made.append({**state, "stages": [s for s in stages if s in own or s not in named]})
+        text = source_of(side[0]).text if isinstance(side, tuple) and fields else ""
+        mine = [
+            one for one in fields if _last(one) in text or not any(_last(one) in t for t in texts)
+        ]
+        chosen = [s for s in stages if s in own or s not in named]
+        made.append({**state, "stages": chosen, "ignored_fields": mine})
     return made
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def verify_conversion(

@@ -10,8 +10,8 @@ from protogen.errors import InputError
 from protogen.geometry import Shape, shape_text
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
+from protogen.net.build import Reading
 from protogen.net.net import Net, load
-from protogen.net.rules import State
 from protogen.onnx.flow import RESTING
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Side:
     """One of the two models."""
 
-    def __init__(self, source: Source, state: State | None = None) -> None:
+    def __init__(self, source: Source, state: Reading | None = None) -> None:
         from protogen.onnx import Program, load_model, steps
         from protogen.running.runtime import check_room
 

@@ -55,7 +55,6 @@ _SKIP = frozenset(
         "site-packages",
     )
 )
-REFUSED = "does not convert"
 _LARGEST = 4 << 20  # bytes of a source file; larger ones are data
 _READERS = re.compile(r"\b(?:readNetFromCaffe|readNet)\s*\(", re.IGNORECASE)
 _BLOBS = re.compile(r"\bblobFromImages?\s*\(", re.IGNORECASE)
@@ -70,7 +69,8 @@ _NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
 @dataclass(slots=True)
 class Use:
     """A place that reads a Caffe net. ``prototxt`` and ``caffemodel`` are files that were found, or
-    the names as the source has them; ``verdict`` says whether the net converts."""
+    the names as the source has them; ``verdict`` says whether the net converts, and
+    ``refused`` that it was tried and does not."""
 
     place: str
     code: str
@@ -79,6 +79,7 @@ class Use:
     caffemodel: str = ""
     verdict: str = ""
     converts: bool = False
+    refused: bool = False
     options: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
 
@@ -94,14 +95,14 @@ def examine(root: str | Path) -> list[Use]:
         raise InputError("is no folder", where=str(root), advice="Name a source tree.")
     sources, models = _files(base)
     uses = [use for path in sources for use in _uses(path, base)]
-    verdicts: dict[tuple[str, str], tuple[str, bool]] = {}
+    verdicts: dict[tuple[str, str], tuple[str, bool, bool]] = {}
     for use in uses:
         use.prototxt = _found(use.prototxt, use.place, base, models)
         use.caffemodel = _found(use.caffemodel, use.place, base, models)
         key = use.prototxt, use.caffemodel
         if key not in verdicts:
             verdicts[key] = _verdict(base, *key)
-        use.verdict, use.converts = verdicts[key]
+        use.verdict, use.converts, use.refused = verdicts[key]
         use.advice = list(_advice(use))
     return uses
 
@@ -232,12 +233,12 @@ def _found(name: str, place: str, base: Path, models: list[Path]) -> str:
     return str(same[0].relative_to(base)) if same else name
 
 
-def _verdict(base: Path, prototxt: str, caffemodel: str) -> tuple[str, bool]:
-    """Whether the net converts, in words."""
+def _verdict(base: Path, prototxt: str, caffemodel: str) -> tuple[str, bool, bool]:
+    """Whether the net converts, in words; whether it does, and whether it was tried and refused."""
     if not prototxt:
-        return "the source does not name its prototxt as a text", False
+        return "the source does not name its prototxt as a text", False, False
     if not (base / prototxt).is_file():
-        return f"{prototxt} is not in the tree", False
+        return f"{prototxt} is not in the tree", False, False
     from protogen.net.net import load
     from protogen.onnx import lower
 
@@ -248,13 +249,13 @@ def _verdict(base: Path, prototxt: str, caffemodel: str) -> tuple[str, bool]:
             _blank(net)
         program = lower(net)
     except ProtogenError as error:
-        return f"{REFUSED}: {error}", False
+        return f"does not convert: {error}", False, True
     ends = [
         ", ".join(f"{value.name} {value.text}" for value in values)
         for values in (program.inputs, program.outputs)
     ]
     weights = "" if stored else f"; {caffemodel or 'its caffemodel'} is not in the tree"
-    return f"converts (in {ends[0] or 'nothing'}; out {ends[1]}){weights}", True
+    return f"converts (in {ends[0] or 'nothing'}; out {ends[1]}){weights}", True, False
 
 
 def _blank(net: Net) -> None:
@@ -269,7 +270,7 @@ def _blank(net: Net) -> None:
 
 def _advice(use: Use) -> Iterator[str]:
     """The lines that replace the use."""
-    if not use.prototxt or use.verdict.startswith(REFUSED):
+    if not use.prototxt or use.refused:
         return
     onnx = str(Path(use.prototxt).name).removesuffix(".txt").removesuffix(".prototxt") + ".onnx"
     command = f"protogen convert {use.prototxt} {use.caffemodel} -o {onnx}"

@@ -190,9 +190,12 @@ def _blobs(net: Net, layer: Layer) -> Iterator[FilledBlob]:
 
 
 def _speaks_of(layer: Layer, filling: Filling) -> bool:
-    """Whether the layer's text names a blob's filler."""
+    """Whether the layer's text names a blob's filler: its type, or the value of Caffe's constant."""
     block, _, name = filling.field.partition(".")
-    return bool(block and layer.params.has(block) and getattr(layer.params, block).has(name))
+    if not (block and layer.params.has(block) and getattr(layer.params, block).has(name)):
+        return False
+    filler = getattr(getattr(layer.params, block), name)
+    return bool(filler.has("type") or filler.has("value"))
 
 
 def filler_of(layer: Layer, filling: Filling) -> Filler:

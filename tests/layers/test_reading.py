@@ -125,6 +125,11 @@ def test_commands(protogen, file):
     told = json.loads((file.parent / "r.json").read_text())
     assert told["options"]["ignored_fields"] == ["pooling_param.dilation"]
     assert protogen("verify", file, "x.onnx").returncode == 3
+    ignored = ("--ignore-field", "pooling_param.dilation")
+    assert protogen("verify", file, "x.onnx", *ignored).returncode == 0
+    other = file.with_name("other.prototxt")
+    other.write_text(file.read_text().replace("dilation: 2", ""))
+    assert protogen("verify", file, other, *ignored).returncode == 0
     done = protogen("check", file)
     assert done.returncode == 1
     assert "PoolingParameter has no field dilation" in done.stdout

@@ -10,6 +10,7 @@ import pytest
 from nets import net_with
 
 import protogen as pg
+from protogen.formats import prototxt
 from protogen.net.net import Net
 from protogen.training.filling import StartsDead
 from protogen.training.initialisation import blobs_of, with_fillers
@@ -194,3 +195,16 @@ def test_command(protogen, tmp_path):
     assert found.weights["bn"][1].tolist() == [1, 1, 1, 1]
     plain = json.loads(protogen("init", "net.prototxt", "--fill", "--json").stdout)
     assert plain[0]["why"] == "no filler: ReLU follows"
+
+
+def test_a_filler_without_a_type_is_caffes_constant_0():
+    """``weight_filler { std: 0.01 }`` alone: Caffe fills with its default, the constant 0."""
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }\n'
+        'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" '
+        "inner_product_param { num_output: 2 weight_filler { std: 0.01 } } }"
+    )
+    net = pg.Net(prototxt.parse(text, "net"))
+    with pytest.warns(pg.ProtogenWarning, match=r"i\.weight is without a filler, and so 0"):
+        pg.initialise(net, seed=0)
+    assert not net.weights["i"][0].any()
