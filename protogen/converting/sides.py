@@ -203,7 +203,6 @@ class PreprocessedFeeder(Feeder):
         self._how = how
         self._own = {name: net.graph.shapes[name] or () for name in net.inputs}
         self._name = how.input_of(self._own)
-        self._both = sides
         super().__init__((sides[0], sides[0]), {}, {})
 
     def draw(self, seed: int, scale: float) -> list[Arrays]:

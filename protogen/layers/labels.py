@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FLT_MIN = 1.1754943508222875e-38  # where Caffe stops the logarithm: -log of it is 87.3365
 
 
-def np_empty() -> NDArray[np.int64]:
+def scalar_shape() -> NDArray[np.int64]:
     """The shape of a scalar."""
     import numpy as np
 

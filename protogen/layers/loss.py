@@ -26,8 +26,8 @@ from protogen.layers.labels import (
     labels,
     last,
     normalized,
-    np_empty,
     of_labels,
+    scalar_shape,
     total,
 )
 from protogen.layers.values import labels_below, positive, whole
@@ -88,7 +88,7 @@ class _Loss(LayerType, abstract=True):
         if not layer.writes:
             return
         loss, second = self.loss(layer, e)
-        e.op("Reshape", [loss, e.array(np_empty())], [layer.writes[0]])
+        e.op("Reshape", [loss, e.array(scalar_shape())], [layer.writes[0]])
         if len(layer.writes) > 1:
             e.op("Identity", [second], [layer.writes[1]])
 

@@ -22,7 +22,7 @@ from protogen.layers.labels import (
     in_range,
     labels,
     last,
-    np_empty,
+    scalar_shape,
     total,
     valid_labels,
 )
@@ -80,7 +80,7 @@ class Accuracy(LayerType):
             made = e.value("Div", total(e, right, 1.0), count)
         else:
             made = total(e, right, 1 / rows)
-        e.op("Reshape", [made, e.array(np_empty())], [layer.writes[0]])
+        e.op("Reshape", [made, e.array(scalar_shape())], [layer.writes[0]])
         if len(layer.writes) > 1:  # for each class its own share, 0 where it has no sample
             on_off = e.array([0.0, 1.0])
             mine = e.value("OneHot", labels(e, layer.reads[1]), e.array(shape[axis]), on_off)

@@ -101,27 +101,23 @@ class Permute(LayerType):
         order = list(layer.params.permute_param.order)
         if len(set(order)) != len(order) or max(order, default=0) >= len(shape):
             raise layer.error(f"order {order} must name axes of {shape_text(shape)}, each once")
-        order += [axis for axis in range(len(shape)) if axis not in order]
-        return [tuple(shape[axis] for axis in order)]
+        return [tuple(shape[axis] for axis in _order(layer, len(shape)))]
 
     def handed_back(
         self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
     ) -> list[Drawn | None]:
-        order = list(layer.params.permute_param.order)
-        order += [axis for axis in range(len(shapes[0])) if axis not in order]
+        order = _order(layer, len(shapes[0]))
         back = sorted(range(len(order)), key=order.__getitem__)
         return [None if tops[0] is None else tops[0].transpose(back)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        order = list(layer.params.permute_param.order)
-        order += [axis for axis in range(len(e.shape(layer.reads[0]))) if axis not in order]
+        order = _order(layer, len(e.shape(layer.reads[0])))
         e.op("Transpose", [layer.reads[0]], [layer.writes[0]], perm=order)
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         """Each axis that must go behind others is sliced away and concatenated at the end."""
         dims = list(r.shape(layer.bottoms[0]))
-        order = list(layer.params.permute_param.order)
-        order += [axis for axis in range(len(dims)) if axis not in order]
+        order = _order(layer, len(dims))
         # Axes of length 1 move by a Reshape. Of the others those stay that are in order already.
         real = [axis for axis in order if dims[axis] > 1 or axis == order[0] == 0]
         stays = 1
@@ -144,3 +140,9 @@ class Permute(LayerType):
             [x],
             params=reshape([0 if a == 0 and i == 0 else dims[a] for i, a in enumerate(order)]),
         )
+
+
+def _order(layer: Layer, rank: int) -> list[int]:
+    """A Permute's axes in their new order: those that it names, then the others."""
+    order = list(layer.params.permute_param.order)
+    return order + [axis for axis in range(rank) if axis not in order]

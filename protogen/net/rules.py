@@ -65,7 +65,7 @@ def check_state(net: Message, source: Source | None, phase: str, stages: Collect
 
 
 def in_words(phase: str, level: int, stages: Collection[str]) -> str:
-    """In words."""
+    """The state as messages name it: ``phase TEST, level 1, stage deploy``."""
     names = ", ".join(stages)
     return (
         f"phase {phase}"
@@ -111,29 +111,25 @@ def left_out(
 def takes_part(
     item: Field, phase: str, level: int, stages: Collection[str], source: Source | None
 ) -> bool:
+    """Whether a layer of a net is built; InputError where it has both kinds of rules."""
     params: Message = item.value
-    if not (params.has("include") or params.has("exclude")):
-        return True
-    include, exclude = params.include, params.exclude
-    if include and exclude:
+    if params.include and params.exclude:
         raise InputError(
             "has include and exclude rules",
             where=source.place(item.start) if source else "",
             subject=f'layer "{params.name}" ({params.type})',
             advice="Keep one kind: Caffe refuses both.",
         )
-    if include:
-        return any(_meets(rule, phase, level, stages) for rule in include)
-    return not any(_meets(rule, phase, level, stages) for rule in exclude)
+    return included(params, phase, level, stages)
 
 
-def included(params: Message, phase: str) -> bool:
-    """Whether a LayerParameter takes part in a phase, at level 0 without stages."""
+def included(params: Message, phase: str, level: int = 0, stages: Collection[str] = ()) -> bool:
+    """Whether the rules of a LayerParameter let it take part; include comes first."""
     if not (params.has("include") or params.has("exclude")):
         return True
     if params.include:
-        return any(_meets(rule, phase, 0, ()) for rule in params.include)
-    return not any(_meets(rule, phase, 0, ()) for rule in params.exclude)
+        return any(_meets(rule, phase, level, stages) for rule in params.include)
+    return not any(_meets(rule, phase, level, stages) for rule in params.exclude)
 
 
 def _meets(rule: Message, phase: str, level: int, stages: Collection[str]) -> bool:

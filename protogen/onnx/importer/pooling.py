@@ -56,20 +56,7 @@ def average_pool(
 ) -> None:
     """Pooling AVE. Caffe divides by a window's pixels inside the padded border; where ONNX's count
     is another, a Scale over height and width follows."""
-    if dilations and set(dilations) != {1}:
-        _dense_average(
-            to,
-            x,
-            kernel_shape,
-            strides,
-            pads,
-            auto_pad,
-            bool(count_include_pad),
-            dilations,
-            to.shape(to.out),
-        )
-        return
-    _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, bool(count_include_pad))
+    _average(to, x, kernel_shape, strides, pads, dilations, auto_pad, bool(count_include_pad))
 
 
 @lifts("protogen:AveragePool")
@@ -88,13 +75,26 @@ def average_times(
 ) -> None:
     """An average times a number for each window (see ``fusion``): one Pooling where the numbers
     are those of Caffe's divisor."""
-    out = to.shape(to.out)
-    times = to.wanted(factors, "factors").reshape(out[2:])
+    times = to.wanted(factors, "factors").reshape(to.shape(to.out)[2:])
     padded = bool(count_include_pad)
+    _average(to, x, kernel_shape, strides, pads, dilations, auto_pad, padded, times)
+
+
+def _average(
+    to: Lifter,
+    x: str,
+    kernel: Sequence[int],
+    strides: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    dilations: Sequence[int] | None,
+    auto_pad: str,
+    padded: bool,
+    times: NDArray[Any] | None = None,
+) -> None:
     if dilations and set(dilations) != {1}:
-        _dense_average(to, x, kernel_shape, strides, pads, auto_pad, padded, dilations, out, times)
-        return
-    _pool(to, x, "AVE", kernel_shape, strides, pads, auto_pad, padded, times)
+        _dense_average(to, x, kernel, strides, pads, auto_pad, padded, dilations, times)
+    else:
+        _pool(to, x, "AVE", kernel, strides, pads, auto_pad, padded, times)
 
 
 @lifts("GlobalMaxPool")
@@ -235,8 +235,8 @@ def _pool_plane(
     if kind == "AVE" and len(to.shape(to.out)) == 4:
         kernel, strides = [a.k for a in axes], [a.s for a in axes]
         pads = [a.low for a in axes] + [a.high for a in axes]
-        out = to.shape(to.out)
-        return _dense_average(to, x, kernel, strides, pads, "NOTSET", padded, None, out, times)
+        ones = [1] * len(kernel)
+        return _dense_average(to, x, kernel, strides, pads, "NOTSET", padded, ones, times)
     raise to.refuse(
         f"no windows of Caffe's Pooling are those of kernel {[a.k for a in axes]}, "
         f"stride {[a.s for a in axes]} and pads {[a.low for a in axes]}, {[a.high for a in axes]}"
@@ -285,16 +285,15 @@ def _dense_average(
     pads: Sequence[int] | None,
     auto_pad: str,
     padded: bool,
-    dilations: Sequence[int] | None,
-    out: Sequence[int],
-    times: NDArray[Any] | None = None,
+    dilations: Sequence[int],
+    times: NDArray[Any] | None,
 ) -> str:
     """Sums by a Convolution of ones in groups, divided by the counts in a Scale over the places."""
     import numpy as np
 
-    shape = to.shape(x)
+    shape, out = to.shape(x), to.shape(to.out)
     rank = len(kernel)
-    strides, dilations = list(strides or [1] * rank), list(dilations or [1] * rank)
+    strides = list(strides or [1] * rank)
     low, high = pads_of(pads, auto_pad, shape[2:], kernel, strides, dilations)
     counts = np.ones((), np.float64)
     for i in range(rank):
@@ -310,7 +309,7 @@ def _dense_average(
         extent = geometry.kernel_extent(kernel[i], dilations[i])
         high[i] = max(high[i], (out[2 + i] - 1) * strides[i] + extent - shape[2 + i] - low[i])
     ones = np.ones((shape[1], 1, *kernel), np.float32)
-    y = convolved(to, x, ones, None, strides, low, high, dilations, shape[1], tuple(out), "sums")
+    y = convolved(to, x, ones, None, strides, low, high, dilations, shape[1], out, "sums")
     factors = (1 if times is None else times) / counts
     return to.add(
         "Scale", [y], {"scale_param": {"axis": 2, "num_axes": rank}}, [factors.astype(np.float32)]
