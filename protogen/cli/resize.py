@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from protogen.cli import options as shared
-from protogen.errors import InputError
-from protogen.formats import files
+from protogen.cli.asked import Asked, check_files, say_files, say_rewired, write_files
 from protogen.resampling.matrices import ALIGNS, POLICIES, ROUNDINGS
 
 if TYPE_CHECKING:
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
 
 MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
 LIKE = ("keras", "tf1", "tf2", "torch", "torch-align", "opencv", "pillow")
-PICTURES = (".png", ".svg")
-_FILES = ("output", "caffemodel", "onnx", "plot")
 
 # What makes ``upsample`` plan instead of writing the classic layer.
 PLANNING = (
@@ -41,55 +36,6 @@ PLANNING = (
     "limit",
     "approximate",
 )
-
-
-class Asked(NamedTuple):
-    """What ``upsample`` or ``resize`` was asked for, option by option: None, False or empty where an
-    option was not given or the command has none of this name."""
-
-    factor: str | None = None
-    size: str | None = None
-    channels: int | None = None
-    input_shape: str | None = None
-    name: str | None = None
-    bottom: str | None = None
-    top: str | None = None
-    mode: str | None = None
-    align: str | None = None
-    like: str | None = None
-    rounding: str | None = None
-    cubic_a: float | None = None
-    antialias: bool = False
-    exclude_outside: bool = False
-    keep_aspect: str | None = None
-    roi: str | None = None
-    extrapolation: float | None = None
-    strategy: str | None = None
-    target: tuple[str, ...] = ()
-    limit: str | None = None
-    approximate: bool = False
-    exact: bool = False
-    explain: bool = False
-    trainable: bool = False
-    weights: str | None = None
-    verify: bool = False
-    spec: str | None = None
-    into: str | None = None
-    after: str | None = None
-    rewire: bool = False
-    template: str | None = None
-    templates: str | None = None
-    output: str | None = None
-    caffemodel: str | None = None
-    onnx: str | None = None
-    opset: int = 18
-    plot: str | None = None
-    as_json: bool = False
-
-    def given(self, *names: str) -> dict[str, Any]:
-        """Those of the options that were given, by name."""
-        values = {name: getattr(self, name) for name in names}
-        return {name: v for name, v in values.items() if v is not None and v is not False}
 
 
 def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -232,47 +178,14 @@ def targets(names: tuple[str, ...]) -> None:
     click.echo(f"Rules may use {', '.join(WORDS)}.")
 
 
-def check_files(options: Asked) -> None:
-    """Refuses two outputs that are one file, and a picture of another kind."""
-    read = [getattr(options, key) for key in ("spec", "template")]
-    files.distinct(((f"--{key}", getattr(options, key)) for key in _FILES), read)
-    # The net that a layer goes into may be the one that is written: it is the same net.
-    files.distinct(
-        ((f"--{key}", getattr(options, key)) for key in _FILES if key != "output"), [options.into]
-    )
-    if options.plot and Path(options.plot).suffix not in PICTURES:
-        raise InputError(
-            "is no picture that can be drawn", where=options.plot, advice="End it in .png or .svg."
-        )
-
-
 def run(options: Asked) -> None:
     """Plans, writes and reports."""
-    spliced = _spliced(options) if options.into or options.after else None
+    place = options.spliced_at()
+    spliced = _spliced(options, place) if place else None
     plan = spliced.upsampling if spliced else _plan(options)
     text = spliced.encode() if spliced else plan.prototxt.encode("utf-8", "surrogateescape")
     error = plan.error  # it is run before anything is written
-    with ExitStack() as stack:
-
-        def out(path: str) -> Any:
-            return stack.enter_context(files.replacing(path))
-
-        if options.caffemodel:
-            from protogen.formats.caffemodel import write_weights
-
-            write_weights(out(options.caffemodel), plan.name, plan.net.entries())
-        if options.onnx:
-            from protogen.onnx import encode
-
-            out(options.onnx).write(encode(plan.to_onnx(opset=options.opset)))
-        if options.plot:
-            from protogen.generate.plan_picture import pictures
-            from protogen.report import resizing
-
-            form: Any = Path(options.plot).suffix[1:]
-            resizing.draw(*pictures(plan), out(options.plot), form)
-        if options.output:
-            out(options.output).write(text)
+    write_files(options, plan, text, lambda file, form: _draw(plan, file, form))
     if options.as_json:
         made = plan.describe() | {
             "error": asdict(error) | {"exact": error.exact},
@@ -288,25 +201,23 @@ def run(options: Asked) -> None:
     _say(plan, spliced, options)
 
 
+def _draw(plan: Plan, file: Any, form: Any) -> None:
+    from protogen.generate.plan_picture import pictures
+    from protogen.report import resizing
+
+    resizing.draw(*pictures(plan), file, form)
+
+
 def _plan(options: Asked) -> Plan:
     from protogen.generate.resizing import resize
 
-    if options.rewire:
-        raise InputError("--rewire needs --into NET and --after BLOB")
     return resize(**_given(options, "input_shape", "bottom", "channels"))
 
 
-def _spliced(options: Asked) -> Any:
+def _spliced(options: Asked, place: tuple[str, str]) -> Any:
     from protogen.generate.splicing import splice
 
-    if not (options.into and options.after):
-        raise InputError("--into NET and --after BLOB go together")
-    for key in ("input_shape", "bottom"):
-        if getattr(options, key):
-            option = f"--{key.replace('_', '-')}"
-            raise InputError(f"{option} and --into exclude each other")
-    given = _given(options, "rewire", "channels")
-    return splice(options.into, options.after, exact=True, **given)
+    return splice(*place, exact=True, **_given(options, "rewire", "channels"))
 
 
 def _given(options: Asked, *more: str) -> dict[str, Any]:
@@ -345,9 +256,7 @@ def _say(plan: Plan, spliced: Spliced | None, options: Asked) -> None:
     from protogen.cli import tables
 
     err = not options.output
-    for key in _FILES:
-        if getattr(options, key):
-            click.echo(f"wrote {getattr(options, key)}", err=err)
+    say_files(options)
     cost, error = plan.cost, plan.error
     sample = "" if plan.request.size else f"  (of a sample of {tables.shape(error.shape)})"
     for label, value in (
@@ -380,9 +289,7 @@ def _say(plan: Plan, spliced: Spliced | None, options: Asked) -> None:
             "with --input-shape a Scale does it.",
             err=True,
         )
-    if spliced and options.rewire:
-        readers = ", ".join(spliced.rewired) or "nobody reads the blob"
-        click.echo(f"note: rewired: {readers}", err=True)
+    say_rewired(options, spliced)
 
 
 def _error(plan: Plan) -> str:

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli.resize import (
-    MODES,
-    PLANNING,
-    Asked,
-    check_files,
-    output_options,
-    plan_options,
-    run,
-)
+from protogen.cli.asked import Asked, check_files, say_files, say_rewired, write_files
+from protogen.cli.resize import MODES, PLANNING, output_options, plan_options, run
 from protogen.errors import InputError
-from protogen.formats import files
 from protogen.generate.specification import KERNELS
 from protogen.generate.upsampling import Upsampling, classic
 
@@ -90,7 +80,8 @@ def command(**given: Any) -> None:
                 )
         run(options._replace(name=options.name or "upsample"))
         return
-    spliced = _spliced(options) if options.into or options.after else None
+    place = options.spliced_at()
+    spliced = _spliced(options, place) if place else None
     up: Any = spliced.upsampling if spliced else _upsampling(options)
     text = spliced.encode() if spliced else up.prototxt.encode("utf-8", "surrogateescape")
 
@@ -99,27 +90,7 @@ def command(**given: Any) -> None:
         from protogen.generate.verification import verify_upsampling
 
         checks = verify_upsampling(up)
-    with ExitStack() as stack:  # every file is whole before the first one takes its place
-
-        def out(path: str) -> Any:
-            return stack.enter_context(files.replacing(path))
-
-        if options.caffemodel:
-            from protogen.formats.caffemodel import write_weights
-
-            write_weights(out(options.caffemodel), up.name, up.net.entries())
-        if options.onnx:
-            from protogen.onnx import encode
-
-            out(options.onnx).write(encode(up.to_onnx(opset=options.opset)))
-        if options.plot:
-            from protogen.report import kernel
-
-            form: Any = Path(options.plot).suffix[1:]
-            kernel.draw(_pictures(up), out(options.plot), form)
-        if options.output:
-            out(options.output).write(text)
-
+    write_files(options, up, text, lambda file, form: _draw(up, file, form))
     if options.as_json:
         click.echo(json.dumps(_as_json(up, spliced, text, checks), indent=2))
         return
@@ -141,8 +112,6 @@ def _plans(options: Asked) -> bool:
 
 def _upsampling(options: Asked) -> Upsampling:
     templates = {key: getattr(options, key) for key in ("template", "templates")}
-    if options.rewire:
-        raise InputError("--rewire needs --into NET and --after BLOB")
     layer = options.given(
         "factor",
         "channels",
@@ -168,15 +137,9 @@ def _upsampling(options: Asked) -> Upsampling:
     return classic(**layer, **templates)
 
 
-def _spliced(options: Asked) -> Spliced:
+def _spliced(options: Asked, place: tuple[str, str]) -> Spliced:
     from protogen.generate.splicing import splice
 
-    if not (options.into and options.after):
-        raise InputError("--into NET and --after BLOB go together")
-    for key in ("spec", "input_shape", "bottom"):
-        if getattr(options, key):
-            option = f"--{key.replace('_', '-')}"
-            raise InputError(f"{option} and --into exclude each other")
     if not options.factor:
         raise InputError("no factor is given", advice="Say --factor 2.")
     layer = options.given(
@@ -191,7 +154,13 @@ def _spliced(options: Asked) -> Spliced:
         "template",
         "templates",
     )
-    return splice(options.into, options.after, **layer)
+    return splice(*place, **layer)
+
+
+def _draw(up: Upsampling, file: Any, form: Any) -> None:
+    from protogen.report import kernel
+
+    kernel.draw(_pictures(up), file, form)
 
 
 def _pictures(up: Upsampling) -> list[Any]:
@@ -237,9 +206,7 @@ def _say(
 ) -> None:
     """What a person should know. It goes to stderr while stdout carries the prototxt."""
     err = not options.output
-    for key in ("output", "caffemodel", "onnx", "plot"):
-        if getattr(options, key):
-            click.echo(f"wrote {getattr(options, key)}", err=err)
+    say_files(options)
     if up.weights_needed:
         where = (
             f"they are in {options.caffemodel}"
@@ -252,9 +219,7 @@ def _say(
             f"channel-wise kernels only), so the filler is constant 0; {where}.",
             err=True,
         )
-    if spliced and options.rewire:
-        readers = ", ".join(spliced.rewired) or "nobody reads the blob"
-        click.echo(f"note: rewired: {readers}", err=True)
+    say_rewired(options, spliced)
     if checks is not None:
         for line in _table(checks):
             click.echo(line, err=err)
