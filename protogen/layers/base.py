@@ -236,6 +236,11 @@ def layer_type(name: str) -> LayerType | None:
     return LayerType.registry.get(name)
 
 
+def family_of(kind: LayerType) -> str:
+    """The family that a type belongs to: the module that it is defined in."""
+    return type(kind).__module__.rpartition(".")[2]
+
+
 def kind_of(layer: Layer) -> LayerType | None:
     """The type that answers for a layer: that of its type string; for a Python layer the one that
     a user registered for its class (``python_param.layer``), where there is one."""

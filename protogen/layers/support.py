@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from protogen.layers import LayerType
+from protogen.layers.base import family_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def supported() -> list[Support]:
             continue
         first = " ".join((type(kind).__doc__ or "").split("\n\n")[0].split())
         limits = kind.limits if kind.has_form else kind.refusal[0]
-        family = type(kind).__module__.rpartition(".")[2]
+        family = family_of(kind)
         rewrites = type(kind).rewrite is not LayerType.rewrite
         stock = "yes" if kind.stock else "rewritten" if rewrites else "no"
         rows.append(Support(name, family, first, kind.has_form, limits, stock))

@@ -16,6 +16,7 @@ from typing import Any
 from protogen.formats.weightfiles import missing
 from protogen.geometry import Shape, shape_text
 from protogen.layers import kind_of
+from protogen.layers.base import family_of
 from protogen.layers.graph import Graph, Layer
 
 Point = tuple[float, float]
@@ -351,7 +352,7 @@ def family(layer: Layer) -> str:
     """The family of a layer's type, as its module is called; "unknown" for a type of a fork that
     nobody knows."""
     kind = kind_of(layer)
-    return "unknown" if kind is None else type(kind).__module__.rpartition(".")[2]
+    return "unknown" if kind is None else family_of(kind)
 
 
 def size(shape: Shape) -> str:

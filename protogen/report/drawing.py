@@ -15,16 +15,21 @@ MARGIN = 20.0
 LINE = 15.0
 FOLDED = (230.0, 38.0)
 
-# Family of layers: fill, edge.
+# Family of layers: fill, edge. A family that is not here looks like an unknown type.
 COLOURS = {
+    "activation": ("#f6e6d2", "#b5742a"),
+    "combining": ("#f6e6d2", "#b5742a"),
     "convolution": ("#d7e6f0", "#2a6f97"),
     "dense": ("#e5dcef", "#7a5196"),
     "pooling": ("#dcead3", "#4f772d"),
     "elementwise": ("#f6e6d2", "#b5742a"),
     "normalization": ("#e9ecd0", "#7d8433"),
+    "scaling": ("#e9ecd0", "#7d8433"),
     "shaping": ("#e6e9ec", "#5c6b73"),
+    "ordering": ("#e6e9ec", "#5c6b73"),
     "endpoints": ("#ffffff", "#1f2933"),
     "loss": ("#f3d9da", "#a8474d"),
+    "measuring": ("#f3d9da", "#a8474d"),
     "recurrent": ("#e5dcef", "#7a5196"),
     "reduction": ("#e6e9ec", "#5c6b73"),
     "detection": ("#f3dfea", "#a04f7c"),
@@ -36,12 +41,14 @@ COLOURS = {
 
 def stylesheet() -> str:
     """The look of a drawing."""
+    fill, edge = COLOURS["unknown"]
     families = "".join(
-        f".{name} rect{{fill:{fill};stroke:{edge}}}\n" for name, (fill, edge) in COLOURS.items()
+        f".{name} rect{{fill:{inner};stroke:{outer}}}\n" for name, (inner, outer) in COLOURS.items()
     )
     return (
         "text{font:11px 'DejaVu Sans',Verdana,sans-serif;fill:#1f2933;text-anchor:middle}\n"
-        ".box rect{stroke-width:1.1}\n.box .name{font-weight:bold}\n"
+        f".box rect{{fill:{fill};stroke:{edge};stroke-width:1.1}}\n"
+        ".box .name{font-weight:bold}\n"
         ".stub rect{stroke-dasharray:3 2}\n"
         f"{families}"
         ".edge{fill:none;stroke:#7b8794;stroke-width:1.2}\n"

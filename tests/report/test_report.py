@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from places import CORPUS, EXAMPLES
 
 import protogen as pg
+from protogen.layers import LayerType
+from protogen.layers.base import family_of
 from protogen.net.build import build
 from protogen.net.coordinates import Map, crop_checks, places
 from protogen.report.diagram import diagram
-from protogen.report.drawing import svg
+from protogen.report.drawing import COLOURS, stylesheet, svg
 from protogen.report.page import harmless_json
 from protogen.report.weights import histogram
 
@@ -398,3 +400,16 @@ def test_hostile_names_in_chromium(browser, tmp_path):
     assert browser.title == "net.prototxt"
     assert browser.execute_script("return document.querySelectorAll('img').length") == 0
     assert browser.get_log("browser") == []
+
+
+def test_every_layer_type_has_the_colour_of_its_family():
+    for name, kind in LayerType.registry.items():
+        if not kind.users_own:
+            assert family_of(kind) in COLOURS, name
+
+
+def test_a_family_without_a_colour_looks_like_an_unknown_type():
+    fill, edge = COLOURS["unknown"]
+    rules = re.findall(r"^(\.\w+) rect\{fill:(#\w+);stroke:(#\w+)", stylesheet(), re.M)
+    assert rules[0] == (".box", fill, edge)  # first: the rule of a family comes after it
+    assert {name: look for name, *look in rules}[".dense"] == list(COLOURS["dense"])
