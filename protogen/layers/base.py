@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from protogen.geometry import Shape, shape_text
+from protogen.layers.checking import span
 from protogen.layers.graph import Layer
 from protogen.layers.values import Values
 from protogen.layers.writing import Emitter, Rewriter
@@ -137,6 +138,13 @@ class LayerType(Values):
         """
         raise layer.unsupported("protogen does not know this layer's output shape")
 
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        """What Caffe demands of the layer although its shapes are known: nothing.
+
+        Raises:
+            InputError: Caffe refuses it.
+        """
+
     def decide(self, layer: Layer) -> None:
         """Nothing, where it is clear what the layer computes.
 
@@ -255,14 +263,7 @@ def check_bottoms(layer: Layer, least: int, most: int | None = None) -> None:
     """Raises InputError unless the layer has from ``least`` to ``most`` bottoms (None: any)."""
     count = len(layer.bottoms)
     if count < least or (most is not None and count > most):
-        wanted = (
-            f"{least} or more"
-            if most is None
-            else f"{least}"
-            if most == least
-            else f"{least} to {most}"
-        )
-        raise layer.error(f"has {count} bottoms, but takes {wanted}")
+        raise layer.error(f"has {count} bottoms, but takes {span(least, most)}")
 
 
 def axis_of(layer: Layer, axis: int, rank: int, name: str = "axis", end: bool = False) -> int:
@@ -282,7 +283,7 @@ def check_rank(layer: Layer, bottoms: Sequence[Shape], least: int, most: int) ->
     """Raises InputError unless each bottom has from ``least`` to ``most`` axes."""
     for name, shape in zip(layer.bottoms, bottoms, strict=False):
         if not least <= len(shape) <= most:
-            wanted = f"{least}" if least == most else f"{least} to {most}"
+            wanted = span(least, most)
             raise layer.error(f'"{name}" is {shape_text(shape)}, but must have {wanted} axes')
 
 

@@ -12,14 +12,15 @@ def check_tops(layer: Layer, least: int, most: int | None = None) -> None:
     """Raises InputError unless the layer has from ``least`` to ``most`` tops (None: any)."""
     count = len(layer.tops)
     if count < least or (most is not None and count > most):
-        raise layer.error(f"has {counted(count)}, but makes {_range(least, most)}")
+        raise layer.error(f"has {counted(count)}, but makes {span(least, most)}")
 
 
 def counted(count: int) -> str:
     return f"{count} top" if count == 1 else f"{count} tops"
 
 
-def _range(least: int, most: int | None) -> str:
+def span(least: int, most: int | None) -> str:
+    """How many there may be, in words."""
     if most is None:
         return f"{least} or more"
     return f"{least}" if most == least else f"{least} to {most}"

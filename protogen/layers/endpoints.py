@@ -5,109 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from protogen.geometry import Shape
-from protogen.layers.base import (
-    LayerType,
-    fields,
-)
+from protogen.geometry import Shape, shape_text
+from protogen.layers.base import LayerType, check_bottoms, check_rank, fields
+from protogen.layers.checking import check_tops
+from protogen.layers.filling import check_filler
 from protogen.layers.graph import Layer
+from protogen.layers.pictures import SIZES, TRANSFORM, Pictures, Source, segments
 from protogen.layers.writing import Emitter
 
-SIZES = (
-    "crop_size crop_h crop_w crop_height crop_width resize_param.height resize_param.width "
-    "resize_param.resize_mode old_resize_param.height old_resize_param.width "
-    "old_resize_param.resize_mode"
-)
-TRANSFORM = f"{SIZES} mean_value force_color force_gray"
 PYTHON_ADVICE = (
     "Write it with pg.layer, hand its bottom on with --layer-as-identity, or end the net before it "
     "with --output."
 )
 
 
-class _Source(LayerType, abstract=True):
-    """Tops that come from outside: a model has them as inputs."""
-
-    feeds = True
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        """Nothing: the tops are inputs of the model."""
-
-
-class _Pictures(_Source, abstract=True):
-    """Pictures, and labels of them as further tops. What only the data says stays unknown; where
-    that is the number of channels alone, it may be assumed."""
-
-    def batch(self, layer: Layer) -> int:
-        """Pictures in a batch; 0 where the net does not say it."""
-        return int(layer.params.data_param.batch_size)
-
-    def size(self, layer: Layer) -> tuple[int, int]:
-        """Height and width before a crop; 0 where the net does not say it."""
-        return 0, 0
-
-    def crop(self, layer: Layer) -> int:
-        """The crop_size of before transform_param was."""
-        return int(layer.params.data_param.crop_size)
-
-    def cropped(self, layer: Layer) -> tuple[int, int]:
-        """Height and width that the layer gives out; 0 where the net does not say it.
-
-        A fork's resize_param comes first, then the crop: crop_size, or height and width of forks.
-        """
-        p, size = layer.params.transform_param, self.size(layer)
-        resizes = [*p.resize_param, *([p.old_resize_param] if p.has("old_resize_param") else [])]
-        if resizes:  # Caffe starts with the first of several
-            follows = resizes[0].resize_mode == "FIT_SMALL_SIZE"  # one side does, from the picture
-            size = (0, 0) if follows else (resizes[0].height, resizes[0].width)
-        crop = p.crop_size or self.crop(layer)
-        height = crop or p.crop_h or p.crop_height or size[0]
-        width = crop or p.crop_w or p.crop_width or size[1]
-        return int(height), int(width)
-
-    def channels(self, layer: Layer) -> int:
-        """Channels of the pictures; 0 where only the data says it. One mean_value goes with any
-        number of them."""
-        p = layer.params.transform_param
-        if len(p.mean_value) > 1:
-            return len(p.mean_value)
-        colour = p.force_color or layer.params.data_param.force_encoded_color
-        return (3 if colour else 1) if colour != p.force_gray else 0
-
-    def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
-        """Shapes of the tops behind the first, where a batch and the pictures' size are known (0
-        and empty where not)."""
-        return [(batch,) if batch else None]
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
-        return self._tops(layer, self.channels(layer))
-
-    def assumed(self, layer: Layer, channels: int) -> Sequence[Shape | None]:
-        if self.channels(layer):
-            return ()
-        made = self._tops(layer, channels)
-        return made if made[:1] != [None] else ()
-
-    def complete(
-        self, layer: Layer, tops: list[Shape | None], given: Sequence[Shape | None]
-    ) -> list[Shape | None]:
-        batch = next((shape[0] for shape in given if shape), 0)
-        if not batch:
-            return tops
-        first = given[0] or (tops[0] and (batch, *tops[0][1:]))
-        size = first[2:] if first and len(first) == 4 else ()
-        made = [first, *self.labels(layer, batch, size), *[None] * len(tops)]
-        return [mine or other for mine, other in zip(given, made, strict=False)]
-
-    def _tops(self, layer: Layer, channels: int) -> list[Shape | None]:
-        batch, size = self.batch(layer), self.cropped(layer)
-        image = (batch, channels, *size)
-        known = size if min(size) else ()
-        made = [image if min(image) else None, *self.labels(layer, batch, known)]
-        return [*made, *[None] * len(layer.tops)][: len(layer.tops)]
-
-
-class Input(_Source):
+class Input(Source):
     """A blob that the user feeds. Caffe: one shape for all tops, or one per top."""
 
     reads = fields(input_param="shape")
@@ -115,6 +27,10 @@ class Input(_Source):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         given = [tuple(shape.dim) for shape in layer.params.input_param.shape]
         return _spread(layer, given, "input_param")
+
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        check_bottoms(layer, 0, 0)
+        check_tops(layer, 1)
 
 
 class DummyData(LayerType):
@@ -148,8 +64,32 @@ class DummyData(LayerType):
             shape = e.array(list(e.shape(write)))
             e.op("Expand", [e.array(value), shape], [write])
 
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        check_bottoms(layer, 0, 0)
+        check_tops(layer, 1)
+        p, count = layer.params.dummy_data_param, len(layer.tops)
+        old = [name for name in ("num", "channels", "height", "width") if getattr(p, name)]
+        if old and p.shape:
+            raise layer.error(f"shape and {', '.join(old)} are both given", "Keep shape.")
+        names = ("num", "channels", "height", "width") if old else ("shape",)
+        for name in names:
+            if len(getattr(p, name)) not in (1, count):
+                raise layer.error(
+                    f"has {count} tops, but {len(getattr(p, name))} {name}",
+                    "Give it once, or once for each top.",
+                )
+        fillers = list(p.data_filler)
+        if len(fillers) not in (0, 1, count):
+            raise layer.error(
+                f"has {count} tops, but {len(fillers)} data_filler",
+                "Give it once, or once for each top.",
+            )
+        for filler, shape in zip(fillers * (count if len(fillers) == 1 else 1), tops, strict=False):
+            if shape is not None:
+                check_filler(layer, filler, "data_filler", shape)
 
-class MemoryData(_Pictures):
+
+class MemoryData(Pictures):
     """Blobs that a program hands over: data and label."""
 
     reads = fields(memory_data_param="batch_size channels height width")
@@ -163,14 +103,23 @@ class MemoryData(_Pictures):
     def assumed(self, layer: Layer, channels: int) -> Sequence[Shape | None]:
         return ()
 
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        self.check_stock(layer, 2)
+        p = layer.params.memory_data_param
+        if min(p.batch_size, p.channels, p.height, p.width) < 1:
+            raise layer.error("batch_size, channels, height and width must be at least 1")
 
-class Data(_Pictures):
+
+class Data(Pictures):
     """Pictures and labels of a database."""
 
     reads = fields(data_param="batch_size crop_size force_encoded_color", transform_param=TRANSFORM)
 
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        self.check_stock(layer, 1)
 
-class AnnotatedData(_Pictures):
+
+class AnnotatedData(Pictures):
     """Forks (SSD): pictures of a database, and boxes in them. Only the data says how many."""
 
     reads = Data.reads | fields(
@@ -182,10 +131,10 @@ class AnnotatedData(_Pictures):
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
         p = layer.params.annotated_data_param
         boxes = (batch, 1, 300, 5) if batch and p.yolo_data_type == 1 else None
-        return [boxes, _segments(layer, batch, size) if p.single_class else None]
+        return [boxes, segments(layer, batch, size) if p.single_class else None]
 
 
-class LaneData(_Pictures):
+class LaneData(Pictures):
     """Forks (MobileNet-YOLO): pictures of a database, and lanes in them."""
 
     reads = Data.reads | fields(
@@ -194,29 +143,23 @@ class LaneData(_Pictures):
     stock = False
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
-        return [(batch, 1, 1, 1) if batch else None, _segments(layer, batch, size)]
+        return [(batch, 1, 1, 1) if batch else None, segments(layer, batch, size)]
 
 
-def _segments(layer: Layer, batch: int, size: Shape) -> Shape | None:
-    """A map of labels for each picture, smaller than it (MobileNet-YOLO)."""
-    p = layer.params.annotated_data_param
-    if not batch:
-        return None
-    if p.seg_resize_width and p.seg_resize_height:
-        return (batch, 1, p.seg_resize_width, p.seg_resize_height)  # in this order there
-    if p.seg_scales < 1:
-        raise layer.error(f"seg_scales is {p.seg_scales}, but must be at least 1")
-    return (batch, 1, *(length // p.seg_scales for length in size)) if size else None
-
-
-class HDF5Data(_Source):
+class HDF5Data(Source):
     """Blobs of HDF5 files: their shapes stand in the files, not in the net."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return [None] * len(layer.tops)
 
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        check_bottoms(layer, 0, 0)
+        check_tops(layer, 1)
+        if layer.params.has("transform_param"):
+            raise layer.error("has transform_param, which it does not take", "Transform the file.")
 
-class ImageData(_Pictures):
+
+class _Listed(Pictures, abstract=True):
     """Pictures that a list names, resized to new_height x new_width and cropped."""
 
     reads = fields(
@@ -238,7 +181,19 @@ class ImageData(_Pictures):
         return 3 if layer.params.image_data_param.is_color else 1
 
 
-class ImageLabelmapData(ImageData):
+class ImageData(_Listed):
+    """Pictures that a list names, resized to new_height x new_width and cropped."""
+
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        self.check_stock(layer, 2)
+        p = layer.params.image_data_param
+        if bool(p.new_height) != bool(p.new_width):
+            raise layer.error("has one of new_height and new_width", "Give both, or neither.")
+        if p.batch_size < 1:
+            raise layer.error("batch_size is 0, but must be at least 1")
+
+
+class ImageLabelmapData(_Listed):
     """Forks (HED): pictures that a list names, and a map of labels for each."""
 
     stock = False
@@ -247,7 +202,7 @@ class ImageLabelmapData(ImageData):
         return [(batch, 1, *size) if batch and size else None]
 
 
-class DenseImageData(_Pictures):
+class DenseImageData(Pictures):
     """Forks (SegNet): pictures that a list names, and a map of labels for each."""
 
     reads = fields(
@@ -278,7 +233,7 @@ class ImageSegData(ImageLabelmapData):
         return [*super().labels(layer, batch, size), (batch, 1, 1, 2) if batch else None]
 
 
-class WindowData(_Pictures):
+class WindowData(Pictures):
     """Windows of pictures, warped to crop_size, and their labels."""
 
     reads = fields(window_data_param="batch_size crop_size", transform_param="crop_size")
@@ -295,6 +250,12 @@ class WindowData(_Pictures):
     def channels(self, layer: Layer) -> int:
         return 3  # it reads them in colour
 
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        self.check_stock(layer, 2)
+        p = layer.params
+        if not (p.transform_param.crop_size or p.window_data_param.crop_size):
+            raise layer.error("has no crop_size", "Give the size of the windows.")
+
 
 class HDF5Output(LayerType):
     """Writes its bottoms to a file; no tops."""
@@ -307,6 +268,15 @@ class HDF5Output(LayerType):
     def lower(self, layer: Layer, e: Emitter) -> None:
         """Nothing: it has no tops."""
 
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        check_bottoms(layer, 2, 2)
+        check_tops(layer, 0, 0)
+        check_rank(layer, bottoms, 0, 4)
+        if bottoms[0][:1] != bottoms[1][:1]:
+            raise layer.error(
+                f"{shape_text(bottoms[0])} and {shape_text(bottoms[1])} must have as many samples"
+            )
+
 
 class Silence(LayerType):
     """Takes blobs that nobody reads, so that they are not printed; no tops."""
@@ -318,6 +288,10 @@ class Silence(LayerType):
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """Nothing: it has no tops."""
+
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        check_bottoms(layer, 1)
+        check_tops(layer, 0, 0)
 
 
 class Python(LayerType):
