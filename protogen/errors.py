@@ -79,7 +79,7 @@ def _sentence(problem: str, advice: str) -> str:
     return f"{head} {advice}" if advice else head
 
 
-class _Carries(Exception):  # noqa: N818 (no error by itself)
+class _HasDiagnostics(Exception):  # noqa: N818 (no error by itself)
     """Has diagnostics, made of the same parts as one; its text is their sentences."""
 
     severity: Severity = "error"
@@ -115,12 +115,12 @@ class _Carries(Exception):  # noqa: N818 (no error by itself)
         """The first, and mostly the only one."""
         return self.diagnostics[0]
 
-    def but(self, **parts: Any) -> Self:
+    def with_parts(self, **parts: Any) -> Self:
         """The same with other parts: ``where``, ``subject``, ``advice``, ..."""
         return self.of(self.diagnostic._replace(**parts), *self.diagnostics[1:])
 
 
-class ProtogenError(_Carries):
+class ProtogenError(_HasDiagnostics):
     """Every refusal of protogen. ``exit_code`` is what the command line exits with."""
 
     exit_code = 1
@@ -149,7 +149,7 @@ class MismatchError(ProtogenError):
         self.table = table
 
 
-class ProtogenWarning(_Carries, UserWarning):
+class ProtogenWarning(_HasDiagnostics, UserWarning):
     """Something that protogen keeps or works around, and that the user should know of."""
 
     severity = "warning"

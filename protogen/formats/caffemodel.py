@@ -118,7 +118,7 @@ class StoredLayer:
             return self.blobs[index].array()
         except InputError as error:
             advice = f'{error.diagnostic.advice} It is in layer "{self.name}".'.lstrip()
-            raise error.but(advice=advice) from None
+            raise error.with_parts(advice=advice) from None
 
 
 @dataclass(slots=True)

@@ -78,7 +78,7 @@ def load_spec(
             specs, inputs, name=data.get("name", ""), template=template, templates=templates
         )
     except InputError as error:
-        raise error.but(where=where) from None
+        raise error.with_parts(where=where) from None
 
 
 def _spec(
@@ -97,7 +97,7 @@ def _spec(
         given["factor"] = parse_factor(given["factor"])
         return UpsampleSpec(**given)
     except InputError as error:
-        raise error.but(where=where, subject=f"{key}.{error.diagnostic.subject}") from None
+        raise error.with_parts(where=where, subject=f"{key}.{error.diagnostic.subject}") from None
 
 
 def _check(where: str, path: str, table: Mapping[str, Any]) -> None:
@@ -114,7 +114,7 @@ def _inputs(where: str, table: Mapping[str, Any]) -> dict[str, Shape]:
     try:
         return {name: parse_shape(shape, f"inputs.{name}") for name, shape in table.items()}
     except InputError as error:
-        raise error.but(where=where) from None
+        raise error.with_parts(where=where) from None
 
 
 def _unknown(key: str, known: Mapping[str, Any]) -> str:

@@ -152,7 +152,7 @@ def _assign(message: Message, key: str, value: Any, fn: Function) -> None:
     except InputError as error:
         inner = error.diagnostic.subject
         subject = f"layers.{fn.type_name}: {inner}" if inner else f"layers.{fn.type_name}"
-        raise error.but(subject=subject) from None
+        raise error.with_parts(subject=subject) from None
 
 
 def _plain(value: Any) -> Any:

@@ -102,7 +102,7 @@ def left_out(
             ways += [f'"{maker.name}" ({maker.type}) with {" ".join(wanted)}'] if wanted else []
     if not ways:
         return error
-    return error.but(
+    return error.with_parts(
         problem=f'reads "{error.bottom}", but no layer makes it in {in_words(phase, level, stages)}',
         advice=f"These do: {', '.join(ways[:3])}.",
     )
