@@ -8,63 +8,106 @@ import signal
 import sys
 import warnings
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from protogen._version import __version__
+from protogen.cli.output import quiet_option
 from protogen.errors import ProtogenError, ProtogenWarning
 
-# Commands by name, with module and function: a module is loaded when its command is used.
-COMMANDS = {
-    "activations": "activations:command",
-    "audit": "check:audit",
-    "binaryproto": "weights:binaryproto",
-    "check": "check:check",
-    "check-onnx": "check_onnx:command",
-    "completion": "completion:command",
-    "convert": "convert:command",
-    "dense": "dense:dense",
-    "diagnose": "diagnose:command",
-    "diff": "text:diff",
-    "doctor": "doctor:command",
-    "downgrade": "text:downgrade",
-    "draw": "report:draw",
-    "fmt": "text:fmt",
-    "health": "health:command",
-    "init": "init:command",
-    "layers": "layers:command",
-    "mean": "preprocess:mean",
-    "mlp": "dense:mlp",
-    "preprocess": "preprocess:preprocess",
-    "report": "report:report",
-    "resize": "resize:command",
-    "rewrite": "rewrite:command",
-    "rule": "check:rule",
-    "run": "run:command",
-    "shapes": "summary:shapes",
-    "summary": "summary:summary",
-    "targets": "resize:targets",
-    "templates": "templates:command",
-    "upgrade": "text:upgrade",
-    "upsample": "upsample:command",
-    "verify": "verify:command",
-    "weights": "weights:weights",
-}
+
+class Entry(NamedTuple):
+    """A command: where it is defined (``module:function``) and its line in ``protogen --help``."""
+
+    target: str
+    summary: str
+
+
+# The groups of ``protogen --help``. The summaries stand here so that the help needs no import of
+# the commands; a test compares each with the first sentence of the command's own help.
+GROUPS: dict[str, dict[str, Entry]] = {
+    "Make": {
+        "upsample": Entry("upsample:command", "Write an upsampling layer, or an exact plan of layers."),
+        "resize": Entry("resize:command", "Resize up or down, exactly, with stock Caffe layers."),
+        "dense": Entry("dense:command", "Write an InnerProduct layer from a weight matrix."),
+        "mlp": Entry("mlp:command", "Write a net of dense layers with suitable fillers."),
+        "templates": Entry("templates:command", "List and show the prototxt templates."),
+    },
+    "Convert": {
+        "convert": Entry("convert:command", "Convert Caffe to ONNX, or ONNX to Caffe."),
+        "rewrite": Entry("rewrite:command", "Replace layers of forks by stock Caffe layers."),
+        "preprocess": Entry("preprocess:command", "Add preprocessing to a net."),
+        "upgrade": Entry("upgrade:command", "Convert a net or caffemodel between Caffe's formats."),
+        "init": Entry("init:command", "Create initial weights from a net's fillers."),
+        "mean": Entry("mean:command", "Compute and convert mean files."),
+    },
+    "Look": {
+        "summary": Entry("summary:command", "List layers, shapes, parameters and cost of a net."),
+        "draw": Entry("draw:command", "Draw a net as SVG or PNG."),
+        "report": Entry("report:command", "Write a net as one interactive HTML page."),
+        "weights": Entry("weights:command", "List or convert the weights in a caffemodel."),
+        "diff": Entry("diff:command", "Compare two nets by layers and parameters."),
+        "fmt": Entry("fmt:command", "Format prototxt files."),
+    },
+    "Check": {
+        "check": Entry("check:command", "Find mistakes in nets: the linter for prototxt."),
+        "rule": Entry("rule:command", "Explain a rule of check, or list all rules."),
+        "verify": Entry("verify:command", "Run two models and compare their blobs."),
+        "run": Entry("run:command", "Run a Caffe net on pictures or arrays."),
+        "health": Entry("health:command", "Measure signals and gradients before training."),
+        "train-log": Entry("train_log:command", "Find training problems in a Caffe log."),
+    },
+    "Learn": {
+        "layers": Entry("layers:command", "List the layer types that protogen supports."),
+        "targets": Entry("targets:command", "List toolchains and their limits."),
+        "activations": Entry("activations:command", "Compare activation functions."),
+    },
+}  # fmt: skip
+_HIDDEN = {"completion": Entry("completion:command", "Print a shell completion script.")}
+COMMANDS = {name: entry for group in (*GROUPS.values(), _HIDDEN) for name, entry in group.items()}
 
 
 class _Commands(click.Group):
     """A group that imports a command's module only when that command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return [name for group in GROUPS.values() for name in group]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name].target.partition(":")
         command: click.Command = getattr(import_module(f"protogen.cli.{module}"), name)
+        _add_quiet(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from protogen.errors import did_you_mean
+
+            advice = did_you_mean(name, COMMANDS)
+            ctx.fail(f"unknown command {name!r}." + (f" {advice}" if advice else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, COMMANDS))
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                for name, entry in group.items():
+                    formatter.write(f"  {name:<{width}}  {entry.summary}\n")
+
+
+def _add_quiet(command: click.Command) -> None:
+    """Give the command, and the commands of a group, the option ``--quiet``."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _add_quiet(inner)
+    elif not any("--quiet" in option.opts for option in command.params):
+        command.params.append(quiet_option())
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,18 +118,21 @@ def cli() -> None:
     \b
     Examples:
       protogen upsample --factor 2
-      protogen upsample --factor 4 --channels 21 --input-shape 1,21,16,16 -o up.prototxt
+      protogen convert deploy.prototxt net.caffemodel -o net.onnx --verify
       protogen summary deploy.prototxt
-      protogen weights net.caffemodel
+      protogen check deploy.prototxt
+
+    \b
+    protogen COMMAND --help describes a command.
     """
 
 
 def main() -> None:
-    """Runs the command line: one sentence for a mistake, and its exit code."""
-    gc.set_threshold(100_000)  # a short process gains a tenth of its time by collecting less
+    """Run the command line; a ProtogenError becomes one sentence on stderr and its exit code."""
+    gc.set_threshold(100_000)  # fewer collections make a short process about 10 % faster
     warnings.showwarning = _show_warning
-    if hasattr(signal, "SIGTERM"):  # whoever ends us gently shall find no half of a file
-        signal.signal(signal.SIGTERM, _end)
+    if hasattr(signal, "SIGTERM"):  # raise SystemExit so that temporary files are removed
+        signal.signal(signal.SIGTERM, _exit_on_signal)
     warnings.simplefilter("always", ProtogenWarning)
     try:
         code = cli.main(prog_name="protogen", standalone_mode=False)
@@ -101,27 +147,27 @@ def main() -> None:
         _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output has had enough
+    except BrokenPipeError:  # the program that reads our output has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def _end(number: int, _: object) -> None:
+def _exit_on_signal(number: int, _: object) -> None:
     raise SystemExit(128 + number)
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(_harmless(f"protogen: {message}"), err=True)
+    click.echo(_escaped(f"protogen: {message}"), err=True)
     sys.exit(code)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     kind = "warning" if issubclass(category, ProtogenWarning) else category.__name__
-    click.echo(_harmless(f"protogen: {kind}: {message}"), err=True)
+    click.echo(_escaped(f"protogen: {kind}: {message}"), err=True)
 
 
-def _harmless(text: str) -> str:
-    """Names come from strangers' files: no control characters reach the terminal."""
+def _escaped(text: str) -> str:
+    """The text with control characters escaped: names in untrusted files may contain them."""
     from protogen.cli.tables import printable
 
     return "\n".join(map(printable, text.split("\n")))

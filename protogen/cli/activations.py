@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
-from protogen.cli import options, tables
+from protogen.cli import options, output, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,15 +16,15 @@ if TYPE_CHECKING:
 
 @click.command("activations")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--plot", metavar="FILE.png", help="Draw functions and derivatives (.png, .svg).")
-@click.option("--time/--no-time", "timed", default=True, help="Measure nanoseconds an element.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.plot("the functions and their derivatives")
+@click.option("--time/--no-time", "timed", default=True, help="Measure the time per element.")
+@options.as_json
 def command(names: tuple[str, ...], plot: str | None, timed: bool, as_json: bool) -> None:
-    """Compare activation functions: what each does to a signal and to its gradient.
+    """Compare activation functions.
 
-    Everything is computed by running the layer: the range, the mean of what comes out of normal
-    numbers, where the slope falls below 0.01, the largest slope, the slopes on either side of 0, and
-    nanoseconds an element in onnxruntime on this machine.
+    Every number is measured by running the layer: the range of the outputs, their mean for normally
+    distributed inputs, the inputs where the slope is below 0.01, the largest slope, the slopes on both
+    sides of 0, and the time per element in onnxruntime on this machine, in nanoseconds.
 
     \b
     Examples:
@@ -36,20 +35,18 @@ def command(names: tuple[str, ...], plot: str | None, timed: bool, as_json: bool
     from protogen.formats import files
     from protogen.training.activations import activations, sampled
 
-    form = options.picture_form(plot) if plot else None
-    found = activations(names, timed=timed)
-    if plot and form:
+    functions = activations(names, timed=timed)
+    if plot:
         from protogen.report import activations as picture
 
-        curves = [picture.Curve(one.name, _note(one), *sampled(one.name)) for one in found]
+        curves = [picture.Curve(one.name, _note(one), *sampled(one.name)) for one in functions]
         with files.replacing(plot) as file:
-            picture.draw(curves, file, form)
+            picture.draw(curves, file, options.picture_format(plot))
     if as_json:
-        click.echo(json.dumps([one.plain() for one in found], indent=2))
+        output.print_json("activations", activations=[one.plain() for one in functions])
         return
-    _show(found)
-    if plot:
-        click.echo(f"wrote {plot}")
+    _show(functions)
+    output.wrote(plot)
 
 
 def _note(one: Activation) -> str:
@@ -58,7 +55,7 @@ def _note(one: Activation) -> str:
     )
 
 
-def _show(found: Sequence[Activation]) -> None:
+def _show(functions: Sequence[Activation]) -> None:
     from protogen.training.activations import written
 
     def flat(one: Activation) -> str:
@@ -73,7 +70,7 @@ def _show(found: Sequence[Activation]) -> None:
         left, right = one.slopes_at_0
         return f"{right:.2g}" if abs(left - right) < 0.02 else f"{left:.2g} to {right:.2g}"
 
-    timed = any(one.nanoseconds is not None for one in found)
+    timed = any(one.nanoseconds is not None for one in functions)
     tables.show(
         [
             "",
@@ -100,7 +97,7 @@ def _show(found: Sequence[Activation]) -> None:
                 *([f"{one.nanoseconds or 0:.2f}"] if timed else []),
                 one.suits,
             )
-            for one in found
+            for one in functions
         ],
         right=(1, 2, 3, 7, 8) if timed else (1, 2, 3, 7),
     )

@@ -1,4 +1,4 @@
-"""``protogen check``, ``protogen audit`` and ``protogen rule``."""
+"""``protogen check``."""
 
 from __future__ import annotations
 
@@ -7,48 +7,67 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options
-from protogen.errors import InputError, did_you_mean
+from protogen.cli import options, output
+from protogen.errors import InputError, ProtogenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from protogen.lint.context import Settings
     from protogen.lint.engine import Checked
 
-_ENDING = ".prototxt"
+_NETS = ".prototxt"
+_WEIGHTS = ".caffemodel"
 _FORMATS = ("text", "json", "github", "sarif")
-_format = click.option(
-    "--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True
-)
 
 
-def _codes(given: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(word.strip() for text in given for word in text.split(",") if word.strip())
+def _codes(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
 
 
 @click.command("check")
 @options.proto
 @options.plugin
 @click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR...")
-@click.option("--select", multiple=True, metavar="CODE,...", help="Only these rules; ALL for all.")
-@click.option("--ignore", multiple=True, metavar="CODE,...", help="Not these.")
-@click.option("--dialect", metavar="NAME", help="Whose layers there are: bvlc, ssd, ...")
-@click.option("--target", metavar="NAME|FILE.toml", help="The limits of a toolchain.")
-@click.option("--exact", is_flag=True, help="Exact interpolation is wanted, at the border too.")
-@options.inputs
+@click.option("--select", multiple=True, metavar="CODE,...", help="Run only these rules, or ALL.")
+@click.option("--ignore", multiple=True, metavar="CODE,...", help="Do not run these rules.")
+@options.dialect
+@click.option("--target", metavar="NAME|FILE.toml", help="Check the limits of this toolchain.")
+@click.option("--exact", is_flag=True, help="Report upsampling that is inexact at the border.")
+@options.input_shapes
+@click.option("--fix", is_flag=True, help="Apply safe fixes: the net computes the same.")
+@click.option("--unsafe-fixes", is_flag=True, help="Apply all fixes. Review the changes.")
 @click.option(
-    "--fix", is_flag=True, help="Apply safe fixes: they leave what the net computes as it is."
+    "--untrusted",
+    is_flag=True,
+    help="Look for dangers in an untrusted net: FILE.prototxt [FILE.caffemodel].",
 )
-@click.option("--unsafe-fixes", is_flag=True, help="Apply all fixes: look at what they change.")
-@_format
+@click.option("--opencv5", is_flag=True, help="Find code in DIR that OpenCV 5 breaks.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    default="text",
+    show_default=True,
+    help="Format of the findings.",
+)
+@options.as_json
 @click.pass_context
-def check(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None:
-    """Look for what is wrong in nets: the linter for prototxt.
+def command(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None:
+    """Find mistakes in nets: the linter for prototxt.
 
-    Rules have codes (protogen rule lists them). "# protogen: ignore[PG301]" leaves one out on its
-    line, or in the layer that opens on it; "# protogen: ignore-file[PG3]" in the file. What holds for
-    a project stands in protogen.toml under [check], or in pyproject.toml under
-    [tool.protogen.check]. Exits 1 where something is left.
+    Each rule has a code; protogen rule lists them. The comment "# protogen: ignore[PG301]" turns a
+    rule off for its line, or for the layer that begins on that line; "# protogen:
+    ignore-file[PG3]" turns rules off for the file. Project settings are read from [check] in
+    protogen.toml or from [tool.protogen.check] in pyproject.toml. The exit code is 1 if there are
+    findings.
+
+    --untrusted runs other rules, and ignores comments and project settings: Python layers that run
+    code, layers that are hidden by phase rules, paths that leave the folder, very large sizes,
+    weights that do not match the net or contain NaN. Nothing is run.
+
+    --opencv5 searches source code (Python, C++, C#, Java, JavaScript, ...) for calls that read Caffe
+    nets, which OpenCV 5 cannot do any more, and prints replacement code. Nothing is changed or run.
 
     \b
     Examples:
@@ -56,149 +75,165 @@ def check(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None:
       protogen check nets/ --select PG2,PG3 --format github
       protogen check deploy.prototxt --target horizon-x3 --dialect bvlc
       protogen check net.prototxt --fix
+      protogen check --untrusted deploy.prototxt net.caffemodel
+      protogen check --opencv5 src
     """
-    from protogen.formats import files
-    from protogen.lint import formats
-    from protogen.lint.engine import check_file, selected
+    form = _format(given.pop("as_json"), given.pop("form"))
+    untrusted, opencv5 = given.pop("untrusted"), given.pop("opencv5")
+    if untrusted or opencv5:
+        _refuse_others(given, "--untrusted" if untrusted else "--opencv5")
+    if untrusted and opencv5:
+        raise InputError("--untrusted and --opencv5 exclude each other", advice="Keep one.")
+    if opencv5:
+        from protogen.cli.opencv5 import examine
 
-    found: list[Checked] = []
-    fixed = 0
-    for path in _files(paths):
-        how = _configured(path, given)
-        rules = selected(how["select"], how["ignore"])
-        made = check_file(
-            path,
-            rules,
-            _settings(how, given["inputs"]),
-            fix=given["fix"],
-            unsafe_fixes=given["unsafe_fixes"],
-        )
-        if made.fixed is not None:
-            with files.replacing(path) as file:
-                file.write(made.encode())
-            fixed += made.count_fixed
-        found.append(made)
-    click.echo(formats.written(found, given["form"]), nl=False)
-    left = sum(len(one.diagnostics) for one in found)
-    if given["form"] == "text":
-        _sum_up(found, left, fixed)
-    if left:
+        findings = examine(paths, form)
+    else:
+        files, fixed = _untrusted(paths) if untrusted else _checked(paths, given)
+        findings = _show(files, fixed, form)
+    if findings:
         ctx.exit(1)
 
 
-def _sum_up(found: Sequence[Checked], left: int, fixed: int) -> None:
-    many = "s" if len(found) != 1 else ""
-    told = f"{len(found)} file{many}: "
-    told += f"{fixed} fixed, " if fixed else ""
-    told += f"{left} finding{'s' if left != 1 else ''}" if left else "nothing found"
-    fixes = [one.fix.safe for file in found for one in file.diagnostics if one.fix]
-    for option, count in (
+def _format(as_json: bool, form: str) -> str:
+    if as_json and form not in ("text", "json"):
+        raise InputError(f"--json and --format {form} exclude each other", advice="Keep one.")
+    return "json" if as_json else form
+
+
+def _refuse_others(given: dict[str, Any], mode: str) -> None:
+    """Refuse options that have no meaning together with ``mode``."""
+    flags = {"input_shapes": "input-shape"}
+    for key, value in given.items():
+        if value:
+            flag = flags.get(key, key).replace("_", "-")
+            raise InputError(f"--{flag} and {mode} exclude each other", advice="Keep one.")
+
+
+def _checked(paths: Sequence[str], given: dict[str, Any]) -> tuple[list[Checked], int]:
+    """The files with their findings, and the number of fixes that were applied."""
+    from protogen.formats import files
+    from protogen.lint.engine import check_file, selected
+
+    checked: list[Checked] = []
+    fixed = 0
+    for path in _files(paths):
+        settings = _configured(path, given)
+        file = check_file(
+            path,
+            selected(settings["select"], settings["ignore"]),
+            _settings(settings, path, given["input_shapes"]),
+            fix=given["fix"],
+            unsafe_fixes=given["unsafe_fixes"],
+        )
+        if file.fixed is not None:
+            with files.replacing(path) as stream:
+                stream.write(file.encode())
+            fixed += file.count_fixed
+        checked.append(file)
+    return checked, fixed
+
+
+def _untrusted(paths: Sequence[str]) -> tuple[list[Checked], int]:
+    """The findings of the rules for untrusted files; weights belong to the net before them."""
+    from protogen.lint.engine import check_file, selected
+
+    pairs: list[tuple[str, str | None]] = []
+    for path in paths:
+        if path.endswith(_WEIGHTS):
+            if not pairs or pairs[-1][1] is not None:
+                raise InputError(
+                    "no net before these weights",
+                    where=path,
+                    advice="Write NET.prototxt NET.caffemodel.",
+                )
+            pairs[-1] = (pairs[-1][0], path)
+        else:
+            pairs += [(file, None) for file in _files([path])]
+    rules = selected(untrusted=True)
+    return [check_file(net, rules, caffemodel=weights, trusted=False) for net, weights in pairs], 0
+
+
+def _show(checked: Sequence[Checked], fixed: int, form: str) -> int:
+    """Print the findings and return how many there are."""
+    from protogen.lint import formats
+
+    count = sum(len(file.diagnostics) for file in checked)
+    if form == "json":
+        output.print_json("check", findings=formats.plain(checked))
+        return count
+    click.echo(formats.written(checked, form), nl=False)
+    if form == "text":
+        output.note(_totals(checked, count, fixed))
+    return count
+
+
+def _totals(checked: Sequence[Checked], count: int, fixed: int) -> str:
+    text = f"{len(checked)} file{'s' if len(checked) != 1 else ''}: "
+    text += f"{fixed} fixed, " if fixed else ""
+    text += f"{count} finding{'s' if count != 1 else ''}" if count else "no findings"
+    fixes = [one.fix.safe for file in checked for one in file.diagnostics if one.fix]
+    for option, number in (
         ("--fix [*]", fixes.count(True)),
         ("--unsafe-fixes [-]", fixes.count(False)),
     ):
-        told += f", {count} fixable with {option}" if count else ""
-    click.echo(told)
+        text += f", {number} fixable with {option}" if number else ""
+    return text
 
 
 def _files(paths: Sequence[str]) -> Iterator[str]:
-    """Files as they are, and the .prototxt files below folders."""
+    """The named files, and the .prototxt files in the named folders."""
     for path in paths:
         if Path(path).is_dir():
-            inside = sorted(str(one) for one in Path(path).rglob(f"*{_ENDING}"))
+            inside = sorted(str(file) for file in Path(path).rglob(f"*{_NETS}"))
             if not inside:
-                raise InputError(f"holds no {_ENDING} files", where=path)
+                raise InputError(f"the folder contains no {_NETS} files", where=path)
             yield from inside
+        elif path.endswith(_WEIGHTS):
+            raise InputError(
+                "weights are checked together with their net, as untrusted files",
+                where=path,
+                advice=f"Write protogen check --untrusted NET.prototxt {path}.",
+            )
         else:
             yield path
 
 
 def _configured(path: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The project's options where the command line has none."""
+    """The command's options, or the project's settings where an option is not given."""
     from protogen.lint.configuration import find
 
-    own = find(Path(path).parent)
+    project = find(Path(path).parent)
     return {
-        "select": _codes(given["select"]) or own.select,
-        "ignore": (*own.ignore, *_codes(given["ignore"])),
-        "dialect": given["dialect"] or own.dialect,
-        "target": given["target"] or own.target,
-        "exact": given["exact"] or own.exact,
+        "select": _codes(given["select"]) or project.select,
+        "ignore": (*project.ignore, *_codes(given["ignore"])),
+        "dialect": given["dialect"] or project.dialect,
+        "target": given["target"] or project.target,
+        "exact": given["exact"] or project.exact,
     }
 
 
-def _settings(how: dict[str, Any], inputs: tuple[str, ...]) -> Any:
+def _settings(settings: dict[str, Any], path: str, input_shapes: tuple[str, ...]) -> Settings:
     from protogen.lint.context import Settings
     from protogen.toolchains.dialects import forks_of
     from protogen.toolchains.limits import load_target
 
-    if how["dialect"]:
-        forks_of(how["dialect"])
+    if settings["dialect"]:
+        forks_of(settings["dialect"])
     return Settings(
-        dialect=how["dialect"],
-        target=load_target(how["target"]) if how["target"] else None,
-        exact=how["exact"],
-        input_shapes=options.parse_inputs(inputs),
+        dialect=settings["dialect"],
+        target=load_target(settings["target"]) if settings["target"] else None,
+        exact=settings["exact"],
+        input_shapes=_shapes(path, input_shapes),
     )
 
 
-@click.command("audit")
-@click.argument("net", metavar="NET.prototxt")
-@click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
-@_format
-@click.pass_context
-def audit(ctx: click.Context, /, net: str, caffemodel: str | None, form: str) -> None:
-    """Look at files from strangers before they are loaded anywhere.
-
-    Python layers run code, layers hide under a phase, sources lead out of their folder, sizes take all
-    memory, weights do not belong to the net or hold NaN. Nothing is run. Exits 1 where something was
-    found.
-
-    \b
-    Examples:
-      protogen audit deploy.prototxt
-      protogen audit deploy.prototxt net.caffemodel --format sarif
-    """
-    from protogen.lint import formats
-    from protogen.lint.engine import check_file, selected
-
-    made = check_file(net, selected(audit=True), caffemodel=caffemodel)
-    click.echo(formats.written([made], form), nl=False)
-    if form == "text":
-        _sum_up([made], len(made.diagnostics), 0)
-    if made.diagnostics:
-        ctx.exit(1)
-
-
-@click.command("rule")
-@click.argument("code", required=False)
-def rule(code: str | None) -> None:
-    """Print a rule's page, or list all rules.
-
-    \b
-    Examples:
-      protogen rule
-      protogen rule PG301
-      protogen rule mixed-channels
-    """
-    from protogen.lint import formats
-    from protogen.lint.rule import FAMILIES
-    from protogen.lint.rules import all_rules
-
-    rules = all_rules()
-    if code is None:
-        for family, title in FAMILIES.items():
-            click.echo(f"{family}  {title}")
-            for one, found in rules.items():
-                if one.startswith(family):
-                    marks = "" if found.usual else " (off)"
-                    if found.fixes:
-                        marks += " [*]" if found.safe else " [-]"
-                    click.echo(f"  {one}  {found.name}{marks}")
-        click.echo("[*] fixed by --fix, [-] by --unsafe-fixes; (off): unless selected")
-        return
-    by_name = {found.name: one for one, found in rules.items()}
-    wanted = code if code in rules else by_name.get(code)
-    if wanted is None:
-        advice = did_you_mean(code, [*rules, *by_name]) or "protogen rule lists them."
-        raise InputError("there is no such rule", subject=f'"{code}"', advice=advice)
-    click.echo(formats.page(wanted), nl=False)
+def _shapes(path: str, texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    if any("=" not in text for text in texts):
+        try:
+            return options.shapes_for(path, texts)
+        except ProtogenError as error:
+            if error.diagnostic.subject == "--input-shape":
+                raise
+            return {}  # the net cannot be built: the rules report why
+    return options.shapes(texts, tuple)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,55 +9,55 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, tables, verify
+from protogen.cli import options, output, tables, verify
 from protogen.errors import InputError, MismatchError, ProtogenWarning
 
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing
 
 
-def preprocessing_options(function: Any) -> Any:
-    """The options that put a picture's way to the net into the model."""
+def pixel_options(function: Any) -> Any:
+    """The options for arithmetic on pixels: mean, scale and the order of channels."""
     for option in (
-        click.option("--uint8-input", is_flag=True, help="The input is bytes (uint8)."),
-        click.option("--nhwc-input", is_flag=True, help="The input is N, H, W, C."),
-        click.option("--swap-channels", is_flag=True, help="Reverse channels: RGB to BGR."),
+        click.option("--swap-channels", is_flag=True, help="Reverse the channels: RGB to BGR."),
         click.option("--scale", type=float, help="Multiply after the mean is subtracted."),
-        click.option("--mean-value", metavar="B,G,R", help="Subtract a value for each channel."),
-        click.option("--mean", metavar="FILE", help="Subtract a .binaryproto or .npy mean."),
+        click.option("--mean", metavar="B,G,R|FILE", help="Subtract numbers, or a mean file."),
+    ):
+        function = option(function)
+    return function
+
+
+def layout_options(function: Any) -> Any:
+    """The options for the layout and the dtype of the model's input."""
+    for option in (
+        click.option("--uint8-input", is_flag=True, help="To ONNX: the input is uint8."),
+        click.option("--nhwc-input", is_flag=True, help="To ONNX: the input is N, H, W, C."),
     ):
         function = option(function)
     return function
 
 
 def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
-    """The options taken out of ``given``; None where there are none.
+    """Remove the preprocessing options from ``given``; None if none of them is set.
 
     Raises:
-        InputError: two means, or text that is no number.
+        InputError: the mean is neither numbers nor a mean file.
     """
-    keys = ("mean", "mean_value", "scale", "swap_channels", "nhwc_input", "uint8_input")
-    found = {key: given.pop(key) for key in keys}
-    if not any(value is not None and value is not False for value in found.values()):
+    keys = ("mean", "scale", "swap_channels", "nhwc_input", "uint8_input")
+    values = {key: given.pop(key, None) for key in keys}
+    if not any(value is not None and value is not False for value in values.values()):
         return None
     import numpy as np
 
     from protogen.onnx import Preprocessing
-    from protogen.preprocessing import meanfiles
 
-    if found["mean"] and found["mean_value"]:
-        raise InputError("--mean and --mean-value are both given", advice="Keep one.")
-    mean = None
-    if found["mean"]:
-        mean = meanfiles.read(found["mean"])
-    elif found["mean_value"]:
-        mean = np.array(options.numbers(found["mean_value"], "--mean-value"), np.float32)
+    mean = options.mean(values["mean"]).astype(np.float32) if values["mean"] else None
     return Preprocessing(
         mean=mean,
-        scale=1.0 if found["scale"] is None else found["scale"],
-        swap_channels=found["swap_channels"],
-        nhwc=found["nhwc_input"],
-        uint8=found["uint8_input"],
+        scale=1.0 if values["scale"] is None else values["scale"],
+        swap_channels=values["swap_channels"],
+        nhwc=bool(values["nhwc_input"]),
+        uint8=bool(values["uint8_input"]),
     )
 
 
@@ -67,234 +66,276 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
 @options.plugin
 @click.argument("net", metavar="NET.prototxt|MODEL.onnx")
 @click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
-@click.option("-o", "path", required=True, metavar="FILE", help="Write the model (or net) here.")
-@click.option("--opset", type=int, default=18, show_default=True, help="ONNX operator set.")
 @click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="BLOB=N,C,H,W",
-    help="A blob's shape; data layers become inputs so. May repeat.",
+    "-o", "--output", "target", metavar="FILE", help="Write the ONNX model or the prototxt here."
 )
-@click.option("--input-shape", metavar="N,C,H,W", help="The shape of the net's one input.")
-@click.option("--dynamic-batch", is_flag=True, help="Leave the inputs' first axis free.")
 @click.option(
-    "--output", "outputs", multiple=True, metavar="BLOB", help="End the net here. May repeat."
+    "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
+)
+@click.option("--dry-run", is_flag=True, help="Write nothing; list what does not convert.")
+@options.input_shapes
+@click.option(
+    "--to-blob",
+    "to_blobs",
+    multiple=True,
+    metavar="BLOB",
+    help="Convert only what this blob depends on. Repeatable.",
 )
 @click.option(
     "--fold/--no-fold",
     default=None,
-    help="Merge BatchNorm and Scale into convolutions.  [default: to ONNX yes, to Caffe no]",
-)
-@click.option("--half", is_flag=True, help="Weights as float16.")
-@click.option(
-    "--external-data/--no-external-data",
-    default=None,
-    help="Weights in FILE.onnx.data.  [default: above 2 GB]",
-)
-@options.identity
-@options.ignored_fields
-@options.state("TEST")
-@preprocessing_options
-@click.option(
-    "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
+    help="Fold BatchNorm, Scale and Bias into convolutions.  [default: to ONNX yes, to Caffe no]",
 )
 @click.option(
     "--dialect",
     metavar="NAME",
-    help="The fork that the net was written for; to Caffe: that it is written for (bvlc).",
+    help="The fork that the net is read as or written for.  [default to Caffe: bvlc]",
 )
-@click.option("--names", metavar="FILE.json", help="To Caffe: write what became of the names.")
-@click.option("--verify", is_flag=True, help="Run the result against the source; exit 1 if off.")
+@click.option("--opset", type=int, default=18, show_default=True, help="To ONNX: operator set.")
+@click.option("--dynamic-batch", is_flag=True, help="To ONNX: leave the batch size free.")
+@click.option("--half", is_flag=True, help="To ONNX: store the weights as float16.")
+@click.option(
+    "--external-data/--no-external-data",
+    default=None,
+    help="To ONNX: store the weights in FILE.onnx.data.  [default: above 2 GB]",
+)
+@options.identity
+@options.ignored_fields
+@options.state("TEST")
+@pixel_options
+@layout_options
+@click.option("--names", metavar="FILE.json", help="To Caffe: write the map of names.")
+@click.option(
+    "--verify", is_flag=True, help="Run the result and the source; exit 1 if they differ."
+)
+@options.seed
 @click.option(
     "--tolerance",
     type=float,
-    help="Of --verify: largest error, as a part of a blob's largest magnitude."
+    help="With --verify: largest error relative to a blob's largest magnitude."
     "  [default: 0.0001; with --half 0.02]",
 )
-@click.option("--receipt", metavar="FILE.json", help="Write how the model came to be.")
-@click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
-def command(net: str, caffemodel: str | None, **given: Any) -> None:
-    """Convert a Caffe net to ONNX, or an ONNX model to Caffe.
+@click.option(
+    "--receipt", metavar="FILE.json", help="To ONNX: write hashes, versions, options and the proof."
+)
+@options.verbose
+@options.as_json
+@click.pass_context
+def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: Any) -> None:
+    """Convert Caffe to ONNX, or ONNX to Caffe.
 
-    Every layer is written in standard ONNX operators, every operator in layers of BVLC Caffe, and
-    names are kept. Weights go from file to file without passing through memory. What has no exact
-    form is refused by name (exit code 3), never converted wrongly.
+    A Caffe net becomes standard ONNX operators; an ONNX model becomes layers of BVLC Caffe, or of a
+    fork with --dialect. Blob names are kept. Weights are copied from file to file and are never all
+    in memory. What cannot be converted exactly is refused with its name (exit code 3).
+
+    --dry-run lists the layers or operators that do not convert, with the reason, and exits 1 if there
+    are any.
 
     \b
     Examples:
       protogen convert deploy.prototxt net.caffemodel -o net.onnx
       protogen convert deploy.prototxt net.caffemodel -o net.onnx --dynamic-batch --verify
-      protogen convert deploy.prototxt net.caffemodel -o net.onnx --output fc7 --half
+      protogen convert deploy.prototxt net.caffemodel -o net.onnx --to-blob fc7 --half
       protogen convert deploy.prototxt net.caffemodel -o camera.onnx \\
-          --mean-value 104,117,123 --swap-channels --nhwc-input --uint8-input
+          --mean 104,117,123 --swap-channels --nhwc-input --uint8-input
       protogen convert train_val.prototxt net.caffemodel -o net.onnx \\
-          --input data=1,3,227,227 --output fc8
-      protogen convert all_in_one.prototxt net.caffemodel -o net.onnx --stage deploy
+          --input-shape data=1,3,227,227 --to-blob fc8
       protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel --verify
       protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel \\
-          --input images=1,3,640,640 --dialect ssd --fold
+          --input-shape images=1,3,640,640 --dialect ssd --fold
+      protogen convert model.onnx --dry-run
     """
+    from_onnx = Path(net).suffix == ".onnx"
+    _check_options(net, caffemodel, from_onnx, given)
+    if given.pop("dry_run"):
+        from protogen.cli.dry_run import dry_run
+
+        if dry_run(net, caffemodel, from_onnx, given):
+            ctx.exit(1)
+    elif from_onnx:
+        _to_caffe(net, given)
+    else:
+        _to_onnx(net, caffemodel, given)
+
+
+# Options of one direction: their default, and why the other direction does not have them.
+_ONLY_TO_ONNX: dict[str, tuple[Any, str]] = {
+    "opset": (18, "a Caffe net has no operator set"),
+    "dynamic_batch": (False, "a Caffe net has a fixed batch size"),
+    "half": (False, "Caffe's weights are float32"),
+    "external_data": (None, "Caffe's weights are always in a caffemodel"),
+    "identities": ((), "an ONNX model has no Caffe layers"),
+    "ignored_fields": ((), "an ONNX model has no Caffe layers"),
+    "phase": ("TEST", "an ONNX model has no phases"),
+    "level": (0, "an ONNX model has no levels"),
+    "stages": ((), "an ONNX model has no stages"),
+    "mean": (None, "use protogen preprocess on the result"),
+    "scale": (None, "use protogen preprocess on the result"),
+    "swap_channels": (False, "use protogen preprocess on the result"),
+    "nhwc_input": (False, "Caffe's layout is N, C, H, W"),
+    "uint8_input": (False, "Caffe's blobs are float32"),
+    "receipt": (None, "a Caffe net has no receipt"),
+}
+_ONLY_TO_CAFFE: dict[str, tuple[Any, str]] = {
+    "weights": (None, "the weights are in the ONNX model"),
+    "names": (None, "the ONNX model has the names of the blobs"),
+}
+_FLAGS = {
+    "identities": "layer-as-identity",
+    "ignored_fields": "ignore-field",
+    "stages": "stage",
+    "weights": "caffemodel",
+}
+
+
+def _check_options(
+    net: str, caffemodel: str | None, from_onnx: bool, given: dict[str, Any]
+) -> None:
+    """Refuse options that have no effect: each would be ignored in silence otherwise."""
     if given["tolerance"] is not None and not (given["verify"] or given["receipt"]):
-        raise InputError("--tolerance is for --verify, which is not given")
-    if Path(net).suffix == ".onnx":
-        _to_caffe(net, caffemodel, given)
-        return
+        raise InputError("--tolerance needs --verify")
+    if given["target"] is None and not given["dry_run"]:
+        raise InputError(
+            "missing the output file", advice="Name it with -o, or look with --dry-run."
+        )
+    if from_onnx and caffemodel is not None:
+        raise InputError(
+            "an ONNX model needs no second file",
+            where=caffemodel,
+            advice=f"To write the weights there, use --caffemodel {caffemodel}.",
+        )
+    direction = "ONNX to Caffe" if from_onnx else "Caffe to ONNX"
+    for key, (default, reason) in (_ONLY_TO_ONNX if from_onnx else _ONLY_TO_CAFFE).items():
+        if given[key] != default:
+            flag = _FLAGS.get(key, key).replace("_", "-")
+            raise InputError(
+                f"--{flag} does not apply to {direction}: {reason}",
+                advice=f"Write protogen convert {net} {given[key]}, without the option."
+                if key == "weights"
+                else "",
+            )
+    if from_onnx and given["target"] and Path(given["target"]).suffix == ".onnx":
+        raise InputError(
+            f"{net} is an ONNX model already",
+            where=given["target"],
+            advice="Write a prototxt: -o net.prototxt.",
+        )
+
+
+def _to_onnx(net: str, caffemodel: str | None, given: dict[str, Any]) -> None:
     from protogen.converting.caffe_to_onnx import convert
 
-    for key, option in (
-        ("weights", "--caffemodel"),
-        ("names", "--names"),
-    ):
-        if given.pop(key) is not None:
-            raise InputError(
-                f"{option} is for ONNX to Caffe, and {net} is no .onnx file",
-                advice="Give the caffemodel as the second argument." if key == "weights" else "",
-            )
-    given["fold"] = given["fold"] is not False
-    given["dialect"] = given["dialect"] or ""
-    as_json, path, verify = given.pop("as_json"), given.pop("path"), given.pop("verify")
-    inputs = options.parse_inputs(given.pop("inputs"))
-    one, state = given.pop("input_shape"), options.state_of(given)
-    if one:
-        from protogen.net.net import load, unassuming
-
-        with unassuming():
-            names = load(
-                net,
-                tolerant=True,
-                identities=given["identities"],
-                dialect=given["dialect"],
-                **state,
-            ).inputs
-        inputs |= options.one_input(names, one)
     how = preprocessing(given)
+    state = options.state_of(given)
+    reading = {
+        "identities": given["identities"],
+        "ignored_fields": given["ignored_fields"],
+        "dialect": given["dialect"] or "",
+        **state,
+    }
+    shapes = options.shapes_for(
+        net, given["input_shapes"], **{k: v for k, v in reading.items() if k != "ignored_fields"}
+    )
     with tables.bar() as progress:
-        made = convert(
+        converted = convert(
             net,
             caffemodel,
-            path,
-            input_shapes=inputs,
+            given["target"],
+            opset=given["opset"],
+            outputs=given["to_blobs"],
+            input_shapes=shapes,
+            dynamic_batch=given["dynamic_batch"],
+            fold=given["fold"] is not False,
+            half=given["half"],
+            external_data=given["external_data"],
             preprocessing=how,
-            verify=verify,
+            receipt=given["receipt"],
+            verify=given["verify"],
+            seed=given["seed"],
+            tolerance=given["tolerance"],
             progress=progress,
-            **given,
-            **state,
+            **reading,
         )
-    if as_json:
-        click.echo(json.dumps(made.receipt, indent=2))
+    if given["as_json"]:
+        output.print_json("convert", receipt=converted.receipt)
         return
-    _tell(made)
+    program = converted.program
+    for label, values in (("in ", program.inputs), ("out", program.outputs)):
+        for value in values:
+            output.note(f"{label} {tables.printable(value.name)}  {value.text}")
+    for line in _checks(converted.receipt.get("checked", {})):
+        click.echo(line)
+    weights = f"{tables.size(converted.weight_bytes)} of weights"
+    output.note(f"{len(converted.net.layers)} layers, {len(program.nodes)} operators, {weights}")
+    output.wrote(converted.path, converted.external, given["receipt"])
 
 
-# Options of the way to ONNX, with what they are when nobody gives them.
-_ONLY_TO_ONNX: dict[str, Any] = {
-    "opset": 18, "outputs": (), "dynamic_batch": False, "half": False, "external_data": None,
-    "identities": (), "ignored_fields": (), "mean": None, "mean_value": None, "scale": None,
-    "swap_channels": False, "nhwc_input": False, "uint8_input": False, "receipt": None,
-    "phase": "TEST", "level": 0, "stages": (),
-}  # fmt: skip
+def _checks(checked: dict[str, Any]) -> Iterator[str]:
+    """The result of --verify: a line for each program that ran the model or the net."""
+    for program, result in checked.items():
+        if isinstance(result, str):
+            yield f"{program}: {result}"
+        else:
+            blobs, unproved = result["compared"], len(result["unproved"])
+            worst = f"{result['worst']:.1e}" if result["worst"] else "0"
+            some = f"{unproved} of them unproved, " if unproved else ""
+            yield f"{program}: {blobs} blobs agree, {some}largest relative error {worst}"
 
 
-def _to_caffe(model: str, second: str | None, given: dict[str, Any]) -> None:
-    from protogen.converting.onnx_to_caffe import convert_onnx
+def onnx_shapes(model: str, texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """The values of ``--input-shape`` for an ONNX model."""
 
-    if second is not None:
-        raise InputError(
-            "a second file is given",
-            where=second,
-            advice=f"The weights are an output here: --caffemodel {second}.",
-        )
-    for key, default in _ONLY_TO_ONNX.items():
-        if given.pop(key) != default:
-            flags = {
-                "outputs": "output",
-                "identities": "layer-as-identity",
-                "ignored_fields": "ignore-field",
-                "stages": "stage",
-            }
-            flag = flags.get(key, key)
-            raise InputError(
-                f"--{flag.replace('_', '-')} is for Caffe to ONNX, and {model} is ONNX"
-            )
-    if Path(given["path"]).suffix == ".onnx":
-        raise InputError(
-            f"{model} is ONNX already",
-            where=given["path"],
-            advice="Write the net as text: -o net.prototxt.",
-        )
-    shapes = options.parse_inputs(given.pop("inputs"))
-    one = given.pop("input_shape")
-    if one:
+    def names() -> tuple[str, ...]:
         from protogen.onnx import input_shapes, load_model
 
-        names = () if "=" in one else tuple(input_shapes(load_model(model)))
-        shapes |= options.one_input(names, one)
-    as_json = given.pop("as_json")
+        return tuple(input_shapes(load_model(model)))
+
+    return options.shapes(texts, names)
+
+
+def _to_caffe(model: str, given: dict[str, Any]) -> None:
+    from protogen.converting.onnx_to_caffe import convert_onnx
+
     try:
         with tables.bar() as progress:
-            made = convert_onnx(
+            converted = convert_onnx(
                 model,
-                given["path"],
+                given["target"],
                 given["weights"],
                 dialect=given["dialect"] or "bvlc",
                 fold=bool(given["fold"]),
-                input_shapes=shapes,
+                outputs=given["to_blobs"],
+                input_shapes=onnx_shapes(model, given["input_shapes"]),
                 names=given["names"],
                 verify=given["verify"],
+                seed=given["seed"],
                 tolerance=given["tolerance"],
                 progress=progress,
             )
     except MismatchError as error:
-        if not as_json:
+        if not given["as_json"]:
             verify.show(error.table, True)
         raise
-    for sentence in made.lifted.approximated:
+    for sentence in converted.imported.approximated:
         warnings.warn(sentence, ProtogenWarning, stacklevel=1)
-    if as_json:
-        checked = made.checked.plain() if made.checked else None
-        click.echo(json.dumps(made.lifted.names() | {"checked": checked}, indent=2))
+    if given["as_json"]:
+        checked = converted.checked.plain() if converted.checked else None
+        output.print_json("convert", **converted.imported.names(), checked=checked)
         return
-    _tell_net(made)
+    _show_net(converted, given["verbose"])
 
 
-def _tell_net(made: Any) -> None:
-    net = made.lifted.net
-    for kind, blobs in (("in ", net.inputs), ("out", net.outputs)):
+def _show_net(converted: Any, verbose: bool) -> None:
+    net = converted.imported.net
+    for label, blobs in (("in ", net.inputs), ("out", net.outputs)):
         for name in blobs:
             shape = tables.shape(net.graph.shapes[name] or ())
-            click.echo(f"{kind} {tables.printable(name)}  {shape}")
-    if made.checked is not None:
-        verify.show(made.checked, True)
-    operators = len(made.lifted.source.operators)
-    weights = f"{tables.size(made.weight_bytes)} of weights"
-    click.echo(f"{operators} operators, {len(net.layers)} layers, {weights}")
-    for name in made.lifted.renamed:
-        click.echo(f"renamed {tables.printable(name)}")
-    for written in filter(None, (made.prototxt, made.caffemodel, made.names)):
-        click.echo(f"wrote {written}")
-
-
-def _tell(made: Any) -> None:
-    program = made.program
-    for kind, values in (("in ", program.inputs), ("out", program.outputs)):
-        for value in values:
-            click.echo(f"{kind} {tables.printable(value.name)}  {value.text}")
-    for line in _checks(made.receipt.get("checked", {})):
-        click.echo(line)
-    weights = f"{tables.size(made.weight_bytes)} of weights"
-    click.echo(f"{len(made.net.layers)} layers, {len(program.nodes)} operators, {weights}")
-    for written in filter(None, (made.path, made.external)):
-        click.echo(f"wrote {Path(written)}")
-
-
-def _checks(checked: dict[str, Any]) -> Iterator[str]:
-    """What --verify found, a line for each witness."""
-    for witness, found in checked.items():
-        if isinstance(found, str):
-            yield f"{witness}: {found}"
-        else:
-            blobs, unproved = found["compared"], len(found["unproved"])
-            worst = f"{found['worst']:.1e}" if found["worst"] else "0"
-            told = f"{unproved} of them unproved, " if unproved else ""
-            yield f"{witness}: {blobs} blobs agree, {told}largest relative error {worst}"
+            output.note(f"{label} {tables.printable(name)}  {shape}")
+    if converted.checked is not None:
+        verify.show(converted.checked, verbose)
+    operators = len(converted.imported.source.operators)
+    weights = f"{tables.size(converted.weight_bytes)} of weights"
+    output.note(f"{operators} operators, {len(net.layers)} layers, {weights}")
+    for name in converted.imported.renamed:
+        output.note(f"renamed {tables.printable(name)}")
+    output.wrote(converted.prototxt, converted.caffemodel, converted.names)

@@ -1,4 +1,4 @@
-"""``protogen dense`` and ``protogen mlp``."""
+"""``protogen dense``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import tables
+from protogen.cli import options, output
 from protogen.errors import InputError
+from protogen.formats import files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,20 +22,26 @@ if TYPE_CHECKING:
     metavar="xw|wx",
     help="xw: Y = XW, W is inputs x outputs. wx: Y = WX, W is outputs x inputs.",
 )
-@click.option("--bias", metavar="b.npy", help="One number for each output.")
-@click.option("--name", default="ip", show_default=True, help="The layer's name.")
-@click.option("--bottom", default="data", show_default=True)
-@click.option("--top", help="The output's name.  [default: the layer's]")
-@click.option("--inputs", type=click.IntRange(1), help="How many it must have (checked).")
-@click.option("--input-shape", metavar="N,K", help="Write a whole net with this input.")
-@click.option("-o", "path", metavar="FILE.prototxt", help="Write the text here, not to stdout.")
-@click.option("--caffemodel", metavar="FILE", help="Write the weights here.")
-@click.option("--verify", is_flag=True, help="Run the layer against the product of the matrices.")
-def dense(weights: str, bias: str | None, orientation: str, **given: Any) -> None:
-    """Make an InnerProduct layer of a weight matrix of either orientation.
+@click.option("--bias", metavar="b.npy", help="The bias: one number per output.")
+@click.option("--name", default="ip", show_default=True, help="Name of the layer.")
+@click.option(
+    "--bottom", metavar="BLOB", default="data", show_default=True, help="The blob to read."
+)
+@click.option("--top", metavar="BLOB", help="The blob to write.  [default: the name]")
+@click.option("--inputs", type=click.IntRange(1), help="Expected number of inputs.")
+@click.option("--input-shape", metavar="N,K", help="Shape of the input; writes a whole net.")
+@options.output_text
+@click.option("--caffemodel", metavar="FILE.caffemodel", help="Write the weights here.")
+@click.option(
+    "--verify", is_flag=True, help="Run the layer; exit 1 if it differs from the product."
+)
+@options.seed
+@options.as_json
+def command(weights: str, bias: str | None, orientation: str, **given: Any) -> None:
+    """Write an InnerProduct layer from a weight matrix.
 
-    Samples in rows and Y = XW want W as inputs x outputs; samples in columns and Y = WX want it as
-    outputs x inputs. Caffe's "transpose" is set so that the numbers stay as they are in memory.
+    For samples in rows, Y = XW, the matrix is inputs x outputs. For samples in columns, Y = WX, it is
+    outputs x inputs. Caffe's field transpose is set so that the weights keep their order in memory.
 
     \b
     Examples:
@@ -42,18 +49,14 @@ def dense(weights: str, bias: str | None, orientation: str, **given: Any) -> Non
       protogen dense --weights W.npy --bias b.npy --orientation wx --name fc8 -o fc8.prototxt \\
           --caffemodel fc8.caffemodel --verify
     """
-    from protogen.formats import files
-    from protogen.generate.dense import dense as make
+    from protogen.generate.dense import dense
 
-    files.distinct([("-o", given["path"]), ("--caffemodel", given["caffemodel"])], [weights, bias])
-    shape = None
-    if given["input_shape"]:
-        from protogen.cli import options
-
-        shape = options.parse_inputs((f"data={given['input_shape']}",))["data"]
+    files.distinct(
+        [("--output", given["output"]), ("--caffemodel", given["caffemodel"])], [weights, bias]
+    )
     w = _read(weights)
     b = _read(bias) if bias else None
-    layer = make(
+    layer = dense(
         w,
         orientation,
         b,
@@ -61,93 +64,43 @@ def dense(weights: str, bias: str | None, orientation: str, **given: Any) -> Non
         bottom=given["bottom"],
         top=given["top"],
         inputs=given["inputs"],
-        input_shape=shape,
+        input_shape=options.lengths(given["input_shape"]) if given["input_shape"] else None,
     )
-    error = layer.verify(w, b) if given["verify"] else None
-    layer.save(given["path"], given["caffemodel"])
-    if given["path"] is None:
+    error = layer.verify(w, b, given["seed"]) if given["verify"] else None
+    layer.save(given["output"], given["caffemodel"])
+    if given["as_json"]:
+        output.print_json(
+            "dense",
+            inputs=layer.inputs,
+            outputs=layer.outputs,
+            prototxt=layer.prototxt,
+            error=error,
+        )
+        return
+    if given["output"] is None:
         click.echo(layer.prototxt, nl=False)
-    err = given["path"] is None  # what is piped is prototxt alone
+    err = given["output"] is None  # stdout carries only the prototxt then
     if error is not None:
-        told = f"{error:.1e}" if error else "0"
         click.echo(
-            f"{layer.inputs} inputs, {layer.outputs} outputs, largest relative error {told}",
+            f"{layer.inputs} inputs, {layer.outputs} outputs, largest relative error "
+            f"{f'{error:.1e}' if error else '0'}",
             err=err,
         )
-    for written in filter(None, (given["path"], given["caffemodel"])):
-        click.echo(f"wrote {written}", err=err)
+    output.wrote(given["output"], given["caffemodel"], err=err)
 
 
 def _read(path: str) -> NDArray[Any]:
-    """The array of an .npy, mapped."""
+    """The array of an .npy file, memory-mapped."""
     import numpy as np
 
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", where=path, advice="Check the path."
         ) from None
     except (ValueError, EOFError) as error:
-        raise InputError(f"is no array file: {error}", where=path) from None
-    if not isinstance(found, np.ndarray):
-        raise InputError("holds several arrays", where=path, advice="Give an .npy file.")
-    return found
-
-
-@click.command("mlp")
-@click.argument("sizes", metavar="784-300-100-10")
-@click.option(
-    "--activation",
-    default="relu",
-    show_default=True,
-    metavar="NAME",
-    help="tanh, relu, sigmoid, elu or swish.",
-)
-@click.option("-o", "path", metavar="FILE.prototxt", help="Write the deploy net here.")
-@click.option("--train-val", metavar="FILE.prototxt", help="Write the training net here.")
-@click.option("--solver", metavar="FILE.prototxt", help="Write its solver here.")
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True)
-@click.option(
-    "--source",
-    default="data",
-    show_default=True,
-    help="Prefix of the databases: SOURCE_train, SOURCE_test.",
-)
-@click.option("--templates", metavar="DIR", help="Your own templates, which override by name.")
-def mlp(sizes: str, activation: str, **given: Any) -> None:
-    """Write a net of dense layers, with fillers that suit its activation.
-
-    \b
-    Examples:
-      protogen mlp 784-300-100-10
-      protogen mlp 784-300-100-10 --activation tanh -o deploy.prototxt \\
-          --train-val train_val.prototxt --solver solver.prototxt --source mnist
-    """
-    from protogen.formats import files
-    from protogen.generate.dense import perceptron
-
-    files.distinct(
-        [("-o", given["path"]), ("--train-val", given["train_val"]), ("--solver", given["solver"])]
-    )
-    made = perceptron(
-        sizes,
-        activation,
-        batch=given["batch"],
-        source=given["source"],
-        net_file=given["train_val"] or "train_val.prototxt",
-        templates=given["templates"],
-    )
-    texts = (
-        (given["path"], made.deploy),
-        (given["train_val"], made.train_val),
-        (given["solver"], made.solver),
-    )
-    if not any(path for path, _ in texts):
-        click.echo(made.deploy, nl=False)
-        return
-    for path, text in texts:
-        if path:
-            with files.replacing(path) as file:
-                file.write(text.encode())
-            click.echo(f"wrote {tables.printable(path)}")
+        raise InputError(f"not an array file: {error}", where=path) from None
+    if not isinstance(array, np.ndarray):
+        raise InputError("an archive of several arrays", where=path, advice="Give an .npy file.")
+    return array

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, tables
+from protogen.cli import options, output, tables
 from protogen.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,39 +19,29 @@ if TYPE_CHECKING:
 @options.proto
 @options.plugin
 @click.argument("net", metavar="NET.prototxt")
-@click.option("-o", "path", metavar="FILE.caffemodel", help="Write the weights here.")
+@click.option("-o", "--output", "target", metavar="FILE.caffemodel", help="Write the weights here.")
 @options.seed
-@click.option(
-    "--fan",
-    type=click.Choice(["caffe", "true"]),
-    default="caffe",
-    show_default=True,
-    help="Count a layer's inputs as Caffe does, or as they are (they differ on Deconvolution).",
-)
-@click.option(
-    "--set",
-    "rules",
-    multiple=True,
-    metavar="PATTERN=FILLER",
-    help="The filler of layers by name: 'conv*=msra', fc8=gaussian:0.01. May repeat.",
-)
-@click.option("--recommend", is_flag=True, help="Fillers that suit each layer's activation.")
-@click.option("--fill", is_flag=True, help="What suits blobs for which the net has no filler.")
+@options.fan
+@options.set_fillers
+@options.recommend
+@click.option("--fill", is_flag=True, help="Choose a filler where the net has none.")
 @click.option("--write-net", metavar="FILE.prototxt", help="Write the net with these fillers.")
+@options.dialect
 @options.state("TRAIN")
-@options.inputs
-@click.option("--data", multiple=True, metavar="[BLOB=]FILE.npy", help="Data for lsuv.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(net: str, path: str | None, **given: Any) -> None:
-    """Make real weights from a net's fillers, as Caffe does before training.
+@options.input_shapes
+@options.input_files("Data for lsuv: .npy or .npz.  [default: random]")
+@options.as_json
+def command(net: str, target: str | None, **given: Any) -> None:
+    """Create initial weights from a net's fillers.
 
-    The same seed gives the same weights, whatever the order of layers or the machine. Fillers:
-    constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear as Caffe has them, and for
-    weights that are made here also orthogonal, identity, icnr and lsuv.
+    The weights are those that Caffe creates before training: constant, uniform, gaussian,
+    positive_unitball, xavier, msra and bilinear follow Caffe's definitions; orthogonal, identity, icnr
+    and lsuv exist only here. The same seed gives the same weights on every machine, in any order of
+    layers.
 
     \b
     Examples:
-      protogen init train_val.prototxt -o start.caffemodel --input data=1,3,224,224
+      protogen init train_val.prototxt -o start.caffemodel --input-shape data=1,3,224,224
       protogen init net.prototxt -o start.caffemodel --fill
       protogen init net.prototxt --recommend
       protogen init net.prototxt -o start.caffemodel --recommend --write-net better.prototxt
@@ -62,50 +51,49 @@ def command(net: str, path: str | None, **given: Any) -> None:
     from protogen.net.net import load
     from protogen.training.initialisation import blobs_of, parse_rules, with_fillers, write_initial
 
-    if path is None and not (given["recommend"] or given["write_net"] or given["as_json"]):
+    if target is None and not (given["recommend"] or given["write_net"] or given["as_json"]):
         raise InputError(
-            "nothing is to be written", advice="Name a file with -o, or look with --recommend."
+            "missing the output file",
+            advice="Name it with -o, or list the fillers with --recommend.",
         )
-    files.distinct([("-o", path), ("--write-net", given["write_net"])], [net])
-    shapes = options.parse_inputs(given["inputs"])
-    loaded = load(net, input_shapes=shapes, **options.state_of(given))
+    files.distinct([("--output", target), ("--write-net", given["write_net"])], [net])
+    reading = {**options.state_of(given), "dialect": given["dialect"]}
+    shapes = options.shapes_for(net, given["input_shapes"], **reading)
+    loaded = load(net, input_shapes=shapes, **reading)
     rules = parse_rules(given["rules"])
-    found = blobs_of(loaded, rules, given["recommend"], given["fill"])
+    blobs = blobs_of(loaded, rules, given["recommend"], given["fill"])
     text = None
     if given["write_net"]:
         from protogen.formats import prototxt
 
-        text = prototxt.write(with_fillers(loaded, found)).encode("utf-8", "surrogateescape")
-    if path is not None:
+        text = prototxt.write(with_fillers(loaded, blobs)).encode("utf-8", "surrogateescape")
+    if target is not None:
         with tables.bar() as progress:
             write_initial(
                 loaded,
-                path,
+                target,
                 given["seed"],
                 fan=given["fan"],
                 rules=rules,
                 recommend=given["recommend"],
                 fill=given["fill"],
-                feeds=options.arrays(given["data"]),
+                feeds=options.arrays(given["inputs"], loaded.inputs),
                 progress=progress,
             )
     if text is not None:
         with files.replacing(given["write_net"]) as file:
             file.write(text)
-    _tell(found, given)
-    for written in filter(None, (path, given["write_net"])):
-        if not given["as_json"]:
-            click.echo(f"wrote {written}")
-
-
-def _tell(found: Sequence[FilledBlob], given: dict[str, Any]) -> None:
     if given["as_json"]:
-        click.echo(json.dumps([_plain(blob, given["fan"]) for blob in found], indent=2))
+        output.print_json("init", blobs=[_plain(blob, given["fan"]) for blob in blobs])
         return
-    if given["fill"]:
-        _tell_all(found)
-        return
-    shown = [blob for blob in found if blob.is_weight]
+    _show_all(blobs) if given["fill"] else _show(blobs, given["fan"])
+    count = sum(blob.made(0).size for blob in blobs)
+    output.note(f"{tables.count(count)} parameters in {len(blobs)} blobs")
+    output.wrote(target, given["write_net"])
+
+
+def _show(blobs: Sequence[FilledBlob], fan: str) -> None:
+    """The fillers of the weights."""
     tables.show(
         ["layer", "weights", "filler", "inputs", "std", ""],
         [
@@ -114,33 +102,27 @@ def _tell(found: Sequence[FilledBlob], given: dict[str, Any]) -> None:
                 tables.shape(blob.shape),
                 blob.filler.type,
                 f"{blob.true.into:g}",
-                _number(blob.deviation(given["fan"])),
+                _number(blob.deviation(fan)),
                 blob.reason,
             )
-            for blob in shown
+            for blob in blobs
+            if blob.is_weight
         ],
         right=(3, 4),
     )
-    _count(found)
 
 
-def _tell_all(found: Sequence[FilledBlob]) -> None:
-    """Every blob with what fills it, and why."""
+def _show_all(blobs: Sequence[FilledBlob]) -> None:
+    """The fillers of all blobs, with the reasons."""
     from protogen.training.initialisation import filler_text
 
     tables.show(
-        ["blob", "shape", "filler", "why"],
+        ["blob", "shape", "filler", "reason"],
         [
             (f"{b.layer.name}.{b.name}", tables.shape(b.shape), filler_text(b.filler), b.why)
-            for b in found
+            for b in blobs
         ],
     )
-    _count(found)
-
-
-def _count(found: Sequence[FilledBlob]) -> None:
-    count = sum(blob.made(0).size for blob in found)
-    click.echo(f"{tables.count(count)} parameters in {len(found)} blobs")
 
 
 def _number(value: float | None) -> str:

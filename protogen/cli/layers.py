@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
-from protogen.cli import options
+from protogen.cli import options, output
 from protogen.errors import InputError, did_you_mean
 
 
@@ -15,10 +14,12 @@ from protogen.errors import InputError, did_you_mean
 @options.proto
 @options.plugin
 @click.argument("types", nargs=-1, metavar="[TYPE]...")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.as_json
 def command(types: tuple[str, ...], as_json: bool) -> None:
-    """List the layer types that protogen knows, which of them stock Caffe has (or can stand for:
-    protogen rewrite), and what has a form in ONNX.
+    """List the layer types that protogen supports.
+
+    The column "stock" tells whether BVLC Caffe has the type, or whether protogen rewrite replaces it by
+    layers of BVLC Caffe; the column "ONNX" whether protogen convert exports it.
 
     \b
     Examples:
@@ -33,13 +34,13 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
     for name in types:
         if name not in known:
             raise InputError(
-                "protogen does not know this layer type",
+                "unknown layer type",
                 subject=name,
                 advice=did_you_mean(name, known),
             )
     chosen = [row for row in rows if not types or row.type in types]
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in chosen], indent=2))
+        output.print_json("layers", layers=[asdict(row) for row in chosen])
         return
     if types:
         for row in chosen:
@@ -55,4 +56,4 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
             for row in chosen
         ],
     )
-    click.echo(f"{len(chosen)} types, {sum(row.onnx for row in chosen)} of them in ONNX")
+    output.note(f"{len(chosen)} types, of which {sum(row.onnx for row in chosen)} export to ONNX")

@@ -1,8 +1,10 @@
-"""Options that several commands have."""
+"""Options that several commands share, and the parsers of their values."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +13,8 @@ from protogen.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from protogen.net.rules import State
+
+PICTURES = (".png", ".svg")
 
 
 def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
@@ -21,6 +25,15 @@ def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -
             add_proto(path)
 
 
+def _run_plugins(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
+    """Run files that the user names; a net cannot name one."""
+    if paths:
+        from protogen.layers.plugins import run_plugin
+
+        for path in paths:
+            run_plugin(path)
+
+
 proto = click.option(
     "--proto",
     multiple=True,
@@ -28,7 +41,7 @@ proto = click.option(
     is_eager=True,
     expose_value=False,
     callback=_add_protos,
-    help="A vendor's .proto (or descriptor set), added by name; may repeat.",
+    help="Add messages and fields from a vendor's .proto file or descriptor set. Repeatable.",
 )
 plugin = click.option(
     "--plugin",
@@ -36,54 +49,117 @@ plugin = click.option(
     metavar="FILE.py",
     is_eager=True,
     expose_value=False,
-    callback=lambda _, __, paths: _run_plugins(paths),
-    help="Run a file of yours that registers layers with pg.layer; may repeat.",
+    callback=_run_plugins,
+    help="Run a Python file that registers layer types with pg.layer. Repeatable.",
 )
 identity = click.option(
     "--layer-as-identity",
     "identities",
     multiple=True,
     metavar="NAME|TYPE",
-    help="A layer that hands on its first bottom, whatever it is; may repeat.",
+    help="Treat this layer, or every layer of this type, as the identity. Repeatable.",
 )
 ignored_fields = click.option(
     "--ignore-field",
     "ignored_fields",
     multiple=True,
     metavar="BLOCK.FIELD",
-    help="A field that is set and not read, and changes nothing, as you know; may repeat.",
+    help="Accept this field although no layer reads it. Repeatable.",
 )
 dialect = click.option(
     "--dialect",
     default="",
     metavar="NAME",
-    help="The fork that the net was written for: ssd, yolo, segnet, ...",
+    help="The fork of Caffe that the net was written for: ssd, yolo, segnet, ...",
+)
+input_shapes = click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    metavar="[BLOB=]N,C,H,W",
+    help="Shape of an input, also of a data layer's top. Repeatable.",
+)
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the random numbers.",
+)
+fan = click.option(
+    "--fan",
+    type=click.Choice(["caffe", "true"]),
+    default="caffe",
+    show_default=True,
+    help="How fillers count a layer's inputs: as Caffe does, or the true number (they differ for "
+    "Deconvolution).",
+)
+set_fillers = click.option(
+    "--set",
+    "rules",
+    multiple=True,
+    metavar="PATTERN=FILLER",
+    help="Filler of the layers with matching names: 'conv*=msra', fc8=gaussian:0.01. Repeatable.",
+)
+recommend = click.option(
+    "--recommend", is_flag=True, help="Use fillers that suit each layer's activation."
+)
+output_text = click.option(
+    "-o", "--output", metavar="FILE.prototxt", help="Write the prototxt here.  [default: stdout]"
+)
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON (docs/json.md describes the fields)."
+)
+verbose = click.option(
+    "-v", "--verbose", is_flag=True, help="Print every row, also those without a problem."
+)
+strict = click.option("--strict", is_flag=True, help="Treat unknown fields as errors.")
+templates = click.option(
+    "--templates", metavar="DIR", help="Folder of templates that replace built-in ones by name."
 )
 
 
+def input_files(note: str) -> Callable[[Any], Any]:
+    """``--input [BLOB=]FILE``; ``note`` describes the files."""
+    return click.option(
+        "--input", "inputs", multiple=True, metavar="[BLOB=]FILE", help=f"{note} Repeatable."
+    )
+
+
+def plot(note: str) -> Callable[[Any], Any]:
+    """``--plot FILE``; ``note`` describes the picture."""
+    return click.option("--plot", metavar="FILE.png|svg", callback=_picture, help=f"Draw {note}.")
+
+
+def _picture(_: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+    if path is not None:
+        picture_format(path, f"{parameter.opts[0]}")
+    return path
+
+
 def phase(default: str | None, note: str = "") -> Callable[[Any], Any]:
-    """``--phase``; ``note`` says what counts where there is no default."""
+    """``--phase``; ``note`` describes the phase that is used if there is no default."""
     return click.option(
         "--phase",
         type=click.Choice(["TRAIN", "TEST"]),
         default=default,
         show_default=default is not None,
-        help=f"Which layers take part{note}.",
+        help=f"Phase for the include and exclude rules{note}.",
     )
 
 
 def state(default: str) -> Callable[[Any], Any]:
-    """What decides which layers take part: ``--phase``, ``--level`` and ``--stage``."""
+    """``--phase``, ``--level`` and ``--stage``: they decide which layers belong to the net."""
 
     def put(function: Any) -> Any:
         for option in (
             click.option(
                 "--stage", "stages", multiple=True, metavar="NAME",
-                help="A stage that include and exclude rules name; may repeat.",
+                help="Stage for the include and exclude rules. Repeatable.",
             ),
             click.option(
                 "--level", type=int, default=0, show_default=True,
-                help="What min_level and max_level are compared with.",
+                help="Level for the include and exclude rules.",
             ),
             phase(default),
         ):  # fmt: skip
@@ -93,92 +169,137 @@ def state(default: str) -> Callable[[Any], Any]:
     return put
 
 
-def state_of(given: dict[str, Any]) -> State:
-    """Phase, level and stages, taken out of what a command was given."""
-    return {"phase": given.pop("phase"), "level": given.pop("level"), "stages": given.pop("stages")}
+def state_of(options: dict[str, Any]) -> State:
+    """Remove phase, level and stages from a command's options and return them."""
+    return {
+        "phase": options.pop("phase"),
+        "level": options.pop("level"),
+        "stages": options.pop("stages"),
+    }
 
 
-inputs = click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="BLOB=N,C,H,W",
-    help="A blob's shape, for nets with data layers. May repeat.",
-)
-seed = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-
-
-def _run_plugins(paths: tuple[str, ...]) -> None:
-    """Runs files that the user names; nothing in a net can name one."""
-    if paths:
-        from protogen.layers.plugins import run_plugin
-
-        for path in paths:
-            run_plugin(path)
-
-
-def parse_inputs(given: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """``BLOB=1,3,224,224`` as a name and a shape.
+def lengths(text: str) -> tuple[int, ...]:
+    """The shape of ``1,3,224,224`` or ``1x3x224x224``.
 
     Raises:
-        InputError: the text has another form.
+        InputError: the text is not a list of whole numbers.
     """
-    made = {}
-    for text in given:
-        name, equals, dims = text.rpartition("=")
-        lengths = dims.split(",")
-        if not name or not equals or not all(n.isascii() and n.isdigit() for n in lengths):
-            raise InputError(
-                f"{text!r} is no BLOB=N,C,H,W",
-                subject="--input",
-                advice="Write it like data=1,3,224,224.",
-            )
-        made[name] = tuple(map(int, lengths))
-    return made
+    words = re.split("[,x]", text)
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise InputError(
+            f"{text!r} is not a shape", subject="--input-shape", advice="Write 1,3,224,224."
+        )
+    return tuple(map(int, words))
 
 
-def numbers(given: str, option: str) -> tuple[float, ...]:
-    """``104,117,123`` as numbers.
+def shapes(texts: Sequence[str], names: Callable[[], Sequence[str]]) -> dict[str, tuple[int, ...]]:
+    """Shapes by blob from ``[BLOB=]N,C,H,W``.
+
+    Args:
+        texts: the values of ``--input-shape``.
+        names: returns the net's inputs; it is called only for a text without ``BLOB=``.
 
     Raises:
-        InputError: the text is no such list.
+        InputError: a text is malformed, or a blob must be named because the net has several inputs.
+    """
+    result = {}
+    for text in texts:
+        name, equals, dims = text.rpartition("=")
+        if equals and not name:
+            raise InputError(
+                f"missing blob name in {text!r}",
+                subject="--input-shape",
+                advice="Write data=1,3,224,224.",
+            )
+        shape = lengths(dims)
+        result[name or only(names(), "--input-shape", "N,C,H,W")] = shape
+    return result
+
+
+def shapes_for(net: str, texts: Sequence[str], **reading: Any) -> dict[str, tuple[int, ...]]:
+    """``shapes`` for a prototxt; the net is read only to find the name of its one input."""
+
+    def names() -> Sequence[str]:
+        from protogen.net.net import load, unassuming
+
+        with unassuming():
+            return load(net, tolerant=True, **reading).inputs
+
+    return shapes(texts, names)
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """The numbers of ``104,117,123``.
+
+    Raises:
+        InputError: the text is not a list of numbers.
     """
     try:
-        return tuple(float(word) for word in given.split(","))
+        return tuple(float(word) for word in text.split(","))
     except ValueError:
         raise InputError(
-            f"{given!r} is no list of numbers", subject=option, advice="Write 104,117,123."
+            f"{text!r} is not a list of numbers", subject=option, advice="Write 104,117,123."
         ) from None
 
 
-def named_files(given: tuple[str, ...]) -> list[tuple[str, str]]:
-    """``BLOB=FILE`` as (BLOB, FILE); an empty BLOB where there is none."""
-    made = []
-    for text in given:
-        name, equals, path = text.partition("=")
-        made.append((name, path) if equals else ("", text))
-    return made
-
-
-def arrays(given: tuple[str, ...]) -> dict[str, Any] | None:
-    """Arrays by blob of ``[BLOB=]FILE.npy`` or ``FILE.npz``; None where nothing is given.
+def mean(text: str) -> Any:
+    """The mean of ``--mean``: numbers, one for each channel, or the array of a mean file.
 
     Raises:
-        InputError: a file is no array file, or an .npy has no blob's name.
+        InputError: the text is not a list of numbers, the file cannot be read, or a value is not
+            finite.
+    """
+    import numpy as np
+
+    from protogen.preprocessing import meanfiles
+
+    if Path(text).suffix in meanfiles.SUFFIXES:
+        array = np.asarray(meanfiles.read(text))
+    else:
+        array = np.array(numbers(text, "--mean"))
+    if not np.isfinite(array).all():
+        raise InputError("the mean contains NaN or infinite values", subject="--mean", where=text)
+    return array
+
+
+def named_files(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """``BLOB=FILE`` as (BLOB, FILE); BLOB is empty in a text without it."""
+    pairs = []
+    for text in texts:
+        name, equals, path = text.partition("=")
+        pairs.append((name, path) if equals else ("", text))
+    return pairs
+
+
+def arrays(texts: Sequence[str], inputs: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Arrays by blob from ``[BLOB=]FILE.npy`` or ``FILE.npz``; None if no file is named.
+
+    Args:
+        texts: the values of ``--input``.
+        inputs: the net's inputs, if they are known: a file without a name belongs to the only one,
+            and other names are refused.
+
+    Raises:
+        InputError: a file is not an array file, or it is not clear which input it belongs to.
     """
     from protogen.formats.arrayfiles import read_arrays
 
-    made: dict[str, Any] = {}
-    for name, path in named_files(given):
-        found = read_arrays(path)
-        for key, array in found.items():
-            if not (name or key):
-                raise InputError("which input is it?", where=path, advice=f"Write BLOB={path}.")
-            made[name or key] = array
-    return made or None
+    result: dict[str, Any] = {}
+    for name, path in named_files(texts):
+        for key, array in read_arrays(path).items():
+            blob = name or key
+            if inputs is not None:
+                blob = blob or only(inputs)
+                check_input(blob, inputs)
+            if not blob:
+                raise InputError(
+                    "missing the name of the input", where=path, advice=f"Write BLOB={path}."
+                )
+            result[blob] = array
+    return result or None
 
 
-def only(names: Sequence[str]) -> str:
+def only(names: Sequence[str], option: str = "--input", value: str = "FILE") -> str:
     """The one input of a net.
 
     Raises:
@@ -187,53 +308,52 @@ def only(names: Sequence[str]) -> str:
     if len(names) != 1:
         raise InputError(
             f"the net has {len(names)} inputs ({', '.join(names) or 'none'})",
-            subject="--input",
-            advice="Name one: --input BLOB=...",
+            subject=option,
+            advice=f"Name one: {option} BLOB={value}.",
         )
     return names[0]
 
 
-def known(name: str, names: Sequence[str]) -> None:
-    """Raises InputError where the net has no such input."""
+def check_input(name: str, names: Sequence[str]) -> None:
+    """Raise InputError if the net has no input of this name."""
     if name not in names:
         problem = f"the net has no such input (inputs: {', '.join(names) or 'none'})"
         raise InputError(problem, subject=f'"{name}"', advice=did_you_mean(name, names))
 
 
-def one_input(names: Sequence[str], text: str) -> dict[str, tuple[int, ...]]:
-    """``N,C,H,W`` for the only input, or ``BLOB=N,C,H,W``."""
-    return parse_inputs((text if "=" in text else f"{only(names)}={text}",))
-
-
-def picture_form(path: str) -> Any:
-    """``png`` or ``svg`` of a picture's name.
+def picture_format(path: str, option: str = "") -> Any:
+    """``png`` or ``svg``, from a file's extension.
 
     Raises:
-        InputError: it has another ending.
+        InputError: it is another extension.
     """
-    suffix = path.rpartition(".")[2].lower()
-    if suffix not in ("png", "svg"):
+    suffix = Path(path).suffix.lower()
+    if suffix not in PICTURES:
         raise InputError(
-            "is no picture by its ending", where=path, advice="Name a .png or .svg file."
+            f"unsupported image extension {suffix!r}: expected .png or .svg"
+            if suffix
+            else "missing image extension: expected .png or .svg",
+            subject=option,
+            where=path,
         )
-    return suffix
+    return suffix[1:]
 
 
 def fillers(text: str) -> list[str]:
-    """``gaussian:0.01,xavier,uniform:-1,1`` as a list of fillers: numbers belong to the one before.
+    """The fillers of ``gaussian:0.01,xavier,uniform:-1,1``; a number belongs to the filler before.
 
     Raises:
-        InputError: one is not known.
+        InputError: a filler is not known.
     """
     from protogen.layers.fillers import parse_filler
 
-    found: list[str] = []
+    names: list[str] = []
     for word in filter(None, text.split(",")):
-        if (found and not word[0].isalpha()) or (found and "=" in word.partition(":")[0]):
-            found[-1] += f",{word}"
+        if (names and not word[0].isalpha()) or (names and "=" in word.partition(":")[0]):
+            names[-1] += f",{word}"
         else:
-            found.append(word)
-    for one in found:
-        if one not in ("net", "recommended"):
-            parse_filler(one)
-    return found
+            names.append(word)
+    for name in names:
+        if name not in ("net", "recommended"):
+            parse_filler(name)
+    return names

@@ -1,16 +1,17 @@
-"""``protogen mean`` and ``protogen preprocess``."""
+"""``protogen preprocess``."""
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, tables
+from protogen.cli import options, output, tables
 from protogen.errors import InputError
+from protogen.formats import files
 
 if TYPE_CHECKING:
     from protogen.preprocessing.proving import Preprocessed
@@ -18,86 +19,36 @@ if TYPE_CHECKING:
     from protogen.preprocessing.transforms import Transform
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    numbers = options.numbers(text, "--size")
-    if len(numbers) == 1:
-        numbers *= 2
-    if len(numbers) != 2 or any(n < 1 or n != int(n) for n in numbers):
-        raise InputError(f"{text!r} is no size", subject="--size", advice="Write 256,256.")
-    return int(numbers[0]), int(numbers[1])
-
-
-@click.command("mean")
-@click.argument("images", nargs=-1, required=True, metavar="PICTURE|DIR...")
-@click.option("-o", "path", metavar="FILE.binaryproto", help="Write the mean picture for Caffe.")
-@click.option("--npy", metavar="FILE.npy", help="Write it as an array (C, H, W).")
-@click.option("--png", metavar="FILE.png", help="Write it as a picture.")
-@click.option("--size", metavar="H,W", help="Resize all pictures; else they must have one size.")
-@click.option("--grey", is_flag=True, help="One channel.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def mean(images: tuple[str, ...], **given: Any) -> None:
-    """Compute the mean picture of a data set, and mean and deviation of each channel.
-
-    Pictures are read one after the other, values 0 to 255, channels blue, green, red as Caffe has
-    them.
-
-    \b
-    Examples:
-      protogen mean pictures/ -o mean.binaryproto
-      protogen mean pictures/ --size 256,256 -o mean.binaryproto --png mean.png
-    """
-    from protogen.formats import files
-    from protogen.preprocessing import meanfiles
-    from protogen.preprocessing.statistics import picture_statistics
-
-    targets = {".binaryproto": given["path"], ".npy": given["npy"], ".png": given["png"]}
-    files.distinct(
-        [("-o", given["path"]), ("--npy", given["npy"]), ("--png", given["png"])], images
-    )
-    with tables.counting("pictures") as progress:
-        found = picture_statistics(images, _size(given["size"]), given["grey"], progress)
-    with ExitStack() as stack:
-        for suffix, path in targets.items():
-            if path:
-                meanfiles.write(stack.enter_context(files.replacing(path)), found.mean, suffix)
-    if given["as_json"]:
-        click.echo(json.dumps(found.plain(), indent=2))
-        return
-    shape = tables.shape(found.mean.shape)
-    order = "blue, green, red" if len(found.mean) == 3 else "grey"
-    click.echo(f"{found.count} pictures of {shape}")
-    for what, values in (("mean", found.channel_mean), ("std ", found.channel_std)):
-        click.echo(f"{what} {','.join(f'{v:.3f}' for v in values)} ({order})")
-    for path in filter(None, targets.values()):
-        click.echo(f"wrote {path}")
-
-
 @click.command("preprocess")
 @options.proto
+@options.plugin
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
-@click.option("-o", "path", metavar="FILE.prototxt", help="Write the net here.")
+@options.output_text
 @click.option("--caffemodel", "weights", metavar="FILE.caffemodel", help="Write the weights here.")
-@click.option("--mean", metavar="B,G,R|FILE", help="Subtract numbers, or a .binaryproto or .npy.")
-@click.option("--std", metavar="B,G,R", help="Divide by these.")
-@click.option("--scale", type=float, help="Multiply by this.")
-@click.option("--swap-channels", is_flag=True, help="The data is red, green, blue.")
-@click.option("--whiten", metavar="zca|pca|rotate", help="Decorrelate channels; needs --images.")
-@click.option("--images", metavar="DIR", help="Pictures to take mean and covariance from.")
-@click.option("--from", "training", metavar="TRAIN.prototxt", help="What its transform_param says.")
-@click.option("--fold", is_flag=True, help="Into the first layer's weights, not layers in front.")
-@click.option("--blob", metavar="NAME", help="The input, where there are several.")
-@click.option("--verify", is_flag=True, help="Run both nets, and compare.")
-@click.option("--plot", metavar="FILE.png", help="Draw the data before and after (.png, .svg).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def preprocess(net: str, caffemodel: str | None, **given: Any) -> None:
-    """Put preprocessing into a net, so that it eats raw pictures.
+@click.option("--mean", metavar="B,G,R|FILE", help="Subtract numbers, or a mean file.")
+@click.option("--std", metavar="B,G,R", help="Divide by these numbers.")
+@click.option("--scale", type=float, help="Multiply after the mean is subtracted.")
+@click.option("--swap-channels", is_flag=True, help="Reverse the channels: RGB to BGR.")
+@click.option(
+    "--whiten", metavar="zca|pca|rotate", help="Decorrelate the channels; needs --images."
+)
+@click.option("--images", metavar="DIR", help="Compute mean and covariance from these pictures.")
+@click.option("--from", "training", metavar="TRAIN.prototxt", help="Use its transform_param.")
+@click.option("--fold", is_flag=True, help="Change the first layer's weights, add no layers.")
+@click.option("--bottom", metavar="BLOB", help="The input, if the net has several.")
+@options.dialect
+@options.input_shapes
+@click.option("--verify", is_flag=True, help="Run both nets and compare the outputs.")
+@options.plot("the data before and after")
+@options.as_json
+def command(net: str, caffemodel: str | None, **given: Any) -> None:
+    """Add preprocessing to a net.
 
-    Channels are swapped first, the mean is subtracted, then all is scaled, or whitened. It becomes
-    stock layers in front of the net, exactly; or with --fold it goes into the first layer's weights,
-    which is exact where that layer does not pad: where it does, the border that changes is measured.
+    The new net reads raw pictures. First the channels are swapped, then the mean is subtracted, then
+    the result is scaled or whitened. By default this is done exactly by stock layers before the net.
+    With --fold it is done by the first layer's weights: that is exact if the layer has no padding;
+    otherwise the error at the border is measured and reported.
 
     \b
     Examples:
@@ -108,150 +59,183 @@ def preprocess(net: str, caffemodel: str | None, **given: Any) -> None:
       protogen preprocess deploy.prototxt net.caffemodel --whiten zca --images pictures/ \\
           -o raw.prototxt --caffemodel raw.caffemodel --plot data.png
     """
-    from protogen.formats import files, prototxt
-    from protogen.formats.caffemodel import write_weights
     from protogen.net.net import load
-    from protogen.preprocessing.insertion import preprocess as run
-    from protogen.preprocessing.insertion import without_weights
+    from protogen.preprocessing.insertion import preprocess, without_weights
 
-    form = options.picture_form(given["plot"]) if given["plot"] else None
     files.distinct(
-        [("-o", given["path"]), ("--caffemodel", given["weights"]), ("--plot", given["plot"])],
+        [
+            ("--output", given["output"]),
+            ("--caffemodel", given["weights"]),
+            ("--plot", given["plot"]),
+        ],
         [net, caffemodel],
     )
-    loaded = load(net, caffemodel)
-    shape = loaded.graph.shapes.get(given["blob"] or next(iter(loaded.inputs), ""))
-    found = None
-    if given["images"]:
-        from protogen.preprocessing.statistics import picture_statistics
-
-        size = (shape[2], shape[3]) if shape and len(shape) == 4 else None
-        grey = bool(shape and len(shape) == 4 and shape[1] == 1)
-        with tables.counting("pictures") as progress:
-            found = picture_statistics([given["images"]], size, grey, progress)
-    transform = _transform(given, found)
-    made = run(loaded, transform, blob=given["blob"], fold=given["fold"], verify=given["verify"])
+    shapes = options.shapes_for(net, given["input_shapes"], dialect=given["dialect"])
+    loaded = load(net, caffemodel, input_shapes=shapes, dialect=given["dialect"])
+    shape = loaded.graph.shapes.get(given["bottom"] or next(iter(loaded.inputs), ""))
+    statistics = _statistics(given["images"], shape)
+    transform = _transform(given, statistics)
+    result = preprocess(
+        loaded, transform, blob=given["bottom"], fold=given["fold"], verify=given["verify"]
+    )
     if given["weights"] is None:
-        without_weights(made)
+        without_weights(result)
+    text = _write(result, given, transform, statistics, shape)
+    if given["as_json"]:
+        output.print_json(
+            "preprocess",
+            layers=list(result.layers),
+            folded=list(result.folded),
+            border=[asdict(one) for one in result.border],
+            error=result.error,
+            prototxt=text,
+        )
+        return
+    if not given["output"]:
+        click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
+    _report(result, given)
+
+
+def _statistics(images: str | None, shape: Any) -> Statistics | None:
+    """Mean and covariance of a folder of pictures at the net's input size."""
+    if not images:
+        return None
+    from protogen.preprocessing.statistics import picture_statistics
+
+    size = (shape[2], shape[3]) if shape and len(shape) == 4 else None
+    grey = bool(shape and len(shape) == 4 and shape[1] == 1)
+    with tables.counting("pictures") as progress:
+        return picture_statistics([images], size, grey, progress)
+
+
+def _write(
+    result: Preprocessed,
+    given: dict[str, Any],
+    transform: Transform,
+    statistics: Statistics | None,
+    shape: Any,
+) -> str:
+    """Write the requested files; returns the prototxt."""
+    from protogen.formats import prototxt
+    from protogen.formats.caffemodel import write_weights
+
+    text = prototxt.write(result.net.message)
     with ExitStack() as stack:
-        if given["path"]:
-            text = prototxt.write(made.net.message).encode("utf-8", "surrogateescape")
-            stack.enter_context(files.replacing(given["path"])).write(text)
+        if given["output"]:
+            file = stack.enter_context(files.replacing(given["output"]))
+            file.write(text.encode("utf-8", "surrogateescape"))
         if given["weights"]:
             file = stack.enter_context(files.replacing(given["weights"]))
-            write_weights(file, made.net.name, made.net.entries())
-        if form:
+            write_weights(file, result.net.name, result.net.entries())
+        if given["plot"]:
             from protogen.report import scatter
 
             file = stack.enter_context(files.replacing(given["plot"]))
-            scatter.draw(_panels(transform, found, shape), file, form)
-    if not given["path"] and not given["as_json"]:
-        click.echo(prototxt.write(made.net.message), nl=False)
-    _tell(made, given)
+            picture = options.picture_format(given["plot"])
+            scatter.draw(_panels(transform, statistics, shape), file, picture)
+    return text
 
 
-def _tell(made: Preprocessed, given: dict[str, Any]) -> None:
-    from dataclasses import asdict
-
-    if given["as_json"]:
-        plain = {
-            "layers": list(made.layers),
-            "folded": list(made.folded),
-            "border": [asdict(one) for one in made.border],
-            "error": made.error,
-        }
-        click.echo(json.dumps(plain, indent=2))
-        return
-    err = not given["path"]  # what is piped is prototxt alone
-    if made.layers:
-        click.echo(f"in front: {', '.join(made.layers)}", err=err)
-    if made.folded:
-        click.echo(f"folded into {', '.join(made.folded)}", err=err)
-    for one in made.border:
+def _report(result: Preprocessed, given: dict[str, Any]) -> None:
+    err = not given["output"]  # stdout carries only the prototxt then
+    if result.layers:
+        output.note(f"new layers: {', '.join(result.layers)}", err=err)
+    if result.folded:
+        output.note(f"folded into {', '.join(result.folded)}", err=err)
+    for one in result.border:
         click.echo(
-            f"border: {one.layer} pads, and its zeros now stand for black instead of the mean: {one.ring} "
-            f"px at each border of its output differ by up to {one.error:.3g}, where values reach "
-            f"{one.largest:.3g}. Exact without --fold.",
+            f"note: {one.layer} has padding, and its zeros now mean black instead of the mean: "
+            f"{one.ring} px at each border of its output differ by up to {one.error:.3g}, where "
+            f"values reach {one.largest:.3g}. Without --fold the result is exact.",
             err=err,
         )
-    if made.error is not None:
-        told = f"{made.error:.1e}" if made.error else "0"
-        click.echo(f"outputs differ by {told} of their largest value", err=err)
-    for written in filter(None, (given["path"], given["weights"], given["plot"])):
-        click.echo(f"wrote {written}", err=err)
+    if result.error is not None:
+        error = f"{result.error:.1e}" if result.error else "0"
+        click.echo(f"outputs differ by {error} of their largest value", err=err)
+    output.wrote(given["output"], given["weights"], given["plot"], err=err)
 
 
-def _transform(given: dict[str, Any], found: Statistics | None) -> Transform:
+def _transform(given: dict[str, Any], statistics: Statistics | None) -> Transform:
     import numpy as np
 
-    from protogen.formats import prototxt
-    from protogen.net.upgrade import upgrade
-    from protogen.preprocessing import meanfiles
-    from protogen.preprocessing.statistics import whitening
-    from protogen.preprocessing.transforms import Transform, transform_of
+    from protogen.preprocessing.transforms import Transform
 
     if given["training"]:
-        if any(given[key] for key in ("mean", "std", "scale", "whiten")):
-            raise InputError("--from and other numbers are both given", advice="Keep one.")
-        training = upgrade(prototxt.read(given["training"]))
-        read = transform_of(training, Path(given["training"]).parent)
-        if read is None:
-            raise InputError(
-                "no layer has a transform_param with a mean or a scale", where=given["training"]
-            )
-        return Transform(read.mean, read.matrix, given["swap_channels"])
+        return _trained_transform(given)
     mean: Any = None
     if given["mean"]:
-        if given["mean"].endswith((".binaryproto", ".npy", ".png")):
-            mean = meanfiles.read(given["mean"]).astype(np.float64)
-        else:
-            mean = np.array(options.numbers(given["mean"], "--mean"))
-        if not np.isfinite(mean).all():
-            raise InputError("the mean holds NaN or infinities", where=given["mean"])
-    elif found is not None:
-        mean = found.channel_mean
+        mean = options.mean(given["mean"]).astype(np.float64)
+    elif statistics is not None:
+        mean = statistics.channel_mean
+    transform = Transform(mean, _matrix(given, statistics), given["swap_channels"])
+    if transform.does_nothing:
+        raise InputError(
+            "no preprocessing is requested",
+            advice="Give --mean, --std, --scale, --swap-channels, --whiten or --from.",
+        )
+    return transform
+
+
+def _trained_transform(given: dict[str, Any]) -> Transform:
+    """The transform_param of a training net."""
+    from protogen.formats import prototxt
+    from protogen.net.upgrade import upgrade
+    from protogen.preprocessing.transforms import Transform, transform_of
+
+    for key in ("mean", "std", "scale", "whiten"):
+        if given[key]:
+            raise InputError(f"--from and --{key} exclude each other", advice="Keep one.")
+    training = upgrade(prototxt.read(given["training"]))
+    read = transform_of(training, Path(given["training"]).parent)
+    if read is None:
+        raise InputError(
+            "no layer has a transform_param with a mean or a scale", where=given["training"]
+        )
+    return Transform(read.mean, read.matrix, given["swap_channels"])
+
+
+def _matrix(given: dict[str, Any], statistics: Statistics | None) -> Any:
+    """The matrix that multiplies the channels; None for the identity."""
+    import numpy as np
+
+    from protogen.preprocessing.statistics import whitening
+
     matrix: Any = None
     if given["whiten"]:
-        if found is None:
+        if statistics is None:
             raise InputError(
-                "nothing says how channels depend on each other",
+                "the covariance of the channels is missing",
                 subject="--whiten",
-                advice="Give --images DIR.",
+                advice="Give pictures with --images DIR.",
             )
         if given["std"]:
-            raise InputError("--whiten and --std are both given", advice="Keep one.")
-        matrix = whitening(found.covariance, given["whiten"])
+            raise InputError("--whiten and --std exclude each other", advice="Keep one.")
+        matrix = whitening(statistics.covariance, given["whiten"])
     if given["std"]:
         std = np.array(options.numbers(given["std"], "--std"))
         if not (std > 0).all():
-            raise InputError("must be above 0", subject="--std")
+            raise InputError("every number must be above 0", subject="--std")
         matrix = np.diag(1 / std) if std.size > 1 else np.array([[1 / std[0]]])
     if given["scale"] is not None:
         matrix = np.array([[given["scale"]]]) if matrix is None else matrix * given["scale"]
-    made = Transform(mean, matrix, given["swap_channels"])
-    if made.does_nothing:
-        raise InputError(
-            "nothing is to be done",
-            advice="Give --mean, --std, --scale, --swap-channels, --whiten or --from.",
-        )
-    return made
+    return matrix
 
 
-def _panels(transform: Transform, found: Statistics | None, shape: Any) -> list[Any]:
-    """Raw, centred, and the whole transform."""
+def _panels(transform: Transform, statistics: Statistics | None, shape: Any) -> list[Any]:
+    """The panels of the picture: raw data, data without mean, transformed data."""
     import numpy as np
 
     from protogen.report.scatter import Panel
 
     channels = shape[1]
-    if found is not None:
-        points = found.pixels.astype(np.float64)
-    else:  # colours of nature depend on each other: one brightness, and a little of each
+    if statistics is not None:
+        points = statistics.pixels.astype(np.float64)
+    else:  # as in photographs, the channels share a brightness and differ a little
         generator = np.random.default_rng(0)
         light = generator.normal(120, 55, (4000, 1))
         points = np.clip(light + generator.normal(0, 18, (4000, channels)), 0, 255)
     names = ("blue", "red") if channels == 3 else ("grey", "grey")
-    panels = [Panel("as it is", points, names)]
+    panels = [Panel("raw", points, names)]
     points = points[:, ::-1] if transform.swap else points
     mean = transform.mean
     if mean is not None:

@@ -1,137 +1,45 @@
-"""``protogen resize``, ``protogen targets``, and what ``upsample --exact`` shares with them."""
+"""``protogen resize``, and the planning part of ``protogen upsample``."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from protogen.cli import options as shared
-from protogen.cli.asked import Asked, check_files, say_files, say_rewired, write_files
-from protogen.resampling.matrices import ALIGNS, POLICIES, ROUNDINGS
+from protogen.cli import output
+from protogen.cli.requested import (
+    Requested,
+    check_files,
+    layer_options,
+    output_options,
+    plan_options,
+    report_files,
+    report_rewired,
+    splice_options,
+    write_files,
+)
+from protogen.errors import MismatchError
 
 if TYPE_CHECKING:
     from protogen.generate.plan import Plan
     from protogen.generate.splicing import Spliced
 
-MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
-LIKE = ("keras", "tf1", "tf2", "torch", "torch-align", "opencv", "pillow")
-
-# What makes ``upsample`` plan instead of writing the classic layer.
-PLANNING = (
-    "exact",
-    "size",
-    "align",
-    "like",
-    "antialias",
-    "rounding",
-    "cubic_a",
-    "exclude_outside",
-    "strategy",
-    "explain",
-    "target",
-    "limit",
-    "approximate",
-)
-
-
-def plan_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a plan, for both commands."""
-    for option in reversed(
-        [
-            click.option("--size", metavar="HxW", help="The output's size, instead of a factor."),
-            click.option(
-                "--align",
-                type=click.Choice(ALIGNS),
-                metavar="RULE",
-                help="Where pixels lie: half_pixel, align_corners, asymmetric, or another of ONNX's "
-                "rules.  [default: half_pixel]",
-            ),
-            click.option("--like", type=click.Choice(LIKE), help="As this software computes it."),
-            click.option(
-                "--antialias", is_flag=True, help="A wider kernel where the output shrinks."
-            ),
-            click.option(
-                "--rounding",
-                type=click.Choice(ROUNDINGS),
-                metavar="RULE",
-                help="Of nearest: floor, ceil, round_prefer_floor, round_prefer_ceil.  "
-                "[default: round_prefer_floor]",
-            ),
-            click.option("--cubic-a", type=float, metavar="A", help="Of cubic.  [default: -0.75]"),
-            click.option(
-                "--exclude-outside",
-                is_flag=True,
-                help="Pixels outside weigh nothing; else the edge is repeated.",
-            ),
-            click.option("--strategy", metavar="NAME", help="This way only, such as matrix."),
-            click.option(
-                "--explain", is_flag=True, help="Say what else would do, and what not and why."
-            ),
-            click.option(
-                "--target",
-                multiple=True,
-                metavar="NAME|FILE.toml",
-                help="Within this toolchain's limits (protogen targets); may repeat.",
-            ),
-            click.option(
-                "--limit", metavar="RULES", help="Within these, such as kernel<=7,no-group."
-            ),
-            click.option(
-                "--approximate", is_flag=True, help="The best there is where nothing is exact."
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where results go, for both commands."""
-    for option in reversed(
-        [
-            click.option(
-                "-o", "--output", metavar="FILE", help="Write the prototxt here, not to stdout."
-            ),
-            click.option("--caffemodel", metavar="FILE", help="Write the weights."),
-            click.option("--onnx", metavar="FILE", help="Write the layers as ONNX."),
-            click.option("--opset", type=int, default=18, show_default=True, help="With --onnx."),
-            click.option("--plot", metavar="FILE.png|svg", help="Draw kernels and errors."),
-            click.option(
-                "--json", "as_json", is_flag=True, help="Print everything as one JSON object."
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
 
 @click.command("resize")
-@click.option("--factor", metavar="F|HxW", help="Output pixels an input pixel: 2, 1.5, 3/2, 2x0.5.")
-@click.option("--input-shape", metavar="N,C,H,W", help="Of the input; makes a whole net.")
-@click.option("--channels", type=int, help="Where no input shape is given.  [default: 3]")
-@click.option("--name", help="The name of the layers.  [default: resize]")
-@click.option("--bottom", help="The blob to read.  [default: data]")
-@click.option("--top", help="The blob to make.  [default: the name]")
-@click.option("--mode", type=click.Choice(MODES), help="How to fill in.  [default: bilinear]")
+@layer_options("resize")
 @plan_options
-@click.option("--keep-aspect", type=click.Choice(POLICIES[1:]), help="With --size: keep the ratio.")
-@click.option("--roi", metavar="T,L,B,R", help="With --align tf_crop_and_resize: shares to read.")
-@click.option("--extrapolation", type=float, metavar="V", help="What stands outside.  [default: 0]")
-@click.option("--into", metavar="NET", help="Put the layers into this net's text.")
-@click.option("--after", metavar="BLOB", help="With --into: the blob to resize.")
-@click.option("--rewire", is_flag=True, help="With --into: readers of BLOB read the new top.")
-@click.option("--templates", metavar="DIR", help="Your own templates, which override by name.")
+@splice_options
 @output_options
-def command(**options: Any) -> None:
+def command(**given: Any) -> None:
     """Resize up or down, exactly, with stock Caffe layers.
 
-    Every resize that ONNX defines, and those of PyTorch, TensorFlow, Keras, OpenCV and Pillow
-    (--like), becomes the cheapest plan of Deconvolution, Convolution, Pooling, Scale and their
-    like that equals it at every pixel, the border too. The plan is run, and its error printed.
+    Every resize of ONNX, and those of PyTorch, TensorFlow, Keras, OpenCV and Pillow (--like), becomes
+    the cheapest plan of Deconvolution, Convolution, Pooling, Scale and similar layers that computes
+    the same at every pixel, also at the border. The plan is run, and its error is printed.
+
+    With --into, the other outputs (--caffemodel, --onnx, --plot) contain only the new layers.
 
     \b
     Examples:
@@ -141,64 +49,38 @@ def command(**options: Any) -> None:
       protogen resize --factor 8 --target horizon-x3 --input-shape 1,21,28,28 \\
           -o up.prototxt --caffemodel up.caffemodel
     """
-    asked = Asked(**options)
-    check_files(asked)
-    run(asked)
+    options = Requested(**given)
+    check_files(options)
+    run(options)
 
 
-@click.command("targets")
-@click.argument("names", nargs=-1, metavar="[NAME|FILE.toml]...")
-def targets(names: tuple[str, ...]) -> None:
-    """List toolchains whose limits --target knows, or show their rules with their sources.
-
-    \b
-    Examples:
-      protogen targets
-      protogen targets horizon-x3
-    """
-    from protogen.toolchains.limits import WORDS, load_target
-    from protogen.toolchains.limits import targets as known
-
-    for limits in map(load_target, names):
-        click.echo(f"{limits.name}: {limits.title}")
-        for rule in limits.rules:
-            layers = ", ".join(rule.layers) or "every layer"
-            what = rule.must or f"no {rule.feature}"
-            click.echo(
-                f"  {layers}: {what}  ({rule.source})" if rule.source else f"  {layers}: {what}"
-            )
-        for note in limits.notes:
-            click.echo(f"  note: {note}")
-    if names:
-        return
-    rows = list(known())
-    width = max(len(one.name) for one in rows)
-    for one in rows:
-        click.echo(f"{one.name:<{width}}  {one.title}")
-    click.echo(f"Rules may use {', '.join(WORDS)}.")
-
-
-def run(options: Asked) -> None:
-    """Plans, writes and reports."""
-    place = options.spliced_at()
-    spliced = _spliced(options, place) if place else None
+def run(options: Requested) -> None:
+    """Plan, run the plan, write the files and report."""
+    place = options.splice_point()
+    spliced = _splice(options, place) if place else None
     plan = spliced.upsampling if spliced else _plan(options)
     text = spliced.encode() if spliced else plan.prototxt.encode("utf-8", "surrogateescape")
-    error = plan.error  # it is run before anything is written
+    error = plan.error  # measured before a file is written
+    if options.verify and not error.exact:
+        raise MismatchError(
+            f"the plan is not exact: {_error(plan)}",
+            subject=plan.name,
+            advice="Leave out --verify to write it all the same.",
+        )
     write_files(options, plan, text, lambda file, form: _draw(plan, file, form))
     if options.as_json:
-        made = plan.describe() | {
+        fields = plan.describe() | {
             "error": asdict(error) | {"exact": error.exact},
             "weights_needed": list(plan.weights_needed),
             "prototxt": text.decode("utf-8", "replace"),
         }
         if spliced:
-            made["rewired"] = list(spliced.rewired)
-        click.echo(json.dumps(made, indent=2))
+            fields["rewired"] = list(spliced.rewired)
+        output.print_json("resize", **fields)
         return
     if not options.output:
         click.echo(text, nl=False)
-    _say(plan, spliced, options)
+    _report(plan, spliced, options)
 
 
 def _draw(plan: Plan, file: Any, form: Any) -> None:
@@ -208,21 +90,21 @@ def _draw(plan: Plan, file: Any, form: Any) -> None:
     resizing.draw(*pictures(plan), file, form)
 
 
-def _plan(options: Asked) -> Plan:
+def _plan(options: Requested) -> Plan:
     from protogen.generate.resizing import resize
 
-    return resize(**_given(options, "input_shape", "bottom", "channels"))
+    return resize(**_arguments(options, "input_shape", "bottom", "channels"))
 
 
-def _spliced(options: Asked, place: tuple[str, str]) -> Any:
+def _splice(options: Requested, place: tuple[str, str]) -> Any:
     from protogen.generate.splicing import splice
 
-    return splice(*place, exact=True, **_given(options, "rewire", "channels"))
+    return splice(*place, exact=True, **_arguments(options, "rewire", "channels"))
 
 
-def _given(options: Asked, *more: str) -> dict[str, Any]:
-    """The options that were given, by the names of ``resize``."""
-    made = options.given(
+def _arguments(options: Requested, *more: str) -> dict[str, Any]:
+    """The given options as arguments of ``pg.resize``."""
+    arguments = options.given(
         "factor",
         "size",
         "name",
@@ -241,24 +123,24 @@ def _given(options: Asked, *more: str) -> dict[str, Any]:
         *more,
     )
     if options.target:
-        made["target"] = list(options.target)
+        arguments["target"] = list(options.target)
     if options.limit:
-        made["limits"] = options.limit
+        arguments["limits"] = options.limit
     if options.keep_aspect:
-        made["policy"] = options.keep_aspect
+        arguments["policy"] = options.keep_aspect
     if options.roi:
-        made["roi"] = shared.numbers(options.roi, "--roi")
-    return made
+        arguments["roi"] = shared.numbers(options.roi, "--roi")
+    return arguments
 
 
-def _say(plan: Plan, spliced: Spliced | None, options: Asked) -> None:
-    """What a person should know. It goes to stderr while stdout carries the prototxt."""
+def _report(plan: Plan, spliced: Spliced | None, options: Requested) -> None:
+    """Print plan, cost and error; on stderr while stdout carries the prototxt."""
     from protogen.cli import tables
 
     err = not options.output
-    say_files(options)
+    report_files(options)
     cost, error = plan.cost, plan.error
-    sample = "" if plan.request.size else f"  (of a sample of {tables.shape(error.shape)})"
+    sample = "" if plan.request.size else f"  (for an input of {tables.shape(error.shape)})"
     for label, value in (
         ("plan", plan.headline()),
         ("layers", f"{cost.layers}: {', '.join(step.type for step in plan.steps)}"),
@@ -267,36 +149,46 @@ def _say(plan: Plan, spliced: Spliced | None, options: Asked) -> None:
         ("activations", tables.size(cost.activation_bytes) + sample),
         ("error", _error(plan)),
     ):
-        click.echo(f"{label:<14} {value}", err=err)
+        output.note(f"{label:<14} {value}", err=err)
     if options.explain:
-        width = max(len(v.label) for v in plan.decision.verdicts)
-        click.echo(f"\n{'strategy':<{width}}  layers  multiply-adds  verdict", err=err)
-        for v in plan.decision.verdicts:
-            numbers = (
-                f"{v.layers or '':>6}  {tables.count(v.multiply_adds) if v.layers else '':>13}"
-            )
-            click.echo(f"{v.label:<{width}}  {numbers}  {v.reason}", err=err)
+        _explain(plan, err)
     if plan.weights_needed and not options.caffemodel:
-        some = ", ".join(plan.weights_needed[:3]) + (", ..." if plan.weights_needed[3:] else "")
-        click.echo(
-            f"note: Caffe's fillers cannot make the weights of {some}: write them with "
-            "--caffemodel FILE.",
+        output.note(
+            f"note: Caffe's fillers cannot create the weights of {some(plan.weights_needed)}: write "
+            "them with --caffemodel FILE.",
             err=True,
         )
     if plan.decision.chosen.chains[0].normalised:
-        click.echo(
-            "note: it divides by what the layers make of ones, so an infinite input makes NaN; "
-            "with --input-shape a Scale does it.",
+        output.note(
+            "note: the plan divides by the response to an input of ones, so an infinite input value "
+            "gives NaN. With --input-shape a Scale layer is used instead.",
             err=True,
         )
-    say_rewired(options, spliced)
+    report_rewired(options, spliced)
+
+
+def _explain(plan: Plan, err: bool) -> None:
+    """A line for every strategy: its cost, and why it was not chosen."""
+    from protogen.cli import tables
+
+    width = max(len(v.label) for v in plan.decision.verdicts)
+    click.echo(f"\n{'strategy':<{width}}  layers  multiply-adds  verdict", err=err)
+    for v in plan.decision.verdicts:
+        numbers = f"{v.layers or '':>6}  {tables.count(v.multiply_adds) if v.layers else '':>13}"
+        click.echo(f"{v.label:<{width}}  {numbers}  {v.reason}", err=err)
+
+
+def some(names: tuple[str, ...]) -> str:
+    """The first three of the names."""
+    return ", ".join(names[:3]) + (", ..." if names[3:] else "")
 
 
 def _error(plan: Plan) -> str:
     error = plan.error
-    found = f"largest {max(error.inside, error.border):.2g} where values reach {error.largest:.2g}"
+    text = f"at most {max(error.inside, error.border):.2g} for values up to {error.largest:.2g}"
     if error.exact:
-        return f"{found}, found by running it: exact"
+        return f"{text}, measured by running the layers: exact"
     return (
-        f"{found}, found by running it: {error.inside:.2g} inside, {error.border:.2g} at the border"
+        f"{text}, measured by running the layers: {error.inside:.2g} inside, "
+        f"{error.border:.2g} at the border"
     )

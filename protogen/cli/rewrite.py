@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options as shared
+from protogen.cli import options, output
 from protogen.errors import UnsupportedError
 from protogen.formats import files
 
@@ -17,60 +16,51 @@ if TYPE_CHECKING:
 
 
 @click.command("rewrite")
-@shared.proto
-@shared.plugin
-@shared.identity
-@shared.ignored_fields
+@options.proto
+@options.plugin
+@options.identity
+@options.ignored_fields
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("weights", metavar="[NET.caffemodel]", required=False)
 @click.option(
     "--to",
-    "dialect",
+    "form",
     type=click.Choice(["bvlc"]),
     default="bvlc",
     show_default=True,
-    help="Whose layers to use.",
+    help="The Caffe whose layers are used.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write the prototxt here, not to stdout.")
-@click.option("--caffemodel", metavar="FILE", help="Write the weights that belong to it.")
-@click.option("--type", "types", multiple=True, metavar="TYPE", help="Only these; may repeat.")
+@options.output_text
+@click.option("--caffemodel", metavar="FILE.caffemodel", help="Write the weights here.")
 @click.option(
-    "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W", help="Another input size."
+    "--type", "types", multiple=True, metavar="TYPE", help="Replace only this type. Repeatable."
 )
-@shared.phase("TEST")
+@options.dialect
+@options.input_shapes
+@options.state("TEST")
 @click.option(
     "--target",
     multiple=True,
     metavar="NAME|FILE.toml",
-    help="Resizing within this toolchain's limits (protogen targets).",
+    help="Stay within the limits of this toolchain when resizing (see protogen targets). Repeatable.",
 )
 @click.option(
-    "--limit", metavar="RULES", default="", help="Within these, such as kernel<=7,no-group."
+    "--limit",
+    metavar="RULES",
+    default="",
+    help="Stay within these limits, such as kernel<=7,no-group.",
 )
-@click.option("--strict", is_flag=True, help="Write nothing where a layer remains (exit code 3).")
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-def command(
-    net: str,
-    weights: str | None,
-    dialect: str,
-    output: str | None,
-    caffemodel: str | None,
-    types: tuple[str, ...],
-    identities: tuple[str, ...],
-    ignored_fields: tuple[str, ...],
-    inputs: tuple[str, ...],
-    phase: str,
-    target: tuple[str, ...],
-    limit: str,
-    strict: bool,
-    as_json: bool,
-) -> None:
-    """Replace the forks' layers of a net by stock layers that compute the same.
+@click.option(
+    "--require-all", is_flag=True, help="Write nothing if a layer cannot be replaced (exit code 3)."
+)
+@options.as_json
+def command(net: str, weights: str | None, **given: Any) -> None:
+    """Replace layers of forks by stock Caffe layers.
 
     Upsample, Interp, BilinearInterpolate, PixelShuffle, ReLU6, HardSwish, HardSigmoid, Mish,
-    DepthwiseConvolution, Normalize, Permute, ShuffleChannel, Axpy and BN become layers that every
-    Caffe has. Each replacement is run beside its original on random data; what has none is named.
-    Everything else in the text stays as it is.
+    DepthwiseConvolution, Normalize, Permute, ShuffleChannel, Axpy and BN become layers of BVLC Caffe
+    that compute the same. Each replacement is compared with its original on random data. Layers that
+    cannot be replaced are listed with the reason. The rest of the text does not change.
 
     \b
     Examples:
@@ -82,73 +72,82 @@ def command(
     from protogen.generate.resizing import gather_limits
     from protogen.generate.rewriting import rewrite
 
-    files.distinct([("-o", output), ("--caffemodel", caffemodel)], [net, weights])
-    made = rewrite(
+    files.distinct(
+        [("--output", given["output"]), ("--caffemodel", given["caffemodel"])], [net, weights]
+    )
+    reading = {
+        "identities": given["identities"],
+        "dialect": given["dialect"],
+        **options.state_of(given),
+    }
+    rewritten = rewrite(
         net,
         weights,
-        types=types,
-        limits=gather_limits(list(target), limit),
-        input_shapes=shared.parse_inputs(inputs),
-        phase=phase,
-        identities=identities,
-        ignored_fields=ignored_fields,
+        types=given["types"],
+        limits=gather_limits(list(given["target"]), given["limit"]),
+        input_shapes=options.shapes_for(net, given["input_shapes"], **reading),
+        ignored_fields=given["ignored_fields"],
+        **reading,
     )
-    if strict and made.kept:
-        lines = [f"  {one.place}: {one.layer!r} ({one.type}): {one.reason}" for one in made.kept]
-        problem = f"{_layers(len(made.kept))} cannot be rewritten"
-        raise UnsupportedError(problem, where=net, lines=lines)
-    if output:
-        made.save(output, caffemodel)
-    elif caffemodel:
-        made.save_weights(caffemodel)
-    if as_json:
-        plain = {
-            "replaced": [asdict(one) for one in made.replaced],
-            "kept": [asdict(one) for one in made.kept],
-        }
-        click.echo(json.dumps(plain if output else plain | {"prototxt": made.text}, indent=2))
+    if given["require_all"] and rewritten.retained:
+        count = len(rewritten.retained)
+        raise UnsupportedError(
+            f"{count} layer{'s' if count > 1 else ''} cannot be replaced",
+            where=net,
+            lines=[
+                f"  {one.place}: {one.layer!r} ({one.type}): {one.reason}"
+                for one in rewritten.retained
+            ],
+        )
+    if given["output"]:
+        rewritten.save(given["output"], given["caffemodel"])
+    elif given["caffemodel"]:
+        rewritten.save_weights(given["caffemodel"])
+    if given["as_json"]:
+        output.print_json(
+            "rewrite",
+            replaced=[asdict(one) for one in rewritten.replaced],
+            retained=[asdict(one) for one in rewritten.retained],
+            prototxt=rewritten.text,
+        )
         return
-    if not output:
-        click.echo(made.text, nl=False)
-    _say(made, output, caffemodel, weights)
+    if not given["output"]:
+        click.echo(rewritten.text, nl=False)
+    _report(rewritten, given["output"], given["caffemodel"], weights)
 
 
-def _say(made: Rewritten, output: str | None, caffemodel: str | None, weights: str | None) -> None:
+def _report(
+    rewritten: Rewritten, target: str | None, caffemodel: str | None, weights: str | None
+) -> None:
+    from protogen.cli.resize import some
     from protogen.cli.tables import printable
 
-    err = not output
-    for path in (output, caffemodel):
-        if path:
-            click.echo(f"wrote {path}", err=err)
+    err = not target  # stdout carries only the prototxt then
+    output.wrote(target, caffemodel, err=err)
     groups: dict[tuple[str, tuple[str, ...]], list[float]] = {}
-    for one in made.replaced:
-        groups.setdefault((one.type, one.becomes), []).append(one.error / max(1.0, one.largest))
+    for new in rewritten.replaced:
+        groups.setdefault((new.type, new.becomes), []).append(new.error / max(1.0, new.largest))
     for (type_, becomes), errors in groups.items():
         parts = ", ".join(becomes) if len(becomes) <= 6 else f"{len(becomes)} layers"
-        click.echo(
+        output.note(
             f"{len(errors):>4} x {type_} -> {parts}  (differs by {max(errors):.1g})", err=err
         )
-    if not made.replaced and not made.kept:
-        click.echo("every layer is a stock layer already", err=err)
-    for reason_type, reason in dict.fromkeys((one.type, one.reason) for one in made.kept):
-        names = [one.layer for one in made.kept if (one.type, one.reason) == (reason_type, reason)]
-        some = ", ".join(names[:3]) + (", ..." if names[3:] else "")
-        click.echo(printable(f"kept: {reason_type} ({some}): {reason}"), err=True)
+    if not rewritten.replaced and not rewritten.retained:
+        output.note("nothing to replace: every layer is a stock layer", err=err)
+    retained: dict[tuple[str, str], list[str]] = {}
+    for old in rewritten.retained:
+        retained.setdefault((old.type, old.reason), []).append(old.layer)
+    for (type_, reason), names in retained.items():
+        click.echo(printable(f"not replaced: {type_} ({some(tuple(names))}): {reason}"), err=True)
     if caffemodel and not weights:
-        click.echo(
-            f"note: {caffemodel} holds the new layers' weights alone; with the net's own caffemodel "
-            "behind it, it would hold all.",
+        output.note(
+            f"note: {caffemodel} contains only the weights of the new layers. Give the net's "
+            "caffemodel as the second argument to get all weights.",
             err=True,
         )
-    needs = made.weights_needed
-    if needs and not caffemodel:
-        some = ", ".join(needs[:3]) + (", ..." if needs[3:] else "")
-        click.echo(
-            f"note: Caffe's fillers cannot make the weights of {some}: write them with "
-            "--caffemodel FILE.",
+    if rewritten.weights_needed and not caffemodel:
+        output.note(
+            "note: Caffe's fillers cannot create the weights of "
+            f"{some(rewritten.weights_needed)}: write them with --caffemodel FILE.",
             err=True,
         )
-
-
-def _layers(count: int) -> str:
-    return f"{count} layer" + ("s" if count > 1 else "")

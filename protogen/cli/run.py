@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options
-from protogen.cli.convert import preprocessing, preprocessing_options
+from protogen.cli import options, output
+from protogen.cli.convert import pixel_options, preprocessing
 from protogen.errors import InputError
 from protogen.formats import files
 
@@ -22,56 +21,82 @@ if TYPE_CHECKING:
 @options.plugin
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="[BLOB=]FILE",
-    help="A picture, .npy or .npz; may repeat, and pictures then make a batch.",
-)
-@click.option("--random", type=int, metavar="SEED", help="Random inputs where none are given.")
-@click.option("--input-shape", metavar="[BLOB=]N,C,H,W", help="Run at another size.")
-@preprocessing_options
+@options.input_files("Input data: a picture, .npy or .npz; several pictures make a batch.")
+@click.option("--random", is_flag=True, help="Use random data for inputs without a file.")
+@options.seed
+@options.input_shapes
+@pixel_options
 @options.identity
 @options.ignored_fields
 @options.dialect
 @options.state("TEST")
-@click.option("--blob", "blobs", multiple=True, metavar="BLOB", help="Show this one; may repeat.")
-@click.option("--labels", metavar="FILE.txt", help="A name for each class, a line each.")
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes.")
-@click.option("--save", metavar="FILE.npz", help="Write every blob (or those of --blob).")
-@click.option("--plot", metavar="FILE.png|svg", help="Draw the blobs' maps.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--blob",
+    "blobs",
+    multiple=True,
+    metavar="BLOB",
+    help="Show this blob. Repeatable.  [default: the outputs]",
+)
+@click.option("--labels", metavar="FILE.txt", help="Names of the classes, one per line.")
+@click.option(
+    "--top-k",
+    "count",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Number of best classes to show.",
+)
+@click.option(
+    "-o", "--output", "target", metavar="FILE.npz", help="Write every blob, or those of --blob."
+)
+@options.plot("the feature maps")
+@options.as_json
 def command(net: str, caffemodel: str | None, **given: Any) -> None:
-    """Run a Caffe net on pictures or arrays with onnxruntime.
+    """Run a Caffe net on pictures or arrays.
 
-    Pictures are resized to the input, with values 0 to 255 and channels blue, green, red as Caffe
-    has them; --mean-value, --scale and --swap-channels do the rest. Class scores are shown as the
-    --top best, other blobs by their range.
+    The net runs in onnxruntime. Pictures are resized to the input's size; their values are 0 to 255
+    and their channels blue, green, red, as in Caffe. --mean, --scale and --swap-channels are applied
+    to them. Class scores are shown as the best --top-k classes, other blobs as their range.
 
     \b
     Examples:
-      protogen run deploy.prototxt net.caffemodel --input cat.jpg --mean-value 104,117,123 \\
+      protogen run deploy.prototxt net.caffemodel --input cat.jpg --mean 104,117,123 \\
           --labels synset_words.txt
-      protogen run deploy.prototxt net.caffemodel --input data=x.npy --save blobs.npz
-      protogen run deploy.prototxt net.caffemodel --random 0 --blob conv1 --plot conv1.png
+      protogen run deploy.prototxt net.caffemodel --input data=x.npy -o blobs.npz
+      protogen run deploy.prototxt net.caffemodel --random --blob conv1 --plot conv1.png
     """
-    from protogen.net.net import load, unassuming
     from protogen.running.runtime import run
 
     read = [path for _, path in options.named_files(given["inputs"])]
-    files.distinct(((f"--{key}", given[key]) for key in ("save", "plot")), [net, caffemodel, *read])
-    if given["plot"] and Path(given["plot"]).suffix not in (".png", ".svg"):
-        raise InputError(
-            "is no picture that can be drawn", where=given["plot"], advice="Use .png or .svg."
-        )
+    files.distinct(
+        [("--output", given["target"]), ("--plot", given["plot"])], [net, caffemodel, *read]
+    )
     how = preprocessing(given)
-    if how is not None and (how.nhwc or how.uint8):
-        raise InputError(
-            "--nhwc-input and --uint8-input are for convert",
-            advice="Pictures and arrays are given in the net's own layout here.",
+    loaded, feeds = _inputs(_load(net, caffemodel, given), given, how)
+    loaded.tell_assumed()
+    chosen = list(given["blobs"])
+    every = [n for x in loaded.layers for n in x.writes if n not in loaded.inputs]
+    outputs = [name for name in loaded.outputs if name not in loaded.inputs]
+    blobs = run(loaded, feeds, chosen or (every if given["target"] or given["plot"] else outputs))
+    if given["target"]:
+        _save(blobs, given["target"])
+    if given["plot"]:
+        _plot(
+            {name: blobs[name] for name in chosen or blobs if name in loaded.shapes}, given["plot"]
         )
-    with unassuming():  # what is given says more than what would be assumed
+    labels = _labels(given["labels"]) if given["labels"] else []
+    rows = _rows({name: blobs[name] for name in chosen or outputs}, labels, given["count"])
+    if given["as_json"]:
+        output.print_json("run", blobs=rows)
+        return
+    _show(rows, bool(labels))
+    output.wrote(given["target"], given["plot"])
+
+
+def _load(net: str, caffemodel: str | None, given: dict[str, Any]) -> Net:
+    from protogen.net.net import load, unassuming
+
+    with unassuming():  # the shapes of the input data replace assumed shapes
         loaded = load(
             net,
             caffemodel,
@@ -80,33 +105,14 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
             dialect=given["dialect"],
             **options.state_of(given),
         )
-    if given["input_shape"]:
-        loaded = loaded.with_inputs(options.one_input(loaded.inputs, given["input_shape"]))
-    loaded, feeds = _feeds(loaded, given["inputs"], given["random"], how)
-    loaded.tell_assumed()
-    wanted = list(given["blobs"])
-    every = [n for x in loaded.layers for n in x.writes if n not in loaded.inputs]
-    outputs = [name for name in loaded.outputs if name not in loaded.inputs]
-    asked = wanted or (every if given["save"] or given["plot"] else outputs)
-    found = run(loaded, feeds, asked)
-    shown = {name: found[name] for name in wanted or outputs}
-    if given["save"]:
-        _save(found, given["save"])
-    if given["plot"]:
-        _plot(
-            {name: found[name] for name in wanted or found if name in loaded.shapes}, given["plot"]
-        )
-    labels = _labels(given["labels"]) if given["labels"] else []
-    _show(shown, labels, given["top"], given["as_json"])
-    for key in ("save", "plot"):
-        if given[key] and not given["as_json"]:
-            click.echo(f"wrote {given[key]}")
+    shapes = options.shapes(given["input_shapes"], lambda: loaded.inputs)
+    for name in shapes:
+        options.check_input(name, loaded.inputs)
+    return loaded.with_inputs(shapes) if shapes else loaded
 
 
-def _feeds(
-    net: Net, inputs: tuple[str, ...], random: int | None, how: Any
-) -> tuple[Net, dict[str, Any]]:
-    """Arrays for the inputs; the net's batch becomes the number of pictures."""
+def _inputs(net: Net, given: dict[str, Any], how: Any) -> tuple[Net, dict[str, Any]]:
+    """The net with the batch size of the data, and an array for each input."""
     from protogen.formats.arrayfiles import read_arrays
     from protogen.running.drawing import random_inputs, wanted_inputs
     from protogen.running.pictures import ARRAYS, read_pictures
@@ -114,32 +120,32 @@ def _feeds(
 
     feeds: dict[str, Any] = {}
     pictures: dict[str, list[str]] = {}
-    for name, path in options.named_files(inputs):
+    for name, path in options.named_files(given["inputs"]):
         if Path(path).suffix.lower() in ARRAYS:
             for key, array in read_arrays(path).items():
                 feeds[name or key or options.only(net.inputs)] = array
         else:
             pictures.setdefault(name or options.only(net.inputs), []).append(path)
     for name, paths in pictures.items():
-        options.known(name, net.inputs)
+        options.check_input(name, net.inputs)
         feeds[name] = read_pictures(paths, net.graph.shapes[name] or ())
     if how is not None:
         for name in [n for n in feeds if feeds[n].ndim == 4][:1]:
             feeds[name] = how.apply(feeds[name])
     for name, array in feeds.items():
-        options.known(name, net.inputs)
+        options.check_input(name, net.inputs)
         if array.shape != net.graph.shapes[name]:
             net = net.with_inputs({name: array.shape})
     missing = {n: net.graph.shapes[n] or () for n in net.inputs if n not in feeds}
-    if missing and random is None:
+    if missing and not given["random"]:
         raise InputError(
-            f"nothing is given for {', '.join(missing)}",
+            f"missing data for {', '.join(missing)}",
             subject="--input",
-            advice="Give a picture or an array, or --random SEED.",
+            advice="Give a picture or an array, or use --random.",
         )
     check_room(net.graph)
-    wanted = wanted_inputs(net.graph, random or 0) if missing else {}
-    return net, random_inputs(missing, random or 0, wanted) | feeds
+    wanted = wanted_inputs(net.graph, given["seed"]) if missing else {}
+    return net, random_inputs(missing, given["seed"], wanted) | feeds
 
 
 def _labels(path: str) -> list[str]:
@@ -149,35 +155,40 @@ def _labels(path: str) -> list[str]:
         raise InputError(f"cannot be read ({error.strerror})", where=path) from None
 
 
-def _save(found: dict[str, Any], path: str) -> None:
+def _save(blobs: dict[str, Any], path: str) -> None:
     from protogen.formats.weightfiles import write_npz
 
     with files.replacing(path) as file:
-        write_npz(file, found)
+        write_npz(file, blobs)
 
 
-def _plot(found: dict[str, Any], path: str) -> None:
+def _plot(blobs: dict[str, Any], path: str) -> None:
     from protogen.report.maps import draw
 
     maps = {
-        name: array for name, array in found.items() if array.ndim == 4 and array[0, 0].size > 1
+        name: array for name, array in blobs.items() if array.ndim == 4 and array[0, 0].size > 1
     }
     if not maps:
-        raise InputError("no blob has height and width to draw", subject="--plot")
+        raise InputError("no blob has a height and a width to draw", subject="--plot")
     with files.replacing(path) as file:
-        draw(maps, file, "png" if path.endswith(".png") else "svg")
+        draw(maps, file, options.picture_format(path))
 
 
-def _show(found: dict[str, Any], labels: list[str], top: int, as_json: bool) -> None:
+def _rows(blobs: dict[str, Any], labels: list[str], count: int) -> dict[str, Any]:
+    """For each blob its best classes in each sample, or its range."""
+    rows: dict[str, Any] = {}
+    for name, array in blobs.items():
+        if _is_scores(array):
+            rows[name] = _best(array.reshape(len(array), -1), labels, count)
+        else:
+            rows[name] = _range(array)
+    return rows
+
+
+def _show(rows: dict[str, Any], labelled: bool) -> None:
     from protogen.cli import tables
 
-    rows: dict[str, Any] = {}
-    for name, array in found.items():
-        scores = array.reshape(len(array), -1) if _is_scores(array) else None
-        rows[name] = _best(scores, labels, top) if scores is not None else _range(array)
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
+    columns = 3 if labelled else 2
     for name, row in rows.items():
         if isinstance(row, dict):
             low, mean, high = (f"{row[k]:.4g}" for k in ("min", "mean", "max"))
@@ -188,9 +199,9 @@ def _show(found: dict[str, Any], labels: list[str], top: int, as_json: bool) -> 
             of = f" of picture {i}" if len(row) > 1 else ""
             click.echo(f"{tables.printable(name)}{of}")
             tables.show(
-                ["score", "class", ""][: 3 if labels else 2],
+                ["score", "class", ""][:columns],
                 [
-                    (f"{x['score']:.4f}", str(x["class"]), x.get("label", ""))[: 3 if labels else 2]
+                    (f"{x['score']:.4f}", str(x["class"]), x.get("label", ""))[:columns]
                     for x in best
                 ],
                 right=(0, 1),
@@ -198,20 +209,20 @@ def _show(found: dict[str, Any], labels: list[str], top: int, as_json: bool) -> 
 
 
 def _is_scores(array: Any) -> bool:
-    """N x K, or N x K x 1 x 1, of more than one class."""
+    """Whether the array is N x K, or N x K x 1 x 1, with more than one class."""
     return bool(array.ndim >= 2 and array.shape[1] > 1 and array[0].size == array.shape[1])
 
 
-def _best(scores: Any, labels: list[str], top: int) -> list[list[dict[str, Any]]]:
-    made = []
+def _best(scores: Any, labels: list[str], count: int) -> list[list[dict[str, Any]]]:
+    samples = []
     for row in scores:
-        order = (-row).argsort(kind="stable")[:top]
+        order = (-row).argsort(kind="stable")[:count]
         best = []
         for i in map(int, order):
             item: dict[str, Any] = {"class": i, "score": float(row[i])}
             best.append(item | ({"label": labels[i]} if i < len(labels) else {}))
-        made.append(best)
-    return made
+        samples.append(best)
+    return samples
 
 
 def _range(array: Any) -> dict[str, Any]:

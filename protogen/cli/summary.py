@@ -1,65 +1,74 @@
-"""``protogen summary`` and ``protogen shapes``."""
+"""``protogen summary``."""
 
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli.options import parse_inputs, plugin, proto, state
+from protogen.cli import options, output
+from protogen.errors import InputError
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
     from protogen.net.net import Net
 
-_INPUT_HELP = "A blob's shape, where the net does not say it (or says another)."
-_options = (
-    proto,
-    plugin,
-    click.argument("net", metavar="NET.prototxt"),
-    state("TEST"),
-    click.option("--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W", help=_INPUT_HELP),
-    click.option("--strict", is_flag=True, help="Unknown fields are errors."),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-)
-
-
-def _net_options(function: Any) -> Any:
-    for option in reversed(_options):
-        function = option(function)
-    return function
-
-
-def _load(net: str, inputs: tuple[str, ...], **options: Any) -> Any:
-    from protogen.net.net import load
-
-    return load(net, input_shapes=parse_inputs(inputs), tolerant=True, **options)
-
 
 @click.command("summary")
-@_net_options
+@options.proto
+@options.plugin
+@click.argument("net", metavar="NET.prototxt")
+@options.state("TEST")
+@options.dialect
+@options.input_shapes
+@options.strict
+@click.option("--shapes", is_flag=True, help="Print the shape of every blob and parameter.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **options: Any) -> None:
-    """Show a net: layers, shapes, parameters, multiply-adds, receptive fields, totals.
+@options.as_json
+def command(
+    net: str,
+    input_shapes: tuple[str, ...],
+    shapes: bool,
+    as_csv: bool,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """List layers, shapes, parameters and cost of a net.
 
-    Multiply-adds are products of data with parameters. A receptive field is what one output pixel
-    sees of the input (all: the whole), the stride how far apart two of them look.
+    Multiply-adds are products of data and parameters. The receptive field of a layer is the part of
+    the input that one output pixel depends on ("all": the whole input). The stride is the distance,
+    in input pixels, between the receptive fields of two neighbouring output pixels.
 
     \b
     Examples:
       protogen summary deploy.prototxt
-      protogen summary train_val.prototxt --phase TRAIN --input data=64,3,227,227 --input label=64
+      protogen summary deploy.prototxt --shapes
+      protogen summary train_val.prototxt --phase TRAIN \\
+          --input-shape data=64,3,227,227 --input-shape label=64
       protogen summary deploy.prototxt --csv > net.csv
     """
-    from protogen.net.cost import costs
-    from protogen.net.net import unassuming
+    from protogen.net.net import load, unassuming
 
-    with unassuming():  # it is a note below
-        loaded = _load(net, inputs, **options)
-    rows = [_row(cost) for cost in costs(loaded.graph)]
+    if as_csv and (shapes or as_json):
+        other = "--shapes" if shapes else "--json"
+        raise InputError(f"--csv and {other} exclude each other", advice="Keep one.")
+    known = options.shapes_for(
+        net, input_shapes, **{key: reading[key] for key in ("phase", "level", "stages", "dialect")}
+    )
+    with unassuming():  # assumed shapes are reported with the result
+        loaded = load(net, input_shapes=known, tolerant=True, **reading)
+    if shapes:
+        _shapes(loaded, as_json)
+    else:
+        _summary(loaded, as_csv, as_json)
+
+
+def _summary(net: Net, as_csv: bool, as_json: bool) -> None:
+    from protogen.net.cost import costs
+
+    rows = [_row(cost) for cost in costs(net.graph)]
     totals = {
         "layers": len(rows),
         "parameters": _total(rows, "parameters"),
@@ -69,20 +78,20 @@ def summary(net: str, inputs: tuple[str, ...], as_json: bool, as_csv: bool, **op
         "unknown": sum(row["output"] is None for row in rows),
     }
     if as_json:
-        whole = {
-            "name": loaded.name,
-            "inputs": list(loaded.inputs),
-            "outputs": list(loaded.outputs),
-            "layers": rows,
-            "totals": totals,
-            "assumed": [str(note) for note in loaded.graph.assumed],
-        }
-        click.echo(json.dumps(whole, indent=2))
+        output.print_json(
+            "summary",
+            name=net.name,
+            inputs=list(net.inputs),
+            outputs=list(net.outputs),
+            layers=rows,
+            totals=totals,
+            assumed=[str(note) for note in net.graph.assumed],
+        )
     elif as_csv:
-        loaded.tell_assumed()
+        net.tell_assumed()
         _write_csv(rows)
     else:
-        _show(loaded, rows, totals)
+        _show(net, rows, totals)
 
 
 def _show(net: Net, rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
@@ -104,19 +113,19 @@ def _show(net: Net, rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
         ],
         right=(3, 4, 5, 6),
     )
-    click.echo(
+    output.note(
         f"{totals['layers']} layers, {totals['parameters']:,} parameters "
         f"({tables.size(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
         f"multiply-adds, activations {tables.size(totals['activation_bytes'])}"
     )
-    ends = [", ".join(map(tables.printable, names)) for names in (net.inputs, net.outputs)]
-    click.echo(f"in: {ends[0] or 'none'}; out: {ends[1] or 'none'}")
+    inputs, outputs = (", ".join(map(tables.printable, x)) for x in (net.inputs, net.outputs))
+    output.note(f"inputs: {inputs or 'none'}; outputs: {outputs or 'none'}")
     for note in net.graph.assumed:
         click.echo(tables.printable(f"note: {note}"))
     if totals["unknown"]:
         click.echo(
-            f"{totals['unknown']} layers have an unknown shape; totals leave them out. "
-            "Give shapes with --input BLOB=N,C,H,W."
+            f"note: the totals leave out {totals['unknown']} layers of unknown shape. "
+            "Give shapes with --input-shape BLOB=N,C,H,W."
         )
 
 
@@ -157,26 +166,15 @@ def _total(rows: list[dict[str, Any]], key: str) -> int:
     return sum(row[key] or 0 for row in rows)
 
 
-@click.command("shapes")
-@_net_options
-def shapes(net: str, inputs: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Print the shape of every blob, and of every layer's parameters.
-
-    \b
-    Examples:
-      protogen shapes deploy.prototxt
-      protogen shapes deploy.prototxt --input data=8,3,224,224 --json
-    """
+def _shapes(net: Net, as_json: bool) -> None:
     from protogen.cli import tables
 
-    loaded = _load(net, inputs, **options)
+    net.tell_assumed()
     if as_json:
-        click.echo(
-            json.dumps({"blobs": loaded.shapes, "parameters": loaded.parameter_shapes}, indent=2)
-        )
+        output.print_json("summary", blobs=net.shapes, parameters=net.parameter_shapes)
         return
-    for name, shape in loaded.shapes.items():
+    for name, shape in net.shapes.items():
         click.echo(f"{tables.printable(name)}\t{tables.shape(shape)}")
-    for layer, blobs in loaded.parameter_shapes.items():
+    for layer, blobs in net.parameter_shapes.items():
         for index, shape in enumerate(blobs or ()):
             click.echo(f"{tables.printable(layer)}[{index}]\t{tables.shape(shape)}")

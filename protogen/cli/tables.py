@@ -1,4 +1,4 @@
-"""Tables for people: rich in a terminal, whole lines in a pipe."""
+"""Tables and numbers for people: coloured tables on a terminal, whole lines in a pipe."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from protogen.cli.output import is_quiet
 from protogen.geometry import shape_text
 
-_BAR_FROM = 64 << 20  # bytes: less is written before a bar is seen
+_BAR_FROM = 64 << 20  # bytes: smaller files are written before a bar could be read
 
 
 def show(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Prints a table; ``right`` are the columns of numbers.
+    """Print a table. ``right`` lists the columns that are right-aligned.
 
-    A terminal gets colours and its own width; a pipe gets every character of every cell.
+    On a terminal it has colours and fits the width; in a pipe no cell is shortened or wrapped.
     """
     from rich import box
     from rich.console import Console
@@ -42,7 +43,7 @@ def show(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[
 
 
 def count(value: int | None) -> str:
-    """A number as people read it: 1,234, or 12.3 M from a million on."""
+    """A number in a short form: 1,234; from a million on 12.3 M."""
     if value is None:
         return "?"
     for unit, size, least in (
@@ -57,26 +58,26 @@ def count(value: int | None) -> str:
 
 
 def shape(value: Sequence[int] | None) -> str:
-    """A shape, or ? where it is not known."""
+    """A shape such as 1x3x8x8, or ? if it is not known."""
     if value is None:
         return "?"
     return shape_text(value, "scalar")
 
 
 def size(count: int) -> str:
-    """Bytes as people read them."""
+    """A number of bytes in KiB or MiB."""
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
 
 
 def printable(text: str) -> str:
-    """A name from a stranger's file without control characters."""
+    """The text with control characters escaped: names in untrusted files may contain them."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 @contextmanager
 def bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on a terminal, for files that take long enough to be seen."""
-    if not sys.stderr.isatty():
+    """A progress bar of written bytes, on a terminal and for large files only."""
+    if not sys.stderr.isatty() or is_quiet():
         yield None
         return
     from rich.console import Console
@@ -91,20 +92,20 @@ def bar() -> Iterator[Callable[[int, int], None] | None]:
     )
     task = None
 
-    def tell(done: int, total: int) -> None:
+    def update(done: int, total: int) -> None:
         nonlocal task
         if total >= _BAR_FROM:
             task = bar.add_task("", total=total) if task is None else task
             bar.update(task, completed=done)
 
     with bar:
-        yield tell
+        yield update
 
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar of things that are counted, on a terminal."""
-    if not sys.stderr.isatty():
+    """A progress bar of counted items, on a terminal only; ``what`` names the items."""
+    if not sys.stderr.isatty() or is_quiet():
         yield None
         return
     from rich.console import Console

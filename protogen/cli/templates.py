@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import click
 
-from protogen.errors import InputError
-
-_directory = click.option(
-    "--templates", "directory", metavar="DIR", help="Your own templates, which override by name."
-)
+from protogen.cli import options
+from protogen.errors import InputError, did_you_mean
 
 
 @click.group("templates")
 def command() -> None:
-    """List and show the templates that prototxt is made from.
+    """List and show the prototxt templates.
 
     \b
     Examples:
@@ -23,9 +20,9 @@ def command() -> None:
 
 
 @command.command("list")
-@_directory
-def list_(directory: str | None) -> None:
-    """Name every template and say where it stands.
+@options.templates
+def list_(templates: str | None) -> None:
+    """List the templates and their folders.
 
     \b
     Example:
@@ -33,15 +30,15 @@ def list_(directory: str | None) -> None:
     """
     from protogen.formats import render
 
-    for name, path in render.names(directory):
+    for name, path in render.names(templates):
         own = path.parent == render.own_templates()
         click.echo(f"{name:<16}{'built in' if own else path}")
 
 
 @command.command("show")
 @click.argument("name")
-@_directory
-def show(name: str, directory: str | None) -> None:
+@options.templates
+def show(name: str, templates: str | None) -> None:
     """Print the template NAME.
 
     \b
@@ -50,8 +47,11 @@ def show(name: str, directory: str | None) -> None:
     """
     from protogen.formats import render
 
-    found = dict(render.names(directory))
-    if name not in found:
-        known = f"Known are {', '.join(found)}."
-        raise InputError("there is no such template", subject=name, advice=known)
-    click.echo(found[name].read_text(encoding="utf-8"), nl=False)
+    paths = dict(render.names(templates))
+    if name not in paths:
+        raise InputError(
+            "unknown template",
+            subject=name,
+            advice=did_you_mean(name, paths) or f"The templates are {', '.join(paths)}.",
+        )
+    click.echo(paths[name].read_text(encoding="utf-8"), nl=False)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli.asked import Asked, check_files, say_files, say_rewired, write_files
-from protogen.cli.resize import MODES, PLANNING, output_options, plan_options, run
+from protogen.cli import output
+from protogen.cli.requested import (
+    Requested,
+    check_files,
+    layer_options,
+    output_options,
+    plan_options,
+    report_files,
+    report_rewired,
+    splice_options,
+    write_files,
+)
+from protogen.cli.resize import run, some
 from protogen.errors import InputError
 from protogen.generate.specification import KERNELS
 from protogen.generate.upsampling import Upsampling, classic
@@ -17,46 +27,54 @@ if TYPE_CHECKING:
     from protogen.generate.splicing import Spliced
     from protogen.generate.verification import Check
 
+# Options that the classic layer does not have: with one of them, a plan is made as in ``resize``.
+_PLANNING = (
+    "exact",
+    "size",
+    "align",
+    "like",
+    "antialias",
+    "rounding",
+    "cubic_a",
+    "exclude_outside",
+    "keep_aspect",
+    "roi",
+    "extrapolation",
+    "strategy",
+    "explain",
+    "target",
+    "limit",
+    "approximate",
+)
+_CLASSIC = ("spec", "template", "trainable", "kernels")
+
 
 @click.command("upsample")
-@click.option("--factor", metavar="N|HxW", help="Factor, or one for each axis: 2, 2x4, 1.5.")
+@layer_options("upsample")
+@click.option("--exact", is_flag=True, help="Exact at the border too: write a plan, as resize.")
+@click.option("--trainable", is_flag=True, help="Classic layer: let training change the weights.")
 @click.option(
-    "--channels",
-    type=int,
-    help="Channels C; num_output and group are C.  [default: the input shape's, or 3]",
-)
-@click.option("--name", help="The layer's name.  [default: upsample]")
-@click.option("--bottom", help="The blob to read.  [default: data]")
-@click.option("--top", help="The blob to make.  [default: the name]")
-@click.option("--mode", type=click.Choice(MODES), help="How to fill in.  [default: bilinear]")
-@click.option("--input-shape", metavar="N,C,H,W", help="Make a whole net with an Input layer.")
-@click.option("--trainable", is_flag=True, help="Learning rate on; weights are only the start.")
-@click.option(
-    "--weights",
+    "--kernels",
     type=click.Choice(KERNELS),
-    help="One kernel a channel, or C x C with the diagonal filled.  [default: channelwise]",
+    help="Classic layer: one kernel per channel, or C x C kernels of which only the diagonal is not "
+    "0.  [default: channelwise]",
 )
-@click.option("--exact", is_flag=True, help="Exact at the border too: plan layers, as resize does.")
+@click.option("--spec", metavar="FILE.toml", help="Classic layer: write the layers of this file.")
+@click.option("--template", metavar="FILE", help="Classic layer: template of the whole output.")
 @plan_options
-@click.option("--spec", metavar="FILE.toml", help="Many layers, as the file says.")
-@click.option("--into", metavar="NET", help="Put the layer into this net's text.")
-@click.option("--after", metavar="BLOB", help="With --into: the blob to upsample.")
-@click.option("--rewire", is_flag=True, help="With --into: readers of BLOB read the new top.")
-@click.option("--template", metavar="FILE", help="A template of your own for the whole output.")
-@click.option("--templates", metavar="DIR", help="Your own templates, which override by name.")
-@click.option("--verify", is_flag=True, help="Run the ONNX and compare it with Resize.")
+@splice_options
 @output_options
 def command(**given: Any) -> None:
-    """Upsample with a Deconvolution layer, or exactly with a plan of stock layers.
+    """Write an upsampling layer, or an exact plan of layers.
 
-    The classic layer: kernel_size 2f - f mod 2, stride f, pad ceil((f - 1) / 2). Inside it equals
-    half-pixel linear interpolation; in a ring of floor(f / 2) pixels at each border it does not,
-    because the outside counts as 0. --verify and --plot show by how much.
+    The classic layer is a Deconvolution with kernel_size 2f - f mod 2, stride f and pad
+    ceil((f - 1) / 2). Inside it equals half-pixel linear interpolation. In a ring of floor(f / 2)
+    pixels at each border it does not, because Caffe pads with 0; --verify and --plot show the error.
 
-    --exact plans layers that are right at the border too; so do --size, --like, --align,
-    --target, other modes and factors such as 1.5. What they mean: protogen resize --help.
+    --exact writes a plan of layers that is exact at the border too, as protogen resize does. So do
+    --size, --like, --align, --target, the modes cubic, lanczos and area, and factors such as 1.5.
 
-    With --into, the other outputs (--caffemodel, --onnx, --plot) hold the new layer alone.
+    With --into, the other outputs (--caffemodel, --onnx, --plot) contain only the new layers.
 
     \b
     Examples:
@@ -69,19 +87,19 @@ def command(**given: Any) -> None:
       protogen upsample --factor 1.5 --mode cubic --like torch --input-shape 1,3,32,32
       protogen upsample --spec head.toml --caffemodel head.caffemodel
     """
-    options = Asked(**given)
+    options = Requested(**given)
     check_files(options)
-    if _plans(options):
-        for key in ("spec", "template", "trainable", "weights", "verify"):
+    if (planning := _needs_plan(options)) is not None:
+        for key in _CLASSIC:
             if getattr(options, key):
                 raise InputError(
-                    f"--{key} is of the classic layer, but a plan is asked for",
+                    f"--{key} belongs to the classic layer, but {planning} needs a plan",
                     advice="Leave one of the two out.",
                 )
         run(options._replace(name=options.name or "upsample"))
         return
-    place = options.spliced_at()
-    spliced = _spliced(options, place) if place else None
+    place = options.splice_point()
+    spliced = _splice(options, place) if place else None
     up: Any = spliced.upsampling if spliced else _upsampling(options)
     text = spliced.encode() if spliced else up.prototxt.encode("utf-8", "surrogateescape")
 
@@ -92,69 +110,56 @@ def command(**given: Any) -> None:
         checks = verify_upsampling(up)
     write_files(options, up, text, lambda file, form: _draw(up, file, form))
     if options.as_json:
-        click.echo(json.dumps(_as_json(up, spliced, text, checks), indent=2))
+        output.print_json("upsample", **_fields(up, spliced, text, checks))
         return
     if not options.output:
         click.echo(text, nl=False)
-    _say(up, spliced, checks, options)
+    _report(up, spliced, checks, options)
 
 
-def _plans(options: Asked) -> bool:
-    """Whether anything is asked for that the classic layer is not."""
-    if any(getattr(options, key) for key in PLANNING) or options.mode in (
-        "cubic",
-        "lanczos",
-        "area",
-    ):
-        return True
-    return "." in (options.factor or "") or "/" in (options.factor or "")
+def _needs_plan(options: Requested) -> str | None:
+    """The option that the classic layer does not have; None if the classic layer is enough."""
+    for key in _PLANNING:
+        if getattr(options, key):
+            return f"--{key.replace('_', '-')}"
+    if options.mode in ("cubic", "lanczos", "area"):
+        return f"--mode {options.mode}"
+    factor = options.factor or ""
+    return f"--factor {factor}" if "." in factor or "/" in factor else None
 
 
-def _upsampling(options: Asked) -> Upsampling:
+_LAYER = ("factor", "channels", "name", "top", "mode", "trainable")
+
+
+def _layer(options: Requested, *more: str) -> dict[str, Any]:
+    """The given options as arguments of ``pg.upsample``."""
+    layer = options.given(*_LAYER, *more)
+    return layer | ({"weights": options.kernels} if options.kernels else {})
+
+
+def _upsampling(options: Requested) -> Upsampling:
     templates = {key: getattr(options, key) for key in ("template", "templates")}
-    layer = options.given(
-        "factor",
-        "channels",
-        "name",
-        "bottom",
-        "top",
-        "mode",
-        "weights",
-        "input_shape",
-        "trainable",
-    )
+    given = options.given(*_LAYER, "bottom", "input_shape", "kernels")
     if options.spec:
-        if layer:
-            option = f"--{next(iter(layer)).replace('_', '-')}"
+        if given:
+            option = f"--{next(iter(given)).replace('_', '-')}"
             raise InputError(
                 f"{option} and --spec exclude each other", advice="Write it in the file."
             )
         from protogen.generate.specfile import load_spec
 
         return load_spec(options.spec, **templates)
-    if "factor" not in layer:
-        raise InputError("no factor is given", advice="Say --factor 2, or --spec FILE.toml.")
-    return classic(**layer, **templates)
+    if "factor" not in given:
+        raise InputError("missing factor", advice="Give --factor 2, or --spec FILE.toml.")
+    return classic(**_layer(options, "bottom", "input_shape"), **templates)
 
 
-def _spliced(options: Asked, place: tuple[str, str]) -> Spliced:
+def _splice(options: Requested, place: tuple[str, str]) -> Spliced:
     from protogen.generate.splicing import splice
 
     if not options.factor:
-        raise InputError("no factor is given", advice="Say --factor 2.")
-    layer = options.given(
-        "factor",
-        "channels",
-        "name",
-        "top",
-        "mode",
-        "weights",
-        "rewire",
-        "trainable",
-        "template",
-        "templates",
-    )
-    return splice(*place, **layer)
+        raise InputError("missing factor", advice="Give --factor 2.")
+    return splice(*place, **_layer(options, "rewire", "template", "templates"))
 
 
 def _draw(up: Upsampling, file: Any, form: Any) -> None:
@@ -164,17 +169,17 @@ def _draw(up: Upsampling, file: Any, form: Any) -> None:
 
 
 def _pictures(up: Upsampling) -> list[Any]:
-    """One picture for each kernel that differs."""
+    """The pictures of the different kernels."""
     from protogen.generate.upsampling import kernel_picture
 
     different = {(spec.factor, spec.mode): spec for spec in up.specs}
     if len(different) > 12:
         raise InputError(
-            f"{len(different)} different kernels do not fit one picture",
+            f"{len(different)} different kernels are too many for one picture",
             subject="--plot",
-            advice="12 do.",
+            advice="Draw at most 12.",
         )
-    made = []
+    pictures = []
     for (factor, _), spec in different.items():
         if max(factor) > 256:
             raise InputError(
@@ -182,47 +187,45 @@ def _pictures(up: Upsampling) -> list[Any]:
                 subject="--plot",
                 advice="Factors up to 256 can be drawn.",
             )
-        made.append(kernel_picture(spec))
-    return made
+        pictures.append(kernel_picture(spec))
+    return pictures
 
 
-def _as_json(
+def _fields(
     up: Upsampling, spliced: Spliced | None, text: bytes, checks: list[Check] | None
 ) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "layers": up.describe(),
         "weights_needed": list(up.weights_needed),
         "prototxt": text.decode("utf-8", "replace"),
     }
     if spliced:
-        made["rewired"] = list(spliced.rewired)
+        fields["rewired"] = list(spliced.rewired)
     if checks is not None:
-        made["verify"] = [check.plain() for check in checks]
-    return made
+        fields["verify"] = [check.plain() for check in checks]
+    return fields
 
 
-def _say(
-    up: Upsampling, spliced: Spliced | None, checks: list[Check] | None, options: Asked
+def _report(
+    up: Upsampling, spliced: Spliced | None, checks: list[Check] | None, options: Requested
 ) -> None:
-    """What a person should know. It goes to stderr while stdout carries the prototxt."""
-    err = not options.output
-    say_files(options)
+    """Print notes and errors; on stderr while stdout carries the prototxt."""
+    report_files(options)
     if up.weights_needed:
         where = (
             f"they are in {options.caffemodel}"
             if options.caffemodel
             else "write them with --caffemodel FILE"
         )
-        some = ", ".join(up.weights_needed[:3]) + (", ..." if len(up.weights_needed) > 3 else "")
-        click.echo(
-            f"note: Caffe's fillers cannot make the weights of {some} (bilinear takes square, "
-            f"channel-wise kernels only), so the filler is constant 0; {where}.",
+        output.note(
+            f"note: Caffe's fillers cannot create the weights of {some(up.weights_needed)} (bilinear "
+            f"needs square kernels, one per channel), so the filler is constant 0; {where}.",
             err=True,
         )
-    say_rewired(options, spliced)
+    report_rewired(options, spliced)
     if checks is not None:
         for line in _table(checks):
-            click.echo(line, err=err)
+            click.echo(line, err=not options.output)
 
 
 def _table(checks: list[Check]) -> list[str]:
@@ -231,11 +234,11 @@ def _table(checks: list[Check]) -> list[str]:
     for c in checks:
         ring = f"{c.ring[0]} px" if c.ring[0] == c.ring[1] else f"{c.ring[0]}x{c.ring[1]} px"
         lines.append(f"{c.layer:<{width}}  {c.data:<6}  {c.inside:<8.2g}  {c.border:<8.2g}  {ring}")
-    lines.append("largest errors against onnxruntime's Resize of the same data")
+    lines.append("largest errors, compared with onnxruntime's Resize on the same data")
     if any(max(check.ring) for check in checks):
         lines.append(
-            "Inside, the layer is interpolation to rounding. In the ring at each border it is "
-            "not: the outside counts as 0, so values fade by up to the size of the data."
+            "Inside, the layer equals interpolation up to rounding. In the ring at each border it "
+            "does not: Caffe pads with 0, so the error is as large as the data."
         )
     else:
         lines.append("The layer is exact everywhere.")

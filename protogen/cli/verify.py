@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from protogen.cli import options
+from protogen.cli import options, output
 from protogen.converting.comparison import TOLERANCE, Comparison, mismatch, verify
 from protogen.converting.proving import BlobDifference
 from protogen.errors import InputError
@@ -23,98 +22,93 @@ from protogen.net.rules import plain_state
     type=float,
     default=TOLERANCE,
     show_default=True,
-    help="Largest error, as a part of a blob's largest magnitude.",
+    help="Largest error relative to a blob's largest magnitude.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
-@click.option("--input", "inputs", multiple=True, metavar="[BLOB=]FILE.npy|npz", help="Inputs.")
+@options.seed
+@options.input_files("Input data: .npy or .npz.  [default: random]")
+@options.identity
 @options.ignored_fields
 @options.dialect
 @options.state("TEST")
 @click.option(
-    "--output",
-    "outputs",
+    "--blob",
+    "blobs",
     multiple=True,
     metavar="BLOB",
-    help="An output that both must have.  [default: all of both]",
+    help="Require this blob in both models. Repeatable.  [default: the outputs of both]",
 )
 @click.option(
     "--pair",
     "pairs",
     multiple=True,
     metavar="A=B",
-    help="The value A of the first model is called B in the second.",
+    help="Compare blob A of the first model with blob B of the second. Repeatable.",
 )
-@click.option(
-    "--all",
-    "show_all",
-    is_flag=True,
-    help="Every blob, not only those that differ or are unproved.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.verbose
+@options.as_json
 def command(
     models: tuple[str, ...],
     tolerance: float,
     seed: int,
     inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
+    blobs: tuple[str, ...],
     pairs: tuple[str, ...],
-    show_all: bool,
+    verbose: bool,
     as_json: bool,
-    **given: Any,
+    **reading: Any,
 ) -> None:
-    """Run two models on the same input and compare every blob that both name.
+    """Run two models and compare their blobs.
 
-    A and B are each a Caffe net (NET.prototxt NET.caffemodel) or an ONNX file. The first blob that
-    differs is named with its layer, and with the likely cause where it is a known one: each
-    known mistake is made on purpose, and the one that gives the other side's numbers is told.
-    A blob that stays the same whatever the input is proves nothing: it is told as unproved, with
-    the reason. Exits 1 where a blob differs by more than the tolerance, where one model lacks an
-    output of the other, and where nothing is proved.
+    A and B are each a Caffe net (NET.prototxt NET.caffemodel) or an ONNX model. Both run on the same
+    input, and all blobs with the same name are compared. The first blob that differs is reported with
+    its layer and, if it is a known one, with the cause: protogen repeats known mistakes of other tools
+    and reports the one that gives the same numbers. A blob whose value does not depend on the input
+    is reported as unproved, with the reason. The exit code is 1 if a blob differs by more than the
+    tolerance, if an output is missing in one model, or if nothing is proved.
 
     \b
     Examples:
       protogen verify deploy.prototxt net.caffemodel net.onnx
       protogen verify a.prototxt a.caffemodel b.prototxt b.caffemodel --json
       protogen verify all_in_one.prototxt net.caffemodel net.onnx --stage deploy
-      protogen verify deploy.prototxt net.caffemodel cut.onnx --output fc7
+      protogen verify deploy.prototxt net.caffemodel cut.onnx --blob fc7
       protogen verify deploy.prototxt net.caffemodel torch.onnx --pair prob=output
     """
     a, b = _pair(models)
-    state = options.state_of(given)
-    found = verify(
+    state = options.state_of(reading)
+    comparison = verify(
         a,
         b,
         feeds=options.arrays(inputs),
         seed=seed,
         tolerance=tolerance,
         check=False,
-        outputs=outputs,
+        outputs=blobs,
         names=dict(map(_names, pairs)),
-        ignored_fields=given["ignored_fields"],
-        dialect=given["dialect"],
+        **reading,
         **state,
     )
     if as_json:
-        click.echo(json.dumps(found.plain() | plain_state(state), indent=2))
+        output.print_json("verify", **comparison.plain(), **plain_state(state))
     else:
-        show(found, show_all)
-    if not found.proved:
-        raise mismatch(found)
+        show(comparison, verbose)
+    if not comparison.proved:
+        raise mismatch(comparison)
 
 
 def _names(pair: str) -> tuple[str, str]:
     first, equals, second = pair.partition("=")
     if not (first and equals and second):
-        raise InputError(f"{pair!r} is not A=B", subject="--pair")
+        raise InputError(f"expected A=B, got {pair!r}", subject="--pair")
     return first, second
 
 
-def show(found: Comparison, show_all: bool) -> None:
-    """Prints a line for each blob, or for each that differs or is unproved, and one for all."""
-
+def show(comparison: Comparison, verbose: bool) -> None:
+    """Print a line for each blob that differs or is unproved (``verbose``: for every blob), and the
+    total."""
     from protogen.cli import tables
 
-    rows = [row for row in found.rows if show_all or _verdict(row)]
+    rows = [row for row in comparison.rows if verbose or _verdict(row)]
     if rows:
         tables.show(
             ["blob", "shape", "error", "relative", ""],
@@ -130,17 +124,17 @@ def show(found: Comparison, show_all: bool) -> None:
             ],
             right=(2, 3),
         )
-    agree = sum(row.passed for row in found.rows)
-    told = f"{len(found.unproved)} of them unproved, " if found.unproved else ""
+    agree = sum(row.passed for row in comparison.rows)
+    some = f"{len(comparison.unproved)} of them unproved, " if comparison.unproved else ""
     click.echo(
-        f"{agree} of {len(found.rows)} blobs agree to {found.tolerance:g}, {told}"
-        f"largest relative error {_number(found.worst)}"
+        f"{agree} of {len(comparison.rows)} blobs agree to {comparison.tolerance:g}, {some}"
+        f"largest relative error {_number(comparison.worst)}"
     )
 
 
 def _verdict(row: BlobDifference) -> str:
     if row.only:
-        return f"in the {row.only} alone"
+        return f"only in the {row.only}"
     return "unproved" if row.unproved else "" if row.passed else "differs"
 
 
@@ -156,19 +150,23 @@ def _number(value: float | None) -> str:
 
 
 def _pair(models: tuple[str, ...]) -> tuple[Any, Any]:
-    """Files in the order given: a prototxt takes the weights behind it."""
-    made: list[Any] = []
+    """The two models of a list of files: weights belong to the prototxt before them."""
+    pairs: list[Any] = []
     for path in models:
         if path.endswith((".caffemodel", ".h5")):
-            if not made or not isinstance(made[-1], str) or made[-1].endswith(".onnx"):
-                raise InputError("stands behind no prototxt", where=path)
-            made[-1] = (made[-1], path)
+            if not pairs or not isinstance(pairs[-1], str) or pairs[-1].endswith(".onnx"):
+                raise InputError(
+                    "no net before these weights",
+                    where=path,
+                    advice="Write NET.prototxt NET.caffemodel.",
+                )
+            pairs[-1] = (pairs[-1], path)
         else:
-            made.append(path)
-    if len(made) != 2:
+            pairs.append(path)
+    if len(pairs) != 2:
         raise InputError(
-            f"{len(made)} models are given, but 2 can be compared",
-            advice="Write NET.prototxt NET.caffemodel or FILE.onnx for each.",
+            f"expected 2 models, got {len(pairs)}",
+            advice="Write NET.prototxt NET.caffemodel or MODEL.onnx for each.",
         )
-    a, b = ((x, None) if isinstance(x, str) and not x.endswith(".onnx") else x for x in made)
+    a, b = ((x, None) if isinstance(x, str) and not x.endswith(".onnx") else x for x in pairs)
     return a, b

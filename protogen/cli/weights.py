@@ -1,14 +1,13 @@
-"""``protogen weights`` and ``protogen binaryproto``."""
+"""``protogen weights``."""
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from protogen.cli import options, output, tables
 from protogen.errors import InputError
 from protogen.formats import files
 
@@ -16,20 +15,26 @@ if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel, Entry
 
 
+_TO = ("to_npz", "to_safetensors", "to_hdf5", "output")
+
+
 @click.command("weights")
 @click.argument("model", metavar="NET.caffemodel")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--quick", is_flag=True, help="Names, types and shapes only: values are not read.")
-@click.option("--to-npz", metavar="FILE", help="Write arrays named LAYER/INDEX.")
-@click.option("--to-safetensors", metavar="FILE", help="The same as safetensors.")
-@click.option("--hdf5", metavar="FILE", help="Write Caffe's HDF5 form (.caffemodel.h5).")
-@click.option("--from-npz", metavar="FILE", help="Take these arrays in place of the model's.")
-@click.option("-o", "--output", metavar="FILE", help="With --from-npz: the new caffemodel.")
-def weights(model: str, as_json: bool, quick: bool, **options: Any) -> None:
-    """List what a caffemodel holds: layers, shapes, dtypes, norms, NaN and Inf; or convert it.
+@click.option("--quick", is_flag=True, help="Do not read the values: names, types and shapes only.")
+@click.option("--to-npz", metavar="FILE.npz", help="Write the arrays, named LAYER/INDEX.")
+@click.option("--to-safetensors", metavar="FILE", help="Write the arrays as safetensors.")
+@click.option("--to-hdf5", metavar="FILE.h5", help="Write Caffe's HDF5 format.")
+@click.option("--from-npz", metavar="FILE.npz", help="Replace arrays of the model by these.")
+@click.option(
+    "-o", "--output", metavar="FILE.caffemodel", help="With --from-npz: write the new model here."
+)
+@options.as_json
+def command(model: str, quick: bool, as_json: bool, **given: Any) -> None:
+    """List or convert the weights in a caffemodel.
 
-    The file is mapped, not loaded. --hdf5 and --to-safetensors need the extras hdf5 and
-    safetensors; a .h5 file is read as well.
+    The list has layers, shapes, dtypes, norms, and the number of NaN and infinite values. The file is
+    mapped, not loaded. --to-hdf5 and --to-safetensors need the extras hdf5 and safetensors; a .h5 file
+    can be converted too.
 
     \b
     Examples:
@@ -37,48 +42,50 @@ def weights(model: str, as_json: bool, quick: bool, **options: Any) -> None:
       protogen weights net.caffemodel --to-npz net.npz
       protogen weights net.caffemodel --from-npz changed.npz -o new.caffemodel
     """
-    outputs = {key: options[key] for key in ("to_npz", "to_safetensors", "hdf5", "output")}
     files.distinct(
-        ((f"--{key.replace('_', '-')}", path) for key, path in outputs.items()),
-        [model, options["from_npz"]],
+        ((f"--{key.replace('_', '-')}", given[key]) for key in _TO), [model, given["from_npz"]]
     )
-    if bool(options["from_npz"]) != bool(options["output"]):
-        raise InputError("--from-npz FILE and -o FILE go together")
-    if any(outputs.values()):
-        _convert(model, options)
+    if bool(given["from_npz"]) != bool(given["output"]):
+        raise InputError("--from-npz FILE and -o FILE must be given together")
+    if any(given[key] for key in _TO):
+        if as_json or quick:
+            option = "--json" if as_json else "--quick"
+            raise InputError(f"{option} applies to the list, not to a conversion")
+        _convert(model, given)
         return
     _list(model, as_json, quick)
 
 
-def _convert(path: str, options: dict[str, Any]) -> None:
+def _convert(path: str, given: dict[str, Any]) -> None:
     from protogen.formats import weightfiles
 
-    found = weightfiles.read_any(path)
+    arrays = weightfiles.read_any(path)
     with ExitStack() as stack:
 
         def out(key: str) -> Any:
-            return stack.enter_context(files.replacing(options[key]))
+            return stack.enter_context(files.replacing(given[key]))
 
-        if options["from_npz"]:
+        if given["from_npz"]:
             from protogen.formats.caffemodel import read_weights, write_weights
 
             model = read_weights(path)
-            entries = _replaced(model, options["from_npz"])
+            entries = _replaced(model, given["from_npz"])
             write_weights(out("output"), model.name, entries)
-        if options["to_npz"]:
-            weightfiles.write_npz(out("to_npz"), weightfiles.flatten(found))
-        if options["to_safetensors"]:
-            out("to_safetensors").write(weightfiles.safetensors_bytes(found))
-        if options["hdf5"]:
-            weightfiles.write_hdf5(out("hdf5"), found)
-    for key in ("to_npz", "to_safetensors", "hdf5", "output"):
-        if options[key]:
-            click.echo(f"wrote {options[key]}")
+        if given["to_npz"]:
+            weightfiles.write_npz(out("to_npz"), weightfiles.flatten(arrays))
+        if given["to_safetensors"]:
+            out("to_safetensors").write(weightfiles.safetensors_bytes(arrays))
+        if given["to_hdf5"]:
+            weightfiles.write_hdf5(out("to_hdf5"), arrays)
+    output.wrote(*(given[key] for key in _TO))
 
 
 def _replaced(model: CaffeModel, npz: str) -> list[Entry]:
-    """The model's layers with the arrays of an npz, which must fit."""
-    from protogen.cli.tables import shape
+    """The model's layers, with the arrays of an npz file in place of their own.
+
+    Raises:
+        InputError: the model has no such layer, or the shapes differ.
+    """
     from protogen.formats.caffemodel import Entry
     from protogen.formats.weightfiles import read_npz
     from protogen.net.binary import upgraded_entries
@@ -87,32 +94,31 @@ def _replaced(model: CaffeModel, npz: str) -> list[Entry]:
     names = {layer.name for layer in model.layers}
     for name in arrays:
         if name not in names:
-            raise InputError("the model has no such layer", where=npz, subject=f"layer {name!r}")
-    made = []
+            raise InputError("unknown layer", where=npz, subject=f"layer {name!r}")
+    entries = []
     for layer, entry in zip(model.layers, upgraded_entries(model, []), strict=True):
         new = arrays.get(layer.name)
         if new is None:
-            made.append(entry)
+            entries.append(entry)
             continue
         before, after = ([a.shape for a in group] for group in (entry.arrays, new))
         if before != after:
             raise InputError(
-                f"its arrays are {', '.join(map(shape, after))}, but must be "
-                f"{', '.join(map(shape, before))}",
+                f"expected arrays of shape {', '.join(map(tables.shape, before))}, "
+                f"got {', '.join(map(tables.shape, after))}",
                 where=npz,
                 subject=f"layer {layer.name!r}",
             )
-        made.append(Entry(entry.header, new))
-    return made
+        entries.append(Entry(entry.header, new))
+    return entries
 
 
 def _list(path: str, as_json: bool, quick: bool) -> None:
-    from protogen.cli import tables
     from protogen.formats.caffemodel import read_weights
 
     if path.endswith((".h5", ".hdf5")):
         raise InputError(
-            "is HDF5: it can be converted, not listed", where=path, advice="Say --to-npz FILE."
+            "an HDF5 file can be converted, but not listed", where=path, advice="Use --to-npz FILE."
         )
     model = read_weights(path)
     rows = []
@@ -129,7 +135,7 @@ def _list(path: str, as_json: bool, quick: bool) -> None:
                 row |= _statistics(layer, index)
             rows.append(row)
     if as_json:
-        click.echo(json.dumps({"name": model.name, "blobs": rows}, indent=2))
+        output.print_json("weights", name=model.name, blobs=rows)
         return
     shown = ["layer", "type", "blob", "shape", "dtype"]
     shown += [] if quick else ["norm", "mean", "std", "NaN", "Inf"]
@@ -153,11 +159,12 @@ def _list(path: str, as_json: bool, quick: bool) -> None:
 
     total = sum(math.prod(row["shape"]) for row in rows)
     forms = "/".join(sorted({layer.form for layer in model.layers}))
-    click.echo(f"{len(model.layers)} layers ({forms}), {len(rows)} blobs, {total:,} values")
+    output.note(f"{len(model.layers)} layers ({forms}), {len(rows)} blobs, {total:,} values")
 
 
 def _statistics(layer: Any, index: int) -> dict[str, Any]:
-    """Norm, mean and standard deviation of the finite values, in pieces of a few MB."""
+    """Norm, mean and deviation of the finite values, computed in pieces of a few MB; the number of NaN
+    and infinite values."""
     import math
 
     import numpy as np
@@ -185,26 +192,3 @@ def _statistics(layer: Any, index: int) -> dict[str, Any]:
         "nan": nan,
         "inf": inf,
     }
-
-
-@click.command("binaryproto")
-@click.argument("source", metavar="IN")
-@click.option("-o", "--output", required=True, metavar="OUT", help="The file to write.")
-def binaryproto(source: str, output: str) -> None:
-    """Convert a mean file between .binaryproto, .npy and .png, by the files' endings.
-
-    Arrays are (C, H, W), channels in Caffe's order (blue, green, red). A PNG is 8-bit: values are
-    rounded and must lie in 0 to 255. PNG needs the extra picture.
-
-    \b
-    Examples:
-      protogen binaryproto mean.binaryproto -o mean.npy
-      protogen binaryproto mean.binaryproto -o mean.png
-    """
-    from protogen.preprocessing import meanfiles
-
-    files.distinct([("-o", output)], [source])
-    array = meanfiles.read(source)
-    with files.replacing(output) as file:
-        meanfiles.write(file, array, Path(output).suffix)
-    click.echo(f"wrote {output}")

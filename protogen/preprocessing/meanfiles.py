@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_ENDINGS = (".binaryproto", ".npy", ".png")
+SUFFIXES = (".binaryproto", ".npy", ".png")
+
+
+def check_suffix(path: str | Path) -> None:
+    """Raise InputError if the file's extension is not that of a mean file."""
+    if Path(path).suffix not in SUFFIXES:
+        raise _ending(path)
 
 
 def read(path: str | Path) -> NDArray[np.floating]:
@@ -124,5 +130,5 @@ def _write_png(file: BinaryIO, mean: NDArray[np.floating]) -> None:
 
 def _ending(path: str | Path) -> InputError:
     return InputError(
-        "is no mean file by its ending", where=str(path), advice=f"Known: {', '.join(_ENDINGS)}."
+        "is no mean file by its ending", where=str(path), advice=f"Known: {', '.join(SUFFIXES)}."
     )

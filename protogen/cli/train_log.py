@@ -1,68 +1,72 @@
-"""``protogen diagnose``."""
+"""``protogen train-log``."""
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options
+from protogen.cli import options, output
+from protogen.errors import InputError
 
 if TYPE_CHECKING:
     from protogen.training.diagnosis import Diagnosis
 
 
-@click.command("diagnose")
+@click.command("train-log")
 @options.proto
+@options.plugin
 @click.argument("log", metavar="TRAIN.log")
 @click.argument("net", metavar="[NET.prototxt]", required=False)
-@click.option(
-    "--input", "inputs", multiple=True, metavar="BLOB=N,C,H,W", help="A blob's shape. May repeat."
-)
-@click.option("--plot", metavar="FILE.png", help="Draw loss, scores and norms (.png, .svg).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.dialect
+@options.input_shapes
+@options.plot("loss, scores and norms")
+@options.as_json
 @click.pass_context
 def command(ctx: click.Context, /, log: str, net: str | None, **given: Any) -> None:
-    """Read a Caffe training log, and name what it shows to be wrong.
+    """Find training problems in a Caffe log.
 
-    Recognised are a loss of 87.3365, one stuck at ln(classes) or 0.693, NaN in loss or learning rate,
-    growing losses, and with debug_info layers that are dead, get no gradient, or get one that shrinks
-    or grows with depth. With the net, layers are told with their line. The exit code is 1 where
-    something was found.
+    Reported are: a loss of 87.3365, a loss that stays at ln(classes) or 0.693, NaN in the loss or
+    learning rate, a growing loss, and with debug_info layers that are dead, get no gradient, or whose
+    gradients shrink or grow with depth. With the net, layers are reported with their line. The exit
+    code is 1 if there is a problem.
 
     \b
     Examples:
-      protogen diagnose train.log
-      protogen diagnose train.log train_val.prototxt --plot course.png
+      protogen train-log train.log
+      protogen train-log train.log train_val.prototxt --plot course.png
     """
     from protogen.formats import files
     from protogen.net.net import load
     from protogen.training.diagnosis import diagnose
 
     files.distinct([("--plot", given["plot"])], [log, net])
-    form = options.picture_form(given["plot"]) if given["plot"] else None
-    shapes = options.parse_inputs(given["inputs"])
-    loaded = load(net, phase="TRAIN", input_shapes=shapes, tolerant=True) if net else None
-    found = diagnose(log, loaded)
-    if form:
+    loaded = None
+    if net:
+        reading = {"phase": "TRAIN", "dialect": given["dialect"]}
+        shapes = options.shapes_for(net, given["input_shapes"], **reading)
+        loaded = load(net, input_shapes=shapes, tolerant=True, **reading)
+    elif given["input_shapes"] or given["dialect"]:
+        option = "--input-shape" if given["input_shapes"] else "--dialect"
+        raise InputError(f"{option} needs the net", advice="Give NET.prototxt after the log.")
+    diagnosis = diagnose(log, loaded)
+    if given["plot"]:
         from protogen.report import training
 
         with files.replacing(given["plot"]) as file:
-            training.draw(_course(found), file, form)
+            training.draw(_course(diagnosis), file, options.picture_format(given["plot"]))
     if given["as_json"]:
-        click.echo(json.dumps(found.plain(), indent=2))
+        output.print_json("train-log", **diagnosis.plain())
     else:
-        _show(found)
-        if given["plot"]:
-            click.echo(f"wrote {given['plot']}")
-    if found.findings:
+        _show(diagnosis)
+        output.wrote(given["plot"])
+    if diagnosis.findings:
         ctx.exit(1)
 
 
-def _show(found: Diagnosis) -> None:
-    log = found.log
+def _show(diagnosis: Diagnosis) -> None:
+    log = diagnosis.log
     if log.loss:
         (first, a), (last, b) = log.loss[0], log.loss[-1]
         click.echo(f"loss {a:.4g} at iteration {first}, {b:.4g} at iteration {last}")
@@ -72,20 +76,22 @@ def _show(found: Diagnosis) -> None:
             f"{series[-1][1]:.4g} at iteration {series[-1][0]}"
         )
     if not log.weight_gradients:
-        click.echo("no norms: debug_info: true in the solver would tell where gradients end")
-    for finding in found.findings:
+        output.note(
+            "note: the log has no gradients. Set debug_info: true in the solver to log them."
+        )
+    for finding in diagnosis.findings:
         click.echo(f"{finding.kind}: {finding.text}")
-    if not found.findings:
-        click.echo("nothing found")
+    if not diagnosis.findings:
+        output.note("no problems found")
 
 
-def _course(found: Diagnosis) -> Any:
+def _course(diagnosis: Diagnosis) -> Any:
     from protogen.report.training import Course
 
-    log = found.log
+    log = diagnosis.log
     finite = [value for _, value in log.loss if math.isfinite(value)]
     lines = {}
-    for finding in found.findings:
+    for finding in diagnosis.findings:
         if finding.kind == "loss-stuck" and finite:
             word = finding.text.split(" = ")[1].split(":")[0]
             lines[word] = sum(finite[len(finite) // 2 :]) / len(finite[len(finite) // 2 :])

@@ -1,0 +1,41 @@
+"""``protogen draw``."""
+
+from __future__ import annotations
+
+import click
+
+from protogen.cli import options, output
+
+
+@click.command("draw")
+@options.proto
+@options.plugin
+@click.argument("net", metavar="NET.prototxt")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    required=True,
+    metavar="FILE.svg|png",
+    help="Write the drawing here.",
+)
+@options.phase(None, "; TEST, or TRAIN if the text has only a training net")
+@options.input_shapes
+def command(net: str, target: str, phase: str | None, input_shapes: tuple[str, ...]) -> None:
+    """Draw a net as SVG or PNG.
+
+    Data flows from top to bottom. PNG needs the extra report.
+
+    \b
+    Examples:
+      protogen draw deploy.prototxt -o net.svg
+      protogen draw train_val.prototxt --phase TRAIN --input-shape data=64,3,227,227 -o net.png
+    """
+    from protogen.cli.tables import printable
+    from protogen.report.write import draw
+
+    state = {"phase": phase} if phase else {}
+    shapes = options.shapes_for(net, input_shapes, **state)
+    diagram = draw(net, target, phase=phase, input_shapes=shapes)
+    boxes = sum(not box.stub for part in diagram.parts for box in part.boxes)
+    output.note(f"wrote {printable(target)} ({boxes} boxes)")

@@ -1,0 +1,86 @@
+"""``protogen convert --dry-run``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from protogen.cli import options, output
+
+if TYPE_CHECKING:
+    from protogen.onnx.importer import Verdict
+
+_WORDS = {
+    "converts": "converts",
+    "approximated": "approximated",
+    "dialect": "needs a dialect",
+    "refused": "does not convert",
+}
+_COUNTED = _WORDS | {
+    "converts": "convert", "dialect": "need a dialect", "refused": "do not convert"
+}  # fmt: skip
+
+
+def dry_run(net: str, caffemodel: str | None, from_onnx: bool, given: dict[str, Any]) -> bool:
+    """Print which layers or operators do not convert; returns whether there are any."""
+    if from_onnx:
+        from protogen.cli.convert import onnx_shapes
+        from protogen.onnx.importer import check_onnx
+
+        verdicts = check_onnx(
+            net,
+            input_shapes=onnx_shapes(net, given["input_shapes"]),
+            dialect=given["dialect"] or "bvlc",
+            outputs=given["to_blobs"],
+        )
+        _show(verdicts, "operator", given)
+    else:
+        from protogen.onnx.exporter.verdicts import check_caffe
+
+        reading = {
+            "identities": given["identities"],
+            "dialect": given["dialect"] or "",
+            **options.state_of(given),
+        }
+        verdicts = check_caffe(
+            net,
+            caffemodel,
+            opset=given["opset"],
+            outputs=given["to_blobs"],
+            input_shapes=options.shapes_for(net, given["input_shapes"], **reading),
+            ignored_fields=given["ignored_fields"],
+            **reading,
+        )
+        _show(verdicts, "layer", given)
+    return any(one.kind in ("refused", "dialect") for one in verdicts)
+
+
+def _show(verdicts: Sequence[Verdict], what: str, given: dict[str, Any]) -> None:
+    from protogen.cli import tables
+
+    if given["as_json"]:
+        output.print_json("convert", verdicts=[asdict(one) for one in verdicts])
+        return
+    rows = [
+        (
+            one.type,
+            tables.printable(one.name if what == "layer" else one.output),
+            _WORDS[one.kind],
+            tables.printable(one.text),
+        )
+        for one in verdicts
+        if given["verbose"] or one.kind != "converts"
+    ]
+    headings = {
+        "operator": ("operator", "tensor", "", "layers, dialect or reason"),
+        "layer": ("type", "layer", "", "operators or reason"),
+    }
+    if rows:
+        tables.show(headings[what], rows)
+    counts = Counter(one.kind for one in verdicts)
+    parts = [f"{counts[kind]} {words}" for kind, words in _COUNTED.items() if counts[kind]]
+    click.echo(f"{len(verdicts)} {what}s: {', '.join(parts)}")

@@ -1,0 +1,103 @@
+"""``protogen mean``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from protogen.cli import options, output, tables
+from protogen.errors import InputError
+from protogen.formats import files
+
+
+@click.group("mean")
+def command() -> None:
+    """Compute and convert mean files.
+
+    \b
+    Examples:
+      protogen mean compute pictures/ -o mean.binaryproto
+      protogen mean convert mean.binaryproto -o mean.npy
+    """
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of ``256``, ``256x320`` or ``256,320``."""
+    if text is None:
+        return None
+    numbers = options.numbers(text.replace("x", ","), "--size")
+    if len(numbers) == 1:
+        numbers *= 2
+    if len(numbers) != 2 or any(n < 1 or n != int(n) for n in numbers):
+        raise InputError(f"{text!r} is not a size", subject="--size", advice="Write 256x256.")
+    return int(numbers[0]), int(numbers[1])
+
+
+@command.command("compute")
+@click.argument("images", nargs=-1, required=True, metavar="PICTURE|DIR...")
+@click.option(
+    "-o", "--output", "targets", multiple=True, metavar="FILE",
+    help="Write the mean picture as .binaryproto, .npy (C, H, W) or .png. Repeatable.",
+)  # fmt: skip
+@click.option("--size", metavar="HxW", help="Resize all pictures.  [default: one size required]")
+@click.option("--grey", is_flag=True, help="Read pictures with one channel.")
+@options.as_json
+def compute(
+    images: tuple[str, ...], targets: tuple[str, ...], size: str | None, grey: bool, as_json: bool
+) -> None:
+    """Compute the mean picture of pictures, and the mean and deviation of each channel.
+
+    One picture is in memory at a time. Values are 0 to 255; the channels are blue, green, red, as in
+    Caffe. Reading pictures needs the extra picture.
+
+    \b
+    Examples:
+      protogen mean compute pictures/ -o mean.binaryproto
+      protogen mean compute pictures/ --size 256x256 -o mean.binaryproto -o mean.png
+    """
+    from protogen.preprocessing import meanfiles
+    from protogen.preprocessing.statistics import picture_statistics
+
+    files.distinct([("--output", path) for path in targets], images)
+    for path in targets:
+        meanfiles.check_suffix(path)
+    with tables.counting("pictures") as progress:
+        statistics = picture_statistics(images, _size(size), grey, progress)
+    with ExitStack() as stack:
+        for path in targets:
+            file = stack.enter_context(files.replacing(path))
+            meanfiles.write(file, statistics.mean, Path(path).suffix)
+    if as_json:
+        output.print_json("mean compute", **statistics.plain())
+        return
+    order = "blue, green, red" if len(statistics.mean) == 3 else "grey"
+    output.note(f"{statistics.count} pictures of {tables.shape(statistics.mean.shape)}")
+    for label, values in (("mean", statistics.channel_mean), ("std ", statistics.channel_std)):
+        click.echo(f"{label} {','.join(f'{v:.3f}' for v in values)} ({order})")
+    output.wrote(*targets)
+
+
+@command.command("convert")
+@click.argument("source", metavar="FILE")
+@click.option("-o", "--output", "target", required=True, metavar="FILE", help="Write this file.")
+def convert(source: str, target: str) -> None:
+    """Convert a mean file between .binaryproto, .npy and .png, by the file extensions.
+
+    Arrays are (C, H, W); the channels are blue, green, red, as in Caffe. A PNG has 8 bits: values are
+    rounded and must be 0 to 255. PNG needs the extra picture.
+
+    \b
+    Examples:
+      protogen mean convert mean.binaryproto -o mean.npy
+      protogen mean convert mean.binaryproto -o mean.png
+    """
+    from protogen.preprocessing import meanfiles
+
+    files.distinct([("--output", target)], [source])
+    meanfiles.check_suffix(target)
+    array = meanfiles.read(source)
+    with files.replacing(target) as file:
+        meanfiles.write(file, array, Path(target).suffix)
+    output.wrote(target)

@@ -1,0 +1,51 @@
+"""What commands print: results, notes, and JSON in the documented schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+SCHEMA = 1  # version of the JSON that --json prints, see docs/json.md
+_QUIET = "protogen.quiet"
+
+
+def quiet_option() -> click.Option:
+    """``-q/--quiet``, the same for every command."""
+    return click.Option(
+        ["-q", "--quiet"],
+        is_flag=True,
+        expose_value=False,
+        callback=_set_quiet,
+        help="Print results only: no notes, no totals, no progress.",
+    )
+
+
+def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.find_root().meta[_QUIET] = value
+
+
+def is_quiet() -> bool:
+    """Whether the running command was called with ``--quiet``."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and bool(ctx.find_root().meta.get(_QUIET))
+
+
+def note(text: str, err: bool = False) -> None:
+    """Print a line that is no result: a note, a total, the name of a written file."""
+    if not is_quiet():
+        click.echo(text, err=err)
+
+
+def wrote(*paths: object, err: bool = False) -> None:
+    """Print the name of each written file; None and empty names are skipped."""
+    from protogen.cli.tables import printable
+
+    for path in filter(None, paths):
+        note(f"wrote {printable(str(path))}", err=err)
+
+
+def print_json(command: str, **fields: Any) -> None:
+    """Print one JSON object: the command, the schema's version, and the command's own fields."""
+    click.echo(json.dumps({"command": command, "schema": SCHEMA, **fields}, indent=2))
