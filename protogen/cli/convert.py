@@ -257,7 +257,7 @@ def _to_onnx(net: str, caffemodel: str | None, given: dict[str, Any]) -> None:
             **reading,
         )
     if given["as_json"]:
-        output.print_json("convert", receipt=converted.receipt)
+        _print_json(converted)
         return
     program = converted.program
     for label, values in (("in ", program.inputs), ("out", program.outputs)):
@@ -268,6 +268,21 @@ def _to_onnx(net: str, caffemodel: str | None, given: dict[str, Any]) -> None:
     weights = f"{tables.size(converted.weight_bytes)} of weights"
     output.note(f"{len(converted.net.layers)} layers, {len(program.nodes)} operators, {weights}")
     output.wrote(converted.path, converted.external, given["receipt"])
+
+
+def _print_json(converted: Any) -> None:
+    program = converted.program
+    output.print_json(
+        "convert",
+        model=str(converted.path),
+        external=str(converted.external) if converted.external else None,
+        inputs=[{"name": one.name, "shape": one.shape} for one in program.inputs],
+        outputs=[{"name": one.name, "shape": one.shape} for one in program.outputs],
+        layers=len(converted.net.layers),
+        operators=len(program.nodes),
+        weight_bytes=converted.weight_bytes,
+        receipt=converted.receipt or None,
+    )
 
 
 def _checks(checked: dict[str, Any]) -> Iterator[str]:
@@ -319,10 +334,29 @@ def _to_caffe(model: str, given: dict[str, Any]) -> None:
     for sentence in converted.imported.approximated:
         warnings.warn(sentence, ProtogenWarning, stacklevel=1)
     if given["as_json"]:
-        checked = converted.checked.plain() if converted.checked else None
-        output.print_json("convert", **converted.imported.names(), checked=checked)
+        _print_json_net(converted)
         return
     _show_net(converted, given["verbose"])
+
+
+def _print_json_net(converted: Any) -> None:
+    net, names = converted.imported.net, converted.imported.names()
+    output.print_json(
+        "convert",
+        prototxt=str(converted.prototxt),
+        caffemodel=str(converted.caffemodel) if converted.caffemodel else None,
+        names=str(converted.names) if converted.names else None,
+        inputs=[{"name": name, "shape": net.graph.shapes[name]} for name in net.inputs],
+        outputs=[{"name": name, "shape": net.graph.shapes[name]} for name in net.outputs],
+        layers=len(net.layers),
+        operators=len(converted.imported.source.operators),
+        weight_bytes=converted.weight_bytes,
+        renamed=names["renamed"],
+        values=names["values"],
+        layers_by_operator=names["operators"],
+        approximated=list(converted.imported.approximated),
+        checked=converted.checked.plain() if converted.checked else None,
+    )
 
 
 def _show_net(converted: Any, verbose: bool) -> None:

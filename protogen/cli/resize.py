@@ -51,10 +51,10 @@ def command(**given: Any) -> None:
     """
     options = Requested(**given)
     check_files(options)
-    run(options)
+    run(options, "resize")
 
 
-def run(options: Requested) -> None:
+def run(options: Requested, command: str) -> None:
     """Plan, run the plan, write the files and report."""
     place = options.splice_point()
     spliced = _splice(options, place) if place else None
@@ -76,7 +76,7 @@ def run(options: Requested) -> None:
         }
         if spliced:
             fields["rewired"] = list(spliced.rewired)
-        output.print_json("resize", **fields)
+        output.print_json(command, **fields)
         return
     if not options.output:
         click.echo(text, nl=False)

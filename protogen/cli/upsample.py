@@ -96,7 +96,7 @@ def command(**given: Any) -> None:
                     f"--{key} belongs to the classic layer, but {planning} needs a plan",
                     advice="Leave one of the two out.",
                 )
-        run(options._replace(name=options.name or "upsample"))
+        run(options._replace(name=options.name or "upsample"), "upsample")
         return
     place = options.splice_point()
     spliced = _splice(options, place) if place else None
