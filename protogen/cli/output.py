@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -47,5 +49,15 @@ def wrote(*paths: object, err: bool = False) -> None:
 
 
 def print_json(command: str, **fields: Any) -> None:
-    """Print one JSON object: the command, the schema's version, and the command's own fields."""
-    click.echo(json.dumps({"command": command, "schema": SCHEMA, **fields}, indent=2))
+    """Print one JSON object: the command, the schema's version, and the command's own fields. JSON has
+    no NaN and no infinity: they become null."""
+    plain = _plain({"command": command, "schema": SCHEMA, **fields})
+    click.echo(json.dumps(plain, indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
