@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from protogen._version import __version__
-from protogen.cli.output import quiet_option
+from protogen.cli.output import printable, quiet_option
 from protogen.errors import ProtogenError, ProtogenWarning
 
 
@@ -168,6 +168,4 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 def _escaped(text: str) -> str:
     """The text with control characters escaped: names in untrusted files may contain them."""
-    from protogen.cli.tables import printable
-
     return "\n".join(map(printable, text.split("\n")))

@@ -297,17 +297,6 @@ def _checks(checked: dict[str, Any]) -> Iterator[str]:
             yield f"{program}: {blobs} blobs agree, {some}largest relative error {worst}"
 
 
-def onnx_shapes(model: str, texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """The values of ``--input-shape`` for an ONNX model."""
-
-    def names() -> tuple[str, ...]:
-        from protogen.onnx import input_shapes, load_model
-
-        return tuple(input_shapes(load_model(model)))
-
-    return options.shapes(texts, names)
-
-
 def _to_caffe(model: str, given: dict[str, Any]) -> None:
     from protogen.converting.onnx_to_caffe import convert_onnx
 
@@ -320,7 +309,7 @@ def _to_caffe(model: str, given: dict[str, Any]) -> None:
                 dialect=given["dialect"] or "bvlc",
                 fold=bool(given["fold"]),
                 outputs=given["to_blobs"],
-                input_shapes=onnx_shapes(model, given["input_shapes"]),
+                input_shapes=options.onnx_shapes(model, given["input_shapes"]),
                 names=given["names"],
                 verify=given["verify"],
                 seed=given["seed"],

@@ -25,7 +25,7 @@ def command(ctx: click.Context, a: str, b: str, as_json: bool) -> None:
     Example:
       protogen diff deploy.prototxt mine.prototxt
     """
-    from protogen.cli.tables import printable
+    from protogen.cli.output import printable
     from protogen.formats import prototxt
     from protogen.net.differences import diff
     from protogen.net.upgrade import upgrade

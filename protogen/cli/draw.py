@@ -31,7 +31,7 @@ def command(net: str, target: str, phase: str | None, input_shapes: tuple[str, .
       protogen draw deploy.prototxt -o net.svg
       protogen draw train_val.prototxt --phase TRAIN --input-shape data=64,3,227,227 -o net.png
     """
-    from protogen.cli.tables import printable
+    from protogen.cli.output import printable
     from protogen.report.write import draw
 
     state = {"phase": phase} if phase else {}

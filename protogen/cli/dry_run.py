@@ -28,12 +28,11 @@ _COUNTED = _WORDS | {
 def dry_run(net: str, caffemodel: str | None, from_onnx: bool, given: dict[str, Any]) -> bool:
     """Print which layers or operators do not convert; returns whether there are any."""
     if from_onnx:
-        from protogen.cli.convert import onnx_shapes
         from protogen.onnx.importer import check_onnx
 
         verdicts = check_onnx(
             net,
-            input_shapes=onnx_shapes(net, given["input_shapes"]),
+            input_shapes=options.onnx_shapes(net, given["input_shapes"]),
             dialect=given["dialect"] or "bvlc",
             outputs=given["to_blobs"],
         )

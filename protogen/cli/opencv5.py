@@ -17,7 +17,7 @@ def examine(folders: Sequence[str], form: str) -> int:
     Raises:
         InputError: a path is not a folder, or ``form`` is not text or json.
     """
-    from protogen.cli.tables import printable
+    from protogen.cli.output import printable
     from protogen.lint.opencv5 import examine as examine_folder
 
     if form not in ("text", "json"):

@@ -228,6 +228,17 @@ def shapes_for(net: str, texts: Sequence[str], **reading: Any) -> dict[str, tupl
     return shapes(texts, names)
 
 
+def onnx_shapes(model: str, texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """The values of ``--input-shape`` for an ONNX model."""
+
+    def names() -> tuple[str, ...]:
+        from protogen.onnx import input_shapes, load_model
+
+        return tuple(input_shapes(load_model(model)))
+
+    return shapes(texts, names)
+
+
 def numbers(text: str, option: str) -> tuple[float, ...]:
     """The numbers of ``104,117,123``.
 

@@ -34,6 +34,11 @@ def is_quiet() -> bool:
     return ctx is not None and bool(ctx.find_root().meta.get(_QUIET))
 
 
+def printable(text: str) -> str:
+    """The text with control characters escaped: names in untrusted files may contain them."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 def note(text: str, err: bool = False) -> None:
     """Print a line that is no result: a note, a total, the name of a written file."""
     if not is_quiet():
@@ -42,8 +47,6 @@ def note(text: str, err: bool = False) -> None:
 
 def wrote(*paths: object, err: bool = False) -> None:
     """Print the name of each written file; None and empty names are skipped."""
-    from protogen.cli.tables import printable
-
     for path in filter(None, paths):
         note(f"wrote {printable(str(path))}", err=err)
 

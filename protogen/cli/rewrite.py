@@ -119,8 +119,8 @@ def command(net: str, weights: str | None, **given: Any) -> None:
 def _report(
     rewritten: Rewritten, target: str | None, caffemodel: str | None, weights: str | None
 ) -> None:
+    from protogen.cli.output import printable
     from protogen.cli.resize import some
-    from protogen.cli.tables import printable
 
     err = not target  # stdout carries only the prototxt then
     output.wrote(target, caffemodel, err=err)

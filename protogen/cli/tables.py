@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from protogen.cli.output import is_quiet
+from protogen.cli.output import is_quiet, printable
 from protogen.geometry import shape_text
 
 _BAR_FROM = 64 << 20  # bytes: smaller files are written before a bar could be read
@@ -67,11 +67,6 @@ def shape(value: Sequence[int] | None) -> str:
 def size(count: int) -> str:
     """A number of bytes in KiB or MiB."""
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
-
-
-def printable(text: str) -> str:
-    """The text with control characters escaped: names in untrusted files may contain them."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 @contextmanager
