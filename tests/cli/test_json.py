@@ -1,0 +1,147 @@
+"""``--json``: every command prints one object of the documented schema (docs/json.schema.json)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import jsonschema
+import pytest
+from places import EXAMPLES, ROOT
+
+from protogen.cli import COMMANDS
+
+SCHEMA = json.loads((ROOT / "docs" / "json.schema.json").read_text(encoding="utf-8"))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+NET = ("examples/tiny.prototxt", "examples/tiny.caffemodel")
+
+# One line for each form of each command.
+LINES = [
+    "upsample --factor 2 --verify",
+    "upsample --factor 2 --into examples/segnet_head.prototxt --after score --rewire",
+    "upsample --factor 2 --exact --input-shape 1,1,4,4",
+    "resize --factor 1.5 --input-shape 1,3,8,8 --explain",
+    "resize --factor 2",
+    "dense --weights examples/W.npy --orientation xw --verify",
+    "dense --weights examples/W.npy --orientation xw",
+    "convert {net} -o tiny.onnx",
+    "convert {net} -o tiny.onnx --dynamic-batch --verify --external-data",
+    "convert examples/squeeze_excite.onnx -o se.prototxt --caffemodel se.caffemodel --verify",
+    "convert examples/squeeze_excite.onnx --dry-run",
+    "convert {net} --dry-run",
+    "convert examples/fork_head.prototxt --dry-run",
+    "rewrite examples/fork_head.prototxt",
+    "preprocess {net} --mean 1,2,3 --fold --verify --caffemodel raw.caffemodel",
+    "init examples/tiny.prototxt",
+    "init examples/tiny.prototxt --fill --fan true",
+    "summary examples/tiny.prototxt",
+    "summary examples/tiny.prototxt --shapes",
+    "weights examples/tiny.caffemodel",
+    "weights examples/tiny.caffemodel --quick",
+    "diff examples/tiny.prototxt examples/small_fcn.prototxt",
+    "diff examples/tiny.prototxt examples/tiny.prototxt",
+    "check examples/flawed.prototxt",
+    "check examples/tiny.prototxt",
+    "check --untrusted {net}",
+    "check --opencv5 examples/opencv_app",
+    "rule",
+    "rule PG301",
+    "verify {net} {net}",
+    "run {net} --random",
+    "run {net} --random --blob conv1",
+    "health examples/tiny.prototxt --no-gradients",
+    "health examples/tiny.prototxt --no-gradients --compare-init xavier,msra",
+    "train-log examples/deep_sigmoid.log",
+    "train-log examples/deep_sigmoid.log examples/deep_sigmoid.prototxt",
+    "layers",
+    "layers Pooling",
+    "targets",
+    "targets horizon-x3",
+    "activations ReLU TanH --no-time",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("json")
+    shutil.copytree(EXAMPLES, path / "examples")
+    return path
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_output_has_the_documented_schema(line, folder, monkeypatch):
+    from click.testing import CliRunner
+
+    from protogen.cli import cli
+
+    monkeypatch.chdir(folder)
+    words = line.format(net=" ".join(NET)).split()
+    result = CliRunner().invoke(cli, [*words, "--json"])
+    assert result.exit_code in (0, 1), result
+    VALIDATOR.validate(json.loads(result.stdout))
+
+
+def test_mean_compute(protogen, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "pictures").mkdir()
+    image.new("RGB", (4, 4), (10, 20, 30)).save(tmp_path / "pictures" / "a.png")
+    VALIDATOR.validate(json.loads(protogen("mean", "compute", "pictures", "--json").stdout))
+
+
+def test_every_form_of_the_schema_is_tested():
+    forms = [form["properties"]["command"]["const"] for form in SCHEMA["anyOf"]]
+    words = [line.split()[0] for line in LINES] + ["mean compute"]
+    assert set(forms) == set(words)
+    assert {form.split()[0] for form in forms} <= set(COMMANDS)
+
+
+def test_the_schema_is_strict():
+    """A wrong key and a missing key are both found: the tests above can fail."""
+    right = {"command": "diff", "schema": 1, "differences": []}
+    VALIDATOR.validate(right)
+    for wrong in (right | {"more": 1}, {"command": "diff", "schema": 1}, right | {"schema": 2}):
+        assert not VALIDATOR.is_valid(wrong)
+
+
+def described(form) -> str:
+    """A table of a form's keys."""
+    lines = ["| key | value |", "|---|---|"]
+    for key, value in form["properties"].items():
+        if key in ("command", "schema"):
+            continue
+        text = value.get("description", "")
+        item = value.get("items", value.get("additionalProperties", {}))
+        name = item.get("$ref", "").rpartition("/")[2] if isinstance(item, dict) else ""
+        kind = f"list of [{name}](#{name.lower()})" if name else ""
+        if name and value["type"] == "object":
+            kind = f"[{name}](#{name.lower()}) by name"
+        optional = "" if key in form["required"] else " (optional)"
+        lines.append(f"| `{key}`{optional} | {text}{f'; {kind}' if kind else ''} |")
+    return "\n".join(lines)
+
+
+def page() -> str:
+    parts = [
+        "# JSON",
+        "With `--json` a command prints one JSON object. Every object has the keys `command`, the name of\n"
+        "the command, and `schema`, the version of this description, which is 1. Keys are only added\n"
+        "while the version stays the same. [json.schema.json](json.schema.json) is the same description\n"
+        "as JSON Schema; the tests validate the output of every command with it. Notes, warnings and\n"
+        "errors are printed on stderr, and the exit codes are those without `--json`.",
+        "## Commands",
+    ]
+    for form in SCHEMA["anyOf"]:
+        name = form["properties"]["command"]["const"]
+        parts += [f"### protogen {name}", form["description"], described(form)]
+    parts.append("## Parts")
+    for name, part in SCHEMA["$defs"].items():
+        if "properties" in part:
+            parts += [f"### {name}", part["description"], described(part)]
+    return "\n\n".join(parts) + "\n"
+
+
+def test_the_page_shows_the_schema(request):
+    path = ROOT / "docs" / "json.md"
+    if request.config.getoption("--update-golden"):
+        path.write_text(page(), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == page()
