@@ -36,10 +36,13 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_shown_commands(page, tmp_path):
-    """A page's commands run one after the other in one folder that has the examples."""
+def test_shown_commands(page, tmp_path, request):
+    """The commands of a page run one after the other in a folder with the examples. With
+    --update-golden the page is rewritten with what they print."""
+    update = request.config.getoption("--update-golden")
     shutil.copytree(EXAMPLES, tmp_path / "examples")
-    for command, output in commands(page):
+    text = page.read_text(encoding="utf-8")
+    for command, shown in commands(page):
         words = shlex.split(command)
         assert words[0] == "protogen"
         done = subprocess.run(
@@ -50,8 +53,16 @@ def test_shown_commands(page, tmp_path):
             encoding="utf-8",
             env=os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"},
         )
-        found, shown = (ROUNDING.sub("tiny ", text) for text in (done.stdout, output))
-        assert sorted(found.splitlines()) == sorted(shown.splitlines()), command
+        printed, expected = (
+            sorted(ROUNDING.sub("tiny ", x).splitlines()) for x in (done.stdout, shown)
+        )
+        if update and printed != expected:
+            assert "Traceback" not in done.stdout, command
+            text = text.replace(f"$ {command}\n{shown}", f"$ {command}\n{done.stdout}", 1)
+        elif not update:
+            assert printed == expected, command
+    if update:
+        page.write_text(text, encoding="utf-8")
 
 
 def test_recipes_have_options_that_exist():
