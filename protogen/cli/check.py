@@ -53,7 +53,7 @@ def _codes(texts: tuple[str, ...]) -> tuple[str, ...]:
 )
 @options.as_json
 @click.pass_context
-def command(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None:
+def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Any) -> None:
     """Find mistakes in nets: the linter for prototxt.
 
     Each rule has a code; protogen rule lists them. The comment "# protogen: ignore[PG301]" turns a
@@ -78,10 +78,10 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None
       protogen check --untrusted deploy.prototxt net.caffemodel
       protogen check --opencv5 src
     """
-    form = _format(given.pop("as_json"), given.pop("form"))
-    untrusted, opencv5 = given.pop("untrusted"), given.pop("opencv5")
+    form = _format(flags.pop("as_json"), flags.pop("form"))
+    untrusted, opencv5 = flags.pop("untrusted"), flags.pop("opencv5")
     if untrusted or opencv5:
-        _refuse_others(given, "--untrusted" if untrusted else "--opencv5")
+        _refuse_others(flags, "--untrusted" if untrusted else "--opencv5")
     if untrusted and opencv5:
         raise InputError("--untrusted and --opencv5 exclude each other", advice="Keep one.")
     if opencv5:
@@ -89,7 +89,7 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **given: Any) -> None
 
         findings = examine(paths, form)
     else:
-        files, fixed = _untrusted(paths) if untrusted else _checked(paths, given)
+        files, fixed = _untrusted(paths) if untrusted else _checked(paths, flags)
         findings = _show(files, fixed, form)
     if findings:
         ctx.exit(1)
@@ -101,16 +101,15 @@ def _format(as_json: bool, form: str) -> str:
     return "json" if as_json else form
 
 
-def _refuse_others(given: dict[str, Any], mode: str) -> None:
+def _refuse_others(flags: dict[str, Any], mode: str) -> None:
     """Refuse options that have no meaning together with ``mode``."""
-    flags = {"input_shapes": "input-shape"}
-    for key, value in given.items():
+    for key, value in flags.items():
         if value:
-            flag = flags.get(key, key).replace("_", "-")
+            flag = {"input_shapes": "input-shape"}.get(key, key).replace("_", "-")
             raise InputError(f"--{flag} and {mode} exclude each other", advice="Keep one.")
 
 
-def _checked(paths: Sequence[str], given: dict[str, Any]) -> tuple[list[Checked], int]:
+def _checked(paths: Sequence[str], flags: dict[str, Any]) -> tuple[list[Checked], int]:
     """The files with their findings, and the number of fixes that were applied."""
     from protogen.formats import files
     from protogen.lint.engine import check_file, selected
@@ -118,13 +117,13 @@ def _checked(paths: Sequence[str], given: dict[str, Any]) -> tuple[list[Checked]
     checked: list[Checked] = []
     fixed = 0
     for path in _files(paths):
-        settings = _configured(path, given)
+        settings = _configured(path, flags)
         file = check_file(
             path,
             selected(settings["select"], settings["ignore"]),
-            _settings(settings, path, given["input_shapes"]),
-            fix=given["fix"],
-            unsafe_fixes=given["unsafe_fixes"],
+            _settings(settings, path, flags["input_shapes"]),
+            fix=flags["fix"],
+            unsafe_fixes=flags["unsafe_fixes"],
         )
         if file.fixed is not None:
             with files.replacing(path) as stream:
@@ -199,17 +198,17 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
             yield path
 
 
-def _configured(path: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The command's options, or the project's settings where an option is not given."""
+def _configured(path: str, flags: dict[str, Any]) -> dict[str, Any]:
+    """The command's options, or the project's settings where an option is missing."""
     from protogen.lint.configuration import find
 
     project = find(Path(path).parent)
     return {
-        "select": _codes(given["select"]) or project.select,
-        "ignore": (*project.ignore, *_codes(given["ignore"])),
-        "dialect": given["dialect"] or project.dialect,
-        "target": given["target"] or project.target,
-        "exact": given["exact"] or project.exact,
+        "select": _codes(flags["select"]) or project.select,
+        "ignore": (*project.ignore, *_codes(flags["ignore"])),
+        "dialect": flags["dialect"] or project.dialect,
+        "target": flags["target"] or project.target,
+        "exact": flags["exact"] or project.exact,
     }
 
 

@@ -37,27 +37,27 @@ def layout_options(function: Any) -> Any:
     return function
 
 
-def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
-    """Remove the preprocessing options from ``given``; None if none of them is set.
+def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
+    """Remove the preprocessing options from ``flags``; None if none of them is set.
 
     Raises:
         InputError: the mean is neither numbers nor a mean file.
     """
     keys = ("mean", "scale", "swap_channels", "nhwc_input", "uint8_input")
-    values = {key: given.pop(key, None) for key in keys}
-    if not any(value is not None and value is not False for value in values.values()):
+    chosen = {key: flags.pop(key, None) for key in keys}
+    if not any(value is not None and value is not False for value in chosen.values()):
         return None
     import numpy as np
 
     from protogen.onnx import Preprocessing
 
-    mean = options.mean(values["mean"]).astype(np.float32) if values["mean"] else None
+    mean = options.mean(chosen["mean"]).astype(np.float32) if chosen["mean"] else None
     return Preprocessing(
         mean=mean,
-        scale=1.0 if values["scale"] is None else values["scale"],
-        swap_channels=values["swap_channels"],
-        nhwc=bool(values["nhwc_input"]),
-        uint8=bool(values["uint8_input"]),
+        scale=1.0 if chosen["scale"] is None else chosen["scale"],
+        swap_channels=chosen["swap_channels"],
+        nhwc=bool(chosen["nhwc_input"]),
+        uint8=bool(chosen["uint8_input"]),
     )
 
 
@@ -121,7 +121,7 @@ def preprocessing(given: dict[str, Any]) -> Preprocessing | None:
 @options.verbose
 @options.as_json
 @click.pass_context
-def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: Any) -> None:
+def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: Any) -> None:
     """Convert Caffe to ONNX, or ONNX to Caffe.
 
     A Caffe net becomes standard ONNX operators; an ONNX model becomes layers of BVLC Caffe, or of a
@@ -146,16 +146,16 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: An
       protogen convert model.onnx --dry-run
     """
     from_onnx = Path(net).suffix == ".onnx"
-    _check_options(net, caffemodel, from_onnx, given)
-    if given.pop("dry_run"):
+    _check_options(net, caffemodel, from_onnx, flags)
+    if flags.pop("dry_run"):
         from protogen.cli.dry_run import dry_run
 
-        if dry_run(net, caffemodel, from_onnx, given):
+        if dry_run(net, caffemodel, from_onnx, flags):
             ctx.exit(1)
     elif from_onnx:
-        _to_caffe(net, given)
+        _to_caffe(net, flags)
     else:
-        _to_onnx(net, caffemodel, given)
+        _to_onnx(net, caffemodel, flags)
 
 
 # Options of one direction: their default, and why the other direction does not have them.
@@ -189,12 +189,12 @@ _FLAGS = {
 
 
 def _check_options(
-    net: str, caffemodel: str | None, from_onnx: bool, given: dict[str, Any]
+    net: str, caffemodel: str | None, from_onnx: bool, flags: dict[str, Any]
 ) -> None:
     """Refuse options that have no effect: each would be ignored in silence otherwise."""
-    if given["tolerance"] is not None and not (given["verify"] or given["receipt"]):
+    if flags["tolerance"] is not None and not (flags["verify"] or flags["receipt"]):
         raise InputError("--tolerance needs --verify")
-    if given["target"] is None and not given["dry_run"]:
+    if flags["target"] is None and not flags["dry_run"]:
         raise InputError(
             "missing the output file", advice="Name it with -o, or look with --dry-run."
         )
@@ -206,57 +206,57 @@ def _check_options(
         )
     direction = "ONNX to Caffe" if from_onnx else "Caffe to ONNX"
     for key, (default, reason) in (_ONLY_TO_ONNX if from_onnx else _ONLY_TO_CAFFE).items():
-        if given[key] != default:
+        if flags[key] != default:
             flag = _FLAGS.get(key, key).replace("_", "-")
             raise InputError(
                 f"--{flag} does not apply to {direction}: {reason}",
-                advice=f"Write protogen convert {net} {given[key]}, without the option."
+                advice=f"Write protogen convert {net} {flags[key]}, without the option."
                 if key == "weights"
                 else "",
             )
-    if from_onnx and given["target"] and Path(given["target"]).suffix == ".onnx":
+    if from_onnx and flags["target"] and Path(flags["target"]).suffix == ".onnx":
         raise InputError(
             f"{net} is an ONNX model already",
-            where=given["target"],
+            where=flags["target"],
             advice="Write a prototxt: -o net.prototxt.",
         )
 
 
-def _to_onnx(net: str, caffemodel: str | None, given: dict[str, Any]) -> None:
+def _to_onnx(net: str, caffemodel: str | None, flags: dict[str, Any]) -> None:
     from protogen.converting.caffe_to_onnx import convert
 
-    how = preprocessing(given)
-    state = options.state_of(given)
+    how = preprocessing(flags)
+    state = options.state_of(flags)
     reading = {
-        "identities": given["identities"],
-        "ignored_fields": given["ignored_fields"],
-        "dialect": given["dialect"] or "",
+        "identities": flags["identities"],
+        "ignored_fields": flags["ignored_fields"],
+        "dialect": flags["dialect"] or "",
         **state,
     }
     shapes = options.shapes_for(
-        net, given["input_shapes"], **{k: v for k, v in reading.items() if k != "ignored_fields"}
+        net, flags["input_shapes"], **{k: v for k, v in reading.items() if k != "ignored_fields"}
     )
     with tables.bar() as progress:
         converted = convert(
             net,
             caffemodel,
-            given["target"],
-            opset=given["opset"],
-            outputs=given["to_blobs"],
+            flags["target"],
+            opset=flags["opset"],
+            outputs=flags["to_blobs"],
             input_shapes=shapes,
-            dynamic_batch=given["dynamic_batch"],
-            fold=given["fold"] is not False,
-            half=given["half"],
-            external_data=given["external_data"],
+            dynamic_batch=flags["dynamic_batch"],
+            fold=flags["fold"] is not False,
+            half=flags["half"],
+            external_data=flags["external_data"],
             preprocessing=how,
-            receipt=given["receipt"],
-            verify=given["verify"],
-            seed=given["seed"],
-            tolerance=given["tolerance"],
+            receipt=flags["receipt"],
+            verify=flags["verify"],
+            seed=flags["seed"],
+            tolerance=flags["tolerance"],
             progress=progress,
             **reading,
         )
-    if given["as_json"]:
+    if flags["as_json"]:
         _print_json(converted)
         return
     program = converted.program
@@ -267,7 +267,7 @@ def _to_onnx(net: str, caffemodel: str | None, given: dict[str, Any]) -> None:
         click.echo(line)
     weights = f"{tables.size(converted.weight_bytes)} of weights"
     output.note(f"{len(converted.net.layers)} layers, {len(program.nodes)} operators, {weights}")
-    output.wrote(converted.path, converted.external, given["receipt"])
+    output.wrote(converted.path, converted.external, flags["receipt"])
 
 
 def _print_json(converted: Any) -> None:
@@ -297,35 +297,35 @@ def _checks(checked: dict[str, Any]) -> Iterator[str]:
             yield f"{program}: {blobs} blobs agree, {some}largest relative error {worst}"
 
 
-def _to_caffe(model: str, given: dict[str, Any]) -> None:
+def _to_caffe(model: str, flags: dict[str, Any]) -> None:
     from protogen.converting.onnx_to_caffe import convert_onnx
 
     try:
         with tables.bar() as progress:
             converted = convert_onnx(
                 model,
-                given["target"],
-                given["weights"],
-                dialect=given["dialect"] or "bvlc",
-                fold=bool(given["fold"]),
-                outputs=given["to_blobs"],
-                input_shapes=options.onnx_shapes(model, given["input_shapes"]),
-                names=given["names"],
-                verify=given["verify"],
-                seed=given["seed"],
-                tolerance=given["tolerance"],
+                flags["target"],
+                flags["weights"],
+                dialect=flags["dialect"] or "bvlc",
+                fold=bool(flags["fold"]),
+                outputs=flags["to_blobs"],
+                input_shapes=options.onnx_shapes(model, flags["input_shapes"]),
+                names=flags["names"],
+                verify=flags["verify"],
+                seed=flags["seed"],
+                tolerance=flags["tolerance"],
                 progress=progress,
             )
     except MismatchError as error:
-        if not given["as_json"]:
+        if not flags["as_json"]:
             verify.show(error.table, True)
         raise
     for sentence in converted.imported.approximated:
         warnings.warn(sentence, ProtogenWarning, stacklevel=1)
-    if given["as_json"]:
+    if flags["as_json"]:
         _print_json_net(converted)
         return
-    _show_net(converted, given["verbose"])
+    _show_net(converted, flags["verbose"])
 
 
 def _print_json_net(converted: Any) -> None:

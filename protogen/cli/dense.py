@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @options.seed
 @options.as_json
-def command(weights: str, bias: str | None, orientation: str, **given: Any) -> None:
+def command(weights: str, bias: str | None, orientation: str, **flags: Any) -> None:
     """Write an InnerProduct layer from a weight matrix.
 
     For samples in rows, Y = XW, the matrix is inputs x outputs. For samples in columns, Y = WX, it is
@@ -52,7 +52,7 @@ def command(weights: str, bias: str | None, orientation: str, **given: Any) -> N
     from protogen.generate.dense import dense
 
     files.distinct(
-        [("--output", given["output"]), ("--caffemodel", given["caffemodel"])], [weights, bias]
+        [("--output", flags["output"]), ("--caffemodel", flags["caffemodel"])], [weights, bias]
     )
     w = _read(weights)
     b = _read(bias) if bias else None
@@ -60,15 +60,15 @@ def command(weights: str, bias: str | None, orientation: str, **given: Any) -> N
         w,
         orientation,
         b,
-        name=given["name"],
-        bottom=given["bottom"],
-        top=given["top"],
-        inputs=given["inputs"],
-        input_shape=options.lengths(given["input_shape"]) if given["input_shape"] else None,
+        name=flags["name"],
+        bottom=flags["bottom"],
+        top=flags["top"],
+        inputs=flags["inputs"],
+        input_shape=options.lengths(flags["input_shape"]) if flags["input_shape"] else None,
     )
-    error = layer.verify(w, b, given["seed"]) if given["verify"] else None
-    layer.save(given["output"], given["caffemodel"])
-    if given["as_json"]:
+    error = layer.verify(w, b, flags["seed"]) if flags["verify"] else None
+    layer.save(flags["output"], flags["caffemodel"])
+    if flags["as_json"]:
         output.print_json(
             "dense",
             inputs=layer.inputs,
@@ -77,16 +77,16 @@ def command(weights: str, bias: str | None, orientation: str, **given: Any) -> N
             error=error,
         )
         return
-    if given["output"] is None:
+    if flags["output"] is None:
         click.echo(layer.prototxt, nl=False)
-    err = given["output"] is None  # stdout carries only the prototxt then
+    err = flags["output"] is None  # stdout carries only the prototxt then
     if error is not None:
         click.echo(
             f"{layer.inputs} inputs, {layer.outputs} outputs, largest relative error "
             f"{f'{error:.1e}' if error else '0'}",
             err=err,
         )
-    output.wrote(given["output"], given["caffemodel"], err=err)
+    output.wrote(flags["output"], flags["caffemodel"], err=err)
 
 
 def _read(path: str) -> NDArray[Any]:

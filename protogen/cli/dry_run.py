@@ -25,43 +25,43 @@ _COUNTED = _WORDS | {
 }  # fmt: skip
 
 
-def dry_run(net: str, caffemodel: str | None, from_onnx: bool, given: dict[str, Any]) -> bool:
+def dry_run(net: str, caffemodel: str | None, from_onnx: bool, flags: dict[str, Any]) -> bool:
     """Print which layers or operators do not convert; returns whether there are any."""
     if from_onnx:
         from protogen.onnx.importer import check_onnx
 
         verdicts = check_onnx(
             net,
-            input_shapes=options.onnx_shapes(net, given["input_shapes"]),
-            dialect=given["dialect"] or "bvlc",
-            outputs=given["to_blobs"],
+            input_shapes=options.onnx_shapes(net, flags["input_shapes"]),
+            dialect=flags["dialect"] or "bvlc",
+            outputs=flags["to_blobs"],
         )
-        _show(verdicts, "operator", given)
+        _show(verdicts, "operator", flags)
     else:
         from protogen.onnx.exporter.verdicts import check_caffe
 
         reading = {
-            "identities": given["identities"],
-            "dialect": given["dialect"] or "",
-            **options.state_of(given),
+            "identities": flags["identities"],
+            "dialect": flags["dialect"] or "",
+            **options.state_of(flags),
         }
         verdicts = check_caffe(
             net,
             caffemodel,
-            opset=given["opset"],
-            outputs=given["to_blobs"],
-            input_shapes=options.shapes_for(net, given["input_shapes"], **reading),
-            ignored_fields=given["ignored_fields"],
+            opset=flags["opset"],
+            outputs=flags["to_blobs"],
+            input_shapes=options.shapes_for(net, flags["input_shapes"], **reading),
+            ignored_fields=flags["ignored_fields"],
             **reading,
         )
-        _show(verdicts, "layer", given)
+        _show(verdicts, "layer", flags)
     return any(one.kind in ("refused", "dialect") for one in verdicts)
 
 
-def _show(verdicts: Sequence[Verdict], what: str, given: dict[str, Any]) -> None:
+def _show(verdicts: Sequence[Verdict], what: str, flags: dict[str, Any]) -> None:
     from protogen.cli import tables
 
-    if given["as_json"]:
+    if flags["as_json"]:
         output.print_json("convert", verdicts=[asdict(one) for one in verdicts])
         return
     rows = [
@@ -72,7 +72,7 @@ def _show(verdicts: Sequence[Verdict], what: str, given: dict[str, Any]) -> None
             tables.printable(one.text),
         )
         for one in verdicts
-        if given["verbose"] or one.kind != "converts"
+        if flags["verbose"] or one.kind != "converts"
     ]
     headings = {
         "operator": ("operator", "tensor", "", "layers, dialect or reason"),

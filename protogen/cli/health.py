@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @options.plot("histograms and deviations")
 @options.as_json
 @click.pass_context
-def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: Any) -> None:
+def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: Any) -> None:
     """Measure signals and gradients before training.
 
     For every layer the mean, deviation, saturated and dead units of the output are measured, the share
@@ -63,72 +63,72 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **given: An
     from protogen.formats import files
     from protogen.net.net import load
 
-    reading = {**options.state_of(given), "dialect": given["dialect"]}
-    shapes = options.shapes_for(net, given["input_shapes"], **reading)
+    reading = {**options.state_of(flags), "dialect": flags["dialect"]}
+    shapes = options.shapes_for(net, flags["input_shapes"], **reading)
     loaded = load(net, caffemodel, input_shapes=shapes, **reading)
-    feeds = _feeds(loaded, given)
-    files.distinct([("--plot", given["plot"])], [net, caffemodel])
-    results = _examine(loaded, feeds, given)
-    if given["plot"]:
+    feeds = _feeds(loaded, flags)
+    files.distinct([("--plot", flags["plot"])], [net, caffemodel])
+    results = _examine(loaded, feeds, flags)
+    if flags["plot"]:
         from protogen.report import signals
 
-        with files.replacing(given["plot"]) as file:
+        with files.replacing(flags["plot"]) as file:
             rows = [result.row(title) for title, result in results.items()]
-            signals.draw(rows, file, options.picture_format(given["plot"]))
+            signals.draw(rows, file, options.picture_format(flags["plot"]))
     first = next(iter(results.values()))
-    if given["as_json"]:
+    if flags["as_json"]:
         plain = {title: result.plain() for title, result in results.items()}
-        fields = {"compared": plain} if given["compare_init"] else first.plain()
+        fields = {"compared": plain} if flags["compare_init"] else first.plain()
         output.print_json("health", **fields)
-    elif given["compare_init"]:
+    elif flags["compare_init"]:
         _compare(results)
     else:
         _show(first)
-    if given["plot"] and not given["as_json"]:
-        output.wrote(given["plot"])
-    if first.findings and not given["compare_init"]:
+    if flags["plot"] and not flags["as_json"]:
+        output.wrote(flags["plot"])
+    if first.findings and not flags["compare_init"]:
         ctx.exit(1)
 
 
-def _examine(net: Net, feeds: Mapping[str, Any] | None, given: dict[str, Any]) -> dict[str, Health]:
+def _examine(net: Net, feeds: Mapping[str, Any] | None, flags: dict[str, Any]) -> dict[str, Health]:
     from protogen.training.initialisation import parse_rules
     from protogen.training.signals.health import compare, gradients_known, health
 
-    gradients = given["gradients"]
+    gradients = flags["gradients"]
     if gradients is None:
         gradients = gradients_known(net)
     how: dict[str, Any] = {
-        "seed": given["seed"],
+        "seed": flags["seed"],
         "feeds": feeds,
-        "batch": given["batch"],
+        "batch": flags["batch"],
         "gradients": gradients,
-        "fan": given["fan"],
+        "fan": flags["fan"],
     }
-    if given["compare_init"]:
-        return compare(net, options.fillers(given["compare_init"]), **how)
-    parse_rules(given["rules"])
-    rules = dict(text.split("=", 1) for text in given["rules"])
-    first = health(net, rules=rules or None, recommend=given["recommend"], **how)
+    if flags["compare_init"]:
+        return compare(net, options.fillers(flags["compare_init"]), **how)
+    parse_rules(flags["rules"])
+    rules = dict(text.split("=", 1) for text in flags["rules"])
+    first = health(net, rules=rules or None, recommend=flags["recommend"], **how)
     results = {first.weights: first}
-    if given["plot"] and not net.weights and not given["recommend"]:
+    if flags["plot"] and not net.weights and not flags["recommend"]:
         results["recommended fillers"] = health(net, recommend=True, **how)
     return results
 
 
-def _feeds(net: Net, given: dict[str, Any]) -> dict[str, Any] | None:
+def _feeds(net: Net, flags: dict[str, Any]) -> dict[str, Any] | None:
     """Arrays by input; None for random data."""
-    if given["inputs"] and given["images"]:
+    if flags["inputs"] and flags["images"]:
         raise InputError("--input and --images exclude each other", advice="Keep one.")
-    if given["images"]:
+    if flags["images"]:
         from protogen.preprocessing.datasets import batch_of_pictures
 
         name = next(iter(net.inputs), "")
         shape = net.graph.shapes.get(name) or ()
-        return {name: batch_of_pictures(net, given["images"], shape)}
+        return {name: batch_of_pictures(net, flags["images"], shape)}
     # A file without a name is the data: the first input; labels are drawn at random.
     texts = [
         text if "=" in text or text.endswith(".npz") else f"{options.only(net.inputs[:1])}={text}"
-        for text in given["inputs"]
+        for text in flags["inputs"]
     ]
     return options.arrays(texts, net.inputs)
 

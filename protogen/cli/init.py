@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @options.input_shapes
 @options.input_files("Data for lsuv: .npy or .npz.  [default: random]")
 @options.as_json
-def command(net: str, target: str | None, **given: Any) -> None:
+def command(net: str, target: str | None, **flags: Any) -> None:
     """Create initial weights from a net's fillers.
 
     The weights are those that Caffe creates before training: constant, uniform, gaussian,
@@ -51,19 +51,19 @@ def command(net: str, target: str | None, **given: Any) -> None:
     from protogen.net.net import load
     from protogen.training.initialisation import blobs_of, parse_rules, with_fillers, write_initial
 
-    if target is None and not (given["recommend"] or given["write_net"] or given["as_json"]):
+    if target is None and not (flags["recommend"] or flags["write_net"] or flags["as_json"]):
         raise InputError(
             "missing the output file",
             advice="Name it with -o, or list the fillers with --recommend.",
         )
-    files.distinct([("--output", target), ("--write-net", given["write_net"])], [net])
-    reading = {**options.state_of(given), "dialect": given["dialect"]}
-    shapes = options.shapes_for(net, given["input_shapes"], **reading)
+    files.distinct([("--output", target), ("--write-net", flags["write_net"])], [net])
+    reading = {**options.state_of(flags), "dialect": flags["dialect"]}
+    shapes = options.shapes_for(net, flags["input_shapes"], **reading)
     loaded = load(net, input_shapes=shapes, **reading)
-    rules = parse_rules(given["rules"])
-    blobs = blobs_of(loaded, rules, given["recommend"], given["fill"])
+    rules = parse_rules(flags["rules"])
+    blobs = blobs_of(loaded, rules, flags["recommend"], flags["fill"])
     text = None
-    if given["write_net"]:
+    if flags["write_net"]:
         from protogen.formats import prototxt
 
         text = prototxt.write(with_fillers(loaded, blobs)).encode("utf-8", "surrogateescape")
@@ -72,24 +72,24 @@ def command(net: str, target: str | None, **given: Any) -> None:
             write_initial(
                 loaded,
                 target,
-                given["seed"],
-                fan=given["fan"],
+                flags["seed"],
+                fan=flags["fan"],
                 rules=rules,
-                recommend=given["recommend"],
-                fill=given["fill"],
-                feeds=options.arrays(given["inputs"], loaded.inputs),
+                recommend=flags["recommend"],
+                fill=flags["fill"],
+                feeds=options.arrays(flags["inputs"], loaded.inputs),
                 progress=progress,
             )
     if text is not None:
-        with files.replacing(given["write_net"]) as file:
+        with files.replacing(flags["write_net"]) as file:
             file.write(text)
-    if given["as_json"]:
-        output.print_json("init", blobs=[_plain(blob, given["fan"]) for blob in blobs])
+    if flags["as_json"]:
+        output.print_json("init", blobs=[_plain(blob, flags["fan"]) for blob in blobs])
         return
-    _show_all(blobs) if given["fill"] else _show(blobs, given["fan"])
+    _show_all(blobs) if flags["fill"] else _show(blobs, flags["fan"])
     count = sum(blob.made(0).size for blob in blobs)
     output.note(f"{tables.count(count)} parameters in {len(blobs)} blobs")
-    output.wrote(target, given["write_net"])
+    output.wrote(target, flags["write_net"])
 
 
 def _show(blobs: Sequence[FilledBlob], fan: str) -> None:

@@ -33,7 +33,7 @@ from protogen.formats import files
     help="Prefix of the databases: SOURCE_train, SOURCE_test.",
 )
 @options.templates
-def command(sizes: str, activation: str, **given: Any) -> None:
+def command(sizes: str, activation: str, **flags: Any) -> None:
     """Write a net of dense layers with suitable fillers.
 
     \b
@@ -44,15 +44,15 @@ def command(sizes: str, activation: str, **given: Any) -> None:
     """
     from protogen.generate.dense import perceptron
 
-    paths = (given["output"], given["train_val"], given["solver"])
+    paths = (flags["output"], flags["train_val"], flags["solver"])
     files.distinct(zip(("--output", "--train-val", "--solver"), paths, strict=True))
     net = perceptron(
         sizes,
         activation,
-        batch=given["batch"],
-        source=given["source"],
-        net_file=given["train_val"] or "train_val.prototxt",
-        templates=given["templates"],
+        batch=flags["batch"],
+        source=flags["source"],
+        net_file=flags["train_val"] or "train_val.prototxt",
+        templates=flags["templates"],
     )
     if not any(paths):
         click.echo(net.deploy, nl=False)

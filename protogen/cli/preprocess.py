@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--verify", is_flag=True, help="Run both nets and compare the outputs.")
 @options.plot("the data before and after")
 @options.as_json
-def command(net: str, caffemodel: str | None, **given: Any) -> None:
+def command(net: str, caffemodel: str | None, **flags: Any) -> None:
     """Add preprocessing to a net.
 
     The new net reads raw pictures. First the channels are swapped, then the mean is subtracted, then
@@ -64,24 +64,24 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
 
     files.distinct(
         [
-            ("--output", given["output"]),
-            ("--caffemodel", given["weights"]),
-            ("--plot", given["plot"]),
+            ("--output", flags["output"]),
+            ("--caffemodel", flags["weights"]),
+            ("--plot", flags["plot"]),
         ],
         [net, caffemodel],
     )
-    shapes = options.shapes_for(net, given["input_shapes"], dialect=given["dialect"])
-    loaded = load(net, caffemodel, input_shapes=shapes, dialect=given["dialect"])
-    shape = loaded.graph.shapes.get(given["bottom"] or next(iter(loaded.inputs), ""))
-    statistics = _statistics(given["images"], shape)
-    transform = _transform(given, statistics)
+    shapes = options.shapes_for(net, flags["input_shapes"], dialect=flags["dialect"])
+    loaded = load(net, caffemodel, input_shapes=shapes, dialect=flags["dialect"])
+    shape = loaded.graph.shapes.get(flags["bottom"] or next(iter(loaded.inputs), ""))
+    statistics = _statistics(flags["images"], shape)
+    transform = _transform(flags, statistics)
     result = preprocess(
-        loaded, transform, blob=given["bottom"], fold=given["fold"], verify=given["verify"]
+        loaded, transform, blob=flags["bottom"], fold=flags["fold"], verify=flags["verify"]
     )
-    if given["weights"] is None:
+    if flags["weights"] is None:
         without_weights(result)
-    text = _write(result, given, transform, statistics, shape)
-    if given["as_json"]:
+    text = _write(result, flags, transform, statistics, shape)
+    if flags["as_json"]:
         output.print_json(
             "preprocess",
             layers=list(result.layers),
@@ -91,9 +91,9 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
             prototxt=text,
         )
         return
-    if not given["output"]:
+    if not flags["output"]:
         click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
-    _report(result, given)
+    _report(result, flags)
 
 
 def _statistics(images: str | None, shape: Any) -> Statistics | None:
@@ -110,7 +110,7 @@ def _statistics(images: str | None, shape: Any) -> Statistics | None:
 
 def _write(
     result: Preprocessed,
-    given: dict[str, Any],
+    flags: dict[str, Any],
     transform: Transform,
     statistics: Statistics | None,
     shape: Any,
@@ -121,23 +121,23 @@ def _write(
 
     text = prototxt.write(result.net.message)
     with ExitStack() as stack:
-        if given["output"]:
-            file = stack.enter_context(files.replacing(given["output"]))
+        if flags["output"]:
+            file = stack.enter_context(files.replacing(flags["output"]))
             file.write(text.encode("utf-8", "surrogateescape"))
-        if given["weights"]:
-            file = stack.enter_context(files.replacing(given["weights"]))
+        if flags["weights"]:
+            file = stack.enter_context(files.replacing(flags["weights"]))
             write_weights(file, result.net.name, result.net.entries())
-        if given["plot"]:
+        if flags["plot"]:
             from protogen.report import scatter
 
-            file = stack.enter_context(files.replacing(given["plot"]))
-            picture = options.picture_format(given["plot"])
+            file = stack.enter_context(files.replacing(flags["plot"]))
+            picture = options.picture_format(flags["plot"])
             scatter.draw(_panels(transform, statistics, shape), file, picture)
     return text
 
 
-def _report(result: Preprocessed, given: dict[str, Any]) -> None:
-    err = not given["output"]  # stdout carries only the prototxt then
+def _report(result: Preprocessed, flags: dict[str, Any]) -> None:
+    err = not flags["output"]  # stdout carries only the prototxt then
     if result.layers:
         output.note(f"new layers: {', '.join(result.layers)}", err=err)
     if result.folded:
@@ -152,22 +152,22 @@ def _report(result: Preprocessed, given: dict[str, Any]) -> None:
     if result.error is not None:
         error = f"{result.error:.1e}" if result.error else "0"
         click.echo(f"outputs differ by {error} of their largest value", err=err)
-    output.wrote(given["output"], given["weights"], given["plot"], err=err)
+    output.wrote(flags["output"], flags["weights"], flags["plot"], err=err)
 
 
-def _transform(given: dict[str, Any], statistics: Statistics | None) -> Transform:
+def _transform(flags: dict[str, Any], statistics: Statistics | None) -> Transform:
     import numpy as np
 
     from protogen.preprocessing.transforms import Transform
 
-    if given["training"]:
-        return _trained_transform(given)
+    if flags["training"]:
+        return _trained_transform(flags)
     mean: Any = None
-    if given["mean"]:
-        mean = options.mean(given["mean"]).astype(np.float64)
+    if flags["mean"]:
+        mean = options.mean(flags["mean"]).astype(np.float64)
     elif statistics is not None:
         mean = statistics.channel_mean
-    transform = Transform(mean, _matrix(given, statistics), given["swap_channels"])
+    transform = Transform(mean, _matrix(flags, statistics), flags["swap_channels"])
     if transform.does_nothing:
         raise InputError(
             "no preprocessing is requested",
@@ -176,48 +176,48 @@ def _transform(given: dict[str, Any], statistics: Statistics | None) -> Transfor
     return transform
 
 
-def _trained_transform(given: dict[str, Any]) -> Transform:
+def _trained_transform(flags: dict[str, Any]) -> Transform:
     """The transform_param of a training net."""
     from protogen.formats import prototxt
     from protogen.net.upgrade import upgrade
     from protogen.preprocessing.transforms import Transform, transform_of
 
     for key in ("mean", "std", "scale", "whiten"):
-        if given[key]:
+        if flags[key]:
             raise InputError(f"--from and --{key} exclude each other", advice="Keep one.")
-    training = upgrade(prototxt.read(given["training"]))
-    read = transform_of(training, Path(given["training"]).parent)
+    training = upgrade(prototxt.read(flags["training"]))
+    read = transform_of(training, Path(flags["training"]).parent)
     if read is None:
         raise InputError(
-            "no layer has a transform_param with a mean or a scale", where=given["training"]
+            "no layer has a transform_param with a mean or a scale", where=flags["training"]
         )
-    return Transform(read.mean, read.matrix, given["swap_channels"])
+    return Transform(read.mean, read.matrix, flags["swap_channels"])
 
 
-def _matrix(given: dict[str, Any], statistics: Statistics | None) -> Any:
+def _matrix(flags: dict[str, Any], statistics: Statistics | None) -> Any:
     """The matrix that multiplies the channels; None for the identity."""
     import numpy as np
 
     from protogen.preprocessing.statistics import whitening
 
     matrix: Any = None
-    if given["whiten"]:
+    if flags["whiten"]:
         if statistics is None:
             raise InputError(
                 "the covariance of the channels is missing",
                 subject="--whiten",
                 advice="Give pictures with --images DIR.",
             )
-        if given["std"]:
+        if flags["std"]:
             raise InputError("--whiten and --std exclude each other", advice="Keep one.")
-        matrix = whitening(statistics.covariance, given["whiten"])
-    if given["std"]:
-        std = np.array(options.numbers(given["std"], "--std"))
+        matrix = whitening(statistics.covariance, flags["whiten"])
+    if flags["std"]:
+        std = np.array(options.numbers(flags["std"], "--std"))
         if not (std > 0).all():
             raise InputError("every number must be above 0", subject="--std")
         matrix = np.diag(1 / std) if std.size > 1 else np.array([[1 / std[0]]])
-    if given["scale"] is not None:
-        matrix = np.array([[given["scale"]]]) if matrix is None else matrix * given["scale"]
+    if flags["scale"] is not None:
+        matrix = np.array([[flags["scale"]]]) if matrix is None else matrix * flags["scale"]
     return matrix
 
 

@@ -67,8 +67,8 @@ class Requested(NamedTuple):
     plot: str | None = None
     as_json: bool = False
 
-    def given(self, *names: str) -> dict[str, Any]:
-        """The options of these names that are given."""
+    def specified(self, *names: str) -> dict[str, Any]:
+        """The options of these names that have a value, by name."""
         values = {name: getattr(self, name) for name in names}
         return {name: v for name, v in values.items() if v is not None and v is not False}
 
@@ -91,9 +91,9 @@ class Requested(NamedTuple):
         return self.into, self.after
 
 
-def _decorated(*made: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _decorated(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def add(command: Any) -> Any:
-        for option in reversed(made):
+        for option in reversed(decorators):
             command = option(command)
         return command
 

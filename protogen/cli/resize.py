@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @plan_options
 @splice_options
 @output_options
-def command(**given: Any) -> None:
+def command(**flags: Any) -> None:
     """Resize up or down, exactly, with stock Caffe layers.
 
     Every resize of ONNX, and those of PyTorch, TensorFlow, Keras, OpenCV and Pillow (--like), becomes
@@ -49,7 +49,7 @@ def command(**given: Any) -> None:
       protogen resize --factor 8 --target horizon-x3 --input-shape 1,21,28,28 \\
           -o up.prototxt --caffemodel up.caffemodel
     """
-    options = Requested(**given)
+    options = Requested(**flags)
     check_files(options)
     run(options, "resize")
 
@@ -103,8 +103,8 @@ def _splice(options: Requested, place: tuple[str, str]) -> Any:
 
 
 def _arguments(options: Requested, *more: str) -> dict[str, Any]:
-    """The given options as arguments of ``pg.resize``."""
-    arguments = options.given(
+    """The options as arguments of ``pg.resize``."""
+    arguments = options.specified(
         "factor",
         "size",
         "name",

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     "--require-all", is_flag=True, help="Write nothing if a layer cannot be replaced (exit code 3)."
 )
 @options.as_json
-def command(net: str, weights: str | None, **given: Any) -> None:
+def command(net: str, weights: str | None, **flags: Any) -> None:
     """Replace layers of forks by stock Caffe layers.
 
     Upsample, Interp, BilinearInterpolate, PixelShuffle, ReLU6, HardSwish, HardSigmoid, Mish,
@@ -73,23 +73,23 @@ def command(net: str, weights: str | None, **given: Any) -> None:
     from protogen.generate.rewriting import rewrite
 
     files.distinct(
-        [("--output", given["output"]), ("--caffemodel", given["caffemodel"])], [net, weights]
+        [("--output", flags["output"]), ("--caffemodel", flags["caffemodel"])], [net, weights]
     )
     reading = {
-        "identities": given["identities"],
-        "dialect": given["dialect"],
-        **options.state_of(given),
+        "identities": flags["identities"],
+        "dialect": flags["dialect"],
+        **options.state_of(flags),
     }
     rewritten = rewrite(
         net,
         weights,
-        types=given["types"],
-        limits=gather_limits(list(given["target"]), given["limit"]),
-        input_shapes=options.shapes_for(net, given["input_shapes"], **reading),
-        ignored_fields=given["ignored_fields"],
+        types=flags["types"],
+        limits=gather_limits(list(flags["target"]), flags["limit"]),
+        input_shapes=options.shapes_for(net, flags["input_shapes"], **reading),
+        ignored_fields=flags["ignored_fields"],
         **reading,
     )
-    if given["require_all"] and rewritten.retained:
+    if flags["require_all"] and rewritten.retained:
         count = len(rewritten.retained)
         raise UnsupportedError(
             f"{count} layer{'s' if count > 1 else ''} cannot be replaced",
@@ -99,11 +99,11 @@ def command(net: str, weights: str | None, **given: Any) -> None:
                 for one in rewritten.retained
             ],
         )
-    if given["output"]:
-        rewritten.save(given["output"], given["caffemodel"])
-    elif given["caffemodel"]:
-        rewritten.save_weights(given["caffemodel"])
-    if given["as_json"]:
+    if flags["output"]:
+        rewritten.save(flags["output"], flags["caffemodel"])
+    elif flags["caffemodel"]:
+        rewritten.save_weights(flags["caffemodel"])
+    if flags["as_json"]:
         output.print_json(
             "rewrite",
             replaced=[asdict(one) for one in rewritten.replaced],
@@ -111,9 +111,9 @@ def command(net: str, weights: str | None, **given: Any) -> None:
             prototxt=rewritten.text,
         )
         return
-    if not given["output"]:
+    if not flags["output"]:
         click.echo(rewritten.text, nl=False)
-    _report(rewritten, given["output"], given["caffemodel"], weights)
+    _report(rewritten, flags["output"], flags["caffemodel"], weights)
 
 
 def _report(

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 )
 @options.plot("the feature maps")
 @options.as_json
-def command(net: str, caffemodel: str | None, **given: Any) -> None:
+def command(net: str, caffemodel: str | None, **flags: Any) -> None:
     """Run a Caffe net on pictures or arrays.
 
     The net runs in onnxruntime. Pictures are resized to the input's size; their values are 0 to 255
@@ -67,51 +67,51 @@ def command(net: str, caffemodel: str | None, **given: Any) -> None:
     """
     from protogen.running.runtime import run
 
-    read = [path for _, path in options.named_files(given["inputs"])]
+    read = [path for _, path in options.named_files(flags["inputs"])]
     files.distinct(
-        [("--output", given["target"]), ("--plot", given["plot"])], [net, caffemodel, *read]
+        [("--output", flags["target"]), ("--plot", flags["plot"])], [net, caffemodel, *read]
     )
-    how = preprocessing(given)
-    loaded, feeds = _inputs(_load(net, caffemodel, given), given, how)
+    how = preprocessing(flags)
+    loaded, feeds = _inputs(_load(net, caffemodel, flags), flags, how)
     loaded.tell_assumed()
-    chosen = list(given["blobs"])
+    chosen = list(flags["blobs"])
     every = [n for x in loaded.layers for n in x.writes if n not in loaded.inputs]
     outputs = [name for name in loaded.outputs if name not in loaded.inputs]
-    blobs = run(loaded, feeds, chosen or (every if given["target"] or given["plot"] else outputs))
-    if given["target"]:
-        _save(blobs, given["target"])
-    if given["plot"]:
+    blobs = run(loaded, feeds, chosen or (every if flags["target"] or flags["plot"] else outputs))
+    if flags["target"]:
+        _save(blobs, flags["target"])
+    if flags["plot"]:
         _plot(
-            {name: blobs[name] for name in chosen or blobs if name in loaded.shapes}, given["plot"]
+            {name: blobs[name] for name in chosen or blobs if name in loaded.shapes}, flags["plot"]
         )
-    labels = _labels(given["labels"]) if given["labels"] else []
-    rows = _rows({name: blobs[name] for name in chosen or outputs}, labels, given["count"])
-    if given["as_json"]:
+    labels = _labels(flags["labels"]) if flags["labels"] else []
+    rows = _rows({name: blobs[name] for name in chosen or outputs}, labels, flags["count"])
+    if flags["as_json"]:
         output.print_json("run", blobs=rows)
         return
     _show(rows, bool(labels))
-    output.wrote(given["target"], given["plot"])
+    output.wrote(flags["target"], flags["plot"])
 
 
-def _load(net: str, caffemodel: str | None, given: dict[str, Any]) -> Net:
+def _load(net: str, caffemodel: str | None, flags: dict[str, Any]) -> Net:
     from protogen.net.net import load, unassuming
 
     with unassuming():  # the shapes of the input data replace assumed shapes
         loaded = load(
             net,
             caffemodel,
-            identities=given["identities"],
-            ignored_fields=given["ignored_fields"],
-            dialect=given["dialect"],
-            **options.state_of(given),
+            identities=flags["identities"],
+            ignored_fields=flags["ignored_fields"],
+            dialect=flags["dialect"],
+            **options.state_of(flags),
         )
-    shapes = options.shapes(given["input_shapes"], lambda: loaded.inputs)
+    shapes = options.shapes(flags["input_shapes"], lambda: loaded.inputs)
     for name in shapes:
         options.check_input(name, loaded.inputs)
     return loaded.with_inputs(shapes) if shapes else loaded
 
 
-def _inputs(net: Net, given: dict[str, Any], how: Any) -> tuple[Net, dict[str, Any]]:
+def _inputs(net: Net, flags: dict[str, Any], how: Any) -> tuple[Net, dict[str, Any]]:
     """The net with the batch size of the data, and an array for each input."""
     from protogen.formats.arrayfiles import read_arrays
     from protogen.running.drawing import random_inputs, wanted_inputs
@@ -120,7 +120,7 @@ def _inputs(net: Net, given: dict[str, Any], how: Any) -> tuple[Net, dict[str, A
 
     feeds: dict[str, Any] = {}
     pictures: dict[str, list[str]] = {}
-    for name, path in options.named_files(given["inputs"]):
+    for name, path in options.named_files(flags["inputs"]):
         if Path(path).suffix.lower() in ARRAYS:
             for key, array in read_arrays(path).items():
                 feeds[name or key or options.only(net.inputs)] = array
@@ -137,15 +137,15 @@ def _inputs(net: Net, given: dict[str, Any], how: Any) -> tuple[Net, dict[str, A
         if array.shape != net.graph.shapes[name]:
             net = net.with_inputs({name: array.shape})
     missing = {n: net.graph.shapes[n] or () for n in net.inputs if n not in feeds}
-    if missing and not given["random"]:
+    if missing and not flags["random"]:
         raise InputError(
             f"missing data for {', '.join(missing)}",
             subject="--input",
             advice="Give a picture or an array, or use --random.",
         )
     check_room(net.graph)
-    wanted = wanted_inputs(net.graph, given["seed"]) if missing else {}
-    return net, random_inputs(missing, given["seed"], wanted) | feeds
+    wanted = wanted_inputs(net.graph, flags["seed"]) if missing else {}
+    return net, random_inputs(missing, flags["seed"], wanted) | feeds
 
 
 def _labels(path: str) -> list[str]:

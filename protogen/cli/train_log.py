@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @options.plot("loss, scores and norms")
 @options.as_json
 @click.pass_context
-def command(ctx: click.Context, /, log: str, net: str | None, **given: Any) -> None:
+def command(ctx: click.Context, /, log: str, net: str | None, **flags: Any) -> None:
     """Find training problems in a Caffe log.
 
     Reported are: a loss of 87.3365, a loss that stays at ln(classes) or 0.693, NaN in the loss or
@@ -41,26 +41,26 @@ def command(ctx: click.Context, /, log: str, net: str | None, **given: Any) -> N
     from protogen.net.net import load
     from protogen.training.diagnosis import diagnose
 
-    files.distinct([("--plot", given["plot"])], [log, net])
+    files.distinct([("--plot", flags["plot"])], [log, net])
     loaded = None
     if net:
-        reading = {"phase": "TRAIN", "dialect": given["dialect"]}
-        shapes = options.shapes_for(net, given["input_shapes"], **reading)
+        reading = {"phase": "TRAIN", "dialect": flags["dialect"]}
+        shapes = options.shapes_for(net, flags["input_shapes"], **reading)
         loaded = load(net, input_shapes=shapes, tolerant=True, **reading)
-    elif given["input_shapes"] or given["dialect"]:
-        option = "--input-shape" if given["input_shapes"] else "--dialect"
+    elif flags["input_shapes"] or flags["dialect"]:
+        option = "--input-shape" if flags["input_shapes"] else "--dialect"
         raise InputError(f"{option} needs the net", advice="Give NET.prototxt after the log.")
     diagnosis = diagnose(log, loaded)
-    if given["plot"]:
+    if flags["plot"]:
         from protogen.report import training
 
-        with files.replacing(given["plot"]) as file:
-            training.draw(_course(diagnosis), file, options.picture_format(given["plot"]))
-    if given["as_json"]:
+        with files.replacing(flags["plot"]) as file:
+            training.draw(_course(diagnosis), file, options.picture_format(flags["plot"]))
+    if flags["as_json"]:
         output.print_json("train-log", **diagnosis.plain())
     else:
         _show(diagnosis)
-        output.wrote(given["plot"])
+        output.wrote(flags["plot"])
     if diagnosis.findings:
         ctx.exit(1)
 

@@ -64,7 +64,7 @@ _CLASSIC = ("spec", "template", "trainable", "kernels")
 @plan_options
 @splice_options
 @output_options
-def command(**given: Any) -> None:
+def command(**flags: Any) -> None:
     """Write an upsampling layer, or an exact plan of layers.
 
     The classic layer is a Deconvolution with kernel_size 2f - f mod 2, stride f and pad
@@ -87,7 +87,7 @@ def command(**given: Any) -> None:
       protogen upsample --factor 1.5 --mode cubic --like torch --input-shape 1,3,32,32
       protogen upsample --spec head.toml --caffemodel head.caffemodel
     """
-    options = Requested(**given)
+    options = Requested(**flags)
     check_files(options)
     if (planning := _needs_plan(options)) is not None:
         for key in _CLASSIC:
@@ -132,24 +132,24 @@ _LAYER = ("factor", "channels", "name", "top", "mode", "trainable")
 
 
 def _layer(options: Requested, *more: str) -> dict[str, Any]:
-    """The given options as arguments of ``pg.upsample``."""
-    layer = options.given(*_LAYER, *more)
+    """The options as arguments of ``pg.upsample``."""
+    layer = options.specified(*_LAYER, *more)
     return layer | ({"weights": options.kernels} if options.kernels else {})
 
 
 def _upsampling(options: Requested) -> Upsampling:
     templates = {key: getattr(options, key) for key in ("template", "templates")}
-    given = options.given(*_LAYER, "bottom", "input_shape", "kernels")
+    layer = options.specified(*_LAYER, "bottom", "input_shape", "kernels")
     if options.spec:
-        if given:
-            option = f"--{next(iter(given)).replace('_', '-')}"
+        if layer:
+            option = f"--{next(iter(layer)).replace('_', '-')}"
             raise InputError(
                 f"{option} and --spec exclude each other", advice="Write it in the file."
             )
         from protogen.generate.specfile import load_spec
 
         return load_spec(options.spec, **templates)
-    if "factor" not in given:
+    if "factor" not in layer:
         raise InputError("missing factor", advice="Give --factor 2, or --spec FILE.toml.")
     return classic(**_layer(options, "bottom", "input_shape"), **templates)
 

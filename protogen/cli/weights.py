@@ -29,7 +29,7 @@ _TO = ("to_npz", "to_safetensors", "to_hdf5", "output")
     "-o", "--output", metavar="FILE.caffemodel", help="With --from-npz: write the new model here."
 )
 @options.as_json
-def command(model: str, quick: bool, as_json: bool, **given: Any) -> None:
+def command(model: str, quick: bool, as_json: bool, **flags: Any) -> None:
     """List or convert the weights in a caffemodel.
 
     The list has layers, shapes, dtypes, norms, and the number of NaN and infinite values. The file is
@@ -43,41 +43,41 @@ def command(model: str, quick: bool, as_json: bool, **given: Any) -> None:
       protogen weights net.caffemodel --from-npz changed.npz -o new.caffemodel
     """
     files.distinct(
-        ((f"--{key.replace('_', '-')}", given[key]) for key in _TO), [model, given["from_npz"]]
+        ((f"--{key.replace('_', '-')}", flags[key]) for key in _TO), [model, flags["from_npz"]]
     )
-    if bool(given["from_npz"]) != bool(given["output"]):
+    if bool(flags["from_npz"]) != bool(flags["output"]):
         raise InputError("--from-npz FILE and -o FILE must be given together")
-    if any(given[key] for key in _TO):
+    if any(flags[key] for key in _TO):
         if as_json or quick:
             option = "--json" if as_json else "--quick"
             raise InputError(f"{option} applies to the list, not to a conversion")
-        _convert(model, given)
+        _convert(model, flags)
         return
     _list(model, as_json, quick)
 
 
-def _convert(path: str, given: dict[str, Any]) -> None:
+def _convert(path: str, flags: dict[str, Any]) -> None:
     from protogen.formats import weightfiles
 
     arrays = weightfiles.read_any(path)
     with ExitStack() as stack:
 
         def out(key: str) -> Any:
-            return stack.enter_context(files.replacing(given[key]))
+            return stack.enter_context(files.replacing(flags[key]))
 
-        if given["from_npz"]:
+        if flags["from_npz"]:
             from protogen.formats.caffemodel import read_weights, write_weights
 
             model = read_weights(path)
-            entries = _replaced(model, given["from_npz"])
+            entries = _replaced(model, flags["from_npz"])
             write_weights(out("output"), model.name, entries)
-        if given["to_npz"]:
+        if flags["to_npz"]:
             weightfiles.write_npz(out("to_npz"), weightfiles.flatten(arrays))
-        if given["to_safetensors"]:
+        if flags["to_safetensors"]:
             out("to_safetensors").write(weightfiles.safetensors_bytes(arrays))
-        if given["to_hdf5"]:
+        if flags["to_hdf5"]:
             weightfiles.write_hdf5(out("to_hdf5"), arrays)
-    output.wrote(*(given[key] for key in _TO))
+    output.wrote(*(flags[key] for key in _TO))
 
 
 def _replaced(model: CaffeModel, npz: str) -> list[Entry]:
