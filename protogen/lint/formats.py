@@ -129,7 +129,7 @@ def page(code: str) -> str:
             "Mended:",
             "",
             "```prototxt",
-            rule.mended.strip("\n"),
+            rule.fixed.strip("\n"),
             "```",
         ]
     return "\n".join([*lines, ""])

@@ -36,7 +36,7 @@ class Rule:
     what: ClassVar[str]
     why: ClassVar[str]
     example: ClassVar[str]
-    mended: ClassVar[str]
+    fixed: ClassVar[str]
     settings: ClassVar[dict[str, Any]] = {}
     fixes: ClassVar[bool] = False
     safe: ClassVar[bool] = False

@@ -32,7 +32,7 @@ def test_the_example_fires(code):
 
 @pytest.mark.parametrize("code", WITH_TEXT)
 def test_the_mended_one_is_quiet(code):
-    assert codes(RULES[code].mended, code) == []
+    assert codes(RULES[code].fixed, code) == []
 
 
 @pytest.mark.parametrize("code", [code for code in WITH_TEXT if RULES[code].fixes])
@@ -42,7 +42,7 @@ def test_fix(code):
         rule.example, "net.prototxt", [rule], Settings(**rule.settings), unsafe_fixes=True
     )
     assert made.diagnostics == []
-    assert made.text == rule.mended
+    assert made.text == rule.fixed
     assert made.count_fixed >= 1
 
 

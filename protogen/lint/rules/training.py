@@ -55,7 +55,7 @@ class ConstantWeights(Rule):
         "All units compute the same and get the same gradient, so that they stay one unit for ever."
     )
     example = _HEAD + _DENSE % 'weight_filler { type: "constant" value: 0.1 }' + _SCORE + _TAIL
-    mended = _HEAD + _DENSE % 'weight_filler { type: "xavier" }' + _SCORE + _TAIL
+    fixed = _HEAD + _DENSE % 'weight_filler { type: "xavier" }' + _SCORE + _TAIL
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -83,7 +83,7 @@ class NoFiller(Rule):
         "Caffe's default is constant 0: nothing gets through, and the layers in front never learn."
     )
     example = _HEAD + _DENSE % "bias_term: true" + _SCORE + _TAIL
-    mended = (
+    fixed = (
         _HEAD
         + (_DENSE % "bias_term: true").replace(
             "true\n  }", 'true\n    weight_filler { type: "xavier" }\n  }'
@@ -116,7 +116,7 @@ class DeviationOff(Rule):
     what = "A Gaussian or uniform filler far from what keeps a signal: 20 times too small, or 10 too large."
     why = "Signals die or saturate within a few layers; protogen health shows it."
     example = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 5 }' + _SCORE + _TAIL
-    mended = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 0.1 }' + _SCORE + _TAIL
+    fixed = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 0.1 }' + _SCORE + _TAIL
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, filling in _weights(net) if net.has_fillers else ():
@@ -166,7 +166,7 @@ class FillerAgainstActivation(Rule):
         + _SCORE
         + _TAIL
     )
-    mended = (
+    fixed = (
         _HEAD
         + _DENSE % 'weight_filler { type: "xavier" }'
         + 'layer { name: "t" type: "TanH" bottom: "i" top: "i" }\n'
@@ -203,7 +203,7 @@ class BiasBeforeBatchNorm(Rule):
         'layer { name: "b" type: "BatchNorm" bottom: "c" top: "c" }\n'
         'layer { name: "s" type: "Scale" bottom: "c" top: "c" scale_param { bias_term: true } }\n'
     )
-    mended = example.replace('"msra" }\n', '"msra" }\n    bias_term: false\n')
+    fixed = example.replace('"msra" }\n', '"msra" }\n    bias_term: false\n')
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -238,7 +238,7 @@ class NoScale(Rule):
         _MAP
         + 'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" }\nlayer { name: "r" type: "ReLU" bottom: "b" top: "b" }'
     )
-    mended = _MAP + (
+    fixed = _MAP + (
         'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" }\n'
         'layer { name: "s" type: "Scale" bottom: "b" top: "b" scale_param { bias_term: true } }\n'
         'layer { name: "r" type: "ReLU" bottom: "b" top: "b" }'
@@ -263,7 +263,7 @@ class BatchNormPhase(Rule):
         'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" batch_norm_param { use_global_stats: false } }\n'
         'layer { name: "s" type: "Scale" bottom: "b" top: "b" }'
     )
-    mended = example.replace("false", "true")
+    fixed = example.replace("false", "true")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -296,7 +296,7 @@ class FrozenStatistics(Rule):
         + _SCORE
         + _TAIL
     )
-    mended = example.replace("lr_mult: 1", "lr_mult: 0")
+    fixed = example.replace("lr_mult: 1", "lr_mult: 0")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -334,7 +334,7 @@ class HalfFrozen(Rule):
         "on changing after it was meant to stay."
     )
     example = _MOVED % ""
-    mended = _MOVED % "param { lr_mult: 0 } "
+    fixed = _MOVED % "param { lr_mult: 0 } "
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -361,7 +361,7 @@ class BiasDecay(Rule):
         "nets give it lr_mult 2 and decay_mult 0."
     )
     example = (_MOVED % "param { lr_mult: 2 } ").replace("lr_mult: 0", "lr_mult: 1")
-    mended = example.replace("lr_mult: 2 }", "lr_mult: 2 decay_mult: 0 }")
+    fixed = example.replace("lr_mult: 2 }", "lr_mult: 2 decay_mult: 0 }")
     fixes = True
     usual = False
 

@@ -66,7 +66,7 @@ class UpsamplingWindow(Rule):
         "kernel or pad shifts the picture by a part of a pixel, or does not interpolate at all."
     )
     example = _up(_GOOD.replace("kernel_size: 4", "kernel_size: 3"))
-    mended = _up(_GOOD)
+    fixed = _up(_GOOD)
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -116,7 +116,7 @@ class MixedChannels(Rule):
         "all inputs."
     )
     example = _up(_GOOD.replace("group: 8; ", ""))
-    mended = _up(_GOOD.replace("group: 8; ", "") + "; group: 8")
+    fixed = _up(_GOOD.replace("group: 8; ", "") + "; group: 8")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -139,7 +139,7 @@ class UpsamplingBias(Rule):
     what = "A bilinear Deconvolution that is not trained, with a bias."
     why = "The bias stays 0: it costs time, and tools that fold it may not expect it."
     example = _up(_GOOD.replace("; bias_term: false", ""))
-    mended = _up(_GOOD)
+    fixed = _up(_GOOD)
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -161,7 +161,7 @@ class UnfrozenUpsampling(Rule):
     example = _up(_GOOD, "") + (
         'layer { name: "l" type: "EuclideanLoss" bottom: "up" bottom: "up" top: "l" }\n'
     )
-    mended = _up(_GOOD, "").replace(
+    fixed = _up(_GOOD, "").replace(
         'top: "up"\n', 'top: "up"\n  param { lr_mult: 0 decay_mult: 0 }\n'
     ) + ('layer { name: "l" type: "EuclideanLoss" bottom: "up" bottom: "up" top: "l" }\n')
     fixes = True
@@ -187,7 +187,7 @@ class RectangularBilinear(Rule):
     what = "A bilinear filler with kernel_h and kernel_w."
     why = "Caffe's filler takes square kernels given by kernel_size only, and stops otherwise."
     example = _up(_GOOD.replace("kernel_size: 4", "kernel_h: 4; kernel_w: 2"))
-    mended = _up(_GOOD)
+    fixed = _up(_GOOD)
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, p in _bilinear(net):
@@ -208,7 +208,7 @@ class Checkerboard(Rule):
         "(Odena et al. 2016)."
     )
     example = _up('num_output: 8; kernel_size: 3; stride: 2; weight_filler { type: "msra" }', "")
-    mended = _up('num_output: 8; kernel_size: 4; stride: 2; weight_filler { type: "msra" }', "")
+    fixed = _up('num_output: 8; kernel_size: 4; stride: 2; weight_filler { type: "msra" }', "")
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
@@ -240,7 +240,7 @@ class TwoBilinears(Rule):
     example = _up(
         _GOOD.replace("kernel_size: 4; stride: 2; pad: 1", "kernel_size: 6; stride: 3; pad: 1")
     )
-    mended = _up(_GOOD)
+    fixed = _up(_GOOD)
     usual = False
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -263,7 +263,7 @@ class ClassicBorder(Rule):
         "by up to half."
     )
     example = _up(_GOOD)
-    mended = (
+    fixed = (
         _INPUT
         + 'layer { name: "up" type: "Interp" bottom: "data" top: "up" interp_param { zoom_factor: 2 } }'
     )
@@ -284,7 +284,7 @@ class RectangularForms(Rule):
     what = "kernel_size together with kernel_h and kernel_w, or stride and pad so."
     why = "Caffe refuses both forms in one layer."
     example = _up("num_output: 8; kernel_size: 4; kernel_h: 4; kernel_w: 4; stride: 2")
-    mended = _up("num_output: 8; kernel_h: 4; kernel_w: 4; stride: 2")
+    fixed = _up("num_output: 8; kernel_h: 4; kernel_w: 4; stride: 2")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -331,7 +331,7 @@ class CropOffset(Rule):
         "runs, with a picture that is moved aside."
     )
     example = _shifted("2")
-    mended = _shifted("1")
+    fixed = _shifted("1")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
