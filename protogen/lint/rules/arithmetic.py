@@ -109,9 +109,7 @@ class EvenLrn(Rule):
 class DropoutInDeploy(Rule):
     code = "PG324"
     what = "Dropout in a deploy net, that is, a net without data layers and without a loss."
-    why = (
-        "It has no effect there. Some tools copy the blob, and others scale the values a second time."
-    )
+    why = "It has no effect there. Some tools copy the blob, and others scale the values a second time."
     example = (_INPUT % (8, 8)) + 'layer { name: "d" type: "Dropout" bottom: "data" top: "data" }'
     fixed = (_INPUT % (8, 8)) + 'layer { name: "d" type: "ReLU" bottom: "data" top: "data" }'
     usual = False
@@ -277,6 +275,8 @@ class RepeatedActivation(Rule):
             kind = kind_of(layer)
             if kind is None or not kind.dies(layer):
                 continue
-            before = net.makers.get(layer.reads[0]) if layer.reads else None
+            before = net.producers.get(layer.reads[0]) if layer.reads else None
             if before is not None and before.type == layer.type:
-                yield net.diagnostic(self, layer, f'layer "{before.name}" before it already applies {layer.type}.')
+                yield net.diagnostic(
+                    self, layer, f'layer "{before.name}" before it already applies {layer.type}.'
+                )

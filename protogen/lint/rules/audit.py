@@ -34,7 +34,7 @@ class PythonLayer(Rule):
                 yield net.diagnostic(
                     self,
                     item,
-                    f"the layer runs {p.layer or '?'} of the Python module {p.module or '?'} when the "
+                    f"the layer runs class {p.layer or '?'} of the Python module {p.module or '?'} when the "
                     "net is loaded.",
                 )
 
@@ -93,10 +93,11 @@ class AbsurdSize(Rule):
             for write in layer.writes:
                 shape = graph.shapes.get(write)
                 if shape and 4 * math.prod(shape) > LARGEST:
+                    size = "x".join(map(str, shape))
                     yield net.diagnostic(
                         self,
                         layer,
-                        f'the top "{write}" has the shape {'x'.join(map(str, shape))} and needs '
+                        f'the top "{write}" has the shape {size} and needs '
                         f"{4 * math.prod(shape) / 2**30:.1f} GiB.",
                     )
 
@@ -163,8 +164,12 @@ class WrongBlobs(Rule):
 class MissingBlobs(Rule):
     code = "PG607"
     audit = True
-    what = "A layer without weights in the caffemodel, or weights of a layer that is not in the net."
-    why = "Caffe silently fills missing weights with the fillers, and silently ignores extra weights."
+    what = (
+        "A layer without weights in the caffemodel, or weights of a layer that is not in the net."
+    )
+    why = (
+        "Caffe silently fills missing weights with the fillers, and silently ignores extra weights."
+    )
     example = ""
     fixed = ""
 
@@ -205,7 +210,11 @@ class NotFinite(Rule):
                 try:
                     array = blob.array()
                 except InputError as error:
-                    yield net.diagnostic(self, _item(net, layer.name), f'weights of the layer "{layer.name}": {error}')
+                    yield net.diagnostic(
+                        self,
+                        _item(net, layer.name),
+                        f'weights of the layer "{layer.name}": {error}',
+                    )
                     continue
                 with np.errstate(all="ignore"):
                     bad = sum(int(np.count_nonzero(~np.isfinite(piece))) for piece in pieces(array))

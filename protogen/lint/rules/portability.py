@@ -116,14 +116,18 @@ class AverageInPadding(Rule):
             p: Message = item.value.pooling_param
             if item.type == "Pooling" and p.pool == "AVE" and (p.pad or p.pad_h or p.pad_w):
                 yield net.diagnostic(
-                    self, item, "average pooling with a pad: tools divide by different counts at the border."
+                    self,
+                    item,
+                    "average pooling with a pad: tools divide by different counts at the border.",
                 )
 
 
 class NegativeAxis(Rule):
     code = "PG404"
     what = "A negative axis."
-    why = "Toolchains count axes from 0. They refuse a negative axis, or read it as a different axis."
+    why = (
+        "Toolchains count axes from 0. They refuse a negative axis, or read it as a different axis."
+    )
     example = (
         _INPUT
         + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" softmax_param { axis: -1 } }'

@@ -22,9 +22,7 @@ class UnknownField(Rule):
     code = "PG101"
     severity = "error"
     what = "A field that no published caffe.proto defines in this message."
-    why = (
-        "Caffe refuses the whole file. Tools that skip the field silently compute something else."
-    )
+    why = "Caffe refuses the whole file. Tools that skip the field silently compute something else."
     example = (
         'layer { name: "c" type: "ReLU" bottom: "x" top: "x" relu_param { negativ_slope: 0.1 } }'
     )
@@ -223,7 +221,9 @@ class NoEffect(Rule):
         for item in net.wires:
             kind = layer_type(item.type)
             if kind is not None and kind.does_nothing(item.value):
-                yield net.diagnostic(self, item, f"this {item.type} layer passes its bottom through unchanged.")
+                yield net.diagnostic(
+                    self, item, f"this {item.type} layer passes its bottom through unchanged."
+                )
 
 
 class UnknownType(Rule):

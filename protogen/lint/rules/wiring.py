@@ -34,9 +34,7 @@ class UndefinedBottom(Rule):
                 suggestion = nearest(bottom, tops) if hints > 0 else ""
                 hints -= 1
                 advice = f". Did you mean {suggestion}?" if suggestion else "."
-                yield net.diagnostic(
-                    self, item, f'no layer produces the bottom "{bottom}"{advice}'
-                )
+                yield net.diagnostic(self, item, f'no layer produces the bottom "{bottom}"{advice}')
 
 
 def _bottoms(net: Context) -> Iterator[tuple[Wire, str]]:
@@ -81,7 +79,9 @@ class UnreadTop(Rule):
             for top in item.tops:
                 if top not in read:
                     yield net.diagnostic(
-                        self, item, f'no layer reads the top "{top}". Add a Silence layer, or remove it.'
+                        self,
+                        item,
+                        f'no layer reads the top "{top}". Add a Silence layer, or remove it.',
                     )
 
 
@@ -105,7 +105,9 @@ class DuplicateName(Rule):
                 if first is not item and name and id(item) not in reported:
                     reported.add(id(item))
                     yield net.diagnostic(
-                        self, item, f'the name "{name}" is already used by a layer of type {first.type}.'
+                        self,
+                        item,
+                        f'the name "{name}" is already used by a layer of type {first.type}.',
                     )
 
 
@@ -165,7 +167,7 @@ class ManyMeanings(Rule):
                         yield net.diagnostic(
                             self,
                             item,
-                            f'the layer overwrites "{bottom}", which layer "{read[bottom]}" also reads. '
+                            f'the layer overwrites "{bottom}", which layer "{read[bottom]}" reads before. '
                             "Give the top another name.",
                         )
 
@@ -174,7 +176,9 @@ class InPlaceUnsupported(Rule):
     code = "PG206"
     severity = "error"
     what = "An in-place layer of a type that cannot work in place."
-    why = "It overwrites values that it still needs: the results are wrong, and no error is reported."
+    why = (
+        "It overwrites values that it still needs: the results are wrong, and no error is reported."
+    )
     example = _INPUT + _CONV.replace('top: "c"', 'top: "data"') % "pad: 1"
     fixed = _INPUT + _CONV % "pad: 1"
 
@@ -306,15 +310,15 @@ class BothRules(Rule):
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             if item.value.include and item.value.exclude:
-                yield net.diagnostic(self, item, "include and exclude rules cannot be combined. Keep one kind.")
+                yield net.diagnostic(
+                    self, item, "include and exclude rules cannot be combined. Keep one kind."
+                )
 
 
 class GradientRefused(Rule):
     code = "PG212"
     severity = "error"
-    what = (
-        "A bottom that accepts no gradient, such as labels, but depends on trained weights."
-    )
+    what = "A bottom that accepts no gradient, such as labels, but depends on trained weights."
     why = "Caffe aborts the training in the first backward pass."
     example = (
         _INPUT + _CONV % "" + 'layer { name: "m" type: "ArgMax" bottom: "c" top: "m" }\n'
@@ -341,5 +345,5 @@ class GradientRefused(Rule):
                     self,
                     layer,
                     f'the bottom "{layer.bottoms[index]}" needs a gradient, but {layer.type} cannot '
-                    "compute it. Set propagate_down: false here, or lr_mult: 0 in the layers before.",
+                    "compute it. Set propagate_down: false here, or lr_mult: 0 in the layers before it.",
                 )
