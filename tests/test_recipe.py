@@ -52,7 +52,7 @@ def test_commands_know_it(command, recipe):
     assert [row["type"] for row in rows] == ["Input", "Tent"]
     assert rows[1]["output"] == [1, 3, 4, 5]
     assert command("check", "net.prototxt") == "1 file: nothing found\n"
-    assert "Tent is a fork's layer, which bvlc lacks" in command(
+    assert "Tent is a layer type of a fork, and the dialect bvlc does not have it" in command(
         "check", "net.prototxt", "--dialect", "bvlc", code=1
     )
     told = json.loads(command("check", "net.prototxt", "--dialect", "tent", "--format", "json"))

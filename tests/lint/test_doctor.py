@@ -1,4 +1,4 @@
-"""``doctor --opencv5``: what it finds in sources, and what it says of the nets."""
+"""``check --opencv5``: uses of Caffe nets in source files, and whether the nets convert."""
 
 from __future__ import annotations
 
@@ -59,18 +59,18 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_sources(tree, name):
+def test_uses_in_source_files(tree, name):
     text, places, options = SOURCES[name]
     (tree / name).write_text(text)
     uses = examine(tree)
     assert [use.place for use in uses] == places
     for use in uses:
         if name == "c.py":
-            assert use.verdict == "the source does not name its prototxt as a text"
+            assert use.verdict == "the source does not name its prototxt in a string"
             continue
         assert Path(use.prototxt) == Path("models/net.prototxt")
         assert Path(use.caffemodel) == Path("models/net.caffemodel")
-        assert use.verdict == "converts (in data 1x3x32x32; out prob 1x4)"
+        assert use.verdict == "converts (inputs: data 1x3x32x32; outputs: prob 1x4)"
         assert " ".join(use.options) == options
         assert use.advice[0].startswith(
             "run once:     protogen convert models/net.prototxt models/net.caffemodel -o net.onnx"
@@ -79,7 +79,7 @@ def test_sources(tree, name):
         assert f'{reader}("net.onnx")' in use.advice[1]
 
 
-def test_nets_that_do_not_convert(tree):
+def test_net_that_does_not_convert(tree):
     text = (tree / "models" / "net.prototxt").read_text()
     (tree / "models" / "net.prototxt").write_text(text.replace('"Softmax"', '"Mystery"'))
     (tree / "a.py").write_text('cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")')
@@ -90,12 +90,12 @@ def test_nets_that_do_not_convert(tree):
     assert not use.advice
 
 
-def test_missing_weights_are_told(tree):
+def test_missing_weights_are_reported(tree):
     (tree / "models" / "net.caffemodel").unlink()
     (tree / "a.py").write_text('cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")')
     (use,) = examine(tree)
     assert use.converts
-    assert use.verdict.endswith("net.caffemodel is not in the tree")
+    assert use.verdict.endswith("net.caffemodel is not in the source tree")
 
 
 def test_command(protogen, tree):
@@ -108,7 +108,7 @@ def test_command(protogen, tree):
     assert (done.returncode, done.stdout) == (0, "no use of a Caffe net found\n")
     for arguments, sentence in (
         ((), "say what to look for. Write --opencv5 DIR."),
-        (("--opencv5", "gone"), "gone: is no folder. Name a source tree."),
+        (("--opencv5", "missing"), "missing: not a folder. Give the root folder of a source tree."),
     ):
         done = protogen("doctor", *arguments)
         assert done.returncode == 2
