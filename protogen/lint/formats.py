@@ -109,13 +109,14 @@ def page(code: str) -> str:
     """Return a rule's page as Markdown: what, why, an example and the fixed example."""
     rule = all_rules()[code]
     marks = [] if rule.usual or rule.audit else ["off by default"]
-    marks += ["on with check --untrusted"] if rule.audit else []
+    marks += ["only with check --untrusted"] if rule.audit else []
     if rule.fixes:
         marks += [f"fixed by {'--fix' if rule.safe else '--unsafe-fixes'}"]
+    note = ", ".join(marks)
     lines = [
         f"## {code} {rule.name}",
         "",
-        f"{rule.what}{' *' + ', '.join(marks) + '.*' if marks else ''}",
+        f"{rule.what} *{note[:1].upper()}{note[1:]}.*" if note else rule.what,
         "",
         rule.why,
     ]

@@ -156,8 +156,8 @@ class WrongBlobs(Rule):
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"the caffemodel has weights of shape {actual}, but the net declares "
-                    f"{expected_text}.",
+                    f"the shapes of the weights are {actual} in the caffemodel, but {expected_text} "
+                    "in the net.",
                 )
 
 
@@ -222,5 +222,6 @@ class NotFinite(Rule):
                     yield net.diagnostic(
                         self,
                         _item(net, layer.name),
-                        f'blob {index} of the layer "{layer.name}" has {bad} values that are NaN or infinite.',
+                        f"{bad} NaN or infinite value{'s' if bad != 1 else ''} in blob {index} of the "
+                        f'layer "{layer.name}".',
                     )
