@@ -40,10 +40,10 @@ def main() -> None:
         layers += len(net.all("layer")) + len(net.all("layers"))
     parsing = time.perf_counter() - start
     start = time.perf_counter()
-    found = sum(len(check_text(text, "net", rules).flaws) for text in texts)
+    findings = sum(len(check_text(text, "net", rules).diagnostics) for text in texts)
     checking = time.perf_counter() - start
     print(
-        f"{len(texts)} nets, {layers} layers, {found} findings: {checking / layers * 1e5:.1f} ms for 100 "
+        f"{len(texts)} nets, {layers} layers, {findings} findings: {checking / layers * 1e5:.1f} ms for 100 "
         f"layers (goal 10), {checking / parsing:.1f} x parsing"
     )
 

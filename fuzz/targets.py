@@ -70,7 +70,7 @@ def _net(path: Path) -> None:
 
 
 def _lint(path: Path) -> None:
-    """All rules, and mending."""
+    """All rules, and their fixes."""
     from protogen.lint.engine import check_file, selected
 
     check_file(path, selected(["ALL"]), fix=True)

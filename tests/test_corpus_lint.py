@@ -1,4 +1,4 @@
-"""Rules over published nets: no crash, and the counts that docs/findings.md states."""
+"""Rules on published nets: no crash, and the counts in docs/findings.md."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ else:
     FILES = []
 
 pytestmark = pytest.mark.skipif(
-    not FILES, reason="no ../shared beside this checkout: it holds the nets"
+    not FILES, reason="needs ../shared beside this checkout: it contains the nets"
 )
 
 
-def test_findings(golden):
-    """Every rule, over every file; what the usual rules find was looked at one by one."""
+def test_counts_of_findings(golden):
+    """Every rule on every file. The findings of the default rules were reviewed one by one."""
     rules = selected(["ALL"])
     counts: Counter[str] = Counter()
     files: dict[str, set[str]] = {}
@@ -38,43 +38,47 @@ def test_findings(golden):
             files.setdefault(one.code, set()).add(file)
     rows = []
     for code, rule in all_rules().items():
-        kind = "audit" if rule.audit else "usual" if rule.usual else "if selected"
+        kind = "untrusted" if rule.audit else "default" if rule.usual else "if selected"
         rows.append(
             f"| {code} | {rule.name} | {kind} | {counts[code]} | {len(files.get(code, ()))} |"
         )
     head = [
         "# Findings in published nets",
         "",
-        f"All rules over {len(FILES)} published nets of BVLC Caffe and its forks, counted by a test. Of the",
-        "usual rules every finding was looked at, and each is so: no false alarm. "
-        f"{counts['PG100']} files are no nets yet",
-        "(placeholders that a script fills in), and are told as PG100.",
+        f"The findings of all rules in {len(FILES)} published nets of BVLC Caffe and its forks, counted by a test.",
+        "Every finding of the default rules was reviewed: each is correct, with no false alarm. "
+        f"{counts['PG100']} files are not",
+        "complete nets (a script fills in their placeholders), and are reported as PG100. A rule is on by default,",
+        "runs only if it is selected, or is for untrusted files (`protogen check --untrusted`).",
         "",
-        "| code | rule | | findings | files |",
+        "| code | rule | runs | findings | files |",
         "|---|---|---|---|---|",
     ]
     golden("../../docs/findings.md", "\n".join([*head, *rows, ""]))
 
 
 @pytest.mark.parametrize("file", FILES[::5])
-def test_mended_files_are_still_nets(file):
-    """What --fix writes is a net again, with fewer findings, and stays as it is the next time."""
+def test_fixed_files_are_valid_with_fewer_findings(file):
+    """A fixed file is a valid net with fewer findings, and the fixes add no new kind of finding."""
     rules = selected()
     before = check_file(CORPUS / file, rules)
-    made = check_file(CORPUS / file, rules, unsafe_fixes=True)
-    if made.fixed is None:
-        assert made.text == before.text
+    after = check_file(CORPUS / file, rules, unsafe_fixes=True)
+    if after.fixed is None:
+        assert after.text == before.text
         return
-    assert len(made.diagnostics) < len(before.diagnostics)
-    assert not {one.code for one in made.diagnostics} - {one.code for one in before.diagnostics}
+    assert len(after.diagnostics) < len(before.diagnostics)
+    assert not {one.code for one in after.diagnostics} - {one.code for one in before.diagnostics}
 
 
 def computed(text: str, name: str) -> object:
-    """What a net's text computes: the shapes of all blobs, and its ONNX operators where it has a
-    form (weights are zeros that take no room); the words of its refusal otherwise."""
+    """Return what a net computes, for each phase.
+
+    That is the shapes of all blobs and the ONNX operators, with weights of 0 that use no memory; or
+    the error messages if the net cannot be built or exported.
+    """
     from protogen.onnx import lower
 
-    found = []
+    parts = []
     for phase in ("TEST", "TRAIN"):
         try:
             with warnings.catch_warnings():
@@ -83,24 +87,24 @@ def computed(text: str, name: str) -> object:
             for layer, shapes in net.parameter_shapes.items():
                 if shapes:
                     net.weights[layer] = [np.broadcast_to(np.float32(0), s) for s in shapes]
-            found.append((net.shapes, net.parameter_shapes))
+            parts.append((net.shapes, net.parameter_shapes))
             program = lower(net, fold=False)
-            found.append([(n.op_type, n.reads, n.writes, str(n.attributes)) for n in program.nodes])
+            parts.append([(n.op_type, n.reads, n.writes, str(n.attributes)) for n in program.nodes])
         except pg.ProtogenError as error:
-            found.append([one.problem for one in error.diagnostics])
-    return found
+            parts.append([one.problem for one in error.diagnostics])
+    return parts
 
 
-def test_safe_fixes_change_nothing():
-    """Over all published nets and the goldens, with every rule on."""
+def test_safe_fixes_do_not_change_what_nets_compute():
+    """All published nets and all nets in tests/cases, with every rule on."""
     rules = selected(["ALL"])
     nets = [CORPUS / file for file in FILES] + sorted(CASES.glob("*/*/net.prototxt"))
     changed = 0
     for path in nets:
-        made = check_file(path, rules, fix=True)
-        if made.fixed is None:
+        checked = check_file(path, rules, fix=True)
+        if checked.fixed is None:
             continue
         changed += 1
         before = path.read_text(encoding="utf-8", errors="surrogateescape")
-        assert computed(made.fixed, "net") == computed(before, "net"), path
+        assert computed(checked.fixed, "net") == computed(before, "net"), path
     assert changed >= 5

@@ -214,7 +214,7 @@ def test_outputs_over_inputs(pair, protogen):
         ["convert", net, weights, "-o", weights], ["init", net, "-o", net],
         ["rewrite", net, weights, "-o", net], ["upgrade", net, "-o", net],
         ["downgrade", weights, "-o", weights], ["weights", weights, "--to-npz", weights],
-        ["run", net, weights, "--random", "0", "--save", weights], ["draw", net, "-o", net],
+        ["run", net, weights, "--random", "-o", weights], ["draw", net, "-o", net],
         ["report", net, "-o", net], ["preprocess", net, "--scale", "2", "-o", net],
         ["health", net, weights, "--plot", weights],
     ):  # fmt: skip

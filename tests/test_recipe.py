@@ -52,7 +52,7 @@ def test_commands_know_it(command, recipe):
     assert [row["type"] for row in rows] == ["Input", "Tent"]
     assert rows[1]["output"] == [1, 3, 4, 5]
     assert command("check", "net.prototxt") == "1 file: nothing found\n"
-    assert "Tent is a fork's layer, which bvlc lacks" in command(
+    assert "Tent is a layer type of a fork, and the dialect bvlc does not have it" in command(
         "check", "net.prototxt", "--dialect", "bvlc", code=1
     )
     told = json.loads(command("check", "net.prototxt", "--dialect", "tent", "--format", "json"))
@@ -65,7 +65,7 @@ def test_numbers(command, recipe):
     command("convert", "net.prototxt", "-o", "net.onnx", "--verify")
     x = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32) * 2
     np.save(recipe / "x.npy", x)
-    command("run", "net.prototxt", "--input", "data=x.npy", "--save", "y.npz")
+    command("run", "net.prototxt", "--input", "data=x.npy", "-o", "y.npz")
     with np.load(recipe / "y.npz") as file:
         np.testing.assert_allclose(
             file["tent"], np.maximum(0, 1 - abs(x) / 2), rtol=1e-5, atol=1e-6
@@ -73,7 +73,7 @@ def test_numbers(command, recipe):
 
 
 def test_stock_layers_and_the_way_back(command, recipe):
-    command("rewrite", "net.prototxt", "-o", "stock.prototxt", "--strict")
+    command("rewrite", "net.prototxt", "-o", "stock.prototxt", "--require-all")
     stock = (recipe / "stock.prototxt").read_text()
     assert re.findall(r'type: "(\w+)"', stock) == ["Input", "AbsVal", "Power", "ReLU"]
     command("convert", "net.prototxt", "-o", "net.onnx")

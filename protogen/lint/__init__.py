@@ -1,1 +1,1 @@
-"""``protogen check``: rules over nets, one class each."""
+"""The linter of ``protogen check``: rules for nets, one class per rule."""

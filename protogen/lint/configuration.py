@@ -1,5 +1,8 @@
-"""What a project says of its checks: [check] in protogen.toml, or [tool.protogen.check] in
-pyproject.toml, in the folder of the file or above it."""
+"""The linter's configuration of a project.
+
+It is the table [check] in protogen.toml, or [tool.protogen.check] in pyproject.toml, in the folder of
+the checked file or in a folder above it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from protogen.formats import tomlfiles
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Options as they are on the command line, which come first."""
+    """The same options as on the command line. Options of the command line take precedence."""
 
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -23,18 +26,19 @@ class Configuration:
 
 
 def find(start: str | Path) -> Configuration:
-    """The configuration that holds for a file or folder; the empty one where there is none.
+    """Return the configuration for a file or folder; an empty one if there is no configuration file.
 
     Raises:
-        InputError: the file that has it cannot be read, or says something that is not known.
+        InputError: the configuration file cannot be read, or has an unknown option or an invalid
+            value.
     """
-    folder = Path(start).resolve()
-    for one in (folder, *folder.parents):
+    start = Path(start).resolve()
+    for folder in (start, *start.parents):
         for name, keys in (
             ("protogen.toml", ("check",)),
             ("pyproject.toml", ("tool", "protogen", "check")),
         ):
-            path = one / name
+            path = folder / name
             if path.is_file():
                 table = _table(path, keys)
                 if table is not None:
@@ -43,26 +47,32 @@ def find(start: str | Path) -> Configuration:
 
 
 def _table(path: Path, keys: tuple[str, ...]) -> dict[str, Any] | None:
-    found: Any = tomlfiles.read(path)
+    """Return the nested table under these keys; None if the file does not have it."""
+    table: Any = tomlfiles.read(path)
     for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else None
+        table = table.get(key) if isinstance(table, dict) else None
+    return table if isinstance(table, dict) else None
 
 
 def _read(path: Path, table: dict[str, Any]) -> Configuration:
-    known = {one.name: one for one in fields(Configuration)}
-    made = Configuration()
+    """Return the options of a table.
+
+    Raises:
+        InputError: an option is unknown, or its value has the wrong type.
+    """
+    options = [option.name for option in fields(Configuration)]
+    configuration = Configuration()
     for key, value in table.items():
-        if key not in known:
-            advice = did_you_mean(key, known) or f"Known are {', '.join(known)}."
-            raise InputError("is not known", where=str(path), subject=key, advice=advice)
-        default = getattr(made, key)
+        if key not in options:
+            advice = did_you_mean(key, options) or f"Known options are {', '.join(options)}."
+            raise InputError("unknown option", where=str(path), subject=key, advice=advice)
+        default = getattr(configuration, key)
         if isinstance(default, tuple):
-            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                raise InputError("must be a list of codes", where=str(path), subject=key)
+            if not isinstance(value, list) or not all(isinstance(code, str) for code in value):
+                raise InputError("must be a list of rule codes", where=str(path), subject=key)
             value = tuple(value)
         elif type(value) is not type(default):
-            wanted = "true or false" if isinstance(default, bool) else "a text"
-            raise InputError(f"must be {wanted}", where=str(path), subject=key)
-        made = replace(made, **{key: value})
-    return made
+            expected = "true or false" if isinstance(default, bool) else "a string"
+            raise InputError(f"must be {expected}", where=str(path), subject=key)
+        configuration = replace(configuration, **{key: value})
+    return configuration

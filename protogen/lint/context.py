@@ -1,4 +1,4 @@
-"""A net as rules see it: its text, its layers with their places, its graph where it has one."""
+"""A net as the rules see it: its text, its layers with their places, and its graphs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,20 @@ if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel
     from protogen.toolchains.limits import Limits
 
-LOSSES = ("Loss",)  # how types of losses end
+LOSSES = ("Loss",)  # suffixes of the types of losses
 FEEDS = frozenset(n for n, kind in LayerType.registry.items() if kind.feeds) | {"DummyData"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose: whose layers there are, where the net goes, the phase and sizes."""
+    """Options of the user.
+
+    Attributes:
+        dialect: the fork whose layer types are allowed; empty for all.
+        target: the limits of a toolchain; None for no limits.
+        exact: whether exact interpolation is required.
+        input_shapes: shapes of inputs by blob name.
+    """
 
     dialect: str = ""
     target: Limits | None = None
@@ -39,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wire:
-    """A layer's wiring, read once: rules ask for little else."""
+    """Name, type, bottoms and tops of a layer, read once because most rules need only these."""
 
     field: Field
     name: str
@@ -50,13 +57,21 @@ class Wire:
     @property
     def value(self) -> Message:
         """The LayerParameter."""
-        found: Message = self.field.value
-        return found
+        message: Message = self.field.value
+        return message
 
 
 class Context:
-    """One file. ``items`` are its layers as fields of the text, of the old form brought to today's;
-    then ``old`` is set, and nothing can be mended."""
+    """One net file as the rules see it.
+
+    Attributes:
+        settings: the options of the user.
+        weights: the weights of the net; None without a caffemodel.
+        document: the parsed text.
+        source: the text with its file name.
+        modern: the net in the current format.
+        old: whether the text is in an old format. Then no finding has a fix.
+    """
 
     def __init__(
         self,
@@ -68,7 +83,7 @@ class Context:
         self.settings = settings or Settings()
         self.weights = weights
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ProtogenWarning)  # rules say the same, with their place
+            warnings.simplefilter("ignore", ProtogenWarning)  # Rules report the same, with places.
             self.document = prototxt.parse(text, filename)
         self.source: Source = self.document.source
         self.modern = upgrade(self.document)
@@ -76,15 +91,17 @@ class Context:
 
     @property
     def filename(self) -> str:
+        """The name of the file."""
         return self.source.filename
 
     @cached_property
     def items(self) -> list[Field]:
+        """The layers in the current format, as fields of the net."""
         return self.modern.all("layer")
 
     @cached_property
     def wires(self) -> list[Wire]:
-        """The wiring of every layer."""
+        """Name, type, bottoms and tops of every layer."""
         return [
             Wire(
                 item,
@@ -98,22 +115,22 @@ class Context:
 
     @cached_property
     def is_training(self) -> bool:
-        """Whether it has a loss."""
+        """Whether the net has a loss."""
         return any(one.type.endswith(LOSSES) for one in self.wires)
 
     @cached_property
     def has_fillers(self) -> bool:
-        """Whether the text says how any weights begin."""
+        """Whether the text sets a filler anywhere."""
         return "_filler" in self.source.text
 
     @cached_property
     def is_deploy(self) -> bool:
-        """Whether data comes from whoever runs it."""
-        kinds = {one.type for one in self.wires}
-        return not self.is_training and not (kinds & (FEEDS - {"Input"}))
+        """Whether the net is a deploy net: no loss, and no data layers except Input."""
+        types = {one.type for one in self.wires}
+        return not self.is_training and not (types & (FEEDS - {"Input"}))
 
     def in_phase(self, phase: str) -> list[Wire]:
-        """The layers that take part in a phase."""
+        """Return the layers that are active in a phase."""
         return self._phases[phase]
 
     @cached_property
@@ -125,20 +142,23 @@ class Context:
 
     @cached_property
     def phases(self) -> tuple[str, ...]:
-        """TRAIN and TEST where they differ; one of them else."""
+        """TEST and TRAIN if their layers differ; only TEST otherwise."""
         return ("TEST",) if self._phases["TEST"] == self._phases["TRAIN"] else ("TEST", "TRAIN")
 
     @cached_property
     def graphs(self) -> dict[str, Graph]:
-        """A graph for each phase whose wiring is sound."""
-        made = {}
+        """A graph for each phase in which the net, or its part with valid wiring, can be built.
+
+        Also sets ``misfits``: the findings on shapes, of all phases.
+        """
+        graphs = {}
         self.misfits: list[Diagnostic] = []
         for phase in self.phases:
-            with warnings.catch_warnings(record=True) as told:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", ProtogenWarning)
-                for net in (self.modern, self._sound(phase)):
+                for net in (self.modern, self._valid_part(phase)):
                     try:
-                        made[phase] = build(
+                        graphs[phase] = build(
                             net,
                             self.source,
                             phase=phase,
@@ -148,27 +168,27 @@ class Context:
                         )
                         break
                     except InputError:
-                        continue  # the rules on wiring say what is wrong
-            for one in told:
-                if isinstance(one.message, Misfit | Refused):
-                    self.misfits.append(one.message.diagnostic)
-        return made
+                        continue  # The rules on wiring report what is wrong.
+            for warning in caught:
+                if isinstance(warning.message, Misfit | Refused):
+                    self.misfits.append(warning.message.diagnostic)
+        return graphs
 
-    def _sound(self, phase: str) -> Message:
-        """The net without layers whose wiring is wrong, so that the others can be looked at."""
-        made: set[str] = set()
-        kept = set()
+    def _valid_part(self, phase: str) -> Message:
+        """Return the net without layers whose wiring is invalid, so that the others can be checked."""
+        produced: set[str] = set()
+        valid = set()
         for one in self.in_phase(phase):
-            own = set(one.tops)
-            if made.issuperset(one.bottoms) and not (own - set(one.bottoms)) & made:
-                made |= own
-                kept.add(id(one.field))
-        fields = [f for f in self.modern.fields if f.name != "layer" or id(f) in kept]
+            tops = set(one.tops)
+            if produced.issuperset(one.bottoms) and not (tops - set(one.bottoms)) & produced:
+                produced |= tops
+                valid.add(id(one.field))
+        fields = [f for f in self.modern.fields if f.name != "layer" or id(f) in valid]
         return Message(self.modern.kind, fields)
 
     @cached_property
     def layers(self) -> list[Layer]:
-        """Every layer once, with the graph of the first phase that has it."""
+        """Every layer once: that of the graph of the first phase that has it."""
         seen: dict[int, Layer] = {}
         for graph in self.graphs.values():
             for layer in graph.layers:
@@ -176,13 +196,13 @@ class Context:
         return list(seen.values())
 
     def shape(self, layer: Layer, index: int = 0) -> Shape | None:
-        """The shape of a bottom."""
+        """Return the shape of a bottom; None if it is unknown."""
         if index >= len(layer.reads):
             return None
         return self._shapes.get((id(layer), index))
 
     def top_shape(self, layer: Layer) -> Shape | None:
-        """The shape of the first top."""
+        """Return the shape of the first top; None if it is unknown."""
         for graph in self.graphs.values():
             if layer.writes and layer.writes[0] in graph.shapes:
                 return graph.shapes[layer.writes[0]]
@@ -198,11 +218,11 @@ class Context:
         }
 
     def blobs(self, layer: Layer) -> tuple[Shape, ...]:
-        """The shapes of a layer's parameter blobs; none where they are not known."""
+        """Return the shapes of a layer's parameter blobs; empty if they are unknown."""
         return self.known_blobs(layer) or ()
 
     def known_blobs(self, layer: Layer) -> tuple[Shape, ...] | None:
-        """The shapes of a layer's parameter blobs; None where they are not known."""
+        """Return the shapes of a layer's parameter blobs; None if they are unknown."""
         for graph in self.graphs.values():
             if layer.name in graph.parameter_shapes:
                 return graph.parameter_shapes[layer.name]
@@ -210,28 +230,31 @@ class Context:
 
     @cached_property
     def readers(self) -> dict[str, list[Layer]]:
-        """Layers that read each value, of all phases."""
-        made: dict[str, list[Layer]] = {}
+        """The layers that read each value, of all phases."""
+        readers: dict[str, list[Layer]] = {}
         for layer in self.layers:
             for read in layer.reads:
-                made.setdefault(read, []).append(layer)
-        return made
+                readers.setdefault(read, []).append(layer)
+        return readers
 
     def readers_of(self, layer: Layer) -> list[Layer]:
-        """The layers that read a layer's first top."""
+        """Return the layers that read a layer's first top."""
         return self.readers.get(layer.writes[0], []) if layer.writes else []
 
     @cached_property
-    def makers(self) -> dict[str, Layer]:
-        """The layer that makes each value."""
+    def producers(self) -> dict[str, Layer]:
+        """The layer that produces each value."""
         return {write: layer for layer in self.layers for write in layer.writes}
 
-    # what rules give
+    # Findings
 
     def diagnostic(
         self, rule: Rule, at: Field | Wire | Layer | None, problem: str, *edits: Edit | None
     ) -> Diagnostic:
-        """A finding at a field or a layer; edits are dropped where the text is of the old form."""
+        """Return a finding at a field or a layer, or at the beginning of the file.
+
+        It has no fix if the text is in an old format, or if one of the edits is None.
+        """
         layer = ""
         at = at.field if isinstance(at, Wire) else at
         if isinstance(at, Layer):
@@ -239,19 +262,20 @@ class Context:
             at = self._field_of.get(id(at.params))
         elif at is not None and at.name == "layer" and isinstance(at.value, Message):
             layer = str(at.value.name) if at.value.kind is not None else ""
-        made = () if self.old or None in edits else tuple(one for one in edits if one is not None)
+        possible = not self.old and None not in edits
+        fix_edits = tuple(edit for edit in edits if edit is not None) if possible else ()
         return Diagnostic(
             problem,
             self.place(at),
             subject=f'layer "{layer}"' if layer else "",
             code=rule.code,
             severity=rule.severity,
-            fix=Fix(made, rule.safe) if made else None,
+            fix=Fix(fix_edits, rule.safe) if fix_edits else None,
             layer=layer,
         )
 
     def place(self, at: Field | None) -> Place:
-        """Where a field stands; the beginning of the file for one that stands nowhere."""
+        """Return the place of a field; the beginning of the file if the field has no place."""
         if at is None or at.start < 0:
             return Place(self.filename, 1, 1)
         return self.source.place(at.start, at.end)
@@ -261,13 +285,13 @@ class Context:
         return {id(item.value): item for item in self.items}
 
     def walk(self) -> Iterator[tuple[Field, Message, Field]]:
-        """(layer, message, field) of every field at every depth of every layer."""
+        """Yield (layer, message, field) for every field at every depth of every layer."""
         for item in self.document.all("layer"):
             for holder, inner in item.value.walk():
                 yield item, holder, inner
 
 
 def frozen(layer: Layer) -> bool:
-    """Whether a layer's weights have no learning rate."""
+    """Return whether a layer's weights have lr_mult 0."""
     specs = layer.params.param
     return bool(specs) and bool(specs[0].lr_mult == 0)

@@ -1,4 +1,4 @@
-"""Changes of a text that keep its comments, its order and its layout."""
+"""Edits of a text that preserve its comments, its order and its layout."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from protogen.formats.message import Field, Message, Source
 
 
 def replaced(item: Field, text: str) -> Edit:
-    """A field with another value."""
+    """Return the edit that gives a field another value."""
     return item.start, item.end, f"{item.name}: {text}"
 
 
 def renamed_field(item: Field, name: str) -> Edit:
-    """A field under another name."""
+    """Return the edit that renames a field."""
     return item.start, item.start + len(item.name), name
 
 
 def removed(source: Source, item: Field) -> Edit:
-    """A field taken out, with its line where nothing else stands on it."""
+    """Return the edit that removes a field, and its whole line if nothing else is on the line."""
     text = source.text
     start, end = item.start, item.end
     left = text.rfind("\n", 0, start) + 1
@@ -32,19 +32,22 @@ def removed(source: Source, item: Field) -> Edit:
 
 
 def added(source: Source, block: Field, line: str) -> Edit:
-    """A field at the end of a block, on a line of its own where the block has lines."""
+    """Return the edit that adds a field at the end of a block.
+
+    The field gets its own line if the closing brace of the block has one.
+    """
     text = source.text
     brace = block.end - 1
     left = text.rfind("\n", 0, brace) + 1
-    if not text[left:brace].strip():  # the brace stands alone on its line
+    if not text[left:brace].strip():  # The brace is alone on its line.
         indent = text[left:brace]
         return left, left, f"{indent}  {line}\n"
     gap = "" if text[brace - 1] in " \t" else " "
     return brace, brace, f"{gap}{line} "
 
 
-def added_behind(source: Source, item: Field, block: str) -> Edit:
-    """A line behind a field's line, with its indentation."""
+def added_after(source: Source, item: Field, block: str) -> Edit:
+    """Return the edit that adds a block after a field, on a new line if the field has its own line."""
     text = source.text
     left = text.rfind("\n", 0, item.start) + 1
     lead = text[left : item.start]
@@ -54,8 +57,8 @@ def added_behind(source: Source, item: Field, block: str) -> Edit:
 
 
 def set_field(source: Source, block: Field, name: str, text: str) -> Edit:
-    """The field of a block with this value, whether it was there or not."""
+    """Return the edit that sets a field of a block, whether it exists or not."""
     message = block.value
     assert isinstance(message, Message)
-    given = message.all(name)
-    return replaced(given[-1], text) if given else added(source, block, f"{name}: {text}")
+    fields = message.all(name)
+    return replaced(fields[-1], text) if fields else added(source, block, f"{name}: {text}")

@@ -1,4 +1,4 @@
-"""Runs rules over files: what is selected, what a comment leaves out, what can be mended."""
+"""Runs rules over files: rule selection, ignore comments, and automatic fixes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,22 @@ from protogen.lint.rules import SYNTAX, all_rules, rule_name
 if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel
 
-ROUNDS = 10  # of fixes: what one edit hides, the next round finds
+ROUNDS = 10  # of fixes: a fix may reveal another finding, which the next round fixes
 _IGNORE = re.compile(r"#\s*protogen:\s*ignore(-file)?(?:\[([\w,\s-]*)\])?")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One file: what was found, in the order of the text, and the text after fixes, where it
-    changed."""
+    """The result for one file.
+
+    Attributes:
+        filename: the name of the file.
+        text: the text after all fixes.
+        diagnostics: the findings in ``text``, in the order of the text.
+        fixed: the text after all fixes if a fix changed it; None otherwise.
+        count_fixed: how many fixes were applied.
+        bom: whether the file begins with a byte-order mark.
+    """
 
     filename: str
     text: str
@@ -36,7 +44,7 @@ class Checked:
     bom: bool = False
 
     def encode(self) -> bytes:
-        """The text as its file's bytes: byte-order mark and stray bytes as they were."""
+        """Return the text as bytes. The byte-order mark and invalid UTF-8 bytes are preserved."""
         mark = b"\xef\xbb\xbf" if self.bom else b""
         return mark + self.text.encode("utf-8", "surrogateescape")
 
@@ -44,36 +52,37 @@ class Checked:
 def selected(
     select: Sequence[str] = (), ignore: Sequence[str] = (), audit: bool = False
 ) -> list[Rule]:
-    """The rules that are to be run: the usual ones, or those of ``select``, without those of
-    ``ignore``: codes, names, the beginnings of codes for the usual rules of a family, or ALL.
+    """Return the rules to run: the default rules, or those in ``select``, without those in ``ignore``.
+
+    Both take codes, names, prefixes of codes (for the default rules of a family), or ALL.
 
     Raises:
-        InputError: one fits no rule.
+        InputError: a code, a name or a prefix matches no rule.
     """
     rules = all_rules()
 
-    def fitting(words: Iterable[str]) -> set[str]:
-        found: set[str] = set()
+    def matching(words: Iterable[str]) -> set[str]:
+        codes: set[str] = set()
         for word in words:
-            some = {
+            matches = {
                 code
                 for code, rule in rules.items()
                 if word in ("ALL", code, rule.name) or (code.startswith(word) and rule.usual)
             }
-            if not some:
+            if not matches:
                 known = [*rules, *(rule.name for rule in rules.values())]
                 raise InputError(
-                    "fits no rule",
+                    "unknown rule",
                     subject=f'"{word}"',
-                    advice=did_you_mean(word, known) or "protogen rule lists them.",
+                    advice=did_you_mean(word, known) or "Run protogen rule to list all rules.",
                 )
-            found |= some
-        return found
+            codes |= matches
+        return codes
 
-    usual = {c for c, r in rules.items() if r.usual and (audit or not r.audit)}
+    default = {c for c, r in rules.items() if r.usual and (audit or not r.audit)}
     if audit:
-        usual = {c for c, r in rules.items() if r.audit}
-    chosen = (fitting(select) if select else usual) - fitting(ignore)
+        default = {c for c, r in rules.items() if r.audit}
+    chosen = (matching(select) if select else default) - matching(ignore)
     return [rules[code] for code in rules if code in chosen]
 
 
@@ -87,26 +96,27 @@ def check_text(
     fix: bool = False,
     unsafe_fixes: bool = False,
 ) -> Checked:
-    """What is wrong with a net's text. With ``fix`` the safe fixes are applied first, with
-    ``unsafe_fixes`` all of them, and what is left is told.
+    """Check the text of a net.
 
-    A text that is no prototxt has one finding, PG100, at the place where it ends to be one.
+    With ``fix`` the safe fixes are applied first, with ``unsafe_fixes`` all fixes; the findings are
+    those that remain. A text that is not a valid prototxt has one finding, PG100, at the place of the
+    syntax error.
     """
     chosen = selected() if rules is None else list(rules)
-    original, fixed = text, 0
-    found = _diagnostics(text, filename, chosen, settings, weights)
+    original, count_fixed = text, 0
+    findings = _diagnostics(text, filename, chosen, settings, weights)
     for _ in range(ROUNDS if fix or unsafe_fixes else 0):
-        fixes = [one.fix for one in found if one.fix and (one.fix.safe or unsafe_fixes)]
+        fixes = [one.fix for one in findings if one.fix and (one.fix.safe or unsafe_fixes)]
         if not fixes:
             break
         edits = [edit for one in fixes for edit in one.edits]
-        after = apply_edits(text, edits, overlapping=True)
-        left = _diagnostics(after, filename, chosen, settings, weights)
-        if after == text or any(one.code == SYNTAX for one in left):
+        edited = apply_edits(text, edits, overlapping=True)
+        remaining = _diagnostics(edited, filename, chosen, settings, weights)
+        if edited == text or any(one.code == SYNTAX for one in remaining):
             break
-        fixed += len(fixes)
-        text, found = after, left
-    return Checked(filename, text, found, text if text != original else None, fixed)
+        count_fixed += len(fixes)
+        text, findings = edited, remaining
+    return Checked(filename, text, findings, text if text != original else None, count_fixed)
 
 
 def check_file(
@@ -118,7 +128,7 @@ def check_file(
     fix: bool = False,
     unsafe_fixes: bool = False,
 ) -> Checked:
-    """``check_text`` of a file; ``caffemodel`` are its weights, for rules that look at both.
+    """Check a file as ``check_text`` does; ``caffemodel`` is the file of its weights.
 
     Raises:
         InputError: a file cannot be read.
@@ -131,7 +141,7 @@ def check_file(
     source = prototxt.source_of(path)
     if _is_solver(source.text):
         return Checked(str(path), source.text, [], bom=source.bom)
-    made = check_text(
+    checked = check_text(
         source.text,
         str(path),
         rules,
@@ -140,7 +150,7 @@ def check_file(
         fix=fix,
         unsafe_fixes=unsafe_fixes,
     )
-    return replace(made, bom=source.bom)
+    return replace(checked, bom=source.bom)
 
 
 _SOLVER = re.compile(
@@ -150,7 +160,7 @@ _LAYER = re.compile(r"^[ \t]*layers?\s*\{", re.MULTILINE)
 
 
 def _is_solver(text: str) -> bool:
-    """A solver is no net, and has no rules yet."""
+    """Return whether the text is a solver. No rules exist for solvers."""
     return _SOLVER.search(text) is not None and _LAYER.search(text) is None
 
 
@@ -161,24 +171,25 @@ def _diagnostics(
     settings: Settings | None,
     weights: CaffeModel | None,
 ) -> list[Diagnostic]:
+    """Return the findings that no comment ignores, in the order of the text."""
     try:
         net = Context(text, filename, settings, weights)
     except InputError as error:
         where = error.diagnostic.place
         where = where if where.line else Place(filename, 1, 1)
         return [error.diagnostic._replace(where=where, code=SYNTAX, lines=())]
-    found = [one for rule in rules for one in rule.check(net)]
-    spans, whole = _comments(net)
-    found = sorted((one for one in found if not _left_out(one, whole)), key=_offset)
-    starts = [_offset(one) for one in found]
-    dropped = {
+    findings = [one for rule in rules for one in rule.check(net)]
+    spans, whole_file = _ignore_comments(net)
+    findings = sorted((one for one in findings if not _is_ignored(one, whole_file)), key=_offset)
+    starts = [_offset(one) for one in findings]
+    ignored = {
         one
         for start, end, codes in spans
-        for one in found[bisect_left(starts, start) : bisect_left(starts, end)]
-        if _left_out(one, codes)
+        for one in findings[bisect_left(starts, start) : bisect_left(starts, end)]
+        if _is_ignored(one, codes)
     }
     return sorted(
-        dict.fromkeys(one for one in found if one not in dropped),
+        dict.fromkeys(one for one in findings if one not in ignored),
         key=lambda one: (one.place.start, one.code),
     )
 
@@ -187,32 +198,36 @@ def _offset(one: Diagnostic) -> int:
     return max(one.place.start, 0)
 
 
-Span = tuple[int, int, tuple[str, ...]]
+Span = tuple[int, int, tuple[str, ...]]  # start, end, and the ignored codes or names
 
 
-def _comments(net: Context) -> tuple[list[Span], tuple[str, ...] | None]:
-    """Where ``# protogen: ignore[...]`` holds: its line, or the whole layer where it stands on the
-    line that opens it; and what ``ignore-file`` leaves out (None: nothing; empty: everything)."""
+def _ignore_comments(net: Context) -> tuple[list[Span], tuple[str, ...] | None]:
+    """Return the spans of ``# protogen: ignore[...]`` comments, and what ``ignore-file`` ignores.
+
+    A span is the comment's line, or the whole layer if the comment is on the line that opens it. The
+    second value is None if nothing is ignored in the whole file, and empty if everything is.
+    """
     text = net.source.text
     spans: list[Span] = []
-    whole: tuple[str, ...] | None = None
+    whole_file: tuple[str, ...] | None = None
     layers = list(net.document.all("layer"))
     begins = [item.start for item in layers]
-    for found in _IGNORE.finditer(text) if "protogen:" in text else ():
-        codes = tuple(word.strip() for word in (found[2] or "").split(",") if word.strip())
-        if found[1]:
-            whole = codes if whole is None else (*whole, *codes)
+    for match in _IGNORE.finditer(text) if "protogen:" in text else ():
+        codes = tuple(word.strip() for word in (match[2] or "").split(",") if word.strip())
+        if match[1]:
+            whole_file = codes if whole_file is None else (*whole_file, *codes)
             continue
-        start = text.rfind("\n", 0, found.start()) + 1
-        end = text.find("\n", found.end())
+        start = text.rfind("\n", 0, match.start()) + 1
+        end = text.find("\n", match.end())
         end = len(text) if end < 0 else end
         for item in layers[bisect_left(begins, start) : bisect_left(begins, end)]:
             end = max(end, item.end)
         spans.append((start, end, codes))
-    return spans, whole
+    return spans, whole_file
 
 
-def _left_out(one: Diagnostic, codes: tuple[str, ...] | None) -> bool:
+def _is_ignored(one: Diagnostic, codes: tuple[str, ...] | None) -> bool:
+    """Return whether the codes match a finding. Empty codes match every finding, None matches none."""
     if codes is None:
         return False
     name = rule_name(one.code)

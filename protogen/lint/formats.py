@@ -1,4 +1,4 @@
-"""Findings as text, JSON, GitHub's annotations, or SARIF."""
+"""Findings as text, JSON, GitHub annotations, or SARIF."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from protogen.lint.rules import SYNTAX, all_rules, rule_name
 
 
 def written(files: Sequence[Checked], form: str) -> str:
-    """All findings in one of the forms."""
-    made = {"text": _text, "json": _json, "github": _github, "sarif": _sarif}[form]
-    return made(files)
+    """Return all findings in a format: "text", "json", "github" or "sarif"."""
+    write = {"text": _text, "json": _json, "github": _github, "sarif": _sarif}[form]
+    return write(files)
 
 
 def _each(files: Sequence[Checked]) -> Iterator[Diagnostic]:
@@ -28,7 +28,7 @@ def _message(one: Diagnostic) -> str:
 
 
 def _mark(one: Diagnostic) -> str:
-    """``[*]`` where --fix does it, ``[-]`` where --unsafe-fixes does."""
+    """Return ``[*]`` if --fix fixes the finding, ``[-]`` if only --unsafe-fixes does."""
     if one.fix is None:
         return ""
     return "[*] " if one.fix.safe else "[-] "
@@ -43,7 +43,7 @@ def _text(files: Sequence[Checked]) -> str:
 
 
 def _json(files: Sequence[Checked]) -> str:
-    found = [
+    findings = [
         {
             "file": one.place.file,
             "line": one.place.line,
@@ -58,7 +58,7 @@ def _json(files: Sequence[Checked]) -> str:
         }
         for one in _each(files)
     ]
-    return json.dumps(found, indent=2) + "\n"
+    return json.dumps(findings, indent=2) + "\n"
 
 
 def _github(files: Sequence[Checked]) -> str:
@@ -76,7 +76,7 @@ def _sarif(files: Sequence[Checked]) -> str:
     rules = [
         {"id": code, "name": name, "shortDescription": {"text": what}}
         for code, name, what in (
-            (SYNTAX, rule_name(SYNTAX), "The file is no prototxt."),
+            (SYNTAX, rule_name(SYNTAX), "The file is not a valid prototxt."),
             *((code, rule.name, rule.what) for code, rule in all_rules().items()),
         )
     ]
@@ -106,16 +106,17 @@ def _sarif(files: Sequence[Checked]) -> str:
 
 
 def page(code: str) -> str:
-    """A rule's page as Markdown: what, why, an example and its mended form."""
+    """Return a rule's page as Markdown: what, why, an example and the fixed example."""
     rule = all_rules()[code]
-    marks = [] if rule.usual or rule.audit else ["off unless selected"]
-    marks += ["in protogen audit"] if rule.audit else []
+    marks = [] if rule.usual or rule.audit else ["off by default"]
+    marks += ["only with check --untrusted"] if rule.audit else []
     if rule.fixes:
         marks += [f"fixed by {'--fix' if rule.safe else '--unsafe-fixes'}"]
+    note = ", ".join(marks)
     lines = [
         f"## {code} {rule.name}",
         "",
-        f"{rule.what}{' *' + ', '.join(marks) + '.*' if marks else ''}",
+        f"{rule.what} *{note[:1].upper()}{note[1:]}.*" if note else rule.what,
         "",
         rule.why,
     ]
@@ -126,10 +127,10 @@ def page(code: str) -> str:
             rule.example.strip("\n"),
             "```",
             "",
-            "Mended:",
+            "Fixed:",
             "",
             "```prototxt",
-            rule.mended.strip("\n"),
+            rule.fixed.strip("\n"),
             "```",
         ]
     return "\n".join([*lines, ""])

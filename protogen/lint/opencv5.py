@@ -1,4 +1,4 @@
-"""Source trees that read Caffe nets with OpenCV: OpenCV 5 has no Caffe reader any more."""
+"""Finds uses of Caffe nets with OpenCV in source trees: OpenCV 5 has no Caffe reader any more."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _SKIP = frozenset(
         "site-packages",
     )
 )
-_LARGEST = 4 << 20  # bytes of a source file; larger ones are data
+_LARGEST = 4 << 20  # bytes of a source file; larger files are data
 _READERS = re.compile(r"\b(?:readNetFromCaffe|readNet)\s*\(", re.IGNORECASE)
 _BLOBS = re.compile(r"\bblobFromImages?\s*\(", re.IGNORECASE)
 _MODEL = r"\.(?:prototxt(?:\.txt)?|pbtxt|caffemodel)"
@@ -68,9 +68,20 @@ _NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
 
 @dataclass(slots=True)
 class Use:
-    """A place that reads a Caffe net. ``prototxt`` and ``caffemodel`` are files that were found, or
-    the names as the source has them; ``verdict`` says whether the net converts, and
-    ``refused`` that it was tried and does not."""
+    """A place in a source file that reads a Caffe net.
+
+    Attributes:
+        place: file and line.
+        code: the line of the source.
+        call: the call that reads the net; empty if only the caffemodel is named.
+        prototxt: the file below the examined folder, or its name in the source if no file matches.
+        caffemodel: the same for the weights.
+        verdict: in words, whether the net converts to ONNX.
+        converts: whether the net converts to ONNX.
+        refused: whether the conversion was tried and failed.
+        options: options of ``protogen convert`` for the preprocessing of the source.
+        advice: the lines that replace the use.
+    """
 
     place: str
     code: str
@@ -85,20 +96,22 @@ class Use:
 
 
 def examine(root: str | Path) -> list[Use]:
-    """Every use of a Caffe net by OpenCV in the sources below ``root``, with what replaces it.
+    """Return every use of a Caffe net by OpenCV in the sources below ``root``, with its replacement.
 
     Raises:
-        InputError: ``root`` is no folder.
+        InputError: ``root`` is not a folder.
     """
     base = Path(root)
     if not base.is_dir():
-        raise InputError("is no folder", where=str(root), advice="Name a source tree.")
+        raise InputError(
+            "not a folder", where=str(root), advice="Give the root folder of a source tree."
+        )
     sources, models = _files(base)
     uses = [use for path in sources for use in _uses(path, base)]
     verdicts: dict[tuple[str, str], tuple[str, bool, bool]] = {}
     for use in uses:
-        use.prototxt = _found(use.prototxt, use.place, base, models)
-        use.caffemodel = _found(use.caffemodel, use.place, base, models)
+        use.prototxt = _locate(use.prototxt, use.place, base, models)
+        use.caffemodel = _locate(use.caffemodel, use.place, base, models)
         key = use.prototxt, use.caffemodel
         if key not in verdicts:
             verdicts[key] = _verdict(base, *key)
@@ -108,7 +121,7 @@ def examine(root: str | Path) -> list[Use]:
 
 
 def _files(base: Path) -> tuple[list[Path], list[Path]]:
-    """Source files, and Caffe files, below a folder."""
+    """Return the source files and the Caffe files below a folder."""
     sources, models = [], []
     for folder, names, files in os.walk(base):
         names[:] = sorted(name for name in names if name not in _SKIP)
@@ -122,15 +135,16 @@ def _files(base: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _uses(path: Path, base: Path) -> Iterator[Use]:
+    """Yield the uses of a Caffe net in a source file."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if path.suffix == ".ipynb":
-        text = text.replace('\\"', '"')  # code stands in JSON strings
+        text = text.replace('\\"', '"')  # The code is inside JSON strings.
     if ".caffemodel" not in text and "readNetFromCaffe" not in text:
         return
     named = dict(_NAMED.findall(text))
     strings = _STRING.findall(text)
     options = _preprocessing(text)
-    told: set[int] = set()
+    call_found = False
     for match in _READERS.finditer(text):
         inside = _arguments(text, match.end())
         files = _STRING.findall(inside)
@@ -141,7 +155,7 @@ def _uses(path: Path, base: Path) -> Iterator[Use]:
             continue
         files += strings
         line = text.count("\n", 0, match.start())
-        told.update(range(line, line + inside.count("\n") + 1))
+        call_found = True
         yield Use(
             place=f"{path.relative_to(base)}:{line + 1}",
             code=text.splitlines()[line].strip(),
@@ -150,70 +164,73 @@ def _uses(path: Path, base: Path) -> Iterator[Use]:
             caffemodel=next((f for f in files if f.endswith("caffemodel")), ""),
             options=options,
         )
-    if not told:  # another way to a caffemodel: a constant, a download, a build file
+    if not call_found:  # The caffemodel is only named: a constant, a download, a build file.
         for line, code in enumerate(text.splitlines()):
-            found = [f for f in _STRING.findall(code) if f.endswith("caffemodel")]
-            if found:
-                other = next((f for f in strings if not f.endswith("caffemodel")), "")
-                yield Use(f"{path.relative_to(base)}:{line + 1}", code.strip(), "", other, found[0])
+            models = [f for f in _STRING.findall(code) if f.endswith("caffemodel")]
+            if models:
+                place = f"{path.relative_to(base)}:{line + 1}"
+                prototxt = next((f for f in strings if not f.endswith("caffemodel")), "")
+                yield Use(place, code.strip(), "", prototxt, models[0])
 
 
 def _arguments(text: str, start: int) -> str:
-    """What stands between the parentheses of a call."""
+    """Return the text between the parentheses of a call; ``start`` is after the opening one."""
     depth = 1
-    for at in range(start, min(len(text), start + 5000)):
-        depth += {"(": 1, ")": -1}.get(text[at], 0)
+    for position in range(start, min(len(text), start + 5000)):
+        depth += {"(": 1, ")": -1}.get(text[position], 0)
         if not depth:
-            return text[start:at]
+            return text[start:position]
     return text[start : start + 200]
 
 
 def _split(arguments: str) -> list[str]:
-    """Arguments at their top-level commas."""
+    """Split the arguments of a call at the top-level commas."""
     parts, depth, last = [], 0, 0
-    for at, char in enumerate(arguments):
+    for position, char in enumerate(arguments):
         depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(char, 0)
         if char == "," and not depth:
-            parts.append(arguments[last:at].strip())
-            last = at + 1
+            parts.append(arguments[last:position].strip())
+            last = position + 1
     return [*parts, arguments[last:].strip()]
 
 
 def _preprocessing(text: str) -> list[str]:
-    """Options of convert that do what the file's first blobFromImage does: subtract the mean,
-    then scale; with swapRB the channels are swapped before."""
+    """Return the options of ``protogen convert`` for the file's first blobFromImage.
+
+    blobFromImage subtracts the mean, then scales; with swapRB it swaps the channels first.
+    """
     match = _BLOBS.search(text)
     if match is None:
         return []
-    given: dict[str, str] = {}
-    # C++ may have the output as a second argument; it is no number.
+    arguments: dict[str, str] = {}
+    # In C++ the second argument may be the output blob, which is not a number.
     parts = _split(_arguments(text, match.end()))
     names = ["image", "scalefactor", "size", "mean", "swapRB", "crop"]
     position = 0
     for part in parts:
         keyword = re.match(r"(\w+)\s*[=:]\s*(?!=)(.+)", part, re.DOTALL)
         if keyword and keyword[1] in names:
-            given[keyword[1]] = keyword[2]
+            arguments[keyword[1]] = keyword[2]
             continue
         if position == 1 and not _NUMBER.match(part):
             continue
         if position < len(names):
-            given[names[position]] = part
+            arguments[names[position]] = part
         position += 1
-    made = []
-    mean = _NUMBER.findall(given.get("mean", ""))
+    options = []
+    mean = _NUMBER.findall(arguments.get("mean", ""))
     if len(mean) in (1, 3) and any(float(value) for value in mean):
-        made.append("--mean-value " + ",".join(f"{float(value):g}" for value in mean))
-    scale = _scale(given.get("scalefactor", "1"))
+        options.append("--mean " + ",".join(f"{float(value):g}" for value in mean))
+    scale = _scale(arguments.get("scalefactor", "1"))
     if scale not in (None, 1.0):
-        made.append(f"--scale {scale:.9g}")
-    if given.get("swapRB", "").strip().lower() == "true":
-        made.append("--swap-channels")
-    return made
+        options.append(f"--scale {scale:.9g}")
+    if arguments.get("swapRB", "").strip().lower() == "true":
+        options.append("--swap-channels")
+    return options
 
 
 def _scale(text: str) -> float | None:
-    """A number, or one number over another; None for anything else."""
+    """Return the value of a number, or of a quotient of two numbers; None for any other text."""
     parts = [part.strip(" ()fF") for part in text.split("/")]
     if len(parts) > 2 or not all(_NUMBER.fullmatch(part) for part in parts):
         return None
@@ -221,8 +238,8 @@ def _scale(text: str) -> float | None:
     return values[0] if len(values) == 1 else values[0] / values[1] if values[1] else None
 
 
-def _found(name: str, place: str, base: Path, models: list[Path]) -> str:
-    """The file below the folder that a source means by this name; the name where there is none."""
+def _locate(name: str, place: str, base: Path, models: list[Path]) -> str:
+    """Return the file below the folder that a name in a source refers to; the name if none matches."""
     if not name:
         return ""
     source = base / place.rpartition(":")[0]
@@ -234,11 +251,11 @@ def _found(name: str, place: str, base: Path, models: list[Path]) -> str:
 
 
 def _verdict(base: Path, prototxt: str, caffemodel: str) -> tuple[str, bool, bool]:
-    """Whether the net converts, in words; whether it does, and whether it was tried and refused."""
+    """Return whether the net converts: in words, as a flag, and whether the conversion failed."""
     if not prototxt:
-        return "the source does not name its prototxt as a text", False, False
+        return "the source does not name its prototxt in a string", False, False
     if not (base / prototxt).is_file():
-        return f"{prototxt} is not in the tree", False, False
+        return f"{prototxt} is not in the source tree", False, False
     from protogen.net.net import load
     from protogen.onnx import lower
 
@@ -254,12 +271,12 @@ def _verdict(base: Path, prototxt: str, caffemodel: str) -> tuple[str, bool, boo
         ", ".join(f"{value.name} {value.text}" for value in values)
         for values in (program.inputs, program.outputs)
     ]
-    weights = "" if stored else f"; {caffemodel or 'its caffemodel'} is not in the tree"
-    return f"converts (in {ends[0] or 'nothing'}; out {ends[1]}){weights}", True, False
+    weights = "" if stored else f"; {caffemodel or 'its caffemodel'} is not in the source tree"
+    return f"converts (inputs: {ends[0] or 'none'}; outputs: {ends[1]}){weights}", True, False
 
 
 def _blank(net: Net) -> None:
-    """Weights of ones that take no memory: for looking at the layers alone."""
+    """Set all weights to 1, without memory for them, so that the layers alone can be converted."""
     import numpy as np
 
     one: Any = np.float32(1)
@@ -269,7 +286,7 @@ def _blank(net: Net) -> None:
 
 
 def _advice(use: Use) -> Iterator[str]:
-    """The lines that replace the use."""
+    """Yield the lines that replace the use."""
     if not use.prototxt or use.refused:
         return
     onnx = str(Path(use.prototxt).name).removesuffix(".txt").removesuffix(".prototxt") + ".onnx"
@@ -279,7 +296,7 @@ def _advice(use: Use) -> Iterator[str]:
         return
     reader = "readNetFromONNX" if use.call.startswith("r") else "ReadNetFromOnnx"
     new = f'{reader}("{onnx}")'
-    yield f"replace by:   {use.code.replace(use.call, new) if use.call in use.code else new}"
+    yield f"replace with: {use.code.replace(use.call, new) if use.call in use.code else new}"
     if use.options:
-        yield "keep:         blobFromImage as it is; the ONNX takes the same blob"
+        yield "keep:         blobFromImage unchanged: the ONNX model takes the same blob"
         yield f"or build in:  {command} {' '.join(use.options)} --nhwc-input --uint8-input"

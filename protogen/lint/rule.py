@@ -1,4 +1,4 @@
-"""What a rule is, what it finds, and the registry of all of them."""
+"""The base class of all rules, and their registry."""
 
 from __future__ import annotations
 
@@ -17,18 +17,29 @@ FAMILIES = {
     "PG3": "layers",
     "PG4": "portability",
     "PG5": "initialisation and training",
-    "PG6": "files from strangers",
+    "PG6": "untrusted files",
 }
 
 
 class Rule:
-    """One rule. A subclass is registered by being defined; its name in kebab case states the flaw.
+    """One rule. Defining a subclass registers it; the class name in kebab case is the rule's name.
 
-    ``what`` it catches, ``why`` that is bad, ``example`` and ``mended`` are its page, and its tests:
-    the example fires, the mended one does not, and where ``fixes`` is set the one becomes the other.
-    ``settings`` are those that the example needs. ``usual``: whether it is on unless left out.
-    ``safe``: its fix leaves what the net computes as it is; ``severity`` is "error" where Caffe
-    refuses the net, or computes something else than the text says.
+    ``what``, ``why``, ``example`` and ``fixed`` are the rule's page, and also its tests: the rule
+    reports the example and not the fixed text. If ``fixes`` is set, the rule's fix turns the example
+    into the fixed text.
+
+    Attributes:
+        code: the rule's code, such as PG101.
+        what: what the rule reports.
+        why: why that is a problem.
+        example: a net that the rule reports.
+        fixed: the same net without the problem.
+        settings: the settings that the example needs.
+        fixes: whether the rule has an automatic fix.
+        safe: whether the fix does not change what the net computes.
+        severity: "error" if Caffe refuses the net or computes something else than the text says.
+        usual: whether the rule is on by default.
+        audit: whether the rule runs only with ``protogen check --untrusted``.
     """
 
     registry: ClassVar[dict[str, Rule]] = {}
@@ -36,13 +47,13 @@ class Rule:
     what: ClassVar[str]
     why: ClassVar[str]
     example: ClassVar[str]
-    mended: ClassVar[str]
+    fixed: ClassVar[str]
     settings: ClassVar[dict[str, Any]] = {}
     fixes: ClassVar[bool] = False
     safe: ClassVar[bool] = False
     severity: ClassVar[Severity] = "warning"
     usual: ClassVar[bool] = True
-    audit: ClassVar[bool] = False  # of ``protogen audit``: files from strangers
+    audit: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         if cls.code in Rule.registry:
@@ -51,9 +62,9 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """The class's name in kebab case."""
+        """The rule's name: the class name in kebab case."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        """What is wrong with a net."""
+        """Yield the findings in a net."""
         raise NotImplementedError

@@ -36,7 +36,7 @@ def random_feeds(net: Net, seed: int) -> Arrays:
     for name in net.inputs:
         shape = net.graph.shapes[name]
         if shape is None:
-            advice = f"Give it: --input {name}=N,C,H,W."
+            advice = f"Give it: --input-shape {name}=N,C,H,W."
             raise InputError("its shape is not known", subject=f'input "{name}"', advice=advice)
         shapes[name] = shape
     return random_inputs(shapes, seed, wanted_inputs(net.graph, seed))

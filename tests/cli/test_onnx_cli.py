@@ -1,4 +1,4 @@
-"""``protogen convert model.onnx`` and ``protogen check-onnx`` as users run them."""
+"""``protogen convert model.onnx`` and ``protogen convert --dry-run`` as users run them."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def test_a_dialect(protogen, tmp_path):
          "m.onnx: is read, and --caffemodel would write over it. Write to another file."),
         (["m.onnx", "-o", "net.prototxt", "--half"],
          "--half is for Caffe to ONNX, and m.onnx is ONNX."),
-        (["m.onnx", "-o", "net.prototxt", "--output", "x"],
+        (["m.onnx", "-o", "net.prototxt", "--to-blob", "x"],
          "--output is for Caffe to ONNX, and m.onnx is ONNX."),
         (["none.onnx", "-o", "net.prototxt"],
          "none.onnx: cannot be read (No such file or directory). Check the path."),
         (["bad.onnx", "-o", "net.prototxt"],
          "bad.onnx:byte 2: a group's end is not known. The file is cut short or damaged, or it is "
          "no ONNX model."),
-        (["m.onnx", "-o", "net.prototxt", "--input", "dat=1,3,32,32"],
+        (["m.onnx", "-o", "net.prototxt", "--input-shape", "dat=1,3,32,32"],
          'm.onnx: "dat": the model has no such input (inputs: data).'),
     ],
 )  # fmt: skip
@@ -133,14 +133,14 @@ def test_a_refusal_leaves_nothing(protogen, tmp_path):
 
 def test_check_onnx(protogen, tmp_path):
     refused_model(tmp_path / "m.onnx")
-    done = protogen("check-onnx", "m.onnx")
+    done = protogen("convert", "--dry-run", "m.onnx")
     assert done.returncode == 1
     assert "Caffe has no layer for the operator" in done.stdout
     assert "off by 1e-07 at most" in done.stdout
     assert done.stdout.endswith("3 operators: 1 convert, 1 approximated, 1 do not convert\n")
-    told = json.loads(protogen("check-onnx", "m.onnx", "--json").stdout)
+    told = json.loads(protogen("convert", "--dry-run", "m.onnx", "--json").stdout)
     assert [one["kind"] for one in told] == ["converts", "refused", "approximated"]
-    assert protogen("check-onnx", MODEL).returncode == 0
+    assert protogen("convert", "--dry-run", MODEL).returncode == 0
 
 
 def test_an_approximation_is_a_warning(protogen, tmp_path):

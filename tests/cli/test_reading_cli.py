@@ -57,8 +57,7 @@ def test_inputs_given_on_the_command_line(protogen, tmp_path):
         'layer { name: "p" type: "Python" bottom: "data" top: "py" }\n'
         'layer { name: "r" type: "ReLU" bottom: "py" top: "r" }\n'
     )
-    done = protogen(
-        "shapes", "n.prototxt", "--input", "data=2,3,4,5", "--input", "py=7,7", "--json"
+    done = protogen("summary", "--shapes", "n.prototxt", "--input-shape", "data=2,3,4,5", "--input-shape", "py=7,7", "--json"
     )
     assert json.loads(done.stdout)["blobs"] == {
         "data": [2, 3, 4, 5],
@@ -66,7 +65,7 @@ def test_inputs_given_on_the_command_line(protogen, tmp_path):
         "py": [7, 7],
         "r": [7, 7],
     }
-    wrong = protogen("shapes", "n.prototxt", "--input", "data=2x3")
+    wrong = protogen("summary", "--shapes", "n.prototxt", "--input-shape", "data=2x3")
     assert (wrong.returncode, wrong.stderr) == (
         2, "protogen: --input: 'data=2x3' is no BLOB=N,C,H,W. Write it like data=1,3,224,224.\n",
     )  # fmt: skip
@@ -115,14 +114,14 @@ def test_upgrade_and_downgrade(protogen, tmp_path):
     assert done.returncode == 0
     assert "input x became an Input layer" in done.stderr
     assert "# act" in (tmp_path / "new.prototxt").read_text()
-    back = protogen("downgrade", "new.prototxt").stdout
+    back = protogen("upgrade", "--to", "v1", "new.prototxt").stdout
     assert prototxt.parse(back) == prototxt.read(tmp_path / "old.prototxt")
     again = protogen("upgrade", "new.prototxt")
     assert "nothing to change" in again.stderr
 
 
 def test_binary_upgrade_and_downgrade(protogen, pair):
-    assert protogen("downgrade", "net.caffemodel", "-o", "old.caffemodel").returncode == 0
+    assert protogen("upgrade", "--to", "v1", "net.caffemodel", "-o", "old.caffemodel").returncode == 0
     listed = json.loads(protogen("weights", "old.caffemodel", "--json").stdout)["blobs"]
     assert listed[0]["shape"] == [3, 1, 4, 4]
     assert listed[0]["type"] == "DECONVOLUTION"
@@ -177,7 +176,7 @@ def test_weights_from_npz(protogen, pair):
             "net.caffemodel",
             "--to-npz",
             "w.npz",
-            "--hdf5",
+            "--to-hdf5",
             "w.caffemodel.h5",
             "--to-safetensors",
             "w.safetensors",
@@ -210,8 +209,8 @@ def test_weights_from_npz(protogen, pair):
 def test_binaryproto(protogen, tmp_path):
     np.save(tmp_path / "m.npy", np.full((3, 2, 2), 120, np.float32))
     for target in ("m.binaryproto", "m.png"):
-        assert protogen("binaryproto", "m.npy", "-o", target).returncode == 0
-    assert protogen("binaryproto", "m.binaryproto", "-o", "again.npy").returncode == 0
+        assert protogen("mean", "convert", "m.npy", "-o", target).returncode == 0
+    assert protogen("mean", "convert", "m.binaryproto", "-o", "again.npy").returncode == 0
     assert np.load(tmp_path / "again.npy").tolist() == np.load(tmp_path / "m.npy").tolist()
 
 

@@ -507,7 +507,7 @@ def test_metadata_and_receipt(pair, tmp_path):
 
 def test_command_line(protogen, pair, tmp_path):
     done = protogen(
-        "convert", *pair, "-o", "a.onnx", "--mean-value", "104,117,123", "--swap-channels",
+        "convert", *pair, "-o", "a.onnx", "--mean", "104,117,123", "--swap-channels",
         "--nhwc-input", "--uint8-input", "--scale", "0.5", "--verify",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -464,8 +464,8 @@ def files(tmp_path):
 
 def test_convert_and_cut(protogen, files):
     done = protogen(
-        "convert", "net.prototxt", "net.caffemodel", "-o", "a.onnx", "--output", "fc",
-        "--output", "conv", "--verify", "--receipt", "r.json",
+        "convert", "net.prototxt", "net.caffemodel", "-o", "a.onnx", "--to-blob", "fc",
+        "--blob", "conv", "--verify", "--receipt", "r.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "onnxruntime: 3 blobs agree, largest relative error" in done.stdout
@@ -544,7 +544,7 @@ def test_pair_option(protogen, files):
     model = exported(net, outputs=["prob"])
     model.graph.node[-1].output[0] = model.graph.output[0].name = "scores"
     onnx.save(model, files / "a.onnx")
-    arguments = ("verify", "net.prototxt", "net.caffemodel", "a.onnx", "--output", "prob")
+    arguments = ("verify", "net.prototxt", "net.caffemodel", "a.onnx", "--blob", "prob")
     assert 'output "prob": only the first' in protogen(*arguments).stderr
     assert protogen(*arguments, "--pair", "prob=scores").returncode == 0
     done = protogen(*arguments, "--pair", "prob")
@@ -620,4 +620,4 @@ def test_indexes_are_in_range(protogen, tmp_path, kind):
     assert done.returncode == 0, done.stderr
     assert "onnxruntime: 1 blobs agree" in done.stdout
     assert not done.stderr
-    assert protogen("run", "net.prototxt", "--random", "0").returncode == 0
+    assert protogen("run", "net.prototxt", "--random").returncode == 0

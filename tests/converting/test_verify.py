@@ -265,7 +265,7 @@ def files(tmp_path):
 
 
 def test_verify_command(protogen, files):
-    done = protogen("verify", "net.prototxt", "net.caffemodel", "net.onnx", "--all")
+    done = protogen("verify", "net.prototxt", "net.caffemodel", "net.onnx", "--verbose")
     assert done.returncode == 0, done.stderr
     assert "3 of 3 blobs agree" in done.stdout
     done = protogen(
@@ -348,8 +348,8 @@ def test_run_command(protogen, files):
         net.weights[name] = [w / 1000 for w in net.weights[name]]
     net.save(files / "net.prototxt", files / "net.caffemodel")
     done = protogen(
-        "run", "net.prototxt", "net.caffemodel", "--input", "a.png", "--mean-value", "104,117,123",
-        "--labels", "labels.txt", "--top", "2", "--save", "b.npz", "--plot", "b.png",
+        "run", "net.prototxt", "net.caffemodel", "--input", "a.png", "--mean", "104,117,123",
+        "--labels", "labels.txt", "--top", "2", "-o", "b.npz", "--plot", "b.png",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     x = pixels[None].transpose(0, 3, 1, 2)[:, ::-1] - np.float32([104, 117, 123])[:, None, None]
@@ -372,7 +372,7 @@ def test_run_command(protogen, files):
             ["--input", "dta=x.npy"],
             '"dta": the net has no such input (inputs: data). Did you mean data?',
         ),
-        (["--random", "0", "--plot", "a.jpg"], "is no picture that can be drawn"),
+        (["--random", "--plot", "a.jpg"], "is no picture that can be drawn"),
     ],
 )
 def test_run_command_mistakes(protogen, files, arguments, sentence):

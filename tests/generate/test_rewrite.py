@@ -232,7 +232,7 @@ def test_what_stays(tmp_path, protogen):
         "kept: Upsample (u): no stock layer puts values at places that a mask names." in done.stderr
     )
     assert "kept: Resize (r): forks sample differently under this name" in done.stderr
-    done = protogen("rewrite", path, "--strict", "-o", "none.prototxt")
+    done = protogen("rewrite", path, "--require-all", "-o", "none.prototxt")
     assert done.returncode == 3
     assert "2 layers cannot be rewritten" in done.stderr
     assert not (tmp_path / "none.prototxt").exists()

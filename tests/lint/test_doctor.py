@@ -1,4 +1,4 @@
-"""``doctor --opencv5``: what it finds in sources, and what it says of the nets."""
+"""``check --opencv5``: uses of Caffe nets in source files, and whether the nets convert."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SOURCES = {
         'PROTO = "models/net.prototxt"\nMODEL: str = "models/net.caffemodel"\n'
         "net = cv2.dnn.readNetFromCaffe(PROTO, MODEL)\n"
         "blob = cv2.dnn.blobFromImage(cv2.resize(f, (3, 3)), 0.5, (32, 32), 127.5)\n",
-        ["names.py:3"], "--mean-value 127.5 --scale 0.5",
+        ["names.py:3"], "--mean 127.5 --scale 0.5",
     ),
     "joined.py": (
         'net = cv2.dnn.readNetFromCaffe(os.path.join(d, "net.prototxt"),\n'
         '                               os.path.join(d, "net.caffemodel"))\n'
         "blob = cv2.dnn.blobFromImage(f, swapRB=True, mean=(1.0, 2, 3), scalefactor=1)\n",
-        ["joined.py:1"], "--mean-value 1,2,3 --swap-channels",
+        ["joined.py:1"], "--mean 1,2,3 --swap-channels",
     ),
     "args.py": (
         'args = {"p": "models/net.prototxt", "m": "models/net.caffemodel"}\n'
@@ -59,18 +59,18 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_sources(tree, name):
+def test_uses_in_source_files(tree, name):
     text, places, options = SOURCES[name]
     (tree / name).write_text(text)
     uses = examine(tree)
     assert [use.place for use in uses] == places
     for use in uses:
         if name == "c.py":
-            assert use.verdict == "the source does not name its prototxt as a text"
+            assert use.verdict == "the source does not name its prototxt in a string"
             continue
         assert Path(use.prototxt) == Path("models/net.prototxt")
         assert Path(use.caffemodel) == Path("models/net.caffemodel")
-        assert use.verdict == "converts (in data 1x3x32x32; out prob 1x4)"
+        assert use.verdict == "converts (inputs: data 1x3x32x32; outputs: prob 1x4)"
         assert " ".join(use.options) == options
         assert use.advice[0].startswith(
             "run once:     protogen convert models/net.prototxt models/net.caffemodel -o net.onnx"
@@ -79,7 +79,7 @@ def test_sources(tree, name):
         assert f'{reader}("net.onnx")' in use.advice[1]
 
 
-def test_nets_that_do_not_convert(tree):
+def test_net_that_does_not_convert(tree):
     text = (tree / "models" / "net.prototxt").read_text()
     (tree / "models" / "net.prototxt").write_text(text.replace('"Softmax"', '"Mystery"'))
     (tree / "a.py").write_text('cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")')
@@ -90,25 +90,25 @@ def test_nets_that_do_not_convert(tree):
     assert not use.advice
 
 
-def test_missing_weights_are_told(tree):
+def test_missing_weights_are_reported(tree):
     (tree / "models" / "net.caffemodel").unlink()
     (tree / "a.py").write_text('cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")')
     (use,) = examine(tree)
     assert use.converts
-    assert use.verdict.endswith("net.caffemodel is not in the tree")
+    assert use.verdict.endswith("net.caffemodel is not in the source tree")
 
 
 def test_command(protogen, tree):
     (tree / "a.py").write_text('cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")')
-    done = protogen("doctor", "--opencv5", ".", "--json")
+    done = protogen("check", "--opencv5", ".", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)[0]["converts"] is True
     (tree / "a.py").unlink()
-    done = protogen("doctor", "--opencv5", ".")
+    done = protogen("check", "--opencv5", ".")
     assert (done.returncode, done.stdout) == (0, "no use of a Caffe net found\n")
     for arguments, sentence in (
         ((), "say what to look for. Write --opencv5 DIR."),
-        (("--opencv5", "gone"), "gone: is no folder. Name a source tree."),
+        (("--opencv5", "missing"), "missing: not a folder. Give the root folder of a source tree."),
     ):
         done = protogen("doctor", *arguments)
         assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Rules: each one's page is its test; comments, selection, mending, files."""
+"""Rules: the examples on their pages, ignore comments, selection, fixes, files and audits."""
 
 from __future__ import annotations
 
@@ -14,115 +14,115 @@ RULES = all_rules()
 WITH_TEXT = [code for code, rule in RULES.items() if rule.example]
 
 
-def codes(text: str, code: str, **options) -> list[str]:
+def codes_of_rule(text: str, code: str, **options) -> list[str]:
+    """Return the codes of the findings of one rule, with the settings that its example needs."""
     rule = RULES[code]
-    found = check_text(text, "net.prototxt", [rule], Settings(**rule.settings), **options)
-    return [one.code for one in found.diagnostics]
+    checked = check_text(text, "net.prototxt", [rule], Settings(**rule.settings), **options)
+    return [finding.code for finding in checked.diagnostics]
 
 
-def test_there_are_forty():
+def test_there_are_45_rules_with_different_names():
     assert len(RULES) >= 45
     assert len({rule.name for rule in RULES.values()}) == len(RULES)
 
 
 @pytest.mark.parametrize("code", WITH_TEXT)
-def test_the_example_fires(code):
-    assert set(codes(RULES[code].example, code)) == {code}
+def test_rule_reports_its_example(code):
+    assert set(codes_of_rule(RULES[code].example, code)) == {code}
 
 
 @pytest.mark.parametrize("code", WITH_TEXT)
-def test_the_mended_one_is_quiet(code):
-    assert codes(RULES[code].mended, code) == []
+def test_rule_does_not_report_its_fixed_example(code):
+    assert codes_of_rule(RULES[code].fixed, code) == []
 
 
 @pytest.mark.parametrize("code", [code for code in WITH_TEXT if RULES[code].fixes])
-def test_fix(code):
+def test_fix_turns_the_example_into_the_fixed_example(code):
     rule = RULES[code]
-    made = check_text(
+    checked = check_text(
         rule.example, "net.prototxt", [rule], Settings(**rule.settings), unsafe_fixes=True
     )
-    assert made.diagnostics == []
-    assert made.text == rule.mended
-    assert made.count_fixed >= 1
+    assert checked.diagnostics == []
+    assert checked.text == rule.fixed
+    assert checked.count_fixed >= 1
 
 
 @pytest.mark.parametrize("code", [code for code in WITH_TEXT if not RULES[code].fixes])
-def test_what_a_person_must_mend_is_left(code):
+def test_rule_without_fix_does_not_change_the_example(code):
     rule = RULES[code]
-    made = check_text(
+    checked = check_text(
         rule.example, "net.prototxt", [rule], Settings(**rule.settings), unsafe_fixes=True
     )
-    assert made.text == rule.example
+    assert checked.text == rule.example
 
 
 @pytest.mark.parametrize("code", RULES)
-def test_pages(code):
+def test_page_consists_of_sentences(code):
     rule = RULES[code]
     assert rule.what.endswith(".")
     assert rule.why.endswith(".")
 
 
-# what comments, options and projects leave out
+# Ignoring rules: comments, options, and the configuration of a project
 
 UP = RULES["PG302"].example
 
 
-def found(text: str, select=("PG3",), **options) -> list[str]:
-    return [
-        one.code
-        for one in check_text(text, "net.prototxt", selected(select), **options).diagnostics
-    ]
+def codes(text: str, select=("PG3",), **options) -> list[str]:
+    """Return the codes of the findings of the selected rules."""
+    checked = check_text(text, "net.prototxt", selected(select), **options)
+    return [finding.code for finding in checked.diagnostics]
 
 
-def test_comments():
-    assert found(UP) == ["PG302"]
-    assert found(UP.replace("layer {\n", "layer {  # protogen: ignore[PG302]\n")) == []
-    assert found(UP.replace("layer {\n", "layer {  # protogen: ignore\n")) == []
-    assert found(UP.replace("layer {\n", "layer {  # protogen: ignore[PG301]\n")) == ["PG302"]
-    assert found("# protogen: ignore-file[mixed-channels]\n" + UP) == []
-    assert found("# protogen: ignore-file\n" + UP) == []
-    assert found("# protogen: ignore[PG302]\n" + UP) == ["PG302"]  # its own line only
+def test_ignore_comments():
+    assert codes(UP) == ["PG302"]
+    assert codes(UP.replace("layer {\n", "layer {  # protogen: ignore[PG302]\n")) == []
+    assert codes(UP.replace("layer {\n", "layer {  # protogen: ignore\n")) == []
+    assert codes(UP.replace("layer {\n", "layer {  # protogen: ignore[PG301]\n")) == ["PG302"]
+    assert codes("# protogen: ignore-file[mixed-channels]\n" + UP) == []
+    assert codes("# protogen: ignore-file\n" + UP) == []
+    assert codes("# protogen: ignore[PG302]\n" + UP) == ["PG302"]  # Only its own line.
 
 
-def test_selection():
-    usual = {rule.code for rule in selected()}
-    assert "PG301" in usual
-    assert "PG321" not in usual
-    assert "PG601" not in usual
+def test_selected_rules():
+    default = {rule.code for rule in selected()}
+    assert "PG301" in default
+    assert "PG321" not in default
+    assert "PG601" not in default
     assert {rule.code for rule in selected(["PG2", "mixed-channels"], ["PG203"])} == {
         *(code for code in RULES if code.startswith("PG2") and code != "PG203"), "PG302",
     }  # fmt: skip
     assert len(selected(["ALL"])) == len(RULES)
     assert all(rule.audit for rule in selected(audit=True))
-    with pytest.raises(pg.InputError, match='"PG9": fits no rule'):
+    with pytest.raises(pg.InputError, match='"PG9": unknown rule'):
         selected(["PG9"])
 
 
-def test_a_text_that_is_none():
-    made = check_text('layer {\n  name: "a"\n  type: }', "net.prototxt")
-    assert [(one.code, one.place.line, one.place.column) for one in made.diagnostics] == [
+def test_syntax_error_is_reported_at_its_place():
+    checked = check_text('layer {\n  name: "a"\n  type: }', "net.prototxt")
+    assert [(one.code, one.place.line, one.place.column) for one in checked.diagnostics] == [
         ("PG100", 3, 9)
     ]
 
 
-def test_the_old_form_is_read_and_never_mended():
+def test_old_format_is_checked_and_not_fixed():
     text = 'layers { name: "i" type: INNER_PRODUCT bottom: "data" top: "i" inner_product_param { num_output: 2 } }'
-    made = check_text(text, "net.prototxt", unsafe_fixes=True)
-    assert "PG102" in {one.code for one in made.diagnostics}
-    assert made.text == text
+    checked = check_text(text, "net.prototxt", unsafe_fixes=True)
+    assert "PG102" in {one.code for one in checked.diagnostics}
+    assert checked.text == text
 
 
-def test_mending_keeps_comments_and_order():
+def test_fixes_preserve_comments_and_order():
     text = (
-        '# head\nlayer {\n  name: "c"  # mine\n  type: "Convolutoin"\n  top: "c"\n  bottom: "data"\n'
+        '# head\nlayer {\n  name: "c"  # name\n  type: "Convolutoin"\n  top: "c"\n  bottom: "data"\n'
         "  # why\n  convolution_param { num_output: 2 kernel_size: 1 dilation: 2 }\n}\n"
     )
-    made = check_text(text, "net.prototxt", selected(["PG1", "PG328"]), unsafe_fixes=True)
-    assert made.text == text.replace("Convolutoin", "Convolution").replace(" dilation: 2", "")
-    assert made.count_fixed == 2
+    checked = check_text(text, "net.prototxt", selected(["PG1", "PG328"]), unsafe_fixes=True)
+    assert checked.text == text.replace("Convolutoin", "Convolution").replace(" dilation: 2", "")
+    assert checked.count_fixed == 2
 
 
-def test_files_of_a_project(protogen, tmp_path):
+def test_check_of_a_folder_with_configuration(protogen, tmp_path):
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "a.prototxt").write_text(UP)
     (tmp_path / "nets" / "solver.prototxt").write_text('net: "a.prototxt"\nbase_lr: 0.1\n')
@@ -137,7 +137,7 @@ def test_files_of_a_project(protogen, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.protogen.check]\nselct = ["PG2"]\n')
     done = protogen("check", "nets")
     assert done.returncode == 2
-    assert "selct: is not known. Did you mean select?" in done.stderr
+    assert "selct: unknown option. Did you mean select?" in done.stderr
     (tmp_path / "pyproject.toml").unlink()
     done = protogen("check", "nets", "--unsafe-fixes")
     assert done.returncode == 0
@@ -145,12 +145,13 @@ def test_files_of_a_project(protogen, tmp_path):
     assert "group: 8" in (tmp_path / "nets" / "a.prototxt").read_text()
 
 
-def test_formats(protogen, tmp_path):
+def test_output_formats(protogen, tmp_path):
     import json
 
     (tmp_path / "a.prototxt").write_text(UP)
-    (one,) = json.loads(protogen("check", "a.prototxt", "--format", "json").stdout)
-    assert (one["code"], one["line"], one["layer"], one["fixable"]) == ("PG302", 2, "up", True)
+    (finding,) = json.loads(protogen("check", "a.prototxt", "--format", "json").stdout)
+    assert (finding["code"], finding["line"], finding["layer"]) == ("PG302", 2, "up")
+    assert finding["fixable"] is True
     text = protogen("check", "a.prototxt", "--format", "github").stdout
     assert text.startswith(
         "::warning file=a.prototxt,line=2,col=1,title=PG302 mixed-channels::layer"
@@ -165,7 +166,7 @@ def test_formats(protogen, tmp_path):
 def test_targets_and_dialects(protogen, tmp_path):
     (tmp_path / "a.prototxt").write_text(RULES["PG401"].example)
     done = protogen("check", "a.prototxt", "--target", "horizon-x3", "--select", "PG401")
-    assert done.returncode == 0  # kernel 9 is within
+    assert done.returncode == 0  # Kernel 9 is within the limits.
     done = protogen("check", "a.prototxt", "--target", "sigmastar", "--select", "PG401")
     assert "kernel_h * kernel_w < 64" in done.stdout
     assert protogen("check", "a.prototxt", "--target", "nowhere").returncode == 2
@@ -180,13 +181,13 @@ def test_rule_command(protogen):
     assert "there is no such rule" in done.stderr
 
 
-def test_pages_of_all_rules(golden):
+def test_pages_of_all_rules_match_docs(golden):
     from protogen.lint.formats import page
     from protogen.lint.rule import FAMILIES
 
     parts = [
         "# Rules\n",
-        "Made from the rules themselves: each example and its mended form is tested.\n",
+        "This page is generated from the rules. Each example and its fixed form is tested.\n",
     ]
     for family, title in FAMILIES.items():
         parts.append(f"# {family}: {title}\n")
@@ -194,10 +195,11 @@ def test_pages_of_all_rules(golden):
     golden("../../docs/rules.md", "\n".join(parts))
 
 
-# audit: nets with weights
+# Audits of nets with weights
 
 
-def audited(tmp_path, change) -> set[str]:
+def audit_codes(tmp_path, change) -> set[str]:
+    """Return the codes of the findings in examples/tiny with changed layers and blobs."""
     import numpy as np
 
     from protogen.formats.caffemodel import write_weights
@@ -212,8 +214,8 @@ def audited(tmp_path, change) -> set[str]:
         write_weights(file, "tiny", [entry(layer, blobs) for layer, blobs in entries])
     from protogen.lint.engine import check_file
 
-    made = check_file("examples/tiny.prototxt", selected(audit=True), caffemodel=path)
-    return {one.code for one in made.diagnostics}
+    checked = check_file("examples/tiny.prototxt", selected(audit=True), caffemodel=path)
+    return {finding.code for finding in checked.diagnostics}
 
 
 def test_audit_of_weights(tmp_path, monkeypatch):
@@ -222,34 +224,36 @@ def test_audit_of_weights(tmp_path, monkeypatch):
     import numpy as np
 
     monkeypatch.chdir(ROOT)
-    assert audited(tmp_path, lambda e: e) == set()
-    assert audited(tmp_path, lambda e: [*e, e[0]]) == {"PG605"}
-    assert audited(tmp_path, lambda e: [(e[0][0], e[0][1][:1]), *e[1:]]) == {"PG606"}
-    assert audited(tmp_path, lambda e: e[1:]) == {"PG607"}
-    assert audited(tmp_path, lambda e: [*e, (replace(e[0][0], name="other"), e[0][1])]) == {"PG607"}
-    assert audited(tmp_path, lambda e: [(layer, []) for layer, _ in e]) == {"PG607"}
-    assert audited(
+    assert audit_codes(tmp_path, lambda e: e) == set()
+    assert audit_codes(tmp_path, lambda e: [*e, e[0]]) == {"PG605"}
+    assert audit_codes(tmp_path, lambda e: [(e[0][0], e[0][1][:1]), *e[1:]]) == {"PG606"}
+    assert audit_codes(tmp_path, lambda e: e[1:]) == {"PG607"}
+    assert audit_codes(tmp_path, lambda e: [*e, (replace(e[0][0], name="other"), e[0][1])]) == {
+        "PG607"
+    }
+    assert audit_codes(tmp_path, lambda e: [(layer, []) for layer, _ in e]) == {"PG607"}
+    assert audit_codes(
         tmp_path, lambda e: [(e[0][0], [e[0][1][0] * np.float32(np.nan), *e[0][1][1:]]), *e[1:]]
     ) == {"PG608"}
 
 
 def test_audit_command(protogen, tmp_path):
     (tmp_path / "a.prototxt").write_text(RULES["PG601"].example)
-    done = protogen("audit", "a.prototxt")
+    done = protogen("check", "--untrusted", "a.prototxt")
     assert done.returncode == 1
     assert "PG601" in done.stdout
 
 
-# offsets of Crop from the net's own coordinates
+# Offsets of Crop, computed from the coordinates of the net
 
 
-def test_the_published_offsets_of_fcn8s_are_right(fcn8s):
-    assert codes(fcn8s, "PG310") == []
+def test_published_offsets_of_fcn8s_are_right(fcn8s):
+    assert codes_of_rule(fcn8s, "PG310") == []
 
 
 @pytest.mark.parametrize("right", [5, 9, 31])
-def test_another_offset_is_mended(fcn8s, right):
+def test_wrong_offset_is_fixed(fcn8s, right):
     wrong = fcn8s.replace(f"offset: {right}", f"offset: {right - 3}")
-    made = check_text(wrong, "net.prototxt", [RULES["PG310"]], Settings(), unsafe_fixes=True)
-    assert made.count_fixed >= 1
-    assert made.text == fcn8s
+    checked = check_text(wrong, "net.prototxt", [RULES["PG310"]], Settings(), unsafe_fixes=True)
+    assert checked.count_fixed >= 1
+    assert checked.text == fcn8s

@@ -115,7 +115,7 @@ def test_the_old_form():
 OPEN = "data_param { batch_size: 8 } transform_param { crop_size: 5 }"
 SENTENCE = (
     'net.prototxt:1:1: layer "data" (Data): 3 channels are assumed: the net leaves them to the data. '
-    "Give --input data=8,C,5,5 where there are others."
+    "Give --input-shape data=8,C,5,5 where there are others."
 )
 
 
@@ -206,7 +206,7 @@ def test_an_assumption_never_makes_a_net_fail(rest):
 def test_what_the_user_says_of_one_top_holds_for_the_others():
     text = data("Data", OPEN)
     assert net_of(text, input_shapes={"label": (2,), "data": (2, 1, 5, 5)}).shapes["label"] == (2,)
-    with pytest.warns(Assumed, match="Give --input data=2,C,5,5"):
+    with pytest.warns(Assumed, match="Give --input-shape data=2,C,5,5"):
         assert net_of(text, input_shapes={"label": (2, 1)}).shapes["data"] == (2, 3, 5, 5)
     memory = data(
         "MemoryData", "memory_data_param { batch_size: 4 channels: 2 height: 6 width: 7 }"
@@ -261,7 +261,7 @@ def test_summary_notes_it(protogen, tmp_path):
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == f"note: {SENTENCE}"
     assert json.loads(protogen("summary", "net.prototxt", "--json").stdout)["assumed"] == [SENTENCE]
-    other = protogen("summary", "net.prototxt", "--input", "data=1,1,5,5")
+    other = protogen("summary", "net.prototxt", "--input-shape", "data=1,1,5,5")
     assert "note" not in other.stdout
 
 
@@ -271,13 +271,13 @@ def test_commands_warn_of_it_once(protogen, tmp_path):
     assert first.stderr == f"protogen: warning: {SENTENCE}\n"
     # The weights tell from then on.
     assert protogen("convert", "net.prototxt", "net.caffemodel", "-o", "a.onnx").stderr == ""
-    assert protogen("run", "net.prototxt", "net.caffemodel", "--random", "0").stderr == ""
+    assert protogen("run", "net.prototxt", "net.caffemodel", "--random").stderr == ""
     relu = CONV.replace('type: "Convolution"', 'type: "ReLU"').partition("convolution_param")[0]
     (tmp_path / "plain.prototxt").write_text(data("Data", OPEN) + relu + "}")
     sentence = f"protogen: warning: {SENTENCE.replace('net.prototxt', 'plain.prototxt')}\n"
     assert protogen("convert", "plain.prototxt", "-o", "b.onnx").stderr == sentence
-    assert protogen("run", "plain.prototxt", "--random", "0").stderr == sentence
-    for command in (("convert", "-o", "c.onnx"), ("run", "--random", "0")):
+    assert protogen("run", "plain.prototxt", "--random").stderr == sentence
+    for command in (("convert", "-o", "c.onnx"), ("run", "--random")):
         given = protogen(
             command[0], "plain.prototxt", *command[1:], "--input-shape", "data=1,1,4,4"
         )
@@ -293,9 +293,9 @@ def test_what_is_unknown_is_asked_for(protogen, tmp_path):
     assert done.returncode == 2
     assert done.stderr == (
         'protogen: net.prototxt:1:1: layer "data" (ImageData): the net does not say the shape of its '
-        'top "data". Give it with --input data=N,C,H,W.\n'
+        'top "data". Give it with --input-shape data=N,C,H,W.\n'
     )
     assert (
-        protogen("convert", "net.prototxt", "-o", "n.onnx", "--input", "data=4,3,6,7").returncode
+        protogen("convert", "net.prototxt", "-o", "n.onnx", "--input-shape", "data=4,3,6,7").returncode
         == 0
     )

@@ -130,12 +130,12 @@ def test_verify_takes_a_stage_for_the_net_that_names_it(folder):
 
 
 def test_run_and_summary(folder, protogen):
-    done = protogen("run", "all.prototxt", "--random", "0", *STAGE, "--json")
+    done = protogen("run", "all.prototxt", "--random", *STAGE, "--json")
     assert list(json.loads(done.stdout)) == ["s"], done.stderr
     done = protogen("summary", "all.prototxt", *STAGE, "--json")
     assert json.loads(done.stdout)["outputs"] == ["s"]
     done = protogen(
-        "summary", "all.prototxt", "--stage", "train", "--input", "data=2,3,1,1", "--json"
+        "summary", "all.prototxt", "--stage", "train", "--input-shape", "data=2,3,1,1", "--json"
     )
     assert json.loads(done.stdout)["outputs"] == ["l"]
 
@@ -152,7 +152,7 @@ def test_run_and_summary(folder, protogen):
     "command",
     [
         ("convert", "all.prototxt", "-o", "x.onnx"),
-        ("run", "all.prototxt", "--random", "0"),
+        ("run", "all.prototxt", "--random"),
         ("verify", "all.prototxt", "net.onnx"),
         ("summary", "all.prototxt"),
         ("init", "all.prototxt", "-o", "x.caffemodel"),
@@ -179,7 +179,7 @@ def test_phase_train_computes_as_in_training(tmp_path, protogen):
     )
     x = np.random.default_rng(0).normal(3, 2, (4, 2)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
-    run = ("run", "net.prototxt", "--input", "x=x.npy", "--save", "found.npz", "--phase", "TRAIN")
+    run = ("run", "net.prototxt", "--input", "x=x.npy", "-o", "found.npz", "--phase", "TRAIN")
     assert protogen(*run).returncode == 0
     with np.load(tmp_path / "found.npz") as found:
         wanted = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)

@@ -216,7 +216,7 @@ def pictures(tmp_path):
 
 
 def test_mean_command(protogen, tmp_path, pictures):
-    done = protogen("mean", "pictures", "-o", "m.binaryproto", "--npy", "m.npy", "--png", "m.png")
+    done = protogen("mean", "compute", "pictures", "-o", "m.binaryproto", "--npy", "m.npy", "--png", "m.png")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4 pictures of 3x9x8\nmean ")
     np.testing.assert_allclose(np.load(tmp_path / "m.npy"), pictures.mean(axis=0), rtol=1e-6)
@@ -226,9 +226,9 @@ def test_mean_command(protogen, tmp_path, pictures):
         meanfiles.read(tmp_path / "m.binaryproto"), pictures.mean(axis=0), rtol=1e-6
     )
     assert np.abs(meanfiles.read(tmp_path / "m.png") - pictures.mean(axis=0)).max() <= 0.5
-    told = json.loads(protogen("mean", "pictures", "--json").stdout)
+    told = json.loads(protogen("mean", "compute", "pictures", "--json").stdout)
     np.testing.assert_allclose(told["mean"], pictures.mean(axis=(0, 2, 3)))
-    grey = json.loads(protogen("mean", "pictures", "--grey", "--size", "5", "--json").stdout)
+    grey = json.loads(protogen("mean", "compute", "pictures", "--grey", "--size", "5", "--json").stdout)
     assert grey["shape"] == [1, 5, 5]
 
 
@@ -311,7 +311,7 @@ def test_mean_mistakes(protogen, tmp_path, pictures):
         (["pictures/bad.txt"], "bad.txt: is no picture. Known are PNG"),
         (["pictures", "--size", "x"], "--size: 'x' is no list of numbers"),
     ):
-        done = protogen("mean", *words, "-o", "m.binaryproto")
+        done = protogen("mean", "compute", *words, "-o", "m.binaryproto")
         assert done.returncode == 2, words
         assert text in done.stderr
         assert not (tmp_path / "m.binaryproto").exists()

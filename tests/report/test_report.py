@@ -250,7 +250,7 @@ def test_kernels_of_upsampling_layers(tmp_path):
 
 def test_signals_where_asked_for(protogen, tmp_path):
     done = protogen("report", EXAMPLES / "deep_sigmoid.prototxt", "--health", "-o", "a.html",
-                    "--input", "data=8,1,16,16", "--input", "label=8", "--phase", "TRAIN")  # fmt: skip
+                    "--input-shape", "data=8,1,16,16", "--input-shape", "label=8", "--phase", "TRAIN")  # fmt: skip
     assert done.returncode == 0, done.stderr
     data = page_data(tmp_path / "a.html")
     assert data["signals"]["picture"].startswith("data:image/png;base64,")

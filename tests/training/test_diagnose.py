@@ -1,4 +1,4 @@
-"""Training logs: each thing that ``protogen diagnose`` recognises, and logs of several Caffes."""
+"""Training logs: each thing that ``protogen train-log`` recognises, and logs of several Caffes."""
 
 from __future__ import annotations
 
@@ -147,15 +147,15 @@ def test_outputs_of_tests():
 def test_command(protogen, tmp_path):
     (tmp_path / "train.log").write_text(log_of([2.303, 2.301, 2.304, 2.302, 2.303, 2.303]))
     (tmp_path / "train.prototxt").write_text(NET % HIDDEN)
-    done = protogen("diagnose", "train.log", "train.prototxt", "--plot", "c.png")
+    done = protogen("train-log", "train.log", "train.prototxt", "--plot", "c.png")
     assert done.returncode == 1, done.stderr
     assert "stays at 2.303 = ln(10)" in done.stdout
     assert "score (train.prototxt:13:1)" in done.stdout
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
-    told = json.loads(protogen("diagnose", "train.log", "--json").stdout)
+    told = json.loads(protogen("train-log", "train.log", "--json").stdout)
     assert [one["kind"] for one in told["findings"]] == ["loss-stuck"]
     (tmp_path / "good.log").write_text(log_of(falling()))
-    assert protogen("diagnose", "good.log").returncode == 0
+    assert protogen("train-log", "good.log").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def test_command(protogen, tmp_path):
 )
 def test_other_files(protogen, tmp_path, text, problem):
     (tmp_path / "t.log").write_text(text)
-    done = protogen("diagnose", "t.log")
+    done = protogen("train-log", "t.log")
     assert done.returncode == 2
     assert problem in done.stderr
 
 
 def test_a_log_that_is_not_there(protogen):
-    done = protogen("diagnose", "t.log")
+    done = protogen("train-log", "t.log")
     assert done.returncode == 2
     assert "t.log: cannot be read (No such file or directory)" in done.stderr

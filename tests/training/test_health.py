@@ -326,7 +326,7 @@ def test_pictures_go_through_the_nets_own_transform(protogen, tmp_path):
     for param in ("", "transform_param { mean_value: 127 scale: 0.01 }"):
         (tmp_path / "net.prototxt").write_text(text % param)
         done = protogen("health", "net.prototxt", "--images", "pictures", "--json",
-                        "--input", "data=4,3,20,20", "--input", "label=4")  # fmt: skip
+                        "--input-shape", "data=4,3,20,20", "--input-shape", "label=4")  # fmt: skip
         told.append(json.loads(done.stdout))
     assert [one["kind"] for one in told[0]["findings"]][-1:] == ["one-sign"]
     assert 20 < told[0]["data_std"] < 90

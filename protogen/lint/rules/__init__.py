@@ -1,4 +1,4 @@
-"""The rules, a module for each family."""
+"""The rules, grouped into modules by topic."""
 
 from protogen.lint.rule import Rule
 from protogen.lint.rules import (
@@ -24,14 +24,14 @@ __all__ = [
     "wiring",
 ]
 
-SYNTAX = "PG100"  # what no rule finds: the text cannot be read at all
+SYNTAX = "PG100"  # The text cannot be parsed. No rule reports this, but the engine itself.
 
 
 def all_rules() -> dict[str, Rule]:
-    """Every rule by code, in order."""
+    """Return every rule by code, in the order of the codes."""
     return dict(sorted(Rule.registry.items()))
 
 
 def rule_name(code: str) -> str:
-    """The name of the rule with a code."""
+    """Return the name of the rule with this code."""
     return "syntax-error" if code == SYNTAX else Rule.registry[code].name

@@ -1,4 +1,4 @@
-"""PG32x: layers that compute something else than they seem to, or nothing."""
+"""PG32x: layers with an unexpected result, or without effect."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from protogen.lint.rule import Rule
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: %s dim: %s } } }\n'
 _LABEL = 'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 8 dim: 8 } } }\n'
 _POOL = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { pool: %s } }'
-LARGE_DENSE = 200_000_000  # parameters: more than VGG's largest layer has
+LARGE_DENSE = 200_000_000  # parameters; the largest layer of VGG has fewer
 
 
 class PoolingCeiling(Rule):
     code = "PG321"
-    what = "A pooling whose last window is cut off: Caffe rounds the number of windows up."
-    why = "Frameworks that round down make a map that is one row and column smaller."
+    what = "A pooling layer whose last window is cut off, because Caffe rounds the number of windows up."
+    why = "Frameworks that round down compute a map with one row and one column less."
     example = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 3 stride: 2"
-    mended = (_INPUT % (9, 9)) + _POOL % "MAX kernel_size: 3 stride: 2"
+    fixed = (_INPUT % (9, 9)) + _POOL % "MAX kernel_size: 3 stride: 2"
     usual = False
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -51,13 +51,14 @@ class PoolingCeiling(Rule):
                     yield net.diagnostic(
                         self,
                         layer,
-                        f"{n} pixels, kernel {k} and stride {s} make {up} windows in "
-                        f"Caffe, and {down} where they are rounded down.",
+                        f"{n} pixels with kernel {k} and stride {s} give {up} windows in Caffe, but "
+                        f"{down} windows in frameworks that round down.",
                     )
                     break
 
 
 def _pooling(p: Message) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Return kernel, stride and pad, each as (height, width)."""
     kernel = (p.kernel_h or p.kernel_size, p.kernel_w or p.kernel_size)
     stride = (p.stride_h or p.stride, p.stride_w or p.stride)
     return kernel, stride, (p.pad_h or p.pad, p.pad_w or p.pad)
@@ -66,10 +67,10 @@ def _pooling(p: Message) -> tuple[tuple[int, int], tuple[int, int], tuple[int, i
 class WindowInPadding(Rule):
     code = "PG322"
     severity = "error"
-    what = "A pooling whose pad is as large as its kernel."
-    why = "A window would stand in the padding alone; Caffe refuses it."
+    what = "A pooling layer whose pad is not smaller than its kernel."
+    why = "A window would cover only padding. Caffe refuses the net."
     example = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 2 pad: 2"
-    mended = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 2 pad: 1"
+    fixed = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 2 pad: 1"
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
@@ -80,20 +81,20 @@ class WindowInPadding(Rule):
                     yield net.diagnostic(
                         self,
                         item,
-                        f"pad {max(pads)} with kernel {min(kernels)}: a window would "
-                        "hold padding alone.",
+                        f"pad {max(pads)} is not smaller than kernel {min(kernels)}: a window would "
+                        "cover only padding.",
                     )
 
 
 class EvenLrn(Rule):
     code = "PG323"
     severity = "error"
-    what = "A local response normalisation over an even number of channels."
-    why = "It would have no middle: Caffe refuses it."
+    what = "A local response normalisation (LRN) with an even local_size."
+    why = "An even window has no centre. Caffe refuses the net."
     example = (
         _INPUT % (8, 8)
     ) + 'layer { name: "n" type: "LRN" bottom: "data" top: "n" lrn_param { local_size: 4 } }'
-    mended = (
+    fixed = (
         _INPUT % (8, 8)
     ) + 'layer { name: "n" type: "LRN" bottom: "data" top: "n" lrn_param { local_size: 5 } }'
 
@@ -101,30 +102,30 @@ class EvenLrn(Rule):
         for item in net.wires:
             if item.type == "LRN" and item.value.lrn_param.local_size % 2 == 0:
                 yield net.diagnostic(
-                    self, item, f"local_size is {item.value.lrn_param.local_size}, but must be odd."
+                    self, item, f"local_size must be odd, got {item.value.lrn_param.local_size}."
                 )
 
 
 class DropoutInDeploy(Rule):
     code = "PG324"
-    what = "Dropout in a net without data layers and without a loss."
-    why = "It does nothing there, costs a copy in some tools, and others scale by it once more."
+    what = "Dropout in a deploy net, that is, a net without data layers and without a loss."
+    why = "It has no effect there. Some tools copy the blob, and others scale the values a second time."
     example = (_INPUT % (8, 8)) + 'layer { name: "d" type: "Dropout" bottom: "data" top: "data" }'
-    mended = (_INPUT % (8, 8)) + 'layer { name: "d" type: "ReLU" bottom: "data" top: "data" }'
+    fixed = (_INPUT % (8, 8)) + 'layer { name: "d" type: "ReLU" bottom: "data" top: "data" }'
     usual = False
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires if net.is_deploy else ():
             if item.type == "Dropout":
-                yield net.diagnostic(self, item, "Dropout does nothing when testing.")
+                yield net.diagnostic(self, item, "Dropout has no effect in a deploy net.")
 
 
-def _twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Diagnostic]:
-    """A loss that does by itself what a layer in front does."""
-    makers = {top: item for item in net.wires for top in item.value.top}
+def _applied_twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Diagnostic]:
+    """Find losses after a layer of the type ``before``, which the loss already includes."""
+    producers = {top: item for item in net.wires for top in item.value.top}
     for item in net.wires:
         layer: Message = item.value
-        first = makers.get(layer.bottom[0]) if layer.type == loss and layer.bottom else None
+        first = producers.get(layer.bottom[0]) if layer.type == loss and layer.bottom else None
         if first is None or first.value.type != before:
             continue
         edits = []
@@ -134,55 +135,64 @@ def _twice(rule: Rule, net: Context, before: str, loss: str) -> Iterator[Diagnos
         yield net.diagnostic(
             rule,
             item,
-            f"a {loss} does the {before} itself: here it is done twice, and the gradient is flat.",
+            f"{loss} already includes {before}. Applying it twice flattens the gradient.",
             *edits,
         )
 
 
 class SoftmaxTwice(Rule):
     code = "PG325"
-    what = "A Softmax in front of SoftmaxWithLoss."
-    why = "The loss computes it by itself: twice it flattens the scores, and the net hardly learns."
+    what = "A Softmax layer before SoftmaxWithLoss."
+    why = (
+        "The loss already includes the Softmax. Applied twice, it flattens the scores, and the net "
+        "hardly learns."
+    )
     example = (
         (_INPUT % (8, 8)) + _LABEL + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" }\n'
         'layer { name: "l" type: "SoftmaxWithLoss" bottom: "s" bottom: "label" top: "l" }'
     )
-    mended = (
+    fixed = (
         (_INPUT % (8, 8)) + _LABEL + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" }\n'
         'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "l" }'
     )
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        return _twice(self, net, "Softmax", "SoftmaxWithLoss")
+        return _applied_twice(self, net, "Softmax", "SoftmaxWithLoss")
 
 
 class SigmoidTwice(Rule):
     code = "PG326"
-    what = "A Sigmoid in front of SigmoidCrossEntropyLoss."
-    why = "The loss computes it by itself: twice it flattens the scores, and the net hardly learns."
+    what = "A Sigmoid layer before SigmoidCrossEntropyLoss."
+    why = (
+        "The loss already includes the Sigmoid. Applied twice, it flattens the scores, and the net "
+        "hardly learns."
+    )
     example = (
         (_INPUT % (8, 8)) + 'layer { name: "s" type: "Sigmoid" bottom: "data" top: "s" }\n'
         'layer { name: "l" type: "SigmoidCrossEntropyLoss" bottom: "s" bottom: "data" top: "l" }'
     )
-    mended = (
+    fixed = (
         (_INPUT % (8, 8)) + 'layer { name: "s" type: "Sigmoid" bottom: "data" top: "s" }\n'
         'layer { name: "l" type: "SigmoidCrossEntropyLoss" bottom: "data" bottom: "data" top: "l" }'
     )
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        return _twice(self, net, "Sigmoid", "SigmoidCrossEntropyLoss")
+        return _applied_twice(self, net, "Sigmoid", "SigmoidCrossEntropyLoss")
 
 
 class HugeDense(Rule):
     code = "PG327"
-    what = "A dense layer with more than 200 million parameters."
-    why = "It reads a large map: pool it first, or use a convolution. Caffe's files end at 2 GB."
+    what = "A dense layer (InnerProduct) with more than 200 million parameters."
+    why = (
+        "Its bottom is a large map: pool the map first, or use a convolution. A file of Caffe cannot "
+        "be larger than 2 GB."
+    )
     example = (_INPUT % (512, 512)) + (
         'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" inner_product_param { num_output: 1000 } }'
     )
-    mended = (_INPUT % (8, 8)) + (
+    fixed = (_INPUT % (8, 8)) + (
         'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" inner_product_param { num_output: 1000 } }'
     )
 
@@ -194,19 +204,19 @@ class HugeDense(Rule):
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"{math.prod(blobs[0]):,} parameters for a bottom of "
+                    f"the layer has {math.prod(blobs[0]):,} parameters for a bottom of shape "
                     f"{'x'.join(map(str, shape))}.",
                 )
 
 
 class DeadDilation(Rule):
     code = "PG328"
-    what = "A dilation on a kernel of one pixel."
-    why = "It does nothing: a larger kernel was meant, or the line is left over."
+    what = "A dilation with a kernel of one pixel."
+    why = "It has no effect: a larger kernel was intended, or the line is a leftover."
     example = (_INPUT % (8, 8)) + (
         'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 1 dilation: 2 } }'
     )
-    mended = (_INPUT % (8, 8)) + (
+    fixed = (_INPUT % (8, 8)) + (
         'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 1 } }'
     )
     fixes = True
@@ -216,17 +226,19 @@ class DeadDilation(Rule):
         for item in net.wires:
             p: Message = item.value.convolution_param
             if list(p.kernel_size) == [1] and any(d > 1 for d in p.dilation):
-                given = p.all("dilation")[0]
-                edits = [removed(net.source, given)] if len(p.dilation) == 1 else []
-                yield net.diagnostic(self, given, "dilation does nothing to a kernel of 1.", *edits)
+                field = p.all("dilation")[0]
+                edits = [removed(net.source, field)] if len(p.dilation) == 1 else []
+                yield net.diagnostic(
+                    self, field, "dilation has no effect on a kernel of size 1.", *edits
+                )
 
 
 class SkippedPixels(Rule):
     code = "PG329"
-    what = "A stride beyond the kernel in pooling or a convolution wider than 1."
-    why = "Pixels between the windows are never looked at; several toolchains refuse it."
+    what = "A stride larger than the kernel, in pooling or in a convolution with a kernel larger than 1."
+    why = "Pixels between the windows are never read. Several toolchains refuse the layer."
     example = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 2 stride: 3"
-    mended = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 3 stride: 3"
+    fixed = (_INPUT % (8, 8)) + _POOL % "MAX kernel_size: 3 stride: 3"
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
@@ -243,18 +255,18 @@ class SkippedPixels(Rule):
                 yield net.diagnostic(
                     self,
                     item,
-                    f"stride {max(strides)} skips pixels between kernels of {min(kernels)}.",
+                    f"stride {max(strides)} with kernel {min(kernels)} skips the pixels between the windows.",
                 )
 
 
 class RepeatedActivation(Rule):
     code = "PG330"
-    what = "The same rectifier twice, one right behind the other."
-    why = "The second does nothing; a layer between them may be missing."
+    what = "The same rectifier twice, one directly after the other."
+    why = "The second one has no effect. A layer between them may be missing."
     example = (_INPUT % (8, 8)) + (
         'layer { name: "a" type: "ReLU" bottom: "data" top: "a" }\nlayer { name: "b" type: "ReLU" bottom: "a" top: "b" }'
     )
-    mended = (_INPUT % (8, 8)) + (
+    fixed = (_INPUT % (8, 8)) + (
         'layer { name: "a" type: "ReLU" bottom: "data" top: "a" }\nlayer { name: "b" type: "TanH" bottom: "a" top: "b" }'
     )
 
@@ -263,6 +275,8 @@ class RepeatedActivation(Rule):
             kind = kind_of(layer)
             if kind is None or not kind.dies(layer):
                 continue
-            before = net.makers.get(layer.reads[0]) if layer.reads else None
+            before = net.producers.get(layer.reads[0]) if layer.reads else None
             if before is not None and before.type == layer.type:
-                yield net.diagnostic(self, layer, f"{before.name} is a {layer.type} already.")
+                yield net.diagnostic(
+                    self, layer, f'layer "{before.name}" before it already applies {layer.type}.'
+                )

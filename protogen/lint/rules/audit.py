@@ -1,4 +1,4 @@
-"""PG6: what files from strangers may hold. Off in ``check``, on in ``protogen audit``."""
+"""PG6: untrusted files. Off in ``protogen check``, on in ``protogen check --untrusted``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from protogen.lint.rule import Rule
 from protogen.net.rules import included
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: %s dim: 8 } } }\n'
-LARGEST = 2**31  # bytes of one blob's values: more than Caffe reads in a file
+LARGEST = 2**31  # bytes of one blob's values; Caffe cannot read a larger file
 
 
 class PythonLayer(Rule):
     code = "PG601"
     audit = True
     what = "A Python layer."
-    why = "It imports a module and runs its code when the net is loaded: by design, and unseen."
+    why = "Loading the net imports a Python module and runs its code, by design and without notice."
     example = (_INPUT % 8) + (
         'layer { name: "p" type: "Python" bottom: "data" top: "p" python_param { module: "m" layer: "L" } }'
     )
-    mended = (_INPUT % 8) + 'layer { name: "p" type: "ReLU" bottom: "data" top: "p" }'
+    fixed = (_INPUT % 8) + 'layer { name: "p" type: "ReLU" bottom: "data" top: "p" }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
@@ -34,7 +34,7 @@ class PythonLayer(Rule):
                 yield net.diagnostic(
                     self,
                     item,
-                    f"runs {p.layer or '?'} of the module {p.module or '?'} when the "
+                    f"the layer runs class {p.layer or '?'} of the Python module {p.module or '?'} when the "
                     "net is loaded.",
                 )
 
@@ -42,28 +42,28 @@ class PythonLayer(Rule):
 class HiddenLayer(Rule):
     code = "PG602"
     audit = True
-    what = "A layer that takes part in one phase only, in a net for use."
-    why = "Who looks at the net in one phase does not see what it does in the other."
+    what = "A layer that is active in one phase only, in a deploy net."
+    why = "A reader who looks at the net in one phase does not see what it does in the other."
     example = (_INPUT % 8) + (
         'layer { name: "r" type: "ReLU" bottom: "data" top: "data" include { phase: TRAIN } }'
     )
-    mended = (_INPUT % 8) + 'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }'
+    fixed = (_INPUT % 8) + 'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires if net.is_deploy else ():
-            there = [p for p in ("TRAIN", "TEST") if included(item.value, p)]
-            if len(there) < 2:
-                where = f"only in phase {there[0]}" if there else "in no phase"
-                yield net.diagnostic(self, item, f"takes part {where}.")
+            phases = [p for p in ("TRAIN", "TEST") if included(item.value, p)]
+            if len(phases) < 2:
+                where = f"only in phase {phases[0]}" if phases else "in no phase"
+                yield net.diagnostic(self, item, f"the layer is active {where}.")
 
 
 class AbsolutePath(Rule):
     code = "PG603"
     audit = True
-    what = "A path that is absolute, leads out of its folder, or goes through a shell's home."
-    why = "The net reads or writes files of whoever runs it."
+    what = "A path that is absolute, leads out of the net's folder, or starts with ~ (a home directory)."
+    why = "The net reads or writes files of the user who runs it."
     example = 'layer { name: "d" type: "ImageData" top: "a" top: "b" image_data_param { source: "/etc/passwd" } }'
-    mended = 'layer { name: "d" type: "ImageData" top: "a" top: "b" image_data_param { source: "list.txt" } }'
+    fixed = 'layer { name: "d" type: "ImageData" top: "a" top: "b" image_data_param { source: "list.txt" } }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         names = ("source", "mean_file", "root_folder", "file_name", "infogain_file", "meanfile")
@@ -75,7 +75,7 @@ class AbsolutePath(Rule):
                 and re.match(r"^([/~\\]|[A-Za-z]:[/\\])|(.*[/\\])?\.\.([/\\]|$)", text)
             ):
                 yield net.diagnostic(
-                    self, field, f"{field.name} is {text!r}, outside of the net's folder."
+                    self, field, f"{field.name} is {text!r}, outside the net's folder."
                 )
 
 
@@ -83,9 +83,9 @@ class AbsurdSize(Rule):
     code = "PG604"
     audit = True
     what = "A blob of more than 2 GiB."
-    why = "Loading the net takes all memory; no real net needs it."
+    why = "Loading the net uses all memory. No real net needs such a blob."
     example = _INPUT % 50000000
-    mended = _INPUT % 8
+    fixed = _INPUT % 8
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
@@ -93,10 +93,11 @@ class AbsurdSize(Rule):
             for write in layer.writes:
                 shape = graph.shapes.get(write)
                 if shape and 4 * math.prod(shape) > LARGEST:
+                    size = "x".join(map(str, shape))
                     yield net.diagnostic(
                         self,
                         layer,
-                        f"its top is {'x'.join(map(str, shape))}: "
+                        f'the top "{write}" has the shape {size} and needs '
                         f"{4 * math.prod(shape) / 2**30:.1f} GiB.",
                     )
 
@@ -104,10 +105,10 @@ class AbsurdSize(Rule):
 class DoubleBlobs(Rule):
     code = "PG605"
     audit = True
-    what = "Two layers of one name in a caffemodel."
-    why = "Which of them counts, depends on who reads the file."
+    what = "Two layers with the same name in a caffemodel."
+    why = "Which of them is used depends on the program that reads the file."
     example = ""
-    mended = ""
+    fixed = ""
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         if net.weights is None:
@@ -118,77 +119,86 @@ class DoubleBlobs(Rule):
                 yield net.diagnostic(
                     self,
                     _item(net, name),
-                    f'the caffemodel has {count} layers "{name}" with weights.',
+                    f'the caffemodel has {count} layers with weights under the name "{name}".',
                 )
 
 
 def _item(net: Context, name: str) -> Wire | None:
+    """Return the first layer of the net with this name."""
     return next((item for item in net.wires if item.value.name == name), None)
 
 
 class WrongBlobs(Rule):
     code = "PG606"
     audit = True
-    what = "Weights whose number or shapes are not those that the net declares."
-    why = "They belong to another net, or were tampered with."
+    what = "Weights whose number or shapes differ from what the net declares."
+    why = "The weights belong to another net, or the file was manipulated."
     example = ""
-    mended = ""
+    fixed = ""
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         if net.weights is None:
             return
         by_name = {layer.name: layer for layer in net.weights.layers if layer.blobs}
         for layer in net.layers:
-            wanted, stored = net.blobs(layer), by_name.get(layer.name)
-            if stored is None or not wanted:
+            declared, stored = net.blobs(layer), by_name.get(layer.name)
+            if stored is None or not declared:
                 continue
-            found = [blob.shape for blob in stored.blobs]
-            fits = len(found) == len(wanted) and all(
-                f in (w, (1,) * (4 - len(w)) + w) for f, w in zip(found, wanted, strict=True)
+            shapes = [blob.shape for blob in stored.blobs]
+            match = len(shapes) == len(declared) and all(
+                shape in (expected, (1,) * (4 - len(expected)) + expected)
+                for shape, expected in zip(shapes, declared, strict=True)
             )
-            if not fits:
-                told, needed = (
-                    ", ".join(shape_text(s) for s in shapes) for shapes in (found, wanted)
+            if not match:
+                actual, expected_text = (
+                    ", ".join(shape_text(shape) for shape in some) for some in (shapes, declared)
                 )
                 yield net.diagnostic(
-                    self, layer, f"its weights are {told}, but the net declares {needed}."
+                    self,
+                    layer,
+                    f"the shapes of the weights are {actual} in the caffemodel, but {expected_text} "
+                    "in the net.",
                 )
 
 
 class MissingBlobs(Rule):
     code = "PG607"
     audit = True
-    what = "A layer without weights in the caffemodel, or weights of a layer that the net lacks."
+    what = (
+        "A layer without weights in the caffemodel, or weights of a layer that is not in the net."
+    )
     why = (
-        "Caffe fills what is missing by its fillers, and passes over what is too much, in silence."
+        "Caffe silently fills missing weights with the fillers, and silently ignores extra weights."
     )
     example = ""
-    mended = ""
+    fixed = ""
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         if net.weights is None:
             return
         stored = {layer.name for layer in net.weights.layers if layer.blobs}
         if not stored:
-            yield net.diagnostic(self, None, "the caffemodel holds no weights at all.")
+            yield net.diagnostic(self, None, "the caffemodel contains no weights.")
             return
         for layer in net.layers:
             if net.blobs(layer) and layer.name not in stored:
-                yield net.diagnostic(self, layer, "the caffemodel has no weights for it.")
+                yield net.diagnostic(self, layer, "the caffemodel has no weights for this layer.")
         known = {item.value.name for item in net.wires}
         for name in sorted(stored - known):
             yield net.diagnostic(
-                self, None, f'the caffemodel has weights of "{name}", which the net lacks.'
+                self,
+                None,
+                f'the caffemodel has weights for the layer "{name}", which is not in the net.',
             )
 
 
 class NotFinite(Rule):
     code = "PG608"
     audit = True
-    what = "Weights that hold NaN or infinities."
-    why = "Everything behind them is NaN; some tools crash."
+    what = "Weights that are NaN or infinite."
+    why = "All results after this layer are NaN, and some tools crash."
     example = ""
-    mended = ""
+    fixed = ""
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         import numpy as np
@@ -200,7 +210,11 @@ class NotFinite(Rule):
                 try:
                     array = blob.array()
                 except InputError as error:
-                    yield net.diagnostic(self, _item(net, layer.name), f"{layer.name}: {error}")
+                    yield net.diagnostic(
+                        self,
+                        _item(net, layer.name),
+                        f'weights of the layer "{layer.name}": {error}',
+                    )
                     continue
                 with np.errstate(all="ignore"):
                     bad = sum(int(np.count_nonzero(~np.isfinite(piece))) for piece in pieces(array))
@@ -208,5 +222,6 @@ class NotFinite(Rule):
                     yield net.diagnostic(
                         self,
                         _item(net, layer.name),
-                        f"{layer.name}: blob {index} holds {bad} values that are no numbers.",
+                        f"{bad} NaN or infinite value{'s' if bad != 1 else ''} in blob {index} of the "
+                        f'layer "{layer.name}".',
                     )

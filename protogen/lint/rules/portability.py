@@ -1,4 +1,4 @@
-"""PG4: where a net can go."""
+"""PG4: portability to other tools and toolchains."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { d
 
 class TargetLimit(Rule):
     code = "PG401"
-    what = "A layer beyond the limits of a toolchain (with --target)."
-    why = "Its compiler refuses the net, or moves the layer to the CPU. Each limit has its source."
+    what = "A layer that violates a limit of a toolchain (with --target)."
+    why = (
+        "The toolchain's compiler refuses the net, or moves the layer to the CPU. The message names the "
+        "source of the limit."
+    )
     example = _INPUT + (
         'layer { name: "d" type: "Deconvolution" bottom: "data" top: "d" convolution_param { num_output: 4 kernel_size: 9 stride: 2 } }'
     )
-    mended = _INPUT + (
+    fixed = _INPUT + (
         'layer { name: "d" type: "Deconvolution" bottom: "data" top: "d" convolution_param { num_output: 4 kernel_size: 7 stride: 2 } }'
     )
     settings = {"target": parse_limits("kernel <= 7")}  # noqa: RUF012 (never changed)
@@ -36,16 +39,16 @@ class TargetLimit(Rule):
                 problem = rule.broken(step) if step is not None else ""
                 if problem:
                     source = f" ({rule.source})" if rule.source else ""
-                    way = ""
+                    advice = ""
                     kind = kind_of(layer)
                     if kind is not None and kind.resizes:
-                        way = " protogen upsample --exact --target looks for another way."
-                    yield net.diagnostic(self, layer, f"{problem}{source}.{way}")
+                        advice = " protogen upsample --exact --target searches for layers within the limits."
+                    yield net.diagnostic(self, layer, f"{problem}{source}.{advice}")
                     break
 
 
 def _step(net: Context, layer: Layer) -> Step | None:
-    """The layer as rules of targets see it; None where a shape is not known."""
+    """Return the layer in the form that target limits check; None if a shape is unknown."""
     before, after = net.shape(layer), net.top_shape(layer)
     if before is None or after is None:
         return None
@@ -74,13 +77,13 @@ def _step(net: Context, layer: Layer) -> Step | None:
 
 class NoOnnxForm(Rule):
     code = "PG402"
-    what = "A layer without an ONNX form."
-    why = "The net cannot go by way of ONNX: protogen convert and run refuse it."
+    what = "A layer type without an ONNX equivalent."
+    why = "The net cannot be exported to ONNX: protogen convert and protogen run refuse it."
     example = (
         _INPUT
         + 'layer { name: "p" type: "Reorg" bottom: "data" top: "p" reorg_param { stride: 2 } }'
     )
-    mended = (
+    fixed = (
         _INPUT
         + 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 2 stride: 2 } }'
     )
@@ -91,21 +94,21 @@ class NoOnnxForm(Rule):
             kind = kind_of(layer)
             if kind is not None and type(kind).lower is LayerType.lower and not kind.feeds:
                 yield net.diagnostic(
-                    self, layer, f"{layer.type} has no ONNX form: {kind.refusal[0]}."
+                    self, layer, f"{layer.type} has no ONNX equivalent: {kind.refusal[0]}."
                 )
 
 
 class AverageInPadding(Rule):
     code = "PG403"
-    what = "An average pooling with a pad."
+    what = "An average pooling layer with a pad."
     why = (
-        "Caffe divides by the window's places inside the padded border, others by its pixels, or by the "
-        "kernel's size: rows at the border differ."
+        "Caffe divides by the number of window positions inside the padded map. Other tools divide by "
+        "the number of pixels inside the map, or by the kernel size. The values at the border differ."
     )
     example = _INPUT + (
         'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 } }'
     )
-    mended = example.replace(" pad: 1", "")
+    fixed = example.replace(" pad: 1", "")
     usual = False
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -113,19 +116,23 @@ class AverageInPadding(Rule):
             p: Message = item.value.pooling_param
             if item.type == "Pooling" and p.pool == "AVE" and (p.pad or p.pad_h or p.pad_w):
                 yield net.diagnostic(
-                    self, item, "averages with a pad: tools divide by other counts at the border."
+                    self,
+                    item,
+                    "average pooling with a pad: tools divide by different counts at the border.",
                 )
 
 
 class NegativeAxis(Rule):
     code = "PG404"
     what = "A negative axis."
-    why = "Toolchains count axes from 0, and refuse others or take them for another."
+    why = (
+        "Toolchains count axes from 0. They refuse a negative axis, or read it as a different axis."
+    )
     example = (
         _INPUT
         + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" softmax_param { axis: -1 } }'
     )
-    mended = (
+    fixed = (
         _INPUT
         + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" softmax_param { axis: 3 } }'
     )
@@ -141,7 +148,12 @@ class NegativeAxis(Rule):
                     continue
                 for axis in field.value.all("axis"):
                     if shape is not None and axis.value < 0:
-                        edit = (axis.start, axis.end, f"axis: {axis.value + len(shape)}")
+                        positive = axis.value + len(shape)
+                        edit = (axis.start, axis.end, f"axis: {positive}")
                         yield net.diagnostic(
-                            self, layer, f"axis {axis.value} of {len(shape)} axes.", edit
+                            self,
+                            layer,
+                            f"axis {axis.value} is negative. With {len(shape)} axes it is axis "
+                            f"{positive}.",
+                            edit,
                         )

@@ -1,4 +1,4 @@
-"""PG1: what the schema says of a text."""
+"""PG1: syntax and schema."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ from protogen.toolchains.dialects import ONLY_NAMED
 class UnknownField(Rule):
     code = "PG101"
     severity = "error"
-    what = "A field that no published caffe.proto has in this place."
-    why = (
-        "Caffe refuses the whole file; tools that skip the field compute something else in silence."
-    )
+    what = "A field that no published caffe.proto defines in this message."
+    why = "Caffe refuses the whole file. Tools that skip the field silently compute something else."
     example = (
         'layer { name: "c" type: "ReLU" bottom: "x" top: "x" relu_param { negativ_slope: 0.1 } }'
     )
-    mended = (
+    fixed = (
         'layer { name: "c" type: "ReLU" bottom: "x" top: "x" relu_param { negative_slope: 0.1 } }'
     )
     fixes = True
@@ -37,24 +35,22 @@ class UnknownField(Rule):
         for _, holder, item in net.walk():
             if item.type is None and holder.kind is not None:
                 known = list(holder.kind.fields)
-                meant = nearest(item.name, known)
-                advice = f". Did you mean {meant}?" if meant else "."
+                suggestion = nearest(item.name, known)
+                advice = f". Did you mean {suggestion}?" if suggestion else "."
                 yield net.diagnostic(
                     self,
                     item,
-                    f"{holder.kind.name} has no field {item.name}{advice}",
-                    *([renamed_field(item, meant)] if meant else []),
+                    f"unknown field {item.name} in {holder.kind.name}{advice}",
+                    *([renamed_field(item, suggestion)] if suggestion else []),
                 )
 
 
 class OldForm(Rule):
     code = "PG102"
-    what = "A net of Caffe's first forms, with `layers` and types in capitals."
-    why = (
-        "Many tools drop such layers in silence, and where both forms are mixed Caffe does so too."
-    )
+    what = "A net in an old format of Caffe, with `layers` blocks and type names in capitals."
+    why = "Many tools silently drop such layers, and Caffe refuses a file that mixes both formats."
     example = 'layers { name: "r" type: RELU bottom: "data" top: "r" }'
-    mended = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    fixed = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         old = net.document.all("layers")
@@ -62,7 +58,8 @@ class OldForm(Rule):
             yield net.diagnostic(
                 self,
                 old[0],
-                f"{len(old)} layers are of the old form. protogen upgrade writes today's.",
+                f"{len(old)} layer{'s' if len(old) != 1 else ''} in the old format. Run protogen "
+                "upgrade to convert the net to the current format.",
             )
 
 
@@ -70,9 +67,9 @@ class ForkLayer(Rule):
     code = "PG103"
     severity = "error"
     what = "A layer type that the chosen dialect does not have (with --dialect)."
-    why = "The net loads only in the fork that it was written for."
+    why = "The net can be loaded only by the fork that it was written for."
     example = 'layer { name: "p" type: "Permute" bottom: "data" top: "p" }'
-    mended = 'layer { name: "p" type: "Flatten" bottom: "data" top: "p" }'
+    fixed = 'layer { name: "p" type: "Flatten" bottom: "data" top: "p" }'
     settings = {"dialect": "bvlc"}  # noqa: RUF012 (never changed)
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -87,8 +84,8 @@ class ForkLayer(Rule):
                 yield net.diagnostic(
                     self,
                     item,
-                    f"{item.type} is a fork's layer, which {net.settings.dialect} "
-                    "lacks. protogen rewrite writes many of them in stock layers.",
+                    f"{item.type} is a layer type of a fork, and the dialect {net.settings.dialect} "
+                    "does not have it. protogen rewrite can replace many fork layers with stock layers.",
                 )
 
 
@@ -96,37 +93,38 @@ class TooManyParams(Rule):
     code = "PG104"
     severity = "error"
     what = "More `param` blocks than the layer has parameter blobs."
-    why = "Caffe refuses the net: one block belongs to one blob."
+    why = "Caffe refuses the net: each block belongs to one blob."
     example = (
         'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }\n'
         'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" param { lr_mult: 1 } param { lr_mult: 2 } '
         "inner_product_param { num_output: 2 bias_term: false } }"
     )
-    mended = example.replace(" param { lr_mult: 2 }", "")
+    fixed = example.replace(" param { lr_mult: 2 }", "")
     fixes = True
     safe = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
-            given, blobs = layer.params.all("param"), net.blobs(layer)
+            specs, blobs = layer.params.all("param"), net.blobs(layer)
             if params_too_many(layer, net.known_blobs(layer)):
-                edits = [removed(net.source, one) for one in given[len(blobs) :]]
+                edits = [removed(net.source, spec) for spec in specs[len(blobs) :]]
                 yield net.diagnostic(
                     self,
-                    given[len(blobs)],
-                    f"{layer.name} has {len(given)} param blocks for {len(blobs)} blobs.",
+                    specs[len(blobs)],
+                    f'layer "{layer.name}" has {len(specs)} param blocks, but {len(blobs)} '
+                    f"parameter blob{'s' if len(blobs) != 1 else ''}.",
                     *edits,
                 )
 
 
 class StrayParameter(Rule):
     code = "PG105"
-    what = "A parameter block of another layer type."
-    why = "Nothing reads it: what it says is not done."
+    what = "A parameter block that belongs to another layer type."
+    why = "The layer does not read the block, so its settings have no effect."
     example = (
         'layer { name: "r" type: "ReLU" bottom: "x" top: "x" pooling_param { kernel_size: 2 } }'
     )
-    mended = 'layer { name: "r" type: "ReLU" bottom: "x" top: "x" }'
+    fixed = 'layer { name: "r" type: "ReLU" bottom: "x" top: "x" }'
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -137,13 +135,13 @@ class StrayParameter(Rule):
                 continue
             for field in item.value.fields:
                 if field.name in blocks and field.name not in kind.reads:
-                    problem = f"{field.name} says nothing to a {item.type}."
+                    problem = f"{field.name} has no effect: {item.type} layers do not read it."
                     yield net.diagnostic(self, field, problem, removed(net.source, field))
 
 
 @cache
 def _owners() -> frozenset[str]:
-    """The parameter blocks that some type reads, and that belong to one family of types."""
+    """Return the names of the parameter blocks that belong to particular layer types."""
     kinds = LayerType.registry.values()
     return frozenset(block for kind in kinds if not kind.users_own for block in kind.reads) - {
         "transform_param"
@@ -151,22 +149,23 @@ def _owners() -> frozenset[str]:
 
 
 def _types() -> list[str]:
+    """Return the names of all layer types, without those of the user's plugins."""
     return [name for name, kind in LayerType.registry.items() if not kind.users_own]
 
 
 class UnreadField(Rule):
     code = "PG109"
     severity = "error"
-    what = "A field, or an enum's value, that is set and that the layer does not read."
+    what = "A field or an enum value that is set, but that the layer type does not read."
     why = (
-        "It changes what some fork computes. Tools that skip it compute something else in silence: "
-        "protogen refuses to convert such a net."
+        "The field changes what some fork computes. Tools that skip it silently compute something "
+        "else, so protogen refuses to convert such a net."
     )
     example = (
         'layer { name: "d" type: "Convolution" bottom: "x" top: "d" '
         "convolution_param { num_output: 1 kernel_size: 1 width_group: 2 } }"
     )
-    mended = (
+    fixed = (
         'layer { name: "d" type: "Convolution" bottom: "x" top: "d" '
         "convolution_param { num_output: 1 kernel_size: 1 } }"
     )
@@ -174,17 +173,17 @@ class UnreadField(Rule):
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             for one in unread(item.value, layer_type(item.type)):
-                if one.known:  # PG101 tells of the others
+                if one.known:  # PG101 reports the unknown fields.
                     yield net.diagnostic(self, one.item, f"{one.problem(item.type)}.")
 
 
 class ForkField(Rule):
     code = "PG110"
     severity = "error"
-    what = "A field, or an enum's value, that the chosen dialect does not have (with --dialect)."
+    what = "A field or an enum value that the chosen dialect does not have (with --dialect)."
     why = "The dialect's parser refuses the whole file."
     example = 'layer { name: "d" type: "Dropout" bottom: "x" top: "d" dropout_param { scale_train: true } }'
-    mended = 'layer { name: "d" type: "Dropout" bottom: "x" top: "d" }'
+    fixed = 'layer { name: "d" type: "Dropout" bottom: "x" top: "d" }'
     settings = {"dialect": "bvlc"}  # noqa: RUF012 (never changed)
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -192,43 +191,48 @@ class ForkField(Rule):
         if not dialect:
             return
         for _, holder, item in net.walk():
-            known = item.type
-            if known is None or holder.kind is None:
+            definition = item.type
+            if definition is None or holder.kind is None:
                 continue
-            value = str(item.value) if known.enum is not None else ""
-            forks = known.dialects or (known.enum.dialects.get(value, ()) if known.enum else ())
+            enum = definition.enum
+            value = str(item.value) if enum is not None else ""
+            forks = definition.dialects or (enum.dialects.get(value, ()) if enum else ())
             if forks and dialect not in forks:
-                what = f"{item.name}: {value}" if value and not known.dialects else item.name
+                text = f"{item.name}: {value}" if value and not definition.dialects else item.name
                 yield net.diagnostic(
                     self,
                     item,
-                    f"{what} of {holder.kind.name} is of {', '.join(forks)}; {dialect} lacks it.",
+                    f"the dialect {dialect} does not have {text} in {holder.kind.name}. "
+                    f"Supported by: {', '.join(forks)}.",
                 )
 
 
 class NoEffect(Rule):
     code = "PG106"
     what = (
-        "A layer that hands on what it gets: Power, Eltwise, Concat, Slice, Dropout with ratio 0."
+        "A layer that passes its bottom through unchanged: Power, Eltwise, Concat, Slice, or "
+        "Dropout with ratio 0."
     )
-    why = "It costs time and memory, and readers look for what it does."
+    why = "It costs time and memory, and readers of the net expect it to have an effect."
     example = 'layer { name: "p" type: "Power" bottom: "x" top: "p" power_param { scale: 1 } }'
-    mended = 'layer { name: "p" type: "Power" bottom: "x" top: "p" power_param { scale: 2 } }'
+    fixed = 'layer { name: "p" type: "Power" bottom: "x" top: "p" power_param { scale: 2 } }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             kind = layer_type(item.type)
             if kind is not None and kind.does_nothing(item.value):
-                yield net.diagnostic(self, item, f"this {item.type} does nothing.")
+                yield net.diagnostic(
+                    self, item, f"this {item.type} layer passes its bottom through unchanged."
+                )
 
 
 class UnknownType(Rule):
     code = "PG107"
     severity = "error"
     what = "A layer type that neither BVLC Caffe nor a known fork has."
-    why = "A typing mistake, or a layer that only its author can run."
+    why = "It is a typing error, or a layer that only its author can run."
     example = 'layer { name: "c" type: "Convolutoin" bottom: "data" top: "c" convolution_param { num_output: 1 kernel_size: 1 } }'
-    mended = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 1 kernel_size: 1 } }'
+    fixed = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 1 kernel_size: 1 } }'
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -236,25 +240,30 @@ class UnknownType(Rule):
             kind = item.type
             if layer_type(kind) is not None or not item.value.has("type") or _of_a_fork(kind):
                 continue
-            meant = nearest(kind, _types())
-            advice = f". Did you mean {meant}?" if meant else "."
-            given = item.value.all("type")
-            edits = [replaced(given[0], quote(meant))] if meant and _near(kind, meant) else []
-            yield net.diagnostic(self, given[0], f"{kind} is no known layer type{advice}", *edits)
+            suggestion = nearest(kind, _types())
+            advice = f". Did you mean {suggestion}?" if suggestion else "."
+            field = item.value.all("type")[0]
+            typo = suggestion and _is_typo(kind, suggestion)
+            edits = [replaced(field, quote(suggestion))] if typo else []
+            yield net.diagnostic(self, field, f"unknown layer type {kind}{advice}", *edits)
 
 
-def _near(kind: str, wanted: str) -> bool:
-    """Whether it can be a slip of the hand: a fork's own type may look like another one."""
-    return SequenceMatcher(None, kind, wanted).ratio() > 0.87
+def _is_typo(kind: str, suggestion: str) -> bool:
+    """Return whether the names are close enough for a typing error.
+
+    The limit is high because the type of an unknown fork may resemble a known type.
+    """
+    return SequenceMatcher(None, kind, suggestion).ratio() > 0.87
 
 
 def _of_a_fork(kind: str) -> bool:
-    """Whether a published fork knows the type: one that protogen has no more of than its name."""
+    """Return whether a published fork has the type, although protogen knows only its name."""
     return kind.lower() in _blocks() or kind in ONLY_NAMED
 
 
 @cache
 def _blocks() -> frozenset[str]:
+    """Return the names of the parameter blocks, without the suffix and the underscores."""
     fields = caffe().messages["LayerParameter"].fields
     return frozenset(
         name.removesuffix("_param").replace("_", "") for name in fields if name.endswith("_param")
@@ -265,11 +274,11 @@ class NoType(Rule):
     code = "PG108"
     severity = "error"
     what = "A layer without a type."
-    why = "Caffe cannot make it."
+    why = "Caffe cannot create the layer."
     example = 'layer { name: "c" bottom: "data" top: "c" }'
-    mended = 'layer { name: "c" type: "ReLU" bottom: "data" top: "c" }'
+    fixed = 'layer { name: "c" type: "ReLU" bottom: "data" top: "c" }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             if not item.type:
-                yield net.diagnostic(self, item, "the layer has no type.")
+                yield net.diagnostic(self, item, "the type is missing.")

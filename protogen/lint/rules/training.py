@@ -1,4 +1,4 @@
-"""PG5: weights before training, and habits of training nets."""
+"""PG5: initial weights, and settings of training nets."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _SCORE = (
     'weight_filler { type: "xavier" } } }\n'
 )
 _MAP = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 dim: 8 dim: 8 } } }\n'
-TOO_SMALL, TOO_LARGE = 0.05, 10.0  # of the deviation that keeps a signal
+TOO_SMALL, TOO_LARGE = 0.05, 10.0  # relative to the deviation that preserves the signal
 
 
 def _weights(net: Context) -> Iterator[tuple[Layer, Filling]]:
-    """Layers with weights that training changes, and how the first blob is filled."""
+    """Yield the layers with trainable weights, each with the filling of its first blob."""
     for layer in net.layers:
         kind, blobs = kind_of(layer), net.blobs(layer)
         shapes = [net.shape(layer, i) for i in range(len(layer.reads))]
@@ -43,35 +43,37 @@ def _weights(net: Context) -> Iterator[tuple[Layer, Filling]]:
             yield layer, filling
 
 
-def _given(layer: Layer, filling: Filling) -> bool:
+def _has_filler(layer: Layer, filling: Filling) -> bool:
+    """Return whether the layer sets the filler explicitly."""
     outer, _, name = filling.field.partition(".")
     return bool(getattr(layer.params, outer).has(name))
 
 
 class ConstantWeights(Rule):
     code = "PG501"
-    what = "Weights that are filled with one number, in a layer of several units."
+    what = "Weights that are filled with a constant, in a layer with several units."
     why = (
-        "All units compute the same and get the same gradient, so that they stay one unit for ever."
+        "All units compute the same values and get the same gradients, so that they stay identical "
+        "for ever."
     )
     example = _HEAD + _DENSE % 'weight_filler { type: "constant" value: 0.1 }' + _SCORE + _TAIL
-    mended = _HEAD + _DENSE % 'weight_filler { type: "xavier" }' + _SCORE + _TAIL
+    fixed = _HEAD + _DENSE % 'weight_filler { type: "xavier" }' + _SCORE + _TAIL
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, filling in _weights(net) if net.is_training else ():
-            if not _given(layer, filling) or frozen(layer):
+            if not _has_filler(layer, filling) or frozen(layer):
                 continue
             filler = filler_of(layer, filling)
             grouped = layer.type == "Deconvolution" and layer.params.convolution_param.group > 1
             if filler.type == "constant" and net.blobs(layer)[0][0] > 1 and not grouped:
                 outer, _, name = filling.field.partition(".")
-                given = getattr(layer.params, outer).all(name)[-1]
-                edit = (given.start, given.end, f'{name} {{ type: "xavier" }}')
+                field = getattr(layer.params, outer).all(name)[-1]
+                edit = (field.start, field.end, f'{name} {{ type: "xavier" }}')
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"all weights are {filler.value:g}: every unit learns the same.",
+                    f"all weights start at {filler.value:g}, so that every unit learns the same.",
                     edit,
                 )
 
@@ -80,10 +82,11 @@ class NoFiller(Rule):
     code = "PG502"
     what = "Weights without a filler, in a training net."
     why = (
-        "Caffe's default is constant 0: nothing gets through, and the layers in front never learn."
+        "Caffe's default is the constant 0: no signal passes the layer, and the layers before it never "
+        "learn."
     )
     example = _HEAD + _DENSE % "bias_term: true" + _SCORE + _TAIL
-    mended = (
+    fixed = (
         _HEAD
         + (_DENSE % "bias_term: true").replace(
             "true\n  }", 'true\n    weight_filler { type: "xavier" }\n  }'
@@ -95,7 +98,7 @@ class NoFiller(Rule):
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, filling in _weights(net) if net.is_training else ():
-            if _given(layer, filling) or frozen(layer):
+            if _has_filler(layer, filling) or frozen(layer):
                 continue
             outer, _, name = filling.field.partition(".")
             blocks = layer.params.all(outer)
@@ -105,60 +108,66 @@ class NoFiller(Rule):
             yield net.diagnostic(
                 self,
                 layer,
-                f"no {name}: the weights start at 0, and the net will not learn, "
-                "unless they come from a caffemodel.",
+                f"{name} is not set: the weights start at 0, and the net does not learn, unless a "
+                "caffemodel provides the weights.",
                 *edits,
             )
 
 
 class DeviationOff(Rule):
     code = "PG503"
-    what = "A Gaussian or uniform filler far from what keeps a signal: 20 times too small, or 10 too large."
-    why = "Signals die or saturate within a few layers; protogen health shows it."
+    what = (
+        "A gaussian or uniform filler whose standard deviation is far from the one that preserves the "
+        "signal: more than 20 times too small, or more than 10 times too large."
+    )
+    why = "Signals vanish or saturate within a few layers. protogen health shows the effect."
     example = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 5 }' + _SCORE + _TAIL
-    mended = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 0.1 }' + _SCORE + _TAIL
+    fixed = _HEAD + _DENSE % 'weight_filler { type: "gaussian" std: 0.1 }' + _SCORE + _TAIL
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, filling in _weights(net) if net.has_fillers else ():
             filler = filler_of(layer, filling)
             if filler.type not in ("gaussian", "uniform") or frozen(layer):
                 continue
-            if not _followed(net, layer):  # scores may start near 0
+            if not _feeds_weights(net, layer):  # The scores of a last layer may start near 0.
                 continue
             fan = Fan(filling.into, filling.out)
             deviation = DEVIATIONS[filler.type](filler, fan)
-            wanted = DEVIATIONS["xavier"](filler, fan)
-            ratio = deviation / wanted
+            preserving = DEVIATIONS["xavier"](filler, fan)
+            ratio = deviation / preserving
             if deviation and not TOO_SMALL <= ratio <= TOO_LARGE:
                 size = "small" if ratio < 1 else "large"
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"deviation {deviation:.3g} is too {size} for {filling.into:g} "
-                    f"inputs: {wanted:.3g} keeps a signal.",
+                    f"standard deviation {deviation:.3g} is too {size} for {filling.into:g} inputs: "
+                    f"{preserving:.3g} preserves the signal.",
                 )
 
 
-def _followed(net: Context, layer: Layer) -> bool:
-    """Whether another layer with weights stands behind."""
-    front, seen = [layer], set()
-    while front:
-        one = front.pop()
-        for write in one.writes:
+def _feeds_weights(net: Context, layer: Layer) -> bool:
+    """Return whether another layer with weights follows after this one."""
+    pending, seen = [layer], set()
+    while pending:
+        current = pending.pop()
+        for write in current.writes:
             for reader in net.readers.get(write, ()):
                 if id(reader) in seen:
                     continue
                 seen.add(id(reader))
                 if net.blobs(reader) and not passes_signal(reader) and not role_of(reader):
                     return True
-                front.append(reader)
+                pending.append(reader)
     return False
 
 
 class FillerAgainstActivation(Rule):
     code = "PG504"
-    what = "msra in front of Sigmoid or TanH."
-    why = "It is made for rectifiers: twice the variance drives these to their ends. xavier suits them."
+    what = "An msra filler before Sigmoid or TanH."
+    why = (
+        "msra is designed for rectifiers. Its doubled variance saturates Sigmoid and TanH; xavier suits "
+        "them."
+    )
     example = (
         _HEAD
         + _DENSE % 'weight_filler { type: "msra" }'
@@ -166,7 +175,7 @@ class FillerAgainstActivation(Rule):
         + _SCORE
         + _TAIL
     )
-    mended = (
+    fixed = (
         _HEAD
         + _DENSE % 'weight_filler { type: "xavier" }'
         + 'layer { name: "t" type: "TanH" bottom: "i" top: "i" }\n'
@@ -182,20 +191,19 @@ class FillerAgainstActivation(Rule):
                 continue
             if role_of(readers[0]) == "saturating":
                 outer, _, name = filling.field.partition(".")
-                given = getattr(layer.params, outer).all(name)[-1]
-                kind = given.value.all("type")[-1]
+                field = getattr(layer.params, outer).all(name)[-1].value.all("type")[-1]
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"msra in front of {readers[0].type}: use xavier.",
-                    (kind.start, kind.end, 'type: "xavier"'),
+                    f"the filler is msra, but the next layer is {readers[0].type}. Use xavier.",
+                    (field.start, field.end, 'type: "xavier"'),
                 )
 
 
 class BiasBeforeBatchNorm(Rule):
     code = "PG505"
-    what = "A convolution or dense layer with a bias, and BatchNorm right behind it."
-    why = "BatchNorm subtracts the mean, and the bias with it: it costs memory and does nothing."
+    what = "A convolution or dense layer with a bias, directly followed by BatchNorm."
+    why = "BatchNorm subtracts the mean, and the bias with it: the bias costs memory and has no effect."
     example = _MAP + (
         'layer { name: "l" type: "EuclideanLoss" bottom: "data" bottom: "data" top: "l" }\n'
         'layer {\n  name: "c"\n  type: "Convolution"\n  bottom: "data"\n  top: "c"\n  convolution_param {\n'
@@ -203,42 +211,42 @@ class BiasBeforeBatchNorm(Rule):
         'layer { name: "b" type: "BatchNorm" bottom: "c" top: "c" }\n'
         'layer { name: "s" type: "Scale" bottom: "c" top: "c" scale_param { bias_term: true } }\n'
     )
-    mended = example.replace('"msra" }\n', '"msra" }\n    bias_term: false\n')
+    fixed = example.replace('"msra" }\n', '"msra" }\n    bias_term: false\n')
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         blocks = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param"}
-        for layer in net.layers if net.is_training else ():  # trained weights count on it
+        for layer in net.layers if net.is_training else ():  # Trained weights depend on the bias.
             block = blocks.get(layer.type)
             if block is None or not getattr(layer.params, block).bias_term:
                 continue
             readers = net.readers_of(layer)
             if len(readers) == 1 and readers[0].type == "BatchNorm" and net.weights is None:
-                given = layer.params.all(block)
-                # A param for the bias would be left over: a person must look at that.
+                fields = layer.params.all(block)
+                # With two params, the one of the bias would remain: no automatic fix.
                 edits = []
-                if given and len(layer.params.param) < 2:
-                    edits = [set_field(net.source, given[-1], "bias_term", "false")]
+                if fields and len(layer.params.param) < 2:
+                    edits = [set_field(net.source, fields[-1], "bias_term", "false")]
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"{readers[0].name} takes its bias away again. Use bias_term: false.",
+                    f'the BatchNorm layer "{readers[0].name}" removes the bias again. Set bias_term: false.',
                     *edits,
                 )
 
 
 class NoScale(Rule):
     code = "PG506"
-    what = "BatchNorm without a Scale behind it."
+    what = "BatchNorm without a Scale layer after it."
     why = (
         "Caffe's BatchNorm only normalises: without Scale there is no gamma and no beta, which most nets "
-        "mean to have."
+        "are intended to have."
     )
     example = (
         _MAP
         + 'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" }\nlayer { name: "r" type: "ReLU" bottom: "b" top: "b" }'
     )
-    mended = _MAP + (
+    fixed = _MAP + (
         'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" }\n'
         'layer { name: "s" type: "Scale" bottom: "b" top: "b" scale_param { bias_term: true } }\n'
         'layer { name: "r" type: "ReLU" bottom: "b" top: "b" }'
@@ -251,31 +259,33 @@ class NoScale(Rule):
             readers = net.readers_of(layer)
             if readers and not any(one.type in ("Scale", "Bias") for one in readers):
                 yield net.diagnostic(
-                    self, layer, f"{readers[0].name} ({readers[0].type}) reads it, and no Scale."
+                    self,
+                    layer,
+                    f'the next layer is "{readers[0].name}" ({readers[0].type}), not a Scale.',
                 )
 
 
 class BatchNormPhase(Rule):
     code = "PG507"
-    what = "BatchNorm in a deploy net that takes the batch's own statistics."
-    why = "Results then depend on what else is in the batch."
+    what = "BatchNorm in a deploy net that uses the statistics of the current batch."
+    why = "The result for an input then depends on the other inputs in the batch."
     example = _MAP + (
         'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" batch_norm_param { use_global_stats: false } }\n'
         'layer { name: "s" type: "Scale" bottom: "b" top: "b" }'
     )
-    mended = example.replace("false", "true")
+    fixed = example.replace("false", "true")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers if net.is_deploy else ():
             p = layer.params.batch_norm_param
             if layer.type == "BatchNorm" and p.has("use_global_stats") and not p.use_global_stats:
-                given = p.all("use_global_stats")[-1]
+                field = p.all("use_global_stats")[-1]
                 yield net.diagnostic(
                     self,
                     layer,
-                    "use_global_stats is false in a net for use.",
-                    (given.start, given.end, "use_global_stats: true"),
+                    "use_global_stats is false in a deploy net.",
+                    (field.start, field.end, "use_global_stats: true"),
                 )
 
 
@@ -283,7 +293,8 @@ class FrozenStatistics(Rule):
     code = "PG508"
     what = "A BatchNorm in a training net whose blobs have a learning rate."
     why = (
-        "They are statistics, not weights: Caffe's solver would change them too (older Caffes do)."
+        "The blobs are statistics, not weights: Caffe's solver would change them too (older versions of "
+        "Caffe do)."
     )
     example = (
         _HEAD
@@ -296,7 +307,7 @@ class FrozenStatistics(Rule):
         + _SCORE
         + _TAIL
     )
-    mended = example.replace("lr_mult: 1", "lr_mult: 0")
+    fixed = example.replace("lr_mult: 1", "lr_mult: 0")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -304,13 +315,13 @@ class FrozenStatistics(Rule):
             if layer.type != "BatchNorm":
                 continue
             for spec in layer.params.param:
-                given = spec.all("lr_mult")
-                if given and given[-1].value != 0:
+                rates = spec.all("lr_mult")
+                if rates and rates[-1].value != 0:
                     yield net.diagnostic(
                         self,
                         layer,
-                        f"lr_mult {given[-1].value:g} on statistics: use 0.",
-                        (given[-1].start, given[-1].end, "lr_mult: 0"),
+                        f"the statistics have lr_mult {rates[-1].value:g}. Set lr_mult: 0.",
+                        (rates[-1].start, rates[-1].end, "lr_mult: 0"),
                     )
                     break
 
@@ -327,54 +338,55 @@ _MOVED = (
 class HalfFrozen(Rule):
     code = "PG509"
     what = (
-        "A layer whose weights are frozen, and whose bias is not, for it has no param of its own."
+        "A layer whose weights are frozen, but whose bias is not, because it has no param block of its "
+        "own."
     )
     why = (
-        "Each param stands for one blob, and a blob without one learns at the full rate: the layer goes "
-        "on changing after it was meant to stay."
+        "Each param block applies to one blob, and a blob without one learns at the full rate: the layer "
+        "keeps changing although it was intended to be frozen."
     )
     example = _MOVED % ""
-    mended = _MOVED % "param { lr_mult: 0 } "
+    fixed = _MOVED % "param { lr_mult: 0 } "
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers if net.is_training else ():
-            given = layer.params.all("param")
-            if len(given) != 1 or layer.params.param[0].lr_mult != 0:
+            specs = layer.params.all("param")
+            if len(specs) != 1 or layer.params.param[0].lr_mult != 0:
                 continue
             if layer.params.param[0].has("lr_mult") and len(net.blobs(layer)) == 2:
-                end = given[0].end
+                end = specs[0].end
                 yield net.diagnostic(
                     self,
                     layer,
-                    "its weights have lr_mult 0, its bias still learns. Give the bias "
-                    "param { lr_mult: 0 }.",
+                    "the weights have lr_mult 0, but the bias still learns. Add a second "
+                    "param { lr_mult: 0 } for the bias.",
                     (end, end, " param { lr_mult: 0 }"),
                 )
 
 
 class BiasDecay(Rule):
     code = "PG510"
-    what = "A bias with weight decay, where the layer's params are written out."
+    what = "A bias with weight decay, in a layer that has a param block for weights and bias."
     why = (
-        "Decay keeps weights small so that a function stays smooth; a bias only moves it, and reference "
-        "nets give it lr_mult 2 and decay_mult 0."
+        "Decay keeps weights small, so that the function stays smooth. A bias only shifts the function: "
+        "reference nets set lr_mult 2 and decay_mult 0 for it."
     )
     example = (_MOVED % "param { lr_mult: 2 } ").replace("lr_mult: 0", "lr_mult: 1")
-    mended = example.replace("lr_mult: 2 }", "lr_mult: 2 decay_mult: 0 }")
+    fixed = example.replace("lr_mult: 2 }", "lr_mult: 2 decay_mult: 0 }")
     fixes = True
     usual = False
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers if net.is_training else ():
-            given = layer.params.all("param")
-            if len(given) != 2 or len(net.blobs(layer)) != 2 or layer.type == "Scale":
+            specs = layer.params.all("param")
+            if len(specs) != 2 or len(net.blobs(layer)) != 2 or layer.type == "Scale":
                 continue
             bias = layer.params.param[1]
             if bias.lr_mult and bias.decay_mult:
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"its bias has decay_mult {bias.decay_mult:g}; 0 is usual.",
-                    set_field(net.source, given[1], "decay_mult", "0"),
+                    f"the bias has decay_mult {bias.decay_mult:g}, but the usual value is 0.",
+                    set_field(net.source, specs[1], "decay_mult", "0"),
                 )

@@ -1,4 +1,4 @@
-"""PG30x: upsampling by a Deconvolution."""
+"""PG30x: upsampling with Deconvolution layers, and the offsets of Crop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protogen.layers import Window
 from protogen.layers.convolution import window
 from protogen.layers.graph import Layer
 from protogen.lint.context import Context, frozen
-from protogen.lint.edits import added, added_behind, removed, replaced, set_field
+from protogen.lint.edits import added, added_after, removed, replaced, set_field
 from protogen.lint.rule import Rule
 from protogen.net.coordinates import CropCheck, crop_checks
 
@@ -20,6 +20,7 @@ _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { d
 
 
 def _up(param: str, before: str = "param { lr_mult: 0 }") -> str:
+    """Return a net with one Deconvolution: ``param`` has its fields, separated by "; "."""
     return (
         f'{_INPUT}layer {{\n  name: "up"\n  type: "Deconvolution"\n  bottom: "data"\n  top: "up"\n'
         + (f"  {before}\n" if before else "")
@@ -36,7 +37,7 @@ _GOOD = (
 
 
 def _bilinear(net: Context) -> Iterator[tuple[Layer, Message]]:
-    """Deconvolutions whose weights interpolate."""
+    """Yield the Deconvolutions with a bilinear filler, each with its convolution_param."""
     for layer in net.layers:
         if layer.type == "Deconvolution":
             p: Message = layer.params.convolution_param
@@ -45,13 +46,13 @@ def _bilinear(net: Context) -> Iterator[tuple[Layer, Message]]:
 
 
 def _edit(net: Context, layer: Layer, name: str, text: str) -> Edit | None:
-    """The field of the layer's convolution_param with this value."""
+    """Return the edit that sets a field of the layer's convolution_param."""
     blocks = layer.params.all("convolution_param")
     return set_field(net.source, blocks[-1], name, text) if blocks else None
 
 
 def _window(layer: Layer, p: Message, axes: int) -> Window | None:
-    """The window of a Deconvolution; None where it is wrong, of which PG209 tells."""
+    """Return the window of a Deconvolution; None if it is invalid, which PG209 reports."""
     try:
         return window(layer, p, axes)
     except InputError:
@@ -60,13 +61,15 @@ def _window(layer: Layer, p: Message, axes: int) -> Window | None:
 
 class UpsamplingWindow(Rule):
     code = "PG301"
-    what = "A bilinear Deconvolution whose kernel, stride and pad are not those of a factor."
+    what = (
+        "A bilinear Deconvolution whose kernel, stride and pad do not match an upsampling factor."
+    )
     why = (
         "The formula for a factor f is kernel_size 2f - f % 2, stride f, pad ceil((f - 1) / 2). Another "
-        "kernel or pad shifts the picture by a part of a pixel, or does not interpolate at all."
+        "kernel or pad shifts the picture by a fraction of a pixel, or does not interpolate at all."
     )
     example = _up(_GOOD.replace("kernel_size: 4", "kernel_size: 3"))
-    mended = _up(_GOOD)
+    fixed = _up(_GOOD)
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -88,14 +91,17 @@ class UpsamplingWindow(Rule):
             yield net.diagnostic(
                 self,
                 layer,
-                f"stride {f} with kernel_size {w.kernel[0]} and pad {w.pad[0]} is no factor: "
-                f"{f} takes kernel_size {kernel}, pad {pad}.",
+                f"stride {f} with kernel_size {w.kernel[0]} and pad {w.pad[0]} does not upsample by "
+                f"exactly {f}: expected kernel_size {kernel} and pad {pad}.",
                 *edits,
             )
 
 
 def _crops(net: Context, layer: Layer, pad: int, kernel: int, factor: int) -> bool:
-    """FCN's way: no pad, an even kernel of 2f, and a Crop behind that takes the border away."""
+    """Return whether the layer upsamples as in FCN.
+
+    FCN uses no pad, a kernel of 2f or 2f - f % 2, and a Crop after it that removes the border.
+    """
     readers = net.readers_of(layer)
     return (
         pad == 0
@@ -105,18 +111,19 @@ def _crops(net: Context, layer: Layer, pad: int, kernel: int, factor: int) -> bo
 
 
 def _rectangular(p: Message) -> bool:
+    """Return whether the kernel is set with kernel_h or kernel_w."""
     return p.has("kernel_h") or p.has("kernel_w")
 
 
 class MixedChannels(Rule):
     code = "PG302"
-    what = "A bilinear Deconvolution without a group for each channel."
+    what = "A bilinear Deconvolution whose group is not the number of channels."
     why = (
-        "The filler writes the same kernel for every pair of channels, so that each output is the sum of "
-        "all inputs."
+        "The filler writes the same kernel for every pair of channels, so that each output channel is "
+        "the sum of all input channels."
     )
     example = _up(_GOOD.replace("group: 8; ", ""))
-    mended = _up(_GOOD.replace("group: 8; ", "") + "; group: 8")
+    fixed = _up(_GOOD.replace("group: 8; ", "") + "; group: 8")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -125,21 +132,22 @@ class MixedChannels(Rule):
             channels = shape[1] if shape and len(shape) > 1 else p.num_output
             if p.group != p.num_output and channels == p.num_output > 1:
                 edit = _edit(net, layer, "group", str(p.num_output))
+                mixed = channels // max(p.group, 1)
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"group is {p.group}: every output mixes {channels} channels. "
-                    f"Use group: {p.num_output}.",
+                    f"group is {p.group}, so that every output channel is a sum of {mixed} input "
+                    f"channels. Set group: {p.num_output}.",
                     edit,
                 )
 
 
 class UpsamplingBias(Rule):
     code = "PG303"
-    what = "A bilinear Deconvolution that is not trained, with a bias."
-    why = "The bias stays 0: it costs time, and tools that fold it may not expect it."
+    what = "A bilinear Deconvolution with frozen weights and a bias."
+    why = "The bias is always 0. It costs time, and tools that fold it may not expect it."
     example = _up(_GOOD.replace("; bias_term: false", ""))
-    mended = _up(_GOOD)
+    fixed = _up(_GOOD)
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -147,7 +155,7 @@ class UpsamplingBias(Rule):
             if p.bias_term and frozen(layer):
                 edit = _edit(net, layer, "bias_term", "false")
                 yield net.diagnostic(
-                    self, layer, "has a bias that stays 0. Use bias_term: false.", edit
+                    self, layer, "the bias is always 0. Set bias_term: false.", edit
                 )
 
 
@@ -155,13 +163,13 @@ class UnfrozenUpsampling(Rule):
     code = "PG304"
     what = "A bilinear Deconvolution in a training net whose weights have a learning rate."
     why = (
-        "Interpolation then turns into whatever training makes of it, and weight decay pulls it to 0. "
-        "Leave the rule out where that is meant."
+        "Training then changes the interpolation weights, and weight decay pulls them to 0. Ignore the "
+        "rule where this is intended."
     )
     example = _up(_GOOD, "") + (
         'layer { name: "l" type: "EuclideanLoss" bottom: "up" bottom: "up" top: "l" }\n'
     )
-    mended = _up(_GOOD, "").replace(
+    fixed = _up(_GOOD, "").replace(
         'top: "up"\n', 'top: "up"\n  param { lr_mult: 0 decay_mult: 0 }\n'
     ) + ('layer { name: "l" type: "EuclideanLoss" bottom: "up" bottom: "up" top: "l" }\n')
     fixes = True
@@ -169,25 +177,25 @@ class UnfrozenUpsampling(Rule):
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, _ in _bilinear(net) if net.is_training else ():
             if layer.params.param and layer.params.param[0].has("lr_mult"):
-                continue  # a rate that somebody wrote is meant
+                continue  # An explicit rate is intended.
             tops = layer.params.all("top")[-1:] if not layer.params.param else []
             edits = [
-                added_behind(net.source, top, "param { lr_mult: 0 decay_mult: 0 }") for top in tops
+                added_after(net.source, top, "param { lr_mult: 0 decay_mult: 0 }") for top in tops
             ]
             yield net.diagnostic(
                 self,
                 layer,
-                "interpolates, and is trained. Use param { lr_mult: 0 decay_mult: 0 }.",
+                "the interpolation weights are trained. Set param { lr_mult: 0 decay_mult: 0 }.",
                 *edits,
             )
 
 
 class RectangularBilinear(Rule):
     code = "PG305"
-    what = "A bilinear filler with kernel_h and kernel_w."
-    why = "Caffe's filler takes square kernels given by kernel_size only, and stops otherwise."
+    what = "A bilinear filler with different kernel_h and kernel_w."
+    why = "Caffe's bilinear filler supports only square kernels, and aborts otherwise."
     example = _up(_GOOD.replace("kernel_size: 4", "kernel_h: 4; kernel_w: 2"))
-    mended = _up(_GOOD)
+    fixed = _up(_GOOD)
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer, p in _bilinear(net):
@@ -195,20 +203,20 @@ class RectangularBilinear(Rule):
                 yield net.diagnostic(
                     self,
                     layer,
-                    "Caffe's bilinear filler takes square kernels only. protogen "
-                    "upsample --caffemodel makes other weights.",
+                    f"the kernel is {p.kernel_h}x{p.kernel_w}, but Caffe's bilinear filler supports "
+                    "only square kernels. Write the weights with protogen upsample --caffemodel.",
                 )
 
 
 class Checkerboard(Rule):
     code = "PG306"
-    what = "A trained Deconvolution whose kernel is no multiple of its stride."
+    what = "A trained Deconvolution whose kernel is not a multiple of its stride."
     why = (
-        "Output pixels are sums of different numbers of taps, so that a pattern of squares appears "
+        "Output pixels are sums of different numbers of taps, so that a checkerboard pattern appears "
         "(Odena et al. 2016)."
     )
     example = _up('num_output: 8; kernel_size: 3; stride: 2; weight_filler { type: "msra" }', "")
-    mended = _up('num_output: 8; kernel_size: 4; stride: 2; weight_filler { type: "msra" }', "")
+    fixed = _up('num_output: 8; kernel_size: 4; stride: 2; weight_filler { type: "msra" }', "")
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
@@ -224,7 +232,7 @@ class Checkerboard(Rule):
                     yield net.diagnostic(
                         self,
                         layer,
-                        f"kernel {k} is no multiple of stride {s}: pixels get "
+                        f"kernel {k} is not a multiple of stride {s}: output pixels are sums of "
                         f"{k // s} or {k // s + 1} taps.",
                     )
                     break
@@ -232,15 +240,15 @@ class Checkerboard(Rule):
 
 class TwoBilinears(Rule):
     code = "PG307"
-    what = "A bilinear kernel whose size leaves 2 or 3 when divided by 4."
+    what = "A bilinear kernel whose size modulo 4 is 2 or 3."
     why = (
-        "Caffe changed its filler in 2017, and forks have the old one: for these sizes the two write "
-        "other weights, so that a net is trained with one and run with the other."
+        "Caffe changed its filler in 2017, and forks still have the old one. For these sizes the two "
+        "write different weights, so that a net is trained with one and run with the other."
     )
     example = _up(
         _GOOD.replace("kernel_size: 4; stride: 2; pad: 1", "kernel_size: 6; stride: 3; pad: 1")
     )
-    mended = _up(_GOOD)
+    fixed = _up(_GOOD)
     usual = False
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -250,20 +258,20 @@ class TwoBilinears(Rule):
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"kernel_size {kernel[0]}: old and new Caffe fill it otherwise. "
-                    "Write the weights with protogen upsample --caffemodel.",
+                    f"old and new versions of Caffe fill a kernel of size {kernel[0]} with different "
+                    "weights. Write the weights with protogen upsample --caffemodel.",
                 )
 
 
 class ClassicBorder(Rule):
     code = "PG308"
-    what = "A classic upsampling layer where exact interpolation is wanted (with --exact)."
+    what = "A classic upsampling layer where exact interpolation is required (with --exact)."
     why = (
-        "The Deconvolution counts what is outside of the picture as 0, so that a ring at the border fades "
-        "by up to half."
+        "The Deconvolution reads pixels outside the picture as 0, so that the values in a ring at the "
+        "border decrease by up to half."
     )
     example = _up(_GOOD)
-    mended = (
+    fixed = (
         _INPUT
         + 'layer { name: "up" type: "Interp" bottom: "data" top: "up" interp_param { zoom_factor: 2 } }'
     )
@@ -274,17 +282,17 @@ class ClassicBorder(Rule):
             yield net.diagnostic(
                 self,
                 layer,
-                "fades at the border. protogen upsample --exact writes layers that do not.",
+                "the values decrease at the border. protogen upsample --exact writes layers without this error.",
             )
 
 
 class RectangularForms(Rule):
     code = "PG309"
     severity = "error"
-    what = "kernel_size together with kernel_h and kernel_w, or stride and pad so."
-    why = "Caffe refuses both forms in one layer."
+    what = "kernel_size together with kernel_h or kernel_w, or stride or pad in both forms."
+    why = "Caffe refuses a layer with both forms."
     example = _up("num_output: 8; kernel_size: 4; kernel_h: 4; kernel_w: 4; stride: 2")
-    mended = _up("num_output: 8; kernel_h: 4; kernel_w: 4; stride: 2")
+    fixed = _up("num_output: 8; kernel_h: 4; kernel_w: 4; stride: 2")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
@@ -292,25 +300,26 @@ class RectangularForms(Rule):
             for block in ("convolution_param", "pooling_param"):
                 for field in item.value.all(block):
                     p: Message = field.value
-                    for one, short in (
+                    for name, short in (
                         ("kernel_size", "kernel"),
                         ("stride", "stride"),
                         ("pad", "pad"),
                     ):
                         sides = p.has(f"{short}_h") + p.has(f"{short}_w")
-                        if sides == 1 and (block, one) == ("pooling_param", "kernel_size"):
-                            continue  # Caffe then does not look at the one
-                        if p.has(one) and sides:
-                            given = p.all(one)[0]
+                        if sides == 1 and (block, name) == ("pooling_param", "kernel_size"):
+                            continue  # Caffe ignores the single side here.
+                        if p.has(name) and sides:
+                            square = p.all(name)[0]
                             yield net.diagnostic(
                                 self,
-                                given,
-                                f"{one} and {short}_h, {short}_w are both given.",
-                                removed(net.source, given),
+                                square,
+                                f"{name} cannot be combined with {short}_h or {short}_w.",
+                                removed(net.source, square),
                             )
 
 
 def _shifted(offset: str) -> str:
+    """Return a net with a Crop of this offset; 1 is the right one."""
     return (
         f'{_INPUT}layer {{\n  name: "half"\n  type: "Pooling"\n  bottom: "data"\n  top: "half"\n'
         "  pooling_param { kernel_size: 2 stride: 2 }\n}\n"
@@ -324,37 +333,40 @@ def _shifted(offset: str) -> str:
 
 class CropOffset(Rule):
     code = "PG310"
-    what = "A Crop whose offset lays one blob over another shifted by pixels."
+    what = "A Crop whose offset does not align its two bottoms."
     why = (
-        "Strides, pads and kernels in front of both bottoms say where each of their pixels lies in the "
-        "input, and so which offset makes them meet (19 in the first FCN nets). Another one trains and "
-        "runs, with a picture that is moved aside."
+        "Strides, pads and kernels before both bottoms determine where each of their pixels lies in the "
+        "input, and so which offset aligns them (19 in the first FCN nets). A net with another offset "
+        "trains and runs, but its picture is shifted by some pixels."
     )
     example = _shifted("2")
-    mended = _shifted("1")
+    fixed = _shifted("1")
     fixes = True
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         if not any(one.type == "Crop" for one in net.wires):
             return
-        seen = {id(layer) for layer in net.layers}  # each layer once, of all phases
+        seen = {id(layer) for layer in net.layers}  # Each layer once, from all phases.
         for crop in (one for graph in net.graphs.values() for one in crop_checks(graph)):
             pairs = zip(crop.given, crop.right, strict=True)
             if id(crop.layer) not in seen or all(abs(a - b) <= Fraction(1, 2) for a, b in pairs):
                 continue
-            given, right = (
-                " x ".join(map(str, dict.fromkeys(two))) for two in (crop.given, crop.right)
+            actual, right = (
+                " x ".join(map(str, dict.fromkeys(offsets))) for offsets in (crop.given, crop.right)
             )
             yield net.diagnostic(
                 self,
                 crop.layer,
-                f"offset is {given}, but its bottoms meet at {right}.",
+                f"offset is {actual}, but the two bottoms are aligned at offset {right}.",
                 *_offsets(net, crop),
             )
 
 
 def _offsets(net: Context, crop: CropCheck) -> list[Edit]:
-    """The right offsets written; none where they are no whole numbers, or other axes are cut too."""
+    """Return the edits that set the right offsets.
+
+    Empty if the offsets are not whole numbers, or if the Crop cuts other axes too.
+    """
     right = list(dict.fromkeys(crop.right))
     if any(one.denominator > 1 or one < 0 for one in right):
         return []
@@ -362,13 +374,13 @@ def _offsets(net: Context, crop: CropCheck) -> list[Edit]:
     blocks = crop.layer.params.all("crop_param")
     if not blocks:
         tops = crop.layer.params.all("top")[-1:]
-        return [added_behind(net.source, top, f"crop_param {{ {text} }}") for top in tops]
+        return [added_after(net.source, top, f"crop_param {{ {text} }}") for top in tops]
     p: Message = blocks[-1].value
-    given = p.all("offset")
+    fields = p.all("offset")
     if p.axis not in (2, -2) or len(blocks) > 1:
         return []
-    if not given:
+    if not fields:
         return [added(net.source, blocks[-1], text)]
-    if len(given) == 1:
-        return [replaced(given[0], text.removeprefix("offset: "))]
-    return [replaced(item, str(one)) for item, one in zip(given, crop.right, strict=True)]
+    if len(fields) == 1:
+        return [replaced(fields[0], text.removeprefix("offset: "))]
+    return [replaced(item, str(one)) for item, one in zip(fields, crop.right, strict=True)]

@@ -1,4 +1,4 @@
-"""PG2: who makes and who reads each blob."""
+"""PG2: the graph, that is, which layer produces and which layers read each blob."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { d
 _CONV = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 %s } }\n'
 
 
-HINTS = 20  # bottoms of one net that get a hint
+HINTS = 20  # bottoms of one net that get a "Did you mean" hint
 
 
 class UndefinedBottom(Rule):
     code = "PG201"
     severity = "error"
-    what = "A bottom that no layer makes."
+    what = "A bottom that no layer produces."
     why = "The net cannot be built."
     example = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "cc" top: "r" }'
-    mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
+    fixed = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        made = dict.fromkeys(top for item in net.wires for top in item.tops)
+        tops = dict.fromkeys(top for item in net.wires for top in item.tops)
         hints = HINTS
         for item, bottom in _bottoms(net):
-            if bottom not in made:
-                # Each is a look at all names: a text full of these must not take minutes.
-                meant = nearest(bottom, made) if hints > 0 else ""
+            if bottom not in tops:
+                # Each hint compares with all names: many of them would take minutes.
+                suggestion = nearest(bottom, tops) if hints > 0 else ""
                 hints -= 1
-                advice = f". Did you mean {meant}?" if meant else "."
-                yield net.diagnostic(self, item, f'reads "{bottom}", but no layer makes it{advice}')
+                advice = f". Did you mean {suggestion}?" if suggestion else "."
+                yield net.diagnostic(self, item, f'no layer produces the bottom "{bottom}"{advice}')
 
 
 def _bottoms(net: Context) -> Iterator[tuple[Wire, str]]:
+    """Yield every bottom of every layer, with the layer."""
     for item in net.wires:
         for bottom in item.bottoms:
             yield item, bottom
@@ -45,15 +46,18 @@ def _bottoms(net: Context) -> Iterator[tuple[Wire, str]]:
 
 class UnreadTop(Rule):
     code = "PG202"
-    what = "A top that nobody reads, in a net with a loss."
-    why = "It becomes an output that Caffe prints in every iteration, and is mostly a forgotten layer."
+    what = "A top that no layer reads, in a net with a loss."
+    why = (
+        "Caffe prints it as an output in every iteration. In most cases the layer that should read it "
+        "was forgotten."
+    )
     example = (
         _INPUT
         + _CONV % ""
         + 'layer { name: "s" type: "Slice" bottom: "c" top: "a" top: "b" slice_param { slice_point: 2 } }\n'
         'layer { name: "l" type: "EuclideanLoss" bottom: "a" bottom: "a" top: "l" }'
     )
-    mended = (
+    fixed = (
         _INPUT
         + _CONV % ""
         + 'layer { name: "s" type: "Slice" bottom: "c" top: "a" top: "b" slice_param { slice_point: 2 } }\n'
@@ -75,75 +79,82 @@ class UnreadTop(Rule):
             for top in item.tops:
                 if top not in read:
                     yield net.diagnostic(
-                        self, item, f'nobody reads its top "{top}". Silence it, or leave it out.'
+                        self,
+                        item,
+                        f'no layer reads the top "{top}". Add a Silence layer, or remove it.',
                     )
 
 
 class DuplicateName(Rule):
     code = "PG203"
-    what = "Two layers of one name in one phase."
+    what = "Two layers with the same name in one phase."
     why = (
-        "A caffemodel holds weights by name: the second layer gets those of the first, or nothing."
+        "A caffemodel stores weights by layer name: the second layer gets the weights of the first, "
+        "or none."
     )
     example = _INPUT + _CONV % "" + 'layer { name: "c" type: "ReLU" bottom: "c" top: "c" }'
-    mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }'
+    fixed = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        told: set[int] = set()
+        reported: set[int] = set()
         for phase in net.phases:
             seen: dict[str, Wire] = {}
             for item in net.in_phase(phase):
                 name = item.name
                 first = seen.setdefault(name, item)
-                if first is not item and name and id(item) not in told:
-                    told.add(id(item))
+                if first is not item and name and id(item) not in reported:
+                    reported.add(id(item))
                     yield net.diagnostic(
-                        self, item, f'the name "{name}" is taken by a {first.type}.'
+                        self,
+                        item,
+                        f'the name "{name}" is already used by a layer of type {first.type}.',
                     )
 
 
 class OverwrittenTop(Rule):
     code = "PG204"
     severity = "error"
-    what = "A top that another layer has made, and that this one does not read."
-    why = "Caffe refuses it: only a layer that reads a blob may write over it."
+    what = "A top that another layer already produces and that this layer does not read."
+    why = "Caffe refuses the net: only a layer that reads a blob may overwrite it."
     example = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "data" top: "c" }'
-    mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    fixed = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        told: set[int] = set()
+        reported: set[int] = set()
         for phase in net.phases:
-            made: dict[str, Wire] = {}
+            producers: dict[str, Wire] = {}
             for item in net.in_phase(phase):
                 bottoms = list(item.bottoms)
                 for i, top in enumerate(item.tops):
-                    own = i < len(bottoms) and bottoms[i] == top
-                    if top in made and not own and id(item) not in told:
-                        told.add(id(item))
+                    in_place = i < len(bottoms) and bottoms[i] == top
+                    if top in producers and not in_place and id(item) not in reported:
+                        reported.add(id(item))
                         yield net.diagnostic(
-                            self, item, f'its top "{top}" is made by {made[top].name} already.'
+                            self,
+                            item,
+                            f'the top "{top}" is already produced by layer "{producers[top].name}".',
                         )
-                    made[top] = item
+                    producers[top] = item
 
 
 class ManyMeanings(Rule):
     code = "PG205"
     severity = "error"
-    what = "A blob that one layer reads before it is written in place, and another one behind."
-    why = "Caffe takes the top for a second blob of the same name, and refuses the net."
+    what = "A layer that overwrites its bottom in place after another layer has read it."
+    why = "Caffe treats the top as a second blob with the same name, and refuses the net."
     example = (
         _INPUT + _CONV % "" + 'layer { name: "a" type: "AbsVal" bottom: "c" top: "a" }\n'
         'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }\n'
         'layer { name: "e" type: "Eltwise" bottom: "a" bottom: "c" top: "e" }'
     )
-    mended = (
+    fixed = (
         _INPUT + _CONV % "" + 'layer { name: "a" type: "AbsVal" bottom: "c" top: "a" }\n'
         'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }\n'
         'layer { name: "e" type: "Eltwise" bottom: "a" bottom: "r" top: "e" }'
     )
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        told: set[int] = set()
+        reported: set[int] = set()
         for phase in net.phases:
             read: dict[str, str] = {}
             for item in net.in_phase(phase):
@@ -151,23 +162,25 @@ class ManyMeanings(Rule):
                 for bottom in item.bottoms:
                     if bottom not in tops:
                         read.setdefault(bottom, item.name)
-                    elif bottom in read and id(item) not in told:
-                        told.add(id(item))
+                    elif bottom in read and id(item) not in reported:
+                        reported.add(id(item))
                         yield net.diagnostic(
                             self,
                             item,
-                            f'writes over "{bottom}", which {read[bottom]} read '
-                            "before: give its top another name.",
+                            f'the layer overwrites "{bottom}", which layer "{read[bottom]}" reads before. '
+                            "Give the top another name.",
                         )
 
 
 class InPlaceUnsupported(Rule):
     code = "PG206"
     severity = "error"
-    what = "A layer that writes over its bottom, of a type that cannot."
-    why = "It overwrites what it still reads: the numbers are wrong, and nothing says so."
+    what = "An in-place layer of a type that cannot work in place."
+    why = (
+        "It overwrites values that it still needs: the results are wrong, and no error is reported."
+    )
     example = _INPUT + _CONV.replace('top: "c"', 'top: "data"') % "pad: 1"
-    mended = _INPUT + _CONV % "pad: 1"
+    fixed = _INPUT + _CONV % "pad: 1"
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         from protogen.layers import kind_of
@@ -182,21 +195,23 @@ class InPlaceUnsupported(Rule):
             kind = kind_of(layer)
             if kind is not None and not kind.in_place(layer):
                 yield net.diagnostic(
-                    self, item, f'a {item.type} cannot work in place on "{min(same)}".'
+                    self,
+                    item,
+                    f'{item.type} cannot work in place, but "{min(same)}" is both bottom and top.',
                 )
 
 
 class OtherPhase(Rule):
     code = "PG207"
     severity = "error"
-    what = "A bottom that is made in the other phase only."
-    why = "The net can be built in one phase, and fails in the other."
+    what = "A bottom that is produced only in the other phase."
+    why = "The net can be built in one phase and fails in the other."
     example = (
         _INPUT
         + 'layer { name: "c" type: "AbsVal" bottom: "data" top: "c" include { phase: TRAIN } }\n'
         'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
     )
-    mended = (
+    fixed = (
         _INPUT + 'layer { name: "c" type: "AbsVal" bottom: "data" top: "c" }\n'
         'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
     )
@@ -206,24 +221,24 @@ class OtherPhase(Rule):
         feeds = {top for item in net.wires if not item.bottoms for top in item.tops}
         for phase in net.phases if len(net.phases) > 1 else ():
             items = net.in_phase(phase)
-            made = {top for item in items for top in item.tops}
-            if feeds - made:  # a net for one phase only has no data in the other
+            tops = {top for item in items for top in item.tops}
+            if feeds - tops:  # A net for one phase only has no data in the other phase.
                 continue
             for item in items:
                 for bottom in item.bottoms:
-                    if bottom in everywhere and bottom not in made:
+                    if bottom in everywhere and bottom not in tops:
                         yield net.diagnostic(
-                            self, item, f'in phase {phase} nobody makes "{bottom}".'
+                            self, item, f'no layer produces the bottom "{bottom}" in phase {phase}.'
                         )
 
 
 class ReadTooEarly(Rule):
     code = "PG208"
     severity = "error"
-    what = "A bottom that is made by a layer further down."
-    why = "Caffe runs layers in the order of the file, and refuses this one."
+    what = "A bottom that a layer further down produces."
+    why = "Caffe runs the layers in the order of the file, and refuses the net."
     example = _INPUT + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }\n' + _CONV % ""
-    mended = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
+    fixed = _INPUT + _CONV % "" + 'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }'
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         everywhere = {top for item in net.wires for top in item.tops}
@@ -231,7 +246,9 @@ class ReadTooEarly(Rule):
         for item in net.wires:
             for bottom in item.bottoms:
                 if bottom in everywhere and bottom not in seen:
-                    yield net.diagnostic(self, item, f'reads "{bottom}" before it is made.')
+                    yield net.diagnostic(
+                        self, item, f'the bottom "{bottom}" is read before a layer produces it.'
+                    )
             seen.update(item.tops)
 
 
@@ -239,16 +256,16 @@ class ShapeMismatch(Rule):
     code = "PG209"
     severity = "error"
     what = (
-        "Shapes that do not fit, of Eltwise, Concat, Crop, a window larger than its input; and "
-        "whatever else Caffe checks of a layer (checks.md)."
+        "Bottom shapes that do not match (Eltwise, Concat, Crop), a window larger than its input, or "
+        "any other violated check of Caffe for a layer (checks.md)."
     )
-    why = "Caffe refuses the net, in one of its phases at least."
+    why = "Caffe refuses the net in at least one phase."
     example = (
         _INPUT
         + _CONV % ""
         + 'layer { name: "e" type: "Eltwise" bottom: "data" bottom: "c" top: "e" }'
     )
-    mended = (
+    fixed = (
         _INPUT + _CONV % "" + 'layer { name: "e" type: "Eltwise" bottom: "c" bottom: "c" top: "e" }'
     )
 
@@ -261,10 +278,10 @@ class ShapeMismatch(Rule):
 class UnfedLoss(Rule):
     code = "PG210"
     severity = "error"
-    what = "A loss with one bottom, where its type needs the labels too."
-    why = "Caffe refuses it when training begins."
+    what = "A loss with one bottom, although its type also needs labels."
+    why = "Caffe refuses the net when training begins."
     example = _INPUT + 'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" top: "l" }'
-    mended = (
+    fixed = (
         _INPUT
         + 'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 1 dim: 8 dim: 8 } } }\n'
         'layer { name: "l" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "l" }'
@@ -274,40 +291,40 @@ class UnfedLoss(Rule):
         for item in net.wires:
             kind = layer_type(item.type)
             if kind is not None and kind.is_loss and len(item.bottoms) == 1:
-                yield net.diagnostic(self, item, f"a {item.type} reads two blobs, here is one.")
+                yield net.diagnostic(self, item, f"{item.type} needs two bottoms, got one.")
 
 
 class BothRules(Rule):
     code = "PG211"
     severity = "error"
-    what = "A layer with include and exclude rules."
-    why = "Caffe refuses it: which of them should count is not said."
+    what = "A layer with both include and exclude rules."
+    why = "Caffe refuses the net, because it is undefined which of the two applies."
     example = (
         _INPUT
         + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" include { phase: TRAIN } exclude { phase: TEST } }'
     )
-    mended = (
+    fixed = (
         _INPUT + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" include { phase: TRAIN } }'
     )
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for item in net.wires:
             if item.value.include and item.value.exclude:
-                yield net.diagnostic(self, item, "has include and exclude rules: keep one kind.")
+                yield net.diagnostic(
+                    self, item, "include and exclude rules cannot be combined. Keep one kind."
+                )
 
 
 class GradientRefused(Rule):
     code = "PG212"
     severity = "error"
-    what = (
-        "A bottom that takes no gradient, such as labels, and depends on weights that are trained."
-    )
-    why = "Caffe ends the training in its first backward pass."
+    what = "A bottom that accepts no gradient, such as labels, but depends on trained weights."
+    why = "Caffe aborts the training in the first backward pass."
     example = (
         _INPUT + _CONV % "" + 'layer { name: "m" type: "ArgMax" bottom: "c" top: "m" }\n'
         'layer { name: "l" type: "Reduction" bottom: "m" top: "l" loss_weight: 1 }'
     )
-    mended = (
+    fixed = (
         _INPUT + _CONV % "" + 'layer { name: "m" type: "Softmax" bottom: "c" top: "m" }\n'
         'layer { name: "l" type: "Reduction" bottom: "m" top: "l" loss_weight: 1 }'
     )
@@ -316,17 +333,17 @@ class GradientRefused(Rule):
         from protogen.layers import kind_of
         from protogen.net.backward import gradients
 
-        told: set[tuple[int, int]] = set()
+        reported: set[tuple[int, int]] = set()
         for graph in net.graphs.values():
             for number, index in sorted(gradients(graph)):
                 layer = graph.layers[number]
                 kind, key = kind_of(layer), (id(layer.params), index)
-                if kind is None or index not in kind.without_gradient(layer) or key in told:
+                if kind is None or index not in kind.without_gradient(layer) or key in reported:
                     continue
-                told.add(key)
+                reported.add(key)
                 yield net.diagnostic(
                     self,
                     layer,
-                    f'a gradient goes to "{layer.bottoms[index]}", and a {layer.type} has none for it: '
-                    "give propagate_down: false there, or lr_mult: 0 to what is before it.",
+                    f'the bottom "{layer.bottoms[index]}" needs a gradient, but {layer.type} cannot '
+                    "compute it. Set propagate_down: false here, or lr_mult: 0 in the layers before it.",
                 )

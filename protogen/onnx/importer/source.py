@@ -185,7 +185,7 @@ def _fix_inputs(
                 "has no shape",
                 where=path,
                 subject=f'input "{value.name}"',
-                advice=f"Give one: --input {value.name}=1,3,224,224.",
+                advice=f"Give one: --input-shape {value.name}=1,3,224,224.",
             )
         for axis, dim in enumerate(tensor.shape.dim):
             if dim.HasField("dim_value") and (dim.dim_value > 0 or (axis and dim.dim_value == 0)):
@@ -196,7 +196,7 @@ def _fix_inputs(
                     f"axis {axis} of {'x'.join(shown)} is free",
                     where=path,
                     subject=f'input "{value.name}"',
-                    advice=f"Give its shape: --input {value.name}=1,3,224,224.",
+                    advice=f"Give its shape: --input-shape {value.name}=1,3,224,224.",
                 )
             dim.dim_value = 1
         if prod(dim.dim_value for dim in tensor.shape.dim) > MAX_COUNT:
