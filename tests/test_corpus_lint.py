@@ -38,7 +38,7 @@ def test_counts_of_findings(golden):
             files.setdefault(one.code, set()).add(file)
     rows = []
     for code, rule in all_rules().items():
-        kind = "untrusted" if rule.audit else "default" if rule.usual else "if selected"
+        kind = "untrusted" if rule.untrusted else "default" if rule.usual else "if selected"
         rows.append(
             f"| {code} | {rule.name} | {kind} | {counts[code]} | {len(files.get(code, ()))} |"
         )

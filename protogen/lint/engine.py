@@ -50,7 +50,7 @@ class Checked:
 
 
 def selected(
-    select: Sequence[str] = (), ignore: Sequence[str] = (), audit: bool = False
+    select: Sequence[str] = (), ignore: Sequence[str] = (), untrusted: bool = False
 ) -> list[Rule]:
     """Return the rules to run: the default rules, or those in ``select``, without those in ``ignore``.
 
@@ -79,9 +79,9 @@ def selected(
             codes |= matches
         return codes
 
-    default = {c for c, r in rules.items() if r.usual and (audit or not r.audit)}
-    if audit:
-        default = {c for c, r in rules.items() if r.audit}
+    default = {c for c, r in rules.items() if r.usual and (untrusted or not r.untrusted)}
+    if untrusted:
+        default = {c for c, r in rules.items() if r.untrusted}
     chosen = (matching(select) if select else default) - matching(ignore)
     return [rules[code] for code in rules if code in chosen]
 
@@ -95,23 +95,24 @@ def check_text(
     weights: CaffeModel | None = None,
     fix: bool = False,
     unsafe_fixes: bool = False,
+    trusted: bool = True,
 ) -> Checked:
     """Check the text of a net.
 
     With ``fix`` the safe fixes are applied first, with ``unsafe_fixes`` all fixes; the findings are
     those that remain. A text that is not a valid prototxt has one finding, PG100, at the place of the
-    syntax error.
+    syntax error. Comments that turn rules off have an effect only in a ``trusted`` text.
     """
     chosen = selected() if rules is None else list(rules)
     original, count_fixed = text, 0
-    findings = _diagnostics(text, filename, chosen, settings, weights)
+    findings = _diagnostics(text, filename, chosen, settings, weights, trusted)
     for _ in range(ROUNDS if fix or unsafe_fixes else 0):
         fixes = [one.fix for one in findings if one.fix and (one.fix.safe or unsafe_fixes)]
         if not fixes:
             break
         edits = [edit for one in fixes for edit in one.edits]
         edited = apply_edits(text, edits, overlapping=True)
-        remaining = _diagnostics(edited, filename, chosen, settings, weights)
+        remaining = _diagnostics(edited, filename, chosen, settings, weights, trusted)
         if edited == text or any(one.code == SYNTAX for one in remaining):
             break
         count_fixed += len(fixes)
@@ -127,6 +128,7 @@ def check_file(
     caffemodel: str | Path | None = None,
     fix: bool = False,
     unsafe_fixes: bool = False,
+    trusted: bool = True,
 ) -> Checked:
     """Check a file as ``check_text`` does; ``caffemodel`` is the file of its weights.
 
@@ -139,7 +141,7 @@ def check_file(
 
         weights = read_weights(caffemodel)
     source = prototxt.source_of(path)
-    if _is_solver(source.text):
+    if trusted and _is_solver(source.text):
         return Checked(str(path), source.text, [], bom=source.bom)
     checked = check_text(
         source.text,
@@ -149,6 +151,7 @@ def check_file(
         weights=weights,
         fix=fix,
         unsafe_fixes=unsafe_fixes,
+        trusted=trusted,
     )
     return replace(checked, bom=source.bom)
 
@@ -156,7 +159,7 @@ def check_file(
 _SOLVER = re.compile(
     r"^[ \t]*(base_lr|lr_policy|max_iter|net|train_net|test_iter)[ \t]*:", re.MULTILINE
 )
-_LAYER = re.compile(r"^[ \t]*layers?\s*\{", re.MULTILINE)
+_LAYER = re.compile(r"^[ \t]*layers?\s*:?\s*\{", re.MULTILINE)
 
 
 def _is_solver(text: str) -> bool:
@@ -170,6 +173,7 @@ def _diagnostics(
     rules: Sequence[Rule],
     settings: Settings | None,
     weights: CaffeModel | None,
+    trusted: bool,
 ) -> list[Diagnostic]:
     """Return the findings that no comment ignores, in the order of the text."""
     try:
@@ -179,7 +183,7 @@ def _diagnostics(
         where = where if where.line else Place(filename, 1, 1)
         return [error.diagnostic._replace(where=where, code=SYNTAX, lines=())]
     findings = [one for rule in rules for one in rule.check(net)]
-    spans, whole_file = _ignore_comments(net)
+    spans, whole_file = _ignore_comments(net) if trusted else ([], None)
     findings = sorted((one for one in findings if not _is_ignored(one, whole_file)), key=_offset)
     starts = [_offset(one) for one in findings]
     ignored = {

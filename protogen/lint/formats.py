@@ -13,8 +13,8 @@ from protogen.lint.rules import SYNTAX, all_rules, rule_name
 
 
 def written(files: Sequence[Checked], form: str) -> str:
-    """Return all findings in a format: "text", "json", "github" or "sarif"."""
-    write = {"text": _text, "json": _json, "github": _github, "sarif": _sarif}[form]
+    """Return all findings in a format: "text", "github" or "sarif"."""
+    write = {"text": _text, "github": _github, "sarif": _sarif}[form]
     return write(files)
 
 
@@ -42,8 +42,9 @@ def _text(files: Sequence[Checked]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _json(files: Sequence[Checked]) -> str:
-    findings = [
+def plain(files: Sequence[Checked]) -> list[dict[str, Any]]:
+    """Return all findings as data for JSON."""
+    return [
         {
             "file": one.place.file,
             "line": one.place.line,
@@ -58,7 +59,6 @@ def _json(files: Sequence[Checked]) -> str:
         }
         for one in _each(files)
     ]
-    return json.dumps(findings, indent=2) + "\n"
 
 
 def _github(files: Sequence[Checked]) -> str:
@@ -105,11 +105,24 @@ def _sarif(files: Sequence[Checked]) -> str:
     return json.dumps(log, indent=2) + "\n"
 
 
+def plain_rule(code: str) -> dict[str, Any]:
+    """Return a rule's facts as data for JSON."""
+    rule = all_rules()[code]
+    return {
+        "code": code,
+        "name": rule.name,
+        "what": rule.what,
+        "why": rule.why,
+        "default": rule.usual and not rule.untrusted,
+        "fix": ("safe" if rule.safe else "unsafe") if rule.fixes else None,
+    }
+
+
 def page(code: str) -> str:
     """Return a rule's page as Markdown: what, why, an example and the fixed example."""
     rule = all_rules()[code]
-    marks = [] if rule.usual or rule.audit else ["off by default"]
-    marks += ["only with check --untrusted"] if rule.audit else []
+    marks = [] if rule.usual or rule.untrusted else ["off by default"]
+    marks += ["only with check --untrusted"] if rule.untrusted else []
     if rule.fixes:
         marks += [f"fixed by {'--fix' if rule.safe else '--unsafe-fixes'}"]
     note = ", ".join(marks)

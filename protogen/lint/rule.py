@@ -39,7 +39,7 @@ class Rule:
         safe: whether the fix does not change what the net computes.
         severity: "error" if Caffe refuses the net or computes something else than the text says.
         usual: whether the rule is on by default.
-        audit: whether the rule runs only with ``protogen check --untrusted``.
+        untrusted: whether the rule runs only with ``protogen check --untrusted``.
     """
 
     registry: ClassVar[dict[str, Rule]] = {}
@@ -53,7 +53,7 @@ class Rule:
     safe: ClassVar[bool] = False
     severity: ClassVar[Severity] = "warning"
     usual: ClassVar[bool] = True
-    audit: ClassVar[bool] = False
+    untrusted: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         if cls.code in Rule.registry:

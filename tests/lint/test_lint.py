@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from places import ROOT
+from places import EXAMPLES, ROOT
 
 import protogen as pg
 from protogen.lint.context import Settings
-from protogen.lint.engine import check_text, selected
+from protogen.lint.engine import check_file, check_text, selected
 from protogen.lint.rules import all_rules
 
 RULES = all_rules()
@@ -93,7 +93,7 @@ def test_selected_rules():
         *(code for code in RULES if code.startswith("PG2") and code != "PG203"), "PG302",
     }  # fmt: skip
     assert len(selected(["ALL"])) == len(RULES)
-    assert all(rule.audit for rule in selected(audit=True))
+    assert all(rule.untrusted for rule in selected(untrusted=True))
     with pytest.raises(pg.InputError, match='"PG9": unknown rule'):
         selected(["PG9"])
 
@@ -149,7 +149,7 @@ def test_output_formats(protogen, tmp_path):
     import json
 
     (tmp_path / "a.prototxt").write_text(UP)
-    (finding,) = json.loads(protogen("check", "a.prototxt", "--format", "json").stdout)
+    (finding,) = json.loads(protogen("check", "a.prototxt", "--json").stdout)["findings"]
     assert (finding["code"], finding["line"], finding["layer"]) == ("PG302", 2, "up")
     assert finding["fixable"] is True
     text = protogen("check", "a.prototxt", "--format", "github").stdout
@@ -198,7 +198,7 @@ def test_pages_of_all_rules_match_docs(golden):
 # Audits of nets with weights
 
 
-def audit_codes(tmp_path, change) -> set[str]:
+def untrusted_codes(tmp_path, change) -> set[str]:
     """Return the codes of the findings in examples/tiny with changed layers and blobs."""
     import numpy as np
 
@@ -214,34 +214,78 @@ def audit_codes(tmp_path, change) -> set[str]:
         write_weights(file, "tiny", [entry(layer, blobs) for layer, blobs in entries])
     from protogen.lint.engine import check_file
 
-    checked = check_file("examples/tiny.prototxt", selected(audit=True), caffemodel=path)
+    checked = check_file("examples/tiny.prototxt", selected(untrusted=True), caffemodel=path)
     return {finding.code for finding in checked.diagnostics}
 
 
-def test_audit_of_weights(tmp_path, monkeypatch):
+def test_untrusted_weights(tmp_path, monkeypatch):
     from dataclasses import replace
 
     import numpy as np
 
     monkeypatch.chdir(ROOT)
-    assert audit_codes(tmp_path, lambda e: e) == set()
-    assert audit_codes(tmp_path, lambda e: [*e, e[0]]) == {"PG605"}
-    assert audit_codes(tmp_path, lambda e: [(e[0][0], e[0][1][:1]), *e[1:]]) == {"PG606"}
-    assert audit_codes(tmp_path, lambda e: e[1:]) == {"PG607"}
-    assert audit_codes(tmp_path, lambda e: [*e, (replace(e[0][0], name="other"), e[0][1])]) == {
+    assert untrusted_codes(tmp_path, lambda e: e) == set()
+    assert untrusted_codes(tmp_path, lambda e: [*e, e[0]]) == {"PG605"}
+    assert untrusted_codes(tmp_path, lambda e: [(e[0][0], e[0][1][:1]), *e[1:]]) == {"PG606"}
+    assert untrusted_codes(tmp_path, lambda e: e[1:]) == {"PG607"}
+    assert untrusted_codes(tmp_path, lambda e: [*e, (replace(e[0][0], name="other"), e[0][1])]) == {
         "PG607"
     }
-    assert audit_codes(tmp_path, lambda e: [(layer, []) for layer, _ in e]) == {"PG607"}
-    assert audit_codes(
+    assert untrusted_codes(tmp_path, lambda e: [(layer, []) for layer, _ in e]) == {"PG607"}
+    assert untrusted_codes(
         tmp_path, lambda e: [(e[0][0], [e[0][1][0] * np.float32(np.nan), *e[0][1][1:]]), *e[1:]]
     ) == {"PG608"}
 
 
-def test_audit_command(protogen, tmp_path):
+def test_untrusted_command(protogen, tmp_path):
     (tmp_path / "a.prototxt").write_text(RULES["PG601"].example)
     done = protogen("check", "--untrusted", "a.prototxt")
     assert done.returncode == 1
     assert "PG601" in done.stdout
+
+
+@pytest.mark.parametrize("code", [c for c, r in RULES.items() if r.untrusted and r.example])
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda text: "# protogen: ignore-file\n" + text,
+        lambda text: "# protogen: ignore-file[PG6]\n" + text,
+        lambda text: text.replace("\n", " # protogen: ignore\n") + " # protogen: ignore",
+        lambda text: "max_iter: 1\n" + text.replace("layer {", "layer: {"),
+        lambda text: "max_iter: 1\n" + text.replace("layer {", "layer # a\n {"),
+    ],
+    ids=["file", "family", "lines", "solver", "solver with a comment"],
+)
+def test_an_untrusted_net_cannot_hide(code, hide, protogen, tmp_path):
+    """Comments, project settings, and the fields of a solver do not turn its rules off."""
+    (tmp_path / "a.prototxt").write_text(hide(RULES[code].example))
+    (tmp_path / "protogen.toml").write_text('[check]\nignore = ["PG6"]\n')
+    checked = check_file(
+        tmp_path / "a.prototxt", selected(untrusted=True), Settings(), trusted=False
+    )
+    assert code in {one.code for one in checked.diagnostics}
+
+
+def test_untrusted_weights_belong_to_the_net_before_them(protogen, tmp_path):
+    net, weights = EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel"
+    assert protogen("check", "--untrusted", net, weights).stdout == "1 file: no findings\n"
+    other = protogen("check", "--untrusted", EXAMPLES / "small_fcn.prototxt", weights)
+    assert "PG607" in other.stdout
+    wrong = protogen("check", "--untrusted", weights)
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        f"protogen: {weights}: no net before these weights. Write NET.prototxt NET.caffemodel.\n",
+    )
+    plain = protogen("check", weights)
+    assert plain.returncode == 2
+    assert "Write protogen check --untrusted NET.prototxt" in plain.stderr
+
+
+def test_a_net_is_not_taken_for_a_solver(protogen, tmp_path):
+    (tmp_path / "a.prototxt").write_text(
+        'max_iter: 1\nlayer: { name: "a" type: "ReLU" bottom: "x" top: "y" }'
+    )
+    assert "PG201" in protogen("check", "a.prototxt").stdout
 
 
 # Offsets of Crop, computed from the coordinates of the net

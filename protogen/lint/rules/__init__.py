@@ -3,10 +3,10 @@
 from protogen.lint.rule import Rule
 from protogen.lint.rules import (
     arithmetic,
-    audit,
     portability,
     syntax,
     training,
+    untrusted,
     upsampling,
     wiring,
 )
@@ -15,11 +15,11 @@ __all__ = [
     "SYNTAX",
     "all_rules",
     "arithmetic",
-    "audit",
     "portability",
     "rule_name",
     "syntax",
     "training",
+    "untrusted",
     "upsampling",
     "wiring",
 ]

@@ -102,14 +102,19 @@ def test_command(protogen, tree):
     (tree / "a.py").write_text('cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")')
     done = protogen("check", "--opencv5", ".", "--json")
     assert done.returncode == 1
-    assert json.loads(done.stdout)[0]["converts"] is True
+    assert json.loads(done.stdout)["uses"][0]["converts"] is True
     (tree / "a.py").unlink()
     done = protogen("check", "--opencv5", ".")
-    assert (done.returncode, done.stdout) == (0, "no use of a Caffe net found\n")
+    assert (done.returncode, done.stdout) == (0, "no uses of Caffe nets\n")
     for arguments, sentence in (
-        ((), "say what to look for. Write --opencv5 DIR."),
+        (("--opencv5",), "Missing argument 'FILE|DIR...'."),
+        (("--opencv5", ".", "--fix"), "--fix and --opencv5 exclude each other. Keep one."),
+        (
+            ("--opencv5", "--untrusted", "."),
+            "--untrusted and --opencv5 exclude each other. Keep one.",
+        ),
         (("--opencv5", "missing"), "missing: not a folder. Give the root folder of a source tree."),
     ):
-        done = protogen("doctor", *arguments)
+        done = protogen("check", *arguments)
         assert done.returncode == 2
         assert sentence in done.stderr

@@ -19,7 +19,7 @@ LARGEST = 2**31  # bytes of one blob's values; Caffe cannot read a larger file
 
 class PythonLayer(Rule):
     code = "PG601"
-    audit = True
+    untrusted = True
     what = "A Python layer."
     why = "Loading the net imports a Python module and runs its code, by design and without notice."
     example = (_INPUT % 8) + (
@@ -41,7 +41,7 @@ class PythonLayer(Rule):
 
 class HiddenLayer(Rule):
     code = "PG602"
-    audit = True
+    untrusted = True
     what = "A layer that is active in one phase only, in a deploy net."
     why = "A reader who looks at the net in one phase does not see what it does in the other."
     example = (_INPUT % 8) + (
@@ -59,7 +59,7 @@ class HiddenLayer(Rule):
 
 class AbsolutePath(Rule):
     code = "PG603"
-    audit = True
+    untrusted = True
     what = "A path that is absolute, leads out of the net's folder, or starts with ~ (a home directory)."
     why = "The net reads or writes files of the user who runs it."
     example = 'layer { name: "d" type: "ImageData" top: "a" top: "b" image_data_param { source: "/etc/passwd" } }'
@@ -81,7 +81,7 @@ class AbsolutePath(Rule):
 
 class AbsurdSize(Rule):
     code = "PG604"
-    audit = True
+    untrusted = True
     what = "A blob of more than 2 GiB."
     why = "Loading the net uses all memory. No real net needs such a blob."
     example = _INPUT % 50000000
@@ -104,7 +104,7 @@ class AbsurdSize(Rule):
 
 class DoubleBlobs(Rule):
     code = "PG605"
-    audit = True
+    untrusted = True
     what = "Two layers with the same name in a caffemodel."
     why = "Which of them is used depends on the program that reads the file."
     example = ""
@@ -130,7 +130,7 @@ def _item(net: Context, name: str) -> Wire | None:
 
 class WrongBlobs(Rule):
     code = "PG606"
-    audit = True
+    untrusted = True
     what = "Weights whose number or shapes differ from what the net declares."
     why = "The weights belong to another net, or the file was manipulated."
     example = ""
@@ -163,7 +163,7 @@ class WrongBlobs(Rule):
 
 class MissingBlobs(Rule):
     code = "PG607"
-    audit = True
+    untrusted = True
     what = (
         "A layer without weights in the caffemodel, or weights of a layer that is not in the net."
     )
@@ -194,7 +194,7 @@ class MissingBlobs(Rule):
 
 class NotFinite(Rule):
     code = "PG608"
-    audit = True
+    untrusted = True
     what = "Weights that are NaN or infinite."
     why = "All results after this layer are NaN, and some tools crash."
     example = ""
