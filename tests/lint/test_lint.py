@@ -130,7 +130,7 @@ def test_check_of_a_folder_with_configuration(protogen, tmp_path):
     assert done.returncode == 1
     assert "2 files: 1 finding, 1 fixable with --unsafe-fixes [-]" in done.stdout
     (tmp_path / "protogen.toml").write_text('[check]\nignore = ["PG302"]\n')
-    assert protogen("check", "nets").stdout == "2 files: nothing found\n"
+    assert protogen("check", "nets").stdout == "2 files: no findings\n"
     (tmp_path / "protogen.toml").unlink()
     (tmp_path / "pyproject.toml").write_text('[tool.protogen.check]\nselect = ["PG2"]\n')
     assert protogen("check", "nets").returncode == 0
@@ -178,7 +178,7 @@ def test_rule_command(protogen):
     assert protogen("rule", "PG302").stdout == protogen("rule", "mixed-channels").stdout
     done = protogen("rule", "PG30")
     assert done.returncode == 2
-    assert "there is no such rule" in done.stderr
+    assert "unknown rule" in done.stderr
 
 
 def test_pages_of_all_rules_match_docs(golden):
