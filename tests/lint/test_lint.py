@@ -141,7 +141,7 @@ def test_check_of_a_folder_with_configuration(protogen, tmp_path):
     (tmp_path / "pyproject.toml").unlink()
     done = protogen("check", "nets", "--unsafe-fixes")
     assert done.returncode == 0
-    assert done.stdout == "2 files: 1 fixed, nothing found\n"
+    assert done.stdout == "2 files: 1 fixed, no findings\n"
     assert "group: 8" in (tmp_path / "nets" / "a.prototxt").read_text()
 
 
