@@ -194,8 +194,8 @@ def test_chance_is_refused():
     with pytest.raises(pg.UnsupportedError) as caught:
         run(layer("Dropout"), "TRAIN", x=RAMP)
     assert str(caught.value) == (
-        'net.prototxt:2:1: layer "l" (Dropout): in phase TRAIN its values depend on chance. Use phase '
-        "TEST, or hand its bottom on with --layer-as-identity."
+        'net.prototxt:2:1: layer "l" (Dropout): its values are random in phase TRAIN. Use phase '
+        "TEST, or pass its bottom through with --layer-as-identity."
     )
     close(run(layer("Dropout", "dropout_param { dropout_ratio: 0 }"), "TRAIN", x=RAMP), RAMP)
     close(run(layer("Dropout"), x=RAMP), RAMP)
@@ -260,9 +260,9 @@ def test_a_view_that_a_layer_changes():
         run(VIEW + 'layer { name: "l" type: "Eltwise" bottom: "flat" bottom: "x" top: "y" }', x=x)
     assert str(caught.value) == (
         'net.prototxt:3:1: layer "r" (ReLU): works in place on "flat", which shares its memory with '
-        '"x": layer "l" (Eltwise) reads what it has changed. Give its top a name of its own.'
+        '"x", but layer "l" (Eltwise) reads "x" afterwards. Give its top a different name.'
     )
-    with pytest.raises(pg.UnsupportedError, match="the net gives out what it has changed"):
+    with pytest.raises(pg.UnsupportedError, match=r'but the net outputs "y" afterwards'):
         run('layer { name: "s" type: "Split" bottom: "x" top: "y" top: "z" }\n'
             'layer { name: "r" type: "ReLU" bottom: "z" top: "z" }', x=x)  # fmt: skip
 
