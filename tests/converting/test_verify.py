@@ -318,7 +318,7 @@ def test_run_gives_inner_blobs(files):
     ("feeds", "blobs", "sentence"),
     [
         ({}, None, 'input "data": missing array (inputs: data)'),
-        ({"data": np.zeros((2, 3, 12, 13))}, None, "the array is 2x3x12x13, but must be 1x3x12x13"),
+        ({"data": np.zeros((2, 3, 12, 13))}, None, "expected an array of shape 1x3x12x13, got 2x3x12x13"),
         (
             {"data": np.zeros((1, 3, 12, 13))},
             ["porb"],
@@ -367,7 +367,7 @@ def test_run_command(protogen, files):
     [
         ([], "nothing is given for data. Give a picture or an array, or --random SEED."),
         (["--input", "none.png"], "none.png: cannot be read"),
-        (["--input", "net.prototxt"], "net.prototxt: is no picture"),
+        (["--input", "net.prototxt"], "net.prototxt: not an image of a supported format"),
         (
             ["--input", "dta=x.npy"],
             '"dta": the net has no such input (inputs: data). Did you mean data?',

@@ -181,13 +181,15 @@ def test_a_batch_norm_of_the_batch_needs_no_weights():
 
 
 def test_opencv_is_not_asked_about_a_batch_norm_of_the_batch():
-    from protogen.running.opencv import doubtful
+    from protogen.running.opencv import unreliable_layers
 
     text = layer("BatchNorm", "batch_norm_param { use_global_stats: false }")
     net = net_with({"x": (4, 2)}, text)
-    assert [one.name for one in doubtful(net)] == ["l"]
-    assert not doubtful(net_with({"x": (4, 2)}, layer("BatchNorm")))
-    assert doubtful(Net(net_with({"x": (4, 2)}, layer("BatchNorm")).message, phase="TRAIN"))
+    assert [one.name for one in unreliable_layers(net)] == ["l"]
+    assert not unreliable_layers(net_with({"x": (4, 2)}, layer("BatchNorm")))
+    assert unreliable_layers(
+        Net(net_with({"x": (4, 2)}, layer("BatchNorm")).message, phase="TRAIN")
+    )
 
 
 def test_chance_is_refused():

@@ -216,6 +216,6 @@ def test_bottoms_that_do_not_fit_are_refused():
 
 def test_inputs_that_no_memory_holds():
     with pytest.raises(
-        pg.UnsupportedError, match=r'input "b": the inputs need 215 TB of memory, and'
+        pg.UnsupportedError, match=r'input "b": the inputs need 215 TB of memory, but'
     ):
         random_inputs({"a": (3,), "b": (1, 2147483648, 5, 5, 1000)}, 0)
