@@ -27,7 +27,7 @@ def load_model(path: str | Path) -> ModelProto:
 
 
 def input_shapes(model: ModelProto) -> dict[str, tuple[int | None, ...]]:
-    """Return the shapes of the inputs that are not constants; None stands for a free axis."""
+    """Return the shapes of the inputs that are not constants; None means a free axis."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return {
         value.name: tuple(

@@ -25,7 +25,7 @@ from protogen.net.build import build
 from protogen.net.coordinates import Map, crop_checks, places
 from protogen.report.diagram import diagram
 from protogen.report.drawing import COLOURS, stylesheet, svg
-from protogen.report.page import harmless_json
+from protogen.report.page import html_safe_json
 from protogen.report.weights import histogram
 
 
@@ -180,7 +180,7 @@ def test_histogram_of_nan():
 
 @given(st.text())
 def test_json_is_never_markup(text):
-    made = harmless_json({"name": text})
+    made = html_safe_json({"name": text})
     assert not set("<>&\u2028\u2029") & set(made)
     assert json.loads(made)["name"] == text.encode("utf-8", "replace").decode()
 
@@ -284,7 +284,10 @@ def test_draw(protogen, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["draw", "tiny.prototxt", "-o", "net.pdf"], "neither .svg nor .png"),
+        (
+            ["draw", "tiny.prototxt", "-o", "net.pdf"],
+            "unsupported image extension: expected .svg or .png",
+        ),
         (["draw", "missing.prototxt", "-o", "net.svg"], "missing.prototxt"),
         (["report", "tiny.prototxt", "--against", "nothing.prototxt"], "nothing.prototxt"),
         (["report", "tiny.prototxt", "typo.prototxt"], "typo.prototxt"),
