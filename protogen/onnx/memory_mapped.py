@@ -51,7 +51,7 @@ def check_places(path: str | Path) -> None:
     """Check that all external data files of a model are in the model's folder.
 
     Raises:
-        InputError: one is not; also for the reasons of ``read_memory_mapped``.
+        InputError: a file is outside of the folder; also for the reasons of ``read_memory_mapped``.
     """
     read_memory_mapped(path)
 

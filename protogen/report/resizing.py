@@ -40,7 +40,7 @@ def draw(
         "svg.hashsalt": "protogen",
         "svg.fonttype": "none",
     }
-    worst = max(float(row.error.max()) for row in rows)
+    largest_error = max(float(row.error.max()) for row in rows)
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(9.6, 3.05 * (len(rows) + 1)), layout="constrained")
         figure.suptitle(_escape_dollars(title), fontsize=11)
@@ -51,9 +51,9 @@ def draw(
         for axes, row in zip(grid[1:], rows, strict=True):
             _image(figure, axes[0], row.taps, f"{row.label}\n{row.taps_title}", "Blues", None)
             _image(figure, axes[1], row.found, _wrapped(row.layers), "gray", (-1, 1))
-            largest = float(row.error.max())
-            text = f"error up to {largest:.2g}" + (": exact" if largest < _NOISE else "")
-            _image(figure, axes[2], row.error, text, "OrRd", (0, max(worst, _NOISE)))
+            row_error = float(row.error.max())
+            text = f"error up to {row_error:.2g}" + (": exact" if row_error < _NOISE else "")
+            _image(figure, axes[2], row.error, text, "OrRd", (0, max(largest_error, _NOISE)))
         metadata = {"Date": None} if form == "svg" else {"Software": "protogen"}
         figure.savefig(file, format=form, dpi=130, metadata=metadata)
 

@@ -95,7 +95,7 @@ def check_room(graph: Graph) -> None:
     Any runtime holds all parameters, and the bottoms and tops of one layer, at the same time.
 
     Raises:
-        UnsupportedError: it has not; the error names the layer and the amount of memory.
+        UnsupportedError: not enough memory; the error names the layer and the amount of memory.
     """
 
     def size(names: Iterable[str]) -> int:
@@ -119,7 +119,7 @@ def check_inputs(shapes: Mapping[str, Shape]) -> None:
     """Check that the machine has enough memory for the inputs.
 
     Raises:
-        UnsupportedError: it has not; the error names the largest input and the amount of memory.
+        UnsupportedError: not enough memory; the error names the largest input and the amount of memory.
     """
     sizes = {name: 4 * prod(shape) for name, shape in shapes.items()}
     available = _memory()

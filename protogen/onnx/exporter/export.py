@@ -169,7 +169,7 @@ def _check_views(net: Net, graph: Graph) -> None:
     """Check that no blob is read or output after an in-place layer changed it through a view.
 
     Raises:
-        UnsupportedError: one is; the error names the first.
+        UnsupportedError: a blob is; the error names the first such layer.
     """
     changed, reads = net.overwritten
     names = {layer.name for layer in graph.layers}
