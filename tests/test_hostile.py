@@ -485,8 +485,14 @@ def test_operators_that_onnx_does_not_allow():
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     for nodes, problem in (
-        ([helper.make_node("Relu", ["gone"], ["y"])], "which no input, constant or earlier operator"),
-        ([helper.make_node("Identity", ["y"], ["y"])], "which no input, constant or earlier operator"),
+        (
+            [helper.make_node("Relu", ["gone"], ["y"])],
+            "which no input, constant or earlier operator",
+        ),
+        (
+            [helper.make_node("Identity", ["y"], ["y"])],
+            "which no input, constant or earlier operator",
+        ),
         ([helper.make_node("Relu", ["x"], ["y"])] * 2, "is already defined"),
         ([helper.make_node("Relu", ["x", "x"], ["y"])], "does not match the ONNX schema"),
         ([helper.make_node("Relu", ["x"], ["y"], slope=1.0)], "does not match the ONNX schema"),

@@ -137,7 +137,9 @@ def test_dynamic_batch_is_refused_where_a_layer_holds_it(tmp_path):
         + 'layer { name: "r" type: "Reshape" bottom: "prob" top: "r" reshape_param { shape { dim: 4 dim: -1 } } }'
     )
     pair = make(tmp_path, text)
-    with pytest.raises(pg.UnsupportedError, match=r'layer "r" \(Reshape\): its ONNX operators contain'):
+    with pytest.raises(
+        pg.UnsupportedError, match=r'layer "r" \(Reshape\): its ONNX operators contain'
+    ):
         pg.convert(*pair, tmp_path / "a.onnx", dynamic_batch=True)
     assert not (tmp_path / "a.onnx").exists()
 

@@ -318,7 +318,11 @@ def test_run_gives_inner_blobs(files):
     ("feeds", "blobs", "sentence"),
     [
         ({}, None, 'input "data": missing array (inputs: data)'),
-        ({"data": np.zeros((2, 3, 12, 13))}, None, "expected an array of shape 1x3x12x13, got 2x3x12x13"),
+        (
+            {"data": np.zeros((2, 3, 12, 13))},
+            None,
+            "expected an array of shape 1x3x12x13, got 2x3x12x13",
+        ),
         (
             {"data": np.zeros((1, 3, 12, 13))},
             ["porb"],
