@@ -1,4 +1,4 @@
-"""The only room that imports onnx: Graph to ONNX."""
+"""ONNX models: export, import, checks and runs. No other package imports onnx."""
 
 from onnx import ModelProto as Model
 

@@ -1,4 +1,4 @@
-"""ONNX models of others: reading them, and looking into them."""
+"""Reading and inspecting ONNX model files of any producer."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 from onnx import ModelProto
 
 from protogen.errors import InputError
-from protogen.onnx.memory_mapped import read_hollow
+from protogen.onnx.memory_mapped import read_memory_mapped
 from protogen.onnx.soundness import check_sound
 
 
 def load_model(path: str | Path) -> ModelProto:
-    """The model of a file, with weights that stand beside it.
+    """Read a model file, including weights that are stored as external data.
 
     Raises:
-        InputError: it cannot be read, or is no ONNX model.
+        InputError: the file cannot be read, or is not a valid ONNX model.
     """
-    model, arrays = read_hollow(path)
+    model, arrays = read_memory_mapped(path)
     for tensor in model.graph.initializer:
         if tensor.name in arrays:
             tensor.raw_data = arrays[tensor.name].tobytes()
@@ -27,7 +27,7 @@ def load_model(path: str | Path) -> ModelProto:
 
 
 def input_shapes(model: ModelProto) -> dict[str, tuple[int | None, ...]]:
-    """Shapes of the inputs that are no constants; None for a free axis."""
+    """Return the shapes of the inputs that are not constants; None means a free axis."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return {
         value.name: tuple(
@@ -40,37 +40,38 @@ def input_shapes(model: ModelProto) -> dict[str, tuple[int | None, ...]]:
 
 
 def output_names(model: ModelProto) -> list[str]:
+    """Return the names of the outputs in order."""
     return [value.name for value in model.graph.output]
 
 
 def values(model: ModelProto) -> list[str]:
-    """Names of all values that operators make, in order."""
+    """Return the names of all operator outputs, in order."""
     return [name for node in model.graph.node for name in node.output if name]
 
 
 def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
-    """The model with inner values as outputs too.
+    """Return the model with the named inner values as additional outputs.
 
     Raises:
-        InputError: it makes no value of such a name.
+        InputError: no operator of the model produces a value of such a name.
     """
     known = set(output_names(model)) | set(input_shapes(model))
-    made = set(values(model))
-    more = [name for name in dict.fromkeys(names) if name not in known]
-    for name in more:
-        if name not in made:
-            raise InputError("the model makes no such value", subject=f'"{name}"')
-    if not more:
+    computed = set(values(model))
+    added = [name for name in dict.fromkeys(names) if name not in known]
+    for name in added:
+        if name not in computed:
+            raise InputError("the model has no value of this name", subject=f'"{name}"')
+    if not added:
         return model
-    wider = ModelProto()
-    wider.CopyFrom(model)
-    for name in more:
-        wider.graph.output.add(name=name)  # onnxruntime finds out its element type
-    return wider
+    extended = ModelProto()
+    extended.CopyFrom(model)
+    for name in added:
+        extended.graph.output.add(name=name)  # onnxruntime infers the element type
+    return extended
 
 
 def with_inputs(path: str | Path, shapes: Mapping[str, Sequence[int]]) -> ModelProto | str | Path:
-    """The model of a file with other shapes of inputs; the path itself where there are none."""
+    """Return the model of a file with these input shapes; the path itself if ``shapes`` is empty."""
     if not shapes:
         return path
     model = load_model(path)
@@ -80,7 +81,7 @@ def with_inputs(path: str | Path, shapes: Mapping[str, Sequence[int]]) -> ModelP
             tensor.shape.Clear()
             for length in shapes[value.name]:
                 tensor.shape.dim.add(dim_value=int(length))
-    # What was inferred for the old shapes would contradict the new ones.
+    # Shapes that were inferred for the old inputs would contradict the new ones.
     del model.graph.value_info[:]
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")

@@ -1,4 +1,4 @@
-"""What follows from what within a model or program."""
+"""Data flow within a model or program: its operators, and the values that depend on inputs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from protogen.onnx.program import Program
 
-# They read the shape of a value, and not its numbers.
+# Operators that read only the shape of a value, not its numbers.
 _SHAPES = frozenset(("Shape", "Size"))
 
-
-# Values at which ONNX's own operators rest; those of layers stand in ``protogen.layers``.
+# Values at which ONNX operators saturate: the output stays there however far the input goes.
+# ``protogen.layers`` has the same for Caffe layers.
 RESTING = {
     "HardSigmoid": (0.0, 1.0),
     "Relu": (0.0,),
@@ -24,7 +24,7 @@ RESTING = {
 
 
 class Step(NamedTuple):
-    """One operator, of a model or of a program."""
+    """One operator of a model or of a program."""
 
     op_type: str
     name: str
@@ -33,12 +33,12 @@ class Step(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """How messages call it."""
+        """The operator as it appears in messages."""
         return f'operator "{self.name or self.writes[0]}" ({self.op_type})'
 
 
 def steps(source: ModelProto | Program) -> Iterator[Step]:
-    """The operators in order; one with inner graphs reads what those read."""
+    """Yield the operators in order. An operator with inner graphs also reads what those read."""
     if isinstance(source, Program):
         for node in source.nodes:
             yield Step(node.op_type, "", node.reads, node.writes)
@@ -48,8 +48,10 @@ def steps(source: ModelProto | Program) -> Iterator[Step]:
 
 
 def fed_by_inputs(source: ModelProto | Program) -> set[str]:
-    """Values that follow from the numbers of the inputs: no constants, and nothing that follows from
-    shapes alone."""
+    """Return the names of the values that depend on the numbers of the inputs.
+
+    Constants, and values that depend only on shapes, are not among them.
+    """
     if isinstance(source, Program):
         fed = {value.name for value in source.inputs}
     else:
@@ -62,7 +64,7 @@ def fed_by_inputs(source: ModelProto | Program) -> set[str]:
 
 
 def input_kinds(model: ModelProto) -> dict[str, str]:
-    """Element types of the inputs by name: float, int64, bool, ..."""
+    """Return the element type of each input by name: float, int64, bool, ..."""
     return {
         value.name: TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
         for value in model.graph.input
@@ -70,6 +72,7 @@ def input_kinds(model: ModelProto) -> dict[str, str]:
 
 
 def _reads(node: NodeProto) -> Iterator[str]:
+    """Yield what the operator reads, including the operators of its inner graphs."""
     yield from filter(None, node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

@@ -1,7 +1,7 @@
-"""ONNX files without their weights in memory: large constants stay where they stand in the file.
+"""Reader of ONNX files with memory-mapped initializers: large constants stay in the file.
 
-The file's headers are walked over in protobuf's wire format, as those of a caffemodel are. What is
-left after the large tensors' bytes are taken out is small, and is decoded by onnx itself.
+The headers are read in protobuf's wire format, as those of a caffemodel are. Without the bytes of
+the large tensors the rest is small, and the onnx package decodes it.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from onnx import ModelProto, TensorProto
 
 from protogen.formats import wire
 from protogen.formats.mapped import FileMap, map_file
-from protogen.onnx.soundness import SHORT, beside, dtype_of, element_type, parsed
+from protogen.onnx.soundness import SHORT, dtype_of, element_type, external_constant, parsed
 from protogen.onnx.stream import GRAPH, INITIALIZER, RAW_DATA
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGE = 1 << 16  # bytes: smaller constants are read as they are
-FLOAT_DATA = 4  # TensorProto's other field of values
+LARGE = 1 << 16  # bytes: smaller constants are decoded by the onnx package
+FLOAT_DATA = 4  # field number of TensorProto.float_data, the alternative to raw_data
 
 
-def read_hollow(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
-    """A model whose large initializers have no values, and these as arrays that are views of the
-    mapped file, or of the file beside it that holds them.
+def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
+    """Read a model without the values of its large initializers, and these as arrays by name.
+
+    The arrays are views of the memory-mapped file, or of the external data file.
 
     Raises:
-        InputError: the file cannot be read or is no ONNX model, or a weight's file is missing or
-            too short.
+        InputError: the file cannot be read or is not a valid ONNX model, or an external data file is
+            missing or too short.
     """
     data = wire.Bytes(map_file(path), str(path), "ONNX model")
     arrays: dict[str, NDArray[Any]] = {}
@@ -40,64 +41,71 @@ def read_hollow(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
     maps: dict[str, FileMap | bytes] = {}
     for tensor in model.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
-            arrays[tensor.name] = beside(tensor, Path(path).parent, maps)
+            arrays[tensor.name] = external_constant(tensor, Path(path).parent, maps)
             tensor.ClearField("external_data")
             tensor.data_location = TensorProto.DEFAULT
     return model, arrays
 
 
 def check_places(path: str | Path) -> None:
-    """Refuses a model whose weights are in files outside of its folder.
+    """Check that all external data files of a model are in the model's folder.
 
     Raises:
-        InputError: as ``read_hollow``.
+        InputError: a file is outside of the folder; also for the reasons of ``read_memory_mapped``.
     """
-    read_hollow(path)
+    read_memory_mapped(path)
 
 
 def _without_large(data: wire.Bytes, arrays: dict[str, NDArray[Any]]) -> bytes:
-    """The file's bytes without those of large initializers, which become arrays."""
-    made = bytearray()
+    """Return the file's bytes without the values of large initializers; add these to ``arrays``."""
+    rest = bytearray()
     for span in data.fields(0, len(data)):
         if span.number != GRAPH or span.kind != wire.BYTES:
-            made += data.data[span.tag : span.end]
+            rest += data.data[span.tag : span.end]
             continue
         graph = bytearray()
         for part in data.fields(span.start, span.end):
             data.part(part.tag)
             if part.number == INITIALIZER and part.end - part.start > LARGE:
-                head = _tensor(data, part, arrays)
-                graph += wire.varint(INITIALIZER << 3 | wire.BYTES) + wire.varint(len(head)) + head
+                header = _without_values(data, part, arrays)
+                graph += (
+                    wire.varint(INITIALIZER << 3 | wire.BYTES) + wire.varint(len(header)) + header
+                )
             else:
                 graph += data.data[part.tag : part.end]
-        made += wire.varint(GRAPH << 3 | wire.BYTES) + wire.varint(len(graph)) + graph
-    return bytes(made)
+        rest += wire.varint(GRAPH << 3 | wire.BYTES) + wire.varint(len(graph)) + graph
+    return bytes(rest)
 
 
-def _tensor(data: wire.Bytes, outer: wire.Span, arrays: dict[str, NDArray[Any]]) -> bytes:
-    """A TensorProto without its values where they stand in one piece; the whole of it else."""
+def _without_values(data: wire.Bytes, outer: wire.Span, arrays: dict[str, NDArray[Any]]) -> bytes:
+    """Return an encoded TensorProto without its values and add them to ``arrays``.
+
+    Values that are not contiguous in the file stay in the TensorProto.
+    """
     import numpy as np
 
-    head = bytearray()
+    header = bytearray()
     values: wire.Span | None = None
     for span in data.fields(outer.start, outer.end):
         if span.number in (RAW_DATA, FLOAT_DATA) and span.kind == wire.BYTES and values is None:
             values = span
         else:
-            head += data.data[span.tag : span.end]
+            header += data.data[span.tag : span.end]
     try:
-        tensor = TensorProto.FromString(bytes(head))
+        tensor = TensorProto.FromString(bytes(header))
     except (DecodeError, UnicodeDecodeError) as error:
-        raise data.error(outer.tag, f"a constant cannot be read ({error})") from None
-    kind = element_type(tensor.data_type, tensor.name, data.filename)
-    if values is None or tensor.external_data or kind.startswith(SHORT):
+        raise data.error(outer.tag, f"cannot read a constant ({error})") from None
+    type_name = element_type(tensor.data_type, tensor.name, data.filename)
+    if values is None or tensor.external_data or type_name.startswith(SHORT):
         return bytes(data.data[outer.start : outer.end])
     dtype = dtype_of(tensor)
     count = prod(tensor.dims)
     if values.end - values.start != count * dtype.itemsize or any(n < 0 for n in tensor.dims):
         raise data.error(
-            outer.tag, f'the values of "{tensor.name}" are not those of {list(tensor.dims)}'
+            outer.tag,
+            f'constant "{tensor.name}" has {values.end - values.start} bytes of values, which does '
+            f"not match its shape {list(tensor.dims)}",
         )
     array = np.frombuffer(data.data, dtype, count, values.start)
     arrays[tensor.name] = array.reshape(tuple(tensor.dims))
-    return bytes(head)
+    return bytes(header)

@@ -1,7 +1,7 @@
-"""Caffe layers that a model remembers: those whose ONNX form is a whole group of operators.
+"""Round-trip metadata: restores Caffe layers that were exported as a whole group of operators.
 
-The model's metadata holds such a layer's text, its bottoms and a digest of the group. On the way
-back the layer takes the group's place, but only while the group is what it was written as.
+The model's metadata holds the prototxt of such a layer, its bottoms and a digest of the group. The
+import replaces the group by the layer, but only if the group still has the same digest.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from protogen.layers.graph import Graph, Layer
     from protogen.onnx.program import Program
 
-KEY = "caffe_layer:"  # and the name of the layer's top
-DOMAIN = "protogen.caffe"  # of operators that stand for a remembered layer
-SMALL = 256  # values of constants that count for the digest: thresholds, limits, axes
+KEY = "caffe_layer:"  # prefix of a metadata key; the name of the layer's top follows
+DOMAIN = "protogen.caffe"  # operator domain of restored layers
+SMALL = 256  # values: the digest covers constants up to this size (thresholds, limits, axes)
 
 
-def remembered(graph: Graph, program: Program) -> dict[str, str]:
-    """Metadata for the layers of the graph that are to be remembered."""
+def roundtrip_metadata(graph: Graph, program: Program) -> dict[str, str]:
+    """Return the metadata entries of the layers whose type is marked for a round trip."""
     protos: list[NodeProto] | None = None
-    made = {}
+    entries = {}
     for layer in graph.layers:
         kind = kind_of(layer)
         if kind is None or not kind.remembered or len(layer.writes) != 1:
@@ -44,7 +44,7 @@ def remembered(graph: Graph, program: Program) -> dict[str, str]:
         values = {n: t.array().tobytes() for n, t in program.tensors.items() if t.size <= 8 * SMALL}
         digest = digest_of(protos, layer.writes[0], bottoms, values.get)
         text = Message.make("LayerParameter", **_fields(layer.params))
-        made[KEY + layer.writes[0]] = json.dumps(
+        entries[KEY + layer.writes[0]] = json.dumps(
             {
                 "layer": prototxt.write(Message.make("NetParameter", layer=[text])),
                 "bottoms": bottoms,
@@ -52,43 +52,47 @@ def remembered(graph: Graph, program: Program) -> dict[str, str]:
                 "digest": digest,
             }
         )
-    return made
+    return entries
 
 
 def _fields(params: Message) -> dict[str, Any]:
-    """Name, type and parameters, without the wiring, which the model has."""
-    found = {item.name: item.value for item in params.fields}
+    """Return name, type and parameters. Bottoms and tops are left out: the model has them."""
+    fields = {item.name: item.value for item in params.fields}
     return {
         key: value
-        for key, value in found.items()
+        for key, value in fields.items()
         if key in ("name", "type") or key.endswith("_param")
     }
 
 
 def _bottoms(graph: Graph, program: Program, layer: Layer) -> list[str] | None:
-    """The values that the layer's group reads, in the order of its bottoms. Tidying may have taken
-    the last Reshape to one of them into the group; None where they cannot be told."""
+    """Return the values that the layer's group of operators reads, in the order of its bottoms.
+
+    Tidying may have moved the last Reshape of a bottom into the group. Then the group reads a value
+    of the same size instead. None if the values are not unique.
+    """
     group = [node for node in program.nodes if node.layer == layer.name]
-    made = {name for node in group for name in node.writes}
+    produced = {name for node in group for name in node.writes}
     outside = dict.fromkeys(
         name
         for node in group
         for name in node.reads
-        if name in layer.reads or (name and name not in made and name not in program.tensors)
+        if name in layer.reads or (name and name not in produced and name not in program.tensors)
     )
-    strange = [name for name in outside if name not in layer.reads]
+    others = [name for name in outside if name not in layer.reads]
     bottoms = []
     for name in layer.reads:
-        found = [name] if name in outside else []
-        if not found:  # the value before the Reshape has as many numbers
-            found = [one for one in strange if _count(graph, one) == _count(graph, name)]
-        if len(found) != 1:
+        candidates = [name] if name in outside else []
+        if not candidates:  # the input of the moved Reshape has the same number of values
+            candidates = [other for other in others if _count(graph, other) == _count(graph, name)]
+        if len(candidates) != 1:
             return None
-        bottoms += found
+        bottoms += candidates
     return bottoms if len(set(bottoms)) == len(layer.reads) else None
 
 
 def _count(graph: Graph, name: str) -> int | None:
+    """Return the number of values; None if the shape is unknown."""
     shape = graph.shapes.get(name)
     return None if shape is None else prod(shape)
 
@@ -97,59 +101,63 @@ def digest_of(
     nodes: Iterable[NodeProto],
     top: str,
     bottoms: Sequence[str],
-    constant: Callable[[str], bytes | None],
+    constant_bytes: Callable[[str], bytes | None],
 ) -> str:
-    """SHA-256 of the operators between bottoms and top: their types, attributes, wiring and small
-    constants; not of names."""
+    """Return the SHA-256 of the operators between bottoms and top.
+
+    It covers their types, attributes, connections and small constants, but no names.
+    """
     group: list[NodeProto] = []
     needed = {top}
     for node in reversed(list(nodes)):
         if needed.intersection(node.output):
             needed.update(name for name in node.input if name not in bottoms)
             group.append(node)
-    hashed = hashlib.sha256()
-    places = {name: f"bottom {i}" for i, name in enumerate(bottoms)}
-    for at, node in enumerate(reversed(group)):
-        hashed.update(f"{node.op_type}\n".encode())
-        for attribute in sorted(node.attribute, key=lambda one: one.name):
-            hashed.update(attribute.SerializeToString(deterministic=True))
+    digest = hashlib.sha256()
+    labels = {name: f"bottom {i}" for i, name in enumerate(bottoms)}
+    for number, node in enumerate(reversed(group)):
+        digest.update(f"{node.op_type}\n".encode())
+        for attribute in sorted(node.attribute, key=lambda attribute: attribute.name):
+            digest.update(attribute.SerializeToString(deterministic=True))
         for name in node.input:
-            value = constant(name) if name not in places else None
-            hashed.update(value if value is not None else places.get(name, "large").encode())
-        places |= {name: f"{at} {i}" for i, name in enumerate(node.output)}
-    return hashed.hexdigest()
+            value = constant_bytes(name) if name not in labels else None
+            digest.update(value if value is not None else labels.get(name, "large").encode())
+        labels |= {name: f"{number} {i}" for i, name in enumerate(node.output)}
+    return digest.hexdigest()
 
 
-def _layer(text: str) -> Mapping[str, Any] | None:
-    """What a model says of a layer; None where it is not of the form that ``remembered`` writes."""
+def _parsed_entry(text: str) -> Mapping[str, Any] | None:
+    """Parse a metadata entry; None if it is not of the form that ``roundtrip_metadata`` writes."""
     try:
-        told = json.loads(text)
+        entry = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    fits = (
-        isinstance(told, dict)
-        and isinstance(told.get("layer"), str)
-        and _all(told.get("bottoms"), str)
-        and _all(told.get("shapes"), list)
-        and all(_all(shape, int) and len(shape) < 32 for shape in told["shapes"])
-        and all(0 <= n < 2**31 for shape in told["shapes"] for n in shape)
+    valid = (
+        isinstance(entry, dict)
+        and isinstance(entry.get("layer"), str)
+        and _is_list_of(entry.get("bottoms"), str)
+        and _is_list_of(entry.get("shapes"), list)
+        and all(_is_list_of(shape, int) and len(shape) < 32 for shape in entry["shapes"])
+        and all(0 <= n < 2**31 for shape in entry["shapes"] for n in shape)
     )
-    return told if fits else None
+    return entry if valid else None
 
 
-def _all(value: Any, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(one, kind) for one in value)
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
 
 
-def recall(model: ModelProto) -> None:
-    """Puts one operator of ``DOMAIN`` in the place of each remembered layer's last operator; the
-    others of its group are then read by nobody."""
-    told = {
+def restore_layers(model: ModelProto) -> None:
+    """Replace the last operator of each exported group by one operator of ``DOMAIN``.
+
+    The outputs of the group's other operators are then unused.
+    """
+    entries = {
         prop.key.removeprefix(KEY): layer
         for prop in model.metadata_props
-        if prop.key.startswith(KEY) and (layer := _layer(prop.value)) is not None
+        if prop.key.startswith(KEY) and (layer := _parsed_entry(prop.value)) is not None
     }
-    if not told:
+    if not entries:
         return
     values = {
         tensor.name: constant(tensor, "").tobytes()
@@ -157,24 +165,26 @@ def recall(model: ModelProto) -> None:
         if tensor.raw_data and len(tensor.raw_data) <= 8 * SMALL
     }
     nodes = list(model.graph.node)
-    found = False
-    for at, node in enumerate(nodes):
-        one: Mapping[str, Any] | None = next((told[n] for n in node.output if n in told), None)
-        if one is None:
+    changed = False
+    for index, node in enumerate(nodes):
+        entry: Mapping[str, Any] | None = next(
+            (entries[n] for n in node.output if n in entries), None
+        )
+        if entry is None:
             continue
-        if digest_of(nodes, node.output[0], one["bottoms"], values.get) == one.get("digest"):
-            shapes = [n for shape in one["shapes"] for n in (len(shape), *shape)]
-            nodes[at] = helper.make_node(
+        if digest_of(nodes, node.output[0], entry["bottoms"], values.get) == entry.get("digest"):
+            shapes = [n for shape in entry["shapes"] for n in (len(shape), *shape)]
+            nodes[index] = helper.make_node(
                 "Layer",
-                one["bottoms"],
+                entry["bottoms"],
                 list(node.output),
                 name=node.name,
                 domain=DOMAIN,
-                layer=one["layer"],
+                layer=entry["layer"],
                 shapes=shapes,
             )
-            found = True
-    if found:
+            changed = True
+    if changed:
         del model.graph.node[:]
         model.graph.node.extend(nodes)
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))

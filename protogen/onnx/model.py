@@ -1,4 +1,4 @@
-"""Programs as ONNX's own objects, and ONNX's checks of them."""
+"""Conversion of a Program to ``onnx`` objects, and the checks of the onnx package."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from protogen._version import __version__
 from protogen.errors import UnsupportedError
 from protogen.onnx.program import TYPES, Node, Program, Tensor, Value, free_name
 
-INLINE = 1024  # bytes: smaller constants may be shapes or axes, which inference has to see
-LIMIT = 2**31 - 1  # protobuf's largest message
+INLINE = 1024  # bytes: smaller constants may be shapes or axes, which shape inference reads
+LIMIT = 2**31 - 1  # bytes: the largest protobuf message
 
 
 def to_model(program: Program) -> ModelProto:
-    """The program as a model in memory.
+    """Convert the program to a model in memory.
 
     Raises:
-        UnsupportedError: it would pass 2 GiB.
+        UnsupportedError: the weights take more than protobuf's limit of 2 GiB.
     """
     total = program.weight_bytes
     if total > LIMIT - 2**20:
         raise UnsupportedError(
-            f"its weights take {total / 2**30:.1f} GiB, but a model in memory 2 GiB at most",
+            f"the weights take {total / 2**30:.1f} GiB, but a model in memory can hold at most 2 GiB",
             subject=f'net "{program.name}"',
-            advice="Write it to a file with pg.convert: weights then stand beside it.",
+            advice="Write it to a file with pg.convert, which stores the weights in a separate file.",
         )
-    model = hollow(program, program.inputs)
+    model = model_without_tensors(program, program.inputs)
     model.graph.initializer.extend(proto(name, t) for name, t in program.tensors.items())
     return model
 
 
-def hollow(program: Program, inputs: Iterable[Value]) -> ModelProto:
-    """The model without any constants."""
-    taken: set[str] = set()
+def model_without_tensors(program: Program, inputs: Iterable[Value]) -> ModelProto:
+    """Build the model without its constants (initializers)."""
+    used_names: set[str] = set()
     blobs = set(program.shapes)
     imports = [helper.make_opsetid("", program.opset)]
     graph = helper.make_graph(
-        [node.proto(free_name(_node_name(node, blobs), taken)) for node in program.nodes],
+        [node.proto(free_name(_node_name(node, blobs), used_names)) for node in program.nodes],
         program.name,
         [_info(value) for value in inputs],
         [_info(value) for value in program.outputs],
@@ -57,31 +57,34 @@ def hollow(program: Program, inputs: Iterable[Value]) -> ModelProto:
 
 
 def check(program: Program) -> None:
-    """ONNX's full check and strict shape inference, without the memory that weights take: large
-    constants stand in as inputs of their shape.
+    """Run ONNX's full check and strict shape inference without loading the weights.
+
+    Large constants are replaced by inputs of the same shape.
 
     Raises:
-        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: protogen's own fault.
+        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: protogen built an
+            invalid model, which is a bug in protogen.
     """
     large = {name: t for name, t in program.tensors.items() if t.size > INLINE}
     stand_ins = [Value(name, t.shape, TYPES[t.dtype]) for name, t in large.items()]
-    model = hollow(program, [*program.inputs, *stand_ins])
-    small = (item for item in program.tensors.items() if item[0] not in large)
+    model = model_without_tensors(program, [*program.inputs, *stand_ins])
+    small = ((name, t) for name, t in program.tensors.items() if name not in large)
     model.graph.initializer.extend(proto(name, t) for name, t in small)
     check_model(model)
 
 
 def check_model(model: ModelProto) -> None:
-    """ONNX's full check and strict shape inference of a whole model."""
+    """Run ONNX's full check and strict shape inference on a whole model."""
     onnx.checker.check_model(model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
 
 
 def encode(model: ModelProto) -> bytes:
-    """The bytes of a model after ONNX's full check and strict shape inference.
+    """Serialize a model after ONNX's full check and strict shape inference.
 
     Raises:
-        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: protogen's own fault.
+        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: protogen built an
+            invalid model, which is a bug in protogen.
     """
     check_model(model)
     raw: bytes = model.SerializeToString(deterministic=True)
@@ -89,28 +92,34 @@ def encode(model: ModelProto) -> bytes:
 
 
 def proto(name: str, tensor: Tensor) -> TensorProto:
-    made = header(name, tensor)
-    made.raw_data = tensor.array().tobytes()
-    return made
+    """Return the constant as a TensorProto with its values."""
+    tensor_proto = header(name, tensor)
+    tensor_proto.raw_data = tensor.array().tobytes()
+    return tensor_proto
 
 
 def header(name: str, tensor: Tensor) -> TensorProto:
-    """A TensorProto without its values."""
+    """Return the constant as a TensorProto without its values."""
     return TensorProto(name=name, dims=tensor.shape, data_type=TYPES[tensor.dtype])
 
 
 def exposing(program: Program, names: Iterable[str]) -> Program:
-    """The program with inner blobs as outputs too, those that folding has left."""
-    known = program.kept
-    made = {write for node in program.nodes for write in node.writes}
-    more = [Value(n, program.shapes[n]) for n in names if n not in known and n in made]
-    return replace(program, outputs=[*program.outputs, *more])
+    """Return the program with these inner blobs as additional outputs.
+
+    Blobs that folding has removed are skipped.
+    """
+    fixed = program.interface
+    computed = {write for node in program.nodes for write in node.writes}
+    added = [Value(n, program.shapes[n]) for n in names if n not in fixed and n in computed]
+    return replace(program, outputs=[*program.outputs, *added])
 
 
-def _node_name(node: Node, writes: set[str]) -> str:
-    """The Caffe layer's name where the operator makes one of the net's blobs; else that of the
-    value, which bears the layer's name too."""
-    return node.layer if node.layer and writes.intersection(node.writes) else node.writes[0]
+def _node_name(node: Node, blobs: set[str]) -> str:
+    """Return the Caffe layer's name if the operator produces a blob of the net.
+
+    Any other operator gets the name of its first output, which contains the layer's name.
+    """
+    return node.layer if node.layer and blobs.intersection(node.writes) else node.writes[0]
 
 
 def _info(value: Value) -> ValueInfoProto:

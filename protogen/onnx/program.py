@@ -1,7 +1,7 @@
-"""An ONNX graph before it is bytes: nodes and tensors as plain data.
+"""Program: an ONNX graph as plain data, before it is serialized.
 
-Tensors hold views of mapped files, or functions that make their values when they are written, so
-that a program of any size takes next to no memory.
+Tensors are views of memory-mapped files, or functions that compute the values when they are
+written. Therefore a program of any size takes almost no memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WIDTHS = {"float32": 4, "float16": 2, "int64": 8}
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One ONNX operator; ``layer`` is the Caffe layer that it came from."""
+    """One ONNX operator; ``layer`` is the name of the Caffe layer that emitted it."""
 
     op_type: str
     reads: tuple[str, ...]
@@ -36,15 +36,16 @@ class Node:
     layer: str = ""
 
     def proto(self, name: str) -> NodeProto:
-        made: NodeProto = helper.make_node(
+        """Return the operator as a NodeProto of this name."""
+        node: NodeProto = helper.make_node(
             self.op_type, self.reads, self.writes, name=name, **self.attributes
         )
-        return made
+        return node
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A constant: its values, or a function that makes them."""
+    """A constant; ``source`` is its values, or a function that returns them."""
 
     shape: Shape
     dtype: str
@@ -52,28 +53,30 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Bytes of the values."""
+        """Size of the values in bytes."""
         return math.prod(self.shape) * WIDTHS[self.dtype]
 
     def array(self) -> NDArray[Any]:
-        """The values, little-endian and in one piece."""
+        """The values, little-endian and C-contiguous."""
         import numpy as np
 
-        found = self.source() if callable(self.source) else self.source
-        kind = np.dtype(self.dtype).newbyteorder("<")
-        made: NDArray[Any] = np.asarray(found, kind, order="C")
-        return made.reshape(self.shape)
+        values = self.source() if callable(self.source) else self.source
+        dtype = np.dtype(self.dtype).newbyteorder("<")
+        array: NDArray[Any] = np.asarray(values, dtype, order="C")
+        return array.reshape(self.shape)
 
 
 def tensor(array: NDArray[np.floating | np.signedinteger]) -> Tensor:
-    """The Tensor of an array in memory or on a map."""
+    """Return the Tensor of an array in memory or in a memory-mapped file."""
     return Tensor(tuple(array.shape), "int64" if array.dtype.kind == "i" else "float32", array)
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An input or output: float32 unless ``elem_type`` says otherwise. Names in a shape are free
-    axes; None leaves the shape to inference."""
+    """An input or output of a program.
+
+    Strings in ``shape`` name free axes; None leaves the shape to shape inference.
+    """
 
     name: str
     shape: tuple[int | str, ...] | None
@@ -81,7 +84,7 @@ class Value:
 
     @property
     def text(self) -> str:
-        """The shape as messages write it: 1x3x8x8, ``batch`` for a free first axis, ? for others."""
+        """The shape for messages: 1x3x8x8, with ``batch`` for a free batch axis and ? for others."""
         if self.shape is None:
             return "?"
         names = (n if isinstance(n, int) or n == "batch" else "?" for n in self.shape)
@@ -95,7 +98,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A whole model. A change makes a new one. ``shapes`` are those of Caffe's values."""
+    """A whole model. Passes return a new Program. ``shapes`` holds the shapes of Caffe's values."""
 
     name: str
     nodes: list[Node]
@@ -108,27 +111,27 @@ class Program:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all constants."""
+        """Size of all constants in bytes."""
         return sum(tensor.size for tensor in self.tensors.values())
 
     @property
-    def kept(self) -> set[str]:
-        """Names that must stay: inputs and outputs."""
+    def interface(self) -> set[str]:
+        """Names of inputs and outputs, which no pass may rename or remove."""
         return {value.name for value in (*self.inputs, *self.outputs)}
 
     def readers(self) -> Counter[str]:
-        """How often nodes read each value."""
+        """Count how often nodes read each value."""
         return Counter(read for node in self.nodes for read in node.reads)
 
     def with_nodes(self, nodes: Iterable[Node], tensors: Mapping[str, Tensor]) -> Program:
-        """The program with other nodes; constants that nobody reads are left out."""
-        listed = list(nodes)
-        read = {name for node in listed for name in node.reads}
+        """Return the program with these nodes, and those of the tensors that the nodes read."""
+        node_list = list(nodes)
+        read = {name for node in node_list for name in node.reads}
         return replace(
-            self, nodes=listed, tensors={name: t for name, t in tensors.items() if name in read}
+            self, nodes=node_list, tensors={name: t for name, t in tensors.items() if name in read}
         )
 
 
-def free_name(wanted: str, taken: set[str]) -> str:
-    """The name, or the name with a number behind a dot where it is taken; it is then taken."""
-    return graph.free_name(wanted, taken, ".")
+def free_name(name: str, used_names: set[str]) -> str:
+    """Return the name, with a dot and a number appended if it is in use, and mark it as used."""
+    return graph.free_name(name, used_names, ".")

@@ -1,4 +1,4 @@
-"""Runs models of ONNX with onnxruntime."""
+"""Running ONNX models with onnxruntime."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 def run_model(
     model: bytes | str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
 ) -> Arrays:
-    """Output arrays by name of a model: its bytes, or the path of its file.
+    """Run a model once and return its outputs by name.
+
+    Args:
+        model: the model's bytes, or the path of its file.
+        feeds: an array for each input.
+        outputs: names of the outputs to compute; all outputs by default.
 
     Raises:
         InputError: an input is missing.
-        ProtogenError: onnxruntime refuses the model or fails to run it.
+        ProtogenError: onnxruntime cannot load the model, or fails to run it.
     """
     return open_model(model, outputs)(feeds)
 
@@ -28,17 +33,19 @@ def run_model(
 def open_model(
     model: bytes | str, outputs: Sequence[str] | None = None
 ) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
-    """``run_model`` for many inputs: the model is read once.
+    """Load a model once and return a function that runs it on arrays, as ``run_model`` does.
 
     Raises:
-        ProtogenError: onnxruntime refuses the model; what is given raises as ``run_model`` does.
+        ProtogenError: onnxruntime cannot load the model. The function raises as ``run_model`` does.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised, and told once
-    refusals = (
+    options.log_severity_level = (
+        4  # fatal only: errors are raised, so logging would report them twice
+    )
+    runtime_errors = (
         state.Fail,
         state.InvalidArgument,
         state.InvalidGraph,
@@ -49,40 +56,41 @@ def open_model(
     )
     where = model if isinstance(model, str) else ""
 
-    def refused(error: Exception) -> ProtogenError:
+    def failure(error: Exception) -> ProtogenError:
         text = " ".join(str(error).split())
-        return ProtogenError(f"onnxruntime refuses the model: {text}", where=where)
+        return ProtogenError(f"onnxruntime cannot load or run the model: {text}", where=where)
 
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except refusals as error:
-        raise refused(error) from None
+    except runtime_errors as error:
+        raise failure(error) from None
     needed = {value.name: value.type for value in session.get_inputs()}
-    names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
+    output_names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
 
     def run(feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         check_feeds(list(needed), feeds)
         typed = {name: _typed(feeds[name], type_) for name, type_ in needed.items()}
         try:
-            return dict(zip(names, session.run(names, typed), strict=True))
-        except refusals as error:
-            raise refused(error) from None
+            return dict(zip(output_names, session.run(output_names, typed), strict=True))
+        except runtime_errors as error:
+            raise failure(error) from None
 
     return run
 
 
-def _typed(array: NDArray[Any], wanted: str) -> NDArray[Any]:
-    """The array in the element type that onnxruntime names: tensor(int64)."""
+def _typed(array: NDArray[Any], type_name: str) -> NDArray[Any]:
+    """Convert the array to an element type in onnxruntime's notation, such as tensor(int64)."""
     names = {"float": "float32", "double": "float64", "string": "str"}
-    inner = wanted.removeprefix("tensor(").removesuffix(")")
-    return array.astype(names.get(inner, inner), copy=False)
+    element = type_name.removeprefix("tensor(").removesuffix(")")
+    return array.astype(names.get(element, element), copy=False)
 
 
-def check_feeds(needed: Sequence[str], feeds: Mapping[str, Any]) -> None:
-    for name in needed:
+def check_feeds(inputs: Sequence[str], feeds: Mapping[str, Any]) -> None:
+    """Raise InputError if an input has no array."""
+    for name in inputs:
         if name not in feeds:
             raise InputError(
-                f"it is not given (inputs: {', '.join(needed)})",
+                f"missing array (inputs: {', '.join(inputs)})",
                 subject=f'input "{name}"',
-                advice="Give an array for each.",
+                advice="Give an array for each input.",
             )

@@ -1,5 +1,7 @@
-"""Whether an ONNX model is one: what operators, constants and names of a stranger's file must hold
-before anything is computed from them."""
+"""Validation of untrusted ONNX models: operators, constants and names.
+
+A model is validated before anything is computed from it.
+"""
 
 from __future__ import annotations
 
@@ -24,103 +26,118 @@ Known = Mapping[str, object]
 
 
 def parsed(raw: bytes, where: str) -> ModelProto:
-    """The model of these bytes.
+    """Parse an encoded model.
 
     Raises:
-        InputError: they are none.
+        InputError: the bytes are not a valid ONNX model.
     """
     model = ModelProto()
     try:
         model.ParseFromString(raw)
     except (DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"is no ONNX model ({error})", where=where) from None
+        raise InputError(f"not a valid ONNX model ({error})", where=where) from None
     if not model.graph.node:
-        raise InputError("is no ONNX model, or one without operators", where=where)
+        raise InputError("not a valid ONNX model, or a model without operators", where=where)
     return model
 
 
 def check_sound(model: ModelProto, where: str, large: Known | None = None) -> None:
-    """Refuses what is no model: operators that ONNX's own definition of them does not allow, names
-    that nobody makes or two make, constants whose values are not those of their shape.
+    """Check a model: operators against their ONNX schemas, names, and the shapes of constants.
+
+    Each name must have exactly one definition, before its first use.
 
     Args:
-        large: constants by name whose values were taken out.
+        large: constants by name whose values are not in the model.
 
     Raises:
-        InputError: naming the operator or the constant.
+        InputError: the model is invalid. The error names the operator or the constant.
     """
     for text in _texts(model):
-        if not isinstance(text, str):  # protobuf gives bytes where they are no text
-            raise InputError(f"the name {text!r} is no UTF-8 text", where=where)
+        if not isinstance(text, str):  # protobuf returns bytes if they are not UTF-8
+            raise InputError(f"the name {text!r} is not valid UTF-8", where=where)
     for tensor in model.graph.initializer:
         if large is None or tensor.name not in large:
             constant(tensor, where)
-    if len({one.domain for one in model.opset_import}) < len(model.opset_import):
-        raise InputError("says twice which operator set it has", where=where)
+    if len({opset.domain for opset in model.opset_import}) < len(model.opset_import):
+        raise InputError(
+            "the model imports the operator set of one domain more than once", where=where
+        )
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_value < 0:  # some write so that an axis is free; ONNX's inference ends at it
+            # Some exporters write a free axis as a negative length, on which shape inference fails.
+            if dim.dim_value < 0:
                 dim.ClearField("dim_value")
     context = onnx.checker.C.CheckerContext()
     context.ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))
-    for one in model.opset_import:
-        if not 0 < one.version < 2**31:
-            raise InputError(f"operator set {one.version} is none", where=where)
+    for opset in model.opset_import:
+        if not 0 < opset.version < 2**31:
+            raise InputError(f"invalid operator set version {opset.version}", where=where)
     newest = onnx.defs.onnx_opset_version()
-    imports = {one.domain: one.version for one in model.opset_import}
+    imports = {opset.domain: opset.version for opset in model.opset_import}
     imports = {d: min(v, newest) if d in _OWN else v for d, v in imports.items()}
     imports.setdefault("", imports.get("ai.onnx", 1))
     context.opset_imports = imports
-    made = {value.name for value in model.graph.input}
-    made |= {tensor.name for tensor in model.graph.initializer}
+    defined = {value.name for value in model.graph.input}
+    defined |= {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
         for name in node.input:
-            if name and name not in made:
-                raise _refused(node, where, f'reads "{name}", which nothing before it makes')
+            if name and name not in defined:
+                raise _operator_error(
+                    node,
+                    where,
+                    f'reads "{name}", which no input, constant or earlier operator defines',
+                )
         _check_node(node, context, imports[""], where)
         for name in filter(None, node.output):
-            if name in made:
-                raise _refused(node, where, f'makes "{name}", which is made already')
-            made.add(name)
+            if name in defined:
+                raise _operator_error(node, where, f'output "{name}" is already defined')
+            defined.add(name)
     for value in model.graph.output:
-        if value.name not in made:
-            raise InputError("nothing makes it", where=where, subject=f'output "{value.name}"')
+        if value.name not in defined:
+            raise InputError(
+                "no operator, input or constant defines it",
+                where=where,
+                subject=f'output "{value.name}"',
+            )
 
 
 def _check_node(node: NodeProto, context: Any, opset: int, where: str) -> None:
     if not any(node.output):
-        raise _refused(node, where, "has no output")
-    if len({one.name for one in node.attribute}) < len(node.attribute):
-        raise _refused(node, where, "has an attribute twice")
+        raise _operator_error(node, where, "has no output")
+    if len({attribute.name for attribute in node.attribute}) < len(node.attribute):
+        raise _operator_error(node, where, "has a duplicate attribute")
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.UNDEFINED:
-            raise _refused(node, where, f"does not say what its attribute {attribute.name} is")
+            raise _operator_error(node, where, f"attribute {attribute.name} has no type")
         for tensor in (attribute.t, *attribute.tensors) if attribute.type in (4, 9) else ():
             constant(tensor, where)
     inner = any(
-        one.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-        for one in node.attribute
+        attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for attribute in node.attribute
     )
-    # Operators of others have no definition here; a graph inside one needs the names around it.
+    # The onnx package has no schemas for other domains. An inner graph may read names of the outer
+    # graph, which the check of a single operator does not know.
     if node.domain not in _OWN or inner or not onnx.defs.has(node.op_type, opset, ""):
         return
     try:
         onnx.checker.check_node(node, context)
     except onnx.checker.ValidationError as error:
         text = " ".join(str(error).split("==>")[0].split())
-        raise _refused(node, where, f"is not as ONNX defines it: {text}") from None
+        raise _operator_error(node, where, f"does not match the ONNX schema: {text}") from None
 
 
-def objection(
-    node: NodeProto, shapes: Mapping[str, Sequence[int]], kinds: Mapping[str, str], opset: int
+def schema_error(
+    node: NodeProto,
+    shapes: Mapping[str, Sequence[int]],
+    element_types: Mapping[str, str],
+    opset: int,
 ) -> str:
-    """What ONNX's own definition has against an operator on operands of these shapes; empty where
-    it has nothing."""
+    """Return why an operator on inputs of these shapes violates its ONNX schema; empty if valid."""
     if not onnx.defs.has(node.op_type, opset, ""):
-        return f"operator set {opset} has none of this name"
+        return f"operator set {opset} has no such operator"
     inputs = [
         helper.make_tensor_value_info(
-            name, TensorProto.DataType.Value(kinds.get(name, "FLOAT")), shapes.get(name)
+            name, TensorProto.DataType.Value(element_types.get(name, "FLOAT")), shapes.get(name)
         )
         for name in dict.fromkeys(filter(None, node.input))
     ]
@@ -135,132 +152,137 @@ def objection(
 
 
 def constant(tensor: TensorProto, where: str) -> NDArray[Any]:
-    """The values of a constant that stand with it.
+    """Return the values of a constant that are stored in the model itself.
 
     Raises:
-        InputError: they are of no known type, not as many as its shape says, or in another file.
+        InputError: the type is unknown, the number of values does not match the shape, or the values
+            are in an external file.
     """
     subject = f'constant "{tensor.name}"'
     if tensor.data_location == TensorProto.EXTERNAL:
         raise InputError(
-            "its values are in another file, which only weights may be",
+            "external data is supported only for the initializers of a model file",
             where=where,
             subject=subject,
         )
     if any(length < 0 for length in tensor.dims):
-        raise InputError(f"its shape is {list(tensor.dims)}", where=where, subject=subject)
+        raise InputError(f"invalid shape {list(tensor.dims)}", where=where, subject=subject)
     try:
         return numpy_helper.to_array(tensor)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
-            f"its values cannot be read ({error})", where=where, subject=subject
+            f"cannot read its values ({error})", where=where, subject=subject
         ) from None
 
 
 def element_type(number: int, name: str, where: str) -> str:
-    """ONNX's name of an element type.
+    """Return ONNX's name of an element type.
 
     Raises:
-        InputError: it has none of this number.
+        InputError: ONNX has no element type of this number.
     """
     if number not in TensorProto.DataType.values():
-        raise InputError(
-            f"ONNX has no element type {number}", where=where, subject=f'value "{name}"'
-        )
+        raise InputError(f"unknown element type {number}", where=where, subject=f'value "{name}"')
     return str(TensorProto.DataType.Name(number))
 
 
 def inferred(model: ModelProto, where: str) -> GraphProto:
-    """The graph with the shapes of what it makes; what cannot be inferred has none.
+    """Return the graph with inferred shapes; a value whose shape cannot be inferred has none.
 
     Raises:
-        InputError: what the model says of shapes contradicts its operators.
+        InputError: the declared shapes contradict the operators.
     """
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
-        raise InputError(f"what it says of shapes is not so: {text}", where=where) from None
+        raise InputError(
+            f"the declared shapes contradict the operators: {text}", where=where
+        ) from None
 
 
-# Weights in another file
+# External data
 
 
-def beside(tensor: TensorProto, folder: Path, maps: dict[str, FileMap | bytes]) -> NDArray[Any]:
-    """A constant whose values stand in a file beside the model: a view of the mapped file.
+def external_constant(
+    tensor: TensorProto, folder: Path, maps: dict[str, FileMap | bytes]
+) -> NDArray[Any]:
+    """Return a constant whose values are external data: a view of the memory-mapped file.
 
     Args:
-        maps: files that are mapped already, by location; grows.
+        maps: memory-mapped files by location; a new file is added.
 
     Raises:
         InputError: the file is not in the model's folder, is missing or too short.
     """
     import numpy as np
 
-    told = {entry.key: entry.value for entry in tensor.external_data}
-    location = told.get("location", "")
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
     subject = f'constant "{tensor.name}"'
     parts = Path(location).parts
-    real = "" if "\0" in location else os.path.realpath(folder / location)
-    inside = Path(real).is_relative_to(os.path.realpath(folder)) and real
-    if not parts or Path(location).is_absolute() or ".." in parts or not inside:
+    path = "" if "\0" in location else os.path.realpath(folder / location)
+    in_folder = Path(path).is_relative_to(os.path.realpath(folder)) and path
+    if not parts or Path(location).is_absolute() or ".." in parts or not in_folder:
         raise InputError(
-            f"its values are in {location!r}, which is no file in the model's folder",
+            f"its external data {location!r} is not a file in the model's folder",
             subject=subject,
-            advice="Put the file itself beside the model.",
+            advice="Put the file itself, not a link, in the folder of the model.",
         )
-    if os.path.exists(real) and not os.path.isfile(real):
-        raise InputError("is no file", where=str(folder / location), subject=subject)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError("not a regular file", where=str(folder / location), subject=subject)
     if location not in maps:
-        maps[location] = map_file(real)
+        maps[location] = map_file(path)
     dtype = dtype_of(tensor)
-    start = told.get("offset", "0")
+    start = entries.get("offset", "0")
     if not (start.isascii() and start.isdigit()) or any(length < 0 for length in tensor.dims):
-        raise InputError(f"its place is {start!r}", subject=subject)
+        raise InputError(f"invalid offset {start!r} or shape {list(tensor.dims)}", subject=subject)
     count = prod(tensor.dims)
     if int(start) + count * dtype.itemsize > len(maps[location]):
         raise InputError(
-            "ends before the values of the constant",
+            "the file ends before the values of the constant",
             where=str(folder / location),
             subject=subject,
-            advice="It is cut short, or belongs to another model.",
+            advice="The file is truncated, or belongs to another model.",
         )
-    made: NDArray[Any] = np.frombuffer(maps[location], dtype, count, int(start))
-    return made.reshape(tuple(tensor.dims))
+    values: NDArray[Any] = np.frombuffer(maps[location], dtype, count, int(start))
+    return values.reshape(tuple(tensor.dims))
 
 
 def dtype_of(tensor: TensorProto) -> Any:
-    """A constant's numpy type, little-endian.
+    """Return the numpy dtype of a constant, little-endian.
 
     Raises:
         InputError: numpy has no such type.
     """
-    kind = element_type(tensor.data_type, tensor.name, "")
-    if kind in ("UNDEFINED", "STRING") or kind.startswith(SHORT):
-        raise InputError(f"its values are of type {kind}", subject=f'constant "{tensor.name}"')
+    type_name = element_type(tensor.data_type, tensor.name, "")
+    if type_name in ("UNDEFINED", "STRING") or type_name.startswith(SHORT):
+        raise InputError(
+            f"unsupported element type {type_name}", subject=f'constant "{tensor.name}"'
+        )
     return helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
 
 
-SHORT = ("BFLOAT16", "FLOAT8", "INT4", "UINT4", "FLOAT4", "INT2", "UINT2")  # not numpy's
+SHORT = ("BFLOAT16", "FLOAT8", "INT4", "UINT4", "FLOAT4", "INT2", "UINT2")  # types that numpy lacks
 
 
 def _texts(model: ModelProto) -> Iterator[Any]:
-    """Every text that is looked at."""
+    """Yield every string of the model that protogen uses."""
     graph = model.graph
     yield from (model.producer_name, model.producer_version, graph.name)
     yield from (text for prop in model.metadata_props for text in (prop.key, prop.value))
-    yield from (one.domain for one in model.opset_import)
+    yield from (opset.domain for opset in model.opset_import)
     for node in graph.node:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
         yield from (attribute.name for attribute in node.attribute)
     for tensor in graph.initializer:
         yield tensor.name
-        yield from (text for one in tensor.external_data for text in (one.key, one.value))
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
     for value in (*graph.input, *graph.output, *graph.value_info):
         yield value.name
         yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
 
 
-def _refused(node: NodeProto, where: str, problem: str) -> InputError:
+def _operator_error(node: NodeProto, where: str, problem: str) -> InputError:
     name = node.name or next(iter(node.output), "")
     return InputError(problem, where=where, subject=f'operator "{name}" ({node.op_type})')

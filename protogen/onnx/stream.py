@@ -1,5 +1,8 @@
-"""Programs to files without their weights in memory: headers are built, and the bytes of weights go
-from the mapped caffemodel to the new file as they stand."""
+"""Writer for ONNX files of any size: the weights are never in memory as a whole.
+
+Only the headers are built. The bytes of the weights are copied from the memory-mapped caffemodel to
+the new file.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from typing import BinaryIO
 from onnx import StringStringEntryProto, TensorProto
 
 from protogen.formats.mapped import PAGE, Progress, write_array
-from protogen.onnx.model import header, hollow
+from protogen.onnx.model import header, model_without_tensors
 from protogen.onnx.program import Program, Tensor
 
-# ModelProto.graph, GraphProto.initializer, TensorProto.raw_data: field numbers of onnx.proto
+# Field numbers in onnx.proto: ModelProto.graph, GraphProto.initializer, TensorProto.raw_data
 GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
-OUTSIDE = 1024  # bytes: smaller constants stay in the model, also with external data
+EXTERNAL_FROM = 1024  # bytes: smaller constants stay in the model file, even with external data
 
 
 def write(
@@ -23,25 +26,25 @@ def write(
     location: str = "",
     progress: Progress | None = None,
 ) -> None:
-    """Writes the model.
+    """Write the model to an open file.
 
     Args:
         program: the model.
-        file: gets the ModelProto.
-        external: gets the values of large tensors, where they are to stand in a file of their own.
-        location: the name of that file, beside the model's.
-        progress: is told how many bytes of weights were written each time.
+        file: receives the ModelProto.
+        external: receives the values of large tensors as external data; None writes them to ``file``.
+        location: file name of ``external``, relative to the model's folder.
+        progress: called with the number of bytes of weights after each write.
     """
-    model = hollow(program, program.inputs)
+    model = model_without_tensors(program, program.inputs)
     graph = model.graph.SerializeToString(deterministic=True)
     model.ClearField("graph")
-    outside = _placed(program) if external is not None else {}
-    heads = {
-        name: _head(name, tensor, outside.get(name), location)
+    offsets = _external_offsets(program) if external is not None else {}
+    headers = {
+        name: _tensor_header(name, tensor, offsets.get(name), location)
         for name, tensor in program.tensors.items()
     }
     sizes = [
-        len(heads[name]) + (0 if name in outside else tensor.size)
+        len(headers[name]) + (0 if name in offsets else tensor.size)
         for name, tensor in program.tensors.items()
     ]
     total = len(graph) + sum(len(_tag(INITIALIZER, size)) + size for size in sizes)
@@ -50,42 +53,47 @@ def write(
     file.write(graph)
     for (name, tensor), size in zip(program.tensors.items(), sizes, strict=True):
         file.write(_tag(INITIALIZER, size))
-        file.write(heads[name])
-        if name not in outside:
+        file.write(headers[name])
+        if name not in offsets:
             write_array(tensor.array(), file, progress)
     if external is not None:
-        at = 0
-        for name, start in outside.items():
-            external.write(bytes(start - at))
+        position = 0
+        for name, start in offsets.items():
+            external.write(bytes(start - position))
             write_array(program.tensors[name].array(), external, progress)
-            at = start + program.tensors[name].size
+            position = start + program.tensors[name].size
 
 
-def _placed(program: Program) -> dict[str, int]:
-    """Where each large tensor begins in the file beside the model: on pages, so that readers can map
-    them."""
-    starts, at = {}, 0
+def _external_offsets(program: Program) -> dict[str, int]:
+    """Return the offset of each large tensor in the external file.
+
+    Offsets are multiples of the page size, so that readers can memory-map the tensors.
+    """
+    offsets, end = {}, 0
     for name, tensor in program.tensors.items():
-        if tensor.size > OUTSIDE:
-            starts[name] = at = -(-at // PAGE) * PAGE
-            at += tensor.size
-    return starts
+        if tensor.size > EXTERNAL_FROM:
+            offsets[name] = end = -(-end // PAGE) * PAGE
+            end += tensor.size
+    return offsets
 
 
-def _head(name: str, tensor: Tensor, start: int | None, location: str) -> bytes:
-    """A TensorProto up to its values."""
-    made = header(name, tensor)
+def _tensor_header(name: str, tensor: Tensor, start: int | None, location: str) -> bytes:
+    """Encode a TensorProto up to, but without, the bytes of its values."""
+    tensor_proto = header(name, tensor)
     if start is None:
-        raw: bytes = made.SerializeToString(deterministic=True) + _tag(RAW_DATA, tensor.size)
+        raw: bytes = tensor_proto.SerializeToString(deterministic=True) + _tag(
+            RAW_DATA, tensor.size
+        )
         return raw
-    made.data_location = TensorProto.EXTERNAL
+    tensor_proto.data_location = TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", start), ("length", tensor.size)):
-        made.external_data.append(StringStringEntryProto(key=key, value=str(value)))
-    raw = made.SerializeToString(deterministic=True)
+        tensor_proto.external_data.append(StringStringEntryProto(key=key, value=str(value)))
+    raw = tensor_proto.SerializeToString(deterministic=True)
     return raw
 
 
 def _tag(number: int, length: int) -> bytes:
+    """Encode the tag and length of a length-delimited protobuf field."""
     from protogen.formats.wire import BYTES, varint
 
     return varint(number << 3 | BYTES) + varint(length)

@@ -1,1 +1,1 @@
-"""Pictures. This room receives data and computes none."""
+"""Plots, drawings and report pages. Other packages compute the data that is shown."""

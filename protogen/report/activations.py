@@ -1,4 +1,4 @@
-"""The picture of activation functions: each with its derivative."""
+"""Plot of activation functions and their derivatives."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_SHOWN = 4.0  # to either side of 0
+_SHOWN = 4.0  # the plotted range is -4 to 4
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A function's values at ``x``, its slopes between them, and a line below its name."""
+    """A function's values ``y`` at ``x``, its slopes between them, and a note below its name."""
 
     name: str
     note: str
@@ -27,7 +27,7 @@ class Curve:
 
 
 def draw(curves: Sequence[Curve], file: BinaryIO, form: Literal["png", "svg"]) -> None:
-    """One panel each, five in a row; the function is whole, the derivative dashed."""
+    """Draw a panel for each function, five in a row. The derivative is dashed."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -40,15 +40,15 @@ def draw(curves: Sequence[Curve], file: BinaryIO, form: Literal["png", "svg"]) -
         for panel in panels[len(curves) :]:
             panel.axis("off")
         for panel, curve in zip(panels, curves, strict=False):
-            near = abs(curve.x) <= _SHOWN
+            shown = abs(curve.x) <= _SHOWN
             middle = (curve.x[1:] + curve.x[:-1]) / 2
-            within = abs(middle) <= _SHOWN
+            slopes_shown = abs(middle) <= _SHOWN
             panel.axhline(0, color="#d5dbe1", lw=0.8)
             panel.axvline(0, color="#d5dbe1", lw=0.8)
-            panel.plot(curve.x[near], curve.y[near], color="#2a6f97", lw=1.8, label="function")
+            panel.plot(curve.x[shown], curve.y[shown], color="#2a6f97", lw=1.8, label="function")
             panel.plot(
-                middle[within],
-                curve.slopes[within],
+                middle[slopes_shown],
+                curve.slopes[slopes_shown],
                 color="#c1666b",
                 lw=1.2,
                 ls="--",

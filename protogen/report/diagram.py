@@ -1,8 +1,8 @@
-"""Where each layer of a net stands in a drawing: a layered layout, block by block.
+"""Layout of a net's drawing: a layered graph layout, part by part.
 
-The net is cut wherever one value alone leads on, as behind a residual block or an Inception module.
-Every part is laid out by itself (igraph's Sugiyama method), and parts stand below each other, so
-that a part can be folded without anything else being laid out again.
+The net is cut at each place where all later layers depend on a single value, as after a residual
+block or an Inception module. Each part is laid out separately, with igraph's Sugiyama method. The
+parts are stacked from top to bottom, so that folding one part does not change the layout of others.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from protogen.layers.graph import Graph, Layer
 
 Point = tuple[float, float]
 
-LETTER = 6.4  # pixels of an average letter
-BOLD = 7.4
-LINE = 15.0
-WIDEST = 210.0
-GAP = 26.0  # between ranks, and between neighbours
-FOLDABLE = 3  # boxes that make a block
+LETTER = 6.4  # pixels: width of an average letter
+BOLD = 7.4  # pixels: width of an average bold letter
+LINE = 15.0  # pixels: height of a line of text
+WIDEST = 210.0  # pixels: largest width of a box
+GAP = 26.0  # pixels between ranks, and between the boxes of a rank
+FOLDABLE = 3  # a part with at least so many boxes can be folded
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One layer, or one with the layers that work in place on its top; ``x`` and ``y`` are of its
-    middle and its upper edge. ``index`` is the first layer's in the net. A ``stub`` stands for a
-    source far above whose data is read here."""
+    """The box of a layer and of the in-place layers on its top.
+
+    ``x`` is the middle of the box and ``y`` its upper edge, in pixels. ``index`` is that of the first
+    layer in the net. A ``stub`` represents a data layer far above, whose top is read here.
+    """
 
     index: int
     lines: tuple[str, ...]
@@ -48,8 +50,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What stands between two cuts. ``entry`` and ``exit`` are where the one value comes in above
-    and leaves below; x counts from the drawing's middle, y from the part's upper edge."""
+    """The boxes and edges between two cuts.
+
+    ``entry`` and ``exit`` are the x positions at which the single value enters at the top and leaves
+    at the bottom. x is relative to the middle of the drawing, y to the upper edge of the part.
+    """
 
     boxes: tuple[Box, ...]
     edges: tuple[tuple[Point, ...], ...]
@@ -61,12 +66,13 @@ class Part:
 
     @property
     def foldable(self) -> bool:
+        """Whether the part has enough boxes to be folded."""
         return sum(not box.stub for box in self.boxes) >= FOLDABLE
 
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """A net's drawing: parts from above to below."""
+    """The drawing of a net: its parts from top to bottom."""
 
     name: str
     parts: tuple[Part, ...]
@@ -74,7 +80,7 @@ class Diagram:
 
 @dataclass(slots=True)
 class _Node:
-    """A box before it has a place."""
+    """A box without position; ``reads`` and ``sources`` are indices of other nodes."""
 
     layers: list[int]
     reads: list[int]
@@ -82,7 +88,7 @@ class _Node:
 
 
 def diagram(graph: Graph) -> Diagram:
-    """The drawing of a net.
+    """Lay out the drawing of a net.
 
     Raises:
         UnsupportedError: igraph is not installed.
@@ -95,35 +101,35 @@ def diagram(graph: Graph) -> Diagram:
 
 
 def _nodes(graph: Graph) -> list[_Node]:
-    """Layers with those that follow in place, and what each of them reads."""
+    """Group each layer with the in-place layers on its top, and list what each group reads."""
     readers: dict[str, int] = {}
     for layer in graph.layers:
         for read in layer.reads:
             readers[read] = readers.get(read, 0) + 1
-    made: list[_Node] = []
+    nodes: list[_Node] = []
     node_of: dict[str, int] = {}
     for i, layer in enumerate(graph.layers):
         before = list(dict.fromkeys(node_of[read] for read in layer.reads if read in node_of))
         if layer.tops and layer.tops == layer.bottoms[: len(layer.tops)] and len(before) == 1:
             host = before[0]
-            last = graph.layers[made[host].layers[-1]]
+            last = graph.layers[nodes[host].layers[-1]]
             if last.writes == layer.reads and all(readers[read] == 1 for read in layer.reads):
-                made[host].layers.append(i)
+                nodes[host].layers.append(i)
                 node_of.update(dict.fromkeys(layer.writes, host))
                 continue
-        node_of.update(dict.fromkeys(layer.writes, len(made)))
-        made.append(_Node([i], before, []))
-    # What comes from a source is drawn as a stub where it is read, except right behind it.
-    for i, node in enumerate(made):
+        node_of.update(dict.fromkeys(layer.writes, len(nodes)))
+        nodes.append(_Node([i], before, []))
+    # A data layer is drawn as a stub next to its readers, except next to the layer right after it.
+    for i, node in enumerate(nodes):
         if i:
-            far = [one for one in node.reads if not made[one].reads and one != i - 1]
-            node.reads = [one for one in node.reads if one not in far]
+            far = [read for read in node.reads if not nodes[read].reads and read != i - 1]
+            node.reads = [read for read in node.reads if read not in far]
             node.sources = far
-    return made
+    return nodes
 
 
 def _runs(nodes: Sequence[_Node]) -> Iterable[tuple[list[int], int | None, int | None]]:
-    """Runs of nodes between cuts, with the node whose value comes in and the one whose goes out."""
+    """Yield the runs of nodes between cuts, with the nodes whose values enter and leave the run."""
     last: dict[int, int] = {}  # the last reader of each node's values
     for i, node in enumerate(nodes):
         for read in node.reads:
@@ -135,7 +141,7 @@ def _runs(nodes: Sequence[_Node]) -> Iterable[tuple[list[int], int | None, int |
         run.append(i)
         if i in last:
             live.add(i)
-        live.difference_update([one for one in nodes[i].reads if last[one] == i])
+        live.difference_update([read for read in nodes[i].reads if last[read] == i])
         if len(live) > 1:
             continue
         out = next(iter(live), None)
@@ -184,7 +190,7 @@ def _part(
 def _placed(
     boxes: Sequence[Box], edges: Sequence[tuple[int, int]], entry: int | None, exit_: int | None
 ) -> tuple[list[Box], list[tuple[Point, ...]], float, float]:
-    """The boxes with places, the ways of edges, width and height."""
+    """Return the boxes with positions, the points of the edges, width and height."""
     ranks = _ranks(len(boxes), edges, entry, exit_)
     rank_heights = [0.0] * (max(ranks) + 1)
     for box, rank in zip(boxes, ranks, strict=True):
@@ -195,11 +201,11 @@ def _placed(
         gap = GAP if above and below else 0.0 if alone else GAP / 2
         tops.append(tops[-1] + above + gap)
     total = tops[-1] + rank_heights[-1]
-    xs, ways = _columns(boxes, edges, ranks)
+    xs, edge_xs = _columns(boxes, edges, ranks)
     low = min(x - box.width / 2 for x, box in zip(xs, boxes, strict=True))
     high = max(x + box.width / 2 for x, box in zip(xs, boxes, strict=True))
-    for way in ways:
-        low, high = min([low, *way]), max([high, *way])
+    for passes in edge_xs:
+        low, high = min([low, *passes]), max([high, *passes])
     ports = [xs[port] for port in (entry, exit_) if port is not None]
     middle = sum(ports) / len(ports) if ports else (low + high) / 2
     placed = [
@@ -209,10 +215,10 @@ def _placed(
         for b, x, rank in zip(boxes, xs, ranks, strict=True)
     ]
     routes = []
-    for (a, b), way in zip(edges, ways, strict=True):
+    for (a, b), passes in zip(edges, edge_xs, strict=True):
         start = (placed[a].x, placed[a].y + placed[a].height)
         points = [start]
-        for step, x in enumerate(way, ranks[a] + 1):
+        for step, x in enumerate(passes, ranks[a] + 1):
             points += [(x - middle, tops[step]), (x - middle, tops[step] + rank_heights[step])]
         points.append((placed[b].x, placed[b].y))
         if points[0] != points[-1]:
@@ -223,66 +229,68 @@ def _placed(
 def _columns(
     boxes: Sequence[Box], edges: Sequence[tuple[int, int]], ranks: Sequence[int]
 ) -> tuple[list[float], list[list[float]]]:
-    """The middle of each box, and that of each edge in every rank that it passes."""
+    """Return the x of each box's middle, and of each edge in every rank that the edge passes."""
     if len(boxes) == 1:
         return [0.0], [[] for _ in edges]
     rows = list(ranks)
     pairs: list[tuple[int, int]] = []
     passing: list[list[int]] = []
     for a, b in edges:
-        way, before = [], a
+        dummies, before = [], a
         for rank in range(ranks[a] + 1, ranks[b]):
             pairs.append((before, len(rows)))
             before = len(rows)
-            way.append(before)
+            dummies.append(before)
             rows.append(rank)
         pairs.append((before, b))
-        passing.append(way)
-    made = _igraph().Graph(n=len(rows), edges=pairs, directed=True)
-    found = made.layout_sugiyama(layers=rows, hgap=1, vgap=1).coords[: len(rows)]
-    columns = _apart([x for x, _ in found], rows)
+        passing.append(dummies)
+    layered = _igraph().Graph(n=len(rows), edges=pairs, directed=True)
+    points = layered.layout_sugiyama(layers=rows, hgap=1, vgap=1).coords[: len(rows)]
+    columns = _apart([x for x, _ in points], rows)
     widths = [box.width for box in boxes] + [0.0] * (len(rows) - len(boxes))
     right = _packed(columns, rows, widths)
     left = [-x for x in _packed([-x for x in columns], rows, widths)]
     shift = max(right) - max(left)
     xs = [(a + b + shift) / 2 for a, b in zip(right, left, strict=True)]
-    return xs[: len(boxes)], [[xs[one] for one in way] for way in passing]
+    return xs[: len(boxes)], [[xs[dummy] for dummy in dummies] for dummies in passing]
 
 
 def _packed(columns: Sequence[float], rows: Sequence[int], widths: Sequence[float]) -> list[float]:
-    """Columns as pixels, as far to the left as boxes of these widths allow; what shares a column
-    stays aligned."""
-    at: list[float] = [0.0] * len(columns)
+    """Convert columns to pixels, as far to the left as the widths of the boxes allow.
+
+    Boxes with the same column stay aligned.
+    """
+    xs: list[float] = [0.0] * len(columns)
     ends: dict[int, float] = {}  # the right edge of each row
     least = -math.inf
     order = sorted(range(len(columns)), key=lambda i: columns[i])
     for _, group in itertools.groupby(order, key=lambda i: round(columns[i], 3)):
         same = list(group)
-        wanted = [ends[rows[i]] + GAP + widths[i] / 2 for i in same if rows[i] in ends]
-        start = max([least, *wanted])
+        starts = [ends[rows[i]] + GAP + widths[i] / 2 for i in same if rows[i] in ends]
+        start = max([least, *starts])
         least = 0.0 if math.isinf(start) else start
         for i in same:
-            at[i] = least
+            xs[i] = least
             ends[rows[i]] = least + widths[i] / 2
-    return at
+    return xs
 
 
 def _apart(columns: Sequence[float], rows: Sequence[int]) -> list[float]:
-    """The columns, a hair further right where igraph gives one place to two boxes of a row."""
-    taken: set[tuple[int, float]] = set()
-    made = []
+    """Shift a column slightly to the right if igraph gives two boxes of a row the same position."""
+    used: set[tuple[int, float]] = set()
+    distinct = []
     for x, row in zip(columns, rows, strict=True):
-        while (row, round(x, 3)) in taken:
+        while (row, round(x, 3)) in used:
             x += 0.002
-        taken.add((row, round(x, 3)))
-        made.append(x)
-    return made
+        used.add((row, round(x, 3)))
+        distinct.append(x)
+    return distinct
 
 
 def _ranks(
     count: int, edges: Sequence[tuple[int, int]], entry: int | None, exit_: int | None
 ) -> list[int]:
-    """The longest way from above; what has no way from above stands right over its reader."""
+    """Return the rank of each box: its longest path from above, or right above its first reader."""
     outgoing: list[list[int]] = [[] for _ in range(count)]
     waiting = [0] * count
     for a, b in edges:
@@ -292,15 +300,15 @@ def _ranks(
     ready = [i for i in range(count) if not waiting[i]]
     starts = [i for i in ready if i != entry]
     while ready:
-        one = ready.pop()
-        for after in outgoing[one]:
-            ranks[after] = max(ranks[after], ranks[one] + 1)
+        current = ready.pop()
+        for after in outgoing[current]:
+            ranks[after] = max(ranks[after], ranks[current] + 1)
             waiting[after] -= 1
             if not waiting[after]:
                 ready.append(after)
-    for one in starts:
-        if outgoing[one]:
-            ranks[one] = max(0, min(ranks[after] for after in outgoing[one]) - 1)
+    for start in starts:
+        if outgoing[start]:
+            ranks[start] = max(0, min(ranks[after] for after in outgoing[start]) - 1)
     if exit_ is not None:
         ranks[exit_] = max(ranks[i] for i in range(count) if i != exit_) + 1 if count > 1 else 0
     return ranks
@@ -310,9 +318,9 @@ def _ranks(
 
 
 def _box(graph: Graph, members: Sequence[int]) -> Box:
-    """A box of a layer and those that work on its top."""
+    """Return the box of a layer and of the in-place layers on its top, without position."""
     first = graph.layers[members[0]]
-    lines = [first.name, _what(graph, first)]
+    lines = [first.name, _type_text(graph, first)]
     if len(members) > 1:
         lines.append("+ " + ", ".join(graph.layers[i].type for i in members[1:]))
     shape = graph.shapes.get(graph.layers[members[-1]].writes[0]) if first.writes else None
@@ -342,26 +350,25 @@ def _sized(
 
 
 def short(text: str, limit: int = int((WIDEST - 16) / LETTER)) -> str:
-    """A text that fits a box: its middle is left out."""
+    """Shorten a text so that it fits a box, by leaving out its middle."""
     if len(text) <= limit:
         return text
     return f"{text[: limit // 2]}…{text[len(text) - (limit - limit // 2 - 1) :]}"
 
 
 def family(layer: Layer) -> str:
-    """The family of a layer's type, as its module is called; "unknown" for a type of a fork that
-    nobody knows."""
+    """Return the family of a layer's type (the name of its module); "unknown" for an unknown type."""
     kind = kind_of(layer)
     return "unknown" if kind is None else family_of(kind)
 
 
 def size(shape: Shape) -> str:
-    """A shape as people write it."""
+    """Return a shape as text, such as 1x3x8x8."""
     return shape_text(shape, "1 value")
 
 
-def _what(graph: Graph, layer: Layer) -> str:
-    """The type, with its kernel and stride where it has a window."""
+def _type_text(graph: Graph, layer: Layer) -> str:
+    """Return the layer's type, with kernel and stride if it has a window."""
     kind = kind_of(layer)
     shapes = [shape for read in layer.reads if (shape := graph.shapes.get(read)) is not None]
     if kind is None or not layer.reads or len(shapes) < len(layer.reads):
@@ -375,8 +382,8 @@ def _what(graph: Graph, layer: Layer) -> str:
 
 
 def _title(names: Sequence[str]) -> str:
-    """What a folded part is called: what its names begin with, or the first and the last."""
-    low, high = min(names), max(names)  # these share no more than all do
+    """Return the title of a folded part: the common prefix of its names, or first and last name."""
+    low, high = min(names), max(names)  # the common prefix of these two is that of all names
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(low, high, strict=False))
     prefix = "".join(letter for letter, _ in same).rstrip("/_-. ")
     return prefix if len(prefix) > 2 else f"{names[0]} … {names[-1]}"

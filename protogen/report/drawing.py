@@ -1,4 +1,4 @@
-"""A net's drawing as SVG: by itself, and as the part of the page that folds and unfolds."""
+"""A net's drawing as SVG or PNG file, and as the foldable SVG of the report page."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from protogen.report.diagram import Box, Diagram, Part, Point
 
-LEAD = 13.0  # pixels that every part keeps above and below, for the way to the next one
+LEAD = 13.0  # pixels above and below each part, for the edge to the next part
 MARGIN = 20.0
 LINE = 15.0
-FOLDED = (230.0, 38.0)
+FOLDED = (230.0, 38.0)  # pixels: width and height of a folded part
 
-# Family of layers: fill, edge. A family that is not here looks like an unknown type.
+# Family of layers: (fill, edge). Any other family has the colours of an unknown type.
 COLOURS = {
     "activation": ("#f6e6d2", "#b5742a"),
     "combining": ("#f6e6d2", "#b5742a"),
@@ -40,7 +40,7 @@ COLOURS = {
 
 
 def stylesheet() -> str:
-    """The look of a drawing."""
+    """Return the CSS of a drawing."""
     fill, edge = COLOURS["unknown"]
     families = "".join(
         f".{name} rect{{fill:{inner};stroke:{outer}}}\n" for name, (inner, outer) in COLOURS.items()
@@ -59,12 +59,12 @@ def stylesheet() -> str:
 
 
 def heights(part: Part) -> tuple[float, float]:
-    """How much a part takes, open and folded."""
+    """Return the height of a part in pixels, open and folded."""
     return part.height + 2 * LEAD, FOLDED[1] + 2 * LEAD
 
 
 def extent(diagram: Diagram) -> tuple[float, float]:
-    """Width and height of the whole drawing."""
+    """Return width and height of the whole drawing in pixels."""
     width = max([FOLDED[0], *(part.width for part in diagram.parts)]) + 2 * MARGIN
     return width, sum(heights(part)[0] for part in diagram.parts) + 2 * MARGIN
 
@@ -76,12 +76,13 @@ def svg(
     *,
     page: bool = False,
 ) -> str:
-    """The drawing.
+    """Return the drawing as SVG.
 
     Args:
-        marks: a class for boxes by the layer's index: "added" or "changed".
-        flaws: the number of findings by the layer's index.
-        page: for the page, whose script folds and styles it; else a file by itself.
+        diagram: the layout.
+        marks: CSS class of boxes by the layer's index: "added" or "changed".
+        flaws: number of findings by the layer's index.
+        page: draw for the report page, whose script folds parts; by default a standalone file.
     """
     width, height = extent(diagram)
     head = (
@@ -89,31 +90,31 @@ def svg(
         f'viewBox="{-width / 2:.1f} {-MARGIN:.1f} {width:.1f} {height:.1f}" role="img" '
         f'aria-label="{_safe(diagram.name or "net")}">\n'
     )
-    made = [head]
+    elements = [head]
     if not page:
-        made.append(f"<style>\n{stylesheet()}</style>\n")
-        made.append(
+        elements.append(f"<style>\n{stylesheet()}</style>\n")
+        elements.append(
             f'<rect x="{-width / 2:.1f}" y="{-MARGIN}" width="{width:.1f}" '
             f'height="{height:.1f}" fill="#ffffff"/>\n'
         )
-    made.append(
+    elements.append(
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0,0 8,4 0,8z" fill="#7b8794"/></marker></defs>\n'
     )
     if page:
-        made.append('<g id="scene">\n')
+        elements.append('<g id="scene">\n')
     y = 0.0
     for part in diagram.parts:
-        made.append(_part(part, y, marks or {}, flaws or {}, page))
+        elements.append(_part(part, y, marks or {}, flaws or {}, page))
         y += heights(part)[0]
     if page:
-        made.append("</g>\n")
-    made.append("</svg>\n")
-    return "".join(made)
+        elements.append("</g>\n")
+    elements.append("</svg>\n")
+    return "".join(elements)
 
 
-def png(text: str, letters: Sequence[str], scale: float) -> bytes:
-    """An SVG as a PNG; ``letters`` are files of fonts.
+def png(text: str, font_files: Sequence[str], scale: float) -> bytes:
+    """Render an SVG as PNG with the given font files.
 
     Raises:
         ImportError: resvg_py is not installed.
@@ -124,7 +125,7 @@ def png(text: str, letters: Sequence[str], scale: float) -> bytes:
         resvg_py.svg_to_bytes(
             svg_string=text,
             zoom=scale,
-            font_files=list(letters),
+            font_files=list(font_files),
             skip_system_fonts=True,
             font_family="DejaVu Sans",
             sans_serif_family="DejaVu Sans",
@@ -133,7 +134,7 @@ def png(text: str, letters: Sequence[str], scale: float) -> bytes:
 
 
 def fonts() -> list[str]:
-    """The files of the letters that matplotlib brings, plain and bold."""
+    """Return the font files of matplotlib's DejaVu Sans, regular and bold."""
     from matplotlib.font_manager import FontProperties, findfont
 
     return [
@@ -145,13 +146,13 @@ def _part(
     part: Part, y: float, marks: Mapping[int, str], flaws: Mapping[int, int], page: bool
 ) -> str:
     is_open, folded = heights(part)
-    made = [f'<g class="part" transform="translate(0 {y:.1f})"']
+    elements = [f'<g class="part" transform="translate(0 {y:.1f})"']
     if page:
-        made.append(f' data-open="{is_open:.1f}" data-folded="{folded:.1f}"')
-    made.append('>\n<g class="open">\n')
+        elements.append(f' data-open="{is_open:.1f}" data-folded="{folded:.1f}"')
+    elements.append('>\n<g class="open">\n')
     if part.foldable and page:
         left, top = -part.width / 2 - 8, LEAD - 6
-        made.append(
+        elements.append(
             f'<rect class="frame" x="{left:.1f}" y="{top:.1f}" width="{part.width + 16:.1f}" '
             f'height="{part.height + 12:.1f}" rx="6"/>\n<g class="fold" tabindex="0" role="button" '
             f'aria-label="Fold {_safe(part.title)}"><title>Fold {_safe(part.title)}</title>'
@@ -159,20 +160,22 @@ def _part(
             f'<text x="{left + part.width + 16:.1f}" y="{top + 4:.1f}">−</text></g>\n'
         )
     if part.entry is not None:
-        made.append(_edge(((0, 0), (part.entry, LEAD)), _enters_box(part)))
+        elements.append(_edge(((0, 0), (part.entry, LEAD)), _enters_box(part)))
     for edge in part.edges:
         points = [(x, y + LEAD) for x, y in edge]
         ends = any(_meets(box, edge[-1]) for box in part.boxes)
-        made.append(_edge(points, ends))
+        elements.append(_edge(points, ends))
     if part.exit is not None:
-        made.append(_edge(((part.exit, LEAD + part.height), (0, 2 * LEAD + part.height)), False))
+        elements.append(
+            _edge(((part.exit, LEAD + part.height), (0, 2 * LEAD + part.height)), False)
+        )
     for box in part.boxes:
-        made.append(_box(box, marks.get(box.index, ""), flaws, page))
-    made.append("</g>\n")
+        elements.append(_box(box, marks.get(box.index, ""), flaws, page))
+    elements.append("</g>\n")
     if part.foldable and page:
-        made.append(_folded(part))
-    made.append("</g>\n")
-    return "".join(made)
+        elements.append(_folded(part))
+    elements.append("</g>\n")
+    return "".join(elements)
 
 
 def _enters_box(part: Part) -> bool:
@@ -184,16 +187,16 @@ def _meets(box: Box, point: Point) -> bool:
 
 
 def _edge(points: Sequence[Point], arrow: bool) -> str:
-    """A way that leaves and arrives upright."""
-    made = [f"M{points[0][0]:.1f},{points[0][1]:.1f}"]
+    """Return the path of an edge, which starts and ends vertically."""
+    commands = [f"M{points[0][0]:.1f},{points[0][1]:.1f}"]
     for (a, b), (x, y) in itertools.pairwise(points):
         if abs(a - x) < 0.05:
-            made.append(f"V{y:.1f}")
+            commands.append(f"V{y:.1f}")
         else:
             half = (b + y) / 2
-            made.append(f"C{a:.1f},{half:.1f} {x:.1f},{half:.1f} {x:.1f},{y:.1f}")
+            commands.append(f"C{a:.1f},{half:.1f} {x:.1f},{half:.1f} {x:.1f},{y:.1f}")
     end = ' marker-end="url(#arrow)"' if arrow else ""
-    return f'<path class="edge" d="{"".join(made)}"{end}/>\n'
+    return f'<path class="edge" d="{"".join(commands)}"{end}/>\n'
 
 
 def _box(box: Box, mark: str, flaws: Mapping[int, int], page: bool) -> str:
@@ -207,7 +210,7 @@ def _box(box: Box, mark: str, flaws: Mapping[int, int], page: bool) -> str:
         f'y="{top + 4 + LINE * (i + 0.75):.1f}">{_safe(line)}</text>'
         for i, line in enumerate(box.lines)
     )
-    count = 0 if box.stub else sum(flaws.get(one, 0) for one in box.members)
+    count = 0 if box.stub else sum(flaws.get(member, 0) for member in box.members)
     flag = (
         f'<circle class="flaw" cx="{box.x + box.width / 2:.1f}" cy="{top:.1f}" r="5">'
         f"<title>{count} finding{'s' if count > 1 else ''}</title></circle>"
@@ -239,5 +242,5 @@ def _folded(part: Part) -> str:
 
 
 def _safe(text: str) -> str:
-    """A name from a file as text of the page: no markup, no letters that XML lacks."""
+    """Escape a name of the net for XML, and replace characters that XML does not allow."""
     return escape("".join(c if c.isprintable() else "\ufffd" for c in text))

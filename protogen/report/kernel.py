@@ -1,4 +1,4 @@
-"""The picture of upsampling layers: kernel, profile, and error against true interpolation."""
+"""Plot of upsampling layers: kernel, profile, and error against exact interpolation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
     from protogen.generate.upsampling import KernelPicture
 
-_NUMBERS_UP_TO = 10  # taps along an axis that still have room for numbers
+_NUMBERS_UP_TO = 10  # taps along an axis: a larger kernel has no room for numbers
 _INK = "#1f2933"
 _ACCENT = "#2a6f97"
 
 
 def draw(pictures: Sequence[KernelPicture], file: BinaryIO, form: Literal["png", "svg"]) -> None:
-    """Draws one row of three panels for each picture."""
+    """Draw a row of three panels for each layer."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -30,7 +30,7 @@ def draw(pictures: Sequence[KernelPicture], file: BinaryIO, form: Literal["png",
         "ytick.color": _INK,
         "axes.titlesize": 10,
         "axes.linewidth": 0.6,
-        "svg.hashsalt": "protogen",  # the same picture is the same file
+        "svg.hashsalt": "protogen",  # equal plots are equal files
         "svg.fonttype": "none",
     }
     with matplotlib.rc_context(style):

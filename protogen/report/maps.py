@@ -1,4 +1,4 @@
-"""The picture of feature maps: each blob as a sheet of its channels."""
+"""Plot of feature maps: each blob as a contact sheet of its channels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_CHANNELS = 64  # of a blob that are drawn
-_BLOBS = 12
-_SIDE = 3.0  # inches of one sheet
+_CHANNELS = 64  # at most so many of a blob are drawn
+_BLOBS = 12  # at most so many are drawn
+_SIDE = 3.0  # inches: size of one sheet
 
 
 def draw(
     blobs: Mapping[str, NDArray[np.float32]], file: BinaryIO, form: Literal["png", "svg"]
 ) -> None:
-    """Draws the first picture's channels of each blob (N, C, H, W), each blob on its own scale:
-    black is the blob's smallest value, white its largest."""
+    """Draw the channels of the first sample of each blob (N, C, H, W).
+
+    Each blob has its own scale: black is its smallest value, white its largest.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -37,7 +39,7 @@ def draw(
         for axis, (name, array) in zip(axes, chosen, strict=False):
             sheet = contact_sheet(array[0][:_CHANNELS])
             low, high = float(array[0].min()), float(array[0].max())
-            ends = (low, high) if low < high else (low - 1, high + 1)  # one value is grey
+            ends = (low, high) if low < high else (low - 1, high + 1)  # a constant blob is grey
             axis.imshow(sheet, cmap="gray", interpolation="nearest", vmin=ends[0], vmax=ends[1])
             shown = min(len(array[0]), _CHANNELS)
             count = f"{shown} of {len(array[0])}" if shown < len(array[0]) else str(shown)
@@ -48,16 +50,16 @@ def draw(
 
 
 def contact_sheet(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maps (C, H, W) side by side, near a square, with a gap between them (NaN: not drawn)."""
+    """Arrange maps (C, H, W) in a sheet that is nearly square. Gaps between them are NaN."""
     import numpy as np
 
     count, height, width = maps.shape
     columns = max(1, round(math.sqrt(count * height / width)))
     rows = -(-count // columns)
     gap = max(1, max(height, width) // 16)
-    down, right = height + gap, width + gap
-    sheet = np.full((rows * down - gap, columns * right - gap), np.nan, np.float32)
-    for i, one in enumerate(maps):
-        y, x = (i // columns) * down, (i % columns) * right
-        sheet[y : y + height, x : x + width] = one
+    row_step, column_step = height + gap, width + gap
+    sheet = np.full((rows * row_step - gap, columns * column_step - gap), np.nan, np.float32)
+    for i, channel in enumerate(maps):
+        y, x = (i // columns) * row_step, (i % columns) * column_step
+        sheet[y : y + height, x : x + width] = channel
     return sheet

@@ -6,7 +6,7 @@
   const panel = document.getElementById("panel");
   const parts = [...svg.querySelectorAll(".part")];
 
-  // Everything that comes from the net goes in as text, never as markup.
+  // Data of the net is inserted as text only, never as markup.
   function make(tag, attributes = {}, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
@@ -27,7 +27,7 @@
   const bytes = (n) => (n >= 2 ** 20 ? (n / 2 ** 20).toFixed(1) + " MiB" : (n / 2 ** 10).toFixed(1) + " KiB");
   const shape = (s) => (s === null ? "unknown" : s.length ? s.join("×") : "1 value");
 
-  // the drawing: moving, zooming, folding
+  // drawing: move, zoom, fold
 
   const box = svg.viewBox.baseVal;
   let [x, y, w, h] = [box.x, box.y, box.width, box.height];
@@ -112,27 +112,27 @@
     }
   }, { passive: false });
 
-  let held = null;
+  let pointer = null;
   let moved = false;
   view.addEventListener("pointerdown", (event) => {
-    held = [event.clientX, event.clientY];
+    pointer = [event.clientX, event.clientY];
     moved = false;
   });
   view.addEventListener("pointermove", (event) => {
-    if (!held) return;
-    const [dx, dy] = [event.clientX - held[0], event.clientY - held[1]];
+    if (!pointer) return;
+    const [dx, dy] = [event.clientX - pointer[0], event.clientY - pointer[1]];
     if (!moved && Math.hypot(dx, dy) < 4) return;
     if (!moved) view.setPointerCapture(event.pointerId);
     moved = true;
     view.classList.add("moving");
-    held = [event.clientX, event.clientY];
+    pointer = [event.clientX, event.clientY];
     x -= (dx * w) / view.clientWidth;
     y -= (dy * w) / view.clientWidth;
     show();
   });
   for (const name of ["pointerup", "pointercancel"]) {
     view.addEventListener(name, () => {
-      held = null;
+      pointer = null;
       view.classList.remove("moving");
     });
   }
@@ -196,24 +196,24 @@
 
   const search = document.getElementById("search");
   const hits = document.getElementById("hits");
-  let found = [];
+  let matches = [];
   let current = -1;
   function find() {
     const words = search.value.trim().toLowerCase();
     svg.querySelectorAll(".hit").forEach((node) => node.classList.remove("hit"));
-    found = words
+    matches = words
       ? data.layers.flatMap((layer, i) => ((layer.name + " " + layer.type).toLowerCase().includes(words) ? [i] : []))
       : [];
     current = -1;
-    for (const i of found) node(i)?.classList.add("hit");
-    hits.textContent = words ? `${found.length} found` : "";
+    for (const i of matches) node(i)?.classList.add("hit");
+    hits.textContent = words ? `${matches.length} matches` : "";
   }
   search.addEventListener("input", () => {
     find();
-    if (found.length) go();
+    if (matches.length) go();
   });
   search.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && found.length) go();
+    if (event.key === "Enter" && matches.length) go();
     else if (event.key === "Escape") {
       search.value = "";
       find();
@@ -221,12 +221,12 @@
     }
   });
   function go() {
-    current = (current + 1) % found.length;
-    hits.textContent = `${current + 1} of ${found.length}`;
-    choose(found[current], true);
+    current = (current + 1) % matches.length;
+    hits.textContent = `${current + 1} of ${matches.length}`;
+    choose(matches[current], true);
   }
 
-  // a layer's panel
+  // panel of the selected layer
 
   let chosen = null;
   function node(i) {
@@ -251,13 +251,13 @@
       make("h2", {}, layer.name),
       list([
         ["type", layer.type],
-        ["reads", layer.bottoms.join(", ")],
-        ["writes", layer.tops.join(", ")],
-        ["output", layer.tops.length ? shape(layer.shape) : ""],
+        ["bottoms", layer.bottoms.join(", ")],
+        ["tops", layer.tops.join(", ")],
+        ["output shape", layer.tops.length ? shape(layer.shape) : ""],
         ["parameters", layer.parameters ? layer.parameters.toLocaleString("en") : ""],
         ["multiply-adds", layer.work ? layer.work.toLocaleString("en") : ""],
-        ["receptive field", layer.field ? layer.field.join("×") + " pixels, every " + layer.stride : ""],
-        ["stands at", layer.place],
+        ["receptive field", layer.field ? layer.field.join("×") + " pixels, stride " + layer.stride : ""],
+        ["defined at", layer.place],
       ]),
       ...layer.findings.map(finding),
       ...layer.changes.map((text) => make("div", { class: "finding" }, text)),
@@ -270,7 +270,7 @@
     panel.replaceChildren(...content.filter((one) => one !== null));
     const others = data.layers.map((one, i) => [one, i]).filter(([one]) => one.box === layer.box && one !== layer);
     if (others.length) {
-      panel.append(make("h3", {}, "In the same box"), ...others.map(([one, i]) => make("button", { type: "button", onclick: () => choose(i) }, `${one.name} (${one.type})`)));
+      panel.append(make("h3", {}, "Other layers of this box"), ...others.map(([one, i]) => make("button", { type: "button", onclick: () => choose(i) }, `${one.name} (${one.type})`)));
     }
     panel.scrollTop = 0;
   }
@@ -298,7 +298,7 @@
     sections.append(make("section", { "aria-label": title }, make("h2", {}, title), note ? make("p", { class: "note" }, note) : null, ...content));
   }
 
-  // Columns: title, value for sorting, text, and whether it is a number (and of which total).
+  // A column has a title, a value to sort by, a text to show, and for numbers a maximum for the bars.
   function table(columns, rows) {
     const body = make("tbody");
     const order = { column: -1, up: true };
@@ -352,7 +352,7 @@
       { title: "difference", value: (row) => row.text, show: (row) => row.text, wrap: true },
     ], data.changes));
   }
-  section("Layers", "A click on a heading sorts. Bars show where parameters, work and memory go; multiply-adds are products of data with parameters.", table([
+  section("Layers", "Click a heading to sort. Bars compare the parameters, multiply-adds and memory of the layers. Multiply-adds are products of data with parameters.", table([
     { title: "#", number: true, value: (row) => row.i, show: (row) => String(row.i + 1) },
     { title: "layer", value: (row) => row.name, show: (row) => link(row.i, row.name) },
     { title: "type", value: (row) => row.type, show: (row) => row.type },
@@ -363,31 +363,31 @@
     { title: "receptive field", number: true, value: (row) => (row.field ? row.field[0] : -1), show: (row) => (row.field ? row.field.join("×") : "") },
   ], indexed));
   if (data.findings.length) {
-    section("Findings", "What protogen check says of the text.", table([
+    section("Findings", "Findings of protogen check in the prototxt.", table([
       { title: "line", number: true, value: (row) => row.line, show: (row) => String(row.line) },
       { title: "code", value: (row) => row.code, show: (row) => row.code },
       { title: "layer", value: (row) => row.layer, show: (row) => row.layer },
       { title: "finding", value: (row) => row.message, show: (row) => `${row.message} (${row.name})`, wrap: true },
     ], data.findings));
-  } else section("Findings", "protogen check finds nothing.");
+  } else section("Findings", "protogen check reports no findings.");
   if (data.signals) {
-    section("Signals", data.signals.text, make("div", { class: "pictures" }, make("img", { src: data.signals.picture, alt: "Histograms and deviations of every layer" })),
+    section("Signals", data.signals.text, make("div", { class: "pictures" }, make("img", { src: data.signals.picture, alt: "Histograms and standard deviations of every layer" })),
       ...data.signals.findings.map((text) => make("div", { class: "finding" }, text)));
   }
   if (data.pictures.length) {
-    section("Upsampling", "Kernels of bilinear Deconvolutions, their profile, and the largest error of each output pixel against true interpolation, for data from -1 to 1.",
+    section("Upsampling", "Kernels of bilinear Deconvolutions, their profile, and the largest error of each output pixel against exact interpolation, for data from -1 to 1.",
       make("div", { class: "pictures" }, ...data.pictures.map((one) => make("figure", {}, make("img", { src: one.picture, alt: one.text }), make("figcaption", {}, one.text)))));
   }
   if (data.crops.length) {
-    section("Crop offsets", "A pixel x of the input lies at scale · x + shift in a blob. The two bottoms of a Crop meet where the offset is the first one's shift minus the second one's.", table([
+    section("Crop offsets", "Pixel x of the input is at scale · x + shift in a blob. The two bottoms of a Crop are aligned if the offset is the shift of the first minus the shift of the second.", table([
       { title: "layer", value: (row) => row.layer, show: (row) => link(row.i, row.layer) },
       { title: "offset", value: (row) => row.given, show: (row) => make("span", { class: row.fits ? "" : "wrong" }, row.given) },
-      { title: "right", value: (row) => row.right, show: (row) => row.right },
-      { title: "why", value: (row) => row.why, show: (row) => row.why, wrap: true },
+      { title: "expected", value: (row) => row.right, show: (row) => row.right },
+      { title: "reason", value: (row) => row.why, show: (row) => row.why, wrap: true },
     ], data.crops));
   }
   if (data.places.length) {
-    section("Coordinates", "Where the pixels of each blob lie: x' = scale · x + shift, x a pixel of the input.", table([
+    section("Coordinates", "Position of the pixels of each blob: pixel x of the input is at x' = scale · x + shift.", table([
       { title: "blob", value: (row) => row.blob, show: (row) => row.blob },
       { title: "input", value: (row) => row.source, show: (row) => row.source },
       { title: "height", value: (row) => row.height, show: (row) => row.height },
@@ -396,7 +396,7 @@
   }
   document.body.append(make("footer", {}, data.made));
 
-  panel.append(make("h2", {}, "No layer chosen"), make("p", { class: "note" }, "Click a layer, or search. Drag moves, the wheel zooms; arrows, + and − do the same, 0 shows all, / searches, n and p walk through the layers, Enter folds and unfolds."));
+  panel.append(make("h2", {}, "No layer selected"), make("p", { class: "note" }, "Click a layer, or search for one. Drag to move, turn the wheel to zoom. Keys: arrows move, + and − zoom, 0 shows the whole net, / searches, n and p select the next and the previous layer, Enter folds and unfolds."));
   stack();
   if (data.layers.length > 400) all(true);
   else begin();

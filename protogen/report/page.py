@@ -1,4 +1,4 @@
-"""The report of a net as one page that needs nothing else: drawing, data and script."""
+"""The HTML report of a net: one self-contained page with drawing, data and script."""
 
 from __future__ import annotations
 
@@ -24,21 +24,28 @@ if TYPE_CHECKING:
 def page(
     diagram: Diagram, data: Mapping[str, Any], marks: Mapping[int, str], flaws: Mapping[int, int]
 ) -> str:
-    """The page's HTML. Names of the net are in it as escaped text and as JSON only."""
+    """Return the page as HTML. It contains names of the net only as escaped text and as JSON.
+
+    Args:
+        diagram: the drawing of the net.
+        data: what the script shows; see ``write_report``.
+        marks: CSS class of changed layers by index.
+        flaws: number of findings of layers by index.
+    """
     parts = {
         "title": escape(str(data["name"])),
         "drawing_style": stylesheet(),
-        "style": _own("page.css"),
+        "style": _resource("page.css"),
         "svg": svg(diagram, marks, flaws, page=True),
-        "data": harmless_json(data),
-        "script": _own("page.js"),
+        "data": html_safe_json(data),
+        "script": _resource("page.js"),
     }
-    # One pass: a name that looks like a mark of the page stays a name.
-    return re.sub("@(" + "|".join(parts) + ")@", lambda m: parts[m[1]], _own("page.html"))
+    # A single pass, so that a name of the net that looks like a placeholder is not replaced.
+    return re.sub("@(" + "|".join(parts) + ")@", lambda m: parts[m[1]], _resource("page.html"))
 
 
-def harmless_json(data: Any) -> str:
-    """JSON that no parser of HTML takes for markup."""
+def html_safe_json(data: Any) -> str:
+    """Return JSON that contains no HTML markup."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     text = text.encode("utf-8", "replace").decode()
     return (
@@ -51,7 +58,7 @@ def harmless_json(data: Any) -> str:
 
 
 def picture_of(sheet: NDArray[np.floating]) -> str:
-    """An array (H, W) or (H, W, 3) of values from 0 to 1 as a PNG's data URI; NaN is white."""
+    """Return an array (H, W) or (H, W, 3) of values 0 to 1 as the data URI of a PNG; NaN is white."""
     import numpy as np
     from matplotlib import image
 
@@ -64,9 +71,10 @@ def picture_of(sheet: NDArray[np.floating]) -> str:
 
 
 def embedded(png: bytes) -> str:
-    """A PNG as a data URI."""
+    """Return a PNG as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _own(name: str) -> str:
+def _resource(name: str) -> str:
+    """Read a file of this package."""
     return files("protogen.report").joinpath(name).read_text(encoding="utf-8")

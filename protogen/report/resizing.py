@@ -1,4 +1,4 @@
-"""The picture of a resize: each way to do it, its kernel, what it makes, and its error."""
+"""Plot of a resize: the kernel, the output and the error of each way to compute it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from protogen.generate.plan_picture import Row
 
 _INK = "#1f2933"
-_NOISE = 1e-5  # below, an error is float32's rounding
+_NOISE = 1e-5  # a smaller error is rounding of float32
 
 
 def draw(
     title: str,
     picture: NDArray[np.float32],
-    wanted: NDArray[np.float64],
+    exact: NDArray[np.float64],
     rows: Sequence[Row],
     file: BinaryIO,
     form: Literal["png", "svg"],
 ) -> None:
-    """Draws the picture and its true resize, then a row of three panels for each way."""
+    """Draw the image and its exact resize, then a row of three panels for each candidate."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -40,20 +40,20 @@ def draw(
         "svg.hashsalt": "protogen",
         "svg.fonttype": "none",
     }
-    worst = max(float(row.error.max()) for row in rows)
+    largest_error = max(float(row.error.max()) for row in rows)
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(9.6, 3.05 * (len(rows) + 1)), layout="constrained")
-        figure.suptitle(_plain(title), fontsize=11)
+        figure.suptitle(_escape_dollars(title), fontsize=11)
         grid = figure.subplots(len(rows) + 1, 3, squeeze=False)
         _image(figure, grid[0][0], picture, "zone plate", "gray", (-1, 1))
-        _image(figure, grid[0][1], wanted, "wanted", "gray", (-1, 1))
+        _image(figure, grid[0][1], exact, "exact resize", "gray", (-1, 1))
         grid[0][2].axis("off")
         for axes, row in zip(grid[1:], rows, strict=True):
             _image(figure, axes[0], row.taps, f"{row.label}\n{row.taps_title}", "Blues", None)
             _image(figure, axes[1], row.found, _wrapped(row.layers), "gray", (-1, 1))
-            largest = float(row.error.max())
-            text = f"error up to {largest:.2g}" + (": exact" if largest < _NOISE else "")
-            _image(figure, axes[2], row.error, text, "OrRd", (0, max(worst, _NOISE)))
+            row_error = float(row.error.max())
+            text = f"error up to {row_error:.2g}" + (": exact" if row_error < _NOISE else "")
+            _image(figure, axes[2], row.error, text, "OrRd", (0, max(largest_error, _NOISE)))
         metadata = {"Date": None} if form == "svg" else {"Software": "protogen"}
         figure.savefig(file, format=form, dpi=130, metadata=metadata)
 
@@ -68,7 +68,7 @@ def _image(
 ) -> None:
     low, high = limits or (None, None)
     image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-    axes.set_title(_plain(title))
+    axes.set_title(_escape_dollars(title))
     axes.set_xticks([])
     axes.set_yticks([])
     if colours != "gray":
@@ -76,11 +76,12 @@ def _image(
 
 
 def _wrapped(layers: str) -> str:
-    """Layer types over as many lines as they need."""
+    """Wrap the list of layer types at 44 characters."""
     import textwrap
 
     return "\n".join(textwrap.wrap(layers, 44))
 
 
-def _plain(text: str) -> str:
+def _escape_dollars(text: str) -> str:
+    """Escape dollar signs, which matplotlib would read as the delimiters of a formula."""
     return text.replace("$", r"\$")

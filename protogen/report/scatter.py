@@ -1,4 +1,4 @@
-"""The picture of data before and after preprocessing: pixels as points in two channels."""
+"""Plot of data before and after preprocessing: pixels as points in two channels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Points (n, C), of which the first and the last channel are drawn, and their names."""
+    """Points (n, C), and the names of the first and the last channel, which are drawn."""
 
     title: str
     points: NDArray[np.floating]
@@ -23,7 +23,7 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel], file: BinaryIO, form: Literal["png", "svg"]) -> None:
-    """One panel for each step, the same length on both axes."""
+    """Draw a panel for each step, with the same range on both axes."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -44,9 +44,9 @@ def draw(panels: Sequence[Panel], file: BinaryIO, form: Literal["png", "svg"]) -
             )
             axis.axhline(0, color=INK, lw=0.7)
             axis.axvline(0, color=INK, lw=0.7)
-            reach = 1.05 * max(abs(x).max(), abs(y).max(), 1e-6)
-            axis.set_xlim(-reach, reach)
-            axis.set_ylim(-reach, reach)
+            limit = 1.05 * max(abs(x).max(), abs(y).max(), 1e-6)
+            axis.set_xlim(-limit, limit)
+            axis.set_ylim(-limit, limit)
             axis.set_aspect("equal")
             axis.set_title(panel.title)
             axis.set_xlabel(panel.names[0])

@@ -1,11 +1,11 @@
-"""The picture of a net's signals: histograms through depth, deviations forwards and backwards."""
+"""Plot of a net's signals: histograms by depth, standard deviations forward and backward."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from protogen.report.style import COLOURS, DPI, GREY, harmless, metadata, open_frame, style
+from protogen.report.style import COLOURS, DPI, GREY, escape_dollars, metadata, open_frame, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ _COLUMNS = 10  # histograms in a row
 
 
 def draw(rows: Sequence[Row], file: BinaryIO, form: Literal["png", "svg"]) -> None:
-    """A row of histograms for each way, and below all of them deviations by depth."""
+    """Draw a row of histograms for each initialisation, and standard deviations by depth below."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -26,33 +26,35 @@ def draw(rows: Sequence[Row], file: BinaryIO, form: Literal["png", "svg"]) -> No
         figure = Figure(figsize=(max(8, 1.35 * columns), height), layout="constrained")
         parts: Any = figure.subfigures(len(rows) + 1, 1, height_ratios=[1.9] * len(rows) + [3.2])
         for number, (row, part) in enumerate(zip(rows, parts, strict=False)):
-            part.suptitle(harmless(row.title), x=0.01, ha="left", fontsize=9, fontweight="bold")
+            part.suptitle(
+                escape_dollars(row.title), x=0.01, ha="left", fontsize=9, fontweight="bold"
+            )
             axes = part.subplots(1, columns, squeeze=False)[0]
-            for axis, at in zip(axes, _spread(len(row.names), columns), strict=False):
-                _histogram(axis, row, at, COLOURS[number % len(COLOURS)])
+            for axis, layer in zip(axes, _spread(len(row.names), columns), strict=False):
+                _histogram(axis, row, layer, COLOURS[number % len(COLOURS)])
             for axis in axes[min(columns, len(row.names)) :]:
                 axis.axis("off")
-        both = any(g is not None for row in rows for g in row.gradients)
-        below = parts[-1].subplots(1, 2 if both else 1, squeeze=False)[0]
-        _curves(below[0], rows, "deviations", "deviation of the signal", len(rows) > 1)
-        if both:
-            _curves(below[1], rows, "gradients", "deviation of the gradient", False)
+        has_gradients = any(g is not None for row in rows for g in row.gradients)
+        below = parts[-1].subplots(1, 2 if has_gradients else 1, squeeze=False)[0]
+        _curves(below[0], rows, "deviations", "standard deviation of the signal", len(rows) > 1)
+        if has_gradients:
+            _curves(below[1], rows, "gradients", "standard deviation of the gradient", False)
         figure.savefig(file, format=form, dpi=DPI, metadata=metadata(form))
 
 
 def _spread(count: int, columns: int) -> list[int]:
-    """Which layers are shown: all, or evenly many with the first and the last."""
+    """Return the indices of the layers to show: all, or evenly spaced from the first to the last."""
     if count <= columns:
         return list(range(count))
     return [round(i * (count - 1) / (columns - 1)) for i in range(columns)]
 
 
-def _histogram(axis: Axes, row: Row, at: int, colour: str) -> None:
+def _histogram(axis: Axes, row: Row, layer: int, colour: str) -> None:
     import numpy as np
 
-    values = row.histograms[at]
-    low, high = row.ends[at]
-    axis.set_title(harmless(row.names[at])[-18:], fontsize=7)
+    values = row.histograms[layer]
+    low, high = row.ends[layer]
+    axis.set_title(escape_dollars(row.names[layer])[-18:], fontsize=7)
     axis.set_yticks([])
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
@@ -60,17 +62,17 @@ def _histogram(axis: Axes, row: Row, at: int, colour: str) -> None:
     if values:
         edges = np.linspace(low, high, len(values) + 1)
         second, first = sorted(values)[-2:]
-        # Rectifiers put half of all values on 0: that bar is cut, so that the others are seen.
+        # A rectifier sets about half of all values to 0. Cut that bar, so that the others are visible.
         heights = np.minimum(
             np.asarray(values) / (second if first > 4 * second > 0 else first), 1.15
         )
-        # One scale for the whole row: a signal that dies is a line in the middle.
+        # All histograms of a row have the same scale: a vanishing signal is a line in the middle.
         left, right = min(a for a, _ in row.ends), max(b for _, b in row.ends)
-        least = (right - left) / 60
-        width = max((high - low) / len(values), least)
+        min_width = (right - left) / 60
+        width = max((high - low) / len(values), min_width)
         axis.bar(edges[:-1], heights, width, align="edge", color=colour, lw=0)
         axis.set_ylim(0, 1.15)
-        axis.set_xlim(left, max(right, left + 1e-30) + least)
+        axis.set_xlim(left, max(right, left + 1e-30) + min_width)
         axis.set_xticks([left, right], [f"{left:.2g}", f"{right:.2g}"])
     else:
         axis.set_xticks([])
@@ -82,9 +84,9 @@ def _curves(axis: Axes, rows: Sequence[Row], key: str, label: str, legend: bool)
 
     for number, row in enumerate(rows):
         values = [v if v else None for v in getattr(row, key)]
-        places = [i + 1 for i, v in enumerate(values) if v is not None]
+        depths = [i + 1 for i, v in enumerate(values) if v is not None]
         axis.plot(
-            places,
+            depths,
             [v for v in values if v is not None],
             "o-",
             ms=3,

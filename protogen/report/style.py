@@ -1,4 +1,4 @@
-"""How pictures look: one ink, a few colours, the same file for the same picture."""
+"""Style of all plots: fonts and colours, and metadata that makes files reproducible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DPI = 130
 
 
 def style(size: float = 9) -> dict[Any, Any]:
-    """matplotlib's settings, with this size of letters."""
+    """Return matplotlib's settings with this font size in points."""
     return {
         "font.size": size,
         "axes.edgecolor": INK,
@@ -29,16 +29,16 @@ def style(size: float = 9) -> dict[Any, Any]:
 
 
 def metadata(form: Literal["png", "svg"]) -> dict[str, Any]:
-    """Nothing that changes from day to day or from version to version."""
+    """Return file metadata without date and software version, so that equal plots are equal files."""
     return {"Date": None} if form == "svg" else {"Software": None}
 
 
 def open_frame(axis: Axes) -> None:
-    """Without the lines above and to the right."""
+    """Remove the frame's lines at the top and on the right."""
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
 
 
-def harmless(text: str) -> str:
-    """A name as it is: matplotlib takes dollars for formulas."""
+def escape_dollars(text: str) -> str:
+    """Escape dollar signs, which matplotlib would read as the delimiters of a formula."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The picture of a training log: loss, learning rate, and gradients by layer."""
+"""Plot of a training log: loss, learning rate, and gradients by layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from protogen.report.style import COLOURS, DPI, INK, harmless, metadata, open_frame, style
+from protogen.report.style import COLOURS, DPI, INK, escape_dollars, metadata, open_frame, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,19 +16,21 @@ Series = Sequence[tuple[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What is drawn: series by name, learning rates, and norms by layer in the net's order."""
+    """Data of the plot: series by name, learning rates, and norms by layer in the net's order."""
 
     losses: Mapping[str, Series]
     scores: Mapping[str, Series]
     rate: Series
     weights: Mapping[str, float]
     gradients: Mapping[str, float]
-    lines: Mapping[str, float]  # levels worth knowing, such as ln(classes)
+    lines: Mapping[str, float]  # horizontal reference lines, such as ln(classes)
 
 
 def draw(course: Course, file: BinaryIO, form: Literal["png", "svg"]) -> None:
-    """One panel for losses, one for scores where there are any, one for norms where debug_info
-    told them; the learning rate stands in the first."""
+    """Draw a panel for losses with the learning rate, one for scores, and one for norms.
+
+    A panel without data is left out. A log has norms only with debug_info.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -71,21 +73,21 @@ def _lines(
     axis.set_xlabel("iteration")
     axis.set_ylabel(label)
     low, high = axis.get_ylim()
-    if low > 0:  # what looks like a course at close range may be none
+    if low > 0:  # start at 0, so that small changes do not look like a trend
         axis.set_ylim(0, high * 1.1)
     axis.legend(frameon=False, fontsize=8)
     open_frame(axis)
     if len({value for _, value in rate}) > 1:
-        other = axis.twinx()
-        other.plot(*zip(*rate, strict=True), lw=0.9, ls=":", color=INK)
-        other.set_ylabel("learning rate (dotted)")
+        rate_axis = axis.twinx()
+        rate_axis.plot(*zip(*rate, strict=True), lw=0.9, ls=":", color=INK)
+        rate_axis.set_ylabel("learning rate (dotted)")
 
 
 def _norms(axis: Axes, course: Course) -> None:
     names = list(course.gradients)
-    places = range(len(names))
+    positions = range(len(names))
     axis.plot(
-        places,
+        positions,
         [course.gradients[n] or float("nan") for n in names],
         "o-",
         ms=3.5,
@@ -93,7 +95,7 @@ def _norms(axis: Axes, course: Course) -> None:
         label="gradient of the weights",
     )
     axis.plot(
-        places,
+        positions,
         [course.weights.get(n) or float("nan") for n in names],
         "s-",
         ms=3.5,
@@ -103,8 +105,8 @@ def _norms(axis: Axes, course: Course) -> None:
     axis.set_yscale("log")
     step = max(1, len(names) // 12)
     axis.set_xticks(
-        list(places)[::step],
-        [harmless(n) for n in names][::step],
+        list(positions)[::step],
+        [escape_dollars(n) for n in names][::step],
         rotation=60,
         ha="right",
         fontsize=7,

@@ -1,4 +1,4 @@
-"""What a page shows of weights: how they are spread, and the first filters as pictures."""
+"""Weights on the report page: histograms, and the first filters as images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from protogen.layers.graph import Layer
     from protogen.net.net import Net
 
-BARS = 31  # of a histogram
-SAMPLE = 1 << 20  # values of a blob that a histogram counts
-FILTERS = 128  # of the first layer that are shown
+BARS = 31  # bars of a histogram
+SAMPLE = 1 << 20  # values of a blob that a histogram counts at most
+FILTERS = 128  # filters of the first layer that are shown at most
 
 
 def histogram(array: NDArray[np.floating]) -> dict[str, Any]:
-    """How an array's values are spread: ``bars`` counts them, at most 2^20 that stand at even
-    distances, in equal steps from ``low`` to ``high``; ``mean`` and ``std`` are of all of them, and
-    ``bad`` of them are NaN or infinite."""
+    """Return the histogram of an array's values.
+
+    ``bars`` counts at most 2^20 values at equal distances, in bins of equal width from ``low`` to
+    ``high``. ``mean`` and ``std`` are those of all finite values. ``bad`` is the number of values
+    that are NaN or infinite. An array without finite values has only ``bad``.
+    """
     import numpy as np
 
     from protogen.formats.mapped import pieces
@@ -28,10 +31,10 @@ def histogram(array: NDArray[np.floating]) -> dict[str, Any]:
     low, high, total, squares, bad = math.inf, -math.inf, 0.0, 0.0, 0
     for piece in pieces(array):
         flat = np.asarray(piece, np.float32).ravel()
-        fine = np.isfinite(flat)
-        if not fine.all():
-            bad += int(flat.size - fine.sum())
-            flat = flat[fine]
+        finite = np.isfinite(flat)
+        if not finite.all():
+            bad += int(flat.size - finite.sum())
+            flat = flat[finite]
         if flat.size:
             low, high = min(low, float(flat.min())), max(high, float(flat.max()))
             total += float(flat.sum(dtype=np.float64))
@@ -55,7 +58,10 @@ def histogram(array: NDArray[np.floating]) -> dict[str, Any]:
 
 
 def first_filters(net: Net) -> tuple[Layer, str] | None:
-    """The first convolution's filters as a picture, where they are pictures."""
+    """Return the first Convolution and its filters as an image.
+
+    None if there is none, or if its filters do not have 1 or 3 channels and at least 2 rows.
+    """
     import numpy as np
 
     from protogen.report.maps import contact_sheet
@@ -73,7 +79,7 @@ def first_filters(net: Net) -> tuple[Layer, str] | None:
         low, high = float(kernels.min()), float(kernels.max())
         kernels = (kernels - low) / (high - low or 1.0)
         kernels = np.repeat(np.repeat(kernels, 4, axis=2), 4, axis=3)
-        # Caffe's nets see blue, green, red.
+        # The channel order of Caffe is blue, green, red; that of the image is red, green, blue.
         sheets = [contact_sheet(kernels[:, c]) for c in range(kernels.shape[1])][::-1]
         sheet = sheets[0] if len(sheets) == 1 else np.stack(sheets, axis=2)
         return layer, picture_of(sheet)

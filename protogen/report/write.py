@@ -1,4 +1,4 @@
-"""``pg.write_report`` and ``pg.draw``: a net as a page, and as a drawing."""
+"""``pg.write_report`` and ``pg.draw``: the HTML report and the drawing of a net."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from protogen.report.weights import first_filters, histogram
 if TYPE_CHECKING:
     from protogen.net.differences import Difference
 
-TEXT = 3000  # letters of a layer's prototxt that its panel shows
-KERNELS = 6  # different upsampling kernels that are shown
-LARGEST = 64  # factor that is still drawn
-SCALE = 1.5
-MOST = 24_000_000  # pixels of a PNG
+TEXT = 3000  # characters of a layer's prototxt that its panel shows at most
+KERNELS = 6  # upsampling kernels that are shown at most
+LARGEST = 64  # largest upsampling factor whose kernel is shown
+SCALE = 1.5  # pixels of a PNG per pixel of the drawing
+MOST = 24_000_000  # pixels of a PNG at most
 
 
 @dataclass
 class _Marks:
-    """What is said of layers, by their index."""
+    """Findings and differences by the index of the layer; ``kinds`` is added or changed."""
 
     findings: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     changes: dict[int, list[str]] = field(default_factory=dict)
@@ -51,26 +51,26 @@ def draw(
     phase: str | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
 ) -> Diagram:
-    """Draws a net from above to below as SVG or PNG, as the output's name ends.
+    """Draw a net from top to bottom as SVG or PNG, depending on the extension of ``output``.
 
-    ``phase`` is TEST where it is left out, or TRAIN where only that one is a net. A box is a layer with
-    those that work in place on its top. Data that is read far from where it
-    comes in stands as a dashed box beside its reader.
+    ``phase`` is TEST by default, or TRAIN if the net is valid only in that phase. A box shows a
+    layer and the in-place layers on its top. A data layer that is far from its reader is repeated
+    as a dashed box next to the reader.
 
     Raises:
-        InputError: the net is wrong, or the name ends otherwise.
+        InputError: the net is invalid, or the extension is neither .svg nor .png.
         UnsupportedError: igraph or resvg-py is not installed.
     """
     files.distinct([("-o", output)], [path])
-    ending = Path(output).suffix.lower()
-    if ending not in (".svg", ".png"):
-        raise InputError("is neither .svg nor .png", where=str(output))
-    made = diagram(_loaded(path, None, phase, input_shapes)[0].graph)
-    text = drawing.svg(made)
-    if ending == ".svg":
+    extension = Path(output).suffix.lower()
+    if extension not in (".svg", ".png"):
+        raise InputError("unsupported image extension: expected .svg or .png", where=str(output))
+    layout = diagram(_loaded(path, None, phase, input_shapes)[0].graph)
+    text = drawing.svg(layout)
+    if extension == ".svg":
         raw = text.encode()
     else:
-        width, height = drawing.extent(made)
+        width, height = drawing.extent(layout)
         scale = min(SCALE, math.sqrt(MOST / (width * height)), 30_000 / max(width, height))
         try:
             raw = drawing.png(text, drawing.fonts(), scale)
@@ -78,7 +78,7 @@ def draw(
             raise missing("resvg-py, which draws PNG,", "report") from None
     with files.replacing(output) as file:
         file.write(raw)
-    return made
+    return layout
 
 
 def write_report(
@@ -92,50 +92,55 @@ def write_report(
     input_shapes: Mapping[str, Shape] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Writes one HTML page that needs no network: the net drawn, its layers with shapes, costs,
-    weights and findings, where the pixels of its blobs lie, and what differs from another net.
+    """Write one HTML page that needs no network.
+
+    The page shows the drawing, the layers with shapes, costs, weights and findings, the coordinates
+    of the blobs' pixels, and the differences from another net.
 
     Args:
-        against: another net; the page shows what must change in it to become this one.
-        phase: TEST where it is left out, or TRAIN where only that one is a net.
-        signals: measure what random data becomes in every layer, as ``pg.health`` does.
-        progress: told (layers done, layers) while weights are looked at.
+        path: the prototxt.
+        output: the HTML file.
+        caffemodel: the weights; optional.
+        against: another net; the page shows the changes that turn it into this one.
+        signals: measure the signal of random data in every layer, as ``pg.health`` does.
+        phase: TEST by default, or TRAIN if the net is valid only in that phase.
+        input_shapes: shapes of inputs by name, instead of those of the prototxt.
+        progress: called with (layers done, layers) while histograms of the weights are computed.
 
     Raises:
-        InputError: a file is missing or wrong, weights do not fit the net, or the output is an input.
+        InputError: a file is missing or invalid, the weights do not fit the net, or the output is
+            one of the inputs.
         UnsupportedError: igraph is not installed.
     """
     from protogen.report.page import page
 
     files.distinct([("-o", output)], [path, caffemodel, against])
     net, phase = _loaded(path, caffemodel, phase, input_shapes)
-    made = diagram(net.graph)
+    layout = diagram(net.graph)
     marks = _Marks()
     findings = _findings(path, net, marks)
     changes = _changes(against, net, marks) if against is not None else []
-    each = costs(net.graph)
-    known = places(net.graph)
+    layer_costs = costs(net.graph)
+    coordinates = places(net.graph)
     data = {
         "name": net.name or Path(path).name,
-        "totals": _totals(net, each) + (" Phase TRAIN." if phase == "TRAIN" else ""),
-        "layers": _layers(net, each, made, marks, progress),
+        "totals": _totals(net, layer_costs) + (" Phase TRAIN." if phase == "TRAIN" else ""),
+        "layers": _layers(net, layer_costs, layout, marks, progress),
         "findings": findings,
         "changes": changes,
-        "compared": f"What must change in {Path(against).name} to become this net."
-        if against
-        else "",
-        "crops": _crops(net.graph, known),
-        "places": _places(net.graph, known),
+        "compared": f"Changes that turn {Path(against).name} into this net." if against else "",
+        "crops": _crops(net.graph, coordinates),
+        "places": _places(net.graph, coordinates),
         "pictures": _pictures(net.graph),
         "signals": _signals(load(path, caffemodel, phase=phase, input_shapes=input_shapes))
         if signals
         else None,
-        "made": f"Made by protogen {__version__} of {Path(path).name}"
+        "made": f"Written by protogen {__version__} from {Path(path).name}"
         + (f" and {Path(caffemodel).name}." if caffemodel is not None else "."),
     }
-    counts = {i: len(found) for i, found in marks.findings.items()}
+    counts = {i: len(findings) for i, findings in marks.findings.items()}
     with files.replacing(output) as file:
-        file.write(page(made, data, marks.kinds, counts).encode("utf-8", "replace"))
+        file.write(page(layout, data, marks.kinds, counts).encode("utf-8", "replace"))
     return Path(output)
 
 
@@ -145,7 +150,7 @@ def _loaded(
     phase: str | None,
     input_shapes: Mapping[str, Shape] | None,
 ) -> tuple[Net, str]:
-    """The net and its phase: where none is chosen TEST, or TRAIN where only that one is a net."""
+    """Load the net; return it with its phase, by default TEST, or TRAIN if only that is valid."""
 
     def of(phase: str) -> Net:
         return load(path, caffemodel, phase=phase, input_shapes=input_shapes, tolerant=True)
@@ -161,36 +166,36 @@ def _loaded(
             raise error from None
 
 
-def _totals(net: Net, each: Sequence[Cost]) -> str:
-    values = sum(one.parameters or 0 for one in each)
-    work = sum(one.multiply_adds or 0 for one in each)
-    memory = sum(one.activations or 0 for one in each) * 4
+def _totals(net: Net, layer_costs: Sequence[Cost]) -> str:
+    values = sum(cost.parameters or 0 for cost in layer_costs)
+    work = sum(cost.multiply_adds or 0 for cost in layer_costs)
+    memory = sum(cost.activations or 0 for cost in layer_costs) * 4
     ends = [", ".join(names) or "none" for names in (net.inputs, net.outputs)]
-    unknown = sum(one.output is None for one in each)
+    unknown = sum(cost.output is None for cost in layer_costs)
     return (
-        f"{len(each)} layers, {values:,} parameters ({size_text(values * 4)}), {work:,} "
-        f"multiply-adds, {size_text(memory)} of activations. In: {ends[0]}; out: {ends[1]}."
-        + (f" {unknown} layers have an unknown shape and do not count." if unknown else "")
+        f"{len(layer_costs)} layers, {values:,} parameters ({size_text(values * 4)}), {work:,} "
+        f"multiply-adds, {size_text(memory)} of activations. Inputs: {ends[0]}; outputs: {ends[1]}."
+        + (f" {unknown} layers have an unknown shape and are not counted." if unknown else "")
     )
 
 
 def _layers(
     net: Net,
-    each: Sequence[Cost],
-    made: Diagram,
+    layer_costs: Sequence[Cost],
+    layout: Diagram,
     marks: _Marks,
     progress: Callable[[int, int], object] | None,
 ) -> list[dict[str, Any]]:
     boxes = {
         member: box.index
-        for part in made.parts
+        for part in layout.parts
         for box in part.boxes
         if not box.stub
         for member in box.members
     }
     first = first_filters(net)
     rows = []
-    for i, cost in enumerate(each):
+    for i, cost in enumerate(layer_costs):
         layer = cost.layer
         text = prototxt.write(layer.params)
         rows.append(
@@ -220,7 +225,7 @@ def _layers(
 
 
 def _line(layer: Layer) -> str:
-    """Where a layer stands, without the folder."""
+    """Return file, line and column of a layer, without the folder."""
     return str(layer.place).rpartition("/")[2]
 
 
@@ -239,92 +244,98 @@ def _findings(path: str | Path, net: Net, marks: _Marks) -> list[dict[str, Any]]
     from protogen.lint.engine import check_file
     from protogen.lint.rules import rule_name
 
-    found = check_file(path)
+    report = check_file(path)
     lines = []
     for i, layer in enumerate(net.layers):
         if isinstance(layer.place, Place) and layer.place.line:
             lines.append((layer.place.line, i))
     lines.sort()
     names = {layer.name: i for i, layer in enumerate(net.layers)}
-    made = []
-    for one in found.diagnostics:
-        plain = {"code": one.code, "name": rule_name(one.code), "message": one.message}
-        line = one.place.line
-        made.append(plain | {"line": line, "layer": one.layer})
+    rows = []
+    for diagnostic in report.diagnostics:
+        code, name = diagnostic.code, diagnostic.layer
+        plain = {"code": code, "name": rule_name(code), "message": diagnostic.message}
+        line = diagnostic.place.line
+        rows.append(plain | {"line": line, "layer": name})
+        # A finding without a layer belongs to the last layer that starts at or before its line.
         at = bisect.bisect_right(lines, (line, len(net.layers))) - 1
-        if one.layer in names:
-            marks.findings.setdefault(names[one.layer], []).append(plain)
-        elif at >= 0 and not one.layer:
+        if name in names:
+            marks.findings.setdefault(names[name], []).append(plain)
+        elif at >= 0 and not name:
             marks.findings.setdefault(lines[at][1], []).append(plain)
-    return made
+    return rows
 
 
 def _changes(against: str | Path, net: Net, marks: _Marks) -> list[dict[str, str]]:
     from protogen.net.differences import diff
     from protogen.net.upgrade import upgrade
 
-    made = []
+    rows = []
     names = {layer.name: i for i, layer in enumerate(net.layers)}
     assert isinstance(net.message, prototxt.Document)
-    for one in diff(upgrade(prototxt.read(against)), net.message):
-        made.append({"layer": one.layer, "text": str(one)})
-        i = names.get(one.layer)
+    for change in diff(upgrade(prototxt.read(against)), net.message):
+        rows.append({"layer": change.layer, "text": str(change)})
+        i = names.get(change.layer)
         if i is not None:
-            marks.changes.setdefault(i, []).append(str(one))
-            marks.kinds[i] = _kind(one, marks.kinds.get(i))
-    return made
+            marks.changes.setdefault(i, []).append(str(change))
+            marks.kinds[i] = _kind(change, marks.kinds.get(i))
+    return rows
 
 
-def _kind(one: Difference, before: str | None) -> str:
-    return "added" if one.kind == "added" or before == "added" else "changed"
+def _kind(change: Difference, before: str | None) -> str:
+    return "added" if change.kind == "added" or before == "added" else "changed"
 
 
 # coordinates
 
 
-def _map(one: Map) -> str:
-    sign = "−" if one.shift < 0 else "+"
-    return f"{one.scale} · x {sign} {abs(one.shift)}"
+def _map_text(axis: Map) -> str:
+    sign = "−" if axis.shift < 0 else "+"
+    return f"{axis.scale} · x {sign} {abs(axis.shift)}"
 
 
-def _places(graph: Graph, known: Mapping[str, BlobCoordinates | None]) -> list[dict[str, str]]:
-    made: list[dict[str, str]] = []
+def _places(
+    graph: Graph, coordinates: Mapping[str, BlobCoordinates | None]
+) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
     for layer in graph.layers:
         for top, write in zip(layer.tops, layer.writes, strict=True):
-            place = known.get(write)
+            place = coordinates.get(write)
             if place is not None and top not in layer.bottoms:
-                made.append(
+                rows.append(
                     {
                         "blob": top,
                         "source": place.source,
-                        "height": _map(place.height),
-                        "width": _map(place.width),
+                        "height": _map_text(place.height),
+                        "width": _map_text(place.width),
                     }
                 )
-    return made
+    return rows
 
 
-def _crops(graph: Graph, known: Mapping[str, BlobCoordinates | None]) -> list[dict[str, Any]]:
+def _crops(graph: Graph, coordinates: Mapping[str, BlobCoordinates | None]) -> list[dict[str, Any]]:
     order = {id(layer): i for i, layer in enumerate(graph.layers)}
-    made = []
-    for crop in crop_checks(graph, known):
-        given, right = (" × ".join(map(str, dict.fromkeys(n))) for n in (crop.given, crop.right))
-        made.append(
+    rows = []
+    for crop in crop_checks(graph, coordinates):
+        offset, expected = (
+            " × ".join(map(str, dict.fromkeys(n))) for n in (crop.given, crop.right)
+        )
+        rows.append(
             {
                 "layer": crop.layer.name,
                 "i": order[id(crop.layer)],
-                "given": given,
-                "right": right,
+                "given": offset,
+                "right": expected,
                 "fits": tuple(crop.given) == tuple(crop.right),
-                "why": f"{crop.layer.bottoms[0]} lies at {_map(crop.first.height)}, "
-                f"{crop.layer.bottoms[1]} at {_map(crop.second.height)} (height)",
+                "why": f"{crop.layer.bottoms[0]} is at {_map_text(crop.first.height)}, "
+                f"{crop.layer.bottoms[1]} at {_map_text(crop.second.height)} (height)",
             }
         )
-    return made
+    return rows
 
 
 def _pictures(graph: Graph) -> list[dict[str, str]]:
-    """Kernel, profile and error of each different bilinear upsampling of a whole factor."""
+    """Plot kernel, profile and error of each bilinear Deconvolution with an integer factor."""
     from protogen.generate.specification import UpsampleSpec
     from protogen.generate.upsampling import kernel_picture
     from protogen.report import kernel
@@ -340,31 +351,31 @@ def _pictures(graph: Graph) -> list[dict[str, str]]:
         classic = (geometry.upsample_kernel(f), geometry.upsample_pad(f))
         if (sizes[0] if sizes else 0, pads[0] if pads else 0) == classic and f <= LARGEST:
             users.setdefault(f, []).append(layer.name)
-    made = []
+    rows = []
     for f, names in sorted(users.items())[:KERNELS]:
         buffer = io.BytesIO()
         kernel.draw([kernel_picture(UpsampleSpec((f, f)))], buffer, "png")
-        made.append(
+        rows.append(
             {"text": f"Factor {f}: {', '.join(names)}", "picture": embedded(buffer.getvalue())}
         )
-    return made
+    return rows
 
 
 def _signals(net: Net) -> dict[str, Any]:
-    """The picture and the verdicts of ``pg.health``; without weights, beside recommended fillers."""
+    """Return plot and findings of ``pg.health``; without weights, also for recommended fillers."""
     from protogen.report import signals
     from protogen.report.page import embedded
     from protogen.training.signals.health import gradients_known, health
 
-    backwards = gradients_known(net)
+    gradients = gradients_known(net)
     from_file = bool(net.weights)
-    found = [health(net, gradients=backwards)]
+    results = [health(net, gradients=gradients)]
     if not from_file:
-        found.append(health(net, gradients=backwards, recommend=True))
+        results.append(health(net, gradients=gradients, recommend=True))
     buffer = io.BytesIO()
-    signals.draw([one.row(one.weights) for one in found], buffer, "png")
+    signals.draw([result.row(result.weights) for result in results], buffer, "png")
     return {
         "picture": embedded(buffer.getvalue()),
-        "text": f"Normal random data, {found[0].batch} samples, weights of {found[0].weights}.",
-        "findings": [one.text for one in found[0].findings],
+        "text": f"Standard normal data, {results[0].batch} samples, weights from {results[0].weights}.",
+        "findings": [finding.text for finding in results[0].findings],
     }

@@ -1,1 +1,1 @@
-"""Runs nets on arrays and pictures: by onnxruntime, and by a toolchain's own reader."""
+"""Running nets on arrays and images, with onnxruntime or with OpenCV's Caffe reader."""

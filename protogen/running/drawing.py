@@ -1,4 +1,4 @@
-"""Inputs drawn at random, within the range of the layers that read them."""
+"""Random inputs, within the range that the layers which read them require."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
-WHOLE_ENDS = {"uint8": 256}  # where whole numbers of an element type end; 2 for all others
+INTEGER_ENDS = {"uint8": 256}  # exclusive upper limit of random integers; 2 for any other type
 
 
 def random_feeds(net: Net, seed: int) -> Arrays:
-    """Arrays for all of a net's inputs: what layers want of them (labels, places, regions), and
-    standard normal numbers where any will do.
+    """Return a random array for each input of a net.
+
+    An input that a layer reads as labels, positions or regions gets valid ones. Any other input gets
+    standard normal numbers.
 
     Raises:
-        InputError: the shape of an input is not known.
+        InputError: the shape of an input is unknown.
+        UnsupportedError: running the net needs more memory than this machine has.
     """
     from protogen.running.runtime import check_room
 
@@ -36,8 +39,8 @@ def random_feeds(net: Net, seed: int) -> Arrays:
     for name in net.inputs:
         shape = net.graph.shapes[name]
         if shape is None:
-            advice = f"Give it: --input-shape {name}=N,C,H,W."
-            raise InputError("its shape is not known", subject=f'input "{name}"', advice=advice)
+            advice = f"Give it with --input {name}=N,C,H,W."
+            raise InputError("unknown shape", subject=f'input "{name}"', advice=advice)
         shapes[name] = shape
     return random_inputs(shapes, seed, wanted_inputs(net.graph, seed))
 
@@ -50,17 +53,17 @@ def random_inputs(
     scale: float = 1.0,
     kinds: Mapping[str, str] | None = None,
 ) -> Arrays:
-    """Float32 arrays for each name.
+    """Return a random float32 array for each name.
 
     Args:
-        shapes: by name.
-        seed: of the numbers.
-        wanted: arrays that are taken as they are.
-        scale: the deviation of numbers that may be any.
-        kinds: element types by name; whole numbers are drawn for those that are not float.
+        shapes: shapes by name.
+        seed: seed of the random generator.
+        wanted: arrays by name that are used instead of random ones.
+        scale: standard deviation of the normal numbers.
+        kinds: element types by name; types other than float get random integers.
 
     Raises:
-        UnsupportedError: they need more memory than there is.
+        UnsupportedError: the arrays need more memory than this machine has.
     """
     import numpy as np
 
@@ -68,51 +71,58 @@ def random_inputs(
 
     check_inputs(shapes)
     generator = np.random.default_rng(seed)
-    made: Arrays = {}
+    arrays: Arrays = {}
     for name, shape in shapes.items():
-        kind = (kinds or {}).get(name, "float32")
+        element_type = (kinds or {}).get(name, "float32")
         if wanted and name in wanted:
-            made[name] = wanted[name]
-        elif not kind.startswith(("float", "bfloat", "double")):
-            end = WHOLE_ENDS.get(kind, 2)
-            made[name] = generator.integers(0, end, shape).astype(np.float32)
+            arrays[name] = wanted[name]
+        elif not element_type.startswith(("float", "bfloat", "double")):
+            end = INTEGER_ENDS.get(element_type, 2)
+            arrays[name] = generator.integers(0, end, shape).astype(np.float32)
         else:
             values = generator.standard_normal(shape, np.float32)
-            made[name] = values if scale == 1 else values * np.float32(scale)
-    return made
+            arrays[name] = values if scale == 1 else values * np.float32(scale)
+    return arrays
 
 
 def wanted_inputs(graph: Graph, seed: int) -> dict[str, Drawn]:
-    """Inputs that a layer wants something particular of, drawn. Layers that only move values on
-    (Split, Reshape, Slice) are followed. Where several layers want something, the smaller counts:
-    what is in range for each is then in range for all."""
+    """Draw the inputs that a layer restricts to a range, such as labels.
+
+    A range also holds for the bottoms of layers that only move values (Split, Reshape, Slice). If
+    several layers draw values for one input, the smaller values are used: they are in range for all.
+    """
     import numpy as np
 
     rng = np.random.default_rng([seed, 1])
-    moved = set(graph.inputs)  # values that are the inputs' own
+    input_values = set(graph.inputs)  # the inputs, and values that layers only move
     for layer in graph.layers:
         kind = kind_of(layer)
-        if kind is not None and _moves(kind, layer) and moved.intersection(layer.reads):
-            moved.update(layer.writes)
+        if (
+            kind is not None
+            and _moves_values(kind, layer)
+            and input_values.intersection(layer.reads)
+        ):
+            input_values.update(layer.writes)
     wanted: dict[str, Drawn] = {}
     for layer in reversed(graph.layers):
         kind = kind_of(layer)
-        if kind is None or not moved.intersection(layer.reads):
+        if kind is None or not input_values.intersection(layer.reads):
             continue
-        for read, drawn in _wants(kind, layer, graph, wanted, rng):
-            if read in moved:
+        for read, drawn in _drawn_bottoms(kind, layer, graph, wanted, rng):
+            if read in input_values:
                 wanted[read] = np.minimum(wanted.get(read, drawn), drawn)
     return {name: wanted[name] for name in graph.inputs if name in wanted}
 
 
-def _moves(kind: LayerType, layer: Layer) -> bool:
+def _moves_values(kind: LayerType, layer: Layer) -> bool:
+    """Whether the layer only moves the values of its bottom."""
     return kind.is_view(layer) or type(kind).handed_back is not LayerType.handed_back
 
 
-def _wants(
+def _drawn_bottoms(
     kind: LayerType, layer: Layer, graph: Graph, wanted: Mapping[str, Drawn], rng: Rng
 ) -> list[tuple[str, Drawn]]:
-    """What a layer wants of the values that it reads: for itself, and for those behind it."""
+    """Draw values for the bottoms that the layer, or the layers after it, restrict to a range."""
     shapes = [shape for read in layer.reads if (shape := graph.shapes[read]) is not None]
     if len(shapes) < len(layer.reads):
         return []

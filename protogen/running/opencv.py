@@ -1,6 +1,7 @@
-"""OpenCV's own Caffe reader (OpenCV 4; version 5 has none) as an independent witness.
+"""OpenCV's Caffe reader (OpenCV 4; version 5 has none) as an independent cross-check.
 
-It was run over small nets with known numbers; it is asked only about layers that it has right.
+The reader was tested on small nets with known numbers. It is used only for layers that it computes
+correctly.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def doubtful(graph: Graph) -> list[Layer]:
-    """Layers that OpenCV's reader lacks or is known to get wrong."""
+def unreliable_layers(graph: Graph) -> list[Layer]:
+    """Return the layers that OpenCV's reader does not support or computes incorrectly."""
     return [layer for layer in graph.layers if not reads_right(layer)]
 
 
@@ -27,26 +28,28 @@ def outputs(
     graph: Graph,
     feeds: Mapping[str, NDArray[Any]],
 ) -> dict[str, NDArray[Any]] | str:
-    """What OpenCV computes for the graph's outputs, or a sentence on why it was not asked. The graph
-    is the net's, or the part of it that ends at these outputs."""
+    """Compute the graph's outputs with OpenCV; return a reason instead if it cannot be used.
+
+    ``graph`` is that of the whole net, or of the part that ends at these outputs.
+    """
     try:
         import cv2
     except ImportError:
-        return "not installed (pip install 'protogen[opencv]' brings it)"
+        return "not installed (run: pip install 'protogen[opencv]')"
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         return f"version {cv2.__version__} has no Caffe reader"
-    layers = doubtful(graph)
-    if layers:
-        return f"not asked: it is not to be trusted with {layers[0].subject}"
-    makers = {write: layer.name for layer in graph.layers for write in layer.writes}
+    unreliable = unreliable_layers(graph)
+    if unreliable:
+        return f"skipped: OpenCV does not compute {unreliable[0].subject} reliably"
+    producers = {write: layer.name for layer in graph.layers for write in layer.writes}
     names = [name for name in graph.outputs if name not in graph.inputs]
     try:
-        read = cv2.dnn.readNetFromCaffe(
+        net = cv2.dnn.readNetFromCaffe(
             str(prototxt), *([str(caffemodel)] if caffemodel is not None else [])
         )
         for name, array in feeds.items():
-            read.setInput(array, name)
-        found = read.forward([makers[name] for name in names])
+            net.setInput(array, name)
+        arrays = net.forward([producers[name] for name in names])
     except cv2.error as error:
-        return f"it failed: {' '.join(str(error).split())}"
-    return dict(zip(names, found, strict=True))
+        return f"failed: {' '.join(str(error).split())}"
+    return dict(zip(names, arrays, strict=True))

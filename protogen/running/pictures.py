@@ -1,4 +1,4 @@
-"""Pictures and arrays as inputs of nets."""
+"""Image files as inputs of nets."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
     from protogen.geometry import Shape
 
-BILINEAR = 2  # Pillow's number of the filter
-GREY = ("1", "L", "LA", "I", "I;16", "F")  # Pillow's modes without colours
+BILINEAR = 2  # Pillow's code of the bilinear filter
+GREY = ("1", "L", "LA", "I", "I;16", "F")  # Pillow's modes without colour
 ARRAYS = (".npy", ".npz")
-# Not every form of Pillow's: one of them starts other programs.
+# Not all formats of Pillow: the decoder of one of them starts an external program.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MOST_PIXELS = 1 << 26
 
 
 @contextmanager
 def open_picture(path: str | Path, decode: bool = True) -> Iterator[Any]:
-    """A picture of Pillow's; one that is not decoded has its size and mode.
+    """Open an image with Pillow. An image that is not decoded has only its size and mode.
 
     Raises:
-        InputError: it is none of the forms that training sets have, is damaged, or too large.
+        InputError: the format is not one of ``FORMATS``, or the image is damaged or too large.
         UnsupportedError: Pillow is not installed.
     """
     try:
@@ -43,9 +43,9 @@ def open_picture(path: str | Path, decode: bool = True) -> Iterator[Any]:
         image = stack.enter_context(_opened(path, decode))
         if image.width * image.height > MOST_PIXELS:
             raise InputError(
-                f"{image.width} x {image.height} pixels are more than {MOST_PIXELS}",
+                f"image has {image.width} x {image.height} pixels, expected at most {MOST_PIXELS}",
                 where=str(path),
-                advice="Make it smaller: nets see a few hundred a side.",
+                advice="Resize it: nets read images of a few hundred pixels a side.",
             )
         yield image
 
@@ -62,13 +62,15 @@ def _opened(path: str | Path, decode: bool) -> Any:
             return image
     except UnidentifiedImageError:
         raise InputError(
-            "is no picture", where=str(path), advice=f"Known are {', '.join(FORMATS)}."
+            "not an image of a supported format",
+            where=str(path),
+            advice=f"Supported formats: {', '.join(FORMATS)}.",
         ) from None
     except Image.DecompressionBombError as error:
         raise InputError(str(error), where=str(path)) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
-    except (  # what Pillow's decoders stumble over in damaged files
+    except (  # errors of Pillow's decoders on damaged files
         ArithmeticError,
         AttributeError,
         LookupError,
@@ -78,39 +80,44 @@ def _opened(path: str | Path, decode: bool) -> Any:
         struct.error,
         zlib.error,
     ) as error:
-        raise InputError(f"is a damaged picture ({error})", where=str(path)) from None
+        raise InputError(f"damaged image ({error})", where=str(path)) from None
 
 
 def read_pictures(
     paths: Sequence[str | Path], shape: Shape, exact: bool = False
 ) -> NDArray[np.float32]:
-    """Pictures as an input: (number of pictures, C, H, W), values 0 to 255, resized to H x W with
-    Pillow's bilinear filter, channels blue, green, red as Caffe has them (or grey for C 1).
+    """Read images as an input of shape (number of images, C, H, W), with values 0 to 255.
+
+    Images are resized to H x W with Pillow's bilinear filter. The channels are blue, green, red as
+    in Caffe, or grey if C is 1.
 
     Args:
-        exact: a grey picture for an input of three channels is a mistake; else it is shown in each.
+        exact: raise InputError for a grey image if the input has three channels. Otherwise the grey
+            values are copied to each channel.
 
     Raises:
-        InputError: a file is no picture, or the input is none.
+        InputError: a file is not a supported image, or the input's shape is not that of images.
         UnsupportedError: Pillow is not installed.
     """
     import numpy as np
 
     if len(shape) != 4 or shape[1] not in (1, 3):
-        found = shape_text(shape)
-        raise InputError(f"an input of {found} takes no picture", advice="Give an .npy array.")
-    made = np.empty((len(paths), *shape[1:]), np.float32)
+        raise InputError(
+            f"an input of {shape_text(shape)} cannot take images: expected 4 axes and 1 or 3 channels",
+            advice="Give an .npy array.",
+        )
+    images = np.empty((len(paths), *shape[1:]), np.float32)
     for i, path in enumerate(paths):
         with open_picture(path) as image:
             if exact and shape[1] == 3 and image.mode in GREY:
                 raise InputError(
-                    "is grey, but the input has 3 channels, which would all show the same",
+                    "is grey, but the input has 3 channels, which would all get the same values",
                     where=str(path),
-                    advice="Use colour pictures, or a net with 1 channel.",
+                    advice="Use colour images, or a net with 1 channel.",
                 )
             pixels = image.convert("L" if shape[1] == 1 else "RGB").resize(
                 (shape[3], shape[2]), BILINEAR
             )
         array = np.asarray(pixels, np.float32)
-        made[i] = array[None] if shape[1] == 1 else array.transpose(2, 0, 1)[::-1]
-    return made
+        images[i] = array[None] if shape[1] == 1 else array.transpose(2, 0, 1)[::-1]
+    return images

@@ -1,4 +1,4 @@
-"""Runs nets and ONNX models with onnxruntime."""
+"""Running nets and ONNX models with onnxruntime."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
-IN_MEMORY = 10**9  # bytes of weights: above, the model goes through a file
+IN_MEMORY = 10**9  # bytes of weights: a model with more is written to a temporary file
 
 
 def run(
@@ -31,17 +31,18 @@ def run(
     feeds: Mapping[str, NDArray[Any]],
     blobs: Sequence[str] | None = None,
 ) -> Arrays:
-    """Values of blobs by name, computed by onnxruntime on the CPU.
+    """Run a model with onnxruntime on the CPU and return blobs by name.
 
     Args:
         model: a net with its weights, an ONNX model, or the path of an ONNX file.
-        feeds: an array for each input, of its shape.
-        blobs: which to give, inner ones too; the outputs where it is left out.
+        feeds: an array for each input, of the input's shape.
+        blobs: names of the blobs to compute, including inner ones; the outputs by default.
 
     Raises:
-        InputError: an input is missing or of another shape, or there is no such blob.
-        UnsupportedError: a layer of the net has no form in ONNX.
-        ProtogenError: onnxruntime refuses the model or fails to run it.
+        InputError: an input is missing or of another shape, or a blob is unknown.
+        UnsupportedError: a layer of the net cannot be exported to ONNX, or the run needs more
+            memory than this machine has.
+        ProtogenError: onnxruntime cannot load the model, or fails to run it.
     """
     from protogen.net.net import Net
 
@@ -52,32 +53,36 @@ def run(
         graph = model.graph
         check_room(graph)
         if blobs is None:
-            top_of = {v: t for x in graph.layers for t, v in zip(x.tops, x.writes, strict=True)}
+            top_of = {
+                value: top
+                for layer in graph.layers
+                for top, value in zip(layer.tops, layer.writes, strict=True)
+            }
             names = [top_of[value] for value in graph.outputs if value not in graph.inputs]
         else:
             names = list(blobs)
         values = graph.last(names)
-        computed = [value for value in values if value not in graph.inputs]
-        given = {
-            name: _fitting(name, feeds, graph.shapes[name])
+        targets = [value for value in values if value not in graph.inputs]
+        inputs = {
+            name: _checked_input(name, feeds, graph.shapes[name])
             for name in graph.inputs
             if name in feeds
         }
-        found: Arrays = {}
-        if blobs is None or computed:
-            program = lower(model, outputs=computed)
+        computed: Arrays = {}
+        if blobs is None or targets:
+            program = lower(model, outputs=targets)
             needed = [value.name for value in program.inputs]
             check_feeds(needed, feeds)
-            found = run_program(program, {name: given[name] for name in needed})
+            computed = run_program(program, {name: inputs[name] for name in needed})
         return {
-            name: found[value] if value in found else given[value]
+            name: computed[value] if value in computed else inputs[value]
             for name, value in zip(names, values, strict=True)
         }
     from protogen.onnx import check_places, exposed, load_model
     from protogen.onnx.session import run_model
 
     if isinstance(model, (str, Path)):
-        check_places(model)  # onnxruntime opens the files that a model names
+        check_places(model)  # onnxruntime opens any file that a model names
         if blobs is None:
             return run_model(str(model), feeds)
         model = load_model(model)
@@ -85,50 +90,50 @@ def run(
 
 
 def check_room(graph: Graph) -> None:
-    """Refuses a net whose run needs more memory than this machine has.
+    """Check that the machine has enough memory to run a net.
 
-    What one layer reads and writes, and all parameters, are there at once whatever a runtime does.
+    Any runtime holds all parameters, and the bottoms and tops of one layer, at the same time.
 
     Raises:
-        UnsupportedError: with the number, and the layer.
+        UnsupportedError: not enough memory; the error names the layer and the amount of memory.
     """
 
     def size(names: Iterable[str]) -> int:
         return sum(4 * prod(graph.shapes.get(name) or (0,)) for name in set(names))
 
-    there = _memory()
-    if not graph.layers or there is None:
+    available = _memory()
+    if not graph.layers or available is None:
         return
     weights = sum(4 * prod(s) for blobs in graph.parameter_shapes.values() for s in blobs or ())
-    worst = max(graph.layers, key=lambda layer: size((*layer.reads, *layer.writes)))
-    need = weights + max(size((*worst.reads, *worst.writes)), size(graph.inputs))
-    if need > there:
-        raise worst.unsupported(
-            f"running the net needs {_amount(need)} of memory at least, and this machine has "
-            f"{_amount(there)}",
+    largest = max(graph.layers, key=lambda layer: size((*layer.reads, *layer.writes)))
+    needed = weights + max(size((*largest.reads, *largest.writes)), size(graph.inputs))
+    if needed > available:
+        raise largest.unsupported(
+            f"running the net needs at least {_amount(needed)} of memory, but this machine has "
+            f"{_amount(available)}",
             "Use smaller inputs.",
         )
 
 
 def check_inputs(shapes: Mapping[str, Shape]) -> None:
-    """Refuses inputs that need more memory than this machine has.
+    """Check that the machine has enough memory for the inputs.
 
     Raises:
-        UnsupportedError: with the number, and the largest input.
+        UnsupportedError: not enough memory; the error names the largest input and the amount of memory.
     """
     sizes = {name: 4 * prod(shape) for name, shape in shapes.items()}
-    there = _memory()
-    if there is not None and sum(sizes.values()) > there:
+    available = _memory()
+    if available is not None and sum(sizes.values()) > available:
         raise UnsupportedError(
-            f"the inputs need {_amount(sum(sizes.values()))} of memory, and this machine has "
-            f"{_amount(there)}",
+            f"the inputs need {_amount(sum(sizes.values()))} of memory, but this machine has "
+            f"{_amount(available)}",
             subject=f'input "{max(sizes, key=lambda name: sizes[name])}"',
             advice="Use smaller inputs.",
         )
 
 
 def _memory() -> int | None:
-    """Bytes of this machine's memory; None where the system does not say."""
+    """Return the size of this machine's memory in bytes; None if the system does not report it."""
     if not hasattr(os, "sysconf"):
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -139,12 +144,12 @@ def _amount(count: int) -> str:
 
 
 def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Outputs of a program; one with large weights goes through a file of its own."""
+    """Run a program once and return its outputs by name."""
     return opened(program)(feeds)
 
 
 def opened(program: Program) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
-    """A program that is ready to run, any number of times."""
+    """Load a program and return a function that runs it. Large weights go through a file."""
     from protogen.onnx import to_model
     from protogen.onnx.session import open_model
     from protogen.onnx.stream import write
@@ -158,27 +163,29 @@ def opened(program: Program) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
         return open_model(str(path))
 
 
-def _fitting(
+def _checked_input(
     name: str, feeds: Mapping[str, NDArray[Any]], shape: tuple[int, ...] | None
 ) -> NDArray[np.float32]:
+    """Return the array of an input as float32; raise InputError if its shape is wrong."""
     import numpy as np
 
-    array = np.asarray(feeds[name], np.float32, order="C")  # ascontiguousarray makes scalars 1-D
+    # Not ascontiguousarray, which would turn a scalar into an array of one axis.
+    array = np.asarray(feeds[name], np.float32, order="C")
     if shape is not None and array.shape != shape:
-        found, wanted = (shape_text(s) for s in (np.shape(feeds[name]), shape))
+        actual, expected = (shape_text(s) for s in (np.shape(feeds[name]), shape))
         raise InputError(
-            f"the array is {found}, but must be {wanted}",
+            f"expected an array of shape {expected}, got {actual}",
             subject=f'input "{name}"',
-            advice="Load the net with input_shapes for another size.",
+            advice="To use another size, load the net with input_shapes.",
         )
     return array
 
 
 def newest_opset() -> int:
-    """The newest operator set that the installed onnxruntime runs."""
+    """Return the newest operator set that the installed onnxruntime supports."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    found = max(
+    newest = max(
         schema.since_version for schema in state.get_all_operator_schema() if not schema.domain
     )
-    return int(found)
+    return int(newest)

@@ -134,7 +134,7 @@ MISTAKES = [
     ("--factor 2 -o .", ".: is a folder. Name a file in it."),
     ("--factor 2 -o a --onnx a", "a: --output and --onnx write the same file. Give each output a name of its own."),
     ("--factor 2 --plot a.pdf", "a.pdf: is no picture that can be drawn. End it in .png or .svg."),
-    ("--factor 2 --onnx a --opset 3", f"opset: 3 is outside of 13 to {onnx.defs.onnx_opset_version()}."),
+    ("--factor 2 --onnx a --opset 3", f"opset: must be 13 to {onnx.defs.onnx_opset_version()}, got 3."),
     ("--factor 2 --template gone.j2", "gone.j2: cannot be read (No such file or directory). Name a template file."),
     ("--factor 2 --template syntax.j2", "syntax.j2:2: the template is broken: Expected an expression, got 'end of statement block'."),
     ("--factor 2 --template undefined.j2", "undefined.j2:3: the template is broken: 'nonsense' is undefined."),

@@ -283,7 +283,7 @@ def test_verify_command(protogen, files):
         (["net.onnx"], "1 models are given, but 2 can be compared"),
         (["net.caffemodel", "net.onnx"], "net.caffemodel: stands behind no prototxt"),
         (["net.onnx", "none.onnx"], "none.onnx: cannot be read"),
-        (["net.onnx", "net.caffemodel.onnx"], "net.caffemodel.onnx: is no ONNX model"),
+        (["net.onnx", "net.caffemodel.onnx"], "net.caffemodel.onnx: not a valid ONNX model"),
         (["net.prototxt", "net.onnx"], "has no weights"),
         (["net.onnx", "net.onnx", "--input", "x.npy"], "x.npy: cannot be read"),
     ],
@@ -317,8 +317,12 @@ def test_run_gives_inner_blobs(files):
 @pytest.mark.parametrize(
     ("feeds", "blobs", "sentence"),
     [
-        ({}, None, 'input "data": it is not given (inputs: data)'),
-        ({"data": np.zeros((2, 3, 12, 13))}, None, "the array is 2x3x12x13, but must be 1x3x12x13"),
+        ({}, None, 'input "data": missing array (inputs: data)'),
+        (
+            {"data": np.zeros((2, 3, 12, 13))},
+            None,
+            "expected an array of shape 1x3x12x13, got 2x3x12x13",
+        ),
         (
             {"data": np.zeros((1, 3, 12, 13))},
             ["porb"],
@@ -367,7 +371,7 @@ def test_run_command(protogen, files):
     [
         ([], "nothing is given for data. Give a picture or an array, or --random SEED."),
         (["--input", "none.png"], "none.png: cannot be read"),
-        (["--input", "net.prototxt"], "net.prototxt: is no picture"),
+        (["--input", "net.prototxt"], "net.prototxt: not an image of a supported format"),
         (
             ["--input", "dta=x.npy"],
             '"dta": the net has no such input (inputs: data). Did you mean data?',

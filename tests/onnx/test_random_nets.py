@@ -1,4 +1,4 @@
-"""Random nets: the same numbers folded and unfolded, at two opsets, and with half the batch."""
+"""Random nets: the same outputs with and without folding, at two opsets, and with half the batch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from protogen.net.net import Net
 from protogen.onnx import encode, lower, to_model
 from protogen.onnx.session import run_model
 
-# Folding multiplies weights before the sum instead of after it.
+# Folding multiplies the weights before the sum, not the sum itself.
 TOLERANCE = 1e-5
 
-# A factor of 0 makes the variance 0: with the default eps each such layer multiplies by 316, and
-# onnxruntime's LRN, which adds to and takes from one sum of squares, has no digits left.
+# A scale factor of 0 makes the variance 0. With the default eps each such layer multiplies by 316.
+# onnxruntime's LRN adds to and subtracts from a running sum of squares, which then loses all digits.
 EPS = "batch_norm_param { eps: 0.25 }"
 
 
 class Builder:
-    """Draws layers one after the other; keeps blobs with their shapes as the net has them."""
+    """Draws layers one after the other, and records the blobs of the net."""
 
     def __init__(self, draw, shape):
         self.draw = draw
@@ -33,7 +33,7 @@ class Builder:
             f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}'
         ]
         self.blobs = ["data"]
-        self.read = set()  # blobs that are read as they are now
+        self.read = set()  # blobs whose current value a layer has read
         self.views = set()
 
     def shapes(self):
@@ -56,8 +56,8 @@ class Builder:
         draw, shapes = self.draw, self.shapes()
         bottom = draw(st.sampled_from(self.blobs[-3:]))
         n, c, h, w = shapes[bottom]
-        # Data may be worked on in place too, but nothing that a layer has read: Caffe refuses it.
-        # Nor what shares its memory with another blob: that would change too.
+        # A layer may work in place on data too, but not on a blob that a layer has read, which is an
+        # error in Caffe, nor on a blob that shares its memory with another one, which would change.
         in_place = draw(st.booleans()) and bottom not in self.read | self.views
         kind = draw(
             st.sampled_from(
@@ -138,7 +138,7 @@ def run(net, **options):
     return run_model(encode(to_model(lower(net, **options))), feeds)
 
 
-def alike(a, b):
+def assert_close(a, b):
     assert list(a) == list(b)
     for name in a:
         assert a[name].shape == b[name].shape
@@ -148,17 +148,17 @@ def alike(a, b):
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(nets())
-def test_folded_unfolded_and_two_opsets_agree(net):
+def test_folding_opset_and_free_batch_keep_outputs(net):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.ProtogenWarning)
         if all(name in net.inputs for name in net.outputs):
-            return  # every layer works in place on the input, and nothing comes out
-        whole = run(net, fold=False)
-        alike(whole, run(net))
-        alike(whole, run(net, opset=13))
+            return  # all layers work in place on the input, so the net has no output
+        unfolded = run(net, fold=False)
+        assert_close(unfolded, run(net))
+        assert_close(unfolded, run(net, opset=13))
         if net.shapes["data"][0] == 2:
             free = encode(to_model(lower(net, free_axes=(0,))))
             x = np.random.default_rng(7).standard_normal(net.shapes["data"], np.float32)
             halves = [run_model(free, {"data": x[i : i + 1]}) for i in range(2)]
-            joined = {name: np.concatenate([half[name] for half in halves]) for name in whole}
-            alike(whole, joined)
+            joined = {name: np.concatenate([half[name] for half in halves]) for name in unfolded}
+            assert_close(unfolded, joined)

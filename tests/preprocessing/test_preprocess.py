@@ -306,9 +306,15 @@ def test_mean_mistakes(protogen, tmp_path, pictures):
     for words, text in (
         (["pictures"], "z.png: is 3x4, but 0.png is 9x8. Give one size for all: --size 256,256."),
         (["empty"], "empty: holds no pictures."),
-        (["grey"], "g.png: is grey, but the input has 3 channels, which would all show the same."),
+        (
+            ["grey"],
+            "g.png: is grey, but the input has 3 channels, which would all get the same values.",
+        ),
         (["nothere"], "nothere: is not there."),
-        (["pictures/bad.txt"], "bad.txt: is no picture. Known are PNG"),
+        (
+            ["pictures/bad.txt"],
+            "bad.txt: not an image of a supported format. Supported formats: PNG",
+        ),
         (["pictures", "--size", "x"], "--size: 'x' is no list of numbers"),
     ):
         done = protogen("mean", "compute", *words, "-o", "m.binaryproto")

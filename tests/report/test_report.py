@@ -1,4 +1,4 @@
-"""Drawings and pages of nets: the layout, what stands in them, and the page in a browser."""
+"""Drawings and report pages of nets: layout, content, and the page in a browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from protogen.net.build import build
 from protogen.net.coordinates import Map, crop_checks, places
 from protogen.report.diagram import diagram
 from protogen.report.drawing import COLOURS, stylesheet, svg
-from protogen.report.page import harmless_json
+from protogen.report.page import html_safe_json
 from protogen.report.weights import histogram
 
 
@@ -37,9 +37,9 @@ def net(text: str):
 
 def page_data(path: Path) -> dict:
     text = path.read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
-    assert found
-    return json.loads(found[1])
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert match
+    return json.loads(match[1])
 
 
 WITHOUT_PAGE = [
@@ -52,10 +52,12 @@ WITHOUT_PAGE = [
 
 
 def check_layout(graph) -> None:
-    made = diagram(graph)
-    members = [m for part in made.parts for box in part.boxes if not box.stub for m in box.members]
+    layout = diagram(graph)
+    members = [
+        m for part in layout.parts for box in part.boxes if not box.stub for m in box.members
+    ]
     assert sorted(members) == list(range(len(graph.layers)))
-    for part in made.parts:
+    for part in layout.parts:
         boxes = part.boxes
         for i, a in enumerate(boxes):
             assert abs(a.x) + a.width / 2 <= part.width / 2 + 0.01
@@ -67,12 +69,12 @@ def check_layout(graph) -> None:
         for edge in part.edges:
             ys = [y for _, y in edge]
             assert ys == sorted(ys)
-    ElementTree.fromstring(svg(made))
+    ElementTree.fromstring(svg(layout))
 
 
 @st.composite
 def wirings(draw) -> str:
-    """Nets whose layers read any one, two or three earlier blobs."""
+    """Nets whose layers read one, two or three arbitrary earlier blobs."""
     count = draw(st.integers(1, 14))
     lines = [
         'layer { name: "b0" type: "Input" top: "b0" input_param { shape { dim: [1, 2, 4, 4] } } }'
@@ -89,7 +91,7 @@ def wirings(draw) -> str:
 
 @settings(max_examples=60, deadline=None)
 @given(wirings())
-def test_boxes_never_overlap_and_ways_lead_down(text):
+def test_boxes_never_overlap_and_edges_lead_down(text):
     check_layout(net(text))
 
 
@@ -100,24 +102,24 @@ def test_layout_of_examples(name):
         check_layout(pg.load(EXAMPLES / f"{name}.prototxt", tolerant=True).graph)
 
 
-def test_layers_in_place_share_a_box_and_far_data_is_a_stub(fcn8s):
-    made = diagram(net(fcn8s))
-    boxes = [box for part in made.parts for box in part.boxes]
+def test_in_place_layers_share_a_box_and_far_data_is_a_stub(fcn8s):
+    layout = diagram(net(fcn8s))
+    boxes = [box for part in layout.parts for box in part.boxes]
     assert any(box.lines[:1] == ("conv1_1",) and "+ ReLU" in box.lines for box in boxes)
     assert [box.lines for box in boxes if box.stub] == [("data",)]
-    titles = [part.title for part in made.parts if part.foldable]
-    assert len(titles) == 1  # pool3 and pool4 reach down to where they are fused
+    titles = [part.title for part in layout.parts if part.foldable]
+    assert len(titles) == 1  # edges of pool3 and pool4 reach to the layers that fuse them
 
 
 # coordinates
 
 
-def test_places_of_fcn8s(fcn8s):
-    found = places(net(fcn8s))
-    assert found["data"].height == Map()
-    assert found["pool1"].height.scale == Fraction(1, 2)
-    assert found["upscore8"].height == Map(Fraction(1), Fraction(31))
-    assert found["score"].height == Map()
+def test_coordinates_of_fcn8s(fcn8s):
+    coordinates = places(net(fcn8s))
+    assert coordinates["data"].height == Map()
+    assert coordinates["pool1"].height.scale == Fraction(1, 2)
+    assert coordinates["upscore8"].height == Map(Fraction(1), Fraction(31))
+    assert coordinates["score"].height == Map()
 
 
 @settings(max_examples=80, deadline=None)
@@ -125,7 +127,7 @@ def test_places_of_fcn8s(fcn8s):
     kernel=st.integers(1, 7), stride=st.integers(1, 4), pad=st.integers(0, 3),
     dilation=st.integers(1, 3), transposed=st.booleans(),
 )  # fmt: skip
-def test_a_map_is_where_the_middle_of_the_window_is(kernel, stride, pad, dilation, transposed):
+def test_coordinate_map_is_the_middle_of_the_window(kernel, stride, pad, dilation, transposed):
     """Tap k of output y reads input y s - p + d k; transposed, input x writes x s - p + d k."""
     kind = "Deconvolution" if transposed else "Convolution"
     graph = net(
@@ -133,17 +135,17 @@ def test_a_map_is_where_the_middle_of_the_window_is(kernel, stride, pad, dilatio
         f'layer {{ name: "c" type: "{kind}" bottom: "d" top: "c" convolution_param {{ num_output: 1 '
         f"kernel_size: {kernel} stride: {stride} pad: {pad} dilation: {dilation} }} }}"
     )
-    made = places(graph)["c"].height
+    mapping = places(graph)["c"].height
     middle = Fraction(sum(dilation * k for k in range(kernel)), kernel)
     for x in range(3):
         if transposed:
-            assert made.scale * x + made.shift == x * stride - pad + middle
+            assert mapping.scale * x + mapping.shift == x * stride - pad + middle
         else:
-            assert made.scale * (x * stride - pad + middle) + made.shift == x
+            assert mapping.scale * (x * stride - pad + middle) + mapping.shift == x
 
 
-def test_why_19(fcn8s):
-    """The first FCN nets: 100 pixels of pad, a factor of 32 at once, offset 19."""
+def test_crop_offset_of_fcn32s_is_19(fcn8s):
+    """The first FCN nets have pad 100, a single factor of 32, and offset 19."""
     head = fcn8s[: fcn8s.index('name: "upscore2"')].rpartition("layer {")[0]
     up = (
         'layer { name: "up" type: "Deconvolution" bottom: "score_fr" top: "up" convolution_param { '
@@ -155,40 +157,40 @@ def test_why_19(fcn8s):
     assert crop.given == crop.right == (19, 19)
 
 
-# what stands in a page
+# content of a page
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=200))
-def test_histogram(values):
+def test_histogram_matches_numpy(values):
     array = np.asarray(values, np.float32)
-    made = histogram(array)
-    assert sum(made["bars"]) == array.size
-    assert made["low"] <= array.min()
-    assert made["high"] >= array.max()
-    assert math.isclose(made["mean"], array.mean(dtype=np.float64), rel_tol=1e-9, abs_tol=1e-9)
+    bins = histogram(array)
+    assert sum(bins["bars"]) == array.size
+    assert bins["low"] <= array.min()
+    assert bins["high"] >= array.max()
+    assert math.isclose(bins["mean"], array.mean(dtype=np.float64), rel_tol=1e-9, abs_tol=1e-9)
     scale = float(np.abs(array).max()) or 1.0
     assert math.isclose(
-        made["std"], array.std(dtype=np.float64), rel_tol=1e-4, abs_tol=1e-4 * scale
+        bins["std"], array.std(dtype=np.float64), rel_tol=1e-4, abs_tol=1e-4 * scale
     )
 
 
-def test_histogram_of_nan():
+def test_histogram_counts_nan_and_inf():
     assert histogram(np.asarray([np.nan, np.inf], np.float32)) == {"bad": 2}
     assert histogram(np.asarray([np.nan, 1, 3], np.float32))["bad"] == 1
 
 
 @given(st.text())
-def test_json_is_never_markup(text):
-    made = harmless_json({"name": text})
-    assert not set("<>&\u2028\u2029") & set(made)
-    assert json.loads(made)["name"] == text.encode("utf-8", "replace").decode()
+def test_json_contains_no_markup(text):
+    encoded = html_safe_json({"name": text})
+    assert not set("<>&\u2028\u2029") & set(encoded)
+    assert json.loads(encoded)["name"] == text.encode("utf-8", "replace").decode()
 
 
 HOSTILE = '<script>alert(1)</script>&"@svg@@data@\u2028'
 
 
-def test_names_are_text(tmp_path):
+def test_hostile_names_are_escaped(tmp_path):
     quoted = HOSTILE.replace('"', '\\"')
     path = tmp_path / "net.prototxt"
     path.write_text(
@@ -206,11 +208,11 @@ def test_names_are_text(tmp_path):
     }
 
 
-def test_a_page_of_net_and_weights(protogen, tmp_path):
-    done = protogen("report", EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel", "-o",
+def test_page_has_layers_and_weight_histograms(protogen, tmp_path):
+    process = protogen("report", EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel", "-o",
                     tmp_path / "tiny.html")  # fmt: skip
-    assert done.returncode == 0
-    assert "wrote" in done.stdout
+    assert process.returncode == 0
+    assert "wrote" in process.stdout
     data = page_data(tmp_path / "tiny.html")
     loaded = pg.load(EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel")
     assert [layer["name"] for layer in data["layers"]] == [one.name for one in loaded.layers]
@@ -222,7 +224,7 @@ def test_a_page_of_net_and_weights(protogen, tmp_path):
     assert "http" not in re.sub(r"http://www.w3.org/\S+", "", (tmp_path / "tiny.html").read_text())
 
 
-def test_a_page_tells_of_findings_differences_and_offsets(fcn8s, tmp_path):
+def test_page_has_findings_differences_and_crop_offsets(fcn8s, tmp_path):
     (tmp_path / "a.prototxt").write_text(fcn8s)
     (tmp_path / "b.prototxt").write_text(fcn8s.replace("offset: 31", "offset: 19"))
     pg.write_report(tmp_path / "b.prototxt", tmp_path / "b.html", against=tmp_path / "a.prototxt")
@@ -235,7 +237,7 @@ def test_a_page_tells_of_findings_differences_and_offsets(fcn8s, tmp_path):
     assert crops["score_pool4c"] == ("5", "5", True)
 
 
-def test_kernels_of_upsampling_layers(tmp_path):
+def test_page_has_kernels_of_upsampling_layers(tmp_path):
     pg.write_report(EXAMPLES / "segnet_head.prototxt", tmp_path / "net.html")
     before = len(page_data(tmp_path / "net.html")["pictures"])
     (tmp_path / "up.prototxt").write_text(
@@ -248,28 +250,28 @@ def test_kernels_of_upsampling_layers(tmp_path):
     assert before == 0
 
 
-def test_signals_where_asked_for(protogen, tmp_path):
-    done = protogen("report", EXAMPLES / "deep_sigmoid.prototxt", "--health", "-o", "a.html",
-                    "--input-shape", "data=8,1,16,16", "--input-shape", "label=8", "--phase", "TRAIN")  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_page_has_signals_with_health_option(protogen, tmp_path):
+    process = protogen("report", EXAMPLES / "deep_sigmoid.prototxt", "--health", "-o", "a.html",
+                    "--input", "data=8,1,16,16", "--input", "label=8", "--phase", "TRAIN")  # fmt: skip
+    assert process.returncode == 0, process.stderr
     data = page_data(tmp_path / "a.html")
     assert data["signals"]["picture"].startswith("data:image/png;base64,")
-    found = pg.health(
+    health = pg.health(
         pg.load(EXAMPLES / "deep_sigmoid.prototxt", phase="TRAIN",
                 input_shapes={"data": (8, 1, 16, 16), "label": (8,)})
     )  # fmt: skip
-    assert {one.text for one in found.findings} <= set(data["signals"]["findings"])
-    assert found.findings
+    assert {one.text for one in health.findings} <= set(data["signals"]["findings"])
+    assert health.findings
 
 
 # drawings
 
 
-def test_draw(protogen, tmp_path):
+def test_draw_writes_svg_and_reproducible_png(protogen, tmp_path):
     for ending in ("svg", "png"):
         path = tmp_path / f"net.{ending}"
-        done = protogen("draw", EXAMPLES / "tiny.prototxt", "-o", path)
-        assert done.returncode == 0
+        process = protogen("draw", EXAMPLES / "tiny.prototxt", "-o", path)
+        assert process.returncode == 0
     assert ElementTree.parse(tmp_path / "net.svg").getroot().tag.endswith("svg")
     raw = (tmp_path / "net.png").read_bytes()
     assert raw[:8] == b"\x89PNG\r\n\x1a\n"
@@ -282,33 +284,38 @@ def test_draw(protogen, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
-        (["draw", "tiny.prototxt", "-o", "net.pdf"], "neither .svg nor .png"),
+        (
+            ["draw", "tiny.prototxt", "-o", "net.pdf"],
+            "unsupported image extension: expected .svg or .png",
+        ),
         (["draw", "missing.prototxt", "-o", "net.svg"], "missing.prototxt"),
         (["report", "tiny.prototxt", "--against", "nothing.prototxt"], "nothing.prototxt"),
         (["report", "tiny.prototxt", "typo.prototxt"], "typo.prototxt"),
         (["report", "tiny.prototxt", "-o", "tiny.prototxt"], "would write over it"),
     ],
 )
-def test_mistakes(protogen, tmp_path, arguments, words):
+def test_user_errors_exit_2_and_write_nothing(protogen, tmp_path, arguments, message):
     for name in ("tiny.prototxt", "typo.prototxt"):
         shutil.copy(EXAMPLES / name, tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
-    done = protogen(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    process = protogen(*arguments, cwd=tmp_path)
+    assert process.returncode == 2
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 # published nets
 
 
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="../shared/corpus is not there")
-def test_pages_of_all_published_nets(tmp_path):
-    """Every third has a page with all its layers, below 1 MB where it has up to 1,000; but for a solver
-    and templates with holes, which are all looked at."""
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="missing ../shared/corpus")
+def test_published_nets_have_small_pages(tmp_path):
+    """Every third net gets a page; with up to 1,000 layers it is smaller than 1 MB.
+
+    The files without a page, a solver and templates with placeholders, are all tested.
+    """
     without = []
     paths = sorted([*CORPUS.rglob("*.prototxt"), *CORPUS.rglob("*.pt")])
     for i, path in enumerate(paths):
@@ -353,7 +360,7 @@ def browser():
     driver.quit()
 
 
-def test_in_chromium(browser, fcn8s, tmp_path):
+def test_page_works_in_chromium(browser, fcn8s, tmp_path):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -361,35 +368,35 @@ def test_in_chromium(browser, fcn8s, tmp_path):
     pg.write_report(tmp_path / "fcn.prototxt", tmp_path / "fcn.html")
     browser.get((tmp_path / "fcn.html").as_uri())
 
-    def one(selector: str):
+    def element(selector: str):
         return browser.find_element(By.CSS_SELECTOR, selector)
 
-    search = one("#search")
+    search = element("#search")
     search.send_keys("upscore8")
-    assert one("#hits").text == "1 of 1"
-    assert one("#panel h2").text == "upscore8"
-    assert "kernel_size: 16" in one("#panel pre").text
+    assert element("#hits").text == "1 of 1"
+    assert element("#panel h2").text == "upscore8"
+    assert "kernel_size: 16" in element("#panel pre").text
     search.send_keys(Keys.ESCAPE)
-    one("#whole").click()
+    element("#whole").click()
     browser.execute_script(
         "document.querySelector('[data-layer=\"1\"]')"
         ".dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     )
-    assert one("#panel h2").text == "conv1_1"
-    one("#unfold").click()
+    assert element("#panel h2").text == "conv1_1"
+    element("#unfold").click()
     height = browser.execute_script("return document.querySelector('#scene').getBBox().height")
-    one("#fold").click()
+    element("#fold").click()
     folded = browser.execute_script("return document.querySelector('#scene').getBBox().height")
     assert folded < height / 1.2
     heads = browser.find_elements(By.CSS_SELECTOR, "section[aria-label=Layers] th button")
     browser.execute_script("arguments[0].click()", heads[4])
-    cell = one("section[aria-label=Layers] tbody tr td:nth-child(2)")
+    cell = element("section[aria-label=Layers] tbody tr td:nth-child(2)")
     assert cell.text == "fc6"  # most parameters first
-    assert one("section[aria-label='Crop offsets'] .wrong").text == "19"
+    assert element("section[aria-label='Crop offsets'] .wrong").text == "19"
     assert browser.get_log("browser") == []
 
 
-def test_hostile_names_in_chromium(browser, tmp_path):
+def test_hostile_names_are_inert_in_chromium(browser, tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(
         'layer { name: "<img src=x onerror=document.title=1>" type: "Input" top: "d" '
@@ -402,14 +409,14 @@ def test_hostile_names_in_chromium(browser, tmp_path):
     assert browser.get_log("browser") == []
 
 
-def test_every_layer_type_has_the_colour_of_its_family():
+def test_every_family_has_a_colour():
     for name, kind in LayerType.registry.items():
         if not kind.users_own:
             assert family_of(kind) in COLOURS, name
 
 
-def test_a_family_without_a_colour_looks_like_an_unknown_type():
+def test_family_without_a_colour_has_that_of_unknown_types():
     fill, edge = COLOURS["unknown"]
     rules = re.findall(r"^(\.\w+) rect\{fill:(#\w+);stroke:(#\w+)", stylesheet(), re.M)
-    assert rules[0] == (".box", fill, edge)  # first: the rule of a family comes after it
+    assert rules[0] == (".box", fill, edge)  # the rule of a family follows and overrides it
     assert {name: look for name, *look in rules}[".dense"] == list(COLOURS["dense"])

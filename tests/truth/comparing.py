@@ -38,7 +38,7 @@ class Outcome:
                (test_types.test_in_place shows it for each type)
     view       protogen refuses a blob that is read after a layer in place has changed it through a
                view of it
-    chance     protogen refuses it because its values depend on chance
+    chance     protogen refuses it because its values are random
     limited    Caffe runs it, protogen says that it has no ONNX form
     too strict Caffe runs it, protogen calls it wrong
     too loose  protogen runs it, Caffe refuses it
@@ -145,7 +145,7 @@ def _folded(net: Net, feeds: Arrays, theirs: Arrays) -> Outcome:
 
 
 def _refused(ours: pg.ProtogenError, theirs: str) -> Outcome:
-    if "depend on chance" in str(ours):
+    if "values are random" in str(ours):
         return Outcome("chance")
     if theirs:
         return Outcome("refused", theirs)

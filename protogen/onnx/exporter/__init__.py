@@ -1,1 +1,1 @@
-"""A net as an ONNX model."""
+"""Export: a net as an ONNX model."""

@@ -1,4 +1,4 @@
-"""Net to ONNX: layers lower themselves into a Program, which becomes a model or a file."""
+"""Export to ONNX: each layer emits operators into a Program, which becomes a model or a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, cut
 from protogen.layers.reading import check_read
 from protogen.onnx.exporter.emitter import OnnxEmitter
-from protogen.onnx.metadata import remembered
+from protogen.onnx.metadata import roundtrip_metadata
 from protogen.onnx.model import to_model
 from protogen.onnx.passes.half import halved
 from protogen.onnx.passes.optimizations import fold as folded
@@ -32,11 +32,11 @@ _AXIS_NAMES = ("batch", "channels", "height", "width")
 
 
 def to_onnx(net: Net, **options: Any) -> onnx.ModelProto:
-    """The net as an ONNX model in memory. Tensors keep the names of Caffe's blobs.
+    """Export the net to an ONNX model in memory. Tensors keep the names of Caffe's blobs.
 
     Args:
         net: the net with its weights.
-        options: those of ``lower``.
+        options: the options of ``lower``.
 
     Raises:
         InputError, UnsupportedError: see ``lower``.
@@ -57,34 +57,34 @@ def lower(
     part: Graph | None = None,
     expected: bool = False,
 ) -> Program:
-    """The net as an ONNX program.
+    """Export the net to an ONNX program.
 
     Args:
         net: the net with its weights.
-        opset: version of ONNX's operators, from 13 to the newest that the installed onnx knows.
-        outputs: blobs that the model gives out; layers that they do not need are left out. All
-            blobs that nobody reads, where none is named.
-        fold: merge BatchNorm, Scale and Bias into the convolution before them, and leave out what
-            does nothing; blobs between them are then no longer there.
-        half: keep weights as float16; computing stays in float32.
-        free_axes: axes of the inputs that stay free; axes of outputs that follow from them are
-            free as well.
-        preprocessing: what happens to a picture before the net, as part of the model.
-        metadata: kept in the model; what is no text is written as JSON.
-        part: a part of the net's graph, in place of the whole.
-        expected: layers whose values depend on chance (Dropout in phase TRAIN) give their mean;
-            otherwise they are refused.
+        opset: version of ONNX's operator set, from 13 to the newest of the installed onnx package.
+        outputs: blobs that the model outputs; layers that they do not depend on are left out. By
+            default all blobs that no layer reads.
+        fold: merge BatchNorm, Scale and Bias into the convolution before them, and remove operators
+            without effect; the blobs between them are then removed too.
+        half: store weights as float16; the model still computes in float32.
+        free_axes: axes of the inputs that stay free; axes of outputs that depend on them are free
+            as well.
+        preprocessing: preprocessing of images, as part of the model.
+        metadata: entries of the model's metadata; a value that is not a string is written as JSON.
+        part: a part of the net's graph to export, instead of the whole.
+        expected: layers with random values (Dropout in phase TRAIN) output their expected value;
+            otherwise they raise UnsupportedError.
 
     Raises:
-        InputError: ``opset`` is out of range, an output is not there, or weights are missing, do
-            not fit or hold NaN.
-        UnsupportedError: a layer has no form in ONNX; all such layers are named.
+        InputError: ``opset`` is out of range, an output is unknown, or weights are missing, of the
+            wrong shape or NaN.
+        UnsupportedError: layers cannot be exported to ONNX; the error names all of them.
     """
     newest = onnx.defs.onnx_opset_version()
     if not LEAST_OPSET <= opset <= newest:
-        raise InputError(f"{opset} is outside of {LEAST_OPSET} to {newest}", subject="opset")
+        raise InputError(f"must be {LEAST_OPSET} to {newest}, got {opset}", subject="opset")
     whole = part or net.graph
-    graph = cut(whole, outputs or _loose_ends(whole))
+    graph = cut(whole, outputs or _default_outputs(whole))
     if expected:
         graph = replace(graph, layers=tuple(map(_expected, graph.layers)))
     program = _program(net, graph, opset, metadata or {})
@@ -96,31 +96,33 @@ def lower(
     if fold:
         program = folded(program)
     program = halved(program) if half else program
-    own = remembered(graph, program)
-    return replace(program, metadata={**program.metadata, **own}) if own else program
+    roundtrip = roundtrip_metadata(graph, program)
+    return replace(program, metadata={**program.metadata, **roundtrip}) if roundtrip else program
 
 
 def _expected(layer: Layer) -> Layer:
+    """Return a random layer in phase TEST, in which it outputs its expected value."""
     kind = kind_of(layer)
     return replace(layer, phase="TEST") if kind is not None and kind.random(layer) else layer
 
 
-def _loose_ends(graph: Graph) -> tuple[str, ...]:
-    """Outputs of the net without inputs that nobody reads."""
-    found = tuple(name for name in graph.outputs if name not in graph.inputs)
-    if not found:
-        raise InputError("no layer makes an output", subject=f'net "{graph.name}"')
-    return found
+def _default_outputs(graph: Graph) -> tuple[str, ...]:
+    """Return the outputs of the net, without inputs that no layer reads."""
+    outputs = tuple(name for name in graph.outputs if name not in graph.inputs)
+    if not outputs:
+        raise InputError("no layer produces an output", subject=f'net "{graph.name}"')
+    return outputs
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether a text came from UTF-8; else it holds its bytes as lone surrogates."""
+    """Whether a string was decoded from valid UTF-8; other bytes became lone surrogates."""
     return text.isprintable() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) -> Program:
+    """Export the graph without any pass."""
     if not _is_utf8(net.name):
-        problem = f"the net's name {net.name!r} is no UTF-8 text, as ONNX's names are"
+        problem = f"the net's name {net.name!r} is not valid UTF-8, which ONNX requires of names"
         raise InputError(problem, advice="Rename it.")
     _check_meaning(graph)
     _check_views(net, graph)
@@ -145,9 +147,12 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
 
 
 def _check_meaning(graph: Graph) -> None:
-    """Refuses a net with fields that are set and not read, and with layers of which forks mean
-    different things; all are named."""
-    refused: list[UnsupportedError] = []
+    """Check that the net sets no unsupported fields and has no layers that forks define differently.
+
+    Raises:
+        UnsupportedError: it does; the error names all such layers.
+    """
+    errors: list[UnsupportedError] = []
     for layer in graph.layers:
         kind = kind_of(layer)
         try:
@@ -155,31 +160,36 @@ def _check_meaning(graph: Graph) -> None:
             if kind is not None:
                 kind.decide(layer)
         except UnsupportedError as error:
-            refused.append(error)
-    if refused:
-        raise UnsupportedError.of(*(one for error in refused for one in error.diagnostics))
+            errors.append(error)
+    if errors:
+        raise UnsupportedError.of(*(item for error in errors for item in error.diagnostics))
 
 
 def _check_views(net: Net, graph: Graph) -> None:
-    """Refuses a net that reads, or gives out, a blob after a layer in place has changed it through a
-    view of it."""
+    """Check that no blob is read or output after an in-place layer changed it through a view.
+
+    Raises:
+        UnsupportedError: a blob is; the error names the first such layer.
+    """
     changed, reads = net.overwritten
-    within = {layer.name for layer in graph.layers}
-    seen = [
-        (f"{layer.subject} reads", value, by) for layer, value, by in reads if layer.name in within
+    names = {layer.name for layer in graph.layers}
+    conflicts = [
+        (f"{layer.subject} reads", value, writer)
+        for layer, value, writer in reads
+        if layer.name in names
     ]
     ends = [value for value in graph.outputs if value in changed and value in net.graph.outputs]
-    seen += [("the net gives out", value, changed[value]) for value in ends]
-    for reader, value, by in seen[:1]:
-        raise by.unsupported(
-            f'works in place on "{by.bottoms[0]}", which shares its memory with "{value}": '
-            f"{reader} what it has changed",
-            "Give its top a name of its own.",
+    conflicts += [("the net outputs", value, changed[value]) for value in ends]
+    for reader, value, writer in conflicts[:1]:
+        raise writer.unsupported(
+            f'works in place on "{writer.bottoms[0]}", which shares its memory with "{value}", but '
+            f'{reader} "{value}" afterwards',
+            "Give its top a different name.",
         )
 
 
 def _outputs(graph: Graph) -> list[Value]:
-    """Outputs with their shapes, as far as data does not decide them."""
+    """Return the outputs with their shapes. Axes whose length depends on the data are free."""
     shapes: dict[str, tuple[int | str, ...] | None] = dict(graph.shapes)
     free: set[str] = set()
     for layer in graph.layers:
@@ -197,66 +207,73 @@ def _outputs(graph: Graph) -> list[Value]:
 
 
 def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
-    refused: list[UnsupportedError] = []
+    """Emit the operators of all layers.
+
+    Raises:
+        UnsupportedError: layers cannot be exported; the error names all of them.
+    """
+    errors: list[UnsupportedError] = []
     for layer in graph.layers:
         kind = kind_of(layer)
         try:
             if kind is None:
                 raise layer.unsupported(
                     "protogen does not know this type",
-                    "Write it with pg.layer, hand its bottom on with --layer-as-identity, or end "
+                    "Define it with pg.layer, pass its bottom through with --layer-as-identity, or end "
                     "the net before it with --output.",
                 )
             for text in (layer.name, *layer.reads, *layer.writes):
                 if not _is_utf8(text):
                     raise layer.error(
-                        f"{text!r} is no UTF-8 text, as ONNX's names are", "Rename it."
+                        f"{text!r} is not valid UTF-8, which ONNX requires of names", "Rename it."
                     )
             if any(graph.shapes[name] is None for name in layer.reads):
-                continue  # the layer that left the shape unknown is refused by itself
+                continue  # the error is reported for the layer with the unknown top
             unknown = next((n for n in layer.writes if graph.shapes[n] is None), None)
             if unknown is not None and kind.feeds:
                 if unknown in graph.inputs:
                     raise layer.error(
-                        f'the net does not say the shape of its top "{unknown}"',
-                        f"Give it with --input-shape {unknown}=N,C,H,W.",
+                        f'the net does not define the shape of its top "{unknown}"',
+                        f"Give it with --input {unknown}=N,C,H,W.",
                     )
                 continue
             bottoms = [graph.shapes[name] for name in layer.reads]
             hidden = unknown is not None or graph.parameter_shapes[layer.name] is None
             if hidden and kind.has_form:
-                raise layer.error("its shapes are not known", "Mend what was warned of.")
+                raise layer.error("its shapes are unknown", "Fix the problems in the warnings.")
             if kind.random(layer):
                 raise layer.unsupported(
-                    f"in phase {layer.phase} its values depend on chance",
-                    "Use phase TEST, or hand its bottom on with --layer-as-identity.",
+                    f"its values are random in phase {layer.phase}",
+                    "Use phase TEST, or pass its bottom through with --layer-as-identity.",
                 )
             emitter.layer(layer)
-            # Numbers beyond float32's range are infinite, as Caffe's own are.
+            # Numbers beyond float32's range become infinite without a warning, as in Caffe.
             with guarded(layer, bottoms), np.errstate(all="ignore"):
                 kind.lower(layer, emitter)
         except UnsupportedError as error:
-            refused.append(error)
-    if refused:
-        raise UnsupportedError.of(*(one for error in refused for one in error.diagnostics))
+            errors.append(error)
+    if errors:
+        raise UnsupportedError.of(*(item for error in errors for item in error.diagnostics))
 
 
-# Free axes
+# free axes
 
 
 def _freed(net: Net, graph: Graph, program: Program, axes: Collection[int]) -> Program:
-    """The program with free axes: shapes and operators are worked out a second time with other
-    lengths. Shapes that move are free; operators that move would be wrong at other lengths."""
+    """Return the program with free axes.
+
+    The net is exported a second time with other lengths of these axes. Axes of outputs whose length
+    changes are free. An operator that changes would be wrong at other lengths: UnsupportedError.
+    """
     from dataclasses import replace
 
     other = {
         name: tuple(n + 1 if i in axes else n for i, n in enumerate(graph.shapes[name] or ()))
         for name in graph.inputs
     }
-    moved = net.with_inputs(other)
-    part = cut(moved.graph, graph.outputs)
-    again = _program(moved, part, program.opset, {})
-    _check_alike(net, program, again)
+    resized = net.with_inputs(other)
+    part = cut(resized.graph, graph.outputs)
+    _check_same_operators(net, program, _program(resized, part, program.opset, {}))
 
     def free(value: Value) -> Value:
         if value.shape is None:
@@ -265,9 +282,9 @@ def _freed(net: Net, graph: Graph, program: Program, axes: Collection[int]) -> P
         shape: list[int | str] = list(value.shape)
         for axis in (i for i, (a, b) in enumerate(pairs) if a != b and isinstance(a, int)):
             label = _AXIS_NAMES[axis] if axis < len(_AXIS_NAMES) else f"axis{axis}"
-            # The batch is one for all; other lengths are a blob's own.
-            alone = axis == 0 or graph.inputs == (value.name,)
-            shape[axis] = label if alone else f"{value.name}.{label}"
+            # All values have the same batch size. Other free axes are named after their blob.
+            shared = axis == 0 or graph.inputs == (value.name,)
+            shape[axis] = label if shared else f"{value.name}.{label}"
         return replace(value, shape=tuple(shape))
 
     return replace(
@@ -275,27 +292,31 @@ def _freed(net: Net, graph: Graph, program: Program, axes: Collection[int]) -> P
     )
 
 
-def _check_alike(net: Net, a: Program, b: Program) -> None:
-    """Refuses layers whose operators or constants depend on the free lengths."""
+def _check_same_operators(net: Net, a: Program, b: Program) -> None:
+    """Check that the operators and constants of two exports at different lengths are the same.
+
+    Raises:
+        UnsupportedError: they differ; the error names the layers.
+    """
     by_name = {layer.name: layer for layer in net.layers}
-    fixed: dict[str, None] = {}
-    for one, two in zip(a.nodes, b.nodes, strict=False):
-        same = one == two
-        for name in one.reads if same else ():
+    differing: dict[str, None] = {}
+    for node, other in zip(a.nodes, b.nodes, strict=False):
+        same = node == other
+        for name in node.reads if same else ():
             if name in a.tensors and a.tensors[name].source is not b.tensors[name].source:
                 arrays = a.tensors[name].array(), b.tensors[name].array()
                 same = same and np.array_equal(*arrays)
         if not same:
-            fixed[one.layer] = None
-    if fixed or len(a.nodes) != len(b.nodes):
+            differing[node.layer] = None
+    if differing or len(a.nodes) != len(b.nodes):
         raise UnsupportedError.of(
             *(
                 by_name[name]
                 .unsupported(
-                    "its ONNX form holds the lengths of its input, so they cannot be free",
+                    "its ONNX operators contain the lengths of its input, so its axes cannot be free",
                     "Convert once for each shape with --input-shape.",
                 )
                 .diagnostic
-                for name in fixed
+                for name in differing
             )
         )

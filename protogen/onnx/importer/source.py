@@ -21,10 +21,10 @@ from protogen.geometry import shape_text
 from protogen.net.shapes import MAX_COUNT
 from protogen.onnx.files import load_model
 from protogen.onnx.importer.legacy import brought_to
-from protogen.onnx.memory_mapped import read_hollow
-from protogen.onnx.metadata import recall
+from protogen.onnx.memory_mapped import read_memory_mapped
+from protogen.onnx.metadata import restore_layers
 from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
-from protogen.onnx.soundness import check_sound, constant, element_type, inferred, objection
+from protogen.onnx.soundness import check_sound, constant, element_type, inferred, schema_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +88,7 @@ class OnnxGraph:
         for name in operator.inputs:
             if name in self.constants:
                 known[name] = self.constants[name].shape
-        return objection(node, known, self.kinds, self.opset)
+        return schema_error(node, known, self.kinds, self.opset)
 
 
 def read_source(
@@ -109,7 +109,7 @@ def read_source(
         loaded = ModelProto()
         loaded.CopyFrom(model)
     else:
-        loaded, large = read_hollow(model)
+        loaded, large = read_memory_mapped(model)
     check_sound(loaded, path, large)
     opset = next((o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")), 0)
     written = opset
@@ -117,7 +117,7 @@ def read_source(
         loaded, large = load_model(path), {}
     if opset < OLDEST:
         loaded, opset = brought_to(OLDEST, loaded, opset, path), OLDEST
-    recall(loaded)
+    restore_layers(loaded)
     loaded.ir_version = max(loaded.ir_version, 4)  # before, initializers had to be inputs too
     constants = {
         t.name: large[t.name] if t.name in large else constant(t, path)

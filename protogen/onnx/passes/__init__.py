@@ -1,1 +1,1 @@
-"""Passes over ONNX graphs: optimizations, constant folding, half precision, preprocessing."""
+"""Passes over ONNX graphs: optimizations, constant folding, float16 weights, preprocessing."""

@@ -1,4 +1,4 @@
-"""Constants of ONNX models that follow from others: shape arithmetic, transposed weights."""
+"""Constant folding of ONNX models: shape arithmetic, transposed weights."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from protogen.geometry import Shape
 
-LARGEST = 1 << 22  # values of a constant that is computed of smaller ones
-# What these make is no larger than what they read, also where no shape is known.
+LARGEST = 1 << 22  # values: limit for a constant that is computed from smaller ones
+# Operators whose output is never larger than their input, even if no shape is known.
 _NO_LARGER = frozenset(
     (
         "Cast",
@@ -31,8 +31,8 @@ _NO_LARGER = frozenset(
         "Unsqueeze",
     )
 )
-LAZY = 1024  # values of one number: larger ones are kept as a view of it
-# Whatever they read, these only look at it in another shape.
+LAZY = 1024  # values: a larger constant of one number stays a view of that number
+# Operators that only change the shape of their input.
 _VIEWS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
@@ -42,20 +42,20 @@ def fold(
     shapes: Mapping[str, Shape],
     opset: int,
 ) -> list[NodeProto]:
-    """Puts what is constant into ``constants`` and gives the other nodes."""
+    """Add the outputs of constant operators to ``constants`` and return the other nodes."""
     import numpy as np
 
-    left: list[NodeProto] = []
-    cut: list[NodeProto] = []
-    coming: set[str] = set()
+    remaining: list[NodeProto] = []
+    foldable: list[NodeProto] = []
+    pending: set[str] = set()
     for node in nodes:
         names = [name for name in node.input if name]
         if node.op_type == "Constant":
             constants[node.output[0]] = _constant(node)
         elif node.op_type == "Shape" and names[0] in shapes:
             attributes = attributes_of(node)
-            whole = shapes[names[0]]
-            part = whole[attributes.get("start", 0) : attributes.get("end", len(whole))]
+            full_shape = shapes[names[0]]
+            part = full_shape[attributes.get("start", 0) : attributes.get("end", len(full_shape))]
             constants[node.output[0]] = np.array(part, np.int64)
         elif node.op_type == "ConstantOfShape" and names[0] in constants:
             value = attributes_of(node).get("value", np.zeros(1, np.float32))
@@ -65,25 +65,27 @@ def fold(
             constants[node.output[0]] = _reshaped(constants[names[0]], shapes[node.output[0]])
         elif (
             names
-            and all(name in constants or name in coming for name in names)
+            and all(name in constants or name in pending for name in names)
             and _foldable(node, constants, shapes)
         ):
-            cut.append(node)
-            coming.update(node.output)
+            foldable.append(node)
+            pending.update(node.output)
         else:
-            left.append(node)
-    if cut:
-        made = _run(cut, constants, opset)
-        constants |= {n: one for n, one in made.items() if isinstance(one, np.ndarray)}
-    return left
+            remaining.append(node)
+    if foldable:
+        computed = _run(foldable, constants, opset)
+        constants |= {n: array for n, array in computed.items() if isinstance(array, np.ndarray)}
+    return remaining
 
 
 def _foldable(
     node: NodeProto, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape]
 ) -> bool:
-    """Whether computing a constant is sure to end, in memory as its operands take: no loops, and
-    no output that is far larger than they are."""
-    if any(one.HasField("g") or one.graphs for one in node.attribute):
+    """Whether a constant can be computed safely, in bounded time and memory.
+
+    The operator must have no inner graph, so no loops, and no output far larger than its inputs.
+    """
+    if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
         return False
     read = sum(constants[name].size for name in node.input if name in constants)
     for name in filter(None, node.output):
@@ -97,7 +99,7 @@ def _foldable(
 def _is_view(
     node: NodeProto, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape]
 ) -> bool:
-    """Whether an operator's output is a constant in another shape."""
+    """Whether the output is a known constant in another shape."""
     array, shape = constants.get(node.input[0]), shapes.get(node.output[0])
     return array is not None and shape is not None and array.size == prod(shape)
 
@@ -105,7 +107,7 @@ def _is_view(
 def _reshaped(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
     import numpy as np
 
-    if array.size > LAZY and not any(array.strides):  # one number, many times
+    if array.size > LAZY and not any(array.strides):  # one repeated number
         return np.broadcast_to(array.flat[0], shape)
     return array.reshape(shape)
 
@@ -113,12 +115,12 @@ def _reshaped(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
 def _run(
     nodes: Sequence[NodeProto], constants: Mapping[str, NDArray[Any]], opset: int
 ) -> dict[str, NDArray[Any]]:
-    """The values of nodes whose inputs are constants."""
+    """Compute the outputs of nodes whose inputs are constants, with onnxruntime."""
     from protogen.onnx.session import run_model
 
-    made = {name for node in nodes for name in node.output if name}
-    needed = {name for node in nodes for name in node.input if name} - made
-    feeds = {name: constants[name] for name in needed}
+    outputs = {name for node in nodes for name in node.output if name}
+    inputs = {name for node in nodes for name in node.input if name} - outputs
+    feeds = {name: constants[name] for name in inputs}
     graph = helper.make_graph(
         nodes,
         "constants",
@@ -128,15 +130,16 @@ def _run(
             )
             for name, array in feeds.items()
         ],
-        [onnx.ValueInfoProto(name=name) for name in sorted(made)],
+        [onnx.ValueInfoProto(name=name) for name in sorted(outputs)],
     )
     imports = [helper.make_opsetid("", opset)]
     version = min(helper.find_min_ir_version_for(imports, ignore_unknown=True), 10)
     model = helper.make_model(graph, opset_imports=imports, ir_version=version)
-    return run_model(model.SerializeToString(), feeds, sorted(made))
+    return run_model(model.SerializeToString(), feeds, sorted(outputs))
 
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:
+    """Return the attributes by name as Python values and numpy arrays."""
     return {item.name: _value(item) for item in node.attribute}
 
 
@@ -150,11 +153,13 @@ def _value(item: onnx.AttributeProto) -> Any:
         return value
     if isinstance(value, onnx.GraphProto):
         return value
-    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in value]
+    return [
+        entry.decode("utf-8", "replace") if isinstance(entry, bytes) else entry for entry in value
+    ]
 
 
 def _constant(node: NodeProto) -> NDArray[Any]:
-    """The value of a Constant: a tensor, or numbers."""
+    """Return the value of a Constant operator: a tensor, or numbers."""
     import numpy as np
 
     key, value = next(iter(attributes_of(node).items()))

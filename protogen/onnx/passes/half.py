@@ -1,4 +1,4 @@
-"""Weights as float16."""
+"""Pass that stores weights as float16."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ LARGEST = float(np.finfo(np.float16).max)  # 65504
 
 
 def halved(program: Program) -> Program:
-    """Weights stored as float16 and cast when the model is loaded: half the file, and each weight
-    off by at most one part in 2048. Values beyond 65504 have no float16; their tensors stay.
+    """Store weights as float16 and add a Cast to float32 for each.
+
+    The file has half the size. The error of each weight is at most one part in 2048. A tensor with
+    values beyond 65504, the float16 maximum, stays float32 with a warning.
     """
     tensors: dict[str, Tensor] = {}
     casts: list[Node] = []
-    taken = set(program.tensors) | {w for node in program.nodes for w in node.writes}
+    used_names = set(program.tensors) | {w for node in program.nodes for w in node.writes}
     for name, tensor in program.tensors.items():
         if tensor.dtype != "float32" or tensor.size <= INLINE or not _fits(name, tensor):
             tensors[name] = tensor
             continue
-        small = free_name(f"{name}.half", taken)
-        tensors[small] = Tensor(tensor.shape, "float16", _cast(tensor))
-        casts.append(Node("Cast", (small,), (name,), {"to": TensorProto.FLOAT}))
+        half_name = free_name(f"{name}.half", used_names)
+        tensors[half_name] = Tensor(tensor.shape, "float16", _cast(tensor))
+        casts.append(Node("Cast", (half_name,), (name,), {"to": TensorProto.FLOAT}))
     return program.with_nodes([*casts, *program.nodes], tensors)
 
 
@@ -43,6 +45,6 @@ def _fits(name: str, tensor: Tensor) -> bool:
     largest = max((float(np.abs(piece).max()) for piece in pieces(tensor.array())), default=0.0)
     if largest <= LARGEST:
         return True
-    problem = f"stays float32: its largest value {largest:.4g} has no float16"
+    problem = f"stays float32: its largest value {largest:.4g} exceeds the float16 maximum 65504"
     warnings.warn(ProtogenWarning(problem, subject=f"tensor {name}"), stacklevel=3)
     return False

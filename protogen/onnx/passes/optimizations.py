@@ -1,7 +1,8 @@
-"""Programs with fewer operators and the same numbers.
+"""Optimization passes: fewer operators, same numbers.
 
-``tidy`` removes operators that only name a value. ``fold`` removes what does nothing (Dropout, copies,
-pairs of Reshape or Transpose) and merges a product or sum by channel into the weights before it.
+``tidy`` removes Identity operators that only name a value. ``fold`` removes operators without effect
+(Dropout, copies, pairs of Reshape or Transpose), and merges a product or sum by channel into the
+weights of the operator before it.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
 
 
 def tidy(program: Program) -> Program:
-    """Without Identity operators that give a layer's own inner value its blob's name."""
+    """Remove Identity operators that only rename an inner value of a layer to the layer's blob."""
     readers = program.readers()
-    maker = {write: node for node in program.nodes for write in node.writes}
+    producer = {write: node for node in program.nodes for write in node.writes}
     renamed: dict[str, str] = {}
     nodes = []
     for node in program.nodes:
         if node.op_type == "Identity":
             read, write = node.reads[0], node.writes[0]
-            inner = read in maker and maker[read].layer == node.layer and readers[read] == 1
-            if inner and read not in program.kept and read not in renamed:
+            inner = read in producer and producer[read].layer == node.layer and readers[read] == 1
+            if inner and read not in program.interface and read not in renamed:
                 renamed[read] = write
                 continue
         nodes.append(node)
@@ -36,7 +37,7 @@ def tidy(program: Program) -> Program:
 
 
 def fold(program: Program) -> Program:
-    """Fewer operators, the same numbers to rounding."""
+    """Apply all optimizations. The numbers stay the same up to rounding."""
     return _fold_affine(_merge_moves(_without_identities(program)))
 
 
@@ -51,57 +52,59 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 
 
 def _without_identities(program: Program) -> Program:
-    kept = program.kept
-    made = {write for node in program.nodes for write in node.writes}
-    same: dict[str, str] = {}  # a copy's name to the name that readers use instead
-    renamed: dict[str, str] = {}  # a value that takes over the name of its copy
+    fixed = program.interface
+    computed = {write for node in program.nodes for write in node.writes}
+    originals: dict[str, str] = {}  # name of a copy: name that its readers use instead
+    renamed: dict[str, str] = {}  # name of a value: name of its copy, which the value takes over
     readers = program.readers()
     tensors = dict(program.tensors)
     nodes = []
-    for original in program.nodes:
-        node = _renamed(original, same)
+    for source_node in program.nodes:
+        node = _renamed(source_node, originals)
         if node.op_type != "Identity" and not (node.op_type == "Concat" and len(node.reads) == 1):
             nodes.append(node)
             continue
         read, write = node.reads[0], node.writes[0]
-        # A blob's last value has the blob's name; what layers in place read is NAME@LAYER.
-        take_over = write in kept or read.startswith(f"{write}@")
-        if take_over and read in made and read not in kept and read not in renamed:
+        # The last value of a blob has the blob's name. Earlier values, which in-place layers read,
+        # are named NAME@LAYER.
+        takes_name = write in fixed or read.startswith(f"{write}@")
+        if takes_name and read in computed and read not in fixed and read not in renamed:
             renamed[read] = write
-            same[write] = read
-        elif read in tensors and readers[read] == 1 and write not in kept:
-            tensors[write] = tensors.pop(read)  # a constant under the name of its blob
-        elif write not in kept:
-            same[write] = read
+            originals[write] = read
+        elif read in tensors and readers[read] == 1 and write not in fixed:
+            tensors[write] = tensors.pop(read)  # the constant gets the name of its blob
+        elif write not in fixed:
+            originals[write] = read
         else:
             nodes.append(node)
     return program.with_nodes((_renamed(node, renamed) for node in nodes), tensors)
 
 
 def _merge_moves(program: Program) -> Program:
-    """Reshape of a Reshape, Transpose of a Transpose: the second alone."""
-    readers, kept = program.readers(), program.kept
-    maker: dict[str, Node] = {}
+    """Merge a Reshape of a Reshape into one Reshape, and a Transpose of a Transpose into one."""
+    readers, fixed = program.readers(), program.interface
+    producer: dict[str, Node] = {}
     merged = []
     tensors = dict(program.tensors)
     for node in program.nodes:
-        before = maker.get(node.reads[0]) if node.reads else None
+        before = producer.get(node.reads[0]) if node.reads else None
         if (
             before is not None
             and before.op_type == node.op_type
             and readers[node.reads[0]] == 1
-            and node.reads[0] not in kept
+            and node.reads[0] not in fixed
         ):
             node = _merged(tensors, before, node)
-        maker.update(dict.fromkeys(node.writes, node))
+        producer.update(dict.fromkeys(node.writes, node))
         merged.append(node)
-    # What only a merged operator read is now read by nobody.
-    read = kept | {name for node in merged for name in node.reads}
+    # The first operator of a merged pair has no readers any more.
+    read = fixed | {name for node in merged for name in node.reads}
     alive = [node for node in merged if any(write in read for write in node.writes)]
     return program.with_nodes(alive, tensors)
 
 
 def _merged(tensors: dict[str, Tensor], first: Node, second: Node) -> Node:
+    """Return one operator that does the work of both; ``second`` itself if this is impossible."""
     if first.op_type == "Transpose":
         order = [first.attributes["perm"][axis] for axis in second.attributes["perm"]]
         return replace(second, reads=first.reads, attributes={"perm": order})
@@ -109,24 +112,24 @@ def _merged(tensors: dict[str, Tensor], first: Node, second: Node) -> Node:
         shapes = [tensors.get(node.reads[1]) for node in (first, second)]
         if shapes[0] is not None and shapes[1] is not None:
             a, b = (shape.array().tolist() for shape in shapes if shape is not None)
-            # A 0 copies an axis of the first's result: good where that was a copy itself, and
-            # else as the number that it copies.
+            # A 0 copies the length of an axis of the first Reshape's output. It can stay if that
+            # is a copy itself. Otherwise the length that it copies replaces it.
             if all(dim != 0 or (i < len(a) and a[i] >= 0) for i, dim in enumerate(b)):
-                given = [a[i] if dim == 0 else dim for i, dim in enumerate(b)]
+                target = [a[i] if dim == 0 else dim for i, dim in enumerate(b)]
                 name = second.reads[1]
-                if given != b:
+                if target != b:
                     name = free_name(f"{second.reads[1]}.merged", set(tensors))
-                    tensors[name] = Tensor((len(b),), "int64", np.array(given, np.int64))
+                    tensors[name] = Tensor((len(b),), "int64", np.array(target, np.int64))
                 return replace(second, reads=(first.reads[0], name))
     return second
 
 
-# Products and sums by channel
+# products and sums by channel
 
 
 @dataclass(slots=True)
 class _Affine:
-    """What follows an operator with weights: times scale, plus shift, by channel (float64)."""
+    """A product and a sum by channel: y = x * scale + shift, in float64."""
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
@@ -136,37 +139,36 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization")
 
 
 def _fold_affine(program: Program) -> Program:
-    readers, kept = program.readers(), program.kept
+    """Merge Mul, Add and BatchNormalization by channel into the weights of the operator before."""
+    readers, fixed = program.readers(), program.interface
     nodes: list[Node] = []
-    at: dict[str, int] = {}  # where in nodes a value is made
+    producers: dict[str, int] = {}  # name of a value: index in nodes of its operator
     pending: dict[int, _Affine] = {}
     for node in program.nodes:
-        index = at.get(node.reads[0]) if node.reads else None
-        if index is not None and readers[node.reads[0]] == 1 and node.reads[0] not in kept:
+        index = producers.get(node.reads[0]) if node.reads else None
+        if index is not None and readers[node.reads[0]] == 1 and node.reads[0] not in fixed:
             before = nodes[index]
             channels = _channels(program, before)
-            found = channels and _affine(program, node, channels, _rank(program, before))
-            if found:
-                have = pending.get(index)
-                if have is not None:
-                    found = _Affine(
-                        have.scale * found.scale, have.shift * found.scale + found.shift
-                    )
-                pending[index] = found
+            step = channels and _affine(program, node, channels, _rank(program, before))
+            if step:
+                first = pending.get(index)
+                if first is not None:
+                    step = _Affine(first.scale * step.scale, first.shift * step.scale + step.shift)
+                pending[index] = step
                 nodes[index] = replace(before, writes=(node.writes[0], *before.writes[1:]))
-                at[node.writes[0]] = index
+                producers[node.writes[0]] = index
                 continue
-        at.update(dict.fromkeys(node.writes, len(nodes)))
+        producers.update(dict.fromkeys(node.writes, len(nodes)))
         nodes.append(node)
     tensors = dict(program.tensors)
-    taken = set(tensors) | {name for node in nodes for name in (*node.reads, *node.writes)}
+    used_names = set(tensors) | {name for node in nodes for name in (*node.reads, *node.writes)}
     for index, affine in pending.items():
-        nodes[index] = _weighted(nodes[index], affine, tensors, readers, taken)
+        nodes[index] = _weighted(nodes[index], affine, tensors, readers, used_names)
     return program.with_nodes(nodes, tensors)
 
 
 def _channels(program: Program, node: Node) -> int:
-    """Output channels of an operator with constant weights; 0 for all others."""
+    """Return the number of output channels of an operator with constant weights; 0 for any other."""
     if node.op_type not in _WEIGHTED or any(r not in program.tensors for r in node.reads[1:]):
         return 0
     shape = program.tensors[node.reads[1]].shape
@@ -178,16 +180,17 @@ def _channels(program: Program, node: Node) -> int:
 
 
 def _rank(program: Program, node: Node) -> int:
+    """Return the number of axes of an operator's output."""
     if node.op_type == "Gemm":
         return 2
     if node.op_type == "BatchNormalization":
-        # What it writes is a value inside the group once a product was merged into it.
+        # After a product was merged into it, its output is an inner value without a recorded shape.
         return len(program.shapes.get(node.reads[0]) or program.shapes.get(node.writes[0], ()))
     return len(node.attributes["kernel_shape"]) + 2
 
 
 def _affine(program: Program, node: Node, channels: int, rank: int) -> _Affine | None:
-    """The node as a scale and a shift by channel; None where it is no such thing."""
+    """Return the operator as a scale and a shift by channel; None if it is neither."""
     operands = [program.tensors.get(name) for name in node.reads[1:]]
     if node.op_type == "BatchNormalization":
         arrays = [operand.array().astype(np.float64) for operand in operands if operand]
@@ -213,12 +216,13 @@ def _weighted(
     affine: _Affine,
     tensors: dict[str, Tensor],
     readers: Mapping[str, int],
-    taken: set[str],
+    used_names: set[str],
 ) -> Node:
-    """The operator with the scale and the shift in its weights, which are made when written."""
+    """Return the operator with scale and shift in its weights, which are computed when written."""
 
-    def changed(name: str, shape: tuple[int, ...], source: Any) -> str:
-        name = name if name not in tensors or readers[name] == 1 else free_name(name, taken)
+    def replaced(name: str, shape: tuple[int, ...], source: Any) -> str:
+        """Set the constant; under a new name if other operators read it too."""
+        name = name if name not in tensors or readers[name] == 1 else free_name(name, used_names)
         tensors[name] = Tensor(shape, "float32", source)
         return name
 
@@ -228,24 +232,24 @@ def _weighted(
         gamma, beta = tensors[weight].array(), tensors[bias[0]].array()
         scale = (gamma * affine.scale).astype(np.float32)
         shift = (beta * affine.scale + affine.shift).astype(np.float32)
-        names = [changed(weight, scale.shape, scale), changed(bias[0], shift.shape, shift)]
+        names = [replaced(weight, scale.shape, scale), replaced(bias[0], shift.shape, shift)]
         return replace(node, reads=(node.reads[0], *names, *bias[1:]))
     base = tensors[bias[0]].array().reshape(-1) if bias else np.zeros(len(affine.scale))
     shift = (base * affine.scale + affine.shift).astype(np.float32)
-    bias_name = bias[0] if bias else free_name(f"{node.layer}.bias", taken)
+    bias_name = bias[0] if bias else free_name(f"{node.layer}.bias", used_names)
     group = node.attributes.get("group", 1)
     by_columns = node.op_type == "Gemm" and not node.attributes["transB"]
 
-    def scaled() -> NDArray[np.float32]:
+    def scaled_kernel() -> NDArray[np.float32]:
         array = kernel.array()
-        if node.op_type == "ConvTranspose":  # (C, num_output / group, ...): channels by group
+        if node.op_type == "ConvTranspose":  # kernel (C, num_output / group, ...)
             parts = array.reshape(group, array.shape[0] // group, array.shape[1], -1)
-            made = parts * affine.scale.reshape(group, 1, -1, 1)
+            scaled = parts * affine.scale.reshape(group, 1, -1, 1)
         elif by_columns:
-            made = array * affine.scale
+            scaled = array * affine.scale
         else:
-            made = array.reshape(array.shape[0], -1) * affine.scale[:, None]
-        return made.reshape(array.shape).astype(np.float32)
+            scaled = array.reshape(array.shape[0], -1) * affine.scale[:, None]
+        return scaled.reshape(array.shape).astype(np.float32)
 
-    names = [changed(weight, kernel.shape, scaled), changed(bias_name, shift.shape, shift)]
+    names = [replaced(weight, kernel.shape, scaled_kernel), replaced(bias_name, shift.shape, shift)]
     return replace(node, reads=(node.reads[0], *names))

@@ -1,4 +1,4 @@
-"""What happens to a picture before the net, as part of the model."""
+"""Preprocessing of images as part of the model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Caffe's order: channels are swapped, then the mean is subtracted, then all is scaled.
+    """Preprocessing in Caffe's order: swap channels, subtract the mean, multiply by ``scale``.
 
-    ``mean`` is (C,) or (C, H, W) in the channel order that the net eats (blue first, as a rule);
-    a larger one than the input is cropped at its centre, as Caffe does in the TEST phase.
-    ``nhwc``: pictures come as N, H, W, C. ``uint8``: pictures come as bytes. ``blob`` is the input;
-    the first with four axes where it is empty.
+    ``mean`` has shape (C,) or (C, H, W), in the channel order of the net's input (usually blue
+    first). A mean larger than the input is cropped at its centre, as Caffe does in the TEST phase.
+    ``nhwc``: the model's input has the axes N, H, W, C. ``uint8``: the model's input is uint8.
+    ``blob`` is the input to preprocess; by default the first one with four axes.
     """
 
     mean: NDArray[np.floating] | None = None
@@ -35,17 +35,20 @@ class Preprocessing:
     blob: str = ""
 
     def input_of(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
-        """The name of the input that is meant."""
+        """Return the name of the input to preprocess."""
         return self.blob or next(name for name, shape in shapes.items() if len(shape) == 4)
 
     def random(self, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
-        """Pictures of noise as the model takes them, for an input of the net of (N, C, H, W)."""
+        """Return noise images in the layout and dtype of the model's input.
+
+        ``shape`` is that of the net's input, (N, C, H, W).
+        """
         n, c, h, w = shape
         pixels = np.random.default_rng(seed).integers(0, 256, (n, h, w, c) if self.nhwc else shape)
         return pixels.astype(np.uint8 if self.uint8 else np.float32)
 
     def apply(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """The same steps in numpy, in float64: what the net eats."""
+        """Preprocess images in numpy, computing in float64; return the net's input as float32."""
         x = pixels.astype(np.float64)
         if self.nhwc:
             x = x.transpose(0, 3, 1, 2)
@@ -57,53 +60,59 @@ class Preprocessing:
         return np.ascontiguousarray(x * self.scale, np.float32)
 
 
-def preprocessed(program: Program, how: Preprocessing) -> Program:
-    """The program with these steps before an input, which keeps its name.
+def preprocessed(program: Program, options: Preprocessing) -> Program:
+    """Return the program with preprocessing operators between an input and its readers.
+
+    The input keeps its name.
 
     Raises:
-        InputError: there is no such input, or the mean does not fit it.
+        InputError: the input is unknown or does not have 4 axes, or the mean does not fit it.
     """
-    value = _input(program, how.blob)
+    value = _input(program, options.blob)
     assert value.shape is not None
     n, c, h, w = value.shape
-    taken = program.kept | set(program.tensors) | {w for x in program.nodes for w in x.writes}
+    used_names = (
+        program.interface | set(program.tensors) | {w for x in program.nodes for w in x.writes}
+    )
     tensors = dict(program.tensors)
     steps: list[Node] = []
-    now = value.name
+    current = value.name
 
-    def add(op_type: str, *more: str, **attributes: Any) -> None:
-        nonlocal now
-        write = free_name(f"{value.name}@preprocess/{op_type}", taken)
-        steps.append(Node(op_type, (now, *more), (write,), attributes))
-        now = write
+    def add(op_type: str, *operands: str, **attributes: Any) -> None:
+        nonlocal current
+        write = free_name(f"{value.name}@preprocess/{op_type}", used_names)
+        steps.append(Node(op_type, (current, *operands), (write,), attributes))
+        current = write
 
-    def constant(found: Tensor) -> str:
-        name = free_name(f"{value.name}@preprocess.const", taken)
-        tensors[name] = found
+    def constant(constant_tensor: Tensor) -> str:
+        name = free_name(f"{value.name}@preprocess.const", used_names)
+        tensors[name] = constant_tensor
         return name
 
-    if how.uint8:
+    if options.uint8:
         add("Cast", to=TensorProto.FLOAT)
-    if how.nhwc:
+    if options.nhwc:
         add("Transpose", perm=[0, 3, 1, 2])
-    if how.swap_channels:
+    if options.swap_channels:
         order = np.arange(_whole(value, c))[::-1].copy()
         add("Gather", constant(tensor(order)), axis=1)
-    if how.mean is not None:
-        add("Sub", constant(tensor(_mean(value, how.mean))))
-    if how.scale != 1:
-        add("Mul", constant(tensor(np.array(how.scale, np.float32))))
-    if now == value.name:
+    if options.mean is not None:
+        add("Sub", constant(tensor(_mean(value, options.mean))))
+    if options.scale != 1:
+        add("Mul", constant(tensor(np.array(options.scale, np.float32))))
+    if current == value.name:
         return program
-    shape = (n, h, w, c) if how.nhwc else (n, c, h, w)
-    elem = TensorProto.UINT8 if how.uint8 else TensorProto.FLOAT
-    entered = replace(value, shape=shape, elem_type=elem)
+    shape = (n, h, w, c) if options.nhwc else (n, c, h, w)
+    elem = TensorProto.UINT8 if options.uint8 else TensorProto.FLOAT
+    new_input = replace(value, shape=shape, elem_type=elem)
     nodes = [
-        replace(node, reads=tuple(now if read == value.name else read for read in node.reads))
+        replace(node, reads=tuple(current if read == value.name else read for read in node.reads))
         for node in program.nodes
     ]
-    made = program.with_nodes([*steps, *nodes], tensors)
-    return replace(made, inputs=[entered if v.name == value.name else v for v in program.inputs])
+    extended = program.with_nodes([*steps, *nodes], tensors)
+    return replace(
+        extended, inputs=[new_input if v.name == value.name else v for v in program.inputs]
+    )
 
 
 def _input(program: Program, blob: str) -> Value:
@@ -112,29 +121,36 @@ def _input(program: Program, blob: str) -> Value:
         if value.name == blob or (not blob and fits):
             if fits:
                 return value
-            raise InputError("must have 4 axes to be a picture", subject=f'input "{blob}"')
+            raise InputError(
+                "must have 4 axes (N, C, H, W) for preprocessing", subject=f'input "{blob}"'
+            )
     names = ", ".join(value.name for value in program.inputs) or "none"
-    problem = f'there is no input "{blob}"' if blob else "no input has 4 axes"
+    problem = f'unknown input "{blob}"' if blob else "no input has 4 axes"
     raise InputError(f"{problem} (inputs: {names})", subject="preprocessing")
 
 
 def _whole(value: Value, length: int | str) -> int:
+    """Return the length of an axis; raise InputError if the axis is free."""
     if not isinstance(length, int):
-        raise InputError("its channels are free", subject=f'input "{value.name}"')
+        raise InputError(
+            f'axis "{length}" is free, but this preprocessing needs its length',
+            subject=f'input "{value.name}"',
+        )
     return length
 
 
 def _mean(value: Value, mean: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the mean as (C, 1, 1) or (1, 1, 1), or cropped to the input's (C, H, W)."""
     assert value.shape is not None
     _, c, h, w = value.shape
     if mean.ndim == 1:
         mean = mean.reshape(-1, 1, 1)
     if mean.ndim != 3 or mean.shape[0] not in (1, c):
-        found = shape_text(mean.shape)
+        shape = shape_text(mean.shape)
         raise InputError(
-            f"a mean of {found} does not fit {c} channels",
+            f"a mean of {shape} does not fit {c} channels",
             subject=f'input "{value.name}"',
-            advice="Give one value, one for each channel, or a C x H x W mean.",
+            advice="Give one value, one value per channel, or a C x H x W mean.",
         )
     if mean.shape[1:] == (1, 1):
         return mean.astype(np.float32)
@@ -146,7 +162,7 @@ def _mean(value: Value, mean: NDArray[np.floating]) -> NDArray[np.float32]:
             raise InputError(
                 f"a mean of {mean.shape[1]}x{mean.shape[2]} is smaller than {h}x{w}",
                 subject=f'input "{value.name}"',
-                advice="Give one value for each channel with --mean.",
+                advice="Give one value per channel with --mean-value.",
             )
         cropped = cropped.take(range(start, start + size), axis)
     return np.ascontiguousarray(cropped, np.float32)
