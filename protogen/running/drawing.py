@@ -39,7 +39,7 @@ def random_feeds(net: Net, seed: int) -> Arrays:
     for name in net.inputs:
         shape = net.graph.shapes[name]
         if shape is None:
-            advice = f"Give it with --input {name}=N,C,H,W."
+            advice = f"Give it with --input-shape {name}=N,C,H,W."
             raise InputError("unknown shape", subject=f'input "{name}"', advice=advice)
         shapes[name] = shape
     return random_inputs(shapes, seed, wanted_inputs(net.graph, seed))

@@ -293,7 +293,7 @@ def test_what_is_unknown_is_asked_for(protogen, tmp_path):
     assert done.returncode == 2
     assert done.stderr == (
         'protogen: net.prototxt:1:1: layer "data" (ImageData): the net does not define the shape of '
-        'its top "data". Give it with --input data=N,C,H,W.\n'
+        'its top "data". Give it with --input-shape data=N,C,H,W.\n'
     )
     assert (
         protogen("convert", "net.prototxt", "-o", "n.onnx", "--input-shape", "data=4,3,6,7").returncode

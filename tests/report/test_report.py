@@ -252,7 +252,7 @@ def test_page_has_kernels_of_upsampling_layers(tmp_path):
 
 def test_page_has_signals_with_health_option(protogen, tmp_path):
     process = protogen("report", EXAMPLES / "deep_sigmoid.prototxt", "--health", "-o", "a.html",
-                    "--input", "data=8,1,16,16", "--input", "label=8", "--phase", "TRAIN")  # fmt: skip
+                    "--input-shape", "data=8,1,16,16", "--input-shape", "label=8", "--phase", "TRAIN")  # fmt: skip
     assert process.returncode == 0, process.stderr
     data = page_data(tmp_path / "a.html")
     assert data["signals"]["picture"].startswith("data:image/png;base64,")

@@ -234,7 +234,7 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
                 if unknown in graph.inputs:
                     raise layer.error(
                         f'the net does not define the shape of its top "{unknown}"',
-                        f"Give it with --input {unknown}=N,C,H,W.",
+                        f"Give it with --input-shape {unknown}=N,C,H,W.",
                     )
                 continue
             bottoms = [graph.shapes[name] for name in layer.reads]

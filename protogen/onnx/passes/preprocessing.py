@@ -162,7 +162,7 @@ def _mean(value: Value, mean: NDArray[np.floating]) -> NDArray[np.float32]:
             raise InputError(
                 f"a mean of {mean.shape[1]}x{mean.shape[2]} is smaller than {h}x{w}",
                 subject=f'input "{value.name}"',
-                advice="Give one value per channel with --mean-value.",
+                advice="Give one value per channel with --mean.",
             )
         cropped = cropped.take(range(start, start + size), axis)
     return np.ascontiguousarray(cropped, np.float32)
