@@ -7,12 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, ProtogenError
-
-if TYPE_CHECKING:
-    from protogen.net.net import Net
 
 SOURCES = frozenset(
     (
@@ -258,12 +254,13 @@ def _verdict(base: Path, prototxt: str, caffemodel: str) -> tuple[str, bool, boo
         return f"{prototxt} is not in the source tree", False, False
     from protogen.net.net import load
     from protogen.onnx import lower
+    from protogen.onnx.exporter.verdicts import use_blank_weights
 
     stored = (base / caffemodel).is_file() if caffemodel else False
     try:
         net = load(base / prototxt, base / caffemodel if stored else None)
         if not stored:
-            _blank(net)
+            use_blank_weights(net)
         program = lower(net)
     except ProtogenError as error:
         return f"does not convert: {error}", False, True
@@ -273,16 +270,6 @@ def _verdict(base: Path, prototxt: str, caffemodel: str) -> tuple[str, bool, boo
     ]
     weights = "" if stored else f"; {caffemodel or 'its caffemodel'} is not in the source tree"
     return f"converts (inputs: {ends[0] or 'none'}; outputs: {ends[1]}){weights}", True, False
-
-
-def _blank(net: Net) -> None:
-    """Set all weights to 1, without memory for them, so that the layers alone can be converted."""
-    import numpy as np
-
-    one: Any = np.float32(1)
-    for layer, shapes in net.parameter_shapes.items():
-        if shapes:
-            net.weights[layer] = [np.broadcast_to(one, shape) for shape in shapes]
 
 
 def _advice(use: Use) -> Iterator[str]:

@@ -84,7 +84,7 @@ def lower(
     if not LEAST_OPSET <= opset <= newest:
         raise InputError(f"must be {LEAST_OPSET} to {newest}, got {opset}", subject="opset")
     whole = part or net.graph
-    graph = cut(whole, outputs or _default_outputs(whole))
+    graph = cut(whole, outputs or default_outputs(whole))
     if expected:
         graph = replace(graph, layers=tuple(map(_expected, graph.layers)))
     program = _program(net, graph, opset, metadata or {})
@@ -106,7 +106,7 @@ def _expected(layer: Layer) -> Layer:
     return replace(layer, phase="TEST") if kind is not None and kind.random(layer) else layer
 
 
-def _default_outputs(graph: Graph) -> tuple[str, ...]:
+def default_outputs(graph: Graph) -> tuple[str, ...]:
     """Return the outputs of the net, without inputs that no layer reads."""
     outputs = tuple(name for name in graph.outputs if name not in graph.inputs)
     if not outputs:
@@ -124,11 +124,11 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
     if not _is_utf8(net.name):
         problem = f"the net's name {net.name!r} is not valid UTF-8, which ONNX requires of names"
         raise InputError(problem, advice="Rename it.")
-    _check_meaning(graph)
-    _check_views(net, graph)
+    _raise(meaning_errors(graph))
+    check_views(net, graph)
     emitter = OnnxEmitter(graph, net.weights, opset)
     net.check_weights(graph)
-    _lower(graph, emitter)
+    _raise(emit(graph, emitter))
     net.check_finite(graph)
     texts = {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -146,12 +146,15 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
     )
 
 
-def _check_meaning(graph: Graph) -> None:
-    """Check that the net sets no unsupported fields and has no layers that forks define differently.
+def _raise(errors: Sequence[UnsupportedError]) -> None:
+    """Raise one error with the diagnostics of all; nothing if there are none."""
+    if errors:
+        raise UnsupportedError.of(*(item for error in errors for item in error.diagnostics))
 
-    Raises:
-        UnsupportedError: it does; the error names all such layers.
-    """
+
+def meaning_errors(graph: Graph) -> list[UnsupportedError]:
+    """Errors for layers with fields that they do not read, and for layers that forks define
+    differently."""
     errors: list[UnsupportedError] = []
     for layer in graph.layers:
         kind = kind_of(layer)
@@ -161,11 +164,10 @@ def _check_meaning(graph: Graph) -> None:
                 kind.decide(layer)
         except UnsupportedError as error:
             errors.append(error)
-    if errors:
-        raise UnsupportedError.of(*(item for error in errors for item in error.diagnostics))
+    return errors
 
 
-def _check_views(net: Net, graph: Graph) -> None:
+def check_views(net: Net, graph: Graph) -> None:
     """Check that no blob is read or output after an in-place layer changed it through a view.
 
     Raises:
@@ -206,11 +208,11 @@ def _outputs(graph: Graph) -> list[Value]:
     return [Value(name, shapes[name]) for name in graph.outputs]
 
 
-def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
-    """Emit the operators of all layers.
+def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
+    """Emit the operators of all layers; returns the errors of layers that cannot be exported.
 
     Raises:
-        UnsupportedError: layers cannot be exported; the error names all of them.
+        InputError: a layer is wrong, or a shape is unknown.
     """
     errors: list[UnsupportedError] = []
     for layer in graph.layers:
@@ -220,7 +222,7 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
                 raise layer.unsupported(
                     "protogen does not know this type",
                     "Define it with pg.layer, pass its bottom through with --layer-as-identity, or end "
-                    "the net before it with --output.",
+                    "the net before it with --to-blob.",
                 )
             for text in (layer.name, *layer.reads, *layer.writes):
                 if not _is_utf8(text):
@@ -252,8 +254,7 @@ def _lower(graph: Graph, emitter: OnnxEmitter) -> None:
                 kind.lower(layer, emitter)
         except UnsupportedError as error:
             errors.append(error)
-    if errors:
-        raise UnsupportedError.of(*(item for error in errors for item in error.diagnostics))
+    return errors
 
 
 # free axes

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from protogen.errors import UnsupportedError
 from protogen.layers.graph import cut
 from protogen.net.net import Net, load
 from protogen.onnx.exporter.emitter import OnnxEmitter
-from protogen.onnx.exporter.export import emit, final_outputs, meaning_refusals
+from protogen.onnx.exporter.export import check_views, default_outputs, emit, meaning_errors
 from protogen.onnx.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -43,16 +44,20 @@ def check_caffe(
     net = load(prototxt, caffemodel, input_shapes=input_shapes, **reading)
     if caffemodel is None:
         use_blank_weights(net)
-    graph = cut(net.graph, outputs or final_outputs(net.graph))
+    graph = cut(net.graph, outputs or default_outputs(net.graph))
     emitter = OnnxEmitter(graph, net.weights, opset)
+    errors = [*meaning_errors(graph), *emit(graph, emitter)]
+    try:
+        check_views(net, graph)
+    except UnsupportedError as error:
+        errors.append(error)
     reasons: dict[str, str] = {}
-    for error in (*meaning_refusals(graph), *emit(graph, emitter)):
-        for one in error.diagnostics:
-            reasons.setdefault(one.layer, one.message.rstrip("."))
+    for one in (diagnostic for error in errors for diagnostic in error.diagnostics):
+        reasons.setdefault(one.layer, one.message.rstrip("."))
     operators: dict[str, dict[str, int]] = {}
     for node in emitter.nodes:
         counts = operators.setdefault(node.layer, {})
-        counts[node.type] = counts.get(node.type, 0) + 1
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return [
         Verdict(
             layer.type,
