@@ -180,7 +180,7 @@ class Sigmoid(_Same):
     written_in_place = True
 
     activation = "saturating"
-    may_end = True
+    top_may_be_unused = True
 
     def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
         return 0.01, 0.99  # where its slope is below 0.01

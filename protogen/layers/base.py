@@ -99,7 +99,7 @@ class LayerType(Values):
     computes: ClassVar[bool] = True  # its values are not those of its bottom, moved or counted
     written_in_place: ClassVar[bool] = False  # people let its top be its bottom
     resizes: ClassVar[bool] = False  # it interpolates: other layers can do the same
-    may_end: ClassVar[bool] = False  # its top need not be read, in a training net too
+    top_may_be_unused: ClassVar[bool] = False  # its top need not be read, in a training net too
     feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net
     data_axis: ClassVar[int | None] = None  # axis of the tops whose length only data decides
     refusal: ClassVar[tuple[str, str]] = ("protogen has no ONNX form of it", "")
@@ -107,9 +107,9 @@ class LayerType(Values):
     stock: ClassVar[bool] = True  # whether BVLC Caffe has it
     forks: ClassVar[tuple[str, ...]] = ()  # dialects that have it besides, and are told so
     remembered: ClassVar[bool] = False  # ONNX models of it hold its text, for the way back
-    users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
+    user_defined: ClassVar[bool] = False  # registered by a user with ``pg.layer``
     trained: ClassVar[bool] = True  # whether Caffe trains its blobs, where it has some
-    given_blobs: ClassVar[str] = ""  # what must fit of blobs that a text gives: shapes or counts
+    inline_blobs: ClassVar[str] = ""  # what must fit of blobs that a text gives: shapes or counts
 
     @property
     def is_plain(self) -> bool:
@@ -254,7 +254,7 @@ def kind_of(layer: Layer) -> LayerType | None:
     a user registered for its class (``python_param.layer``), where there is one."""
     if layer.type == "Python":
         own = LayerType.registry.get(layer.params.python_param.layer)
-        if own is not None and own.users_own:
+        if own is not None and own.user_defined:
             return own
     return LayerType.registry.get(layer.type)
 

@@ -109,7 +109,7 @@ class _Convolutional(LayerType, abstract=True):
 
     transposed = False
     holes = False
-    given_blobs = "shapes"
+    inline_blobs = "shapes"
 
     def group(self, p: Message, channels: int) -> int:
         group: int = p.group
@@ -153,7 +153,7 @@ class _Convolutional(LayerType, abstract=True):
             into, out = float(second * area), first / group * area / stride
         suits = self.transposed and second == 1 and first == group and min(w.stride, default=1) > 1
         bilinear = "bilinear" if suits and len(kernel) == 2 and kernel[0] == kernel[1] else ""
-        weight = Filling("convolution_param.weight_filler", into=into, out=out, suits=bilinear)
+        weight = Filling("convolution_param.weight_filler", fan_in=into, fan_out=out, suits=bilinear)
         return [weight, Filling("convolution_param.bias_filler")][: len(blobs)]
 
     def multiply_adds(

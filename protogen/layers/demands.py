@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from protogen.errors import InputError
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import LayerType
-from protogen.layers.filling import check_fillers, check_given_blobs
+from protogen.layers.filling import check_fillers, check_inline_blobs
 from protogen.layers.graph import Layer
 
 
@@ -27,7 +27,7 @@ def refusals(
         lambda: _check_propagation(layer),
         lambda: _check_rates(layer, kind),
         lambda: check_fillers(layer, kind, bottoms, blobs),
-        lambda: check_given_blobs(layer, kind, blobs),
+        lambda: check_inline_blobs(layer, kind, blobs),
         lambda: kind.demands(layer, bottoms, tops),
     )
     for check in checks:

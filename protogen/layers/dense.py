@@ -63,7 +63,7 @@ class InnerProduct(LayerType):
     ) -> list[Filling]:
         n: int = layer.params.inner_product_param.num_output
         k = math.prod(blobs[0]) // n
-        weight = Filling("inner_product_param.weight_filler", into=k, out=n)
+        weight = Filling("inner_product_param.weight_filler", fan_in=k, fan_out=n)
         return [weight, Filling("inner_product_param.bias_filler")][: len(blobs)]
 
     def multiply_adds(
@@ -148,7 +148,7 @@ class Embed(LayerType):
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:
-        weight = Filling("embed_param.weight_filler", into=1, out=blobs[0][1])
+        weight = Filling("embed_param.weight_filler", fan_in=1, fan_out=blobs[0][1])
         return [weight, Filling("embed_param.bias_filler")][: len(blobs)]
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:

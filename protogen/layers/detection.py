@@ -148,7 +148,7 @@ class DetectionOutput(_Rows):
 
     stock = False
     forks = ("ssd", "refinedet", "intel", "yolo", "pytorch2caffe")
-    remembered = True
+    has_round_trip_metadata = True
     limits = "not share_location: false, nor eta below 1"
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:

@@ -297,7 +297,7 @@ class Silence(LayerType):
 class Python(LayerType):
     """Runs a user's Python class: only that class knows the shapes of its tops."""
 
-    may_end = True
+    top_may_be_unused = True
 
     reads = fields(python_param="module layer param_str")
 

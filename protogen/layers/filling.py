@@ -65,7 +65,7 @@ def _check_gaussian(layer: Layer, filler: Message, what: str, shape: Shape) -> N
         )
 
 
-def check_given_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) -> None:
+def check_inline_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) -> None:
     """Raises InputError for ``blobs`` in a text that Caffe refuses to take over."""
     given = list(layer.params.blobs)
     if not given:
@@ -78,9 +78,9 @@ def check_given_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) -> 
                 f"blob {index} of the text is {shape_text(shape)}, but has {count} values"
             )
     wanted = list(blobs)
-    if kind.given_blobs == "shapes":
+    if kind.inline_blobs == "shapes":
         fits = shapes == wanted
-    elif kind.given_blobs == "counts":
+    elif kind.inline_blobs == "counts":
         pairs = zip(shapes, wanted, strict=False)
         fits = all(math.prod(mine) == math.prod(other) for mine, other in pairs)
     else:

@@ -404,7 +404,7 @@ def test_hostile_names_in_chromium(browser, tmp_path):
 
 def test_every_layer_type_has_the_colour_of_its_family():
     for name, kind in LayerType.registry.items():
-        if not kind.users_own:
+        if not kind.user_defined:
             assert family_of(kind) in COLOURS, name
 
 

@@ -145,13 +145,13 @@ class StrayParameter(Rule):
 def _owners() -> frozenset[str]:
     """The parameter blocks that some type reads, and that belong to one family of types."""
     kinds = LayerType.registry.values()
-    return frozenset(block for kind in kinds if not kind.users_own for block in kind.reads) - {
+    return frozenset(block for kind in kinds if not kind.user_defined for block in kind.reads) - {
         "transform_param"
     }
 
 
 def _types() -> list[str]:
-    return [name for name, kind in LayerType.registry.items() if not kind.users_own]
+    return [name for name, kind in LayerType.registry.items() if not kind.user_defined]
 
 
 class UnreadField(Rule):

@@ -39,7 +39,7 @@ def _weights(net: Context) -> Iterator[tuple[Layer, Filling]]:
         if kind is None or not blobs or None in shapes:
             continue
         filling = kind.fillings(layer, [s for s in shapes if s is not None], blobs)[0]
-        if filling.into and filling.field:
+        if filling.fan_in and filling.field:
             yield layer, filling
 
 
@@ -125,7 +125,7 @@ class DeviationOff(Rule):
                 continue
             if not _followed(net, layer):  # scores may start near 0
                 continue
-            fan = Fan(filling.into, filling.out)
+            fan = Fan(filling.fan_in, filling.fan_out)
             deviation = DEVIATIONS[filler.type](filler, fan)
             wanted = DEVIATIONS["xavier"](filler, fan)
             ratio = deviation / wanted
@@ -134,7 +134,7 @@ class DeviationOff(Rule):
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"deviation {deviation:.3g} is too {size} for {filling.into:g} "
+                    f"deviation {deviation:.3g} is too {size} for {filling.fan_in:g} "
                     f"inputs: {wanted:.3g} keeps a signal.",
                 )
 
