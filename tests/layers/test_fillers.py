@@ -145,7 +145,7 @@ def test_sparse_values_are_gaussian():
 def test_nothing_to_divide_by(kind, fan, norm):  # fmt: skip
     with pytest.raises(pg.InputError) as caught:
         list(chunks(Filler(kind, variance_norm=norm), (2, 3), fan, [0]))
-    assert str(caught.value) == f"{kind} filler: has no inputs to count."
+    assert str(caught.value) == f"{kind} filler: {norm} of the blob must be above 0, got 0."
     assert len(drawn(Filler(kind, variance_norm=norm), (2, 3), Fan(0.5, 0.5))) == 6
     assert len(drawn(Filler("gaussian"), (2, 3), Fan(0, 0))) == 6
 
@@ -161,15 +161,15 @@ def test_many_chunks_come_in_order():
 
 
 def test_fillers_of_whole_blobs_refuse_other_shapes():
-    for shape, told in (((3, 4), "3x4"), ((2, 1, 4, 3), "2x1x4x3"), ((4, 4, 4), "4x4x4")):
+    for shape, text in (((3, 4), "3x4"), ((2, 1, 4, 3), "2x1x4x3"), ((4, 4, 4), "4x4x4")):
         with pytest.raises(pg.InputError) as caught:
             list(chunks(Filler("bilinear"), shape, Fan(1, 1), [0]))
-        said = f"bilinear filler: takes square kernels (4 axes), not {told}."
-        assert str(caught.value) == said
+        message = f"bilinear filler: expected square kernels (4 axes), got {text}."
+        assert str(caught.value) == message
     with pytest.raises(pg.InputError) as caught:
         list(chunks(Filler("qqq"), (2, 2), Fan(1, 1), [0]))
     assert str(caught.value) == (
-        '"qqq": there is no such filler. Known are constant, gaussian, uniform, xavier, msra, '
+        '"qqq": unknown filler. Known fillers are constant, gaussian, uniform, xavier, msra, '
         "bilinear, positive_unitball, orthogonal, identity, icnr, lsuv."
     )
     (values,) = chunks(Filler("bilinear"), (2, 1, 3, 3), Fan(1, 1), [0])
@@ -241,8 +241,8 @@ def test_profiles(kernel, variant, profile):
 
 def test_profiles_that_are_none():
     for arguments, said in (
-        ((0,), "kernel size 0 is below 1"),
-        ((4, "new"), "variant 'new' is not bvlc or classic"),
+        ((0,), "kernel size must be at least 1, got 0"),
+        ((4, "new"), "variant must be bvlc or classic, got 'new'"),
     ):
         for make in (fillers.bilinear_profile, lambda k, *v: fillers.bilinear(k, None, *v)):
             with pytest.raises(pg.InputError) as caught:
@@ -398,11 +398,11 @@ def test_lsuv_gives_every_layer_unit_variance():
     ("param", "text"),
     [
         ('weight_filler { type: "xaver" }',
-         'net.prototxt:1:105: layer "c" (Convolution): its weight_filler is "xaver", which Caffe does not have. '
+         'net.prototxt:1:105: layer "c" (Convolution): its weight_filler has type "xaver", which Caffe does not have. '
          "Did you mean xavier?"),
         ('kernel_size: 2 weight_filler { type: "bilinear" }',
-         "its weight_filler, bilinear, takes square kernels of 4 axes, not 8x3x3x2"),
-        ('weight_filler { type: "msra" sparse: 3 }', "its weight_filler, msra, has sparse. Only gaussian takes it."),
+         "its weight_filler (bilinear) needs square kernels (4 axes), got 8x3x3x2"),
+        ('weight_filler { type: "msra" sparse: 3 }', "its weight_filler (msra) sets sparse. Only gaussian supports sparse."),
     ],
 )  # fmt: skip
 def test_fillers_that_do_not_fit(param, text):
@@ -414,9 +414,9 @@ def test_fillers_that_do_not_fit(param, text):
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        ("c=msr", '"msr": there is no such filler. Did you mean msra?'),
-        ("c=gaussian:x", '"gaussian:x": is no filler. Write it like msra'),
-        ("c=gaussian:std=1,sdt=2", '"gaussian:std=1,sdt=2": is no filler'),
+        ("c=msr", '"msr": unknown filler. Did you mean msra?'),
+        ("c=gaussian:x", '"gaussian:x": not a valid filler. Write it like msra'),
+        ("c=gaussian:std=1,sdt=2", '"gaussian:std=1,sdt=2": not a valid filler'),
         ("conv9=msra", '"conv9": fits no layer with weights'),
         ("c", "--set: 'c' is no PATTERN=FILLER"),
     ],
@@ -449,7 +449,7 @@ def test_filler_words_that_do_not_fit(text):
     with pytest.raises(pg.InputError) as caught:
         parse_filler(text)
     assert str(caught.value) == (
-        f'"{text}": is no filler. Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or '
+        f'"{text}": not a valid filler. Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or '
         "xavier:variance_norm=AVERAGE."
     )
 

@@ -118,13 +118,13 @@ def test_rows_of_length_one():
 def test_dilation_by_other_names(words):
     text = 'type: "Convolution" convolution_param { num_output: 3 kernel_size: 3 %s }'
     np.testing.assert_array_equal(y(text % words, X), y(text % "dilation: 2", X))
-    with pytest.raises(pg.InputError, match="are both given"):
+    with pytest.raises(pg.InputError, match="are both set"):
         y(text % f"dilation: 2 {words}", X)
 
 
 def test_half_of_a_dilation():
     text = 'type: "Convolution" convolution_param { num_output: 3 kernel_size: 3 hole_h: 2 }'
-    with pytest.raises(pg.InputError, match="hole_h and hole_w must both be given"):
+    with pytest.raises(pg.InputError, match="hole_h and hole_w must both be set"):
         y(text, X)
     deconvolution = (
         'type: "Deconvolution" convolution_param { num_output: 3 kernel_size: 3 hole: 2 }'
@@ -146,14 +146,14 @@ def test_words_of_eltwise(words, formula):
     other = np.abs(X[::-1]) + 1
     np.testing.assert_allclose(y(text, X, other), formula(X, other), rtol=1e-6)
     if words != "MIN":
-        with pytest.raises(pg.InputError, match="has 3 bottoms, but takes 2"):
+        with pytest.raises(pg.InputError, match="expected 2 bottoms, got 3"):
             y(text, X, X, X)
 
 
 def test_one_bottom_of_flownet():
     text = 'type: "Eltwise" eltwise_param { operation: SUM coeff: 0.5 }'
     np.testing.assert_array_equal(y(text, X), X * 0.5)
-    with pytest.raises(pg.InputError, match="has 1 bottoms, but takes 2 or more"):
+    with pytest.raises(pg.InputError, match="expected 2 or more bottoms, got 1"):
         y('type: "Eltwise" eltwise_param { operation: MAX }', X)
 
 

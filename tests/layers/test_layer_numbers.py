@@ -186,7 +186,7 @@ REFUSED = [
     ('"Crop" bottom: "x" bottom: "r" top: "t"', "its bottoms are 2x3x6x8 and 4x2x3: axes differ."),
     ('"Tile" bottom: "x" top: "t"', "tiles is missing, but must be at least 1."),
     ('"BatchReindex" bottom: "x" bottom: "c" top: "t"', '"c" is 4x2, but must have 1 axis.'),
-    ('"Filter" bottom: "x" top: "t"', "has 1 bottoms, but takes 2 or more."),
+    ('"Filter" bottom: "x" top: "t"', "expected 2 or more bottoms, got 1."),
     ('"EuclideanLoss" bottom: "x" bottom: "y" top: "t"', "2x3x6x8 and 2x3x5x5 must hold as many values."),
     ('"HingeLoss" bottom: "x" bottom: "v" top: "t"', "2x3x6x8 and 4 must have as many samples."),
     ('"SoftmaxWithLoss" bottom: "x" bottom: "s" top: "t"', '"s" is 2, but scores of 2x3x6x8 need 96 labels.'),
@@ -200,18 +200,18 @@ REFUSED = [
     ('"ContrastiveLoss" bottom: "x" bottom: "x" bottom: "s" top: "t"', "2x3x6x8 and 2x3x6x8 must be vectors of one length a sample. Put a Flatten before it."),
     ('"ContrastiveLoss" bottom: "c" bottom: "c" bottom: "c" top: "t"', '"c" is 4x2, but must have one value a sample.'),
     ('"MultinomialLogisticLoss" bottom: "c" bottom: "c" top: "t"', '"c" is 4x2, but must have one value a sample.'),
-    ('"Eltwise" bottom: "x" bottom: "x" top: "t" eltwise_param { operation: PROD coeff: 1 coeff: 2 }', "has coeff, which PROD does not take. Leave coeff out, or put a Scale or Power layer before it."),
+    ('"Eltwise" bottom: "x" bottom: "x" top: "t" eltwise_param { operation: PROD coeff: 1 coeff: 2 }', "coeff is not allowed with operation PROD. Remove coeff, or put a Scale or Power layer before this layer."),
     ('"AbsVal" bottom: "x" top: "x"', 'its top "x" is its bottom, and Caffe does not compute this layer in place. Give the top a name of its own.'),
     ('"Eltwise" bottom: "x" bottom: "x" top: "x" eltwise_param { operation: PROD }', 'works in place on "x", but it reads it twice: Caffe then takes its top for a second blob of this name and refuses the net. Give the top a name of its own.'),
     ('"Filter" bottom: "x" bottom: "c" top: "t"', '"c" is 4x2, but must have one value a sample.'),
     ('"Filter" bottom: "x" bottom: "v" top: "t"', '"x" is 2x3x6x8, but must have 4 samples, as "v" has.'),
-    ('"MVN" bottom: "five" top: "t"', "its bottom is 1x2x3x4x5, but must have 4 axes at most."),
-    ('"PReLU" bottom: "s" top: "t"', '"s" is 2, but must have 2 to 4 axes.'),
-    ('"BatchNorm" bottom: "s" top: "t"', '"s" is 2, but must have 2 to 32 axes.'),
-    ('"Bias" bottom: "x" top: "t" bias_param { axis: 4 num_axes: 0 }', "axis 4 is outside of a blob with 4 axes."),
-    ('"InnerProduct" bottom: "x" top: "t" inner_product_param { num_output: 2 axis: 4 }', "axis 4 is outside of a blob with 4 axes."),
-    ('"Log" bottom: "x" top: "t" log_param { base: 1 }', "base 1 has no logarithm. Give another base, or -1 for e."),
-    ('"Im2col" bottom: "s" top: "t" convolution_param { axis: 0 kernel_size: 1 }', "its bottom has no axes for windows."),
+    ('"MVN" bottom: "five" top: "t"', "its bottom must have at most 4 axes, got 1x2x3x4x5."),
+    ('"PReLU" bottom: "s" top: "t"', 'bottom "s" must have 2 to 4 axes, got 2.'),
+    ('"BatchNorm" bottom: "s" top: "t"', 'bottom "s" must have 2 to 32 axes, got 2.'),
+    ('"Bias" bottom: "x" top: "t" bias_param { axis: 4 num_axes: 0 }', "axis 4 is out of range for a blob with 4 axes."),
+    ('"InnerProduct" bottom: "x" top: "t" inner_product_param { num_output: 2 axis: 4 }', "axis 4 is out of range for a blob with 4 axes."),
+    ('"Log" bottom: "x" top: "t" log_param { base: 1 }', "base must not be 1: its logarithm is 0. Set another base, or -1 for e."),
+    ('"Im2col" bottom: "s" top: "t" convolution_param { axis: 0 kernel_size: 1 }', "its bottom has no spatial axes."),
     ('"LSTM" bottom: "r" bottom: "c" bottom: "v" top: "t" recurrent_param { num_output: 2 }', "x_static is 4, but must have 2 samples."),
     ('"Accuracy" bottom: "c" bottom: "v" top: "t" accuracy_param { top_k: 3 }', "top_k is 3, but there are 2 classes."),
     ('"Reorg" bottom: "x" top: "t" reorg_param { stride: 0 }', "stride must be at least 1."),
@@ -221,8 +221,8 @@ REFUSED = [
     ('"Interp" bottom: "x" top: "t" interp_param { zoom_factor: 0 }', "zoom_factor and shrink_factor must be at least 1."),
     ('"Interp" bottom: "x" top: "t" interp_param { height: 4 width: 4 pad_beg: 1 }', "pad_beg and pad_end must be 0 or negative: they cut pixels away."),
     ('"Interp" bottom: "r" top: "t" interp_param { height: 4 width: 4 }', "its bottom is 4x2x3, but must have 4 axes."),
-    ('"PriorBox" bottom: "x" bottom: "x" top: "t"', "has no min_size. Give one or more."),
-    ('"PriorBox" bottom: "x" bottom: "x" top: "t" prior_box_param { min_size: 4 min_size: 5 max_size: 9 }', "has 2 min_size, but 1 max_size."),
+    ('"PriorBox" bottom: "x" bottom: "x" top: "t"', "missing min_size. Set one or more."),
+    ('"PriorBox" bottom: "x" bottom: "x" top: "t" prior_box_param { min_size: 4 min_size: 5 max_size: 9 }', "has 2 min_size, but 1 max_size. Set one max_size per min_size, or none."),
     ('"LSTM" bottom: "r" bottom: "v" top: "t" recurrent_param { num_output: 2 }', "x is 4x2x3 and cont 4, but cont must be T x N of x."),
     ('"LSTM" bottom: "r" bottom: "c" top: "t"', "num_output is 0 or missing. Give the number of outputs."),
     ('"LSTMUnit" bottom: "r" bottom: "r" bottom: "c" top: "t" top: "u"', "cont is 4x2, but must be 1 x N of c, 4x2x3."),
@@ -258,5 +258,5 @@ def test_not_in_onnx(layer, said):
 def test_a_depthwise_kernel_past_the_end():
     """Convolution makes a pixel there; the fork's layer has unsigned sizes, and none."""
     layer = 'layer { name: "n" type: "ConvolutionDepthwise" bottom: "x" top: "t" convolution_param { num_output: 3 kernel_h: 7 kernel_w: 1 stride: 2 } }'
-    with pytest.raises(pg.InputError, match="its kernel of 7 is larger than 6 pixels with pad 0"):
+    with pytest.raises(pg.InputError, match="kernel size 7 is larger than 6 pixels with pad 0"):
         _ = net_with(SHAPES, layer).graph
