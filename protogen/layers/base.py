@@ -93,12 +93,12 @@ class LayerType(Values):
 
     registry: ClassVar[dict[str, LayerType]] = {}
     reads: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})  # see ``fields``
-    required: ClassVar[tuple[str, ...]] = ()  # ``block.field`` that a net must set
-    harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})  # ``block.field``: why
+    required: ClassVar[tuple[str, ...]] = ()  # each ``block.field`` that a net must set
+    harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})  # ``block.field``: reason
     is_loss: ClassVar[bool] = False  # Caffe adds tops that the net does not name
     # Effect on a signal. A rectifier keeps about half of the values; a saturating activation bends
-    # all of them. A weighted layer multiplies data by weights. A layer
-    # that passes_signal may stand between a weighted layer and its activation.
+    # all of them. A weighted layer multiplies data by weights. A layer that passes_signal may stand
+    # between a weighted layer and its activation.
     activation: ClassVar[Literal["", "rectifier", "saturating"]] = ""
     passes_signal: ClassVar[bool] = False
     weighted: ClassVar[bool] = False

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protogen.formats.message import Message, Name
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     LayerType,
     Mistake,
@@ -109,7 +109,8 @@ class Axpy(LayerType):
         scale, x, y = bottoms
         if scale[:2] != x[:2] or math.prod(scale[2:]) != 1 or x != y:
             raise layer.error(
-                "its bottoms must be a of shape (N, C), then x and y of one shape (N, C, H, W)"
+                "expected bottoms of shapes (N, C), (N, C, H, W) and (N, C, H, W), got "
+                + ", ".join(map(shape_text, bottoms))
             )
         return [x]
 

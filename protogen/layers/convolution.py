@@ -131,8 +131,8 @@ class _Convolutional(LayerType, abstract=True):
             length = size(n, k, s, pad, d)
             if length < 1:
                 raise layer.error(
-                    f"output size {length} for input size {n} (kernel_size {k}, stride {s}, "
-                    f"pad {pad}) must be at least 1",
+                    f"output size must be at least 1, got {length} for input size {n} "
+                    f"(kernel_size {k}, stride {s}, pad {pad})",
                     "Use a smaller kernel or pad, or a larger input.",
                 )
             out.append(length)

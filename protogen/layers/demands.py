@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from protogen.errors import InputError
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import LayerType
+from protogen.layers.checking import counted
 from protogen.layers.filling import check_fillers, check_inline_blobs
 from protogen.layers.graph import Layer
 
@@ -52,7 +53,7 @@ def _check_propagation(layer: Layer) -> None:
     flags, bottoms = len(layer.params.propagate_down), len(layer.bottoms)
     if flags not in (0, bottoms):
         raise layer.error(
-            f"has {bottoms} bottoms, but {flags} propagate_down",
+            f"has {flags} propagate_down for {counted(bottoms, bottoms, 'bottom')}",
             "Set one per bottom, or none.",
         )
 

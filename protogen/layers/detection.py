@@ -136,7 +136,7 @@ class _Rows(LayerType, abstract=True):
 class DetectionOutput(_Rows):
     """SSD: decoded boxes after non-maximum suppression; bottoms location, confidence, priors.
 
-    Caffe: for each class, it selects the boxes above confidence_threshold, then the best nms top_k,
+    For each class, Caffe selects the boxes above confidence_threshold, then the best nms top_k,
     then those that overlap no better box by more than nms_threshold. Of all classes together it
     selects the best keep_top_k. Rows are in order of image, class and descending score. If there is
     no box at all, the output is one row of -1 per image. ONNX: NonMaxSuppression has the same rule
@@ -201,8 +201,8 @@ class DetectionOutput(_Rows):
         self, e: Emitter, p: Message, boxes: str, scores: str, image: int, count: int
     ) -> str:
         """Return the rows of one image: (boxes, 7)."""
-        limits = [e.array([image]), e.array([image + 1]), e.array([0])]
-        boxes, scores = e.value("Slice", boxes, *limits), e.value("Slice", scores, *limits)
+        bounds = [e.array([image]), e.array([image + 1]), e.array([0])]
+        boxes, scores = e.value("Slice", boxes, *bounds), e.value("Slice", scores, *bounds)
         lowest = e.array(float("-inf"))
         if 0 <= p.background_label_id < p.num_classes:
             classes = [[[float(i == p.background_label_id)] for i in range(p.num_classes)]]

@@ -56,14 +56,14 @@ def check_filler(layer: Layer, filler: Message, name: str, shape: Shape) -> None
 def _check_gaussian(layer: Layer, filler: Message, what: str, shape: Shape) -> None:
     if not filler.std > 0:
         raise layer.error(
-            f"{what} has std {filler.std:g}, but std must be above 0", "Use constant."
+            f"{what} has std {filler.std:g}, but std must be above 0", "Use a constant filler."
         )
     if filler.sparse < -1:
         raise layer.error(f"{what} has sparse {filler.sparse}, but sparse must be -1 or more")
     if filler.sparse >= 0 and (not shape or filler.sparse > shape[0]):
         raise layer.error(
             f"{what} has sparse {filler.sparse}, but the blob has shape {shape_text(shape)}",
-            "sparse must not exceed the length of the first axis.",
+            "Set sparse to at most the length of the first axis.",
         )
 
 
@@ -77,7 +77,8 @@ def check_inline_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) ->
         count = len(blob.double_data) or len(blob.data)
         if count != math.prod(shape):
             raise layer.error(
-                f"blob {index} in the prototxt has shape {shape_text(shape)}, but {count} values"
+                f"blob {index} in the prototxt must have {math.prod(shape)} values for shape "
+                f"{shape_text(shape)}, got {count}"
             )
     expected = list(blobs)
     if kind.inline_blobs == "shapes":

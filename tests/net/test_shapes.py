@@ -254,7 +254,7 @@ def test_detection_family():
     ("layer", "message"),
     [
         ('type: "Convolution" convolution_param { num_output: 4 kernel_size: 9 }',
-         'output size 0 for input size 8 (kernel_size 9, stride 1, pad 0) must be at least 1. Use a smaller kernel or pad, or a larger input.'),
+         'output size must be at least 1, got 0 for input size 8 (kernel_size 9, stride 1, pad 0). Use a smaller kernel or pad, or a larger input.'),
         ('type: "Convolution" convolution_param { num_output: 4 }', "missing kernel_size. Set kernel_size, or kernel_h and kernel_w."),
         ('type: "Convolution" convolution_param { kernel_size: 1 }', "num_output is 0 or missing. Set it to the number of output channels."),
         ('type: "Convolution" convolution_param { num_output: 4 kernel_size: 1 group: 2 }',
