@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning
 # Caffe refuses.
 REFUSED = {
     "caffe/bn_alphabeta": (2, "the weights have 3 blobs, but the layer has 5"),
-    "caffe/det_mismatch": (2, '"loc" has 32 values a sample, but 4 priors and num_classes 2 need 16'),
+    "caffe/det_mismatch": (2, 'bottom "loc" must have 16 values per sample for 4 priors and num_classes 2, got 32'),
     "caffe/hinge_enum": (3, "hinge_loss_param.norm is L3"),
     "caffe/lrn_enum": (3, "lrn_param.norm_region is WITHIN_CHANNELS"),
     "caffe/r21": (3, "says no factor, and forks differ"),
@@ -34,7 +34,7 @@ REFUSED = {
     "caffe/up_stride2": (3, "upsample_param.stride is set to 2"),
     "check/absval_in_place": (2, "Caffe does not compute this layer in place"),
     "check/axpy_wide": (2, "its bottoms must be a"),
-    "check/eltwise_coeff_prod": (2, "has coeff, which PROD does not take"),
+    "check/eltwise_coeff_prod": (2, "coeff is not allowed with operation PROD"),
     "check/eltwise_in_place": (2, "Caffe does not compute this layer in place"),
     "check/flatten_in_place": (2, "Caffe does not compute this layer in place"),
     "check/global_pool_pad": (2, "global_pooling takes pad 0 and stride 1 only"),
@@ -45,7 +45,7 @@ REFUSED = {
     "check/selu_type": (3, "protogen does not know this type"),
     "check/stochastic_pad": (2, "STOCHASTIC"),
     "check/utf16": (2, "is UTF-16 text, which Caffe does not read"),
-    "refuse/eltwise_prod_coeff": (2, "has coeff, which PROD does not take"),
+    "refuse/eltwise_prod_coeff": (2, "coeff is not allowed with operation PROD"),
     "refuse/filter_selector_2x2": (2, "must have one value a sample"),
     "refuse/flatten_inplace": (2, "Caffe does not compute this layer in place"),
     "refuse/infogain_normalize": (2, "loss_param.normalize is not for this layer"),

@@ -1,4 +1,4 @@
-"""One class per Caffe layer type, a module per family."""
+"""Caffe's layer types: one class per type, one module per family."""
 
 from typing import Any
 
@@ -61,9 +61,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """``from protogen import layers as L; L.Convolution(...)``: layers for a NetSpec."""
+    """Return the maker of NetSpec layers of this type: ``from protogen import layers as L``, then
+    ``L.Convolution(...)``."""
     from importlib.util import find_spec
 
-    if find_spec(f"{__name__}.{name}") is not None:  # ``from protogen.layers import fillers``
+    if find_spec(f"{__name__}.{name}") is not None:  # a module, not a layer type
         raise AttributeError(name)
     return _late.layer_maker(name)

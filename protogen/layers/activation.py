@@ -20,7 +20,7 @@ class BNLL(_Same):
 
 
 class Clip(_Same):
-    """max(min, min(x, max)): min everywhere where min is above max."""
+    """max(min, min(x, max)); the result is min everywhere if min is above max."""
 
     def rests_at(self, layer: Layer) -> tuple[float, ...]:
         return (layer.params.clip_param.min, layer.params.clip_param.max)
@@ -33,7 +33,7 @@ class Clip(_Same):
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.clip_param
-        # ONNX gives max where the two cross.
+        # ONNX returns max if min is above max, Caffe returns min.
         limits = [e.array(p.min), e.array(max(p.min, p.max))]
         e.op("Clip", [layer.reads[0], *limits], [layer.writes[0]])
 
@@ -59,7 +59,7 @@ class HardSigmoid(_Same):
     activation = "saturating"
 
     def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
-        return 0.0, 1.0  # where its slope is 0
+        return 0.0, 1.0  # the slope is 0 at both
 
     reads = fields(hardsigmoid_param="alpha beta")
 
@@ -71,8 +71,8 @@ class HardSigmoid(_Same):
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         p = layer.params.hardsigmoid_param
-        line = {"power_param": {"scale": p.alpha, "shift": p.beta}}
-        x = r.add("Power", layer.bottoms, role="line", top=layer.tops[0], params=line)
+        linear = {"power_param": {"scale": p.alpha, "shift": p.beta}}
+        x = r.add("Power", layer.bottoms, role="line", top=layer.tops[0], params=linear)
         r.add("Clip", [x], params={"clip_param": {"min": 0.0, "max": 1.0}})
 
 
@@ -88,8 +88,8 @@ class HardSwish(_Same):
         e.op("Mul", [layer.reads[0], gate], [layer.writes[0]])
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        line = {"power_param": {"scale": 1 / 6, "shift": 0.5}}
-        gate = r.add("Power", layer.bottoms, role="gate", params=line)
+        linear = {"power_param": {"scale": 1 / 6, "shift": 0.5}}
+        gate = r.add("Power", layer.bottoms, role="gate", params=linear)
         limits = {"clip_param": {"min": 0.0, "max": 1.0}}
         gate = r.add("Clip", [gate], role="clip", top=gate, params=limits)
         r.add("Eltwise", [layer.bottoms[0], gate], params=PRODUCT)
@@ -137,7 +137,7 @@ class ReLU(_Same):
 
 
 class ReLU6(_Same):
-    """Forks: min(max(x, 0) + negative_slope min(x, 0), 6); SSD's may have another threshold."""
+    """Forks: min(max(x, 0) + negative_slope min(x, 0), 6); in SSD ``threshold`` replaces 6."""
 
     def rests_at(self, layer: Layer) -> tuple[float, ...]:
         return (0.0, self._threshold(layer))
@@ -163,7 +163,9 @@ class ReLU6(_Same):
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         slope = layer.params.relu6_param.negative_slope
         if slope:
-            raise layer.unsupported("its negative_slope has no stock layer that ends at 6")
+            raise layer.unsupported(
+                "no stock layer combines negative_slope with an upper limit of 6"
+            )
         limits = {"min": 0.0, "max": self._threshold(layer)}
         r.add("Clip", layer.bottoms, params={"clip_param": limits})
 
@@ -180,10 +182,10 @@ class Sigmoid(_Same):
     written_in_place = True
 
     activation = "saturating"
-    may_end = True
+    top_may_be_unused = True
 
     def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
-        return 0.01, 0.99  # where its slope is below 0.01
+        return 0.01, 0.99  # the slope is below 0.01 beyond both
 
     reads = fields(sigmoid_param="")
 
@@ -214,7 +216,7 @@ class TanH(_Same):
     activation = "saturating"
 
     def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
-        return -0.99, 0.99  # where its slope is below 0.02
+        return -0.99, 0.99  # the slope is below 0.02 beyond both
 
     reads = fields(tanh_param="")
 
@@ -223,7 +225,7 @@ class TanH(_Same):
 
 
 def rectify(e: Emitter, read: str, write: str, slope: float) -> None:
-    """max(x, 0) + slope min(x, 0)."""
+    """Emit max(x, 0) + slope min(x, 0)."""
     if slope:
         e.op("LeakyRelu", [read], [write], alpha=slope)
     else:
@@ -231,7 +233,7 @@ def rectify(e: Emitter, read: str, write: str, slope: float) -> None:
 
 
 def rewrite_rectified(layer: Layer, r: Rewriter, block: str, **params: Any) -> None:
-    """A layer with a fork's rectifier inside, as the layer without it and a ReLU in place."""
+    """Replace a layer that has a fork's built-in rectifier by the plain layer and an in-place ReLU."""
     p = getattr(layer.params, block)
     r.retype(layer.type, **{block: {"relu": None, "negative_slope": None, **params}})
     for top in layer.tops if p.relu else ():

@@ -1,4 +1,4 @@
-"""What a layer type is, and the registry of all of them."""
+"""Base class of all layer types, the registry of types, and checks of shapes and axes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from protogen.geometry import Shape, shape_text
-from protogen.layers.checking import span
+from protogen.layers.checking import counted
 from protogen.layers.graph import Layer
 from protogen.layers.values import Values
 from protogen.layers.writing import Emitter, Rewriter
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Kernel, stride, pad and dilation along each spatial axis. ``transposed``: the stride spreads
-    pixels instead of skipping them."""
+    """Kernel, stride, pad and dilation of each spatial axis. If ``transposed``, the stride inserts
+    space between pixels instead of skipping pixels."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -33,37 +33,43 @@ class Window:
     transposed: bool = False
 
 
-POINT = Window((), (), (), ())  # every pixel for itself
+POINT = Window((), (), (), ())  # each output pixel reads only its own input pixel
 
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """How a parameter blob is made before training.
+    """Initial values of a parameter blob before training.
 
-    ``field`` is the path in LayerParameter of the filler that says so; ``value`` is the constant
-    that Caffe writes where nothing is said. For blobs that multiply the data, ``into`` counts the
-    inputs that meet in an output value, and ``out`` the outputs that an input value reaches; both
-    are 0 for all others. ``neutral`` is the value with which a blob that does not multiply what it
-    is trained on leaves its layer without effect, and ``suits`` the filler that the layer's form
-    asks for.
+    Attributes:
+        field: path of the blob's filler in LayerParameter.
+        value: constant that Caffe writes by default.
+        fan_in: number of inputs that each output value sums; 0 for a blob that does not multiply
+            the data.
+        fan_out: number of outputs that each input value contributes to; 0 as ``fan_in``.
+        neutral: value with which the layer changes nothing, for a blob that is not a weight: 0 for
+            a mean; None if there is no such value.
+        suits: filler that fits the layer's parameters; empty for no preference.
     """
 
     field: str = ""
     value: float = 0.0
-    into: float = 0.0
-    out: float = 0.0
+    fan_in: float = 0.0
+    fan_out: float = 0.0
     neutral: float | None = None
     suits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A wrong reading of a layer that other tools are known for. Where two runs differ, the layer
-    is run so: if that gives the other side's numbers, this is the cause.
+    """Known error that other tools make with a layer. If the numbers of two runs differ, the layer
+    runs again with this error; if it then gives the numbers of the other run, this is the cause.
 
-    ``changes`` are parameters by path (``pooling_param.round_mode``), ``blobs`` makes other
-    weights, ``attributes`` are those of ONNX operators by type, and operators of the types in
-    ``without`` hand on what they read.
+    Attributes:
+        cause: the error in words.
+        changes: parameters to change, by path (``pooling_param.round_mode``).
+        blobs: function that changes the weights.
+        attributes: attributes of ONNX operators to change, by operator type.
+        without: types of operators to replace by Identity.
     """
 
     cause: str
@@ -74,52 +80,54 @@ class Mistake:
 
 
 def fields(**blocks: str) -> dict[str, frozenset[str]]:
-    """What a layer type reads of its LayerParameter: for each block the names of its fields, with
-    spaces between. ``nms_param.top_k`` is a field of an inner message; the inner message's own
-    name stands for all of its fields."""
+    """Return the fields of LayerParameter that a layer type reads. Each argument is a block, its
+    value the names of fields, separated by spaces. ``nms_param.top_k`` is a field of an inner
+    message; the name of the inner message alone means all of its fields."""
     return {block: frozenset(names.split()) for block, names in blocks.items()}
 
 
 class LayerType(Values):
-    """One Caffe layer type. A subclass is called exactly as its type string and is registered by
-    being defined. Stateless: one instance answers for every layer of the type.
+    """Base class of Caffe layer types. A subclass has exactly the name of its type string. Its
+    definition registers it. Instances have no state: one instance serves all layers of the type.
     """
 
     registry: ClassVar[dict[str, LayerType]] = {}
-    reads: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})  # made by ``fields``
-    required: ClassVar[tuple[str, ...]] = ()  # ``block.field`` that a net must set
-    harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})  # ``block.field``: why
-    is_loss: ClassVar[bool] = False  # Caffe then makes tops that the net does not name
-    # What a signal does here: a rectifier keeps about half of the values, a saturating one bends
-    # all of them; passes_signal hands values on, so that the activation may stand behind it;
-    # weighted multiplies data with weights.
+    reads: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})  # see ``fields``
+    required: ClassVar[tuple[str, ...]] = ()  # each ``block.field`` that a net must set
+    harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})  # ``block.field``: reason
+    is_loss: ClassVar[bool] = False  # Caffe adds tops that the net does not name
+    # Effect on a signal. A rectifier keeps about half of the values; a saturating activation bends
+    # all of them. A weighted layer multiplies data by weights. A layer that passes_signal may stand
+    # between a weighted layer and its activation.
     activation: ClassVar[Literal["", "rectifier", "saturating"]] = ""
     passes_signal: ClassVar[bool] = False
     weighted: ClassVar[bool] = False
-    computes: ClassVar[bool] = True  # its values are not those of its bottom, moved or counted
-    written_in_place: ClassVar[bool] = False  # people let its top be its bottom
-    resizes: ClassVar[bool] = False  # it interpolates: other layers can do the same
-    may_end: ClassVar[bool] = False  # its top need not be read, in a training net too
-    feeds: ClassVar[bool] = False  # its tops come from outside: files, or whoever runs the net
-    data_axis: ClassVar[int | None] = None  # axis of the tops whose length only data decides
-    refusal: ClassVar[tuple[str, str]] = ("protogen has no ONNX form of it", "")
-    limits: ClassVar[str] = ""  # of its ONNX form, for the table of supported layers
+    computes: ClassVar[bool] = True  # False: tops are bottom values, moved or counted
+    written_in_place: ClassVar[bool] = False  # nets usually compute it in place
+    resizes: ClassVar[bool] = False  # it interpolates, so other layers can replace it
+    top_may_be_unused: ClassVar[bool] = False  # in training nets too
+    feeds: ClassVar[bool] = False  # its tops are inputs of the net: from files or from the caller
+    data_axis: ClassVar[int | None] = None  # axis of the tops whose length depends on data
+    refusal: ClassVar[tuple[str, str]] = ("protogen cannot export this layer type", "")
+    limits: ClassVar[str] = ""  # of its export to ONNX, for the table of supported layers
     stock: ClassVar[bool] = True  # whether BVLC Caffe has it
-    forks: ClassVar[tuple[str, ...]] = ()  # dialects that have it besides, and are told so
-    remembered: ClassVar[bool] = False  # ONNX models of it hold its text, for the way back
-    users_own: ClassVar[bool] = False  # registered by a user with ``pg.layer``
-    trained: ClassVar[bool] = True  # whether Caffe trains its blobs, where it has some
-    given_blobs: ClassVar[str] = ""  # what must fit of blobs that a text gives: shapes or counts
+    forks: ClassVar[tuple[str, ...]] = ()  # dialects that have it although BVLC does not
+    # Its ONNX model stores its text as metadata, for the conversion back to Caffe.
+    has_round_trip_metadata: ClassVar[bool] = False
+    user_defined: ClassVar[bool] = False  # registered by a user with ``pg.layer``
+    trained: ClassVar[bool] = True  # whether Caffe trains its blobs
+    # What blobs in the prototxt must match: "shapes", "counts" of values, or "" for nothing.
+    inline_blobs: ClassVar[str] = ""
 
     @property
     def is_plain(self) -> bool:
-        """Whether it needs no parameters, and has no weights."""
+        """Whether the layer type requires no parameters and has no weights."""
         own = type(self)
         return own.blobs is LayerType.blobs and not self.required
 
     @property
     def has_form(self) -> bool:
-        """Whether it has an ONNX form, for some of its parameters at least."""
+        """Whether protogen can export the layer type, at least with some parameters."""
         own = type(self).lower is not LayerType.lower
         return own and self.refusal == LayerType.refusal
 
@@ -131,130 +139,132 @@ class LayerType(Values):
         LayerType.registry[cls.__name__] = cls()
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
-        """The shapes of the tops; None for one that only data or a file decides.
+        """Return the shapes of the tops; None for a shape that depends on data or on a file.
 
         Raises:
-            InputError: the bottoms or parameters do not fit each other.
+            InputError: the bottoms and parameters do not match.
         """
-        raise layer.unsupported("protogen does not know this layer's output shape")
+        raise layer.unsupported("protogen cannot compute the output shape of this layer type")
 
     def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
-        """What Caffe demands of the layer although its shapes are known: nothing.
+        """Check what Caffe requires in addition to valid shapes. By default: nothing.
 
         Raises:
-            InputError: Caffe refuses it.
+            InputError: Caffe rejects the layer.
         """
 
     def decide(self, layer: Layer) -> None:
-        """Nothing, where it is clear what the layer computes.
+        """Check that it is clear what the layer computes.
 
         Raises:
             UnsupportedError: forks compute different things, and neither the net nor ``dialect``
-                says whose it is.
+                identifies the fork.
         """
 
     def in_place(self, layer: Layer) -> bool:
-        """Whether Caffe computes the layer rightly where a top is its bottom as well. Other layers
-        are refused by Caffe, or overwrite what they still read."""
+        """Whether Caffe computes the layer correctly in place (a top is also its bottom). Caffe
+        rejects other layers in place, or they overwrite values that they still read."""
         return False
 
     def does_nothing(self, params: Message) -> bool:
-        """Whether a layer with this LayerParameter hands on what it gets."""
+        """Whether a layer with this LayerParameter passes its bottom through unchanged."""
         return False
 
     def dies(self, layer: Layer) -> bool:
-        """Whether a unit that is at or below 0 for all data gets no gradient."""
+        """Whether a unit whose input is 0 or less for all data gets no gradient."""
         return False
 
     def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
-        """Values at and beyond which hardly any gradient passes; None where there are none."""
+        """Return the low and high output at and beyond which the gradient is close to 0; None if the
+        layer does not saturate."""
         return None
 
     def without_gradient(self, layer: Layer) -> Collection[int]:
-        """The bottoms, by index, to which Caffe refuses to send a gradient."""
+        """Return the indices of bottoms for which Caffe refuses to compute a gradient."""
         return ()
 
     def random(self, layer: Layer) -> bool:
-        """Whether its tops are other ones in every run."""
+        """Whether its tops differ from run to run."""
         return False
 
     def assumed(self, layer: Layer, channels: int) -> Sequence[Shape | None]:
-        """The shapes of the tops if its pictures have this many channels, where the net leaves
-        that open and nothing else; empty where it does not."""
+        """Return the shapes of the tops for this number of image channels, if the number is all
+        that the net does not define; empty otherwise."""
         return ()
 
     def complete(
-        self, layer: Layer, tops: list[Shape | None], given: Sequence[Shape | None]
+        self, layer: Layer, tops: list[Shape | None], user_shapes: Sequence[Shape | None]
     ) -> list[Shape | None]:
-        """What follows for the other tops where the user gave one's shape: ``given`` holds it."""
+        """Complete the shapes of the tops from those that the user set (``user_shapes``)."""
         return tops
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        """The shapes of the parameter blobs, in Caffe's order."""
+        """Return the shapes of the parameter blobs, in Caffe's order."""
         return []
 
     def uses_blobs(self, layer: Layer) -> bool:
-        """Whether the tops follow from the parameter blobs."""
+        """Whether the tops depend on the parameter blobs."""
         return True
 
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:
-        """How each parameter blob is made before training: zeros unless a layer says otherwise."""
+        """Return the initial values of each parameter blob before training; zeros by default."""
         return [Filling()] * len(blobs)
 
     def multiply_adds(
         self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
     ) -> int:
-        """Products of data with parameters in one forward pass; 0 for layers that have none."""
+        """Return the number of multiplications of data by parameters in one forward pass."""
         return 0
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
-        """How an output pixel reads input pixels: itself alone unless a layer says
-        otherwise; None where it reads the whole input."""
+        """Return the window of input pixels that an output pixel reads: by default only its own
+        pixel; None for the whole input."""
         return POINT
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
-        """How other tools are known to read this layer wrongly."""
+        """Return the errors that other tools are known to make with this layer."""
         return []
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """Writes a fork's layer in stock layers that compute the same.
+        """Replace a fork's layer by stock layers that compute the same.
 
         Raises:
-            UnsupportedError: there are none.
+            UnsupportedError: no stock layers compute it.
         """
         if self.refusal != LayerType.refusal:
             raise layer.unsupported(*self.refusal)
         raise layer.unsupported("no stock layers compute it")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        """Writes the layer in ONNX operators.
+        """Emit ONNX operators for the layer.
 
-        A class without a ``lower`` of its own is refused with its ``refusal``: why, and a way out.
+        A class that does not override this method raises its ``refusal``: the reason and advice.
 
         Raises:
-            UnsupportedError: standard ONNX cannot say what this layer does.
+            UnsupportedError: standard ONNX operators cannot express the layer.
         """
         raise layer.unsupported(*self.refusal)
 
 
 def layer_type(name: str) -> LayerType | None:
-    """The layer type of this name; None where protogen does not know it."""
+    """Return the layer type of this name; None if it is unknown."""
     return LayerType.registry.get(name)
 
 
 def family_of(kind: LayerType) -> str:
-    """The family that a type belongs to: the module that it is defined in."""
+    """Return the family of a layer type: the name of the module that defines it."""
     return type(kind).__module__.rpartition(".")[2]
 
 
 def kind_of(layer: Layer) -> LayerType | None:
-    """The type that answers for a layer: that of its type string; for a Python layer the one that
-    a user registered for its class (``python_param.layer``), where there is one."""
+    """Return the layer type that handles a layer, by its type string; None if it is unknown. For a
+    Python layer, a type that the user registered for its class (``python_param.layer``) comes first.
+    """
     if layer.type == "Python":
         own = LayerType.registry.get(layer.params.python_param.layer)
-        if own is not None and own.users_own:
+        if own is not None and own.user_defined:
             return own
     return LayerType.registry.get(layer.type)
 
@@ -263,19 +273,19 @@ def check_bottoms(layer: Layer, least: int, most: int | None = None) -> None:
     """Raises InputError unless the layer has from ``least`` to ``most`` bottoms (None: any)."""
     count = len(layer.bottoms)
     if count < least or (most is not None and count > most):
-        raise layer.error(f"has {count} bottoms, but takes {span(least, most)}")
+        raise layer.error(f"expected {counted(least, most, 'bottom')}, got {count}")
 
 
 def axis_of(layer: Layer, axis: int, rank: int, name: str = "axis", end: bool = False) -> int:
-    """An axis counted from 0; Caffe counts negative ones from the end. With ``end``, the place
-    behind the last axis counts too.
+    """Return an axis as an index from 0; negative axes count from the end, as in Caffe. With
+    ``end``, the position after the last axis is valid too.
 
     Raises:
-        InputError: it is outside of the blob.
+        InputError: the axis is out of range.
     """
     last = rank if end else rank - 1
     if not -last - 1 <= axis <= last:
-        raise layer.error(f"{name} {axis} is outside of a blob with {rank} axes")
+        raise layer.error(f"{name} {axis} is out of range for a blob with {rank} axes")
     return axis + last + 1 if axis < 0 else axis
 
 
@@ -283,44 +293,45 @@ def check_rank(layer: Layer, bottoms: Sequence[Shape], least: int, most: int) ->
     """Raises InputError unless each bottom has from ``least`` to ``most`` axes."""
     for name, shape in zip(layer.bottoms, bottoms, strict=False):
         if not least <= len(shape) <= most:
-            wanted = span(least, most)
-            raise layer.error(f'"{name}" is {shape_text(shape)}, but must have {wanted} axes')
+            axes = counted(least, most, "axis", "axes")
+            raise layer.error(f'bottom "{name}" must have {axes}, got {shape_text(shape)}')
 
 
 def four_axes(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
-    """N, C, H, W of a blob as Caffe's older layers see it: axes that it lacks have length 1.
+    """Return N, C, H, W of a blob as Caffe's older layers do: missing axes have length 1.
 
     Raises:
-        InputError: it has more than 4 axes.
+        InputError: the blob has more than 4 axes.
     """
     if len(shape) > 4:
-        raise layer.error(f"its bottom is {shape_text(shape)}, but must have 4 axes at most")
+        raise layer.error(f"its bottom must have at most 4 axes, got {shape_text(shape)}")
     n, c, h, w = (*shape, 1, 1, 1, 1)[:4]
     return n, c, h, w
 
 
-LARGEST = 1 << 22  # values of a constant that a layer's ONNX form brings with it
+LARGEST = 1 << 22  # most values of a constant that the export of a layer may add
 
 
 def check_room(layer: Layer, values: int) -> None:
-    """Raises UnsupportedError where a constant of this many values would have to be made."""
+    """Raises UnsupportedError if the export needs a constant of more than ``LARGEST`` values."""
     if values > LARGEST:
         raise layer.unsupported(
-            f"its ONNX form would need a constant of {values} values", "Use smaller sizes."
+            f"its export needs a constant of {values} values, but the limit is {LARGEST}",
+            "Use smaller sizes.",
         )
 
 
 @contextmanager
 def guarded(layer: Layer, bottoms: Sequence[Shape | None]) -> Iterator[None]:
-    """Formulas of a layer stand in this block. Bottoms of a number or a rank that they were not
-    made for end in an InputError that names the layer and the shapes.
+    """Context for the shape formulas of a layer. If the number or the rank of the bottoms does not
+    suit them, it raises an InputError that names the layer and the shapes.
 
-    Which they are need then not be checked before each formula of each type.
+    So each formula of each type need not check its bottoms first.
     """
     try:
         yield
     except (ArithmeticError, LookupError, ValueError) as error:
-        found = ", ".join("unknown" if s is None else shape_text(s) for s in bottoms) or "none"
+        shapes = ", ".join("unknown" if s is None else shape_text(s) for s in bottoms) or "none"
         raise layer.error(
-            f"its bottoms have too few axes, or do not fit its parameters: {found}"
+            f"its bottoms have too few axes or do not match its parameters (shapes: {shapes})"
         ) from error

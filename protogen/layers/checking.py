@@ -1,4 +1,4 @@
-"""What layers of several families check alike."""
+"""Checks that layers of several families share."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ def check_tops(layer: Layer, least: int, most: int | None = None) -> None:
     """Raises InputError unless the layer has from ``least`` to ``most`` tops (None: any)."""
     count = len(layer.tops)
     if count < least or (most is not None and count > most):
-        raise layer.error(f"has {counted(count)}, but makes {span(least, most)}")
+        raise layer.error(f"expected {counted(least, most, 'top')}, got {count}")
 
 
-def counted(count: int) -> str:
-    return f"{count} top" if count == 1 else f"{count} tops"
-
-
-def span(least: int, most: int | None) -> str:
-    """How many there may be, in words."""
+def counted(least: int, most: int | None, noun: str, plural: str = "") -> str:
+    """Return a range of counts in words: ``1 top``, ``2 or more tops``, ``1 to 2 axes``."""
+    if least == most == 1:
+        return f"1 {noun}"
     if most is None:
-        return f"{least} or more"
-    return f"{least}" if most == least else f"{least} to {most}"
+        number = f"{least} or more"
+    else:
+        number = f"{least}" if most == least else f"{least} to {most}"
+    return f"{number} {plural or f'{noun}s'}"
 
 
 def check_equal(layer: Layer, bottoms: Sequence[Shape]) -> None:
@@ -31,19 +31,19 @@ def check_equal(layer: Layer, bottoms: Sequence[Shape]) -> None:
     for name, shape in zip(layer.bottoms[1:], bottoms[1:], strict=False):
         if shape != bottoms[0]:
             raise layer.error(
-                f'its bottoms differ: "{layer.bottoms[0]}" is {shape_text(bottoms[0])}, '
-                f'"{name}" is {shape_text(shape)}',
+                f'its bottoms must have the same shape, but "{layer.bottoms[0]}" is '
+                f'{shape_text(bottoms[0])} and "{name}" is {shape_text(shape)}',
                 rounding_advice(shape, bottoms[0]),
             )
 
 
 def rounding_advice(a: Shape, b: Shape) -> str:
-    """What to do where two maps of one batch and depth have sizes that are near each other."""
+    """Return advice if two maps differ only a little in height and width; empty otherwise."""
     if len(a) != 4 or len(b) != 4 or a == b or a[0] != b[0]:
         return ""
     if any(abs(n - m) > max(1, max(n, m) // 8) for n, m in zip(a[2:], b[2:], strict=True)):
         return ""
     return (
-        "If a fork wrote this net, it rounds sizes otherwise: give the Pooling before it "
-        "round_mode: FLOOR, or the Interp its height and width."
+        "If the net was written for a Caffe fork, that fork may round sizes differently: set "
+        "round_mode: FLOOR in the Pooling before this layer, or height and width in the Interp."
     )

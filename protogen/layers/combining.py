@@ -1,4 +1,4 @@
-"""Layers that combine blobs value by value."""
+"""Layers that combine blobs element by element."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from protogen.formats.message import Message, Name
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     LayerType,
     Mistake,
@@ -21,7 +21,7 @@ from protogen.layers.writing import Emitter, Rewriter
 
 class Eltwise(LayerType):
     """Caffe: PROD, SUM with coeff, or MAX of two or more bottoms of one shape; no broadcasting.
-    Forks: MIN; DIV and SUB of two bottoms; SUM of one bottom (FlowNet2), which is coeff times it."""
+    Forks: MIN; DIV and SUB of two bottoms; SUM of one bottom (FlowNet2): coeff times the bottom."""
 
     passes_signal = True
 
@@ -32,22 +32,24 @@ class Eltwise(LayerType):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p = layer.params.eltwise_param
-        one = p.operation == "SUM" and layer.dialect != "bvlc"
-        check_bottoms(layer, 1 if one else 2, None)
+        allows_one = p.operation == "SUM" and layer.dialect != "bvlc"
+        check_bottoms(layer, 1 if allows_one else 2, None)
         check_equal(layer, bottoms)
         if p.operation in ("DIV", "SUB"):
             check_bottoms(layer, 2, 2)
         if p.coeff and len(p.coeff) != len(bottoms):
-            raise layer.error(f"has {len(p.coeff)} coeff for {len(bottoms)} bottoms")
+            raise layer.error(
+                f"has {len(p.coeff)} coeff for {len(bottoms)} bottoms", "Set one per bottom."
+            )
         if p.coeff and p.operation not in ("SUM", "MAX"):
             raise layer.error(
-                f"has coeff, which {p.operation} does not take",
-                "Leave coeff out, or put a Scale or Power layer before it.",
+                f"coeff is not allowed with operation {p.operation}",
+                "Remove coeff, or put a Scale or Power layer before this layer.",
             )
         return [bottoms[0]]
 
     def in_place(self, layer: Layer) -> bool:
-        # SUM and MAX fill their top before they read the bottoms.
+        # SUM and MAX overwrite their top before they read the bottoms.
         return layer.params.eltwise_param.operation == "PROD" and layer.tops[0] == layer.bottoms[0]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -84,12 +86,12 @@ class Eltwise(LayerType):
                 for bottom in layer.bottoms
             ]
             largest = {"eltwise_param": {"operation": Name("MAX")}}
-            made = r.add("Eltwise", parts, role="largest", top=layer.tops[0], params=largest)
-            r.add("Power", [made], params=negative)
+            maximum = r.add("Eltwise", parts, role="largest", top=layer.tops[0], params=largest)
+            r.add("Power", [maximum], params=negative)
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
-        given = layer.params.eltwise_param.has("coeff")
-        return [Mistake("coeff is left out", {"eltwise_param.coeff": []})] if given else []
+        has_coeff = layer.params.eltwise_param.has("coeff")
+        return [Mistake("coeff is left out", {"eltwise_param.coeff": []})] if has_coeff else []
 
 
 _OPERATORS = {
@@ -106,7 +108,10 @@ class Axpy(LayerType):
         check_bottoms(layer, 3, 3)
         scale, x, y = bottoms
         if scale[:2] != x[:2] or math.prod(scale[2:]) != 1 or x != y:
-            raise layer.error("its bottoms must be a (N, C), x and y (N, C, H, W), x like y")
+            raise layer.error(
+                "expected bottoms of shapes (N, C), (N, C, H, W) and (N, C, H, W), got "
+                + ", ".join(map(shape_text, bottoms))
+            )
         return [x]
 
     def lower(self, layer: Layer, e: Emitter) -> None:

@@ -1,4 +1,4 @@
-"""Convolution, Deconvolution, Im2col, and the forks' depthwise convolutions."""
+"""Convolution, Deconvolution, Im2col, and the depthwise convolutions of forks."""
 
 from __future__ import annotations
 
@@ -35,35 +35,40 @@ _HOLES = "hole hole_h hole_w"
 
 
 def window(layer: Layer, p: Message, axes: int, holes: bool = False) -> Window:
-    """Reads ConvolutionParameter for ``axes`` spatial axes by Caffe's rules.
+    """Read ConvolutionParameter for ``axes`` spatial axes by Caffe's rules.
 
-    kernel_size, stride, pad and dilation stand once for all axes or once per axis;
-    kernel_h and kernel_w (and their like) are for two axes and exclude the list. With ``holes``
-    DeepLab's names for the dilation count.
+    kernel_size, stride, pad and dilation have one value for all axes or one per axis. kernel_h and
+    kernel_w (and stride_h, pad_h, ...) are for two axes and exclude the list. With ``holes``,
+    DeepLab's names for the dilation are read too.
+
+    Raises:
+        InputError: a value is missing, invalid or set in two forms.
     """
 
-    def spread(name: str, given: list[int], default: int | None) -> tuple[int, ...]:
-        if not given and default is None and axes:
-            raise layer.error("has no kernel_size", "Give kernel_size, or kernel_h and kernel_w.")
-        values = given or [default or 0]
+    def per_axis(name: str, listed: list[int], default: int | None) -> tuple[int, ...]:
+        if not listed and default is None and axes:
+            raise layer.error("missing kernel_size", "Set kernel_size, or kernel_h and kernel_w.")
+        values = listed or [default or 0]
         if len(values) not in (1, axes):
             raise layer.error(
-                f"{name} is given {len(values)} times for {axes} spatial axes",
-                "Give it once, or once for each axis.",
+                f"{name} has {len(values)} values for {axes} spatial axes",
+                "Set one value, or one per axis.",
             )
         return tuple(values * axes if len(values) == 1 else values)
 
-    def pair(name: str, listed: str, default: int | None) -> tuple[int, ...]:
+    def pair(name: str, list_name: str, default: int | None) -> tuple[int, ...]:
         if not (p.has(f"{name}_h") or p.has(f"{name}_w")):
-            return spread(listed, list(getattr(p, listed)), default)
+            return per_axis(list_name, list(getattr(p, list_name)), default)
         if axes != 2:
-            raise layer.error(f"{name}_h and {name}_w are for 2 spatial axes, here are {axes}")
-        if p.has(listed):
-            raise layer.error(f"{listed} and {name}_h or {name}_w are both given", "Keep one form.")
+            raise layer.error(f"{name}_h and {name}_w need 2 spatial axes, got {axes}")
+        if p.has(list_name):
+            raise layer.error(
+                f"{list_name} and {name}_h or {name}_w are both set", "Keep one of them."
+            )
         return (getattr(p, f"{name}_h"), getattr(p, f"{name}_w"))
 
     def dilation() -> tuple[int, ...]:
-        """``dilation``, or the names that forks gave it before BVLC had it: ``hole`` (DeepLab), and
+        """Read ``dilation``, or the names of forks that had it before BVLC: ``hole`` (DeepLab), and
         ``dilation_h`` and ``dilation_w``."""
         forms = {
             "dilation": list(p.dilation),
@@ -75,33 +80,33 @@ def window(layer: Layer, p: Message, axes: int, holes: bool = False) -> Window:
                 [p.dilation_h, p.dilation_w] if p.has("dilation_h") or p.has("dilation_w") else []
             ),
         }
-        given = {name: values for name, values in forms.items() if values}
-        if len(given) > 1:
-            raise layer.error(f"{' and '.join(given)} are both given", "Keep one form.")
-        name, values = next(iter(given.items()), ("dilation", []))
+        present = {name: values for name, values in forms.items() if values}
+        if len(present) > 1:
+            raise layer.error(f"{' and '.join(present)} are both set", "Keep one of them.")
+        name, values = next(iter(present.items()), ("dilation", []))
         if 0 in values and "and" in name:
-            raise layer.error(f"{name} must both be given, and be at least 1")
-        return spread(name, values, 1)
+            raise layer.error(f"{name} must both be set, and be at least 1")
+        return per_axis(name, values, 1)
 
-    found = Window(
+    result = Window(
         pair("kernel", "kernel_size", None),
         pair("stride", "stride", 1),
         pair("pad", "pad", 0),
         dilation(),
     )
     for name, values in (
-        ("kernel_size", found.kernel),
-        ("stride", found.stride),
-        ("dilation", found.dilation),
+        ("kernel_size", result.kernel),
+        ("stride", result.stride),
+        ("dilation", result.dilation),
     ):
         if min(values, default=1) < 1:
-            raise layer.error(f"{name} is {min(values)}, but must be at least 1")
-    return found
+            raise layer.error(f"{name} must be at least 1, got {min(values)}")
+    return result
 
 
 class _Convolutional(LayerType, abstract=True):
-    """What Convolution and Deconvolution share. Caffe: axes before ``axis`` are a batch, the axis
-    itself are channels, those after it are spatial."""
+    """Base class of Convolution and Deconvolution. Caffe: axes before ``axis`` are batch axes,
+    ``axis`` is the channel axis, and axes after it are spatial."""
 
     weighted = True
 
@@ -109,7 +114,7 @@ class _Convolutional(LayerType, abstract=True):
 
     transposed = False
     holes = False
-    given_blobs = "shapes"
+    inline_blobs = "shapes"
 
     def group(self, p: Message, channels: int) -> int:
         group: int = p.group
@@ -126,7 +131,8 @@ class _Convolutional(LayerType, abstract=True):
             length = size(n, k, s, pad, d)
             if length < 1:
                 raise layer.error(
-                    f"makes {length} pixels of {n} (kernel_size {k}, stride {s}, pad {pad})",
+                    f"output size must be at least 1, got {length} for input size {n} "
+                    f"(kernel_size {k}, stride {s}, pad {pad})",
                     "Use a smaller kernel or pad, or a larger input.",
                 )
             out.append(length)
@@ -136,8 +142,8 @@ class _Convolutional(LayerType, abstract=True):
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p, axis, w = self._read(layer, bottoms)
         channels = bottoms[0][axis]
-        into, out = (p.num_output, channels) if self.transposed else (channels, p.num_output)
-        weight = (out, into // (self.group(p, channels) or 1), *w.kernel)
+        first, second = (channels, p.num_output) if self.transposed else (p.num_output, channels)
+        weight = (first, second // (self.group(p, channels) or 1), *w.kernel)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
 
     def fillings(
@@ -147,21 +153,25 @@ class _Convolutional(LayerType, abstract=True):
         first, second, *kernel = blobs[0]
         area, stride = math.prod(kernel), math.prod(w.stride)
         group = self.group(p, bottoms[0][axis]) or 1
-        if self.transposed:  # (C, num_output / group, ...): a pixel meets area / stride taps
-            into, out = first / group * area / stride, float(second * area)
+        if self.transposed:  # weights (C, num_output / group, ...): a pixel sums area / stride taps
+            fan_in, fan_out = first / group * area / stride, float(second * area)
         else:
-            into, out = float(second * area), first / group * area / stride
-        suits = self.transposed and second == 1 and first == group and min(w.stride, default=1) > 1
-        bilinear = "bilinear" if suits and len(kernel) == 2 and kernel[0] == kernel[1] else ""
-        weight = Filling("convolution_param.weight_filler", into=into, out=out, suits=bilinear)
+            fan_in, fan_out = float(second * area), first / group * area / stride
+        upsamples = (
+            self.transposed and second == 1 and first == group and min(w.stride, default=1) > 1
+        )
+        bilinear = "bilinear" if upsamples and len(kernel) == 2 and kernel[0] == kernel[1] else ""
+        weight = Filling(
+            "convolution_param.weight_filler", fan_in=fan_in, fan_out=fan_out, suits=bilinear
+        )
         return [weight, Filling("convolution_param.bias_filler")][: len(blobs)]
 
     def multiply_adds(
         self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
     ) -> int:
-        # Each output value (each input value, transposed) meets one kernel of each channel.
-        over = bottoms if self.transposed else tops
-        return sum(math.prod(shape) for shape in over) * math.prod(blobs[0][1:])
+        # Each output value (if transposed, each input value) uses one kernel of each channel.
+        shapes = bottoms if self.transposed else tops
+        return sum(math.prod(shape) for shape in shapes) * math.prod(blobs[0][1:])
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return replace(self._read(layer, bottoms)[2], transposed=self.transposed)
@@ -170,7 +180,7 @@ class _Convolutional(LayerType, abstract=True):
         bottoms = [e.shape(read) for read in layer.reads]
         p, axis, w = self._read(layer, bottoms)
         before, after = bottoms[0], e.shape(layer.writes[0])
-        # ONNX has channels on axis 1 and at least one spatial axis.
+        # ONNX requires channels on axis 1 and at least one spatial axis.
         tail: tuple[int, ...] = () if w.kernel else (1,)
         fits = axis == 1 and not tail
         weight = e.blob(layer, 0)
@@ -193,8 +203,8 @@ class _Convolutional(LayerType, abstract=True):
             else:
                 inner = (batch, *before[axis:], *tail)
                 x = e.value(op, e.reshape(read, before, inner), *blobs, **attrs)
-                made = (batch, *after[axis:], *tail)
-                e.op("Identity", [e.reshape(x, made, after)], [write])
+                outer = (batch, *after[axis:], *tail)
+                e.op("Identity", [e.reshape(x, outer, after)], [write])
             if p.relu:
                 rectify(e, write, top, p.negative_slope)
 
@@ -202,7 +212,7 @@ class _Convolutional(LayerType, abstract=True):
         return [no_bias]
 
     def _pads(self, before: Shape, after: Shape, w: Window, tail: int) -> tuple[int, ...]:
-        """Pads before all axes and behind all axes."""
+        """Return the pads before all axes, then the pads after all axes."""
         if self.transposed:
             ends = w.pad
         else:
@@ -212,7 +222,7 @@ class _Convolutional(LayerType, abstract=True):
         return (*w.pad, *[0] * tail, *ends, *[0] * tail)
 
     def _matrix(self, p: Message, channels: int) -> tuple[int, int]:
-        """Shape of the weights without spatial axes."""
+        """Return the shape of the weights without spatial axes."""
         group = self.group(p, channels)
         if self.transposed:
             return channels, p.num_output // group
@@ -228,7 +238,9 @@ class _Convolutional(LayerType, abstract=True):
 
     def _check_groups(self, layer: Layer, p: Message, channels: int) -> None:
         if p.num_output < 1:
-            raise layer.error("num_output is 0 or missing", "Give the number of output channels.")
+            raise layer.error(
+                "num_output is 0 or missing", "Set it to the number of output channels."
+            )
         group = self.group(p, channels)
         if group < 1 or channels % group or p.num_output % group:
             raise layer.error(
@@ -238,8 +250,8 @@ class _Convolutional(LayerType, abstract=True):
 
 
 class Convolution(_Convolutional):
-    """Caffe: weights (num_output, C / group, K...), floor of the last window. ONNX: Conv, equal.
-    Forks: a rectifier with ``relu`` (Intel), dilation as ``hole`` (DeepLab)."""
+    """Caffe: weights (num_output, C / group, K...); output size rounded down. ONNX: Conv,
+    equal. Forks: ReLU with ``relu`` (Intel), dilation as ``hole`` (DeepLab)."""
 
     reads = fields(
         convolution_param=f"{_WINDOW} {_HOLES} num_output bias_term group axis relu negative_slope"
@@ -249,14 +261,14 @@ class Convolution(_Convolutional):
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         bottoms = [r.shape(bottom) for bottom in layer.bottoms]
-        spread = self._read(layer, bottoms)[2].dilation
+        dilations = self._read(layer, bottoms)[2].dilation
         holes = dict.fromkeys((*_HOLES.split(), "dilation_h", "dilation_w"))
-        dilation = list(spread) if any(d != 1 for d in spread) else None
+        dilation = list(dilations) if any(d != 1 for d in dilations) else None
         rewrite_rectified(layer, r, "convolution_param", **holes, dilation=dilation)
 
 
 class Deconvolution(_Convolutional):
-    """Caffe: weights (C, num_output / group, K...). ONNX: ConvTranspose, equal, blob for blob."""
+    """Caffe: weights (C, num_output / group, K...). ONNX: ConvTranspose, equal, with the same blobs."""
 
     resizes = True
 
@@ -264,23 +276,23 @@ class Deconvolution(_Convolutional):
 
 
 class _Depthwise(_Convolutional, abstract=True):
-    """The forks' depthwise layers have one kernel a channel, whatever ``group`` says."""
+    """Base class of the depthwise layers of forks: one kernel per channel; ``group`` is ignored."""
 
     reads = fields(convolution_param=f"{_WINDOW} num_output bias_term axis")
 
     harmless = MappingProxyType(
-        {"convolution_param.group": "every channel has a kernel of its own, whatever it says"}
+        {"convolution_param.group": "every channel has its own kernel, whatever the value of group"}
     )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_rank(layer, bottoms, 4, 4)
-        made = super().shapes(layer, bottoms)
+        tops = super().shapes(layer, bottoms)
         w = self._read(layer, bottoms)[2]
         for n, k, p, d in zip(bottoms[0][2:], w.kernel, w.pad, w.dilation, strict=True):
-            # Unlike Convolution's, sizes are unsigned here: a window past the end has none.
+            # Sizes are unsigned here, unlike in Convolution: a window past the end is invalid.
             if n + 2 * p < geometry.kernel_extent(k, d):
-                raise layer.error(f"its kernel of {k} is larger than {n} pixels with pad {p}")
-        return made
+                raise layer.error(f"kernel size {k} is larger than {n} pixels with pad {p}")
+        return tops
 
     def group(self, p: Message, channels: int) -> int:
         return channels
@@ -291,26 +303,26 @@ class _Depthwise(_Convolutional, abstract=True):
 
 
 class DepthwiseConvolution(_Depthwise):
-    """Forks (MobileNet): Convolution with group = C, made fast. ONNX: Conv."""
+    """Forks (MobileNet): Convolution with group = C, a fast version. ONNX: Conv."""
 
     stock = False
 
 
 class ConvolutionDepthwise(_Depthwise):
-    """Forks (MobileNet): Convolution with group = C, made fast. ONNX: Conv."""
+    """Forks (MobileNet): Convolution with group = C, a fast version. ONNX: Conv."""
 
     stock = False
 
 
 class Im2col(LayerType):
-    """Caffe: every window as a column of channels. ``convolution_param`` as Convolution."""
+    """Caffe: each window becomes a column of channels. ``convolution_param`` as in Convolution."""
 
     reads = fields(convolution_param=f"{_WINDOW} axis")
 
     harmless = MappingProxyType(
         dict.fromkeys(
             (f"convolution_param.{name}" for name in ("num_output", "bias_term", "group")),
-            "windows become columns whatever reads them",
+            "Im2col has no weights: it copies windows into columns",
         )
     )
 
@@ -320,13 +332,13 @@ class Im2col(LayerType):
         axis = axis_of(layer, p.axis, len(bottoms[0]))
         w = window(layer, p, len(bottoms[0]) - axis - 1)
         if not w.kernel:
-            raise layer.error("its bottom has no axes for windows")
+            raise layer.error("its bottom has no spatial axes")
         shape = bottoms[0]
         sizes = zip(shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True)
         spatial = [geometry.conv_out(*size) for size in sizes]
         if min(spatial) < 1:
             raise layer.error(
-                f"its kernel is larger than the input {shape_text(shape[axis + 1 :])}"
+                f"the kernel is larger than the input ({shape_text(shape[axis + 1 :])})"
             )
         return [(*shape[:axis], shape[axis] * math.prod(w.kernel), *spatial)]
 
@@ -338,14 +350,14 @@ class Im2col(LayerType):
     def lower(self, layer: Layer, e: Emitter) -> None:
         import numpy as np
 
-        # A convolution by group with one kernel for each place of the window, 1 there and 0 else.
+        # A grouped convolution, with one kernel per window position: 1 there and 0 elsewhere.
         shape = e.shape(layer.reads[0])
         p = layer.params.convolution_param
         axis = axis_of(layer, p.axis, len(shape))
         w = window(layer, p, len(shape) - axis - 1)
-        places, channels = math.prod(w.kernel), shape[axis]
-        check_room(layer, places**2 * channels)
-        one_hot = np.eye(places, dtype=np.float32).reshape(places, 1, *w.kernel)
+        positions, channels = math.prod(w.kernel), shape[axis]
+        check_room(layer, positions**2 * channels)
+        one_hot = np.eye(positions, dtype=np.float32).reshape(positions, 1, *w.kernel)
         weight = e.array(np.tile(one_hot, (channels, *[1] * (len(w.kernel) + 1))))
         after = e.shape(layer.writes[0])
         sizes = (after[axis + 1 :], shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation)

@@ -1,4 +1,4 @@
-"""Layers that are matrix products or look-ups."""
+"""Layers that multiply by a matrix or look up its rows."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ no_bias = Mistake(
 
 class InnerProduct(LayerType):
     """Caffe: Y = X W^T + b over all axes from ``axis`` on; W is (N, K), or (K, N) with
-    ``transpose``. Forks: a rectifier with ``relu`` (Intel); with ``normalize`` each row of W is
-    divided by its length."""
+    ``transpose``. Forks: ReLU with ``relu`` (Intel); with ``normalize``, each row of W is divided by
+    its length."""
 
     weighted = True
 
@@ -47,7 +47,7 @@ class InnerProduct(LayerType):
         check_bottoms(layer, 1, 1)
         p = layer.params.inner_product_param
         if p.num_output < 1:
-            raise layer.error("num_output is 0 or missing", "Give the number of outputs.")
+            raise layer.error("num_output is 0 or missing", "Set it to the number of outputs.")
         axis = axis_of(layer, p.axis, len(bottoms[0]))
         return [(*bottoms[0][:axis], p.num_output)]
 
@@ -63,7 +63,7 @@ class InnerProduct(LayerType):
     ) -> list[Filling]:
         n: int = layer.params.inner_product_param.num_output
         k = math.prod(blobs[0]) // n
-        weight = Filling("inner_product_param.weight_filler", into=k, out=n)
+        weight = Filling("inner_product_param.weight_filler", fan_in=k, fan_out=n)
         return [weight, Filling("inner_product_param.bias_filler")][: len(blobs)]
 
     def multiply_adds(
@@ -98,29 +98,35 @@ class InnerProduct(LayerType):
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         if layer.params.inner_product_param.normalize:
-            raise layer.unsupported("its rows are divided by their lengths when it runs")
+            raise layer.unsupported(
+                "no stock layer divides the rows of the weights by their lengths (normalize: true)"
+            )
         rewrite_rectified(layer, r, "inner_product_param")
 
     def _normalized(self, layer: Layer, e: Emitter) -> NDArray[np.float32]:
-        """The weights with rows of length 1, as the forks' CPU code makes them."""
+        """Return the weights with rows scaled to length 1, as the CPU code of the forks computes them."""
         import numpy as np
 
         if layer.params.inner_product_param.transpose:
             raise layer.unsupported(
-                "normalize together with transpose divides numbers of different rows in its fork",
+                "normalize together with transpose is unsupported: the fork then divides values of "
+                "different rows",
                 "Store the weights without transpose.",
             )
         weight = e.weight(layer, 0).astype(np.float32)
         length = np.sqrt((weight * weight).sum(axis=1, keepdims=True) + np.float32(1e-6))
-        made: NDArray[np.float32] = weight / length
-        return made
+        unit_rows: NDArray[np.float32] = weight / length
+        return unit_rows
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
-        def other(blobs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        def transposed(blobs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
             return [blobs[0].reshape(blobs[0].shape[::-1]).T, *blobs[1:]]
 
         return [
-            Mistake("the dense weights are read transposed (Y = XW for Y = XW^T)", blobs=other),
+            Mistake(
+                "the dense weights are read transposed (Y = XW instead of Y = XW^T)",
+                blobs=transposed,
+            ),
             no_bias,
         ]
 
@@ -137,7 +143,9 @@ class Embed(LayerType):
         check_bottoms(layer, 1, 1)
         p = layer.params.embed_param
         if p.num_output < 1 or p.input_dim < 1:
-            raise layer.error("num_output and input_dim must be at least 1")
+            raise layer.error(
+                f"num_output and input_dim must be at least 1, got {p.num_output} and {p.input_dim}"
+            )
         return [(*bottoms[0], p.num_output)]
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -148,7 +156,7 @@ class Embed(LayerType):
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:
-        weight = Filling("embed_param.weight_filler", into=1, out=blobs[0][1])
+        weight = Filling("embed_param.weight_filler", fan_in=1, fan_out=blobs[0][1])
         return [weight, Filling("embed_param.bias_filler")][: len(blobs)]
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
@@ -164,7 +172,7 @@ class Embed(LayerType):
 
 
 class Parameter(LayerType):
-    """A learned blob as a top, without bottoms."""
+    """A learned blob as a top; no bottoms."""
 
     reads = fields(parameter_param="shape")
 
@@ -179,4 +187,4 @@ class Parameter(LayerType):
         e.op("Identity", [e.blob(layer, 0)], [layer.writes[0]])
 
 
-INT64 = 7  # ONNX's number of int64, for Cast
+INT64 = 7  # ONNX's number for int64, used by Cast

@@ -1,4 +1,4 @@
-"""The forks' detection layers."""
+"""Detection layers of forks: SSD, YOLO, Faster R-CNN."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from protogen.layers.values import Drawn, Rng
 
 
-FLT_MAX = 3.4028234663852886e38  # what Caffe takes for no threshold
+FLT_MAX = 3.4028234663852886e38  # Caffe's value for no threshold
 
 
 def aspect_ratios(p: Message) -> list[float]:
-    """1, every aspect ratio, and its inverse with ``flip``; ratios that repeat count once."""
+    """Return 1, each aspect ratio and, with ``flip``, its inverse; repeated ratios count once."""
     ratios = [1.0]
     for ratio in p.aspect_ratio:
         if all(abs(ratio - other) >= 1e-6 for other in ratios):
@@ -42,26 +42,26 @@ def aspect_ratios(p: Message) -> list[float]:
 
 
 def prior_count(p: Message) -> int:
-    """Boxes that PriorBox makes a pixel: one a ratio for each min_size, one for each max_size."""
+    """Return the boxes per pixel of PriorBox: one per ratio and min_size, one per max_size."""
     return len(aspect_ratios(p)) * len(p.min_size) + len(p.max_size)
 
 
 def box_sizes(p: Message) -> Iterator[tuple[float, float]]:
-    """Width and height of a pixel's boxes, in Caffe's order. Caffe keeps sizes in an int: what
-    stands behind the point is lost."""
+    """Yield width and height of the boxes of a pixel, in Caffe's order. Caffe stores sizes as int,
+    so it truncates fractions."""
     ratios = aspect_ratios(p)
     for i, size in enumerate(map(int, p.min_size)):
         yield size, size
         if p.max_size:
-            between = math.sqrt(size * int(p.max_size[i]))
-            yield between, between
+            mean = math.sqrt(size * int(p.max_size[i]))  # geometric mean
+            yield mean, mean
         for ratio in ratios:
             if abs(ratio - 1) >= 1e-6:
                 yield size * math.sqrt(ratio), size / math.sqrt(ratio)
 
 
 class PriorBox(LayerType):
-    """SSD: default boxes of a map (corners, then variances); bottoms map and image."""
+    """SSD: default boxes of a feature map (corners, then variances); bottoms map and image."""
 
     reads = fields(
         prior_box_param=(
@@ -76,9 +76,12 @@ class PriorBox(LayerType):
         check_bottoms(layer, 2, 2)
         p = layer.params.prior_box_param
         if not p.min_size:
-            raise layer.error("has no min_size", "Give one or more.")
+            raise layer.error("missing min_size", "Set one or more.")
         if p.max_size and len(p.max_size) != len(p.min_size):
-            raise layer.error(f"has {len(p.min_size)} min_size, but {len(p.max_size)} max_size")
+            raise layer.error(
+                f"has {len(p.min_size)} min_size, but {len(p.max_size)} max_size",
+                "Set one max_size per min_size, or none.",
+            )
         h, w = bottoms[0][2:4]
         return [(1, 2, h * w * prior_count(p) * 4)]
 
@@ -86,7 +89,8 @@ class PriorBox(LayerType):
         e.op("Identity", [e.array(self.boxes(layer, e))], [layer.writes[0]])
 
     def boxes(self, layer: Layer, e: Emitter) -> NDArray[np.float32]:
-        """The boxes, which depend on sizes alone: (1, 2, H W boxes 4), corners and variances."""
+        """Return the boxes, which depend only on sizes: float32 (1, 2, H * W * boxes * 4), with corners
+        and variances."""
         import numpy as np
 
         p = layer.params.prior_box_param
@@ -99,7 +103,7 @@ class PriorBox(LayerType):
         step_h = p.step_h or p.step or image_h / h
         step_w = p.step_w or p.step or image_w / w
         sizes = np.array(list(box_sizes(p)), np.float64)
-        check_room(layer, h * w * len(sizes) * 32)  # four copies are made
+        check_room(layer, h * w * len(sizes) * 32)  # the code below copies the boxes four times
         y = (np.arange(h) + p.offset) * step_h
         x = (np.arange(w) + p.offset) * step_w
         boxes = np.empty((h, w, len(sizes), 4))
@@ -112,13 +116,13 @@ class PriorBox(LayerType):
             boxes = boxes.clip(0, 1)
         variance = list(p.variance) or [0.1]
         variances = np.broadcast_to(variance * (4 // len(variance)), boxes.shape)
-        made = np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]
-        return made.astype(np.float32)
+        priors = np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]
+        return priors.astype(np.float32)
 
 
 class _Rows(LayerType, abstract=True):
-    """Boxes as rows of 7: image, label, score, corners. How many, only data decides; Caffe says 1
-    before it runs."""
+    """Base class of layers with boxes as rows of 7: image, label, score, corners. The number of rows
+    depends on data; before it runs, Caffe reports 1."""
 
     data_axis = 2
 
@@ -132,10 +136,11 @@ class _Rows(LayerType, abstract=True):
 class DetectionOutput(_Rows):
     """SSD: decoded boxes after non-maximum suppression; bottoms location, confidence, priors.
 
-    Caffe: each class by itself keeps the boxes above confidence_threshold, the nms top_k best of
-    them, then those that overlap no better one by more than nms_threshold; of all classes the
-    keep_top_k best stay. Rows come by image, class and falling score; where nothing is found, one
-    row of -1 for each image. ONNX: NonMaxSuppression has the same rule and order for one image.
+    For each class, Caffe selects the boxes above confidence_threshold, then the best nms top_k,
+    then those that overlap no better box by more than nms_threshold. Of all classes together it
+    selects the best keep_top_k. Rows are in order of image, class and descending score. If there is
+    no box at all, the output is one row of -1 per image. ONNX: NonMaxSuppression has the same rule
+    and order for one image.
     """
 
     reads = fields(
@@ -148,7 +153,7 @@ class DetectionOutput(_Rows):
 
     stock = False
     forks = ("ssd", "refinedet", "intel", "yolo", "pytorch2caffe")
-    remembered = True
+    has_round_trip_metadata = True
     limits = "not share_location: false, nor eta below 1"
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
@@ -162,14 +167,14 @@ class DetectionOutput(_Rows):
         location, scores, priors = (math.prod(shape[1:]) for shape in bottoms[:3])
         count = priors // 2 // 4
         sets = 1 if p.share_location else p.num_classes
-        for name, found, wanted in (
+        for name, actual, expected in (
             (layer.bottoms[0], location, count * 4 * sets),
             (layer.bottoms[1], scores, count * p.num_classes),
         ):
-            if found != wanted:
+            if actual != expected:
                 raise layer.error(
-                    f'"{name}" has {found} values a sample, but {count} priors and num_classes '
-                    f"{p.num_classes} need {wanted}"
+                    f'bottom "{name}" must have {expected} values per sample for {count} priors and '
+                    f"num_classes {p.num_classes}, got {actual}"
                 )
         return super().shapes(layer, bottoms)
 
@@ -182,49 +187,49 @@ class DetectionOutput(_Rows):
         scores = e.value("Reshape", layer.reads[1], e.array([images, count, p.num_classes]))
         scores = e.value("Transpose", scores, perm=[0, 2, 1])
         rows = [self._image(e, p, boxes, scores, i, count) for i in range(images)]
-        found = e.value("Concat", *rows, axis=0) if images > 1 else rows[0]
-        # Without any row Caffe writes one of -1 for each image.
-        empty = e.array([[float(i), *[-1.0] * 6] for i in range(images)])
-        length = first_length(e, found)
-        nothing = e.value("Equal", length, e.array([0]))
-        end = e.value("Where", nothing, e.array([images]), length)
-        both = e.value("Concat", found, empty, axis=0)
-        made = e.value("Slice", both, e.array([0]), end, e.array([0]))
-        e.op("Unsqueeze", [made, e.array([0, 1])], [layer.writes[0]])
+        detections = e.value("Concat", *rows, axis=0) if images > 1 else rows[0]
+        # If there are no rows, Caffe writes one row of -1 per image.
+        placeholder = e.array([[float(i), *[-1.0] * 6] for i in range(images)])
+        length = first_length(e, detections)
+        is_empty = e.value("Equal", length, e.array([0]))
+        end = e.value("Where", is_empty, e.array([images]), length)
+        both = e.value("Concat", detections, placeholder, axis=0)
+        output = e.value("Slice", both, e.array([0]), end, e.array([0]))
+        e.op("Unsqueeze", [output, e.array([0, 1])], [layer.writes[0]])
 
     def _image(
         self, e: Emitter, p: Message, boxes: str, scores: str, image: int, count: int
     ) -> str:
-        """Rows of one image: (found, 7)."""
-        one = [e.array([image]), e.array([image + 1]), e.array([0])]
-        boxes, scores = e.value("Slice", boxes, *one), e.value("Slice", scores, *one)
-        nothing = e.array(float("-inf"))
+        """Return the rows of one image: (boxes, 7)."""
+        bounds = [e.array([image]), e.array([image + 1]), e.array([0])]
+        boxes, scores = e.value("Slice", boxes, *bounds), e.value("Slice", scores, *bounds)
+        lowest = e.array(float("-inf"))
         if 0 <= p.background_label_id < p.num_classes:
             classes = [[[float(i == p.background_label_id)] for i in range(p.num_classes)]]
             is_background = e.value("Cast", e.array(classes), to=BOOL)
-            scores = e.value("Where", is_background, nothing, scores)
+            scores = e.value("Where", is_background, lowest, scores)
         limit = p.nms_param.top_k if p.nms_param.has("top_k") else -1
         if 0 < limit < count:
             best = [f"{scores}@best", f"{scores}@places"]
             e.op("TopK", [scores, e.array([limit])], best, axis=2)
             last = e.value("Slice", best[0], e.array([limit - 1]), e.array([limit]), e.array([2]))
-            scores = e.value("Where", e.value("Less", scores, last), nothing, scores)
-        least = p.confidence_threshold if p.has("confidence_threshold") else -FLT_MAX
-        limits = [e.array([count]), e.array([p.nms_param.nms_threshold]), e.array([least])]
-        chosen = e.value("NonMaxSuppression", boxes, scores, *limits)
-        values = e.value("GatherND", scores, chosen)
+            scores = e.value("Where", e.value("Less", scores, last), lowest, scores)
+        threshold = p.confidence_threshold if p.has("confidence_threshold") else -FLT_MAX
+        limits = [e.array([count]), e.array([p.nms_param.nms_threshold]), e.array([threshold])]
+        selected = e.value("NonMaxSuppression", boxes, scores, *limits)
+        values = e.value("GatherND", scores, selected)
         if p.keep_top_k > -1:
-            kept = e.value("Min", first_length(e, values), e.array([p.keep_top_k]))
+            keep = e.value("Min", first_length(e, values), e.array([p.keep_top_k]))
             order = [f"{values}@best", f"{values}@places"]
-            e.op("TopK", [values, kept], order, axis=0)
+            e.op("TopK", [values, keep], order, axis=0)
             places = [f"{values}@first", f"{values}@sorted"]
-            e.op("TopK", [order[1], kept], places, axis=0, largest=0)
-            chosen = e.value("Gather", chosen, places[0], axis=0)
+            e.op("TopK", [order[1], keep], places, axis=0, largest=0)
+            selected = e.value("Gather", selected, places[0], axis=0)
             values = e.value("Gather", values, places[0], axis=0)
-        label = e.value("Slice", chosen, e.array([1]), e.array([2]), e.array([1]))
+        label = e.value("Slice", selected, e.array([1]), e.array([2]), e.array([1]))
         place = e.value(
             "Squeeze",
-            e.value("Slice", chosen, e.array([2]), e.array([3]), e.array([1])),
+            e.value("Slice", selected, e.array([2]), e.array([3]), e.array([1])),
             e.array([1]),
         )
         corners = e.value("Gather", e.value("Squeeze", boxes, e.array([0])), place, axis=0)
@@ -236,28 +241,30 @@ class DetectionOutput(_Rows):
     def _check(self, layer: Layer, p: Message) -> None:
         if len(layer.reads) > 3 or p.has("objectness_score"):
             raise layer.unsupported(
-                "RefineDet's form with objectness has no form here", "Use location and confidence."
+                "RefineDet's objectness inputs are unsupported",
+                "Use only location, confidence and priors as bottoms.",
             )
         if not p.share_location:
             raise layer.unsupported(
-                "share_location: false needs boxes for each class, which NonMaxSuppression lacks",
-                "End the net at its bottoms with --output, and choose boxes outside.",
+                "share_location: false is unsupported: ONNX's NonMaxSuppression has no separate boxes "
+                "per class",
+                "End the net at its bottoms with --output, and select the boxes outside of the model.",
             )
         if p.nms_param.eta != 1:
             raise layer.unsupported(
-                f"eta {p.nms_param.eta:g} lowers the threshold box by box, which NonMaxSuppression "
-                "cannot",
-                "Use eta 1.",
+                f"eta {p.nms_param.eta:g} is unsupported: it lowers the threshold after each box, which "
+                "ONNX's NonMaxSuppression cannot do",
+                "Set eta: 1.",
             )
 
 
 def first_length(e: Emitter, read: str) -> str:
-    """The length of the first axis, as an array of one number."""
+    """Emit the length of the first axis, as an array of one number."""
     return e.value("Slice", e.value("Shape", read), e.array([0]), e.array([1]))
 
 
 def decoded(layer: Layer, e: Emitter, images: int, count: int) -> str:
-    """Boxes of locations and priors: (N, P, corners x0 y0 x1 y1)."""
+    """Emit the boxes decoded from locations and priors: (N, P, 4), corners x0 y0 x1 y1."""
     p = layer.params.detection_output_param
     location = e.value("Reshape", layer.reads[0], e.array([images, count, 4]))
     priors = e.value("Reshape", layer.reads[2], e.array([2, count, 4]))
@@ -270,8 +277,8 @@ def decoded(layer: Layer, e: Emitter, images: int, count: int) -> str:
         return e.value("Add", prior, location)
 
     def half(read: str, second: bool) -> str:
-        at = 2 * second
-        return e.value("Slice", read, e.array([at]), e.array([at + 2]), e.array([2]))
+        start = 2 * second
+        return e.value("Slice", read, e.array([start]), e.array([start + 2]), e.array([2]))
 
     low, high = half(prior, False), half(prior, True)
     size = e.value("Sub", high, low)
@@ -280,15 +287,18 @@ def decoded(layer: Layer, e: Emitter, images: int, count: int) -> str:
         return e.value("Add", prior, e.value("Mul", location, both))
     centre = e.value("Mul", e.value("Add", low, high), e.array(0.5))
     centre = e.value("Add", e.value("Mul", half(location, False), size), centre)
-    reach = e.value("Mul", e.value("Mul", e.value("Exp", half(location, True)), size), e.array(0.5))
-    ends = [e.value("Sub", centre, reach), e.value("Add", centre, reach)]
-    return e.value("Concat", *ends, axis=2)
+    scale = e.value("Exp", half(location, True))
+    half_size = e.value("Mul", e.value("Mul", scale, size), e.array(0.5))
+    corners = [e.value("Sub", centre, half_size), e.value("Add", centre, half_size)]
+    return e.value("Concat", *corners, axis=2)
 
 
 class _Yolo(_Rows, abstract=True):
+    """Base class of the YOLO output layers."""
+
     refusal = (
-        "forks decode its boxes by rules of their own that no published number proves",
-        "End the net at its bottoms with --output, and decode the boxes outside.",
+        "forks decode its boxes by different rules, without published numbers to check against",
+        "End the net at its bottoms with --output, and decode the boxes outside of the model.",
     )
 
 
@@ -318,7 +328,7 @@ class Yolov3DetectionOutput(_Yolo):
 
 
 class Proposal(LayerType):
-    """Faster R-CNN: regions (R, 5) of scores, deltas and im_info; a second top holds scores."""
+    """Faster R-CNN: regions (R, 5) from scores, deltas and im_info; a second top holds scores."""
 
     reads = fields(
         proposal_param=(
@@ -329,15 +339,15 @@ class Proposal(LayerType):
     stock = False
 
     refusal = (
-        "forks choose its regions by rules of their own that no published number proves",
-        "End the net at its bottoms with --output, and choose the regions outside.",
+        "forks select its regions by different rules, without published numbers to check against",
+        "End the net at its bottoms with --output, and select the regions outside of the model.",
     )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 3, 3)
         count = layer.params.proposal_param.post_nms_topn
-        made: list[Shape] = [(count, 5), (count, 1)]
-        return made[: len(layer.tops)]
+        shapes: list[Shape] = [(count, 5), (count, 1)]
+        return shapes[: len(layer.tops)]
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None

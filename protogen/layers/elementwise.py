@@ -1,4 +1,4 @@
-"""Layers that work on each value alone."""
+"""Layers that compute each output value from one input value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Same(LayerType, abstract=True):
-    """The top has the bottom's shape."""
+    """Base class of layers whose top has the shape of the bottom."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -43,9 +43,9 @@ class AbsVal(_Same):
 
 
 class Dropout(_Same):
-    """Caffe scales while training, so in the TEST phase it is the identity. In phase TRAIN every
-    value is 0 or x / (1 - ratio), by chance. Forks: with ``scale_train: false`` (TextBoxes++) TRAIN
-    does not scale, and TEST is (1 - ratio) x; with ``sample_weights_test`` (SegNet) TEST is as
+    """Caffe scales in training, so in phase TEST it is the identity. In phase TRAIN each value is
+    randomly 0 or x / (1 - ratio). Forks: with ``scale_train: false`` (TextBoxes++), TRAIN does not
+    scale, and TEST is (1 - ratio) x; with ``sample_weights_test`` (SegNet), TEST is the same as
     TRAIN."""
 
     computes = False
@@ -69,7 +69,7 @@ class Dropout(_Same):
         r.add("Power", layer.bottoms, params={"power_param": {"scale": self._scale(layer)}})
 
     def _scale(self, layer: Layer) -> float:
-        """What the mean of the tops is multiplied with."""
+        """Return the factor of the mean value in phase TEST."""
         p = layer.params.dropout_param
         return 1.0 if p.scale_train else 1.0 - float(p.dropout_ratio)
 
@@ -97,7 +97,9 @@ class Log(_Same):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         if _log_base(layer, layer.params.log_param.base) == 0:
-            raise layer.error("base 1 has no logarithm", "Give another base, or -1 for e.")
+            raise layer.error(
+                "base must not be 1: its logarithm is 0", "Set another base, or -1 for e."
+            )
         return super().shapes(layer, bottoms)
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
@@ -127,10 +129,10 @@ class Power(_Same):
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.power_param
-        if p.scale == 0 or p.power == 0:  # Caffe then writes a constant, whatever the input is
+        if p.scale == 0 or p.power == 0:  # Caffe then writes a constant and ignores the input
             import numpy as np
 
-            # As C's pow has it: 0 to a negative power is infinite, a root of less than 0 is NaN.
+            # As C's pow: 0 to a negative power is infinite, a root of a negative number is NaN.
             value = np.power(np.float32(p.shift), np.float32(p.power)) if p.power else 1.0
             constant = e.array(value)
             shape = e.value("Shape", layer.reads[0])
@@ -152,8 +154,9 @@ class Threshold(_Same):
         return (0,)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        over = e.value("Greater", layer.reads[0], e.array(layer.params.threshold_param.threshold))
-        e.op("Cast", [over], [layer.writes[0]], to=FLOAT)
+        threshold = e.array(layer.params.threshold_param.threshold)
+        is_above = e.value("Greater", layer.reads[0], threshold)
+        e.op("Cast", [is_above], [layer.writes[0]], to=FLOAT)
 
 
 class ShuffleChannel(_Same):
@@ -196,25 +199,25 @@ PRODUCT = {"eltwise_param": {"operation": Name("PROD")}}
 
 
 def reshape(dims: Sequence[int]) -> dict[str, Any]:
-    """Parameters of a Reshape: 0 copies an axis, -1 takes what is left."""
+    """Return the parameters of a Reshape: 0 copies an axis, -1 is inferred from the other axes."""
     return {"reshape_param": {"shape": {"dim": list(dims)}}}
 
 
-FLOAT = 1  # ONNX's number of float32, for Cast
-BOOL = 9  # ONNX's number of bool, for Cast
+FLOAT = 1  # ONNX's number for float32, used by Cast
+BOOL = 9  # ONNX's number for bool, used by Cast
 
 
 def affine(e: Emitter, x: str, scale: float, shift: float) -> str:
-    """scale x + shift, without operators that do nothing."""
+    """Emit scale x + shift, without operators that have no effect."""
     if scale != 1:
         x = e.value("Mul", x, e.array(float(scale)))
     return e.value("Add", x, e.array(float(shift))) if shift != 0 else x
 
 
 def _log_base(layer: Layer, base: float) -> float:
-    """ln(base); Caffe's base -1 is e."""
+    """Return ln(base); base -1 means e, as in Caffe."""
     if base == -1:
         return 1.0
     if not 0 < base < math.inf:
-        raise layer.error(f"base {base:g} must be a positive number, or -1 for e")
+        raise layer.error(f"base must be a positive number, or -1 for e, got {base:g}")
     return math.log(base)

@@ -1,4 +1,4 @@
-"""Where data enters and leaves a net."""
+"""Layers where data enters or leaves a net: inputs, data layers, output to files, Python."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Sequence
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import LayerType, check_bottoms, check_rank, fields
-from protogen.layers.checking import check_tops
+from protogen.layers.checking import check_tops, counted
 from protogen.layers.filling import check_filler
 from protogen.layers.graph import Layer
 from protogen.layers.pictures import SIZES, TRANSFORM, Pictures, Source, segments
 from protogen.layers.writing import Emitter
 
 PYTHON_ADVICE = (
-    "Write it with pg.layer, hand its bottom on with --layer-as-identity, or end the net before it "
-    "with --output."
+    "Define its ONNX operators with pg.layer, pass its bottom through unchanged with "
+    "--layer-as-identity, or end the net before this layer with --output."
 )
 
 
 class Input(Source):
-    """A blob that the user feeds. Caffe: one shape for all tops, or one per top."""
+    """Blobs that the caller provides. Caffe: one shape for all tops, or one per top."""
 
     reads = fields(input_param="shape")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
-        given = [tuple(shape.dim) for shape in layer.params.input_param.shape]
-        return _spread(layer, given, "input_param")
+        shapes = [tuple(shape.dim) for shape in layer.params.input_param.shape]
+        return _one_per_top(layer, shapes, "input_param")
 
     def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
         check_bottoms(layer, 0, 0)
@@ -34,7 +34,7 @@ class Input(Source):
 
 
 class DummyData(LayerType):
-    """Blobs that fillers make; shapes as ``shape`` or as num, channels, height and width."""
+    """Blobs with values from fillers; shapes as ``shape`` or as num, channels, height and width."""
 
     reads = fields(dummy_data_param="data_filler num channels height width shape")
 
@@ -42,13 +42,13 @@ class DummyData(LayerType):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         p = layer.params.dummy_data_param
-        given = [tuple(shape.dim) for shape in p.shape]
-        if not given:
+        shapes = [tuple(shape.dim) for shape in p.shape]
+        if not shapes:
             columns = (p.num, p.channels, p.height, p.width)
             count = max(map(len, columns))
             rows = [column * count if len(column) == 1 else column for column in columns]
-            given = list(zip(*rows, strict=False))
-        return _spread(layer, given, "dummy_data_param")
+            shapes = list(zip(*rows, strict=False))
+        return _one_per_top(layer, shapes, "dummy_data_param")
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         fillers = list(layer.params.dummy_data_param.data_filler)
@@ -57,8 +57,8 @@ class DummyData(LayerType):
             kind = filler.type if filler else "constant"
             if kind != "constant":
                 raise layer.unsupported(
-                    f"its filler {kind} draws new values in every run",
-                    "Name the layers before it with --output, or make it an Input layer.",
+                    f"its {kind} filler generates new values in every run",
+                    "End the net before this layer with --output, or replace it by an Input layer.",
                 )
             value = float(filler.value) if filler else 0.0
             shape = e.array(list(e.shape(write)))
@@ -70,19 +70,19 @@ class DummyData(LayerType):
         p, count = layer.params.dummy_data_param, len(layer.tops)
         old = [name for name in ("num", "channels", "height", "width") if getattr(p, name)]
         if old and p.shape:
-            raise layer.error(f"shape and {', '.join(old)} are both given", "Keep shape.")
+            raise layer.error(f"shape and {', '.join(old)} are both set", "Keep shape.")
         names = ("num", "channels", "height", "width") if old else ("shape",)
         for name in names:
             if len(getattr(p, name)) not in (1, count):
                 raise layer.error(
-                    f"has {count} tops, but {len(getattr(p, name))} {name}",
-                    "Give it once, or once for each top.",
+                    f"has {len(getattr(p, name))} {name} for {counted(count, count, 'top')}",
+                    "Set one for all tops, or one per top.",
                 )
         fillers = list(p.data_filler)
         if len(fillers) not in (0, 1, count):
             raise layer.error(
-                f"has {count} tops, but {len(fillers)} data_filler",
-                "Give it once, or once for each top.",
+                f"has {len(fillers)} data_filler for {counted(count, count, 'top')}",
+                "Set one for all tops, or one per top.",
             )
         for filler, shape in zip(fillers * (count if len(fillers) == 1 else 1), tops, strict=False):
             if shape is not None:
@@ -90,15 +90,15 @@ class DummyData(LayerType):
 
 
 class MemoryData(Pictures):
-    """Blobs that a program hands over: data and label."""
+    """Data and labels that a program copies into the layer."""
 
     reads = fields(memory_data_param="batch_size channels height width")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         p = layer.params.memory_data_param
         image = (p.batch_size, p.channels, p.height, p.width)
-        made = [image if min(image) else None, *self.labels(layer, p.batch_size, ())]
-        return made[: len(layer.tops)]
+        shapes = [image if min(image) else None, *self.labels(layer, p.batch_size, ())]
+        return shapes[: len(layer.tops)]
 
     def assumed(self, layer: Layer, channels: int) -> Sequence[Shape | None]:
         return ()
@@ -111,7 +111,7 @@ class MemoryData(Pictures):
 
 
 class Data(Pictures):
-    """Pictures and labels of a database."""
+    """Images and labels from a database."""
 
     reads = fields(data_param="batch_size crop_size force_encoded_color", transform_param=TRANSFORM)
 
@@ -120,7 +120,7 @@ class Data(Pictures):
 
 
 class AnnotatedData(Pictures):
-    """Forks (SSD): pictures of a database, and boxes in them. Only the data says how many."""
+    """Forks (SSD): images from a database, and their boxes. The number of boxes depends on data."""
 
     reads = Data.reads | fields(
         annotated_data_param="yolo_data_type single_class seg_scales seg_resize_width "
@@ -135,7 +135,7 @@ class AnnotatedData(Pictures):
 
 
 class LaneData(Pictures):
-    """Forks (MobileNet-YOLO): pictures of a database, and lanes in them."""
+    """Forks (MobileNet-YOLO): images from a database, and their lanes."""
 
     reads = Data.reads | fields(
         annotated_data_param="seg_scales seg_resize_width seg_resize_height"
@@ -147,7 +147,7 @@ class LaneData(Pictures):
 
 
 class HDF5Data(Source):
-    """Blobs of HDF5 files: their shapes stand in the files, not in the net."""
+    """Blobs from HDF5 files. Their shapes are in the files, not in the net."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         return [None] * len(layer.tops)
@@ -156,11 +156,15 @@ class HDF5Data(Source):
         check_bottoms(layer, 0, 0)
         check_tops(layer, 1)
         if layer.params.has("transform_param"):
-            raise layer.error("has transform_param, which it does not take", "Transform the file.")
+            raise layer.error(
+                "transform_param is not supported by this layer",
+                "Remove it, and transform the data in the file.",
+            )
 
 
 class _Listed(Pictures, abstract=True):
-    """Pictures that a list names, resized to new_height x new_width and cropped."""
+    """Base class of layers with images from a list of files, resized to new_height x new_width and
+    cropped."""
 
     reads = fields(
         image_data_param="batch_size crop_size new_height new_width is_color",
@@ -182,19 +186,21 @@ class _Listed(Pictures, abstract=True):
 
 
 class ImageData(_Listed):
-    """Pictures that a list names, resized to new_height x new_width and cropped."""
+    """Images from a list of files, resized to new_height x new_width and cropped."""
 
     def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
         self.check_stock(layer, 2)
         p = layer.params.image_data_param
         if bool(p.new_height) != bool(p.new_width):
-            raise layer.error("has one of new_height and new_width", "Give both, or neither.")
+            raise layer.error(
+                "only one of new_height and new_width is set", "Set both, or neither."
+            )
         if p.batch_size < 1:
-            raise layer.error("batch_size is 0, but must be at least 1")
+            raise layer.error("batch_size must be at least 1, got 0")
 
 
 class ImageLabelmapData(_Listed):
-    """Forks (HED): pictures that a list names, and a map of labels for each."""
+    """Forks (HED): images from a list of files, and a label map for each."""
 
     stock = False
 
@@ -203,7 +209,7 @@ class ImageLabelmapData(_Listed):
 
 
 class DenseImageData(Pictures):
-    """Forks (SegNet): pictures that a list names, and a map of labels for each."""
+    """Forks (SegNet): images from a list of files, and a label map for each."""
 
     reads = fields(
         dense_image_data_param="batch_size crop_height crop_width new_height new_width is_color",
@@ -226,15 +232,15 @@ class DenseImageData(Pictures):
 
 
 class ImageSegData(ImageLabelmapData):
-    """Forks (DeepLab, PSPNet): pictures that a list names, a map of labels for each, and their
-    sizes."""
+    """Forks (DeepLab, PSPNet): images from a list of files, a label map for each, and the sizes of
+    the images."""
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
         return [*super().labels(layer, batch, size), (batch, 1, 1, 2) if batch else None]
 
 
 class WindowData(Pictures):
-    """Windows of pictures, warped to crop_size, and their labels."""
+    """Windows of images, warped to crop_size, and their labels."""
 
     reads = fields(window_data_param="batch_size crop_size", transform_param="crop_size")
 
@@ -242,19 +248,19 @@ class WindowData(Pictures):
         return int(layer.params.window_data_param.batch_size)
 
     def cropped(self, layer: Layer) -> tuple[int, int]:
-        """It warps to crop_size, and looks at nothing else."""
+        """Return crop_size twice: the layer warps to this size and ignores the other sizes."""
         p = layer.params
         crop = int(p.transform_param.crop_size or p.window_data_param.crop_size)
         return crop, crop
 
     def channels(self, layer: Layer) -> int:
-        return 3  # it reads them in colour
+        return 3  # the layer reads images in colour
 
     def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
         self.check_stock(layer, 2)
         p = layer.params
         if not (p.transform_param.crop_size or p.window_data_param.crop_size):
-            raise layer.error("has no crop_size", "Give the size of the windows.")
+            raise layer.error("missing crop_size", "Set it to the size of the windows.")
 
 
 class HDF5Output(LayerType):
@@ -266,7 +272,7 @@ class HDF5Output(LayerType):
         return []
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        """Nothing: it has no tops."""
+        """Emit nothing: the layer has no tops."""
 
     def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
         check_bottoms(layer, 2, 2)
@@ -274,12 +280,13 @@ class HDF5Output(LayerType):
         check_rank(layer, bottoms, 0, 4)
         if bottoms[0][:1] != bottoms[1][:1]:
             raise layer.error(
-                f"{shape_text(bottoms[0])} and {shape_text(bottoms[1])} must have as many samples"
+                "its bottoms must have the same number of samples, got shapes "
+                f"{shape_text(bottoms[0])} and {shape_text(bottoms[1])}"
             )
 
 
 class Silence(LayerType):
-    """Takes blobs that nobody reads, so that they are not printed; no tops."""
+    """Consumes blobs that no other layer reads, so that Caffe does not print them; no tops."""
 
     computes = False
 
@@ -287,7 +294,7 @@ class Silence(LayerType):
         return []
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        """Nothing: it has no tops."""
+        """Emit nothing: the layer has no tops."""
 
     def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
         check_bottoms(layer, 1)
@@ -295,9 +302,9 @@ class Silence(LayerType):
 
 
 class Python(LayerType):
-    """Runs a user's Python class: only that class knows the shapes of its tops."""
+    """Runs a user's Python class. Only that class defines the shapes of its tops."""
 
-    may_end = True
+    top_may_be_unused = True
 
     reads = fields(python_param="module layer param_str")
 
@@ -314,15 +321,16 @@ class Python(LayerType):
         raise layer.unsupported(f"it runs the Python class {name!r}", PYTHON_ADVICE)
 
 
-def _spread(layer: Layer, given: list[Shape], name: str) -> Sequence[Shape | None]:
-    """One shape for all tops, or one for each; none at all is known later."""
-    if not given:
+def _one_per_top(layer: Layer, shapes: list[Shape], block: str) -> Sequence[Shape | None]:
+    """Return one shape per top from one shape for all tops or one per top; None if there is no
+    shape, because the caller may set it later."""
+    if not shapes:
         return [None] * len(layer.tops)
-    if len(given) == 1:
-        given *= len(layer.tops)
-    if len(given) != len(layer.tops):
+    if len(shapes) == 1:
+        shapes *= len(layer.tops)
+    if len(shapes) != len(layer.tops):
         raise layer.error(
-            f"has {len(layer.tops)} tops, but {len(given)} shapes",
-            f"Give {name} one shape, or one for each top.",
+            f"has {len(shapes)} shapes for {counted(len(layer.tops), len(layer.tops), 'top')}",
+            f"Set one shape in {block}, or one per top.",
         )
-    return given
+    return shapes

@@ -1,9 +1,9 @@
-"""Weight fillers: what Caffe writes into a parameter blob before training.
+"""Weight fillers: the values that Caffe writes into a parameter blob before training.
 
-Random values come in chunks of a blob, each from a stream of its own that follows from the seed,
-the layer's name, the blob's index and the chunk's: so they are the same whatever the order of
-layers, the machine, or how many threads make them. They have Caffe's distributions; its own
-streams are those of boost, and differ from machine to machine.
+Random values are generated in chunks of a blob. Each chunk has its own random stream, derived from
+the seed, the layer's name, the index of the blob and the index of the chunk. So the values do not
+depend on the order of layers, the machine or the number of threads. The distributions are Caffe's.
+The streams are not: Caffe uses boost, whose streams differ between machines.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CHUNK = 1 << 18  # values of one stream
+CHUNK = 1 << 18  # values per random stream
 
 
 @dataclass(frozen=True, slots=True)
 class Filler:
-    """A FillerParameter: its type, and the numbers that the type reads. ``variance_norm`` says
-    which n xavier and msra divide by."""
+    """A FillerParameter: its type, and the numbers that the type reads. ``variance_norm`` selects the
+    n that xavier and msra divide by."""
 
     type: str = "constant"
     value: float = 0.0
@@ -42,39 +42,41 @@ class Filler:
     variance_norm: str = "FAN_IN"
 
     def numbers(self) -> dict[str, Any]:
-        """The fields that differ from Caffe's defaults, the type first: what a text must say."""
-        plain = Filler()
-        made = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {"type": made.pop("type")} | {
-            name: value for name, value in made.items() if value != getattr(plain, name)
+        """Return the type, then the fields that differ from Caffe's defaults: what a prototxt sets."""
+        defaults = Filler()
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"type": values.pop("type")} | {
+            name: value for name, value in values.items() if value != getattr(defaults, name)
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Fan:
-    """How many inputs meet in an output value, and how many outputs an input value reaches."""
+    """Fan-in and fan-out of a weight blob: how many inputs each output value sums (``into``), and
+    how many outputs each input value contributes to (``out``)."""
 
     into: float
     out: float
 
     def n(self, variance_norm: str) -> float:
-        """What a filler of this ``variance_norm`` divides by."""
+        """Return the n that a filler with this ``variance_norm`` divides by."""
         if variance_norm == "FAN_OUT":
             return self.out
         return (self.into + self.out) / 2 if variance_norm == "AVERAGE" else self.into
 
 
 def caffes_fan(shape: Sequence[int]) -> Fan:
-    """Caffe's rule: all values over the first axis, and over the second. It is wrong where the
-    blob's first axis is not the outputs: Deconvolution, InnerProduct with ``transpose``, Embed."""
+    """Return fan-in and fan-out by Caffe's rule: the number of values divided by the length of the
+    first axis, and of the second. The rule is wrong if the first axis of the blob is not the
+    outputs: Deconvolution, InnerProduct with ``transpose``, Embed."""
     count = math.prod(shape)
     if not shape:
         return Fan(1, 1)
     return Fan(count / shape[0], count / shape[1] if len(shape) > 1 else count)
 
 
-# Standard deviation of what a random filler draws, by type (Glorot and Bengio 2010 for xavier,
-# He et al. 2015 for msra, both with Caffe's constants).
+# Standard deviation of each type of random filler (Glorot and Bengio 2010 for xavier, He et al.
+# 2015 for msra, both with Caffe's constants).
 DEVIATIONS: dict[str, Callable[[Filler, Fan], float]] = {
     "constant": lambda filler, fan: 0.0,
     "gaussian": lambda filler, fan: filler.std,
@@ -82,22 +84,22 @@ DEVIATIONS: dict[str, Callable[[Filler, Fan], float]] = {
     "xavier": lambda filler, fan: math.sqrt(1 / fan.n(filler.variance_norm)),
     "msra": lambda filler, fan: math.sqrt(2 / fan.n(filler.variance_norm)),
 }
-SHAPED = ("bilinear", "positive_unitball")  # they look at the blob as a whole
-EXTRAS = ("orthogonal", "identity", "icnr", "lsuv")  # which Caffe does not have
+SHAPED = ("bilinear", "positive_unitball")  # their values depend on the shape of the blob
+EXTRAS = ("orthogonal", "identity", "icnr", "lsuv")  # not in Caffe
 CAFFES = (*DEVIATIONS, *SHAPED)
 
 
 def chunks(
     filler: Filler, shape: Sequence[int], fan: Fan, stream: Sequence[int]
 ) -> Iterator[NDArray[np.float32]]:
-    """The values of a blob as chunks of one axis, in order.
+    """Yield the values of a blob in order, as float32 chunks of one axis.
 
     Args:
-        fan: n of xavier and msra; see ``caffes_fan``.
-        stream: whole numbers that name the blob's own stream; see ``stream_of``.
+        fan: for the n of xavier and msra; see ``caffes_fan``.
+        stream: integers that identify the blob's random stream; see ``stream_of``.
 
     Raises:
-        InputError: the type is not known, or does not fit the shape.
+        InputError: the type is unknown, or the shape is invalid for it.
     """
     import numpy as np
 
@@ -109,15 +111,18 @@ def chunks(
     count = math.prod(shape)
     lengths = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     if filler.type == "constant":
-        full = np.full(min(CHUNK, count), filler.value, np.float32)
-        yield from (full[:length] for length in lengths)
+        chunk = np.full(min(CHUNK, count), filler.value, np.float32)
+        yield from (chunk[:length] for length in lengths)
         return
     if filler.type in ("xavier", "msra") and not fan.n(filler.variance_norm) > 0:
-        raise InputError("has no inputs to count", subject=f"{filler.type} filler")
-    keep = filler.sparse / _outputs(shape, fan) if filler.sparse >= 0 else 1.0
+        raise InputError(
+            f"{filler.variance_norm} of the blob must be above 0, got {fan.n(filler.variance_norm):g}",
+            subject=f"{filler.type} filler",
+        )
+    density = filler.sparse / _outputs(shape, fan) if filler.sparse >= 0 else 1.0
 
     def draw(index: int) -> NDArray[np.float32]:
-        return _draw(filler, fan, keep, lengths[index], [*stream, index])
+        return _draw(filler, fan, density, lengths[index], [*stream, index])
 
     if len(lengths) == 1:
         yield draw(0)
@@ -126,28 +131,28 @@ def chunks(
 
 
 def _outputs(shape: Sequence[int], fan: Fan) -> float:
-    """What ``sparse`` is divided by: with Caffe's own fan the first axis, as Caffe does, although
-    it means inputs; else the inputs."""
+    """Return the divisor of ``sparse``: for Caffe's own fan the length of the first axis, as in
+    Caffe, although the field means inputs; otherwise the inputs."""
     return shape[0] if fan == caffes_fan(shape) else fan.into
 
 
 def _in_threads(
     draw: Callable[[int], NDArray[np.float32]], count: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Chunks in order, a few made ahead: numpy draws without Python's lock."""
+    """Yield chunks in order and compute a few ahead: NumPy releases Python's lock meanwhile."""
     workers = min(os.cpu_count() or 1, 8)
     with ThreadPoolExecutor(workers) as pool:
-        coming: deque[Future[NDArray[np.float32]]] = deque()
+        pending: deque[Future[NDArray[np.float32]]] = deque()
         for index in range(count):
-            coming.append(pool.submit(draw, index))
-            if len(coming) > workers:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
+            pending.append(pool.submit(draw, index))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _draw(
-    filler: Filler, fan: Fan, keep: float, length: int, stream: Sequence[int]
+    filler: Filler, fan: Fan, density: float, length: int, stream: Sequence[int]
 ) -> NDArray[np.float32]:
     import numpy as np
 
@@ -158,17 +163,17 @@ def _draw(
             low = -high
         else:
             low, high = filler.min, filler.max
-        made = generator.random(length, np.float32)
-        made *= np.float32(high - low)
-        made += np.float32(low)
+        values = generator.random(length, np.float32)
+        values *= np.float32(high - low)
+        values += np.float32(low)
     else:
-        made = generator.standard_normal(length, np.float32)
-        made *= np.float32(DEVIATIONS[filler.type](filler, fan))
+        values = generator.standard_normal(length, np.float32)
+        values *= np.float32(DEVIATIONS[filler.type](filler, fan))
         if filler.type == "gaussian" and filler.mean:
-            made += np.float32(filler.mean)
-    if keep < 1:
-        made *= generator.random(length, np.float32) < keep
-    return made
+            values += np.float32(filler.mean)
+    if density < 1:
+        values *= generator.random(length, np.float32) < density
+    return values
 
 
 def _shaped(filler: Filler, shape: Sequence[int], stream: Sequence[int]) -> NDArray[np.float32]:
@@ -179,14 +184,15 @@ def _shaped(filler: Filler, shape: Sequence[int], stream: Sequence[int]) -> NDAr
         rows /= rows.sum(axis=1, keepdims=True)
         return rows
     if len(shape) != 4 or shape[2] != shape[3]:
-        found = shape_text(shape)
-        raise InputError(f"takes square kernels (4 axes), not {found}", subject="bilinear filler")
-    made: NDArray[np.float32] = np.broadcast_to(bilinear(shape[2]), tuple(shape))
-    return made
+        raise InputError(
+            f"expected square kernels (4 axes), got {shape_text(shape)}", subject="bilinear filler"
+        )
+    kernels: NDArray[np.float32] = np.broadcast_to(bilinear(shape[2]), tuple(shape))
+    return kernels
 
 
 def stream_of(seed: int, layer: str, index: int) -> list[int]:
-    """The numbers that name the stream of a layer's blob."""
+    """Return the integers that identify the random stream of a layer's blob."""
     digest = hashlib.sha256(layer.encode("utf-8", "surrogateescape")).digest()
     words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
     return [seed, *words, index]
@@ -199,89 +205,88 @@ def _generator(stream: Sequence[int]) -> np.random.Generator:
 
 
 def orthogonal(rows: int, columns: int, stream: Sequence[int]) -> NDArray[np.float32]:
-    """A matrix whose rows, or columns where those are fewer, are orthonormal (Saxe et al. 2014):
-    the Q of a Gaussian matrix, with signs that make it uniform."""
+    """Return a float32 matrix of orthonormal rows, or columns if there are fewer columns (Saxe et
+    al. 2014). It is the Q of a Gaussian matrix; the signs give it a uniform distribution."""
     import numpy as np
 
     tall = max(rows, columns), min(rows, columns)
     q, r = np.linalg.qr(_generator(stream).standard_normal(tall))
     q *= np.sign(np.diag(r))
-    made = q if rows >= columns else q.T
-    return np.ascontiguousarray(made, np.float32)
+    return np.ascontiguousarray(q if rows >= columns else q.T, np.float32)
 
 
 def identity(shape: Sequence[int], group: int = 1) -> NDArray[np.float32]:
-    """Each output is the input of its number: ones at the kernels' centres."""
+    """Return float32 weights with which output i equals input i: ones at the centres of kernels."""
     import numpy as np
 
-    made = np.zeros(tuple(shape), np.float32)
-    into = shape[1]
+    weights = np.zeros(tuple(shape), np.float32)
+    inputs = shape[1]  # per group
     centre = tuple(n // 2 for n in shape[2:])
-    for out in range(shape[0]):
-        channel = out - out * group // shape[0] * into
-        if 0 <= channel < into:
-            made[(out, channel, *centre)] = 1
-    return made
+    for output in range(shape[0]):
+        channel = output - output * group // shape[0] * inputs
+        if 0 <= channel < inputs:
+            weights[(output, channel, *centre)] = 1
+    return weights
 
 
 def unknown(type_: str) -> InputError:
-    """An InputError for a filler's type that nobody has."""
+    """Return the InputError for an unknown type of filler."""
     known = (*CAFFES, *EXTRAS)
-    advice = did_you_mean(type_, known) or f"Known are {', '.join(known)}."
-    return InputError("there is no such filler", subject=f'"{type_}"', advice=advice)
+    advice = did_you_mean(type_, known) or f"Known fillers are {', '.join(known)}."
+    return InputError("unknown filler", subject=f'"{type_}"', advice=advice)
 
 
 def parse_filler(text: str) -> Filler:
-    """``msra``, ``gaussian:0.01``, ``constant:0.5``, ``uniform:-0.1,0.1`` or
-    ``xavier:variance_norm=AVERAGE`` as a Filler.
+    """Parse ``msra``, ``gaussian:0.01``, ``constant:0.5``, ``uniform:-0.1,0.1`` or
+    ``xavier:variance_norm=AVERAGE`` into a Filler.
 
     Raises:
-        InputError: the type is not known, or what follows does not fit it.
+        InputError: the type is unknown, or its options are invalid.
     """
     type_, _, rest = text.partition(":")
     if type_ not in (*CAFFES, *EXTRAS):
         raise unknown(type_)
     unnamed = {"gaussian": ["std"], "constant": ["value"], "uniform": ["min", "max"]}.get(type_, [])
-    found: dict[str, Any] = {}
-    for place, word in enumerate(filter(None, rest.split(","))):
+    options: dict[str, str] = {}
+    for position, word in enumerate(filter(None, rest.split(","))):
         key, equals, value = word.partition("=")
         if not equals:
-            key, value = unnamed[place] if place < len(unnamed) else "", word
-        found[key] = value
-    return Filler(type_, **_numbers(text, found))
+            key, value = unnamed[position] if position < len(unnamed) else "", word
+        options[key] = value
+    return Filler(type_, **_numbers(text, options))
 
 
-def _numbers(text: str, found: Mapping[str, str]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in found.items():
+def _numbers(text: str, options: Mapping[str, str]) -> dict[str, Any]:
+    numbers: dict[str, Any] = {}
+    for key, value in options.items():
         if key == "variance_norm" and value in ("FAN_IN", "FAN_OUT", "AVERAGE"):
-            made[key] = value
+            numbers[key] = value
             continue
         try:
-            made[key] = int(value) if key == "sparse" else float(value)
+            numbers[key] = int(value) if key == "sparse" else float(value)
         except ValueError:
             key = ""
         if key not in ("value", "min", "max", "mean", "std", "sparse"):
             raise InputError(
-                "is no filler",
+                "not a valid filler",
                 subject=f'"{text}"',
                 advice="Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or "
                 "xavier:variance_norm=AVERAGE.",
             )
-    return made
+    return numbers
 
 
 def bilinear_profile(
     kernel: int, variant: Literal["bvlc", "classic"] = "bvlc"
 ) -> NDArray[np.float32]:
-    """The one-dimensional profile of Caffe's ``bilinear`` filler: float32, shape (kernel,).
+    """Return the one-dimensional profile of Caffe's ``bilinear`` filler: float32, shape (kernel,).
 
     Weight x is 1 - |x / F - c| with F = ceil(K / 2). Two centres c are in use:
 
     - ``bvlc``: c = (K - 1) / (2F), Caffe since 2017;
-    - ``classic``: c = (2F - 1 - F mod 2) / (2F), Caffe before, and most forks.
+    - ``classic``: c = (2F - 1 - F mod 2) / (2F), earlier versions of Caffe, and most forks.
 
-    They differ only where K mod 4 is 2 or 3. Arithmetic is Caffe's own in float32.
+    They differ only if K mod 4 is 2 or 3. The arithmetic is Caffe's, in float32.
 
     Raises:
         InputError: ``kernel`` is below 1, or the variant is unknown.
@@ -289,14 +294,16 @@ def bilinear_profile(
     import numpy as np
 
     if kernel < 1:
-        raise InputError(f"kernel size {kernel} is below 1", subject="bilinear filler")
+        raise InputError(f"kernel size must be at least 1, got {kernel}", subject="bilinear filler")
     f = -(-kernel // 2)
     if variant == "bvlc":
         c = np.float32((kernel - 1) / (2.0 * f))
     elif variant == "classic":
         c = np.float32((2 * f - 1 - f % 2) / (2.0 * f))
     else:
-        raise InputError(f"variant {variant!r} is not bvlc or classic", subject="bilinear filler")
+        raise InputError(
+            f"variant must be bvlc or classic, got {variant!r}", subject="bilinear filler"
+        )
     x = np.arange(kernel, dtype=np.float32)
     profile: NDArray[np.float32] = np.float32(1) - np.abs(x / np.float32(f) - c)
     return profile
@@ -305,9 +312,9 @@ def bilinear_profile(
 def bilinear(
     kernel_h: int, kernel_w: int | None = None, variant: Literal["bvlc", "classic"] = "bvlc"
 ) -> NDArray[np.float32]:
-    """Caffe's ``bilinear`` kernel: float32, shape (kernel_h, kernel_w).
+    """Return Caffe's ``bilinear`` kernel: float32, shape (kernel_h, kernel_w).
 
-    Caffe itself takes square kernels only; for them the result is Caffe's bit for bit.
+    Caffe supports square kernels only; for these the result equals Caffe's bit for bit.
 
     Raises:
         InputError: as ``bilinear_profile``.

@@ -1,4 +1,4 @@
-"""What Caffe demands of how parameter blobs are made: fillers, and blobs that stand in a text."""
+"""Checks of BVLC Caffe for initial values of parameter blobs: fillers, and blobs in a prototxt."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from protogen.layers.graph import Layer
 def check_fillers(
     layer: Layer, kind: LayerType, bottoms: Sequence[Shape], blobs: Sequence[Shape]
 ) -> None:
-    """Raises InputError for a filler that Caffe refuses to run."""
+    """Raises InputError for a filler that Caffe rejects."""
     for filling, shape in zip(kind.fillings(layer, bottoms, blobs), blobs, strict=False):
         if not filling.field:
             continue
         if not math.prod(shape):
-            raise layer.error(f"its blob of shape {shape_text(shape)} holds no values")
+            raise layer.error(f"its parameter blob of shape {shape_text(shape)} contains no values")
         message: Any = layer.params
         *path, name = filling.field.split(".")
         for part in path:
@@ -32,63 +32,66 @@ def check_fillers(
 
 
 def check_filler(layer: Layer, filler: Message, name: str, shape: Shape) -> None:
-    """Raises InputError for a FillerParameter that Caffe refuses to run on a blob.
+    """Raises InputError for a FillerParameter that Caffe rejects for a blob of this shape.
 
-    Fillers that only protogen has are let pass, but for the dialect ``bvlc``.
+    Fillers that only protogen has are allowed, except in the dialect ``bvlc``.
     """
     kind = str(filler.type)
-    what = f"its {name}, {kind},"
+    what = f"its {name} ({kind})"
     if kind in EXTRAS and layer.dialect != "bvlc":
         return
     if kind not in CAFFES:
         advice = did_you_mean(kind, CAFFES) or f"Caffe has {', '.join(CAFFES)}."
-        raise layer.error(f'its {name} is "{kind}", which Caffe does not have', advice)
+        raise layer.error(f'its {name} has type "{kind}", which Caffe does not have', advice)
     if kind != "gaussian" and filler.sparse != -1:
-        raise layer.error(f"{what} has sparse", "Only gaussian takes it.")
+        raise layer.error(f"{what} sets sparse", "Only gaussian supports sparse.")
     if kind == "gaussian":
         _check_gaussian(layer, filler, what, shape)
     elif kind == "uniform" and filler.min > filler.max:
         raise layer.error(f"{what} has min {filler.min:g} above max {filler.max:g}")
     elif kind == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
-        raise layer.error(f"{what} takes square kernels of 4 axes, not {shape_text(shape)}")
+        raise layer.error(f"{what} needs square kernels (4 axes), got {shape_text(shape)}")
 
 
 def _check_gaussian(layer: Layer, filler: Message, what: str, shape: Shape) -> None:
     if not filler.std > 0:
-        raise layer.error(f"{what} has std {filler.std:g}, but must be above 0", "Use constant.")
+        raise layer.error(
+            f"{what} has std {filler.std:g}, but std must be above 0", "Use a constant filler."
+        )
     if filler.sparse < -1:
-        raise layer.error(f"{what} has sparse {filler.sparse}, but must be -1 or more")
+        raise layer.error(f"{what} has sparse {filler.sparse}, but sparse must be -1 or more")
     if filler.sparse >= 0 and (not shape or filler.sparse > shape[0]):
         raise layer.error(
-            f"{what} has sparse {filler.sparse}, which a blob of shape {shape_text(shape)} cannot have",
-            "Its first axis must be as long.",
+            f"{what} has sparse {filler.sparse}, but the blob has shape {shape_text(shape)}",
+            "Set sparse to at most the length of the first axis.",
         )
 
 
-def check_given_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) -> None:
-    """Raises InputError for ``blobs`` in a text that Caffe refuses to take over."""
-    given = list(layer.params.blobs)
-    if not given:
+def check_inline_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) -> None:
+    """Raises InputError for ``blobs`` in a prototxt that Caffe rejects."""
+    inline = list(layer.params.blobs)
+    if not inline:
         return
-    shapes = [_shape_of(blob) for blob in given]
-    for index, (blob, shape) in enumerate(zip(given, shapes, strict=True)):
+    shapes = [_shape_of(blob) for blob in inline]
+    for index, (blob, shape) in enumerate(zip(inline, shapes, strict=True)):
         count = len(blob.double_data) or len(blob.data)
         if count != math.prod(shape):
             raise layer.error(
-                f"blob {index} of the text is {shape_text(shape)}, but has {count} values"
+                f"blob {index} in the prototxt must have {math.prod(shape)} values for shape "
+                f"{shape_text(shape)}, got {count}"
             )
-    wanted = list(blobs)
-    if kind.given_blobs == "shapes":
-        fits = shapes == wanted
-    elif kind.given_blobs == "counts":
-        pairs = zip(shapes, wanted, strict=False)
-        fits = all(math.prod(mine) == math.prod(other) for mine, other in pairs)
+    expected = list(blobs)
+    if kind.inline_blobs == "shapes":
+        matches = shapes == expected
+    elif kind.inline_blobs == "counts":
+        pairs = zip(shapes, expected, strict=False)
+        matches = all(math.prod(shape) == math.prod(own) for shape, own in pairs)
     else:
         return
-    if not fits:
+    if not matches:
         raise layer.error(
-            f"the text gives blobs {_list(shapes)}, but the layer has {_list(wanted)}",
-            "Leave them out of the text: weights belong into a caffemodel.",
+            f"the blobs in the prototxt have shapes {_list(shapes)}, expected {_list(expected)}",
+            "Remove them from the prototxt: weights belong in a caffemodel.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Activation functions by the names that papers give them, in Caffe's layers."""
+"""Activation functions by the names in papers, and the Caffe layers that compute them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How Caffe writes it, and which initialisation suits it."""
+    """Caffe layers of an activation function, and the initialisation that suits it."""
 
     layers: Sequence[str]
     suits: str

@@ -1,6 +1,6 @@
-"""A net as it runs: layers in order, each with the values it reads and writes, shapes known.
+"""A net in execution order: layers, the values that each reads and writes, and their shapes.
 
-Plain data. ``net/build.py`` is the one place where a Graph is born; nobody changes one afterwards.
+Immutable data. Only ``net/build.py`` builds a Graph from a NetParameter.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from protogen.geometry import Shape
 class Layer:
     """One layer of a net.
 
-    ``bottoms`` and ``tops`` are Caffe's blob names. ``reads`` and ``writes`` name the values: a
-    blob that layers work on in place has one value per writer, and the last keeps the blob's name.
-    ``params`` is the LayerParameter; ``place`` is where the layer stands; ``phase`` is
-    TRAIN or TEST: its own where it has one, else the net's. ``dialect`` is the fork that the net was
-    written for, where the user said so.
+    Attributes:
+        bottoms: names of the bottom blobs in Caffe.
+        tops: names of the top blobs in Caffe.
+        params: the LayerParameter.
+        place: position of the layer in its file.
+        reads: names of the values that the layer reads. A blob that layers change in place has one
+            value per writer; the value of the last writer has the blob's name.
+        writes: names of the values that the layer writes.
+        phase: TRAIN or TEST; the layer's own if it is set, otherwise that of the net.
+        dialect: fork that the net was written for, if the user set it.
     """
 
     name: str
@@ -37,17 +42,17 @@ class Layer:
 
     @property
     def subject(self) -> str:
-        """How messages call this layer."""
+        """Name of this layer in messages."""
         return f'layer "{self.name}" ({self.type})'
 
     def error(self, problem: str, advice: str = "") -> InputError:
-        """An InputError that names the file, the line and the layer."""
+        """Return an InputError with the file, the line and the layer."""
         return InputError(
             problem, where=self.place, subject=self.subject, advice=advice, layer=self.name
         )
 
     def unsupported(self, problem: str, advice: str = "") -> UnsupportedError:
-        """An UnsupportedError that names the file, the line and the layer."""
+        """Return an UnsupportedError with the file, the line and the layer."""
         return UnsupportedError(
             problem, where=self.place, subject=self.subject, advice=advice, layer=self.name
         )
@@ -57,12 +62,14 @@ class Layer:
 class Graph:
     """A whole net in execution order.
 
-    ``shapes`` holds every value's shape by name (see ``Layer.writes``); None where a layer of
-    unknown type stands before it. ``parameter_shapes`` holds each layer's blobs in Caffe's order.
-    ``owners`` names, for a blob (layer, index) that is shared by ``param { name }``, the layer and
-    index that used the name first. ``ignored_fields`` are those that the user takes the
-    responsibility for (``block.field``). ``assumed`` says what the net leaves open and was taken
-    for granted.
+    Attributes:
+        shapes: shape of each value by name (see ``Layer.writes``); None after a layer of unknown
+            type.
+        parameter_shapes: shapes of the parameter blobs of each layer, in Caffe's order.
+        owners: for each blob (layer, index) that is shared through ``param { name }``, the layer
+            and index that used the name first.
+        ignored_fields: fields (``block.field``) that the user chose to ignore.
+        assumed: assumptions about what the net does not define.
     """
 
     name: str
@@ -76,40 +83,41 @@ class Graph:
     assumed: tuple[Diagnostic, ...] = ()
 
     def last(self, names: Iterable[str]) -> list[str]:
-        """The values that blobs hold when all layers have run. Only for an input that a layer works
-        on in place is that another name than the blob's, which is the input itself."""
-        made: dict[str, str] = {}
+        """Return the names of the values that blobs hold after all layers. Such a name differs from
+        the blob's only for an input that a layer changes in place: there the blob's name means the
+        input value."""
+        renamed: dict[str, str] = {}
         for layer in self.layers:
-            made.update((t, v) for t, v in zip(layer.tops, layer.writes, strict=True) if t != v)
-        fed = set(self.inputs)
-        return [made.get(name, name) if name in fed else name for name in names]
+            renamed.update((t, v) for t, v in zip(layer.tops, layer.writes, strict=True) if t != v)
+        inputs = set(self.inputs)
+        return [renamed.get(name, name) if name in inputs else name for name in names]
 
 
-def free_name(wanted: str, taken: set[str], between: str = "") -> str:
-    """The name, or the name with a number where it is taken; it is then taken."""
-    name = wanted
-    if name in taken:
-        # Doubled, then halved: thousands of one name must not be counted through by each.
+def free_name(base: str, used_names: set[str], between: str = "") -> str:
+    """Return ``base``, with a number after ``between`` if the name is used, and add it to the set."""
+    name = base
+    if name in used_names:
+        # Exponential, then binary search: with thousands of one name, a linear count is too slow.
         used, free = 1, 2
-        while f"{wanted}{between}{free}" in taken:
+        while f"{base}{between}{free}" in used_names:
             used, free = free, 2 * free
         while free - used > 1:
             middle = (used + free) // 2
-            if f"{wanted}{between}{middle}" in taken:
+            if f"{base}{between}{middle}" in used_names:
                 used = middle
             else:
                 free = middle
-        name = f"{wanted}{between}{free}"
-    taken.add(name)
+        name = f"{base}{between}{free}"
+    used_names.add(name)
     return name
 
 
 def cut(graph: Graph, outputs: Sequence[str]) -> Graph:
-    """The part of a graph that these values need, in the same order. An input's name stands for
-    what its blob holds at the end.
+    """Return the part of a graph that computes these outputs, in the same order. For an input, the
+    output is the value of its blob after all layers.
 
     Raises:
-        InputError: the graph makes no value of such a name.
+        InputError: the graph has no value of such a name.
     """
     for name in outputs:
         if name not in graph.shapes:
@@ -117,19 +125,19 @@ def cut(graph: Graph, outputs: Sequence[str]) -> Graph:
             raise InputError("the net has no such blob", subject=f'"{name}"', advice=advice)
     outputs = graph.last(outputs)
     needed = set(outputs)
-    kept = []
+    layers = []
     for layer in reversed(graph.layers):
         if needed.intersection(layer.writes):
             needed.update(layer.reads)
-            kept.append(layer)
-    kept.reverse()
+            layers.append(layer)
+    layers.reverse()
     inputs = tuple(name for name in graph.inputs if name in needed)
-    made = (name for layer in kept for name in layer.writes)
-    shapes = {name: graph.shapes[name] for name in (*inputs, *made)}
-    parameters = {layer.name: graph.parameter_shapes[layer.name] for layer in kept}
+    values = (name for layer in layers for name in layer.writes)
+    shapes = {name: graph.shapes[name] for name in (*inputs, *values)}
+    parameters = {layer.name: graph.parameter_shapes[layer.name] for layer in layers}
     return replace(
         graph,
-        layers=tuple(kept),
+        layers=tuple(layers),
         inputs=inputs,
         outputs=tuple(dict.fromkeys(outputs)),
         shapes=shapes,

@@ -42,7 +42,7 @@ NORMALIZED = "ignore_label normalize normalization pre_fixed_normalizer"
 class Softmax(_Same):
     """exp(x) / sum exp(x) along ``axis``."""
 
-    may_end = True
+    top_may_be_unused = True
 
     reads = fields(softmax_param="axis")
     resting = (0.0, 1.0)

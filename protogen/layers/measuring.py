@@ -37,7 +37,7 @@ class Accuracy(LayerType):
 
     computes = False
 
-    may_end = True
+    top_may_be_unused = True
 
     reads = fields(accuracy_param="top_k axis ignore_label")
 

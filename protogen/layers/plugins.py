@@ -27,7 +27,7 @@ DECLARABLE = frozenset(
     name
     for name in (*vars(LayerType), *vars(Values))
     if not name.startswith("_")
-    and name not in ("registry", "users_own", "has_form", "is_plain", "lower")
+    and name not in ("registry", "user_defined", "has_form", "is_plain", "lower")
 )
 
 
@@ -91,7 +91,7 @@ def layer(
             members["reads"] = fields(**(reads or {})) | _OF_PYTHON
         parent = LayerType if known is None else type(known)
         # Being defined registers it.
-        type(name, (parent,), {"__doc__": function.__doc__, "users_own": True, **members})
+        type(name, (parent,), {"__doc__": function.__doc__, "user_defined": True, **members})
         return function
 
     return register

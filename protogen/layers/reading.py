@@ -204,7 +204,7 @@ def check_read(layer: Layer, kind: LayerType | None, ignored: Collection[str] = 
 
 
 def _advice(one: Unread, kind: LayerType | None) -> str:
-    if kind is not None and kind.users_own:
+    if kind is not None and kind.user_defined:
         block, _, field = one.path.partition(".")
         return f'Declare what your layer reads: reads={{"{block}": "{field}"}}.'
     return f"Take it out, or say --ignore-field {one.path} where it changes nothing."

@@ -58,7 +58,7 @@ def recommendations(graph: Graph) -> dict[tuple[str, int], Recommendation]:
             continue
         bottoms = [graph.shapes[read] or () for read in layer.reads]
         filling = kind.fillings(layer, bottoms, shapes)[0]
-        fan = Fan(filling.into, filling.out)
+        fan = Fan(filling.fan_in, filling.fan_out)
         made[layer.name, 0] = _for(after[layer.name], fan, caffes_fan(shapes[0]))
     return made
 

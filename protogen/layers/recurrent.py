@@ -117,7 +117,7 @@ class _Recurrent(LayerType, abstract=True):
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:
         return [
-            Filling("recurrent_param.weight_filler", into=shape[1], out=shape[0])
+            Filling("recurrent_param.weight_filler", fan_in=shape[1], fan_out=shape[0])
             if len(shape) == 2
             else Filling("recurrent_param.bias_filler")
             for shape in blobs

@@ -52,7 +52,7 @@ class ArgMax(LayerType):
 
     computes = False
 
-    may_end = True
+    top_may_be_unused = True
 
     reads = fields(argmax_param="out_max_val top_k axis")
 

@@ -31,7 +31,7 @@ class PReLU(_Same):
     reads = fields(prelu_param="channel_shared")
 
     blob_names = ("slope",)
-    given_blobs = "counts"
+    inline_blobs = "counts"
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_rank(layer, bottoms, 2, 4)

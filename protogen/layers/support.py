@@ -27,7 +27,7 @@ def supported() -> list[Support]:
     """Every registered layer type by family and name; those of a user are left out."""
     rows = []
     for name, kind in LayerType.registry.items():
-        if kind.users_own:
+        if kind.user_defined:
             continue
         first = " ".join((type(kind).__doc__ or "").split("\n\n")[0].split())
         limits = kind.limits if kind.has_form else kind.refusal[0]

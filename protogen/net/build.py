@@ -181,7 +181,9 @@ def params_too_many(layer: Layer, blobs: Sequence[Shape] | None) -> bool:
     kind = kind_of(layer)
     if blobs is None or kind is None or layer.type != layer.params.type:
         return False
-    known = bool(blobs) or (kind.stock and kind.refusal == LayerType.refusal and not kind.users_own)
+    known = bool(blobs) or (
+        kind.stock and kind.refusal == LayerType.refusal and not kind.user_defined
+    )
     return known and len(layer.params.param) > len(blobs)
 
 

@@ -34,7 +34,7 @@ def roundtrip_metadata(graph: Graph, program: Program) -> dict[str, str]:
     entries = {}
     for layer in graph.layers:
         kind = kind_of(layer)
-        if kind is None or not kind.remembered or len(layer.writes) != 1:
+        if kind is None or not kind.has_round_trip_metadata or len(layer.writes) != 1:
             continue
         if protos is None:
             protos = [node.proto("") for node in program.nodes]

@@ -61,7 +61,7 @@ class FilledBlob:
     @property
     def is_weight(self) -> bool:
         """Whether it multiplies the data."""
-        return self.filling.into > 0
+        return self.filling.fan_in > 0
 
     @property
     def caffes(self) -> Fan:
@@ -69,7 +69,7 @@ class FilledBlob:
 
     @property
     def true(self) -> Fan:
-        return Fan(self.filling.into, self.filling.out) if self.is_weight else self.caffes
+        return Fan(self.filling.fan_in, self.filling.fan_out) if self.is_weight else self.caffes
 
     def deviation(self, fan: str = "caffe") -> float | None:
         """The standard deviation of what the filler draws; None where it looks at the shape."""

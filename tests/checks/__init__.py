@@ -1,4 +1,4 @@
-"""What BVLC Caffe checks of a net, one row for each check: ROWS; and what no text can trip: UNREACHABLE."""
+"""Checks of BVLC Caffe on a net, one row per check (ROWS), and checks that no net can fail (UNREACHABLE)."""
 
 from __future__ import annotations
 

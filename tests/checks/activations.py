@@ -1,4 +1,4 @@
-"""Layers that work on each value alone: Exp, Log, AbsVal, PReLU."""
+"""Elementwise layers: Exp, Log, AbsVal, PReLU."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ ROWS = (
         (log("1.5"),)),
     Row("prelu.axes", "PReLU", "The bottom has 2 axes or more.", "prelu_layer.cpp:14",
         (one("PReLU", "", "4"),), (one("PReLU", "", "2x4"),)),
-    Row("prelu.shared-slope", "PReLU", "A shared slope that the text gives is one value.",
+    Row("prelu.shared-slope", "PReLU", "A shared slope in the prototxt is one value.",
         "prelu_layer.cpp:40",
         (one("PReLU", SLOPES.format("dim: 4", "data: 0 " * 4, "channel_shared: true"), "2x4"),),
         (one("PReLU", SLOPES.format("dim: 1", "data: 0", "channel_shared: true"), "2x4"),)),
-    Row("prelu.slopes", "PReLU", "Slopes that the text gives are one for each channel.",
+    Row("prelu.slopes", "PReLU", "Slopes in the prototxt are one per channel.",
         "prelu_layer.cpp:43",
         (one("PReLU", SLOPES.format("dim: 3", "data: 0 " * 3, ""), "2x4"),),
         (one("PReLU", SLOPES.format("dim: 4", "data: 0 " * 4, ""), "2x4"),)),

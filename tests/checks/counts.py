@@ -1,4 +1,4 @@
-"""How many bottoms and tops each type takes: layer.hpp with each layer's header."""
+"""Number of bottoms and tops of each type: layer.hpp with each layer's header."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ LOOSER = {"SoftmaxWithLoss": ("bottoms",), "Eltwise": ("bottoms",)}
 
 
 def rows() -> list[Row]:
-    made = []
+    checks = []
     seen: set[str] = set()
     for type_, header, params, shapes, bottoms, tops in COUNTS:
         for side, counted in (("bottoms", bottoms), ("tops", tops)):
@@ -104,7 +104,7 @@ def rows() -> list[Row]:
                 good, bad = {1}, []
             if not bad and side == "bottoms":
                 bad = [least - 1]
-            made.append(
+            checks.append(
                 Row(
                     name,
                     type_,
@@ -118,11 +118,11 @@ def rows() -> list[Row]:
                     loose="it opens its database first" if type_ == "Data" else "",
                 )
             )
-    return made
+    return checks
 
 
 def said(side: str, least: int, most: int | None, params: str) -> str:
-    """In words."""
+    """Return the count in words."""
     one = side.removesuffix("s")
     number = f"{least} {one if least == 1 else side}"
     if most is None:
@@ -149,8 +149,8 @@ class Nets:
         if self.type == "Filter":
             shapes = [*self.shapes[:1] * (bottoms - 1), *self.shapes[1:]][:bottoms]
         names = "abcdefgh"[: len(shapes)]
-        made = "".join(map(source, names, shapes))
-        return made + layer(self.type, " ".join(names), " ".join("tuvwxyz"[:tops]), self.params)
+        inputs = "".join(map(source, names, shapes))
+        return inputs + layer(self.type, " ".join(names), " ".join("tuvwxyz"[:tops]), self.params)
 
 
 ROWS = (

@@ -1,4 +1,4 @@
-"""Losses and Accuracy, and where no gradient may go."""
+"""Losses and Accuracy, and bottoms without a gradient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ FIVE = "2x4x1x1x1"
 
 
 def labelled(type_: str, block: str, file: str, line: int, axis: str = "axis") -> list[Row]:
-    """What losses over classes, and Accuracy, check alike."""
+    """Checks that losses over classes and Accuracy share."""
     name = type_.lower()
     more = ("1x1x4x4",) if type_ == "InfogainLoss" else ()
 
@@ -16,7 +16,7 @@ def labelled(type_: str, block: str, file: str, line: int, axis: str = "axis") -
         return one(type_, f"{block} {{ {text} }}", *shapes, *more)
 
     return [
-        Row(f"{name}.axis", type_, f"{axis} is one of the scores'.", "blob.hpp:122",
+        Row(f"{name}.axis", type_, f"{axis} is an axis of the scores.", "blob.hpp:122",
             (net("axis: 2", "2x4", "2"), net("axis: -3", "2x4", "2")),
             (net("axis: 1", "2x4", "2"), net("axis: -1", "2x4", "2"))),
         Row(f"{name}.labels", type_, "There is one label for each position of the scores.", f"{file}:{line}",
@@ -26,14 +26,14 @@ def labelled(type_: str, block: str, file: str, line: int, axis: str = "axis") -
 
 
 def samples(type_: str) -> Row:
-    """LossLayer::Reshape."""
+    """Check of LossLayer::Reshape."""
     pair = type_ in ("EuclideanLoss", "SigmoidCrossEntropyLoss")
     bad, good, rest = ("1x8", "2x4", ()) if pair else ("1x2", "2", ())
     if type_ == "ContrastiveLoss":
         bad, good, rest = "3x4", "2x4", ("2",)
     elif type_ == "InfogainLoss":
         rest = ("1x1x4x4",)
-    return Row(f"{type_.lower()}.samples", type_, "The first two bottoms have as many samples.",
+    return Row(f"{type_.lower()}.samples", type_, "The first two bottoms have the same number of samples.",
                "loss_layer.cpp:19", (one(type_, "", "2x4", bad, *rest),), (one(type_, "", "2x4", good, *rest),))  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def accuracy(text: str) -> str:
     return one("Accuracy", f"accuracy_param {{ {text} }}", "2x4", "2")
 
 
-# A blob that a gradient goes to: 2x4, made with weights.
+# A blob that receives a gradient: 2x4, computed with weights.
 DENSE = "inner_product_param { num_output: %d }"
 
 
@@ -67,16 +67,16 @@ def trained(outputs: int = 4, top: str = "w", name: str = "d") -> str:
 
 
 def to_labels(type_: str, outputs: int, *more: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """A gradient that a loss would send to its labels; and the same net where it does not."""
+    """Nets where a loss computes a gradient for its labels, and the same nets where it does not."""
     start = source("a", "2x4") + source("b", f"2x{outputs}") + "".join(
         source(name, shape) for name, shape in zip("ef", more, strict=False))  # fmt: skip
     rest = " ".join("ef"[: len(more)])
-    made = start + trained(outputs) + trained(4, "s", "scores")
+    inputs = start + trained(outputs) + trained(4, "s", "scores")
     return (
-        (made + layer(type_, f"s w {rest}"),),
+        (inputs + layer(type_, f"s w {rest}"),),
         (
-            made + layer(type_, f"s b {rest}"),
-            made + layer(type_, f"s w {rest}", "t", "propagate_down: true propagate_down: false"
+            inputs + layer(type_, f"s b {rest}"),
+            inputs + layer(type_, f"s w {rest}", "t", "propagate_down: true propagate_down: false"
                          + " propagate_down: false" * len(more)),
         ),
     )  # fmt: skip
@@ -85,13 +85,13 @@ def to_labels(type_: str, outputs: int, *more: str) -> tuple[tuple[str, ...], tu
 def gradient(
     type_: str, file: str, line: int, what: str, nets: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> Row:
-    return Row(f"{type_.lower()}.no-gradient", type_, f"No gradient is asked for of {what}.", f"{file}:{line}",
+    return Row(f"{type_.lower()}.no-gradient", type_, f"No gradient is computed for {what}.", f"{file}:{line}",
                *nets, phase="TRAIN", when="backward")  # fmt: skip
 
 
 def through(type_: str, bottoms: str = "w", params: str = "", more: str = "", tops: str = "t"
             ) -> tuple[tuple[str, ...], tuple[str, ...]]:  # fmt: skip
-    """A loss behind a layer that has no backward, after weights, and after none."""
+    """A loss after a layer without backward, with weights before it and without."""
     start = source("a", "2x4") + more
     first = tops.split()[0]
     loss = layer("Reduction", first, "loss", "loss_weight: 1", "sum")
@@ -114,30 +114,30 @@ ROWS = (
     *labelled("Accuracy", "accuracy_param", "accuracy_layer.cpp", 31),
     *labelled("InfogainLoss", "infogain_loss_param", "infogain_loss_layer.cpp", 60),
     Row("softmaxwithloss.second-top", "SoftmaxWithLoss",
-        "It has no second top: its inner Softmax of one top is given the loss_weight of both.",
+        "It has no second top: its inner Softmax with one top receives both loss_weight values.",
         "layer.hpp:392", (one("SoftmaxWithLoss", "", "2x4", "2", tops="t u"),
                           one("SoftmaxWithLoss", "loss_weight: 1 loss_weight: 0", "2x4", "2", tops="t u")),
         (one("SoftmaxWithLoss", "", "2x4", "2"),)),
     Row("accuracy.top-k", "Accuracy", "top_k is not above the number of classes.", "accuracy_layer.cpp:25",
         (accuracy("top_k: 5"),), (accuracy("top_k: 4"),)),
-    Row("euclideanloss.values", "EuclideanLoss", "Both bottoms have as many values a sample.",
+    Row("euclideanloss.values", "EuclideanLoss", "Both bottoms have the same number of values per sample.",
         "euclidean_loss_layer.cpp:12", (one("EuclideanLoss", "", "2x4", "2x3"),),
         (one("EuclideanLoss", "", "2x4", "2x2x2"),)),
-    Row("sigmoidcrossentropyloss.values", "SigmoidCrossEntropyLoss", "Both bottoms hold as many values.",
+    Row("sigmoidcrossentropyloss.values", "SigmoidCrossEntropyLoss", "Both bottoms have the same number of values.",
         "sigmoid_cross_entropy_loss_layer.cpp:41", (one("SigmoidCrossEntropyLoss", "", "2x4", "2x3"),),
         (one("SigmoidCrossEntropyLoss", "", "2x4", "2x2x2"),)),
-    *(Row(f"{type_.lower()}.axes", type_, "The first bottom has 4 axes at most.", "blob.hpp:140",
+    *(Row(f"{type_.lower()}.axes", type_, "The first bottom has at most 4 axes.", "blob.hpp:140",
           (one(type_, "", FIVE, *rest),), (one(type_, "", "2x4x1x1", *rest),))
       for type_, rest in (("EuclideanLoss", ("2x4",)), ("HingeLoss", ("2",)),
                           ("MultinomialLogisticLoss", ("2",)), ("ContrastiveLoss", ("2x4", "2")))),
-    Row("infogainloss.no-normalize", "InfogainLoss", "loss_param.normalize is not given.",
+    Row("infogainloss.no-normalize", "InfogainLoss", "loss_param.normalize is not set.",
         "infogain_loss_layer.cpp:36",
         (infogain("2x4", "2", "1x1x4x4", text="loss_param { normalize: true }"),
          infogain("2x4", "2", "1x1x4x4", text="loss_param { normalize: false }")),
         (infogain("2x4", "2", "1x1x4x4", text="loss_param { normalization: FULL }"),)),
     Row("infogainloss.matrix-given", "InfogainLoss", "The matrix is a third bottom, or source names a file.",
         "infogain_loss_layer.cpp:41", (infogain("2x4", "2"),), (infogain("2x4", "2", "1x1x4x4"),)),
-    Row("infogainloss.matrix-size", "InfogainLoss", "The matrix holds classes x classes values.",
+    Row("infogainloss.matrix-size", "InfogainLoss", "The matrix has classes x classes values.",
         "infogain_loss_layer.cpp:72", (infogain("2x4", "2", "1x1x4x3"),),
         (infogain("2x4", "2", "4x4"), infogain("2x4", "2", "16"))),
     Row("multinomiallogisticloss.label-channels", "MultinomialLogisticLoss", "The labels have 1 channel.",

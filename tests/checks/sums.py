@@ -1,4 +1,4 @@
-"""Layers with weights that have no windows, steps in time, and sums: InnerProduct to MVN."""
+"""Layers with weights but no windows, recurrent layers, and sums: InnerProduct to MVN."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def embed(text: str) -> str:
 
 
 def by_axis(type_: str, line: tuple[int, int, int, int]) -> list[Row]:
-    """What Scale and Bias check alike."""
+    """Checks that Scale and Bias share."""
     name, file = type_.lower(), f"{type_.lower()}_layer.cpp"
 
     def net(text: str, *shapes: str) -> str:
         return one(type_, f"{name}_param {{ {text} }}", *(shapes or ("2x4x9",)))
 
     return [
-        Row(f"{name}.axis", type_, "axis is one of the first bottom's.", "blob.hpp:122",
+        Row(f"{name}.axis", type_, "axis is an axis of the first bottom.", "blob.hpp:122",
             (net("axis: 3"), net("axis: -4"), net("axis: 3", "2x4x9", "9")), (net("axis: 2"), net("axis: -3"))),
         Row(f"{name}.num-axes-least", type_, "num_axes is -1 or more.", f"{file}:{line[0]}",
             (net("num_axes: -2"),), (net("num_axes: -1"), net("num_axes: 0"))),
-        Row(f"{name}.num-axes-most", type_, "num_axes, counted from axis, ends within the bottom.",
+        Row(f"{name}.num-axes-most", type_, "num_axes, counted from axis, does not extend beyond the bottom.",
             f"{file}:{line[1]}", (net("axis: 1 num_axes: 3"),), (net("axis: 1 num_axes: 2"),)),
-        Row(f"{name}.second-ends", type_, "The second bottom, from axis on, ends within the first.",
+        Row(f"{name}.second-ends", type_, "The second bottom, placed at axis, does not extend beyond the first.",
             f"{file}:{line[2]}", (net("axis: 1", "2x4x9", "4x9x1"),), (net("axis: 1", "2x4x9", "4x9"),)),
         Row(f"{name}.second-fits", type_, "The second bottom is as long as the first on each of its axes.",
             f"{file}:{line[3]}", (net("axis: 1", "2x4x9", "9"), net("axis: 0", "2x4x9", "2x3")),
@@ -60,7 +60,7 @@ def recurrent(type_: str, states: int) -> list[Row]:
             (net("5x2x4", "5x2", ""),), (net("5x2x4", "5x2", "2x1"),)),
         Row(f"{name}.static-streams", type_, "x_static has as many streams as x.", "recurrent_layer.cpp:47",
             (net("5x2x4", "5x2", "3x7"),), (net("5x2x4", "5x2", "2x7"),)),
-        Row(f"{name}.states", type_, "A state that is fed has the shape 1 x streams x num_output.",
+        Row(f"{name}.states", type_, "A state in the bottoms has the shape 1 x streams x num_output.",
             "recurrent_layer.cpp:216",
             (net("5x2x4", "5x2", *["1x2x4", *hidden[1:]], text=exposed),
              net("5x2x4", "5x2", *["2x3", *hidden[1:]], text=exposed)),
@@ -80,14 +80,14 @@ def argmax(text: str, shape: str = "2x4x3") -> str:
 
 BATCH_NORM = "param {{ lr_mult: {} }}"
 ROWS = (
-    Row("innerproduct.axis", "InnerProduct", "axis is one of the bottom's.", "blob.hpp:122",
+    Row("innerproduct.axis", "InnerProduct", "axis is an axis of the bottom.", "blob.hpp:122",
         (dense("num_output: 2 axis: 4"), dense("num_output: 2 axis: -5"), dense("num_output: 2", "4")),
         (dense("num_output: 2 axis: 3"), dense("num_output: 2 axis: -4"))),
     Row("embed.num-output", "Embed", "num_output is above 0.", "embed_layer.cpp:13",
         (embed("input_dim: 3"), embed("input_dim: 3 num_output: 0")), (embed("input_dim: 3 num_output: 1"),)),
     Row("embed.input-dim", "Embed", "input_dim is above 0.", "embed_layer.cpp:15",
         (embed("num_output: 3"), embed("num_output: 3 input_dim: 0")), (embed("input_dim: 1 num_output: 3"),)),
-    Row("batchnorm.lr-mult", "BatchNorm", "A param that is given has lr_mult 0.", "batch_norm_layer.cpp:44",
+    Row("batchnorm.lr-mult", "BatchNorm", "A param entry has lr_mult 0.", "batch_norm_layer.cpp:44",
         (one("BatchNorm", BATCH_NORM.format(1), IMAGE), one("BatchNorm", "param { decay_mult: 0 }", IMAGE),
          one("BatchNorm", f"{BATCH_NORM.format(0)} {BATCH_NORM.format(1)}", IMAGE)),
         (one("BatchNorm", f"{BATCH_NORM.format(0)} {BATCH_NORM.format(0)}", IMAGE),)),
@@ -104,27 +104,27 @@ ROWS = (
     Row("lstmunit.axes", "LSTMUnit", "The state and the gates have 3 axes.", "lstm_unit_layer.cpp:28",
         (unit("1x2", "1x2x12", "1x2"), unit("1x2x3", "1x24", "1x2"), unit("1x2x3x1", "1x2x12", "1x2")),
         (unit("1x2x3", "1x2x12", "1x2"),)),
-    Row("lstmunit.one-step", "LSTMUnit", "Each bottom is of one step.", "lstm_unit_layer.cpp:30",
+    Row("lstmunit.one-step", "LSTMUnit", "Each bottom has one step.", "lstm_unit_layer.cpp:30",
         (unit("2x2x3", "2x2x12", "2x2"), unit("1x2x3", "2x2x12", "1x2")), (unit("1x1x3", "1x1x12", "1x1"),)),
-    Row("lstmunit.streams", "LSTMUnit", "Each bottom has as many streams.", "lstm_unit_layer.cpp:31",
+    Row("lstmunit.streams", "LSTMUnit", "All bottoms have the same number of streams.", "lstm_unit_layer.cpp:31",
         (unit("1x2x3", "1x3x12", "1x2"), unit("1x2x3", "1x2x12", "1x3")), (unit("1x1x3", "1x1x12", "1x1"),)),
     Row("lstmunit.gates", "LSTMUnit", "The gates are 4 times as wide as the state.",
         "lstm_unit_layer.cpp:34", (unit("1x2x3", "1x2x9", "1x2"),), (unit("1x2x1", "1x2x4", "1x2"),)),
-    Row("reduction.axis", "Reduction", "axis is one of the bottom's.", "blob.hpp:122",
+    Row("reduction.axis", "Reduction", "axis is an axis of the bottom.", "blob.hpp:122",
         (one("Reduction", "reduction_param { axis: 2 }", "2x4"),
          one("Reduction", "reduction_param { axis: -3 }", "2x4")),
         (one("Reduction", "reduction_param { axis: 1 }", "2x4"),)),
     Row("argmax.top-k", "ArgMax", "top_k is 1 or more.", "argmax_layer.cpp:17",
         (argmax("top_k: 0"), argmax("top_k: 0 axis: 1")), (argmax("top_k: 1"),)),
-    Row("argmax.axis", "ArgMax", "axis is one of the bottom's.", "blob.hpp:122",
+    Row("argmax.axis", "ArgMax", "axis is an axis of the bottom.", "blob.hpp:122",
         (argmax("axis: 3"), argmax("axis: -4")), (argmax("axis: 2"), argmax("axis: -3"))),
     Row("argmax.top-k-of-axis", "ArgMax", "top_k is not above the length of the axis.",
         "argmax_layer.cpp:23", (argmax("top_k: 5 axis: 1"),), (argmax("top_k: 4 axis: 1"),)),
-    Row("argmax.top-k-of-sample", "ArgMax", "Without axis, top_k is not above the values of a sample.",
+    Row("argmax.top-k-of-sample", "ArgMax", "Without axis, top_k is not above the number of values per sample.",
         "argmax_layer.cpp:26", (argmax("top_k: 13"),), (argmax("top_k: 12"),)),
-    Row("mvn.axes", "MVN", "The bottom has 4 axes at most.", "blob.hpp:140",
+    Row("mvn.axes", "MVN", "The bottom has at most 4 axes.", "blob.hpp:140",
         (one("MVN", "", "2x4x3x3x3"),), (one("MVN", "", IMAGE), one("MVN", "", "2x4"))),
-    Row("softmax.axis", "Softmax", "axis is one of the bottom's.", "blob.hpp:122",
+    Row("softmax.axis", "Softmax", "axis is an axis of the bottom.", "blob.hpp:122",
         (one("Softmax", "softmax_param { axis: 2 }", "2x4"), one("Softmax", "", "4"),
          one("Softmax", "softmax_param { axis: -3 }", "2x4")),
         (one("Softmax", "softmax_param { axis: 1 }", "2x4"),)),

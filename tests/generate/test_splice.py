@@ -87,7 +87,7 @@ def test_no_line_end_at_the_end(net):
 
 def test_rewiring_that_breaks_the_net_is_refused(net):
     """d adds c and data: after rewiring, their sizes differ."""
-    with pytest.raises(pg.InputError, match="its bottoms differ"):
+    with pytest.raises(pg.InputError, match="its bottoms must have the same shape"):
         pg.splice(
             net(
                 NET.replace("'data'", "'c'")

@@ -159,7 +159,9 @@ NO_BOTTOMS = ("Data", "HDF5Data")  # how names of feeds end
 
 
 def types() -> dict[str, LayerType]:
-    return {name: kind for name, kind in sorted(LayerType.registry.items()) if not kind.users_own}
+    return {
+        name: kind for name, kind in sorted(LayerType.registry.items()) if not kind.user_defined
+    }
 
 
 def blocks(kind: LayerType) -> list[str]:

@@ -1,4 +1,4 @@
-"""Fillers: each distribution, streams, Caffe's exact ones, the extras; ``protogen init``."""
+"""Fillers: distributions, random streams, Caffe's exact fillers, extra fillers; ``protogen init``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from protogen.net.net import Net
 from protogen.training.initialisation import blobs_of, parse_rules
 
 SHAPE = (200, 50, 10, 10)  # a million values, in four chunks
-SURE = 1e-4  # a test of a true distribution fails once in ten thousand seeds, and these are fixed
+# A correct distribution fails the test for one seed in ten thousand; the seeds here are fixed.
+SURE = 1e-4
 
 
 def drawn(filler: Filler, shape=SHAPE, fan: Fan | None = None, seed: int = 0) -> np.ndarray:
@@ -60,15 +61,15 @@ CONV = """layer { name: "c" type: "Convolution" bottom: "data" top: "c"
         (Filler("msra", variance_norm="AVERAGE"), stats.norm(0, math.sqrt(2 / 12500))),
     ],
 )  # fmt: skip
-def test_distribution(filler, distribution):
-    """Mean, variance, bounds, and Kolmogorov and Smirnov's test of the whole shape."""
+def test_distribution_matches_reference(filler, distribution):
+    """Mean, variance, bounds, and the Kolmogorov-Smirnov test of the distribution."""
     values = drawn(filler).astype(np.float64)
     assert values.size == math.prod(SHAPE)
     sigma = distribution.std() / math.sqrt(values.size)
     assert abs(values.mean() - distribution.mean()) < 4 * sigma
     assert abs(values.std() / distribution.std() - 1) < 0.004
     low, high = distribution.support()
-    step = 1e-6 * max(1, abs(high) if np.isfinite(high) else 1)  # float32's
+    step = 1e-6 * max(1, abs(high) if np.isfinite(high) else 1)  # rounding of float32
     assert values.min() >= low - step
     assert values.max() <= high + step
     assert stats.kstest(values, distribution.cdf).pvalue > SURE
@@ -76,7 +77,7 @@ def test_distribution(filler, distribution):
     assert deviation == pytest.approx(distribution.std(), rel=1e-6)
 
 
-def test_chunks_are_independent():
+def test_chunks_are_uncorrelated():
     values = drawn(Filler("gaussian")).reshape(-1, 1000)
     assert abs(np.corrcoef(values[:262], values[262:524])[0, 1]) < 0.2
     ends = [drawn(Filler("gaussian"), (fillers.CHUNK * k,), Fan(1, 1))[-1000:] for k in (1, 2)]
@@ -84,8 +85,8 @@ def test_chunks_are_independent():
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 30))
-def test_sparse(rows, columns, sparse):
-    """Caffe's rule divides by the outputs, the true one by the inputs, which the field means."""
+def test_sparse_number_of_nonzero_values(rows, columns, sparse):
+    """Caffe's rule divides by the outputs; the true rule divides by the inputs, as the field means."""
     shape = (rows, columns)
     values = drawn(Filler("gaussian", sparse=sparse), shape)
     share = min(1, sparse / rows)
@@ -94,7 +95,7 @@ def test_sparse(rows, columns, sparse):
     assert abs(count - values.size * share) <= spread
 
 
-def test_sparse_means_inputs_with_the_true_fan():
+def test_sparse_counts_inputs_with_the_true_fan():
     shape = (100, 1000)
     stream = stream_of(0, "layer", 0)
     values = np.concatenate(
@@ -103,22 +104,22 @@ def test_sparse_means_inputs_with_the_true_fan():
     assert 9 < np.count_nonzero(values) / 100 < 11
 
 
-def test_positive_unitball():
+def test_positive_unitball_rows_sum_to_1():
     values = drawn(Filler("positive_unitball"), (30, 4, 5, 5)).reshape(30, -1)
     assert (values >= 0).all()
     np.testing.assert_allclose(values.sum(axis=1), 1, rtol=1e-6)
     assert values.std() > 0.3 / 100
 
 
-def test_constant_and_bilinear_are_caffes_bit_for_bit():
+def test_constant_and_bilinear_equal_caffe():
     assert (drawn(Filler("constant", value=0.1)) == np.float32(0.1)).all()
     values = drawn(Filler("bilinear"), (3, 2, 4, 4)).reshape(3, 2, 4, 4)
     rows = np.float32([0.25, 0.75, 0.75, 0.25])
     assert np.array_equal(values, np.broadcast_to(np.outer(rows, rows), values.shape))
 
 
-def test_the_same_bytes_on_every_machine():
-    """The first values of streams, as they were first drawn: a change of them changes every net."""
+def test_random_values_are_reproducible():
+    """The first values of the streams do not change: otherwise every net would change."""
     digest = hashlib.sha256()
     for kind in ("uniform", "gaussian", "xavier", "msra", "positive_unitball"):
         digest.update(drawn(Filler(kind), (7, 3, 3, 3)).tobytes())
@@ -126,15 +127,15 @@ def test_the_same_bytes_on_every_machine():
 
 
 def test_sparse_values_are_gaussian():
-    """What is kept has the mean and the deviation that were asked for; the rest is 0. The bits are
-    the same on every machine."""
+    """Values other than 0 have the filler's mean and deviation. The bits are the same on every
+    machine."""
     values = drawn(Filler("gaussian", mean=3.0, std=0.5, sparse=50))
-    kept = values[values != 0]
-    assert stats.kstest(kept, stats.norm(3.0, 0.5).cdf).pvalue > SURE
-    assert 0.24 < len(kept) / values.size < 0.26  # 50 of 200 outputs
+    nonzero = values[values != 0]
+    assert stats.kstest(nonzero, stats.norm(3.0, 0.5).cdf).pvalue > SURE
+    assert 0.24 < len(nonzero) / values.size < 0.26  # 50 of 200 outputs
     digest = hashlib.sha256(drawn(Filler("gaussian", sparse=3), (9, 4)).tobytes())
     assert digest.hexdigest()[:16] == "62e32f39a1bdde9b"
-    # A mean or a sparse of another type's filler is nothing that it reads.
+    # msra ignores the field mean.
     assert np.array_equal(drawn(Filler("msra", mean=5.0), (9, 4)), drawn(Filler("msra"), (9, 4)))
 
 
@@ -142,42 +143,42 @@ def test_sparse_values_are_gaussian():
 @pytest.mark.parametrize(
     ("fan", "norm"), [(Fan(0, 5), "FAN_IN"), (Fan(5, 0), "FAN_OUT"), (Fan(0, 0), "AVERAGE")]
 )
-def test_nothing_to_divide_by(kind, fan, norm):  # fmt: skip
+def test_fan_of_zero_is_rejected(kind, fan, norm):  # fmt: skip
     with pytest.raises(pg.InputError) as caught:
         list(chunks(Filler(kind, variance_norm=norm), (2, 3), fan, [0]))
-    assert str(caught.value) == f"{kind} filler: has no inputs to count."
+    assert str(caught.value) == f"{kind} filler: {norm} of the blob must be above 0, got 0."
     assert len(drawn(Filler(kind, variance_norm=norm), (2, 3), Fan(0.5, 0.5))) == 6
     assert len(drawn(Filler("gaussian"), (2, 3), Fan(0, 0))) == 6
 
 
-def test_many_chunks_come_in_order():
-    """More chunks than threads: each is what it is alone."""
+def test_many_chunks_are_in_order():
+    """With more chunks than threads, each chunk equals the one computed alone."""
     count = 20
-    made = list(chunks(Filler("uniform"), (count, fillers.CHUNK), Fan(1, 1), [5]))
-    assert [len(part) for part in made] == [fillers.CHUNK] * count
+    parts = list(chunks(Filler("uniform"), (count, fillers.CHUNK), Fan(1, 1), [5]))
+    assert [len(part) for part in parts] == [fillers.CHUNK] * count
     for index in (0, 7, count - 1):
-        alone = np.random.Generator(np.random.SFC64(np.random.SeedSequence([5, index])))
-        assert np.array_equal(made[index], alone.random(fillers.CHUNK, np.float32))
+        generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence([5, index])))
+        assert np.array_equal(parts[index], generator.random(fillers.CHUNK, np.float32))
 
 
-def test_fillers_of_whole_blobs_refuse_other_shapes():
-    for shape, told in (((3, 4), "3x4"), ((2, 1, 4, 3), "2x1x4x3"), ((4, 4, 4), "4x4x4")):
+def test_bilinear_rejects_invalid_shapes_and_unknown_filler_is_rejected():
+    for shape, text in (((3, 4), "3x4"), ((2, 1, 4, 3), "2x1x4x3"), ((4, 4, 4), "4x4x4")):
         with pytest.raises(pg.InputError) as caught:
             list(chunks(Filler("bilinear"), shape, Fan(1, 1), [0]))
-        said = f"bilinear filler: takes square kernels (4 axes), not {told}."
-        assert str(caught.value) == said
+        message = f"bilinear filler: expected square kernels (4 axes), got {text}."
+        assert str(caught.value) == message
     with pytest.raises(pg.InputError) as caught:
         list(chunks(Filler("qqq"), (2, 2), Fan(1, 1), [0]))
     assert str(caught.value) == (
-        '"qqq": there is no such filler. Known are constant, gaussian, uniform, xavier, msra, '
+        '"qqq": unknown filler. Known fillers are constant, gaussian, uniform, xavier, msra, '
         "bilinear, positive_unitball, orthogonal, identity, icnr, lsuv."
     )
     (values,) = chunks(Filler("bilinear"), (2, 1, 3, 3), Fan(1, 1), [0])
     assert values.shape == (18,)
 
 
-def test_streams_have_names():
-    """Layers whose names are no UTF-8 have streams too, and a name's case counts."""
+def test_streams_depend_on_layer_names():
+    """Names that are not valid UTF-8 have streams too, and names are case-sensitive."""
     names = ["a", "A", "\udcff", "\udcfe", "ä", ""]
     assert len({tuple(stream_of(0, name, 0)) for name in names}) == len(names)
     assert stream_of(3, "a", 1)[::5] == [3, 1]
@@ -188,16 +189,16 @@ def test_streams_have_names():
 
 @pytest.mark.parametrize(("rows", "columns"), [(8, 3), (3, 8), (5, 5), (1, 1)])
 def test_orthogonal(rows, columns):
-    """Float32, orthonormal along the shorter axis, and without a sign that is preferred."""
-    made = fillers.orthogonal(rows, columns, [1])
-    assert made.shape == (rows, columns)
-    assert made.dtype == np.float32
-    assert made.flags.c_contiguous
-    wide = made.T if rows > columns else made
+    """The matrix is float32, orthonormal along the shorter axis, without a preferred sign."""
+    matrix = fillers.orthogonal(rows, columns, [1])
+    assert matrix.shape == (rows, columns)
+    assert matrix.dtype == np.float32
+    assert matrix.flags.c_contiguous
+    wide = matrix.T if rows > columns else matrix
     np.testing.assert_allclose(wide @ wide.T, np.eye(len(wide)), atol=1e-5)
-    if rows >= columns:  # G = Q R with a positive diagonal: by that, Q is uniform
+    if rows >= columns:  # G = Q R with a positive diagonal makes Q uniform
         generator = np.random.Generator(np.random.SFC64(np.random.SeedSequence([1])))
-        r = made.T @ generator.standard_normal((rows, columns))
+        r = matrix.T @ generator.standard_normal((rows, columns))
         np.testing.assert_allclose(np.tril(r, -1), 0, atol=1e-5)
         assert (np.diag(r) > 0).all()
     corners = [fillers.orthogonal(rows, columns, [seed])[0, 0] for seed in range(64)]
@@ -209,45 +210,47 @@ def test_orthogonal(rows, columns):
     [((4, 4, 3, 5), 1), ((6, 2, 3, 3), 3), ((6, 3, 1, 1), 2), ((5, 3), 1), ((3, 5, 7), 1), ((8, 2, 5, 5), 2)],
 )  # fmt: skip
 def test_identity(shape, group):
-    """Output k is input k, where there is one: written down value by value."""
-    wanted = np.zeros(shape, np.float32)
+    """Output k equals input k if it exists; computed value by value."""
+    expected = np.zeros(shape, np.float32)
     for out in range(shape[0]):
         first = out // (shape[0] // group) * shape[1]  # of the inputs that this group reads
         for channel in range(shape[1]):
             if first + channel == out:
-                wanted[(out, channel, *(n // 2 for n in shape[2:]))] = 1
-    made = fillers.identity(shape, group)
-    assert made.dtype == np.float32
-    assert np.array_equal(made, wanted)
+                expected[(out, channel, *(n // 2 for n in shape[2:]))] = 1
+    weights = fillers.identity(shape, group)
+    assert weights.dtype == np.float32
+    assert np.array_equal(weights, expected)
     if group == 1:
-        assert np.array_equal(fillers.identity(shape), wanted)
+        assert np.array_equal(fillers.identity(shape), expected)
 
 
 @pytest.mark.parametrize(("kernel", "variant", "profile"), [
     (1, "bvlc", [1]), (2, "bvlc", [0.5, 0.5]), (3, "bvlc", [0.5, 1, 0.5]), (4, "bvlc", [0.25, 0.75, 0.75, 0.25]),
     (3, "classic", [0.25, 0.75, 0.75]), (2, "classic", [1, 0]), (4, "classic", [0.25, 0.75, 0.75, 0.25]),
 ])  # fmt: skip
-def test_profiles(kernel, variant, profile):
-    """1 - |x / F - c|, by hand."""
-    found = fillers.bilinear_profile(kernel, variant)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, np.float32(profile))
-    both = fillers.bilinear(kernel, 2, variant)
-    assert both.shape == (kernel, 2)
-    np.testing.assert_array_equal(both, np.outer(found, fillers.bilinear_profile(2, variant)))
-    np.testing.assert_array_equal(fillers.bilinear(kernel, variant=variant), np.outer(found, found))
+def test_bilinear_profiles(kernel, variant, profile):
+    """Profiles computed by hand from 1 - |x / F - c|."""
+    actual = fillers.bilinear_profile(kernel, variant)
+    assert actual.dtype == np.float32
+    np.testing.assert_array_equal(actual, np.float32(profile))
+    kernel_2d = fillers.bilinear(kernel, 2, variant)
+    assert kernel_2d.shape == (kernel, 2)
+    np.testing.assert_array_equal(kernel_2d, np.outer(actual, fillers.bilinear_profile(2, variant)))
+    np.testing.assert_array_equal(
+        fillers.bilinear(kernel, variant=variant), np.outer(actual, actual)
+    )
     assert np.array_equal(fillers.bilinear_profile(3), fillers.bilinear_profile(3, "bvlc"))
 
 
-def test_profiles_that_are_none():
-    for arguments, said in (
-        ((0,), "kernel size 0 is below 1"),
-        ((4, "new"), "variant 'new' is not bvlc or classic"),
+def test_invalid_bilinear_arguments_are_rejected():
+    for arguments, message in (
+        ((0,), "kernel size must be at least 1, got 0"),
+        ((4, "new"), "variant must be bvlc or classic, got 'new'"),
     ):
         for make in (fillers.bilinear_profile, lambda k, *v: fillers.bilinear(k, None, *v)):
             with pytest.raises(pg.InputError) as caught:
                 make(*arguments)
-            assert str(caught.value) == f"bilinear filler: {said}."
+            assert str(caught.value) == f"bilinear filler: {message}."
 
 
 # fans
@@ -266,9 +269,9 @@ def test_caffes_fan(shape, into, out):
 
 @settings(max_examples=60)
 @given(st.data())
-def test_true_fan_keeps_the_variance(data):
-    """A layer with weights of variance 1 / n hands variance 1 on, whatever its type, wherever no
-    border counts: Deconvolution with its stride, InnerProduct with transpose."""
+def test_true_fan_preserves_the_variance(data):
+    """Weights of variance 1 / n preserve variance 1 for all layer types, away from borders:
+    Deconvolution with its stride, InnerProduct with transpose."""
     kind = data.draw(st.sampled_from(["Convolution", "Deconvolution", "InnerProduct"]))
     group = data.draw(st.sampled_from([1, 2]))
     stride = data.draw(st.integers(1, 3))
@@ -291,7 +294,7 @@ def test_true_fan_keeps_the_variance(data):
     assert 0.75 < y.var() < 1.3
 
 
-def test_caffes_fan_of_a_deconvolution_is_not_the_true_one():
+def test_caffes_fan_of_deconvolution_differs_from_true_fan():
     net = net_of('layer { name: "d" type: "Deconvolution" bottom: "data" top: "d" '
                  "convolution_param { num_output: 32 kernel_size: 4 stride: 2 } }")  # fmt: skip
     (blob, _) = blobs_of(net)
@@ -302,7 +305,7 @@ def test_caffes_fan_of_a_deconvolution_is_not_the_true_one():
 # nets
 
 
-def test_defaults_are_caffes():
+def test_default_values_equal_caffe():
     text = (
         CONV % ""
         + """
@@ -320,17 +323,17 @@ def test_defaults_are_caffes():
     assert all(np.unique(b).size == 1 for blobs in net.weights.values() for b in blobs)
 
 
-def test_a_layer_has_its_own_stream_whatever_stands_around_it():
+def test_stream_of_a_layer_does_not_depend_on_other_layers():
     filler = 'weight_filler { type: "gaussian" std: 0.1 }'
     alone = pg.initialise(net_of(CONV % filler), seed=3)
     before = 'layer { name: "b" type: "Bias" bottom: "data" top: "data" }'
-    among = pg.initialise(net_of(before + CONV % filler), seed=3)
-    assert np.array_equal(alone.weights["c"][0], among.weights["c"][0])
-    other = pg.initialise(net_of(CONV % filler), seed=4)
-    assert not np.array_equal(alone.weights["c"][0], other.weights["c"][0])
+    with_other_layer = pg.initialise(net_of(before + CONV % filler), seed=3)
+    assert np.array_equal(alone.weights["c"][0], with_other_layer.weights["c"][0])
+    other_seed = pg.initialise(net_of(CONV % filler), seed=4)
+    assert not np.array_equal(alone.weights["c"][0], other_seed.weights["c"][0])
 
 
-def test_shared_blobs_are_the_same():
+def test_shared_blobs_have_equal_values():
     layer = """layer { name: "%s" type: "InnerProduct" bottom: "%s" top: "%s" param { name: "w" }
       inner_product_param { num_output: 768 bias_term: false weight_filler { type: "xavier" } } }"""
     net = pg.initialise(net_of(layer % ("a", "data", "a") + layer % ("b", "a", "b")))
@@ -353,20 +356,20 @@ def test_rules_and_recommendations():
         inner_product_param { num_output: 3 } }"""
     )
     net = net_of(text)
-    found = {b.layer.name: b for b in blobs_of(net, recommend=True) if b.is_weight}
-    assert found["c"].filler == Filler("gaussian", std=float(f"{math.sqrt(2 / 1.01 / 27):.4g}"))
-    assert "Caffe counts 64 inputs where 32 meet" in found["d"].reason
-    assert found["d"].filler == Filler("gaussian", std=float(f"{math.sqrt(1 / 32):.4g}"))
-    assert found["up"].filler.type == "bilinear"
-    assert found["i"].filler == Filler("msra")
-    assert found["last"].filler == Filler("gaussian", std=0.01)
-    ruled = blobs_of(net, parse_rules(["[ci]=uniform:-1,1", "c=constant:2"]))
-    assert [(b.layer.name, b.filler) for b in ruled if b.reason] == [
+    fillings = {b.layer.name: b for b in blobs_of(net, recommend=True) if b.is_weight}
+    assert fillings["c"].filler == Filler("gaussian", std=float(f"{math.sqrt(2 / 1.01 / 27):.4g}"))
+    assert "Caffe counts 64 inputs where 32 meet" in fillings["d"].reason
+    assert fillings["d"].filler == Filler("gaussian", std=float(f"{math.sqrt(1 / 32):.4g}"))
+    assert fillings["up"].filler.type == "bilinear"
+    assert fillings["i"].filler == Filler("msra")
+    assert fillings["last"].filler == Filler("gaussian", std=0.01)
+    by_rules = blobs_of(net, parse_rules(["[ci]=uniform:-1,1", "c=constant:2"]))
+    assert [(b.layer.name, b.filler) for b in by_rules if b.reason] == [
         ("c", Filler("constant", value=2.0)), ("i", Filler("uniform", min=-1.0, max=1.0)),
     ]  # fmt: skip
 
 
-def test_orthogonal_identity_icnr_lsuv():
+def test_extra_fillers_in_a_net():
     net = pg.initialise(net_of(CONV % ""), rules={"c": "orthogonal"})
     rows = net.weights["c"][0].reshape(8, -1).astype(np.float64)
     np.testing.assert_allclose(rows @ rows.T, np.eye(8), atol=1e-6)
@@ -386,26 +389,26 @@ def test_lsuv_gives_every_layer_unit_variance():
     text = "".join(layer.format(i, f"t{i - 1}" if i else "data") for i in range(6))
     net = pg.initialise(net_of(text, "200,50"), rules={"*": "lsuv"})
     x = np.random.default_rng(5).standard_normal((200, 50)).astype(np.float32)
-    found = pg.run(net, {"data": x}, [f"i{i}" for i in range(6)])
-    for name, values in found.items():
+    tops = pg.run(net, {"data": x}, [f"i{i}" for i in range(6)])
+    for name, values in tops.items():
         assert 0.9 < values.var() < 1.1, name
 
 
-# mistakes
+# errors
 
 
 @pytest.mark.parametrize(
     ("param", "text"),
     [
         ('weight_filler { type: "xaver" }',
-         'net.prototxt:1:105: layer "c" (Convolution): its weight_filler is "xaver", which Caffe does not have. '
+         'net.prototxt:1:105: layer "c" (Convolution): its weight_filler has type "xaver", which Caffe does not have. '
          "Did you mean xavier?"),
         ('kernel_size: 2 weight_filler { type: "bilinear" }',
-         "its weight_filler, bilinear, takes square kernels of 4 axes, not 8x3x3x2"),
-        ('weight_filler { type: "msra" sparse: 3 }', "its weight_filler, msra, has sparse. Only gaussian takes it."),
+         "its weight_filler (bilinear) needs square kernels (4 axes), got 8x3x3x2"),
+        ('weight_filler { type: "msra" sparse: 3 }', "its weight_filler (msra) sets sparse. Only gaussian supports sparse."),
     ],
 )  # fmt: skip
-def test_fillers_that_do_not_fit(param, text):
+def test_invalid_filler_of_a_layer_is_rejected(param, text):
     with pytest.raises(pg.InputError) as caught:
         pg.initialise(net_of(CONV % param))
     assert text in str(caught.value)
@@ -414,14 +417,14 @@ def test_fillers_that_do_not_fit(param, text):
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        ("c=msr", '"msr": there is no such filler. Did you mean msra?'),
-        ("c=gaussian:x", '"gaussian:x": is no filler. Write it like msra'),
-        ("c=gaussian:std=1,sdt=2", '"gaussian:std=1,sdt=2": is no filler'),
+        ("c=msr", '"msr": unknown filler. Did you mean msra?'),
+        ("c=gaussian:x", '"gaussian:x": not a valid filler. Write it like msra'),
+        ("c=gaussian:std=1,sdt=2", '"gaussian:std=1,sdt=2": not a valid filler'),
         ("conv9=msra", '"conv9": fits no layer with weights'),
         ("c", "--set: 'c' is no PATTERN=FILLER"),
     ],
 )
-def test_rules_that_do_not_fit(rule, text):
+def test_invalid_rules_are_rejected(rule, text):
     with pytest.raises(pg.InputError) as caught:
         blobs_of(net_of(CONV % ""), parse_rules([rule]))
     assert text in str(caught.value)
@@ -432,8 +435,8 @@ def test_parse_filler():
         "gaussian", std=0.02, mean=1.0, sparse=5
     )
     for norm in ("FAN_IN", "FAN_OUT", "AVERAGE"):
-        found = parse_filler(f"xavier:variance_norm={norm},value=2")
-        assert (found.variance_norm, found.value) == (norm, 2.0)
+        filler = parse_filler(f"xavier:variance_norm={norm},value=2")
+        assert (filler.variance_norm, filler.value) == (norm, 2.0)
     assert parse_filler("uniform:-0.1,0.5") == Filler("uniform", min=-0.1, max=0.5)
     assert parse_filler("constant:0.5") == Filler("constant", value=0.5)
     assert parse_filler("msra") == Filler("msra")
@@ -445,11 +448,11 @@ def test_parse_filler():
     ["msra:1", "uniform:1,2,3", "gaussian:sparse=1.5", "xavier:variance_norm=FAN", "xavier:FAN_IN",
      "gaussian:variance=FAN_IN", "constant:=1", "constant:value=AVERAGE", "icnr:0.5"],
 )  # fmt: skip
-def test_filler_words_that_do_not_fit(text):
+def test_invalid_filler_text_is_rejected(text):
     with pytest.raises(pg.InputError) as caught:
         parse_filler(text)
     assert str(caught.value) == (
-        f'"{text}": is no filler. Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or '
+        f'"{text}": not a valid filler. Write it like msra, gaussian:0.01, uniform:-0.1,0.1 or '
         "xavier:variance_norm=AVERAGE."
     )
 
@@ -458,8 +461,8 @@ def test_filler_words_that_do_not_fit(text):
     Filler, st.sampled_from(fillers.CAFFES), *[st.floats(-9, 9)] * 5, st.integers(-1, 9),
     st.sampled_from(["FAN_IN", "FAN_OUT", "AVERAGE"]),
 ))  # fmt: skip
-def test_numbers_are_what_differs(filler):
-    """With the type first, they make the filler again."""
+def test_numbers_hold_fields_that_differ_from_defaults(filler):
+    """The type comes first, and the numbers recreate the filler."""
     numbers = filler.numbers()
     assert next(iter(numbers)) == "type"
     assert Filler(**numbers) == filler
@@ -502,7 +505,7 @@ def test_command(protogen, tmp_path):
     assert 0.4 < net.weights["conv"][0].std() < 0.6
 
 
-def test_the_net_is_written_back_with_its_comments(protogen, tmp_path):
+def test_written_net_preserves_comments(protogen, tmp_path):
     (tmp_path / "net.prototxt").write_text(NET)
     done = protogen("init", "net.prototxt", "--recommend", "--write-net", "better.prototxt")
     assert done.returncode == 0, done.stderr
@@ -512,8 +515,13 @@ def test_the_net_is_written_back_with_its_comments(protogen, tmp_path):
     assert 'type: "msra"' in text
     assert "std: 0.01" in text
     assert "std: 0.5" not in text
-    found = json.loads(protogen("init", "better.prototxt", "--json").stdout)
-    assert [one["filler"]["type"] for one in found] == ["msra", "constant", "gaussian", "constant"]
+    fillings = json.loads(protogen("init", "better.prototxt", "--json").stdout)
+    assert [filling["filler"]["type"] for filling in fillings] == [
+        "msra",
+        "constant",
+        "gaussian",
+        "constant",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -525,7 +533,7 @@ def test_the_net_is_written_back_with_its_comments(protogen, tmp_path):
          '"conw": fits no layer with weights. Did you mean conv?'),
     ],
 )  # fmt: skip
-def test_command_mistakes(protogen, tmp_path, options, text):
+def test_command_rejects_invalid_options(protogen, tmp_path, options, text):
     (tmp_path / "net.prototxt").write_text(NET)
     done = protogen("init", *options)
     assert done.returncode == 2
@@ -533,7 +541,7 @@ def test_command_mistakes(protogen, tmp_path, options, text):
     assert [path.name for path in tmp_path.iterdir()] == ["net.prototxt"]
 
 
-def test_extras_cannot_be_written_as_text(protogen, tmp_path):
+def test_extra_fillers_cannot_be_written_to_a_prototxt(protogen, tmp_path):
     (tmp_path / "net.prototxt").write_text(NET)
     done = protogen("init", "net.prototxt", "--set", "conv=orthogonal", "--write-net", "b.prototxt")
     assert done.returncode == 3

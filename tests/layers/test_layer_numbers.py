@@ -1,5 +1,5 @@
-"""Layers that no golden of real Caffe covers, against their formulas in NumPy, through onnxruntime;
-and what is said of layers that Caffe refuses."""
+"""Layers without golden numbers from real Caffe, against their formulas in NumPy, through
+onnxruntime; and messages for layers that Caffe rejects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANDOM = np.random.default_rng(3)
 
 
 def run(layer: str, weights: list[np.ndarray] | None = None, **arrays: np.ndarray):
-    """Every output of one layer called "n", or of several whole layers, for float32 arrays."""
+    """Return all outputs of one layer "n", or of several complete layers, for float32 arrays."""
     text = layer if layer.startswith("layer") else f'layer {{ name: "n" {layer} }}'
     net = net_with({name: array.shape for name, array in arrays.items()}, text)
     if weights is not None:
@@ -33,40 +33,40 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def softmax(x: np.ndarray, axis: int) -> np.ndarray:
-    made = np.exp(x.astype(np.float64) - x.max(axis, keepdims=True))
-    return made / made.sum(axis, keepdims=True)
+    powers = np.exp(x.astype(np.float64) - x.max(axis, keepdims=True))
+    return powers / powers.sum(axis, keepdims=True)
 
 
-def close(found: np.ndarray, wanted: np.ndarray) -> None:
-    assert found.shape == np.shape(wanted)
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(1, np.abs(wanted).max()))
+def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
+    assert actual.shape == np.shape(expected)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-6 * max(1, np.abs(expected).max()))
 
 
-def test_upsampling_puts_values_where_the_mask_says():
-    """SegNet: pooled and put back, every maximum stands where it was, 0 elsewhere."""
+def test_upsample_with_mask_restores_maxima():
+    """SegNet: after pooling and upsampling, each maximum is at its old position, 0 elsewhere."""
     x = normal(2, 3, 6, 8)
     layers = """layer { name: "p" type: "Pooling" bottom: "x" top: "p" top: "m" pooling_param { kernel_size: 2 stride: 2 } }
 layer { name: "u" type: "Upsample" bottom: "p" bottom: "m" top: "u" upsample_param { scale: 2 } }"""
     windows = x.reshape(2, 3, 3, 2, 4, 2)
     most = windows == windows.max(axis=(3, 5), keepdims=True)
-    close(run(layers, x=x)["u"], np.where(most, windows, 0).reshape(x.shape))
+    assert_close(run(layers, x=x)["u"], np.where(most, windows, 0).reshape(x.shape))
 
 
-def test_filter_keeps_samples():
-    found = run('type: "Filter" bottom: "x" bottom: "y" bottom: "s" top: "a" top: "b"',
+def test_filter_selects_samples():
+    tops = run('type: "Filter" bottom: "x" bottom: "y" bottom: "s" top: "a" top: "b"',
                 x=(x := normal(4, 2, 3)), y=(y := normal(4, 5)), s=np.float32([1, 0, 0, 2]))  # fmt: skip
-    close(found["a"], x[[0, 3]])
-    close(found["b"], y[[0, 3]])
+    assert_close(tops["a"], x[[0, 3]])
+    assert_close(tops["b"], y[[0, 3]])
 
 
 def test_infogain():
     x, labels, gain = normal(5, 4), np.float32([0, 3, 1, 1, 2]), np.abs(normal(1, 1, 4, 4))
-    found = run('type: "InfogainLoss" bottom: "x" bottom: "l" bottom: "h" top: "loss" top: "p" loss_weight: 1 loss_weight: 0',
+    tops = run('type: "InfogainLoss" bottom: "x" bottom: "l" bottom: "h" top: "loss" top: "p" loss_weight: 1 loss_weight: 0',
                 x=x, l=labels, h=gain)  # fmt: skip
     p = softmax(x, 1)
-    wanted = -(gain[0, 0][labels.astype(int)] * np.log(p)).sum() / 5
-    close(found["loss"], wanted)
-    close(found["p"], p)
+    expected = -(gain[0, 0][labels.astype(int)] * np.log(p)).sum() / 5
+    assert_close(tops["loss"], expected)
+    assert_close(tops["p"], p)
 
 
 @pytest.mark.parametrize(
@@ -76,26 +76,28 @@ def test_infogain():
 )  # fmt: skip
 @pytest.mark.parametrize("ignored", [None, 1, 9])
 def test_normalisation_of_losses(param, divisor, ignored):
-    """SoftmaxWithLoss at two positions of three samples: what the sum is divided by."""
+    """SoftmaxWithLoss at two positions of three samples: the divisor of the sum."""
     x, labels = normal(3, 4, 2), np.float32([[0, 1], [1, 3], [2, 1]])
     skip = "" if ignored is None else f"ignore_label: {ignored}"
-    found = run(f'type: "SoftmaxWithLoss" bottom: "x" bottom: "l" top: "loss" loss_param {{ {param} {skip} }}', x=x, l=labels)  # fmt: skip
+    tops = run(f'type: "SoftmaxWithLoss" bottom: "x" bottom: "l" top: "loss" loss_param {{ {param} {skip} }}', x=x, l=labels)  # fmt: skip
     p = softmax(x, 1)
     counts = labels != ignored
     terms = [
         -math.log(p[n, int(labels[n, i]), i]) for n, i in np.ndindex(labels.shape) if counts[n, i]
     ]
-    close(found["loss"], np.float64(sum(terms) / (len(terms) if divisor == "valid" else divisor)))
+    assert_close(
+        tops["loss"], np.float64(sum(terms) / (len(terms) if divisor == "valid" else divisor))
+    )
 
 
 @pytest.mark.parametrize("param", ["", "ignore_label: 1", "normalization: VALID ignore_label: 1"])
 def test_sigmoid_cross_entropy(param):
     x, t = normal(3, 2, 2), np.float32(RANDOM.integers(0, 2, (3, 2, 2)))
-    found = run(f'type: "SigmoidCrossEntropyLoss" bottom: "x" bottom: "t" top: "loss" loss_param {{ {param} }}', x=x, t=t)  # fmt: skip
+    tops = run(f'type: "SigmoidCrossEntropyLoss" bottom: "x" bottom: "t" top: "loss" loss_param {{ {param} }}', x=x, t=t)  # fmt: skip
     p = sigmoid(x)
     terms = -(t * np.log(p) + (1 - t) * np.log(1 - p))
     counts = t != 1 if "ignore" in param else np.ones_like(t, bool)
-    close(found["loss"], terms[counts].sum() / (counts.sum() if "VALID" in param else 3))
+    assert_close(tops["loss"], terms[counts].sum() / (counts.sum() if "VALID" in param else 3))
 
 
 def gates(x: np.ndarray, c: np.ndarray, cont: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -107,17 +109,17 @@ def gates(x: np.ndarray, c: np.ndarray, cont: np.ndarray) -> tuple[np.ndarray, n
 
 def test_lstm_unit():
     c, x, cont = normal(1, 3, 5), normal(1, 3, 20), np.float32([[1, 0, 1]])
-    found = run('type: "LSTMUnit" bottom: "c" bottom: "x" bottom: "cont" top: "new" top: "h"', c=c, x=x, cont=cont)  # fmt: skip
+    tops = run('type: "LSTMUnit" bottom: "c" bottom: "x" bottom: "cont" top: "new" top: "h"', c=c, x=x, cont=cont)  # fmt: skip
     new, h = gates(x, c, cont)
-    close(found["new"], new)
-    close(found["h"], h)
+    assert_close(tops["new"], new)
+    assert_close(tops["h"], h)
 
 
 @pytest.mark.parametrize("exposed", [False, True])
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("kind", ["LSTM", "RNN"])
 def test_recurrent(kind, static, exposed):
-    """Every form of the bottoms: a static input, the states given and returned, sequences that end."""
+    """All forms of bottoms: static input, states as input and output, sequences that end."""
     steps, batch, width, d = 4, 2, 3, 5
     rows = 4 * d if kind == "LSTM" else d
     x, cont = normal(steps, batch, width), np.float32([[0, 0], [1, 1], [1, 0], [1, 1]])
@@ -138,7 +140,7 @@ def test_recurrent(kind, static, exposed):
     arrays |= {f"s{i}": state for i, state in enumerate(states)} if exposed else {}
     tops = ["y", *(f"t{i}" for i in range(len(states)) if exposed)]
     text = " ".join([f'bottom: "{name}"' for name in arrays] + [f'top: "{name}"' for name in tops])
-    found = run(f'type: "{kind}" {text} recurrent_param {{ num_output: {d} expose_hidden: {str(exposed).lower()} }}', weights, **arrays)  # fmt: skip
+    outputs_by_name = run(f'type: "{kind}" {text} recurrent_param {{ num_output: {d} expose_hidden: {str(exposed).lower()} }}', weights, **arrays)  # fmt: skip
 
     at = 3 if static else 2
     h = states[0][0].astype(np.float64) if exposed else np.zeros((batch, d))
@@ -154,12 +156,12 @@ def test_recurrent(kind, static, exposed):
         else:
             h = np.tanh(read)
             outputs.append(np.tanh(h @ weights[at + 1].T + weights[at + 2]))
-    close(found["y"], np.stack(outputs))
+    assert_close(outputs_by_name["y"], np.stack(outputs))
     for name, state in zip(tops[1:], [h, c], strict=False):
-        close(found[name], state[None])
+        assert_close(outputs_by_name[name], state[None])
 
 
-# What Caffe refuses. "x" is 2x3x6x8, "y" 2x3x5x5, "v" 4, "s" 2.
+# Layers that Caffe rejects. "x" is 2x3x6x8, "y" 2x3x5x5, "v" 4, "s" 2.
 SHAPES = {
     "x": (2, 3, 6, 8),
     "y": (2, 3, 5, 5),
@@ -186,7 +188,7 @@ REFUSED = [
     ('"Crop" bottom: "x" bottom: "r" top: "t"', "its bottoms are 2x3x6x8 and 4x2x3: axes differ."),
     ('"Tile" bottom: "x" top: "t"', "tiles is missing, but must be at least 1."),
     ('"BatchReindex" bottom: "x" bottom: "c" top: "t"', '"c" is 4x2, but must have 1 axis.'),
-    ('"Filter" bottom: "x" top: "t"', "has 1 bottoms, but takes 2 or more."),
+    ('"Filter" bottom: "x" top: "t"', "expected 2 or more bottoms, got 1."),
     ('"EuclideanLoss" bottom: "x" bottom: "y" top: "t"', "2x3x6x8 and 2x3x5x5 must hold as many values."),
     ('"HingeLoss" bottom: "x" bottom: "v" top: "t"', "2x3x6x8 and 4 must have as many samples."),
     ('"SoftmaxWithLoss" bottom: "x" bottom: "s" top: "t"', '"s" is 2, but scores of 2x3x6x8 need 96 labels.'),
@@ -200,18 +202,18 @@ REFUSED = [
     ('"ContrastiveLoss" bottom: "x" bottom: "x" bottom: "s" top: "t"', "2x3x6x8 and 2x3x6x8 must be vectors of one length a sample. Put a Flatten before it."),
     ('"ContrastiveLoss" bottom: "c" bottom: "c" bottom: "c" top: "t"', '"c" is 4x2, but must have one value a sample.'),
     ('"MultinomialLogisticLoss" bottom: "c" bottom: "c" top: "t"', '"c" is 4x2, but must have one value a sample.'),
-    ('"Eltwise" bottom: "x" bottom: "x" top: "t" eltwise_param { operation: PROD coeff: 1 coeff: 2 }', "has coeff, which PROD does not take. Leave coeff out, or put a Scale or Power layer before it."),
+    ('"Eltwise" bottom: "x" bottom: "x" top: "t" eltwise_param { operation: PROD coeff: 1 coeff: 2 }', "coeff is not allowed with operation PROD. Remove coeff, or put a Scale or Power layer before this layer."),
     ('"AbsVal" bottom: "x" top: "x"', 'its top "x" is its bottom, and Caffe does not compute this layer in place. Give the top a name of its own.'),
     ('"Eltwise" bottom: "x" bottom: "x" top: "x" eltwise_param { operation: PROD }', 'works in place on "x", but it reads it twice: Caffe then takes its top for a second blob of this name and refuses the net. Give the top a name of its own.'),
     ('"Filter" bottom: "x" bottom: "c" top: "t"', '"c" is 4x2, but must have one value a sample.'),
     ('"Filter" bottom: "x" bottom: "v" top: "t"', '"x" is 2x3x6x8, but must have 4 samples, as "v" has.'),
-    ('"MVN" bottom: "five" top: "t"', "its bottom is 1x2x3x4x5, but must have 4 axes at most."),
-    ('"PReLU" bottom: "s" top: "t"', '"s" is 2, but must have 2 to 4 axes.'),
-    ('"BatchNorm" bottom: "s" top: "t"', '"s" is 2, but must have 2 to 32 axes.'),
-    ('"Bias" bottom: "x" top: "t" bias_param { axis: 4 num_axes: 0 }', "axis 4 is outside of a blob with 4 axes."),
-    ('"InnerProduct" bottom: "x" top: "t" inner_product_param { num_output: 2 axis: 4 }', "axis 4 is outside of a blob with 4 axes."),
-    ('"Log" bottom: "x" top: "t" log_param { base: 1 }', "base 1 has no logarithm. Give another base, or -1 for e."),
-    ('"Im2col" bottom: "s" top: "t" convolution_param { axis: 0 kernel_size: 1 }', "its bottom has no axes for windows."),
+    ('"MVN" bottom: "five" top: "t"', "its bottom must have at most 4 axes, got 1x2x3x4x5."),
+    ('"PReLU" bottom: "s" top: "t"', 'bottom "s" must have 2 to 4 axes, got 2.'),
+    ('"BatchNorm" bottom: "s" top: "t"', 'bottom "s" must have 2 to 32 axes, got 2.'),
+    ('"Bias" bottom: "x" top: "t" bias_param { axis: 4 num_axes: 0 }', "axis 4 is out of range for a blob with 4 axes."),
+    ('"InnerProduct" bottom: "x" top: "t" inner_product_param { num_output: 2 axis: 4 }', "axis 4 is out of range for a blob with 4 axes."),
+    ('"Log" bottom: "x" top: "t" log_param { base: 1 }', "base must not be 1: its logarithm is 0. Set another base, or -1 for e."),
+    ('"Im2col" bottom: "s" top: "t" convolution_param { axis: 0 kernel_size: 1 }', "its bottom has no spatial axes."),
     ('"LSTM" bottom: "r" bottom: "c" bottom: "v" top: "t" recurrent_param { num_output: 2 }', "x_static is 4, but must have 2 samples."),
     ('"Accuracy" bottom: "c" bottom: "v" top: "t" accuracy_param { top_k: 3 }', "top_k is 3, but there are 2 classes."),
     ('"Reorg" bottom: "x" top: "t" reorg_param { stride: 0 }', "stride must be at least 1."),
@@ -221,8 +223,8 @@ REFUSED = [
     ('"Interp" bottom: "x" top: "t" interp_param { zoom_factor: 0 }', "zoom_factor and shrink_factor must be at least 1."),
     ('"Interp" bottom: "x" top: "t" interp_param { height: 4 width: 4 pad_beg: 1 }', "pad_beg and pad_end must be 0 or negative: they cut pixels away."),
     ('"Interp" bottom: "r" top: "t" interp_param { height: 4 width: 4 }', "its bottom is 4x2x3, but must have 4 axes."),
-    ('"PriorBox" bottom: "x" bottom: "x" top: "t"', "has no min_size. Give one or more."),
-    ('"PriorBox" bottom: "x" bottom: "x" top: "t" prior_box_param { min_size: 4 min_size: 5 max_size: 9 }', "has 2 min_size, but 1 max_size."),
+    ('"PriorBox" bottom: "x" bottom: "x" top: "t"', "missing min_size. Set one or more."),
+    ('"PriorBox" bottom: "x" bottom: "x" top: "t" prior_box_param { min_size: 4 min_size: 5 max_size: 9 }', "has 2 min_size, but 1 max_size. Set one max_size per min_size, or none."),
     ('"LSTM" bottom: "r" bottom: "v" top: "t" recurrent_param { num_output: 2 }', "x is 4x2x3 and cont 4, but cont must be T x N of x."),
     ('"LSTM" bottom: "r" bottom: "c" top: "t"', "num_output is 0 or missing. Give the number of outputs."),
     ('"LSTMUnit" bottom: "r" bottom: "r" bottom: "c" top: "t" top: "u"', "cont is 4x2, but must be 1 x N of c, 4x2x3."),
@@ -230,14 +232,14 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("layer", "said"), REFUSED, ids=[f"{one[0].split()[0]}-{i}" for i, one in enumerate(REFUSED)])  # fmt: skip
-def test_refused(layer, said):
+@pytest.mark.parametrize(("layer", "message"), REFUSED, ids=[f"{row[0].split()[0]}-{i}" for i, row in enumerate(REFUSED)])  # fmt: skip
+def test_invalid_layer_is_rejected(layer, message):
     with pytest.raises(pg.InputError) as caught:
         _ = net_with(SHAPES, f'layer {{ name: "n" type: {layer} }}').graph
     kind = layer.split('"')[1]
     place, _, rest = str(caught.value).partition(": ")
     assert place == f"net.prototxt:{len(SHAPES) + 1}:1"
-    assert rest == f'layer "n" ({kind}): {said}'
+    assert rest == f'layer "n" ({kind}): {message}'
 
 
 NOT_IN_ONNX = [
@@ -248,15 +250,15 @@ NOT_IN_ONNX = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("layer", "said"), NOT_IN_ONNX)
-def test_not_in_onnx(layer, said):
+@pytest.mark.parametrize(("layer", "message"), NOT_IN_ONNX)
+def test_layer_without_onnx_export_is_rejected(layer, message):
     with pytest.raises(pg.UnsupportedError) as caught:
         pg.to_onnx(net_with(SHAPES, f'layer {{ name: "n" type: {layer} }}'))
-    assert str(caught.value).endswith(f": {said}")
+    assert str(caught.value).endswith(f": {message}")
 
 
-def test_a_depthwise_kernel_past_the_end():
-    """Convolution makes a pixel there; the fork's layer has unsigned sizes, and none."""
+def test_depthwise_kernel_larger_than_input_is_rejected():
+    """Convolution computes a pixel there; the fork's layer has unsigned sizes and computes none."""
     layer = 'layer { name: "n" type: "ConvolutionDepthwise" bottom: "x" top: "t" convolution_param { num_output: 3 kernel_h: 7 kernel_w: 1 stride: 2 } }'
-    with pytest.raises(pg.InputError, match="its kernel of 7 is larger than 6 pixels with pad 0"):
+    with pytest.raises(pg.InputError, match="kernel size 7 is larger than 6 pixels with pad 0"):
         _ = net_with(SHAPES, layer).graph

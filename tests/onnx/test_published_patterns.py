@@ -63,8 +63,8 @@ FORK = """layer { name: "p" type: "Pooling" bottom: "x" top: "p" pooling_param {
 layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 4 kernel_size: 1 stride: 2 } }
 layer { name: "e" type: "%s" bottom: "p" bottom: "c" top: "e" }"""
 ADVICE = (
-    "If a fork wrote this net, it rounds sizes otherwise: give the Pooling before it round_mode: "
-    "FLOOR, or the Interp its height and width."
+    "If the net was written for a Caffe fork, that fork may round sizes differently: set round_mode: "
+    "FLOOR in the Pooling before this layer, or height and width in the Interp."
 )
 
 

@@ -411,7 +411,7 @@ def test_hostile_names_are_inert_in_chromium(browser, tmp_path):
 
 def test_every_family_has_a_colour():
     for name, kind in LayerType.registry.items():
-        if not kind.users_own:
+        if not kind.user_defined:
             assert family_of(kind) in COLOURS, name
 
 

@@ -285,7 +285,7 @@ def test_command(protogen, tmp_path):
         (["--data", "grey.npy"],
          'input "data": the data is 2x1x4x5, but must be 2x3x4x5. Grey data fits no colour net'),
         (["--plot", "h.jpg"], "h.jpg: is no picture by its ending. Name a .png or .svg file."),
-        (["--compare-init", "xavier,msr"], '"msr": there is no such filler. Did you mean msra?'),
+        (["--compare-init", "xavier,msr"], '"msr": unknown filler. Did you mean msra?'),
         (["--images", "none"], "none: is not there. Check the path."),
         (["--images", "grey"], "g.png: is grey, but the input has 3 channels"),
         (["--data", "x.npy", "--images", "."], "--data and --images are both given. Keep one."),

@@ -62,7 +62,7 @@ def test_all_types_are_drawn():
     from judge import NAMES, caffe
 
     judged = frozenset().union(*(caffe(name).types for name in NAMES))
-    known = {name for name, kind in LayerType.registry.items() if not kind.users_own}
+    known = {name for name, kind in LayerType.registry.items() if not kind.user_defined}
     assert judged & known == set(SPECS) | set(LEFT_OUT)
 
 

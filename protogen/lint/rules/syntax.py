@@ -143,14 +143,13 @@ class StrayParameter(Rule):
 def _owners() -> frozenset[str]:
     """Return the names of the parameter blocks that belong to particular layer types."""
     kinds = LayerType.registry.values()
-    return frozenset(block for kind in kinds if not kind.users_own for block in kind.reads) - {
+    return frozenset(block for kind in kinds if not kind.user_defined for block in kind.reads) - {
         "transform_param"
     }
 
 
 def _types() -> list[str]:
-    """Return the names of all layer types, without those of the user's plugins."""
-    return [name for name, kind in LayerType.registry.items() if not kind.users_own]
+    return [name for name, kind in LayerType.registry.items() if not kind.user_defined]
 
 
 class UnreadField(Rule):

@@ -39,7 +39,7 @@ def _weights(net: Context) -> Iterator[tuple[Layer, Filling]]:
         if kind is None or not blobs or None in shapes:
             continue
         filling = kind.fillings(layer, [s for s in shapes if s is not None], blobs)[0]
-        if filling.into and filling.field:
+        if filling.fan_in and filling.field:
             yield layer, filling
 
 
@@ -131,7 +131,7 @@ class DeviationOff(Rule):
                 continue
             if not _feeds_weights(net, layer):  # The scores of a last layer may start near 0.
                 continue
-            fan = Fan(filling.into, filling.out)
+            fan = Fan(filling.fan_in, filling.fan_out)
             deviation = DEVIATIONS[filler.type](filler, fan)
             preserving = DEVIATIONS["xavier"](filler, fan)
             ratio = deviation / preserving
@@ -140,8 +140,8 @@ class DeviationOff(Rule):
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"standard deviation {deviation:.3g} is too {size} for {filling.into:g} inputs: "
-                    f"{preserving:.3g} preserves the signal.",
+                    f"deviation {deviation:.3g} is too {size} for {filling.fan_in:g} "
+                    f"inputs: {wanted:.3g} keeps a signal.",
                 )
 
 

@@ -71,7 +71,7 @@ class UnreadTop(Rule):
         for item in net.wires:
             kind = item.type
             known = layer_type(kind)
-            ends = known is not None and (known.may_end or known.is_loss)
+            ends = known is not None and (known.top_may_be_unused or known.is_loss)
             if ends or kind in FEEDS or re.search("Loss|Output|Data|Accuracy|Evaluate", kind):
                 continue
             if item.value.loss_weight:
