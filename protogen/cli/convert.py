@@ -262,7 +262,7 @@ def _to_onnx(net: str, caffemodel: str | None, flags: dict[str, Any]) -> None:
     program = converted.program
     for label, values in (("in ", program.inputs), ("out", program.outputs)):
         for value in values:
-            output.note(f"{label} {tables.printable(value.name)}  {value.text}")
+            output.note(f"{label} {output.printable(value.name)}  {value.text}")
     for line in _checks(converted.receipt.get("checked", {})):
         click.echo(line)
     weights = f"{tables.size(converted.weight_bytes)} of weights"
@@ -353,12 +353,12 @@ def _show_net(converted: Any, verbose: bool) -> None:
     for label, blobs in (("in ", net.inputs), ("out", net.outputs)):
         for name in blobs:
             shape = tables.shape(net.graph.shapes[name] or ())
-            output.note(f"{label} {tables.printable(name)}  {shape}")
+            output.note(f"{label} {output.printable(name)}  {shape}")
     if converted.checked is not None:
         verify.show(converted.checked, verbose)
     operators = len(converted.imported.source.operators)
     weights = f"{tables.size(converted.weight_bytes)} of weights"
     output.note(f"{operators} operators, {len(net.layers)} layers, {weights}")
     for name in converted.imported.renamed:
-        output.note(f"renamed {tables.printable(name)}")
+        output.note(f"renamed {output.printable(name)}")
     output.wrote(converted.prototxt, converted.caffemodel, converted.names)

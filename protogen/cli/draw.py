@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from protogen.cli import options, output
@@ -19,9 +21,10 @@ from protogen.cli import options, output
     metavar="FILE.svg|png",
     help="Write the drawing here.",
 )
-@options.phase(None, "; TEST, or TRAIN if the text has only a training net")
+@options.dialect
+@options.state(None, "; TEST, or TRAIN if the text has only a training net")
 @options.input_shapes
-def command(net: str, target: str, phase: str | None, input_shapes: tuple[str, ...]) -> None:
+def command(net: str, target: str, input_shapes: tuple[str, ...], **reading: Any) -> None:
     """Draw a net as SVG or PNG.
 
     Data flows from top to bottom. PNG needs the extra report.
@@ -34,8 +37,8 @@ def command(net: str, target: str, phase: str | None, input_shapes: tuple[str, .
     from protogen.cli.output import printable
     from protogen.report.write import draw
 
-    state = {"phase": phase} if phase else {}
-    shapes = options.shapes_for(net, input_shapes, **state)
-    diagram = draw(net, target, phase=phase, input_shapes=shapes)
+    reading = {key: value for key, value in reading.items() if value is not None}
+    shapes = options.shapes_for(net, input_shapes, **reading)
+    diagram = draw(net, target, input_shapes=shapes, **reading)
     boxes = sum(not box.stub for part in diagram.parts for box in part.boxes)
     output.note(f"wrote {printable(target)} ({boxes} boxes)")

@@ -67,9 +67,9 @@ def _show(verdicts: Sequence[Verdict], what: str, flags: dict[str, Any]) -> None
     rows = [
         (
             one.type,
-            tables.printable(one.name if what == "layer" else one.output),
+            output.printable(one.name if what == "layer" else one.output),
             _WORDS[one.kind],
-            tables.printable(one.text),
+            output.printable(one.text),
         )
         for one in verdicts
         if flags["verbose"] or one.kind != "converts"

@@ -148,7 +148,7 @@ def phase(default: str | None, note: str = "") -> Callable[[Any], Any]:
     )
 
 
-def state(default: str) -> Callable[[Any], Any]:
+def state(default: str | None, note: str = "") -> Callable[[Any], Any]:
     """``--phase``, ``--level`` and ``--stage``: they decide which layers belong to the net."""
 
     def put(function: Any) -> Any:
@@ -161,7 +161,7 @@ def state(default: str) -> Callable[[Any], Any]:
                 "--level", type=int, default=0, show_default=True,
                 help="Level for the include and exclude rules.",
             ),
-            phase(default),
+            phase(default, note),
         ):  # fmt: skip
             function = option(function)
         return function

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,7 +21,8 @@ from protogen.cli import options, output
 )  # fmt: skip
 @click.option("--against", metavar="OTHER.prototxt", help="Show the differences to another net.")
 @click.option("--health", is_flag=True, help="Show the signals of random data in every layer.")
-@options.phase(None, "; TEST, or TRAIN if the text has only a training net")
+@options.dialect
+@options.state(None, "; TEST, or TRAIN if the text has only a training net")
 @options.input_shapes
 def command(
     net: str,
@@ -28,8 +30,8 @@ def command(
     target: str | None,
     against: str | None,
     health: bool,
-    phase: str | None,
     input_shapes: tuple[str, ...],
+    **reading: Any,
 ) -> None:
     """Write a net as one interactive HTML page.
 
@@ -50,7 +52,7 @@ def command(
     from protogen.report.write import write_report
 
     page = Path(net).with_suffix(".html").name if target is None else target
-    state = {"phase": phase} if phase else {}
+    reading = {key: value for key, value in reading.items() if value is not None}
     with tables.counting("layers") as progress:
         write_report(
             net,
@@ -58,9 +60,9 @@ def command(
             caffemodel,
             against=against,
             signals=health,
-            phase=phase,
-            input_shapes=options.shapes_for(net, input_shapes, **state),
+            input_shapes=options.shapes_for(net, input_shapes, **reading),
             progress=progress,
+            **reading,
         )
     size = tables.size(Path(page).stat().st_size)
-    output.note(f"wrote {tables.printable(str(page))} ({size})")
+    output.note(f"wrote {output.printable(str(page))} ({size})")

@@ -193,11 +193,11 @@ def _show(rows: dict[str, Any], labelled: bool) -> None:
         if isinstance(row, dict):
             low, mean, high = (f"{row[k]:.4g}" for k in ("min", "mean", "max"))
             shape = tables.shape(row["shape"])
-            click.echo(f"{tables.printable(name)}  {shape}  from {low} to {high}, mean {mean}")
+            click.echo(f"{output.printable(name)}  {shape}  from {low} to {high}, mean {mean}")
             continue
         for i, best in enumerate(row):
             of = f" of picture {i}" if len(row) > 1 else ""
-            click.echo(f"{tables.printable(name)}{of}")
+            click.echo(f"{output.printable(name)}{of}")
             tables.show(
                 ["score", "class", ""][:columns],
                 [

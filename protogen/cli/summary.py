@@ -118,10 +118,10 @@ def _show(net: Net, rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
         f"({tables.size(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
         f"multiply-adds, activations {tables.size(totals['activation_bytes'])}"
     )
-    inputs, outputs = (", ".join(map(tables.printable, x)) for x in (net.inputs, net.outputs))
+    inputs, outputs = (", ".join(map(output.printable, x)) for x in (net.inputs, net.outputs))
     output.note(f"inputs: {inputs or 'none'}; outputs: {outputs or 'none'}")
     for note in net.graph.assumed:
-        click.echo(tables.printable(f"note: {note}"))
+        click.echo(output.printable(f"note: {note}"))
     if totals["unknown"]:
         click.echo(
             f"note: the totals leave out {totals['unknown']} layers of unknown shape. "
@@ -174,7 +174,7 @@ def _shapes(net: Net, as_json: bool) -> None:
         output.print_json("summary", blobs=net.shapes, parameters=net.parameter_shapes)
         return
     for name, shape in net.shapes.items():
-        click.echo(f"{tables.printable(name)}\t{tables.shape(shape)}")
+        click.echo(f"{output.printable(name)}\t{tables.shape(shape)}")
     for layer, blobs in net.parameter_shapes.items():
         for index, shape in enumerate(blobs or ()):
-            click.echo(f"{tables.printable(layer)}[{index}]\t{tables.shape(shape)}")
+            click.echo(f"{output.printable(layer)}[{index}]\t{tables.shape(shape)}")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from protogen import geometry
 from protogen._version import __version__
@@ -18,6 +18,7 @@ from protogen.formats.weightfiles import missing
 from protogen.generate.specification import size_text
 from protogen.geometry import Shape
 from protogen.layers.graph import Graph, Layer
+from protogen.net.build import Reading
 from protogen.net.coordinates import BlobCoordinates, Map, crop_checks, places
 from protogen.net.cost import Cost, costs
 from protogen.net.net import Net, load
@@ -48,13 +49,13 @@ def draw(
     path: str | Path,
     output: str | Path,
     *,
-    phase: str | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
+    **reading: Unpack[Reading],
 ) -> Diagram:
     """Draw a net from top to bottom as SVG or PNG, depending on the extension of ``output``.
 
-    ``phase`` is TEST by default, or TRAIN if the net is valid only in that phase. A box shows a
-    layer and the in-place layers on its top. A data layer that is far from its reader is repeated
+    ``reading`` has the phase (TEST by default, or TRAIN if the net is valid only in that phase), level,
+    stages, dialect and so on, as for ``pg.load``. A box shows a layer and the in-place layers on its top. A data layer that is far from its reader is repeated
     as a dashed box next to the reader.
 
     Raises:
@@ -65,7 +66,7 @@ def draw(
     extension = Path(output).suffix.lower()
     if extension not in (".svg", ".png"):
         raise InputError("unsupported image extension: expected .svg or .png", where=str(output))
-    layout = diagram(_loaded(path, None, phase, input_shapes)[0].graph)
+    layout = diagram(_loaded(path, None, input_shapes, reading)[0].graph)
     text = drawing.svg(layout)
     if extension == ".svg":
         raw = text.encode()
@@ -88,9 +89,9 @@ def write_report(
     *,
     against: str | Path | None = None,
     signals: bool = False,
-    phase: str | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
     progress: Callable[[int, int], object] | None = None,
+    **reading: Unpack[Reading],
 ) -> Path:
     """Write one HTML page that needs no network.
 
@@ -103,9 +104,10 @@ def write_report(
         caffemodel: the weights; optional.
         against: another net; the page shows the changes that turn it into this one.
         signals: measure the signal of random data in every layer, as ``pg.health`` does.
-        phase: TEST by default, or TRAIN if the net is valid only in that phase.
         input_shapes: shapes of inputs by name, instead of those of the prototxt.
         progress: called with (layers done, layers) while histograms of the weights are computed.
+        reading: phase (TEST by default, or TRAIN if the net is valid only in that phase), level,
+            stages, dialect and so on, as for ``pg.load``.
 
     Raises:
         InputError: a file is missing or invalid, the weights do not fit the net, or the output is
@@ -115,10 +117,11 @@ def write_report(
     from protogen.report.page import page
 
     files.distinct([("-o", output)], [path, caffemodel, against])
-    net, phase = _loaded(path, caffemodel, phase, input_shapes)
+    net, phase = _loaded(path, caffemodel, input_shapes, reading)
+    reading["phase"] = phase
     layout = diagram(net.graph)
     marks = _Marks()
-    findings = _findings(path, net, marks)
+    findings = _findings(path, net, marks, reading, input_shapes or {})
     changes = _changes(against, net, marks) if against is not None else []
     layer_costs = costs(net.graph)
     coordinates = places(net.graph)
@@ -132,7 +135,7 @@ def write_report(
         "crops": _crops(net.graph, coordinates),
         "places": _places(net.graph, coordinates),
         "pictures": _pictures(net.graph),
-        "signals": _signals(load(path, caffemodel, phase=phase, input_shapes=input_shapes))
+        "signals": _signals(load(path, caffemodel, input_shapes=input_shapes, **reading))
         if signals
         else None,
         "made": f"Written by protogen {__version__} from {Path(path).name}"
@@ -147,16 +150,17 @@ def write_report(
 def _loaded(
     path: str | Path,
     caffemodel: str | Path | None,
-    phase: str | None,
     input_shapes: Mapping[str, Shape] | None,
+    reading: Reading,
 ) -> tuple[Net, str]:
     """Load the net; return it with its phase, by default TEST, or TRAIN if only that is valid."""
 
     def of(phase: str) -> Net:
-        return load(path, caffemodel, phase=phase, input_shapes=input_shapes, tolerant=True)
+        options: Reading = {**reading, "phase": phase}
+        return load(path, caffemodel, input_shapes=input_shapes, tolerant=True, **options)
 
-    if phase is not None:
-        return of(phase), phase
+    if reading.get("phase"):
+        return of(reading["phase"]), reading["phase"]
     try:
         return of("TEST"), "TEST"
     except InputError as error:
@@ -240,11 +244,19 @@ def _blobs(net: Net, layer: Layer) -> list[dict[str, Any]]:
 # findings and differences
 
 
-def _findings(path: str | Path, net: Net, marks: _Marks) -> list[dict[str, Any]]:
+def _findings(
+    path: str | Path,
+    net: Net,
+    marks: _Marks,
+    reading: Reading,
+    input_shapes: Mapping[str, Shape],
+) -> list[dict[str, Any]]:
+    from protogen.lint.context import Settings
     from protogen.lint.engine import check_file
     from protogen.lint.rules import rule_name
 
-    report = check_file(path)
+    settings = Settings(dialect=reading.get("dialect", ""), input_shapes=dict(input_shapes))
+    report = check_file(path, settings=settings)
     lines = []
     for i, layer in enumerate(net.layers):
         if isinstance(layer.place, Place) and layer.place.line:

@@ -117,7 +117,9 @@ VARIANTS = {
     "--mean": "the files",
     "--size": "pictures, or the output",
     "--images": "the use",
-    "--swap-channels": "",
+    "--blob": "what is done with it",
+    "--exact": "check reports, upsample writes",
+    "--to": "the forms",
     "--scale": "",
 }  # fmt: skip
 

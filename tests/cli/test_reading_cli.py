@@ -57,7 +57,15 @@ def test_inputs_given_on_the_command_line(protogen, tmp_path):
         'layer { name: "p" type: "Python" bottom: "data" top: "py" }\n'
         'layer { name: "r" type: "ReLU" bottom: "py" top: "r" }\n'
     )
-    done = protogen("summary", "--shapes", "n.prototxt", "--input-shape", "data=2,3,4,5", "--input-shape", "py=7,7", "--json"
+    done = protogen(
+        "summary",
+        "--shapes",
+        "n.prototxt",
+        "--input-shape",
+        "data=2,3,4,5",
+        "--input-shape",
+        "py=7,7",
+        "--json",
     )
     assert json.loads(done.stdout)["blobs"] == {
         "data": [2, 3, 4, 5],
@@ -121,7 +129,9 @@ def test_upgrade_and_downgrade(protogen, tmp_path):
 
 
 def test_binary_upgrade_and_downgrade(protogen, pair):
-    assert protogen("upgrade", "--to", "v1", "net.caffemodel", "-o", "old.caffemodel").returncode == 0
+    assert (
+        protogen("upgrade", "--to", "v1", "net.caffemodel", "-o", "old.caffemodel").returncode == 0
+    )
     listed = json.loads(protogen("weights", "old.caffemodel", "--json").stdout)["blobs"]
     assert listed[0]["shape"] == [3, 1, 4, 4]
     assert listed[0]["type"] == "DECONVOLUTION"

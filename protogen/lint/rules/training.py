@@ -140,8 +140,8 @@ class DeviationOff(Rule):
                 yield net.diagnostic(
                     self,
                     layer,
-                    f"deviation {deviation:.3g} is too {size} for {filling.fan_in:g} "
-                    f"inputs: {wanted:.3g} keeps a signal.",
+                    f"standard deviation {deviation:.3g} is too {size} for {filling.fan_in:g} inputs: "
+                    f"{preserving:.3g} preserves the signal.",
                 )
 
 
