@@ -61,7 +61,7 @@ def load_spec(
         if key not in _TOP_LEVEL:
             raise _unknown_key(where, key, key, _TOP_LEVEL)
         if not isinstance(value, _TOP_LEVEL[key]):
-            problem = f"expected {_TYPE_NAMES[_TOP_LEVEL[key]]}, got {value!r}"
+            problem = f"expected {_TYPE_NAMES[_TOP_LEVEL[key]]}, got {_type_name(value)}"
             raise InputError(problem, where=where, subject=key)
     defaults = data.get("defaults", {})
     _check_keys(where, "defaults", defaults)
@@ -89,7 +89,7 @@ def _parse_table(
     key = f"upsample[{index}]"
     if not isinstance(table, dict):
         raise InputError(
-            f"expected a table, got {table!r}",
+            f"expected a table, got {_type_name(table)}",
             where=where,
             subject=key,
             advice="Write [[upsample]].",
@@ -123,6 +123,10 @@ def _parse_inputs(where: str, table: Mapping[str, Any]) -> dict[str, Shape]:
         return {name: parse_shape(shape, f"inputs.{name}") for name, shape in table.items()}
     except InputError as error:
         raise error.with_parts(where=where) from None
+
+
+def _type_name(value: object) -> str:
+    return _TYPE_NAMES.get(type(value), type(value).__name__)
 
 
 def _unknown_key(where: str, subject: str, key: str, known: Mapping[str, Any]) -> InputError:
