@@ -251,10 +251,8 @@ def perceptron(
     for i, length in enumerate(lengths[1:], 1):
         last = i == len(lengths) - 1
         layer = _layer_values(f"ip{i}", bottom, f"ip{i}", length, LAST if last else hidden)
-        layer["rates"] = [
-            (1.0, 1.0),
-            (2.0, 0.0),
-        ]  # a bias learns twice as fast, without weight decay
+        # lr_mult and decay_mult: the bias learns twice as fast, without weight decay.
+        layer["rates"] = [(1.0, 1.0), (2.0, 0.0)]
         layer["activation"] = None if last else type_
         layer["activation_name"] = f"{activation.lower()}{i}"
         layers.append(layer)

@@ -295,8 +295,8 @@ def _compare(net: Net, layer: Layer, substitute: Stock, limits: Limits, place: s
     types = tuple(one.type for one in substitute.layers)
     if error > TOLERANCE * max(1.0, largest):
         raise MismatchError(
-            f"the output of its replacement ({', '.join(types)}) differs by {error:.3g}, but at most "
-            f"{TOLERANCE * max(1.0, largest):.3g} is allowed",
+            f"the output of its replacement ({', '.join(types)}) differs by {error:.3g}, but at "
+            f"most {TOLERANCE * max(1.0, largest):.3g} is allowed",
             where=place,
             subject=layer.subject,
         )

@@ -132,7 +132,7 @@ class UpsampleSpec:
 
     @property
     def needs_weights(self) -> bool:
-        """Whether no filler of Caffe produces these weights, so that a caffemodel must hold them."""
+        """Whether only a caffemodel can provide the weights: no filler of Caffe produces them."""
         return self.group != self.channels or (self.mode == "bilinear" and not self.square)
 
     @property

@@ -1,4 +1,4 @@
-"""Insert an upsampling layer into the text of an existing net; the rest of the text is unchanged."""
+"""Insert an upsampling layer into the text of an existing net. Other text does not change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Spliced:
-    """The new text of a net, the inserted layers, and the names of the layers that now read them."""
+    """The new text of a net, the inserted layers, and the names of the rewired layers."""
 
     text: str
     upsampling: Upsampling | Plan

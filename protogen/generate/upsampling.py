@@ -153,7 +153,7 @@ class Upsampling:
 
 
 class ClassicOptions(TypedDict, total=False):
-    """Options of the classic layer. The fields of ``UpsampleSpec`` have the defaults of that class."""
+    """Options of the classic layer. Fields of ``UpsampleSpec`` have the defaults of that class."""
 
     name: str
     channels: int | None

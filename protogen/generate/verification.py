@@ -93,8 +93,8 @@ def _check_memory(up: Upsampling) -> None:
         size = 4 * math.prod(shape)
         if size > 2**30:
             raise InputError(
-                f"its top of {'x'.join(map(str, shape))} needs {size / 2**30:.1f} GiB, but at most 1 GiB "
-                "can be verified",
+                f"its top of {'x'.join(map(str, shape))} needs {size / 2**30:.1f} GiB, but at "
+                "most 1 GiB can be verified",
                 subject=f"layer {spec.name!r}",
                 advice="Verify with a smaller input shape, factor or number of channels.",
             )
