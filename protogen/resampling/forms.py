@@ -36,13 +36,13 @@ def request_of(
             mode is unknown.
     """
     if len(shape) != 4:
-        raise _unsupported(
-            operator, f"its input must have 4 axes, got {len(shape)}", "Reshape it to N,C,H,W."
+        raise _refusal(
+            operator, f"input must have 4 axes, got {len(shape)}", "Reshape it to N,C,H,W."
         )
     old = operator == "Upsample" or opset < 11
     mode = attributes.get("mode", "nearest")
     if mode not in _MODES:
-        raise _unsupported(operator, f"unknown mode {mode!r}")
+        raise _refusal(operator, f"unknown mode {mode!r}")
     sampling = Sampling(
         _MODES[mode],
         "asymmetric" if old else attributes.get("coordinate_transformation_mode", "half_pixel"),
@@ -68,7 +68,7 @@ def request_of(
         factors |= {axis: float(s) for axis, s in zip(axes, values, strict=True)}
     for axis, axis_name in ((0, "batch"), (1, "channels")):
         if (outputs[axis] or shape[axis]) != shape[axis] or factors[axis] != 1:
-            raise _unsupported(
+            raise _refusal(
                 operator, f"it resizes the {axis_name}", "Only height and width can be resized."
             )
     parts = [(0.0, 1.0)] * 4
@@ -88,5 +88,5 @@ def request_of(
     )
 
 
-def _unsupported(operator: str, problem: str, advice: str = "") -> UnsupportedError:
+def _refusal(operator: str, problem: str, advice: str = "") -> UnsupportedError:
     return UnsupportedError(problem, subject=operator, advice=advice)
