@@ -66,11 +66,10 @@ def request_of(
         factors |= dict(zip(axes, ratios, strict=True))
     else:
         factors |= {axis: float(s) for axis, s in zip(axes, values, strict=True)}
+    advice = "Only height and width can be resized."
     for axis, axis_name in ((0, "batch"), (1, "channels")):
         if (outputs[axis] or shape[axis]) != shape[axis] or factors[axis] != 1:
-            raise _refusal(
-                operator, f"it resizes the {axis_name}", "Only height and width can be resized."
-            )
+            raise _refusal(operator, f"cannot resize the {axis_name}", advice)
     parts = [(0.0, 1.0)] * 4
     if roi is not None and len(roi):
         for i, axis in enumerate(axes):
