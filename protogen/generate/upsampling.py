@@ -198,7 +198,7 @@ def upsample(factor: Any = 2, *, exact: bool = False, **options: Any) -> Upsampl
         channels: C; ``num_output`` and ``group`` are C. By default that of the input shape, or 3.
         name: the name of the layer. By default it is also the ``top``.
         mode: "bilinear", or "nearest" (kernel and stride f, all ones; exact).
-        trainable: set the learning rate to 1; the weights are then only the initial values.
+        trainable: set lr_mult and decay_mult to 1; the weights are then only the initial values.
         weights: "channelwise", or "full" for C x C kernels that are zero off the diagonal, as FCN
             initialises a learned upsampling.
         input_shape: (N, C, H, W). With it the text is a complete net with an Input layer.

@@ -157,9 +157,8 @@ class Axis:
         else:
             x = (i + 0.5) / self.scale - 0.5
             if align == "pytorch_half_pixel" and length == 1:
-                x = (
-                    i * 0
-                )  # ONNX's specification; its reference has -0.5, and PyTorch has no such rule
+                # ONNX's specification. Its reference has -0.5, and PyTorch has no such rule.
+                x = i * 0
             elif align == "half_pixel_symmetric":
                 x = x + size / 2 * (1 - self.out / length)
         if steps := self.sampling.steps:
