@@ -1,1 +1,1 @@
-"""Writes layers into nets."""
+"""Generate layers and write them into nets."""

@@ -1,4 +1,4 @@
-"""Dense layers from weights of either orientation, and nets of them."""
+"""Dense layers from weight matrices of either orientation, and multi-layer perceptrons."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ORIENTATIONS = {"xw": "Y = XW", "wx": "Y = WX"}
-# Those of BVLC Caffe that need no parameters and no weights.
+# Activations of BVLC Caffe that need neither parameters nor weights.
 ACTIVATIONS = {
     name.lower(): name
     for name, kind in LayerType.registry.items()
     if kind.activation and kind.stock and kind.is_plain
 }
-TOLERANCE = 1e-5  # of the largest value: sums of float32 products
+TOLERANCE = 1e-5  # relative to the largest value: float32 rounding of the sums of products
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A dense layer: its text, its net with the weights (input data), and what the weights were."""
+    """A dense layer: its text, its net with the weights (input "data"), and its orientation."""
 
     prototxt: str
     net: Net
@@ -47,7 +47,7 @@ class Dense:
         return self.net.weights
 
     def save(self, prototxt_path: str | Path | None, caffemodel: str | Path | None = None) -> None:
-        """Writes the layer's text, and its weights.
+        """Write the layer's text and its weights.
 
         Raises:
             InputError: a path cannot be written.
@@ -63,11 +63,13 @@ class Dense:
                 write_weights(file, self.net.name, self.net.entries())
 
     def verify(self, weights: NDArray[Any], bias: NDArray[Any] | None, seed: int = 0) -> float:
-        """The largest error of the layer, run by onnxruntime, against the product of the matrices as
-        they were given, in float64; a part of the largest value.
+        """Return the largest error of the layer, relative to the largest value.
+
+        onnxruntime runs the layer on random samples. The reference is the product of the original
+        matrices in float64.
 
         Raises:
-            MismatchError: it is above 1e-5.
+            MismatchError: the error is above 1e-5.
         """
         import numpy as np
 
@@ -75,13 +77,17 @@ class Dense:
 
         x = np.random.default_rng(seed).standard_normal((5, self.inputs)).astype(np.float32)
         w = weights.astype(np.float64)
-        wanted = x @ w if self.orientation == "xw" else (w @ x.T).T
+        expected = x @ w if self.orientation == "xw" else (w @ x.T).T
         if bias is not None:
-            wanted = wanted + bias.reshape(-1)
-        found = run(self.net.with_inputs({"data": x.shape}), {"data": x})[self.net.outputs[0]]
-        error = float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-30))
+            expected = expected + bias.reshape(-1)
+        actual = run(self.net.with_inputs({"data": x.shape}), {"data": x})[self.net.outputs[0]]
+        error = float(np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-30))
         if not error < TOLERANCE:
-            raise MismatchError(f"differs from the product by {error:.2g}", subject=self.name)
+            raise MismatchError(
+                f"differs from the matrix product by {error:.2g} of the largest value, "
+                f"but at most {TOLERANCE:g} is allowed",
+                subject=f"layer {self.name!r}",
+            )
         return error
 
 
@@ -96,76 +102,88 @@ def dense(
     inputs: int | None = None,
     input_shape: Sequence[int] | None = None,
 ) -> Dense:
-    """An InnerProduct layer with these weights, which are copied only where their type or their
-    layout in memory asks for it.
+    """Return an InnerProduct layer with these weights.
+
+    The weights are copied only where their dtype is not float32 or their memory layout is not
+    contiguous.
 
     Args:
-        weights: W. With ``orientation`` "xw" it is inputs x outputs, for Y = XW with samples in rows;
-            with "wx" outputs x inputs, for Y = WX with samples in columns.
+        weights: W. With ``orientation`` "xw" its shape is inputs x outputs, for Y = XW with samples
+            in rows; with "wx" its shape is outputs x inputs, for Y = WX with samples in columns.
         bias: one number for each output.
-        inputs: how many the layer must have; only checked.
-        input_shape: the shape of the net's input: the text is then a whole net.
+        inputs: the expected number of inputs; only checked.
+        input_shape: the shape of the net's input. With it the text is a complete net.
 
     Raises:
-        InputError: the orientation is not known, W is no matrix, or the shapes do not fit; it says
-            which orientation would.
+        InputError: the orientation is unknown, W is not a matrix, or the shapes do not fit. The
+            message names the orientation that fits.
     """
     import numpy as np
 
     if orientation not in ORIENTATIONS:
         raise InputError(
-            f"{orientation!r} is not xw or wx",
+            f"expected xw or wx, got {orientation!r}",
             subject="orientation",
-            advice="xw is Y = XW (W inputs x outputs), wx is Y = WX (W outputs x inputs).",
+            advice="xw: Y = XW, W is inputs x outputs; wx: Y = WX, W is outputs x inputs.",
         )
     if weights.ndim != 2 or 0 in weights.shape or weights.dtype.kind not in "fiu":
         raise InputError(
-            f"is {'x'.join(map(str, weights.shape))} of {weights.dtype}, but must be a matrix "
-            "of numbers",
+            f"expected a matrix of numbers, got shape {'x'.join(map(str, weights.shape))} "
+            f"and dtype {weights.dtype}",
             subject="weights",
         )
     rows, columns = weights.shape
+    # K inputs and N outputs, as in Caffe.
     k, n = (rows, columns) if orientation == "xw" else (columns, rows)
-    given = input_shape[-1] if input_shape else inputs
-    _check(orientation, (rows, columns), "inputs", given, k, n)
-    _check(orientation, (rows, columns), "outputs", None if bias is None else bias.size, n, k)
+    expected_inputs = input_shape[-1] if input_shape else inputs
+    _check_count(orientation, (rows, columns), "inputs", expected_inputs, k, n)
+    bias_size = None if bias is None else bias.size
+    _check_count(orientation, (rows, columns), "outputs", bias_size, n, k)
     if not np.isfinite(weights).all() or (bias is not None and not np.isfinite(bias).all()):
-        raise InputError("hold NaN or infinities", subject="weights")
-    # Caffe's own layout is (N, K); with transpose (K, N). Whichever is contiguous needs no copy.
-    as_is = weights if weights.flags.c_contiguous or not weights.flags.f_contiguous else weights.T
-    blob = np.asarray(as_is, np.float32, order="C")
-    transpose = blob.shape == (k, n) if k != n else (orientation == "xw") == (as_is is weights)
+        raise InputError("the matrix or the bias contains NaN or infinity", subject="weights")
+    # Caffe's blob is (N, K), or (K, N) with transpose. The contiguous one of the two needs no copy.
+    contiguous = (
+        weights if weights.flags.c_contiguous or not weights.flags.f_contiguous else weights.T
+    )
+    blob = np.asarray(contiguous, np.float32, order="C")
+    transpose = blob.shape == (k, n) if k != n else (orientation == "xw") == (contiguous is weights)
     blobs = [blob]
     if bias is not None:
         blobs.append(np.ascontiguousarray(bias.reshape(-1), np.float32))
-    layer = _layer(name, bottom, name if top is None else top, n, None, transpose, bias is not None)
-    whole = render("input", {"name": bottom, "shape": list(input_shape or (1, k))})
+    layer = _layer_values(
+        name, bottom, name if top is None else top, n, None, transpose, bias is not None
+    )
+    input_text = render("input", {"name": bottom, "shape": list(input_shape or (1, k))})
     text = render("inner_product", {"layer": layer})
-    net = Net(prototxt.parse(whole + text, "the layer"), {name: blobs})
+    net = Net(prototxt.parse(input_text + text, "the layer"), {name: blobs})
     net.check_weights()
-    return Dense(whole + text if input_shape else text, net, name, orientation, k, n)
+    return Dense(input_text + text if input_shape else text, net, name, orientation, k, n)
 
 
-def _check(
-    orientation: str, shape: tuple[int, int], what: str, given: int | None, own: int, other: int
+def _check_count(
+    orientation: str,
+    shape: tuple[int, int],
+    what: str,
+    expected: int | None,
+    actual: int,
+    opposite: int,
 ) -> None:
-    if given is None or given == own:
+    """Check the number of inputs or outputs; ``opposite`` is that of the other orientation."""
+    if expected is None or expected == actual:
         return
     turned = "wx" if orientation == "xw" else "xw"
     rows, columns = shape
-    source = "the bias has" if what == "outputs" else "the layer is to have"
-    numbers = "values" if what == "outputs" else "inputs"
-    advice = f"Look at the shapes: {rows} rows, {columns} columns."
-    if given == other:
-        advice = f"With --orientation {turned} ({ORIENTATIONS[turned]}) it fits."
+    head = f"the bias has {expected} values" if what == "outputs" else f"expected {expected} inputs"
+    advice = f"Check the shape of W: {rows} rows, {columns} columns."
+    if expected == opposite:
+        advice = f"With --orientation {turned} ({ORIENTATIONS[turned]}) the shapes fit."
     raise InputError(
-        f"{source} {given} {numbers}, but {ORIENTATIONS[orientation]} with W of {rows}x{columns} "
-        f"has {own} {what}",
+        f"{head}, but {ORIENTATIONS[orientation]} with W of {rows}x{columns} has {actual} {what}",
         advice=advice,
     )
 
 
-def _layer(
+def _layer_values(
     name: str,
     bottom: str,
     top: str,
@@ -188,7 +206,7 @@ def _layer(
 
 @dataclass(frozen=True, slots=True)
 class Perceptron:
-    """Texts of a net of dense layers: for use, for training, and its solver."""
+    """Texts of a net of dense layers: the deploy net, the training net and the solver."""
 
     deploy: str
     train_val: str
@@ -204,25 +222,26 @@ def perceptron(
     net_file: str = "train_val.prototxt",
     templates: str | Path | None = None,
 ) -> Perceptron:
-    """A multi-layer perceptron with fillers that suit its activation: xavier before tanh and sigmoid
-    (Glorot and Bengio 2010), msra before the ReLU family (He et al. 2015), a small Gaussian for the
-    scores; softmax at the end.
+    """Return a multi-layer perceptron with fillers that suit its activation.
+
+    The filler is xavier before tanh and sigmoid (Glorot and Bengio 2010), msra before the ReLU
+    family (He et al. 2015), and a small Gaussian for the scores. The deploy net ends in Softmax.
 
     Args:
         sizes: inputs, hidden layers, classes: "784-300-100-10".
         source: prefix of the LMDB databases: SOURCE_train and SOURCE_test.
-        net_file: what the solver calls the training net.
-        templates: a folder of templates that override ours.
+        net_file: path of the training net in the solver.
+        templates: a folder whose templates override the built-in ones by name.
 
     Raises:
-        InputError: sizes or activation are not understood.
+        InputError: the sizes are invalid, or the activation is unknown.
     """
     lengths = _sizes(sizes)
     if activation.lower() not in ACTIVATIONS:
         raise InputError(
-            f"{activation!r} is not known",
+            f"unknown value {activation!r}",
             subject="activation",
-            advice=f"Known are {', '.join(ACTIVATIONS)}.",
+            advice=f"Known activations: {', '.join(ACTIVATIONS)}.",
         )
     type_ = ACTIVATIONS[activation.lower()]
     saturates = LayerType.registry[type_].activation == "saturating"
@@ -231,8 +250,9 @@ def perceptron(
     bottom = "data"
     for i, length in enumerate(lengths[1:], 1):
         last = i == len(lengths) - 1
-        layer = _layer(f"ip{i}", bottom, f"ip{i}", length, LAST if last else hidden)
-        layer["rates"] = [(1.0, 1.0), (2.0, 0.0)]  # biases learn faster, and are not decayed
+        layer = _layer_values(f"ip{i}", bottom, f"ip{i}", length, LAST if last else hidden)
+        # lr_mult and decay_mult: the bias learns twice as fast, without weight decay.
+        layer["rates"] = [(1.0, 1.0), (2.0, 0.0)]
         layer["activation"] = None if last else type_
         layer["activation_name"] = f"{activation.lower()}{i}"
         layers.append(layer)
@@ -256,12 +276,14 @@ def perceptron(
     return Perceptron(texts[0], texts[1], solver)
 
 
-def _sizes(given: str | Sequence[int]) -> list[int]:
-    words = given.split("-") if isinstance(given, str) else list(map(str, given))
-    if len(words) < 2 or not all(w.isascii() and w.isdigit() and int(w) > 0 for w in words):
-        shown = given if isinstance(given, str) else "-".join(words)
+def _sizes(sizes: str | Sequence[int]) -> list[int]:
+    words = sizes.split("-") if isinstance(sizes, str) else list(map(str, sizes))
+    if len(words) < 2 or not all(
+        word.isascii() and word.isdigit() and int(word) > 0 for word in words
+    ):
+        shown = sizes if isinstance(sizes, str) else "-".join(words)
         raise InputError(
-            f"{shown!r} are no layer sizes",
+            f"invalid layer sizes {shown!r}",
             advice="Write inputs, hidden layers and classes: 784-300-100-10.",
         )
     return [int(word) for word in words]

@@ -1,4 +1,4 @@
-"""A resize as stock layers: its text, net, weights, cost and error."""
+"""A resize as stock layers: text, net, weights, cost and error."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ if TYPE_CHECKING:
     from protogen.net.net import Net
     from protogen.onnx import Model
 
-MEASURED_UP_TO = 2**24  # values of the largest blob in a run that measures an error
-EXACT_TO = 1e-5  # of the largest value: float32's rounding over a few layers
+MEASURED_UP_TO = 2**24  # the most values of a blob in a run that measures the error
+EXACT_TO = 1e-5  # relative to the largest value: float32 rounding over a few layers
 
 
 @dataclass(frozen=True, slots=True)
 class PlanError:
-    """The largest absolute errors against the wanted resize in float64, found by running the net
-    on normal random data.
+    """The largest absolute errors of a plan, measured on normally distributed random data.
 
-    ``inside`` is over the pixels whose weights are right, ``border`` over the others (0 where
-    there are none); ``largest`` is the largest value of the true result, ``shape`` the input's.
+    The reference is the requested resize in float64.
+
+    Attributes:
+        inside: over the pixels whose weights are exact.
+        border: over the other pixels; 0 where there are none.
+        largest: the largest magnitude in the reference.
+        shape: the shape of the input.
     """
 
     inside: float
@@ -44,14 +48,16 @@ class PlanError:
 
     @property
     def exact(self) -> bool:
-        """Whether nothing but float32's rounding is left."""
+        """Whether the error is only float32 rounding."""
         return max(self.inside, self.border) <= EXACT_TO * max(1.0, self.largest)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanCost:
-    """What a plan costs. Bytes are of float32; counts are for the input's size (for a plan of any
-    size, for a sample)."""
+    """Cost of a plan. Bytes assume float32.
+
+    The counts are for the input size. For a plan for any size they are for a sample size.
+    """
 
     layers: int
     parameters: int
@@ -64,10 +70,10 @@ class Plan:
     """A resize as stock layers.
 
     Attributes:
-        request: what was asked for.
-        decision: the plan that was chosen, the others, and why not those.
+        request: the requested resize.
+        decision: the chosen candidate, the other candidates, and the reasons against them.
         steps: the layers.
-        prototxt: the text, parsed and checked.
+        prototxt: the text; it is parsed and checked.
     """
 
     def __init__(
@@ -83,9 +89,13 @@ class Plan:
     ) -> None:
         for key, value in (("name", name), ("bottom", bottom), ("top", top)):
             if not value:
-                raise InputError("is empty", subject=key, advice="Give a name.")
+                raise InputError("must not be empty", subject=key, advice="Give a name.")
         if bottom == top:
-            raise InputError(f"{top!r} is the bottom too", subject="top", advice="Choose another.")
+            raise InputError(
+                f"must differ from the bottom, but both are {top!r}",
+                subject="top",
+                advice="Choose another name.",
+            )
         self.request = request
         self.decision = decision
         self.name, self.bottom, self.top = name, bottom, top
@@ -97,7 +107,7 @@ class Plan:
 
     @property
     def strategy(self) -> str:
-        """The name of the way that was chosen, such as ``deconvolution+scale``."""
+        """The name of the chosen strategy, such as ``deconvolution+scale``."""
         return self.decision.chosen.label
 
     @property
@@ -106,64 +116,68 @@ class Plan:
 
     @cached_property
     def net(self) -> Net:
-        """The net with its weights; of bare layers, with an input of a size for probing."""
+        """The net with its weights. Layers without an Input layer get one of a sample size."""
         return self._net(self.steps, self.prototxt if self.whole else self._render(self._inputs))
 
     @property
     def weights(self) -> dict[str, list[NDArray[np.float32]]]:
-        """Weights by layer name; a kernel that all channels share is held once."""
+        """Weights by layer name. All channels share one kernel in memory where they are equal."""
         return self.net.weights
 
     @property
     def weights_needed(self) -> tuple[str, ...]:
-        """Layers that no filler of Caffe can fill: their weights must come from a caffemodel."""
+        """Layers whose weights must come from a caffemodel: no filler of Caffe produces them."""
         return tuple(step.name for step in self.steps if not step.filled)
 
     @cached_property
     def error(self) -> PlanError:
-        """The error, measured by running the emitted layers with onnxruntime."""
+        """The error of the chosen candidate, measured by running its layers in onnxruntime."""
         return self.measure(self.decision.chosen)
 
     @cached_property
     def cost(self) -> PlanCost:
-        """Layers, parameters, multiply-adds and memory, as ``protogen summary`` counts them."""
+        """Numbers of layers, parameters and multiply-adds, and memory, as ``protogen summary``
+        counts them."""
         return self.cost_of(self.steps)
 
     def cost_of(self, steps: Sequence[Step]) -> PlanCost:
-        """The cost of a candidate's layers."""
-        fresh = [step.values for step in steps if step.tops != step.bottoms[:1]]
+        """Return the cost of the layers of a candidate."""
+        new_blobs = [step.values for step in steps if step.tops != step.bottoms[:1]]
         parameters = sum(step.parameters for step in steps)
         return PlanCost(
             len(steps),
             parameters,
             sum(s.multiply_adds for s in steps),
             4 * parameters,
-            4 * sum(fresh),
+            4 * sum(new_blobs),
         )
 
     def measure(self, candidate: Candidate, seed: int = 0) -> PlanError:
-        """The error of a candidate. A large one is run with fewer channels: all are alike."""
+        """Measure the error of a candidate.
+
+        A large candidate runs with one channel, because all channels have the same weights.
+        """
         import numpy as np
 
-        largest = max(step.values for step in candidate.steps)
+        most_values = max(step.values for step in candidate.steps)
         request = self.request
-        if largest > MEASURED_UP_TO and request.channels > 1:
+        if most_values > MEASURED_UP_TO and request.channels > 1:
             request = replace(request, channels=1, batch=1)
         shape = (request.batch, request.channels, *self._size)
         x = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-        found = self.run(candidate, x)
-        wanted = request.wanted(x)
-        wrong = np.abs(found - wanted)
-        inside = self._right_pixels(candidate)
+        actual = self.run(candidate, x)
+        expected = request.wanted(x)
+        error = np.abs(actual - expected)
+        inside = self._exact_pixels(candidate)
         return PlanError(
-            float(wrong[:, :, inside].max(initial=0)),
-            float(wrong[:, :, ~inside].max(initial=0)),
-            float(np.abs(wanted).max(initial=0)),
+            float(error[:, :, inside].max(initial=0)),
+            float(error[:, :, ~inside].max(initial=0)),
+            float(np.abs(expected).max(initial=0)),
             shape,
         )
 
     def run(self, candidate: Candidate, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What a candidate's layers make of ``x`` (N, C, H, W), run by onnxruntime."""
+        """Run the layers of a candidate in onnxruntime on ``x`` (N, C, H, W) and return the top."""
         from protogen.running.runtime import run
 
         request = replace(self.request, batch=x.shape[0], channels=x.shape[1])
@@ -176,14 +190,16 @@ class Plan:
             top=self.top,
         )
         net = self._net(steps, self._render({self.bottom: x.shape}, steps))
-        found: NDArray[np.float32] = run(net, {self.bottom: x})[self.top]
-        return found
+        output: NDArray[np.float32] = run(net, {self.bottom: x})[self.top]
+        return output
 
     def to_onnx(self, *, opset: int = 18) -> Model:
-        """The layers as ONNX; of a plan for any size, batch, height and width are free.
+        """Return the layers as an ONNX model.
+
+        A plan for any size has free axes for batch, height and width.
 
         Raises:
-            InputError: the installed onnx does not know ``opset``, or it is below 13.
+            InputError: ``opset`` is below 13, or the installed onnx does not support it.
         """
         from protogen.onnx import to_onnx
 
@@ -191,14 +207,13 @@ class Plan:
         return to_onnx(self.net, opset=opset, free_axes=free)
 
     def describe(self) -> dict[str, Any]:
-        """Request, plan and cost as plain data."""
-        asked = asdict(self.request)
+        """Return request, plan and cost as plain data."""
         return {
             "name": self.name,
             "bottom": self.bottom,
             "top": self.top,
             "strategy": self.strategy,
-            "request": asked,
+            "request": asdict(self.request),
             "output": list(self.request.output) if self.request.size else None,
             "cost": asdict(self.cost),
             "verdicts": [asdict(v) for v in self.decision.verdicts],
@@ -234,39 +249,41 @@ class Plan:
         return text
 
     def _parse(self, text: str) -> prototxt.Document:
-        chosen = self._templates or "built in"
-        return prototxt.parse(text, f"text rendered by the template ({chosen})", strict=True)
+        folder = self._templates or "built in"
+        return prototxt.parse(text, f"text rendered by the template ({folder})", strict=True)
 
     def headline(self) -> str:
-        """One line: what it computes and how."""
-        r, s = self.request, self.request.sampling
-        if r.size is None:
-            assert r.scale is not None
-            times = " x ".join(f"{f:g}" for f in dict.fromkeys(r.scale))
-            what = f"by {times}, any size"
+        """Return one line: the resize, the strategy and the error."""
+        request, sampling = self.request, self.request.sampling
+        if request.size is None:
+            assert request.scale is not None
+            times = " x ".join(f"{f:g}" for f in dict.fromkeys(request.scale))
+            sizes = f"by {times}, any size"
         else:
-            what = f"{r.size[0]}x{r.size[1]} to {r.output[0]}x{r.output[1]}"
-        how = f"{s.mode}, {s.align}" + (", antialias" if s.antialias else "")
+            sizes = (
+                f"{request.size[0]}x{request.size[1]} to {request.output[0]}x{request.output[1]}"
+            )
+        rule = f"{sampling.mode}, {sampling.align}" + (", antialias" if sampling.antialias else "")
         bound = self.decision.chosen.bound
-        error = f"off by up to {bound:.3g} for data in [-1, 1]" if bound else "exact"
-        return f"resize {what} ({how}): {self.strategy}, {error}"
+        error = f"error up to {bound:.3g} for data in [-1, 1]" if bound else "exact"
+        return f"resize {sizes} ({rule}): {self.strategy}, {error}"
 
-    def _right_pixels(self, candidate: Candidate) -> NDArray[np.bool_]:
-        """Output pixels whose weights are those of the wanted resize."""
+    def _exact_pixels(self, candidate: Candidate) -> NDArray[np.bool_]:
+        """Return a mask (height, width) of the output pixels that have the requested weights."""
         import numpy as np
 
-        right = []
+        exact_rows = []
         for index, chain in enumerate(candidate.chains):
             axis = self.request.axes[index]
-            own = chain.matrix(axis.size)
-            right.append(np.abs(own - axis.matrix).max(axis=1) < 1e-9)
-        inside: NDArray[np.bool_] = np.logical_and.outer(*right)
-        return inside
+            actual = chain.matrix(axis.size)
+            exact_rows.append(np.abs(actual - axis.matrix).max(axis=1) < 1e-9)
+        exact: NDArray[np.bool_] = np.logical_and.outer(*exact_rows)
+        return exact
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """What a template sees of a step."""
+    """A step as a template reads it."""
 
     step: Step
 
@@ -290,11 +307,14 @@ def plan(
     whole: bool = True,
     templates: str | Path | None = None,
 ) -> Plan:
-    """The cheapest plan for a request; see ``decide``.
+    """Return the cheapest plan for a request; see ``decide``.
+
+    Args:
+        whole: whether the text has an Input layer.
 
     Raises:
-        InputError: a name is empty, or the strategy is not known.
-        UnsupportedError: nothing exact is possible; the reasons are named.
+        InputError: a name is empty, or the strategy is unknown.
+        UnsupportedError: no exact plan exists; the message lists the reasons.
     """
     decision = decide(request, strategy, limits, approximate)
     return Plan(

@@ -1,5 +1,4 @@
-"""What the picture of a plan shows: every way that would do, and the classic layer, on a zone
-plate."""
+"""Data for the picture of a plan: its candidates and the classic layer, applied to a zone plate."""
 
 from __future__ import annotations
 
@@ -15,55 +14,66 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_SAMPLE = 32  # pixels of the plate where a plan is of any size
-_ROWS = 3
-_MOST = 512
+_SAMPLE_SIZE = 32  # height and width of the zone plate of a plan for any size
+_ROWS = 3  # candidates that are shown
+_LARGEST_SIZE = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to resize. ``taps`` is its kernel or matrices (NaN: nothing there), ``found`` what
-    it makes of the picture, ``error`` the absolute difference to what is wanted."""
+    """One candidate in the picture.
+
+    Attributes:
+        taps: the kernels or the matrices; NaN in the gaps between them.
+        output: the zone plate after the candidate's layers.
+        error: the absolute difference from the exact resize.
+    """
 
     label: str
     layers: str
     taps_title: str
     taps: NDArray[np.float64]
-    found: NDArray[np.float32]
+    output: NDArray[np.float32]
     error: NDArray[np.float64]
 
 
 def pictures(
     plan: Plan,
 ) -> tuple[str, NDArray[np.float32], NDArray[np.float64], list[Row]]:
-    """Title, zone plate, its true resize, and a row for each candidate: the chosen one first, the
-    approximation last.
+    """Return the title, the zone plate, its exact resize, and one row for each candidate.
+
+    The chosen candidate is first, the approximation is last.
 
     Raises:
-        UnsupportedError: the input is too large to be looked at.
+        UnsupportedError: the input or the output is larger than 512 pixels along an axis.
     """
     import numpy as np
 
-    height, width = plan.request.size or (_SAMPLE, _SAMPLE)
-    if max(height, width, *(plan.request.output if plan.request.size else ())) > _MOST:
+    height, width = plan.request.size or (_SAMPLE_SIZE, _SAMPLE_SIZE)
+    if max(height, width, *(plan.request.output if plan.request.size else ())) > _LARGEST_SIZE:
         raise UnsupportedError(
-            f"--plot: pictures are of sizes up to {_MOST}. Plan a smaller one of the same ratio."
+            f"cannot draw a resize of more than {_LARGEST_SIZE} pixels along an axis",
+            subject="--plot",
+            advice="Plan a smaller resize with the same ratio.",
         )
     plate = zone_plate(height, width)
     x = plate[None, None]
-    wanted = plan.request.wanted(x)[0, 0]
+    expected = plan.request.wanted(x)[0, 0]
     rows = []
     for candidate in (*plan.decision.candidates[:_ROWS], *_classic(plan)):
-        found = plan.run(candidate, x)[0, 0]
+        output = plan.run(candidate, x)[0, 0]
         title, taps = _taps(candidate)
         layers = ", ".join(step.type for step in candidate.steps)
-        error = np.abs(found - wanted)
-        rows.append(Row(candidate.label, layers, title, taps, found, error))
-    return plan.headline(), plate, wanted, rows
+        error = np.abs(output - expected)
+        rows.append(Row(candidate.label, layers, title, taps, output, error))
+    return plan.headline(), plate, expected, rows
 
 
 def zone_plate(height: int, width: int) -> NDArray[np.float32]:
-    """Rings that grow finer outwards, up to a quarter of the sampling rate: (height, width)."""
+    """Return a zone plate of shape (height, width), float32, in [-1, 1].
+
+    Its rings are finer towards the border, up to a quarter of the sampling rate.
+    """
     import numpy as np
 
     y = np.arange(height) - (height - 1) / 2
@@ -76,7 +86,7 @@ def zone_plate(height: int, width: int) -> NDArray[np.float32]:
 
 
 def _classic(plan: Plan) -> list[Candidate]:
-    """What one would do without a correction, where that is not exact."""
+    """Return the best candidate without a border correction; empty where there is none."""
     try:
         return list(decide(plan.request, APPROXIMATE).candidates[:1])
     except UnsupportedError:
@@ -84,7 +94,7 @@ def _classic(plan: Plan) -> list[Candidate]:
 
 
 def _taps(candidate: Candidate) -> tuple[str, NDArray[np.float64]]:
-    """The kernel, or the two matrices side by side."""
+    """Return a title, and the kernels or the two matrices side by side."""
     import numpy as np
 
     pairs = list(zip(candidate.chains[0].stages, candidate.chains[1].stages, strict=True))

@@ -1,4 +1,4 @@
-"""``resize``: from a user's words to a plan."""
+"""``resize``: parses the options and plans the resize."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from protogen.errors import InputError
 from protogen.generate.plan import Plan, plan
-from protogen.generate.specification import pair, parse_shape, whole
+from protogen.generate.specification import parse_integer, parse_pair, parse_shape
 from protogen.geometry import Shape
 from protogen.resampling import conventions
 from protogen.resampling.matrices import Sampling, keep_aspect
@@ -45,54 +45,58 @@ def resize(
     whole_net: bool | None = None,
     templates: str | Path | None = None,
 ) -> Plan:
-    """A resize of (N, C, H, W), up or down, as stock Caffe layers that compute it exactly.
+    """Plan a resize of (N, C, H, W), up or down, as stock Caffe layers that compute it exactly.
 
     The cheapest plan is chosen: one layer where that is exact, a Deconvolution or Convolution with
-    a correction of the border, or two matrix products. Its error is measured by running it.
+    a border correction, or two matrix products. Its error is measured by running it.
 
     Args:
-        factor: output pixels an input pixel: 2, 1.5, "3/2", (height, width) or "1.5x2".
+        factor: output size divided by input size: 2, 1.5, "3/2", (height, width) or "1.5x2".
         size: output height and width, such as "64x48"; instead of a factor, or with it.
-        input_shape: (N, C, H, W). Without it the plan must hold for any size, which fewer do.
-        channels: C where there is no input shape; 3 unless given.
+        input_shape: (N, C, H, W). Without it the plan must hold for any size, and fewer
+            strategies are possible.
+        channels: C where there is no input shape; the default is 3.
         mode: bilinear, nearest, cubic, lanczos or area.
-        align: where pixels lie: half_pixel (the default), align_corners, asymmetric, or another
-            of ONNX's coordinate_transformation_mode.
-        like: as keras, tf1, tf2, torch, torch-align, opencv or pillow does; instead of ``align``,
-            ``rounding``, ``cubic_a`` and ``exclude_outside``.
-        rounding: ONNX's nearest_mode. cubic_a: of the cubic, -0.75 unless given.
+        align: the positions of the pixels: half_pixel (the default), align_corners, asymmetric,
+            or another coordinate_transformation_mode of ONNX.
+        like: the software to match: keras, tf1, tf2, torch, torch-align, opencv or pillow. It
+            replaces ``align``, ``rounding``, ``cubic_a`` and ``exclude_outside``.
+        rounding: ONNX's nearest_mode.
+        cubic_a: coefficient of the cubic kernel; the default is -0.75.
         exclude_outside, antialias: as ONNX's Resize.
         policy: ONNX's keep_aspect_ratio_policy, for ``size``.
-        roi, extrapolation: for tf_crop_and_resize: (top, left, bottom, right) in shares of the
-            input, and the value outside.
-        strategy: only this one, such as "deconvolution+scale" or "matrix".
-        target: a target's name or TOML file, or several: the plan keeps within its limits.
-        limits: further ones, such as "kernel<=7,stride<=4,no-group".
-        approximate: where nothing is exact, the best there is, with its error.
-        whole_net: with an Input layer; unless given, where the input's shape is.
-        templates: a folder whose templates override ours by name.
+        roi, extrapolation: for tf_crop_and_resize: (top, left, bottom, right) as fractions of the
+            input, and the value outside of the input.
+        strategy: the only strategy to try, such as "deconvolution+scale" or "matrix".
+        target: name or TOML file of a target, or several of them, whose limits the plan meets.
+        limits: further limits, such as "kernel<=7,stride<=4,no-group".
+        approximate: accept the plan with the smallest error where no exact plan exists.
+        whole_net: whether the text has an Input layer; by default only with an input shape.
+        templates: a folder whose templates override the built-in ones by name.
 
     Raises:
-        InputError: a value is wrong or out of range, or sizes do not fit.
-        UnsupportedError: nothing exact is possible (within the limits); every reason is named.
+        InputError: a value is invalid or out of range, or sizes do not fit.
+        UnsupportedError: no exact plan exists (within the limits); the message lists all reasons.
     """
     shape = None if input_shape is None else parse_shape(input_shape)
-    _check_given(shape, channels, factor, size)
+    _check_options(shape, channels, factor, size)
     scale = None if factor is None else parse_scale(factor)
-    out = None if size is None else parse_size(size)
-    wanted = (shape[2], shape[3]) if shape else None
-    if out and wanted and policy != "stretch":
-        outs, scales = keep_aspect(wanted, out, policy)
-        out, scale = (outs[0], outs[1]), (scales[0], scales[1])
-    form = (mode, align, like, rounding, cubic_a, exclude_outside, antialias)
-    sampling = _sampling(*form, _enlarges(wanted, scale, out))
+    output = None if size is None else parse_size(size)
+    input_size = (shape[2], shape[3]) if shape else None
+    if output and input_size and policy != "stretch":
+        outputs, scales = keep_aspect(input_size, output, policy)
+        output, scale = (outputs[0], outputs[1]), (scales[0], scales[1])
+    options = (mode, align, like, rounding, cubic_a, exclude_outside, antialias)
+    sampling = _sampling(*options, _enlarges(input_size, scale, output))
     request = ResizeRequest(
         sampling,
         batch=shape[0] if shape else 1,
-        channels=shape[1] if shape else whole("channels", 3 if channels is None else channels),
-        size=wanted,
+        channels=shape[1]
+        if shape
+        else parse_integer("channels", 3 if channels is None else channels),
+        size=input_size,
         scale=scale,
-        out=out,
+        out=output,
         roi=_roi(roi),
         extrapolation=extrapolation,
     )
@@ -109,78 +113,79 @@ def resize(
     )
 
 
-def _check_given(shape: Shape | None, channels: object, factor: object, size: object) -> None:
+def _check_options(shape: Shape | None, channels: object, factor: object, size: object) -> None:
     if shape and channels is not None and channels != shape[1]:
         raise InputError(
-            f"{channels} is not the input shape's {shape[1]}",
+            f"{channels} does not match the {shape[1]} channels of the input shape",
             subject="channels",
-            advice="Drop one.",
+            advice="Give only one of the two.",
         )
     if factor is None and size is None:
         raise InputError(
             "neither a factor nor a size is given",
             subject="factor",
-            advice="Say --factor or --size.",
+            advice="Give --factor or --size.",
         )
 
 
 def gather_limits(
     target: str | Path | Sequence[str | Path] | None = None, limits: str = ""
 ) -> Limits:
-    """Limits of targets and of a text together.
+    """Combine the limits of targets with those of a text such as "kernel<=7,no-group".
 
     Raises:
-        InputError: a target is not known, its file is wrong, or a part of the text is no limit.
+        InputError: a target is unknown, its file is invalid, or the text has an invalid limit.
     """
     names = [target] if isinstance(target, (str, Path)) else list(target or ())
-    made = parse_limits(limits)
-    for one in names:
-        made = load_target(one) | made
-    return made
+    combined = parse_limits(limits)
+    for name in names:
+        combined = load_target(name) | combined
+    return combined
 
 
 def parse_scale(value: object) -> _PAIR:
-    """(height, width) of a factor: a number above 0, two of them, or text such as 1.5, 3/2, 2x3.
+    """Return the factor (height, width) of a number above 0, two numbers, or text.
+
+    Examples of texts are 1.5, 3/2 and 2x3.
 
     Raises:
-        InputError: it is anything else.
+        InputError: the value has another form or is out of range.
     """
-    first, second = pair("factor", value, "Give F or HxW, such as 1.5x2.")
+    first, second = parse_pair("factor", value, "Give F or HxW, such as 1.5x2.")
     return _number(first, value), _number(second, value)
 
 
 def _number(part: Any, value: object) -> float:
     try:
-        exact = Fraction(part.strip() if isinstance(part, str) else part)
+        number = Fraction(part.strip() if isinstance(part, str) else part)
     except (ValueError, TypeError, OverflowError, ZeroDivisionError):
-        problem = f"{str(value)[:40]!r} is no factor"
+        problem = f"expected a number above 0, got {str(value)[:40]!r}"
         raise InputError(
-            problem, subject="factor", advice="Give one such as 2, 1.5, 3/2 or 2x4."
+            problem, subject="factor", advice="Give a factor such as 2, 1.5, 3/2 or 2x4."
         ) from None
-    if not 0 < exact <= 2**16 or exact < Fraction(1, 2**16):
+    if not 0 < number <= 2**16 or number < Fraction(1, 2**16):
         raise InputError(
-            f"{str(part)[:40]} is out of range",
+            f"out of range: expected a number from 2^-16 to 2^16, got {str(part)[:40]}",
             subject="factor",
-            advice="Give one such as 2, 1.5 or 3/2.",
+            advice="Give a factor such as 2, 1.5 or 3/2.",
         )
-    return float(exact)
+    return float(number)
 
 
 def parse_size(value: object, key: str = "size") -> tuple[int, int]:
-    """(height, width): a whole number, two of them, or text such as 64 and 64x48.
+    """Return the size (height, width) of an integer, two integers, or text such as 64x48.
 
     Raises:
-        InputError: it is anything else, or below 1.
+        InputError: the value has another form, or a length is not from 1 to 2^20.
     """
-    parts = pair(key, value, "Give two lengths, such as 64x48.")
-    made = (whole(key, parts[0]), whole(key, parts[1]))
-    if min(made) < 1 or max(made) > 2**20:
+    parts = parse_pair(key, value, "Give two lengths, such as 64x48.")
+    lengths = (parse_integer(key, parts[0]), parse_integer(key, parts[1]))
+    if min(lengths) < 1 or max(lengths) > 2**20:
         raise InputError(
-            f"{min(made)}x{max(made)} is out of range",
+            f"out of range: expected lengths from 1 to 2^20, got {lengths[0]}x{lengths[1]}",
             subject=key,
-            advice="Give lengths from 1 on.",
         )
-    return made
+    return lengths
 
 
 def _sampling(
@@ -203,25 +208,27 @@ def _sampling(
             exclude_outside,
             antialias,
         )
-    given = {
+    excluded = {
         "align": align,
         "rounding": rounding,
         "cubic-a": cubic_a,
         "exclude-outside": exclude_outside or None,
     }
-    for key, value in given.items():
+    for key, value in excluded.items():
         if value is not None:
             raise InputError(
-                f"--{key} and --like exclude each other", subject=key, advice=f"{like} has its own."
+                f"--{key} and --like cannot be used together",
+                subject=key,
+                advice=f"--like {like} already defines it.",
             )
     return conventions.like(like, mode, antialias=antialias, enlarges=enlarges)
 
 
 def _enlarges(
-    size: tuple[int, int] | None, scale: _PAIR | None, out: tuple[int, int] | None
+    size: tuple[int, int] | None, scale: _PAIR | None, output: tuple[int, int] | None
 ) -> bool:
-    if out and size:
-        return out[0] > size[0] or out[1] > size[1]
+    if output and size:
+        return output[0] > size[0] or output[1] > size[1]
     return scale is not None and max(scale) > 1
 
 
@@ -230,7 +237,9 @@ def _roi(roi: Sequence[float] | None) -> tuple[_PAIR, _PAIR]:
         return (0.0, 1.0), (0.0, 1.0)
     if len(roi) != 4:
         raise InputError(
-            f"{list(roi)} is no top,left,bottom,right", subject="roi", advice="Give four shares."
+            f"expected top,left,bottom,right, got {list(roi)}",
+            subject="roi",
+            advice="Give four fractions of the input size.",
         )
     top, left, bottom, right = map(float, roi)
     return (top, bottom), (left, right)

@@ -1,4 +1,4 @@
-"""Layers of forks to stock layers that compute the same, each replacement proved by running it."""
+"""Replace layers of forks by stock layers, and run each replacement to check it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ if TYPE_CHECKING:
 
     from protogen.net.net import Weights
 
-TOLERANCE = 1e-5  # of the largest value: float32 sums in another order
+TOLERANCE = 1e-5  # relative to the largest value: float32 sums in another order
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A fork's layer and the types that stand for it now. ``error`` is the largest difference of
-    their outputs on random data, ``largest`` the largest value."""
+    """A layer of a fork and the types of its replacement.
+
+    ``error`` is the largest difference between the outputs of the two on random data, ``largest``
+    is the largest value.
+    """
 
     layer: str
     type: str
@@ -51,8 +54,8 @@ class Replacement:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A layer that stock Caffe does not have, and why it is still there."""
+class KeptLayer:
+    """A layer that stock Caffe does not have, and the reason why it was not replaced."""
 
     layer: str
     type: str
@@ -62,17 +65,17 @@ class Kept:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A net in stock layers as far as they go."""
+    """A net whose fork layers are replaced by stock layers where this is possible."""
 
     text: str
     net: Net
     replaced: tuple[Replacement, ...]
-    kept: tuple[Kept, ...]
-    weights_needed: tuple[str, ...] = ()  # new layers that no filler of Caffe can fill
+    kept: tuple[KeptLayer, ...]
+    weights_needed: tuple[str, ...] = ()  # new layers whose weights no filler of Caffe produces
     bom: bool = False
 
     def save(self, prototxt_path: str | Path, caffemodel: str | Path | None = None) -> None:
-        """Writes the text and, if ``caffemodel`` is given, the weights.
+        """Write the text and, if ``caffemodel`` is set, the weights.
 
         Raises:
             InputError: a path cannot be written, or there are no weights.
@@ -85,7 +88,7 @@ class Rewritten:
             stack.enter_context(files.replacing(prototxt_path)).write(text)
 
     def save_weights(self, caffemodel: str | Path) -> None:
-        """Writes the weights alone.
+        """Write only the weights.
 
         Raises:
             InputError: the path cannot be written, or there are no weights.
@@ -98,7 +101,9 @@ class Rewritten:
 
         if not self.net.weights:
             raise InputError(
-                "the net has no weights to write", where=str(path), advice="Give its caffemodel."
+                "the net has no weights to write",
+                where=str(path),
+                advice="Give the caffemodel of the net.",
             )
         file = stack.enter_context(files.replacing(path))
         write_weights(file, self.net.name, self.net.entries())
@@ -115,32 +120,32 @@ def rewrite(
     identities: Sequence[str] = (),
     ignored_fields: Sequence[str] = (),
 ) -> Rewritten:
-    """The net with its forks' layers in stock BVLC layers that compute the same.
+    """Replace the fork layers of a net by stock BVLC layers that compute the same.
 
-    Text and comments of the other layers stay as they are, and blobs keep their names. Each
-    replacement is run beside the layer that it stands for.
+    Text and comments of the other layers do not change, and blobs keep their names. Each
+    replacement runs on the same random data as the original layer, and the outputs are compared.
 
     Args:
-        caffemodel: weights to take along; layers with weights of their own need it.
-        types: only layers of these types.
-        limits: what a target takes, for the layers that resize.
-        input_shapes: shapes by blob name that replace what the net says.
-        phase: layers of the other phase stay as they are.
-        identities: names or types of unknown layers whose top has their first bottom's shape, so
-            that shapes behind them are known; they stay as they are.
-        ignored_fields: see ``convert``; a layer that sets another field that protogen does not
-            read stays as it is.
+        caffemodel: weights of the net. Layers with weights need them.
+        types: replace only layers of these types.
+        limits: limits of a target, for the layers that resize.
+        input_shapes: shapes by blob name; they override the shapes in the net.
+        phase: layers of the other phase do not change.
+        identities: names or types of unknown layers whose top has the shape of their first
+            bottom, so that shapes after them are known. They do not change.
+        ignored_fields: see ``convert``. A layer that sets another field that protogen does not
+            read does not change.
 
     Raises:
-        InputError: a file is missing or wrong, or weights do not fit the net.
-        MismatchError: a replacement computes something else (a defect of protogen's).
+        InputError: a file is missing or invalid, or weights do not fit the net.
+        MismatchError: the output of a replacement differs (a bug of protogen).
     """
-    document = _modern(path)
-    found = None
+    document = _read_upgraded(path)
+    weights_of_file = None
     if caffemodel is not None:
         from protogen.formats.weightfiles import read_any
 
-        found = read_any(caffemodel)
+        weights_of_file = read_any(caffemodel)
 
     def net_of(document: prototxt.Document, weights: Weights | None = None) -> Net:
         return Net(
@@ -154,14 +159,14 @@ def rewrite(
         )
 
     state = _State(document, net_of(document))
-    if found is not None:
-        state.net.take_weights(found)
+    if weights_of_file is not None:
+        state.net.take_weights(weights_of_file)
     _check_types(types, state.net)
     places = {layer.name: str(layer.place) for layer in state.net.layers}
     while True:
-        edits = _pass(state, types, limits, places)
+        edits = _rewrite_pass(state, types, limits, places)
         text = apply_edits(state.document.source.text, edits)
-        document = upgrade(_parse_again(text, f"{path} in stock layers"))
+        document = upgrade(_parse_again(text, f"{path} with stock layers"))
         state.document, state.net = document, net_of(document, state.weights)
         if not state.again:
             break
@@ -176,74 +181,80 @@ def rewrite(
 
 
 class _State:
-    """How far the rewriting of a net has come."""
+    """State of a rewrite: the current net, and what was replaced, kept and needed so far."""
 
     def __init__(self, document: prototxt.Document, net: Net) -> None:
         self.document = document
         self.net = net
         self.weights = net.weights
         self.replaced: list[Replacement] = []
-        self.kept: list[Kept] = []
+        self.kept: list[KeptLayer] = []
         self.needed: list[str] = []
         self.again = False
 
 
-def _pass(
+def _rewrite_pass(
     state: _State, types: Sequence[str], limits: Limits, places: Mapping[str, str]
 ) -> list[Edit]:
-    """Replaces what it can. A layer whose replacement renames a blob is alone in its pass, and the
-    text is read again behind it (``again``)."""
+    """Return the edits that replace as many layers as possible in one pass.
+
+    A replacement that renames a blob gets a pass of its own: the text is parsed again after it, and
+    ``state.again`` requests the next pass.
+    """
     layers = state.document.all("layer")
-    taken = {name for item in layers for name in (item.value.name, *item.value.top)}
-    kept = {one.layer for one in state.kept}
+    used_names = {name for item in layers for name in (item.value.name, *item.value.top)}
+    kept_names = {entry.layer for entry in state.kept}
     edits: list[Edit] = []
     state.again = False
     for layer in state.net.layers:
         kind = kind_of(layer)
-        unknown = layer.type != layer.params.type  # the user says it is an identity
-        stock = kind is not None and kind.stock and not unknown
-        stock = stock and not (kind and of_forks(layer.params, kind))
-        if (types and layer.type not in types) or layer.name in kept:
+        unknown = layer.type != layer.params.type  # the user declared it an identity
+        is_stock = kind is not None and kind.stock and not unknown
+        is_stock = is_stock and not (kind and of_forks(layer.params, kind))
+        if (types and layer.type not in types) or layer.name in kept_names:
             continue
-        if stock and not any(unread(layer.params, kind, state.net.graph.ignored_fields)):
+        if is_stock and not any(unread(layer.params, kind, state.net.graph.ignored_fields)):
             continue
         place = places.get(layer.name, str(layer.place))
         try:
             if unknown:
-                raise layer.unsupported("protogen does not know this layer type")
+                raise layer.unsupported("unknown layer type")
             check_read(layer, kind, state.net.graph.ignored_fields)
-            made = replacement(state.net, layer, taken, limits)
-            proof = _proof(state.net, layer, made, limits, place)
-            changes = made.edits(state.document)
+            substitute = replacement(state.net, layer, used_names, limits)
+            comparison = _compare(state.net, layer, substitute, limits, place)
+            changes = substitute.edits(state.document)
         except UnsupportedError as error:
-            reason = " ".join(one.message for one in error.diagnostics)
-            state.kept.append(Kept(layer.name, layer.params.type, place, reason))
+            reason = " ".join(entry.message for entry in error.diagnostics)
+            state.kept.append(KeptLayer(layer.name, layer.params.type, place, reason))
             continue
         state.again = len(changes) > 1
-        if state.again and edits:  # a name may stand in text that is replaced already
+        if state.again and edits:  # another edit may replace the text that holds a renamed blob
             break
         edits += changes
-        state.replaced.append(proof)
-        taken |= made.names
-        state.needed += made.unfilled()
+        state.replaced.append(comparison)
+        used_names |= substitute.names
+        state.needed += substitute.unfilled()
         state.weights.pop(layer.name, None)
-        state.weights |= made.made
+        state.weights |= substitute.new_weights
         if state.again:
             break
     return edits
 
 
-def _modern(path: str | Path) -> prototxt.Document:
-    """The net in today's form, every layer with its place in the document's own text."""
+def _read_upgraded(path: str | Path) -> prototxt.Document:
+    """Read a net and upgrade it to the current format.
+
+    Every layer of the result has its place in the text of the result.
+    """
     document = prototxt.read(path)
-    modern = upgrade(document)
-    if document.has("layers") or document.has("input") or modern is not document:
-        return _parse_again(prototxt.write(modern), str(path))
+    upgraded = upgrade(document)
+    if document.has("layers") or document.has("input") or upgraded is not document:
+        return _parse_again(prototxt.write(upgraded), str(path))
     return document
 
 
 def _parse_again(text: str, name: str) -> prototxt.Document:
-    """Parses a text made from one that was parsed: what it warns of is known already."""
+    """Parse a text that was generated from a parsed one, without repeating its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ProtogenWarning)
         return prototxt.parse(text, name)
@@ -255,11 +266,11 @@ def _check_types(types: Sequence[str], net: Net) -> None:
             raise InputError("the net has no layer of this type", subject=name)
 
 
-def _proof(net: Net, layer: Layer, made: Stock, limits: Limits, place: str) -> Replacement:
-    """Runs the layer and its replacement alone, on the same random data.
+def _compare(net: Net, layer: Layer, substitute: Stock, limits: Limits, place: str) -> Replacement:
+    """Run the layer and its replacement on the same random data, and compare the outputs.
 
     Raises:
-        MismatchError: they differ.
+        MismatchError: the outputs differ.
     """
     import numpy as np
 
@@ -268,38 +279,39 @@ def _proof(net: Net, layer: Layer, made: Stock, limits: Limits, place: str) -> R
     random = np.random.default_rng(0)
     feeds: dict[str, NDArray[np.float32]] = {}
     for bottom in layer.bottoms:
-        shape = made.shape(bottom)
+        shape = substitute.shape(bottom)
         feeds[bottom] = (3 * random.standard_normal(shape)).astype(np.float32)
     blobs = net.parameter_shapes[layer.name] or ()
     weights = net.weights.get(layer.name) or [
         random.uniform(0.5, 1.5, shape).astype(np.float32) for shape in blobs
     ]
-    alone = _alone(layer, feeds, {layer.name: weights} if blobs else {})
-    again = replacement(alone, alone.layers[-1], (), limits)
-    stock = Net(_document(feeds, again.layers), again.made)
-    wanted, found = (run(one, feeds)[_TOP].astype(np.float64) for one in (alone, stock))
-    same = wanted.shape == found.shape
-    error = float(np.abs(wanted - found).max(initial=0)) if same else float("inf")
-    largest = float(np.abs(wanted).max(initial=0))
-    types = tuple(one.type for one in made.layers)
+    original = _single_layer_net(layer, feeds, {layer.name: weights} if blobs else {})
+    copy = replacement(original, original.layers[-1], (), limits)
+    stock = Net(_document(feeds, copy.layers), copy.new_weights)
+    expected, actual = (run(one, feeds)[_TOP].astype(np.float64) for one in (original, stock))
+    same_shape = expected.shape == actual.shape
+    error = float(np.abs(expected - actual).max(initial=0)) if same_shape else float("inf")
+    largest = float(np.abs(expected).max(initial=0))
+    types = tuple(one.type for one in substitute.layers)
     if error > TOLERANCE * max(1.0, largest):
         raise MismatchError(
-            f"its replacement ({', '.join(types)}) differs by {error:.3g}",
+            f"the output of its replacement ({', '.join(types)}) differs by {error:.3g}, but at "
+            f"most {TOLERANCE * max(1.0, largest):.3g} is allowed",
             where=place,
             subject=layer.subject,
         )
     return Replacement(layer.name, layer.type, place, types, error, largest)
 
 
-_TOP = "top of the layer"  # no net calls a blob so
+_TOP = "top of the layer"  # a name that no blob of a net has
 
 
-def _alone(
+def _single_layer_net(
     layer: Layer,
     feeds: Mapping[str, NDArray[np.float32]],
     weights: Weights,
 ) -> Net:
-    """A net of the layer alone, in every phase, its top with a name of its own."""
+    """Return a net of only this layer, active in every phase, whose top is ``_TOP``."""
     fields = [
         Field(item.name, _TOP if item.name == "top" else item.value, item.type)
         for item in layer.params.fields
@@ -321,5 +333,5 @@ def _document(
         )
         for name, array in feeds.items()
     ]
-    whole = Message.make("NetParameter", layer=[*inputs, *layers])
-    return _parse_again(prototxt.write(whole), "a layer alone")
+    net = Message.make("NetParameter", layer=[*inputs, *layers])
+    return _parse_again(prototxt.write(net), "a net of one layer")

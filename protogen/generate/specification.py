@@ -1,4 +1,4 @@
-"""What an upsampling layer is asked to be: one Upsample, checked when it is made."""
+"""Specification of one upsampling layer, and parsers for its values."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Kernels = Literal["channelwise", "full"]
 MODES = ("bilinear", "nearest")
 KERNELS = ("channelwise", "full")
 
-LIMIT_BYTES = 2**31 - 1  # what protobuf, and so a caffemodel, can hold
+LIMIT_BYTES = 2**31 - 1  # the largest protobuf message, and so the largest caffemodel
 
 
 @dataclass(frozen=True, slots=True)
 class FillerKind:
-    """weight_filler: its type, and its value where it has one."""
+    """Type of a weight_filler, and its value (None for a filler without a value)."""
 
     type: str
     value: float | None = None
@@ -34,10 +34,10 @@ class FillerKind:
 
 @dataclass(frozen=True)
 class UpsampleSpec:
-    """One upsampling layer. Pairs are (height, width).
+    """Specification of one upsampling layer. Pairs are (height, width).
 
     Raises:
-        InputError: a value is out of range, or its weights pass 2 GiB.
+        InputError: a value is out of range, or the weights need more than 2 GiB.
     """
 
     factor: tuple[int, int]
@@ -52,32 +52,28 @@ class UpsampleSpec:
     def __post_init__(self) -> None:
         for length in self.factor:
             if length < 1:
-                raise InputError(
-                    f"{length} is below 1", subject="factor", advice="Upsampling takes 1, 2, 3, ..."
-                )
+                raise InputError(f"must be at least 1, got {length}", subject="factor")
         if self.channels < 1:
-            raise InputError(
-                f"{self.channels} is below 1", subject="channels", advice="Give 1 or more."
-            )
+            raise InputError(f"must be at least 1, got {self.channels}", subject="channels")
         for key, value, known in (("mode", self.mode, MODES), ("weights", self.weights, KERNELS)):
             if value not in known:
                 raise InputError(
-                    f"{value!r} is not known", subject=key, advice=f"Choose {' or '.join(known)}."
+                    f"unknown value {value!r}", subject=key, advice=f"Choose {' or '.join(known)}."
                 )
         for key in ("name", "bottom", "top"):
-            _check_text(key, getattr(self, key))
+            _check_name(key, getattr(self, key))
         if self.bottom == self.top:
             raise InputError(
-                f"{self.top!r} is the bottom too",
+                f"must differ from the bottom, but both are {self.top!r}",
                 subject="top",
-                advice="A Deconvolution cannot work in place.",
+                advice="A Deconvolution cannot run in place.",
             )
         if self.weight_bytes > LIMIT_BYTES:
             raise InputError(
                 f"{self.factor[0]}x{self.factor[1]} with {self.channels} channels needs "
-                f"{size_text(self.weight_bytes)} of weights, more than the 2 GiB that Caffe reads",
+                f"{size_text(self.weight_bytes)} of weights, but Caffe reads at most 2 GiB",
                 subject="factor",
-                advice="Use smaller factors, one after the other.",
+                advice="Use several layers with smaller factors.",
             )
 
     @property
@@ -105,7 +101,8 @@ class UpsampleSpec:
 
     @property
     def ring(self) -> tuple[int, int]:
-        """Pixels at each border where the layer differs from interpolation."""
+        """Width (height, width) of the border, in output pixels, where the layer differs from
+        interpolation."""
         if self.mode == "nearest":
             return (0, 0)
         return (geometry.border_ring(self.factor[0]), geometry.border_ring(self.factor[1]))
@@ -128,19 +125,19 @@ class UpsampleSpec:
 
     @property
     def filler(self) -> FillerKind:
-        """What Caffe can fill the weights with; a constant 0 where only the caffemodel can."""
+        """The filler that produces the weights; a constant 0 where no filler of Caffe does."""
         if not self.needs_weights:
             return FillerKind("bilinear") if self.mode == "bilinear" else FillerKind("constant", 1)
         return FillerKind("constant", 0)
 
     @property
     def needs_weights(self) -> bool:
-        """Whether no filler of Caffe makes these weights, so that a caffemodel must."""
+        """Whether only a caffemodel can provide the weights: no filler of Caffe produces them."""
         return self.group != self.channels or (self.mode == "bilinear" and not self.square)
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
-        """Caffe's shape: (channels, num_output / group, kernel height, kernel width)."""
+        """Shape of the weight blob: (channels, num_output / group, kernel height, kernel width)."""
         return (self.channels, self.num_output // self.group, *self.kernel)
 
     @property
@@ -151,7 +148,7 @@ class UpsampleSpec:
         return count
 
     def profiles(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The kernel's vertical and horizontal profile, float32."""
+        """Return the vertical and the horizontal profile of the kernel, float32."""
         import numpy as np
 
         from protogen.layers.fillers import bilinear_profile
@@ -161,32 +158,35 @@ class UpsampleSpec:
         return bilinear_profile(self.kernel[0]), bilinear_profile(self.kernel[1])
 
     def weight(self) -> NDArray[np.float32]:
-        """The weights, float32, of ``weight_shape``."""
+        """Return the weights, float32, with the shape ``weight_shape``."""
         import numpy as np
 
         rows, columns = self.profiles()
         kernel: NDArray[np.float32] = np.multiply.outer(rows, columns)
         if self.group == self.channels:
             return np.broadcast_to(kernel, self.weight_shape)
-        made = np.zeros(self.weight_shape, np.float32)
+        weight = np.zeros(self.weight_shape, np.float32)
         channel = np.arange(self.channels)
-        made[channel, channel] = kernel
-        return made
+        weight[channel, channel] = kernel
+        return weight
 
     def matrices(
         self, size: Sequence[int]
     ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """For height and width: what the layer computes, and what it should compute."""
-        wanted = matrices.linear_matrix if self.mode == "bilinear" else matrices.nearest_matrix
+        """Return a pair of matrices for the height and one for the width.
+
+        The first matrix of a pair is what the layer computes, the second is the interpolation.
+        """
+        expected = matrices.linear_matrix if self.mode == "bilinear" else matrices.nearest_matrix
         return [
-            (matrices.deconvolution_matrix(profile, n, s, p), wanted(n, f))
+            (matrices.deconvolution_matrix(profile, n, s, p), expected(n, f))
             for profile, n, s, p, f in zip(
                 self.profiles(), size, self.stride, self.pad, self.factor, strict=True
             )
         ]
 
     def describe(self) -> dict[str, Any]:
-        """Specification and geometry as plain data."""
+        """Return the specification and the geometry as plain data."""
         return {
             "name": self.name,
             "bottom": self.bottom,
@@ -204,20 +204,20 @@ class UpsampleSpec:
 
 
 def parse_factor(value: object) -> tuple[int, int]:
-    """(height, width) of a factor: a whole number, two of them, or text such as ``2`` and ``2x4``.
+    """Return the factor (height, width) of an integer, two integers, or text such as ``2x4``.
 
     Raises:
-        InputError: it is anything else.
+        InputError: the value has another form.
     """
-    first, second = pair("factor", value, "Give N or HxW, such as 2x4.")
-    return (whole("factor", first), whole("factor", second))
+    first, second = parse_pair("factor", value, "Give N or HxW, such as 2x4.")
+    return (parse_integer("factor", first), parse_integer("factor", second))
 
 
-def pair(key: str, value: object, advice: str) -> tuple[Any, Any]:
-    """Height's and width's part of a value: one for both, two of them, or text such as ``2x4``.
+def parse_pair(key: str, value: object, advice: str) -> tuple[Any, Any]:
+    """Return the parts (height, width) of one value for both, two values, or text such as ``2x4``.
 
     Raises:
-        InputError: it has more parts; ``advice`` says what to give.
+        InputError: the value has more than two parts. The message ends with ``advice``.
     """
     parts: list[Any]
     if isinstance(value, str):
@@ -225,30 +225,36 @@ def pair(key: str, value: object, advice: str) -> tuple[Any, Any]:
     else:
         parts = list(value) if isinstance(value, (tuple, list)) else [value]
     if len(parts) not in (1, 2):
-        raise InputError(f"{value!r} has {len(parts)} parts", subject=key, advice=advice)
+        problem = f"expected 1 or 2 values, got {len(parts)}: {value!r}"
+        raise InputError(problem, subject=key, advice=advice)
     return parts[0], parts[-1]
 
 
 def parse_shape(value: object, key: str = "input-shape") -> Shape:
-    """(N, C, H, W) from four whole numbers or text such as ``1,3,8,8``.
+    """Return the shape (N, C, H, W) of four integers, or of text such as ``1,3,8,8``.
 
     Raises:
-        InputError: it is anything else, or a length is below 1.
+        InputError: the value has another form, or a length is below 1.
     """
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, (tuple, list)) or len(parts) != 4:
         raise InputError(
-            f"{value!r} is no N,C,H,W", subject=key, advice="Give four lengths, such as 1,3,8,8."
+            f"expected N,C,H,W, got {value!r}",
+            subject=key,
+            advice="Give four lengths, such as 1,3,8,8.",
         )
-    shape = tuple(whole(key, part) for part in parts)
+    shape = tuple(parse_integer(key, part) for part in parts)
     if min(shape) < 1:
-        raise InputError(
-            f"{min(shape)} is below 1", subject=key, advice="Every length must be 1 or more."
-        )
+        raise InputError(f"every length must be at least 1, got {min(shape)}", subject=key)
     return shape
 
 
-def whole(key: str, value: object) -> int:
+def parse_integer(key: str, value: object) -> int:
+    """Return an integer, or the integer that a text holds.
+
+    Raises:
+        InputError: the value has another form, or more than 19 digits.
+    """
     text = str(value).strip()
     if isinstance(value, (int, str)) and not isinstance(value, bool):
         digits = text.removeprefix("-").removeprefix("+")
@@ -256,25 +262,28 @@ def whole(key: str, value: object) -> int:
             return int(text)
         if digits.isascii() and digits.isdigit():
             raise InputError(
-                f"{text[:40]} is far too large", subject=key, advice="Give a number such as 2."
+                f"number too large: {text[:40]}", subject=key, advice="Give a number such as 2."
             )
-    raise InputError(f"{text[:40]!r} is no whole number", subject=key, advice="Give one such as 2.")
+    raise InputError(
+        f"expected an integer, got {text[:40]!r}", subject=key, advice="Give a number such as 2."
+    )
 
 
-def _check_text(key: str, value: object) -> None:
+def _check_name(key: str, value: object) -> None:
     if not isinstance(value, str) or not value:
         raise InputError(
-            f"{value!r} is no name", subject=key, advice="Give a text of at least one character."
+            f"expected a non-empty string, got {value!r}", subject=key, advice="Give a name."
         )
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise InputError(
-            f"{value!r} is not valid Unicode", subject=key, advice="Choose another name."
+            f"not valid Unicode: {value!r}", subject=key, advice="Choose another name."
         ) from None
 
 
 def size_text(count: int) -> str:
+    """Return a number of bytes with its unit, such as ``1.5 MiB``."""
     size = float(min(count, 10**40))
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if size < 1024:

@@ -1,4 +1,4 @@
-"""Puts an upsampling layer into an existing net's text and leaves the rest as its author wrote it."""
+"""Insert an upsampling layer into the text of an existing net. Other text does not change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Spliced:
-    """A net's new text, what was put in, and the layers that now read it."""
+    """The new text of a net, the inserted layers, and the names of the rewired layers."""
 
     text: str
     upsampling: Upsampling | Plan
@@ -31,7 +31,7 @@ class Spliced:
     bom: bool = False
 
     def encode(self) -> bytes:
-        """The text as its file's bytes: byte-order mark and stray bytes as they were."""
+        """Return the bytes of the file, with the original byte-order mark and non-UTF-8 bytes."""
         mark = b"\xef\xbb\xbf" if self.bom else b""
         return mark + self.text.encode("utf-8", "surrogateescape")
 
@@ -47,50 +47,52 @@ def splice(
     top: str | None = None,
     **options: Any,
 ) -> Spliced:
-    """Puts upsampling behind the blob ``after`` of the net in the file ``net``: the classic layer,
-    or with ``exact`` the layers of a plan (``resize``).
+    """Insert upsampling of the blob ``after`` into the net in the file ``net``.
 
-    It goes behind the last layer that writes the blob. With ``rewire``, the layers that
-    read the blob from there on read the upsampled one. Text and comments stay as they are.
+    The inserted layer is the classic layer, or with ``exact`` the layers of a plan (``resize``).
+    It follows the last layer that writes the blob. With ``rewire``, the later layers that read the
+    blob read the upsampled one instead. Other text and comments do not change.
 
     Args:
-        channels: taken from the net's shapes unless given.
+        channels: the number of channels; by default it follows from the shapes of the net.
         options: as ``upsample``: factor, mode, trainable, weights, template, templates; with
-            ``exact`` as ``resize``: factor, size, mode, like, target and so on. The input's shape
-            is the net's.
+            ``exact`` as ``resize``: factor, size, mode, like, target and so on. The input shape
+            follows from the net.
 
     Raises:
-        InputError: the net is missing or wrong, the blob is unknown, a name is taken, or the
-            channel count is neither known nor given.
+        InputError: the net is missing or invalid, the blob is unknown, a name is already in use,
+            or the number of channels is unknown.
     """
     document = prototxt.read(net)
     if document.has("layers"):
         raise document.source.error(
             document.all("layers")[0].start,
-            "the net is of the old form with `layers`",
+            "the net has an old format (`layers`)",
             "Run protogen upgrade on it first.",
         )
-    modern = upgrade(document)
+    upgraded = upgrade(document)
     layers = document.all("layer")
     inputs = list(document.input)
-    writer = max((i for i, f in enumerate(layers) if after in f.value.top), default=None)
+    writer = max((i for i, field in enumerate(layers) if after in field.value.top), default=None)
     if writer is None and after not in inputs:
         raise InputError(_unknown_blob(after, layers, inputs), where=str(net))
     _check_free(net, layers, inputs, name, name if top is None else top)
-    shape = _shape(net, modern, after, channels)
+    shape = _shape(net, upgraded, after, channels)
     if channels is None and shape is not None:
         channels = shape[1]
-    up: Upsampling | Plan
+    upsampling: Upsampling | Plan
     if exact:
         from protogen.generate.resizing import resize
 
-        known = {"input_shape": shape} if shape else {"channels": channels}
-        up = resize(**known, bottom=after, name=name, top=top, whole_net=False, **options)
-        new_top = up.top
-        _check_all_free(net, layers, inputs, up)
+        input_options = {"input_shape": shape} if shape else {"channels": channels}
+        upsampling = resize(
+            **input_options, bottom=after, name=name, top=top, whole_net=False, **options
+        )
+        new_top = upsampling.top
+        _check_all_free(net, layers, inputs, upsampling)
     else:
-        up = classic(bottom=after, channels=channels, name=name, top=top, **options)
-        new_top = up.specs[0].top
+        upsampling = classic(bottom=after, channels=channels, name=name, top=top, **options)
+        new_top = upsampling.specs[0].top
     begin = 0 if writer is None else writer + 1
     readers = [
         (layer, bottom)
@@ -98,36 +100,38 @@ def splice(
         for bottom in layer.value.all("bottom")
         if bottom.value == after
     ]
-    edits = [_insertion(document, layers, writer, up.prototxt)]
+    edits = [_insertion(document, layers, writer, upsampling.prototxt)]
     if rewire:
         edits += (renamed(document.source, bottom, new_top) for _, bottom in readers)
     text = apply_edits(document.source.text, edits)
     rewired = dict.fromkeys(layer.value.name for layer, _ in readers) if rewire else ()
-    made = Spliced(text, up, tuple(rewired), document.source.bom)
-    _prove(net, text)
-    return made
+    spliced = Spliced(text, upsampling, tuple(rewired), document.source.bom)
+    _check_result(net, text)
+    return spliced
 
 
-def _shape(net: str | Path, modern: Document, after: str, given: int | None) -> Shape | None:
-    """The blob's shape; None where only its channels are known, because the user gave them."""
-    shape = build(modern, modern.source).shapes.get(after)
+def _shape(net: str | Path, upgraded: Document, after: str, channels: int | None) -> Shape | None:
+    """Return the shape of the blob; None where the user set the channels of an unknown shape."""
+    shape = build(upgraded, upgraded.source).shapes.get(after)
     if shape is None:
-        if given is None:
+        if channels is None:
             raise InputError(
-                f"the shape of blob {after!r} is not known",
+                f"the shape of blob {after!r} is unknown",
                 where=str(net),
                 advice="Give its channels with --channels.",
             )
         return None
     if len(shape) != 4:
         raise InputError(
-            f"blob {after!r} is {'x'.join(map(str, shape))}, no picture with 4 axes", where=str(net)
-        )
-    if given is not None and given != shape[1]:
-        raise InputError(
-            f"blob {after!r} has {shape[1]} channels, but --channels says {given}",
+            f"blob {after!r} must have 4 axes (N, C, H, W), but its shape is "
+            f"{'x'.join(map(str, shape))}",
             where=str(net),
-            advice="Leave --channels out: it is taken from the net.",
+        )
+    if channels is not None and channels != shape[1]:
+        raise InputError(
+            f"blob {after!r} has {shape[1]} channels, but --channels is {channels}",
+            where=str(net),
+            advice="Omit --channels: the number follows from the net.",
         )
     return shape
 
@@ -138,34 +142,39 @@ def _check_free(
     for item in layers:
         if item.value.name == name:
             raise InputError(
-                f"the layer name {name!r} is taken",
+                f"the layer name {name!r} is already in use",
                 where=str(net),
-                advice="Choose another with --name.",
+                advice="Choose another name with --name.",
             )
     if top in inputs or any(top in item.value.top for item in layers):
         raise InputError(
-            f"the blob name {top!r} is taken", where=str(net), advice="Choose another with --top."
+            f"the blob name {top!r} is already in use",
+            where=str(net),
+            advice="Choose another name with --top.",
         )
 
 
-def _check_all_free(net: str | Path, layers: list[Field], inputs: list[str], up: Plan) -> None:
-    """A plan of several layers has more names than the one that was asked for."""
-    for step in up.steps:
+def _check_all_free(net: str | Path, layers: list[Field], inputs: list[str], plan: Plan) -> None:
+    """Check the names of every layer of a plan: they differ from the requested name."""
+    for step in plan.steps:
         for top in step.tops:
             _check_free(net, layers, inputs, step.name, top)
 
 
 def _unknown_blob(after: str, layers: list[Field], inputs: list[str]) -> str:
     known = [*inputs, *(top for item in layers for top in item.value.top)]
-    return f"no layer makes a blob named {after!r}. {did_you_mean(after, known)}".strip()
+    return f"no layer produces a blob named {after!r}. {did_you_mean(after, known)}".strip()
 
 
 def _insertion(document: Document, layers: list[Field], writer: int | None, new: str) -> Edit:
-    """Behind the writer's closing brace and what else stands on its line."""
+    """Return the edit that inserts ``new`` after the layer with the index ``writer``.
+
+    The insertion point follows the rest of the line, such as a comment.
+    """
     text = document.source.text
     newline = "\r\n" if "\r\n" in text else "\n"
     new = new.replace("\n", newline)
-    if writer is None:  # behind inputs of the net itself
+    if writer is None:  # the blob is an input field of the net
         at = layers[0].start if layers else len(text)
         lead = "" if at == 0 or text[at - 1] == "\n" else newline
         return at, at, lead + new
@@ -179,7 +188,11 @@ def _insertion(document: Document, layers: list[Field], writer: int | None, new:
     return stop, stop, lead + new
 
 
-def _prove(net: str | Path, text: str) -> None:
-    """The new text must be a net by the same rules."""
+def _check_result(net: str | Path, text: str) -> None:
+    """Check that the new text is a valid net.
+
+    Raises:
+        InputError: it is not.
+    """
     result = upgrade(prototxt.parse(text, f"{net} with the new layer"))
     build(result, result.source)

@@ -1,4 +1,4 @@
-"""Writes stock layers in place of one layer of a fork: what a layer type's ``rewrite`` fills."""
+"""Stock layers that replace one layer of a fork, as the layer type's ``rewrite`` emits them."""
 
 from __future__ import annotations
 
@@ -27,51 +27,54 @@ if TYPE_CHECKING:
 
 
 def replacement(
-    net: Net, layer: Layer, taken: Collection[str] = (), limits: Limits = UNLIMITED
+    net: Net, layer: Layer, used_names: Collection[str] = (), limits: Limits = UNLIMITED
 ) -> Stock:
-    """The stock layers that compute what a layer of ``net`` does.
+    """Return the stock layers that compute the same as a layer of ``net``.
+
+    Args:
+        used_names: names of layers and blobs that new names must differ from.
 
     Raises:
-        UnsupportedError: there are none.
+        UnsupportedError: the layer has no stock equivalent.
     """
     kind = kind_of(layer)
     if kind is None:
-        raise layer.unsupported("protogen does not know this layer type")
-    made = Stock(net, layer, taken, limits)
-    kind.rewrite(layer, made)
-    return made
+        raise layer.unsupported("unknown layer type")
+    substitute = Stock(net, layer, used_names, limits)
+    kind.rewrite(layer, substitute)
+    return substitute
 
 
 class Stock(Rewriter):
-    """The stock layers for one layer.
+    """Collects the stock layers that replace one layer.
 
     Attributes:
         layers: LayerParameters in execution order.
-        made: parameter blobs by layer name.
-        names: names of layers and blobs that are new.
+        new_weights: parameter blobs of the new layers, by layer name.
+        names: the new names of layers and blobs.
     """
 
-    def __init__(self, net: Net, layer: Layer, taken: Collection[str], limits: Limits) -> None:
+    def __init__(self, net: Net, layer: Layer, used_names: Collection[str], limits: Limits) -> None:
         self._net = net
         self._layer = layer
         self._limits = limits
-        self._taken = taken
-        self._used = set(taken)  # and new names
+        self._original_names = used_names
+        self._used_names = set(used_names)  # new names are added
         self.names: set[str] = set()
         self.layers: list[Message] = []
-        self.made: dict[str, Arrays] = {}
+        self.new_weights: dict[str, Arrays] = {}
 
     def append(self, new: NewLayer) -> str:
         name = self._free(new.role) if new.role else self._layer.name
-        made = new.top or (name if new.role else self._layer.tops[0])
-        own = self._layer.params.param
+        top = new.top or (name if new.role else self._layer.tops[0])
+        params = self._layer.params.param
         specs = (
             [FROZEN] * len(new.weights or ())
             if new.keeps is None
-            else [own[i] for i in new.keeps if i < len(own)]
+            else [params[i] for i in new.keeps if i < len(params)]
         )
-        self._append(name, new.type, new.bottoms, [made], specs, new.params, new.weights)
-        return made
+        self._append(name, new.type, new.bottoms, [top], specs, new.params, new.weights)
+        return top
 
     def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
         name = self._free(role)
@@ -88,16 +91,17 @@ class Stock(Rewriter):
                 value = type_
             elif item.name in params:
                 value = Message(item.value.kind, item.value.fields)
-                for key, new in params[item.name].items():
+                for key, new_value in params[item.name].items():
                     value.remove(key)
-                    given = new if isinstance(new, list) else [] if new is None else [new]
-                    for one in given:
-                        value.add(key, one)
+                    if new_value is None:
+                        continue
+                    for entry in new_value if isinstance(new_value, list) else [new_value]:
+                        value.add(key, entry)
             fields.append(Field(item.name, value, item.type))
             fields[-1].literal = item.literal if value is item.value else None
         self.layers.append(Message(self._layer.params.kind, fields))
         if self._layer.name in self._net.weights:
-            self.made[self._layer.name] = list(self._net.weights[self._layer.name])
+            self.new_weights[self._layer.name] = list(self._net.weights[self._layer.name])
 
     def resize(
         self, sizes: Sequence[int], *, roi: Sequence[float] = (0, 0, 1, 1), **sampling: Any
@@ -112,10 +116,10 @@ class Stock(Rewriter):
             out=(sizes[0], sizes[1]),
             roi=((roi[0], roi[2]), (roi[1], roi[3])),
         )
-        made = plan(
+        resize_plan = plan(
             request, name=self._layer.name, bottom=bottom, top=top, limits=self._limits, whole=False
         )
-        for step in made.steps:
+        for step in resize_plan.steps:
             name = step.name if step.name == self._layer.name else self._free_name(step.name)
             weights: Arrays | None = list(step.weights) or None
             specs = [FROZEN] * len(step.weights)
@@ -124,53 +128,56 @@ class Stock(Rewriter):
 
     def shape(self, blob: str) -> Shape:
         read = self._layer.reads[self._layer.bottoms.index(blob)]
-        found = self._net.graph.shapes[read]
-        if found is None:
-            raise self._layer.unsupported(f'the shape of "{blob}" is not known')
-        return found
+        shape = self._net.graph.shapes[read]
+        if shape is None:
+            raise self._layer.unsupported(f'the shape of its bottom "{blob}" is unknown')
+        return shape
 
     def weights(self) -> Arrays | None:
-        found = self._net.weights.get(self._layer.name)
-        return None if found is None else list(found)
+        weights = self._net.weights.get(self._layer.name)
+        return None if weights is None else list(weights)
 
     def unfilled(self) -> list[str]:
-        """New layers with weights that no filler of theirs makes."""
-        made = []
-        for one in self.layers:
-            if one.name not in self.made or one.name in self._net.weights:
+        """Return the names of new layers whose weights their own filler does not produce."""
+        names = []
+        for layer in self.layers:
+            if layer.name not in self.new_weights or layer.name in self._net.weights:
                 continue
-            filler = one.convolution_param.weight_filler
+            filler = layer.convolution_param.weight_filler
             if filler.type != "bilinear" and not filler.value:
-                made.append(one.name)
-        return made
+                names.append(layer.name)
+        return names
 
     def edits(self, document: prototxt.Document) -> list[Edit]:
-        """The changes of the net's text.
+        """Return the edits of the text of the net.
 
-        Where the layer works in place and its replacement cannot, because several of its layers
-        read the blob, the blob has another name up to there.
+        Some layers work in place although their replacement cannot, because several layers of the
+        replacement read the blob. Then the earlier layers get another name for this blob.
+
+        Raises:
+            UnsupportedError: that blob is an input of the net, or the other name is in use.
         """
         fields = document.all("layer")
-        at = next(i for i, item in enumerate(fields) if item.value is self._layer.params)
+        index = next(i for i, item in enumerate(fields) if item.value is self._layer.params)
         top = self._layer.tops[0]
         renames: list[Edit] = []
         if top in self._layer.bottoms and self._branches(top):
-            before = f"{top}_before_{self._layer.name}"
-            if top in self._net.inputs or before in self._taken:
+            new_name = f"{top}_before_{self._layer.name}"
+            if top in self._net.inputs or new_name in self._original_names:
                 raise self._layer.unsupported(
-                    "it works in place on an input, which its replacement cannot",
-                    "Give its top a name of its own.",
+                    "the layer works in place on an input of the net, but its replacement cannot",
+                    "Choose another name for its top.",
                 )
-            self.names.add(before)
+            self.names.add(new_name)
             for item in (entry for one in self.layers for entry in one.all("bottom")):
-                item.value = before if item.value == top else item.value
+                item.value = new_name if item.value == top else item.value
             for item in (
-                e for one in fields[:at] for key in ("bottom", "top") for e in one.value.all(key)
+                e for one in fields[:index] for key in ("bottom", "top") for e in one.value.all(key)
             ):
                 if item.value == top:
-                    renames.append(renamed(document.source, item, before))
+                    renames.append(renamed(document.source, item, new_name))
         text = prototxt.write(Message.make("NetParameter", layer=self.layers)).rstrip("\n")
-        return [(fields[at].start, fields[at].end, text), *renames]
+        return [(fields[index].start, fields[index].end, text), *renames]
 
     def _append(
         self,
@@ -182,7 +189,7 @@ class Stock(Rewriter):
         params: Mapping[str, Any],
         weights: Sequence[NDArray[np.floating]] | None,
     ) -> None:
-        rules = {key: getattr(self._layer.params, key) for key in ("include", "exclude")}
+        phase_rules = {key: getattr(self._layer.params, key) for key in ("include", "exclude")}
         self.layers.append(
             Message.make(
                 "LayerParameter",
@@ -191,15 +198,15 @@ class Stock(Rewriter):
                 bottom=list(bottoms),
                 top=list(tops),
                 param=list(specs),
-                **rules,
+                **phase_rules,
                 **params,
             )
         )
         if weights is not None:
-            self.made[name] = list(weights)
+            self.new_weights[name] = list(weights)
 
     def _branches(self, top: str) -> bool:
-        """Whether Caffe would have to split the blob that the layers then write in place."""
+        """Whether Caffe must split this blob. It cannot write a split blob in place."""
         return len([one for one in self.layers if top in one.bottom]) > 1 and any(
             len(one.bottom) > 1 for one in self.layers
         )
@@ -207,17 +214,18 @@ class Stock(Rewriter):
     def _free(self, role: str) -> str:
         return self._free_name(f"{self._layer.name}_{role}")
 
-    def _free_name(self, wanted: str) -> str:
-        name = free_name(wanted, self._used)
+    def _free_name(self, name: str) -> str:
+        name = free_name(name, self._used_names)
         self.names.add(name)
         return name
 
 
-def renamed(source: Source, item: Field, name: str) -> Edit:
-    """The change of a bottom's or a top's name in the text."""
-    old = source.text[item.start : item.end]
-    head = f"{item.name}: " if old.startswith(item.name) else ""  # an item of a list has no name
-    return item.start, item.end, head + prototxt.quote(name)
+def renamed(source: Source, field: Field, name: str) -> Edit:
+    """Return the edit that gives a bottom or a top another name."""
+    old = source.text[field.start : field.end]
+    # An item of a list has no field name.
+    head = f"{field.name}: " if old.startswith(field.name) else ""
+    return field.start, field.end, head + prototxt.quote(name)
 
 
 FROZEN = {"lr_mult": 0.0, "decay_mult": 0.0}

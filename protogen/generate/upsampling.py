@@ -1,4 +1,4 @@
-"""From an upsampling specification to a Deconvolution layer, its weights and its error."""
+"""Generates Deconvolution layers from upsampling specifications, with weights and error."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from protogen.generate.specification import (
     Mode,
     UpsampleSpec,
     parse_factor,
+    parse_integer,
     parse_shape,
     size_text,
-    whole,
 )
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from protogen.net.net import Net
     from protogen.onnx import Model
 
-_SAMPLE = 8  # height and width of a net that was given no size
+_SAMPLE_SIZE = 8  # height and width of a net without an input shape
 
 
 @dataclass(frozen=True, slots=True)
 class InterpolationError:
-    """Largest possible error of an upsampling against true interpolation, for data in [-1, 1].
+    """Largest possible error of an upsampling against interpolation, for data in [-1, 1].
 
-    ``inside`` leaves out a ring of ``ring`` (height, width) pixels at each border.
+    ``inside`` excludes a ring of ``ring`` (height, width) output pixels at each border.
     """
 
     inside: float
@@ -49,10 +49,10 @@ class Upsampling:
     """Upsampling layers as text, net, weights and ONNX.
 
     Attributes:
-        specs: one Upsample per layer.
-        prototxt: the text, parsed and checked.
+        specs: one UpsampleSpec per layer.
+        prototxt: the text; it is parsed and checked.
         net: the layers with their inputs as a Net.
-        whole: whether ``prototxt`` has its inputs, and so is a net by itself.
+        whole: whether ``prototxt`` has Input layers and is a complete net.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Upsampling:
 
     @cached_property
     def net(self) -> Net:
-        """The net; a bare layer's bottoms are inputs of 8x8 pixels here.
+        """The net. Without an input shape, the bottoms are inputs of 8x8 pixels.
 
         Raises:
-            InputError: a template of the user's made a layer of another geometry.
+            InputError: the user's template emitted a layer with another geometry.
         """
         from protogen.net.net import Net
 
@@ -99,34 +99,36 @@ class Upsampling:
 
     @property
     def weights_needed(self) -> tuple[str, ...]:
-        """Layers that no filler of Caffe can fill: their weights must come from a caffemodel."""
+        """Layers whose weights must come from a caffemodel: no filler of Caffe produces them."""
         return tuple(spec.name for spec in self.specs if spec.needs_weights)
 
     @cached_property
     def error(self) -> InterpolationError:
-        """The largest error of all layers; see ``Error``."""
+        """The largest error of all layers."""
         errors = [bound(spec) for spec in self.specs]
         worst = max(errors, key=lambda e: e.border)
         return InterpolationError(max(e.inside for e in errors), worst.border, worst.ring)
 
     def to_onnx(self, *, opset: int = 18) -> Model:
-        """The layers as ONNX; batch, height and width are free where no shape was given.
+        """Return the layers as an ONNX model.
+
+        Without an input shape, the axes of batch, height and width are free.
 
         Raises:
-            InputError: the installed onnx does not know ``opset``, or it is below 13.
+            InputError: ``opset`` is below 13, or the installed onnx does not support it.
         """
         from protogen.onnx import to_onnx
 
-        described = [spec.describe() for spec in self.specs]
+        descriptions = [spec.describe() for spec in self.specs]
         return to_onnx(
             self.net,
             opset=opset,
             free_axes=() if self.whole else (0, 2, 3),
-            metadata={"protogen.upsample": described},
+            metadata={"protogen.upsample": descriptions},
         )
 
     def describe(self) -> list[dict[str, Any]]:
-        """Every layer's specification and geometry as plain data."""
+        """Return the specification and geometry of every layer as plain data."""
         return [spec.describe() for spec in self.specs]
 
     def _render(self, inputs: Mapping[str, Shape], name: str) -> str:
@@ -134,24 +136,24 @@ class Upsampling:
         return render.render("upsample", values, **self._template)
 
     def _parse(self, text: str) -> prototxt.Document:
-        chosen = self._template["file"] or self._template["directory"] or "built in"
-        return prototxt.parse(text, f"text rendered by the template ({chosen})", strict=True)
+        template = self._template["file"] or self._template["directory"] or "built in"
+        return prototxt.parse(text, f"text rendered by the template ({template})", strict=True)
 
     def _check_rendered(self) -> None:
-        """A template may add to what was asked for, but it must hold it."""
-        found = {params.name: params for params in self._document.layer}
+        """Check that the text has every specified layer. A template may add other layers."""
+        rendered = {params.name: params for params in self._document.layer}
         for spec in self.specs:
-            params = found.get(spec.name)
+            params = rendered.get(spec.name)
             if params is None or params.type != "Deconvolution":
                 raise InputError(
-                    f"the template makes no Deconvolution named {spec.name!r}",
+                    f"the template emits no Deconvolution named {spec.name!r}",
                     where=str(self._template["file"] or self._template["directory"] or ""),
-                    advice="Write the layer's own name: name: {{ layer.name }}.",
+                    advice="Write the name of the layer as: name: {{ layer.name }}.",
                 )
 
 
 class ClassicOptions(TypedDict, total=False):
-    """Options of the classic layer; those of ``UpsampleSpec`` have its defaults."""
+    """Options of the classic layer. Fields of ``UpsampleSpec`` have the defaults of that class."""
 
     name: str
     channels: int | None
@@ -181,28 +183,31 @@ def upsample(
 
 
 def upsample(factor: Any = 2, *, exact: bool = False, **options: Any) -> Upsampling | Plan:
-    """Upsampling as stock Caffe layers: the classic ``Deconvolution``, or with ``exact`` a plan
-    that equals interpolation at the border too.
+    """Generate upsampling as stock Caffe layers.
 
-    The classic layer: kernel_size 2f - f mod 2, stride f, pad ceil((f - 1) / 2). It equals
-    half-pixel linear interpolation inside; in a ring of floor(f / 2) pixels at each border the
-    outside counts as 0.
+    The result is the classic ``Deconvolution``, or with ``exact`` a plan that equals interpolation
+    at the border too.
+
+    The classic layer has kernel_size 2f - f mod 2, stride f and pad ceil((f - 1) / 2). Inside it
+    equals half-pixel linear interpolation. In a ring of floor(f / 2) pixels at each border it
+    differs, because Caffe treats pixels outside of the input as 0.
 
     Args:
-        factor: f, or (height, width), or text such as "2" or "2x4"; whole numbers unless exact.
-        exact: every other option is then that of ``resize``.
-        channels: C; ``num_output`` and ``group`` are C. The input shape's unless given, or 3.
-        name: the layer's name. ``top`` is the same unless given.
+        factor: f, or (height, width), or text such as "2" or "2x4"; integers unless ``exact``.
+        exact: the other options are then those of ``resize``.
+        channels: C; ``num_output`` and ``group`` are C. By default that of the input shape, or 3.
+        name: the name of the layer. By default it is also the ``top``.
         mode: "bilinear", or "nearest" (kernel and stride f, all ones; exact).
-        trainable: learning rate on; the weights are then only the start.
-        weights: "channelwise", or "full" for C x C kernels with the diagonal filled, as FCN
-            starts a learned upsampling.
-        input_shape: (N, C, H, W) makes a whole net with an Input layer.
-        template: a template file in place of ours; templates: a folder that overrides by name.
+        trainable: set lr_mult and decay_mult to 1; the weights are then only the initial values.
+        weights: "channelwise", or "full" for C x C kernels that are zero off the diagonal, as FCN
+            initialises a learned upsampling.
+        input_shape: (N, C, H, W). With it the text is a complete net with an Input layer.
+        template: a template file that replaces the built-in one.
+        templates: a folder whose templates override the built-in ones by name.
 
     Raises:
-        InputError: a value is wrong or out of range.
-        UnsupportedError: with ``exact``, nothing exact is possible.
+        InputError: a value is invalid or out of range.
+        UnsupportedError: with ``exact``, no exact plan exists.
     """
     if exact:
         from protogen.generate.resizing import resize
@@ -212,22 +217,22 @@ def upsample(factor: Any = 2, *, exact: bool = False, **options: Any) -> Upsampl
 
 
 def classic(factor: object = 2, **options: Unpack[ClassicOptions]) -> Upsampling:
-    """The classic layer; see ``upsample``."""
-    given: dict[str, Any] = dict(options)
-    files = {key: given.pop(key, None) for key in ("template", "templates")}
-    shape = given.pop("input_shape", None)
+    """Generate the classic layer; see ``upsample``."""
+    spec_options: dict[str, Any] = dict(options)
+    files = {key: spec_options.pop(key, None) for key in ("template", "templates")}
+    shape = spec_options.pop("input_shape", None)
     inputs = None if shape is None else {options.get("bottom", "data"): parse_shape(shape)}
-    if given.get("channels") is None:
-        given["channels"] = next(iter(inputs.values()))[1] if inputs else 3
-    given["channels"] = whole("channels", given["channels"])
-    if given.get("top") is None:
-        given["top"] = given.get("name", "upsample")
-    spec = UpsampleSpec(parse_factor(factor), **given)
+    if spec_options.get("channels") is None:
+        spec_options["channels"] = next(iter(inputs.values()))[1] if inputs else 3
+    spec_options["channels"] = parse_integer("channels", spec_options["channels"])
+    if spec_options.get("top") is None:
+        spec_options["top"] = spec_options.get("name", "upsample")
+    spec = UpsampleSpec(parse_factor(factor), **spec_options)
     return Upsampling([spec], inputs, **files)
 
 
 def bound(spec: UpsampleSpec) -> InterpolationError:
-    """The largest error of one layer for data in [-1, 1], from its matrices."""
+    """Return the largest error of one layer for data in [-1, 1], computed from its matrices."""
     error = error_map(spec, (4, 4), corner=True)
     h, w = spec.ring
     return InterpolationError(float(error[h:, w:].max()), float(error.max()), spec.ring)
@@ -236,30 +241,33 @@ def bound(spec: UpsampleSpec) -> InterpolationError:
 def error_map(
     spec: UpsampleSpec, size: tuple[int, int], *, corner: bool = False
 ) -> NDArray[np.float64]:
-    """The largest error of every output pixel against true interpolation, for data in [-1, 1].
+    """Return the largest error of every output pixel against interpolation, for data in [-1, 1].
 
-    An output pixel's weights are the outer product of a row of each axis' matrix, so its largest
-    error is the sum of that product's absolute differences. ``corner`` gives the upper left
-    quarter only: the rest is its mirror image.
+    The weights of an output pixel are the outer product of one row of each axis' matrix. Its
+    largest error is therefore the sum of the absolute differences of the two products. With
+    ``corner`` the map has only the upper left quarter; the rest is its mirror image.
     """
     import numpy as np
 
-    (own_h, true_h), (own_w, true_w) = spec.matrices(size)
-    rows, columns = own_h.shape[0], own_w.shape[0]
+    (actual_h, expected_h), (actual_w, expected_w) = spec.matrices(size)
+    rows, columns = actual_h.shape[0], actual_w.shape[0]
     if corner:
         rows, columns = -(-rows // 2), -(-columns // 2)
-    made = np.empty((rows, columns))
+    error = np.empty((rows, columns))
     for i in range(rows):
-        own = own_h[i][None, :, None] * own_w[:columns, None, :]
-        true = true_h[i][None, :, None] * true_w[:columns, None, :]
-        made[i] = np.abs(own - true).sum(axis=(1, 2))
-    return made
+        actual = actual_h[i][None, :, None] * actual_w[:columns, None, :]
+        expected = expected_h[i][None, :, None] * expected_w[:columns, None, :]
+        error[i] = np.abs(actual - expected).sum(axis=(1, 2))
+    return error
 
 
 @dataclass(frozen=True, slots=True)
 class KernelPicture:
-    """What one row shows. ``error`` is the largest error of each output pixel for data in
-    [-1, 1]; ``rows`` and ``columns`` are the kernel's profiles."""
+    """Data for one row of the picture of kernels.
+
+    ``error`` is the largest error of each output pixel for data in [-1, 1]. ``rows`` and
+    ``columns`` are the profiles of the kernel.
+    """
 
     title: str
     rows: NDArray[np.float32]
@@ -270,7 +278,7 @@ class KernelPicture:
 
 
 def kernel_picture(spec: UpsampleSpec) -> KernelPicture:
-    """What a picture of one layer's kernel shows."""
+    """Return the data for the picture of the kernel of one layer."""
     size = tuple(8 if f <= 4 else 6 if f <= 8 else 4 for f in spec.factor)
     times = "\u00d7"
     factors = times.join(map(str, dict.fromkeys(spec.factor)))
@@ -284,42 +292,47 @@ def _check_names(specs: Sequence[UpsampleSpec]) -> None:
     names: set[str] = set()
     tops: set[str] = set()
     for spec in specs:
-        for key, value, taken in (("name", spec.name, names), ("top", spec.top, tops)):
-            if value in taken:
+        for key, value, used in (("name", spec.name, names), ("top", spec.top, tops)):
+            if value in used:
                 raise InputError(
-                    f"{value!r} is taken by another layer", subject=key, advice="Choose another."
+                    f"{value!r} is already used by another layer",
+                    subject=key,
+                    advice="Choose another name.",
                 )
-            taken.add(value)
+            used.add(value)
 
 
 def _free_inputs(specs: Sequence[UpsampleSpec]) -> dict[str, Shape]:
-    """Bottoms that no layer before them makes, with a size for probing."""
-    made: set[str] = set()
+    """Return the bottoms that no earlier layer produces, with a sample shape for each."""
+    tops: set[str] = set()
     inputs: dict[str, Shape] = {}
     for spec in specs:
-        if spec.bottom not in made:
-            inputs.setdefault(spec.bottom, (1, spec.channels, _SAMPLE, _SAMPLE))
-        made.add(spec.top)
+        if spec.bottom not in tops:
+            inputs.setdefault(spec.bottom, (1, spec.channels, _SAMPLE_SIZE, _SAMPLE_SIZE))
+        tops.add(spec.top)
     return inputs
 
 
 def _check_inputs(specs: Sequence[UpsampleSpec], inputs: Mapping[str, Shape]) -> None:
-    """Channels must agree along the chain, and nothing may need more memory than a blob holds."""
+    """Check that channels agree along the chain, and that every top fits in 2 GiB."""
     shapes = dict(inputs) or _free_inputs(specs)
     for spec in specs:
         shape = shapes.get(spec.bottom)
         if shape is None:
             raise InputError(
-                f"{spec.bottom!r} is neither an input nor a top before it", subject="bottom"
+                f"{spec.bottom!r} is neither an input nor the top of an earlier layer",
+                subject="bottom",
             )
         if spec.top in inputs:
             raise InputError(
-                f"{spec.top!r} is the name of an input", subject="top", advice="Choose another."
+                f"{spec.top!r} is already the name of an input",
+                subject="top",
+                advice="Choose another name.",
             )
         if shape[1] != spec.channels:
             raise InputError(
-                f"layer {spec.name!r} takes {spec.channels} channels, but {spec.bottom!r} has "
-                f"{shape[1]}",
+                f"layer {spec.name!r} expects {spec.channels} channels, but its bottom "
+                f"{spec.bottom!r} has {shape[1]}",
                 subject="channels",
                 advice=f"Use {shape[1]} channels.",
             )
@@ -327,8 +340,9 @@ def _check_inputs(specs: Sequence[UpsampleSpec], inputs: Mapping[str, Shape]) ->
         count = top[0] * top[1] * top[2] * top[3]
         if count * 4 > LIMIT_BYTES and inputs:
             raise InputError(
-                f"the top {spec.top!r} would be {'x'.join(map(str, top))}, {size_text(count * 4)}",
+                f"the top {spec.top!r} would have the shape {'x'.join(map(str, top))} and need "
+                f"{size_text(count * 4)}, but at most 2 GiB is supported",
                 subject="input-shape",
-                advice="Use smaller sizes: 2 GiB is the most.",
+                advice="Use a smaller input shape or factor.",
             )
         shapes[spec.top] = top

@@ -1,4 +1,4 @@
-"""Proof by running: what the emitted layers compute against what they should."""
+"""Verify upsampling layers: run the emitted ONNX and compare it with onnxruntime's Resize."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Sums of four float32 products, and Resize's own rounding: a few units in the last place.
+# The rounding of sums of four float32 products, and of Resize: a few units in the last place.
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One layer on one input against onnxruntime's Resize.
+    """Comparison of one layer with onnxruntime's Resize on one input.
 
-    ``inside`` and ``border`` are the largest absolute errors, ``largest`` the largest magnitude of
-    the true values; ``ring`` is the width (height, width) of the border in output pixels.
+    ``inside`` and ``border`` are the largest absolute errors. ``largest`` is the largest magnitude
+    of the output of Resize. ``ring`` is the width (height, width) of the border in output pixels.
     """
 
     layer: str
@@ -36,20 +36,22 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the inside is exact to rounding (and the border, where there is no ring)."""
+        """Whether the error inside is only rounding. Without a ring, inside is the whole output."""
         return self.inside <= TOLERANCE * max(1.0, self.largest)
 
     def plain(self) -> dict[str, Any]:
-        """As data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self) | {"passed": self.passed, "tolerance": TOLERANCE}
 
 
 def verify_upsampling(up: Upsampling, *, seed: int = 0) -> list[Check]:
-    """Runs the emitted ONNX in onnxruntime on random data and on a ramp, and compares each layer
-    with onnxruntime's own Resize (linear, half_pixel; or nearest) of the same input.
+    """Compare each layer with onnxruntime's Resize (linear, half_pixel; or nearest).
+
+    The emitted ONNX runs in onnxruntime on random data and on a ramp. Resize reads the same input.
 
     Raises:
-        MismatchError: an error inside the border is larger than rounding; ``table`` has the rows.
+        MismatchError: an error inside the border is larger than rounding; ``table`` has the checks.
+        InputError: a blob would need more than 1 GiB.
     """
     import numpy as np
 
@@ -75,29 +77,31 @@ def verify_upsampling(up: Upsampling, *, seed: int = 0) -> list[Check]:
     if failed:
         worst = max(failed, key=lambda check: check.inside)
         raise MismatchError(
-            f"differs from Resize by {worst.inside:.3g} inside the border ({worst.data} data)",
+            f"differs from Resize by {worst.inside:.3g} inside the border ({worst.data} data), "
+            f"but at most {TOLERANCE * max(1.0, worst.largest):.3g} is allowed",
             subject=f"layer {worst.layer!r}",
-            advice="Its template or weights are not those of the specification.",
+            advice="Check that the template and the weights match the specification.",
             table=checks,
         )
     return checks
 
 
 def _check_memory(up: Upsampling) -> None:
-    """Refuses a run whose largest blob passes 1 GiB, before anything is taken."""
+    """Raise InputError where a blob would need more than 1 GiB, before memory is allocated."""
     for spec in up.specs:
         shape = up.net.shapes[spec.top] or ()
         size = 4 * math.prod(shape)
         if size > 2**30:
             raise InputError(
-                f"running it makes a blob of {'x'.join(map(str, shape))}, {size / 2**30:.1f} GiB",
+                f"its top of {'x'.join(map(str, shape))} needs {size / 2**30:.1f} GiB, but at "
+                "most 1 GiB can be verified",
                 subject=f"layer {spec.name!r}",
-                advice="Verify it with a smaller input shape, factor or channel count.",
+                advice="Verify with a smaller input shape, factor or number of channels.",
             )
 
 
 def _ramp(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Rises by 1 a pixel along width and by 2 along height."""
+    """Return data that rises by 1 per pixel along the width and by 2 along the height."""
     import numpy as np
 
     rows = 2 * np.arange(shape[2], dtype=np.float32)[:, None]
@@ -113,25 +117,25 @@ def _check(
     from protogen.onnx import encode, resize_model
     from protogen.onnx.session import run_model
 
-    true = run_model(encode(resize_model(spec.mode, spec.factor)), {"x": bottom})["y"]
-    if top.shape != true.shape:
-        found, wanted = (shape_text(array.shape[2:]) for array in (top, true))
+    expected = run_model(encode(resize_model(spec.mode, spec.factor)), {"x": bottom})["y"]
+    if top.shape != expected.shape:
+        actual_size, expected_size = (shape_text(array.shape[2:]) for array in (top, expected))
         raise MismatchError(
-            f"makes {found}, but must be {wanted}",
+            f"expected an output of {expected_size}, got {actual_size}",
             subject=f"layer {spec.name!r}",
-            advice="Its template is not that of the specification.",
+            advice="Check that the template matches the specification.",
         )
-    error = np.abs(top - true)
+    error = np.abs(top - expected)
     h, w = spec.ring
-    inner = error[:, :, h : error.shape[2] - h, w : error.shape[3] - w]
+    inside_error = error[:, :, h : error.shape[2] - h, w : error.shape[3] - w]
     ring = np.ones(error.shape[2:], bool)
     ring[h : error.shape[2] - h, w : error.shape[3] - w] = False
-    outer = error[:, :, ring]
+    border_error = error[:, :, ring]
     return Check(
         spec.name,
         data,
-        float(inner.max(initial=0.0)),
-        float(outer.max(initial=0.0)),
-        float(np.abs(true).max(initial=0.0)),
+        float(inside_error.max(initial=0.0)),
+        float(border_error.max(initial=0.0)),
+        float(np.abs(expected).max(initial=0.0)),
         spec.ring,
     )

@@ -50,7 +50,7 @@ def draw(
         grid[0][2].axis("off")
         for axes, row in zip(grid[1:], rows, strict=True):
             _image(figure, axes[0], row.taps, f"{row.label}\n{row.taps_title}", "Blues", None)
-            _image(figure, axes[1], row.found, _wrapped(row.layers), "gray", (-1, 1))
+            _image(figure, axes[1], row.output, _wrapped(row.layers), "gray", (-1, 1))
             row_error = float(row.error.max())
             text = f"error up to {row_error:.2g}" + (": exact" if row_error < _NOISE else "")
             _image(figure, axes[2], row.error, text, "OrRd", (0, max(largest_error, _NOISE)))

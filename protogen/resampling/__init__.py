@@ -1,5 +1,5 @@
-"""The mathematics of resizing, and the planner: any separable resize as stock Caffe layers.
+"""Mathematics of resizing, and a planner that expresses any separable resize as stock Caffe layers.
 
-``request`` says what is wanted, ``strategies`` find chains of ``stages`` for each axis, ``emit``
-makes layers of them, and ``planning`` chooses within a target's limits.
+``request`` describes the resize. ``strategies`` find chains of ``stages`` for each axis. ``emit``
+turns chains into layers. ``planning`` chooses the cheapest plan within the limits of a target.
 """

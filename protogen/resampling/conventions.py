@@ -1,4 +1,4 @@
-"""What other software computes under the name of a resize: one Sampling for each of its modes."""
+"""Resize conventions of other software: one Sampling for each of its modes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TORCH = {
     "area": Sampling("adaptive"),
 }
 
-# Software -> mode -> what it computes. Each row is tested against that software's own numbers.
+# Software -> mode -> Sampling. Each entry is tested against the numbers of that software.
 LIKE: dict[str, dict[str, Sampling]] = {
     "keras": _TF2,
     "tf2": _TF2,
@@ -54,23 +54,23 @@ LIKE: dict[str, dict[str, Sampling]] = {
 
 
 def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = False) -> Sampling:
-    """What the software ``name`` computes in a mode.
+    """Return the Sampling that the software ``name`` uses in a mode.
 
     Args:
-        antialias: the software's own option of that name.
-        enlarges: whether an axis grows; OpenCV's INTER_AREA is then another rule.
+        antialias: the option of this name in the software.
+        enlarges: whether an axis grows. OpenCV's INTER_AREA then follows another rule.
 
     Raises:
-        InputError: the name is not known.
-        UnsupportedError: the software has no such mode or option.
+        InputError: the name is unknown.
+        UnsupportedError: the software does not have the mode or the option.
     """
     if name not in LIKE:
-        advice = did_you_mean(name, LIKE) or f"Known are {', '.join(LIKE)}."
-        raise InputError(f"{name!r} is not known", subject="like", advice=advice)
+        advice = did_you_mean(name, LIKE) or f"Choose one of {', '.join(LIKE)}."
+        raise InputError(f"unknown value {name!r}", subject="like", advice=advice)
     modes = LIKE[name]
     if mode not in modes:
         raise UnsupportedError(
-            f"{name} has no mode {mode}", subject="like", advice=f"It has {', '.join(modes)}."
+            f"{name} has no mode {mode}", subject="like", advice=f"Its modes: {', '.join(modes)}."
         )
     sampling = modes[mode]
     if name == "opencv" and mode == "area" and enlarges:
@@ -83,8 +83,8 @@ def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = Fals
         or mode not in modes
     ):
         raise UnsupportedError(
-            f"{name} has no antialias for {mode}",
+            f"{name} has no antialias option for {mode}",
             subject="like",
-            advice="Leave --antialias or --like out.",
+            advice="Omit --antialias or --like.",
         )
     return replace(sampling, antialias=True, exclude_outside=True, cubic_a=-0.5, steps=0)

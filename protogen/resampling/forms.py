@@ -1,4 +1,4 @@
-"""ONNX's Resize and Upsample as a request; plain values in, so that no onnx is needed."""
+"""Converts ONNX's Resize and Upsample to a ResizeRequest. It does not need the onnx package."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ def request_of(
     sizes: Sequence[int] | None = None,
     roi: Sequence[float] | None = None,
 ) -> ResizeRequest:
-    """What a Resize (opset 10 on) or Upsample (7 to 9) asks of an input of ``shape``.
+    """Return the request for a Resize (opset 10 or later) or Upsample (opset 7 to 9).
 
     Args:
-        attributes: the node's, texts as str.
-        scales, sizes, roi: the node's inputs, which must be constants; of Upsample-7 the scales
-            are an attribute.
+        shape: the shape of the operator's input.
+        attributes: the attributes of the node, with strings as str.
+        scales, sizes, roi: the values of the node's constant inputs. In opset 7, the scales of
+            Upsample are an attribute.
 
     Raises:
-        InputError: neither scales nor sizes are given, or their number is wrong.
-        UnsupportedError: the input has not four axes, batch or channels are resized, or the mode
-            is none of a picture's.
+        InputError: scales and sizes are missing, or their number is wrong.
+        UnsupportedError: the input does not have four axes, batch or channels are resized, or the
+            mode is unknown.
     """
     if len(shape) != 4:
-        raise _refuse(operator, f"its input has {len(shape)} axes, not 4", "Reshape it to N,C,H,W.")
+        raise _refusal(
+            operator, f"input must have 4 axes, got {len(shape)}", "Reshape it to N,C,H,W."
+        )
     old = operator == "Upsample" or opset < 11
     mode = attributes.get("mode", "nearest")
     if mode not in _MODES:
-        raise _refuse(operator, f"mode {mode!r} is not known")
+        raise _refusal(operator, f"unknown mode {mode!r}")
     sampling = Sampling(
         _MODES[mode],
         "asymmetric" if old else attributes.get("coordinate_transformation_mode", "half_pixel"),
@@ -51,26 +54,27 @@ def request_of(
     axes = [axis % 4 for axis in attributes.get("axes", range(4))]
     if scales is None:
         scales = attributes.get("scales")
-    given = sizes if sizes is not None and len(sizes) else scales
-    if given is None or len(given) != len(axes):
-        raise InputError(f"needs scales or sizes for {len(axes)} axes", subject=operator)
-    outs: dict[int, int | None] = dict.fromkeys(range(4))
+    values = sizes if sizes is not None and len(sizes) else scales
+    if values is None or len(values) != len(axes):
+        raise InputError(f"must have scales or sizes for {len(axes)} axes", subject=operator)
+    outputs: dict[int, int | None] = dict.fromkeys(range(4))
     factors = dict.fromkeys(range(4), 1.0)
-    if sizes is not None and given is sizes:
+    if sizes is not None and values is sizes:
         policy = attributes.get("keep_aspect_ratio_policy", "stretch")
-        lengths, ratios = keep_aspect([shape[a] for a in axes], [int(s) for s in given], policy)
-        outs |= dict(zip(axes, lengths, strict=True))
+        lengths, ratios = keep_aspect([shape[a] for a in axes], [int(s) for s in values], policy)
+        outputs |= dict(zip(axes, lengths, strict=True))
         factors |= dict(zip(axes, ratios, strict=True))
     else:
-        factors |= {axis: float(s) for axis, s in zip(axes, given, strict=True)}
-    for axis, word in ((0, "batch"), (1, "channels")):
-        if (outs[axis] or shape[axis]) != shape[axis] or factors[axis] != 1:
-            raise _refuse(operator, f"it resizes the {word}", "Height and width can be resized.")
+        factors |= {axis: float(s) for axis, s in zip(axes, values, strict=True)}
+    advice = "Only height and width can be resized."
+    for axis, axis_name in ((0, "batch"), (1, "channels")):
+        if (outputs[axis] or shape[axis]) != shape[axis] or factors[axis] != 1:
+            raise _refusal(operator, f"cannot resize the {axis_name}", advice)
     parts = [(0.0, 1.0)] * 4
     if roi is not None and len(roi):
         for i, axis in enumerate(axes):
             parts[axis] = (float(roi[i]), float(roi[len(axes) + i]))
-    height, width = outs[2], outs[3]
+    height, width = outputs[2], outputs[3]
     return ResizeRequest(
         sampling,
         batch=shape[0],
@@ -83,5 +87,5 @@ def request_of(
     )
 
 
-def _refuse(operator: str, problem: str, advice: str = "") -> UnsupportedError:
+def _refusal(operator: str, problem: str, advice: str = "") -> UnsupportedError:
     return UnsupportedError(problem, subject=operator, advice=advice)

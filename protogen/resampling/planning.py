@@ -1,4 +1,4 @@
-"""Chooses a plan: every strategy with every correction, within the limits, the cheapest first."""
+"""Chooses the cheapest plan within the limits from all strategies and border corrections."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from protogen.resampling.steps import Form, Step
 from protogen.resampling.strategies import CORRECTIONS, STRATEGIES, Strategy, corrected, uncorrected
 from protogen.toolchains.limits import UNLIMITED, Limits
 
-MOVE = 4  # a value written to memory costs about as much as this many multiply-adds
+WRITE_COST = 4  # writing a value to memory costs about as much as this many multiply-adds
 _FORMS = (Form(), Form("dense"), Form("split"))
 _MIXES = (Form(), Form(mixing="reshape"))
-_SPARE = 8  # how much larger pads, or how many kernels with zeros behind them, are tried
+_EXTRA_PAD = 8  # how much larger than needed a pad may be, to get kernels extended with zeros
 APPROXIMATE = "approximate"
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One way to do it. ``bound`` is the error for data in [-1, 1] that follows from its
-    matrices, 0 where it is exact."""
+    """One possible plan. ``bound`` is its largest error for data in [-1, 1]; 0 if it is exact.
+
+    The bound is computed from the matrices.
+    """
 
     label: str
     chains: tuple[Chain, Chain]
@@ -39,13 +41,13 @@ class Candidate:
 
     @property
     def work(self) -> int:
-        """Multiply-adds, and values written as so many of them."""
-        return self.multiply_adds + MOVE * sum(step.values for step in self.steps)
+        """Multiply-adds, plus the written values at their cost in multiply-adds."""
+        return self.multiply_adds + WRITE_COST * sum(step.values for step in self.steps)
 
 
 @dataclass(frozen=True)
 class StrategyOutcome:
-    """What became of a strategy: the reason why it was not taken, or its cost."""
+    """Outcome of a strategy: the reason for or against it, and its cost if it has a plan."""
 
     label: str
     reason: str
@@ -55,7 +57,7 @@ class StrategyOutcome:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """The plan that was chosen, all that work (cheapest first), and why the others do not."""
+    """The chosen plan, all possible plans (cheapest first), and the outcome of every strategy."""
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
@@ -63,7 +65,7 @@ class Decision:
 
 
 def labels() -> Iterator[str]:
-    """Every strategy with each of its corrections."""
+    """Yield the labels of every strategy with each of its corrections."""
     for strategy in STRATEGIES:
         for correction in strategy.corrections:
             yield strategy.name + (f"+{correction}" if correction else "")
@@ -77,80 +79,87 @@ def decide(
     limits: Limits = UNLIMITED,
     approximate: bool = False,
 ) -> Decision:
-    """The cheapest exact plan within the limits; where there is none and ``approximate`` says
-    so, the one with the smallest error.
+    """Choose the cheapest exact plan within the limits.
 
-    Cheapest is the one with the fewest layers, unless another needs less than half its work.
+    The cheapest plan is the one with the fewest layers, unless another needs less than half of its
+    work. If no exact plan exists and ``approximate`` is set, the plan with the smallest error is
+    chosen.
 
     Args:
-        strategy: only this one: ``deconvolution``, or with its correction
+        strategy: the only strategy to try: ``deconvolution``, or with a correction
             ``deconvolution+scale``, or ``approximate``.
 
     Raises:
-        InputError: there is no such strategy.
-        UnsupportedError: nothing exact is possible; the reasons are named.
+        InputError: the strategy is unknown.
+        UnsupportedError: no exact plan exists; the message lists the reasons.
     """
     _check_label(strategy)
     problems = (request.problem(0), request.problem(1))
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     verdicts: list[StrategyOutcome] = []
-    for one in STRATEGIES:
-        if not strategy or strategy.partition("+")[0] == one.name:
-            made, reasons = _family(one, strategy, request, problems, limits)
-            found += made
+    for family in STRATEGIES:
+        if not strategy or strategy.partition("+")[0] == family.name:
+            exact, reasons = _try_corrections(family, strategy, request, problems, limits)
+            candidates += exact
             verdicts += reasons
-    found = _ranked(found)
-    if not found and strategy in ("", APPROXIMATE):
-        near = _approximations(request, problems, limits)
-        if not near:
-            verdicts.append(StrategyOutcome(APPROXIMATE, "nothing is within the limits"))
+    candidates = _ranked(candidates)
+    if not candidates and strategy in ("", APPROXIMATE):
+        approximations = _approximations(request, problems, limits)
+        if not approximations:
+            verdicts.append(StrategyOutcome(APPROXIMATE, "no plan is within the limits"))
         elif approximate or strategy == APPROXIMATE:
-            found = near
+            candidates = approximations
         else:
-            bound = f"off by up to {near[0].bound:.3g} for data in [-1, 1]"
-            verdicts.append(StrategyOutcome(near[0].label, f"{bound}; --approximate takes it"))
-    if not found:
-        raise _none(request, verdicts, limits)
-    verdicts += _costs(found)
-    return Decision(found[0], tuple(found), tuple(verdicts))
+            bound = f"error up to {approximations[0].bound:.3g} for data in [-1, 1]"
+            verdicts.append(
+                StrategyOutcome(approximations[0].label, f"{bound}; --approximate accepts it")
+            )
+    if not candidates:
+        raise _no_plan_error(request, verdicts, limits)
+    verdicts += _costs(candidates)
+    return Decision(candidates[0], tuple(candidates), tuple(verdicts))
 
 
-def _family(
+def _try_corrections(
     strategy: Strategy,
-    wanted: str,
+    label_filter: str,
     request: ResizeRequest,
     problems: tuple[Problem, Problem],
     limits: Limits,
 ) -> tuple[list[Candidate], list[StrategyOutcome]]:
-    """A strategy with each of its corrections; one verdict where all fail for one reason."""
+    """Try a strategy with each of its corrections.
+
+    If all corrections fail for the same reason, they have one common outcome.
+    """
     unfit = [
         f"{axis}: {reason}"
         for axis, problem in zip(("height", "width"), problems, strict=True)
         if (reason := strategy.unfit(problem))
     ]
     if strategy.name == "fraction" and any(
-        all(r == 1 for r in rs) for rs in zip(*((p.p, p.q) for p in problems), strict=True)
+        all(term == 1 for term in terms)
+        for terms in zip(*((p.p, p.q) for p in problems), strict=True)
     ):
-        unfit = ["a whole factor needs no fraction"]
+        unfit = ["not needed for an integer factor"]
     if unfit:
         return [], [StrategyOutcome(strategy.name, unfit[0])]
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     verdicts: list[StrategyOutcome] = []
     for correction in strategy.corrections:
         label = strategy.name + (f"+{correction}" if correction else "")
-        if wanted not in ("", label, strategy.name):
+        if label_filter not in ("", label, strategy.name):
             continue
-        made, reason = _try(strategy, correction, label, request, problems, limits)
-        if made is None:
+        candidate, reason = _best_candidate(strategy, correction, label, request, problems, limits)
+        if candidate is None:
             verdicts.append(StrategyOutcome(label, reason))
         else:
-            found.append(made)
-    if not found and len({v.reason for v in verdicts}) == 1:
+            candidates.append(candidate)
+    if not candidates and len({v.reason for v in verdicts}) == 1:
         verdicts = [StrategyOutcome(strategy.name, verdicts[0].reason)]
-    return found, verdicts
+    return candidates, verdicts
 
 
-def _try(
+def _best_candidate(
     strategy: Strategy,
     correction: str,
     label: str,
@@ -158,35 +167,40 @@ def _try(
     problems: tuple[Problem, Problem],
     limits: Limits,
 ) -> tuple[Candidate | None, str]:
-    """The cheapest candidate of a strategy and a correction, or the reason why there is none."""
+    """Return the cheapest candidate of a strategy with a correction, or why there is none."""
     if request.size is None and (strategy.needs_size or correction in ("scale", "border")):
-        return None, "the input's size is not known (give --input-shape)"
-    spare = _spare(request, limits)
-    options = [list(corrected(strategy, correction, problem, spare)) for problem in problems]
+        return None, "the input size is unknown (give --input-shape)"
+    extra_pad = _extra_pad(request, limits)
+    options = [list(corrected(strategy, correction, problem, extra_pad)) for problem in problems]
     for axis, chains, problem in zip(("height", "width"), options, problems, strict=True):
         if not chains:
             return None, f"{axis}: {_why_not(strategy, correction, problem)}"
-    if correction and _needless(problems):
+    if correction and _needs_no_correction(problems):
         return None, "the border needs no correction"
     best, reason = None, ""
-    for i, j in _orders(len(options[0]), len(options[1])):
-        made, why = _candidate(label, (options[0][i], options[1][j]), request, limits)
-        reason = reason or why
-        if made is not None and (best is None or made.work < best.work):
-            best = made
+    for i, j in _pairings(len(options[0]), len(options[1])):
+        candidate, candidate_reason = _candidate(
+            label, (options[0][i], options[1][j]), request, limits
+        )
+        reason = reason or candidate_reason
+        if candidate is not None and (best is None or candidate.work < best.work):
+            best = candidate
     if best is None and limits.rules and strategy.name != "matrix":
-        reason += "; kernels extended by zeros do not help"
+        reason += "; extending kernels with zeros does not help"
     return best, reason
 
 
-def _spare(request: ResizeRequest, limits: Limits) -> int:
-    """Kernels extended by zeros are for targets, and for output lengths that fit any size."""
-    return _SPARE if limits.rules or request.size is None else 0
+def _extra_pad(request: ResizeRequest, limits: Limits) -> int:
+    """Return the extra pad. Only limits and plans for any size need kernels extended with zeros."""
+    return _EXTRA_PAD if limits.rules or request.size is None else 0
 
 
-def _orders(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Which chains of height and width to pair: all of a few; of many that differ by zeros alone,
-    those that are extended alike, or along one axis."""
+def _pairings(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Yield the index pairs of the chains of height and width to combine.
+
+    With few chains these are all pairs. Many chains differ only in their zeros: then both chains
+    are extended by the same amount, or only one of them is.
+    """
     for i, j in pairs_of(range(rows), range(columns)):
         if rows * columns <= 16 or i == j or 0 in (i, j):
             yield i, j
@@ -199,7 +213,7 @@ def _candidate(
     limits: Limits,
     bound: float = 0.0,
 ) -> tuple[Candidate | None, str]:
-    """The chains in the first form that is within the limits."""
+    """Return the chains in the first form that is within the limits, or why there is none."""
     if chains[0].kinds != chains[1].kinds:
         return None, "height and width need layers of different types"
     reason = ""
@@ -224,94 +238,98 @@ def _candidate(
 def _why_not(strategy: Strategy, correction: str, problem: Problem) -> str:
     if correction and problem.inner.taps() is not None:
         return {
-            "scale": "pixels at the border are no multiples of what the layers make",
-            "power": "pixels at the border are not what remains divided by its weight",
-            "border": "with a repeated border it is another function",
+            "scale": "border pixels are not multiples of the output of the layers",
+            "power": "border pixels are not the output divided by the sum of its weights",
+            "border": "repeating the edge pixels changes the result",
         }[correction]
     return strategy.why_not(problem)
 
 
-def _needless(problems: tuple[Problem, Problem]) -> bool:
+def _needs_no_correction(problems: tuple[Problem, Problem]) -> bool:
     return all(equal(p.wanted, p.inner.matrix) for p in problems)
 
 
-def _ranked(found: list[Candidate]) -> list[Candidate]:
-    """The cheapest first: fewest layers, unless another needs less than half the work."""
-    made = sorted(found, key=lambda c: (len(c.steps), c.work))
-    for other in made[1:]:
-        if 2 * other.work < made[0].work:
-            made.remove(other)
-            made.insert(0, other)
-    return made
+def _ranked(candidates: list[Candidate]) -> list[Candidate]:
+    """Sort by cost: fewest layers first, unless another plan needs less than half of the work."""
+    ranked = sorted(candidates, key=lambda c: (len(c.steps), c.work))
+    for other in ranked[1:]:
+        if 2 * other.work < ranked[0].work:
+            ranked.remove(other)
+            ranked.insert(0, other)
+    return ranked
 
 
 def _approximations(
     request: ResizeRequest, problems: tuple[Problem, Problem], limits: Limits
 ) -> list[Candidate]:
-    """Plans that count the outside as 0, the smallest error first."""
-    spare = _spare(request, limits)
-    found: list[Candidate] = []
+    """Return plans without a border correction, the smallest error first."""
+    extra_pad = _extra_pad(request, limits)
+    candidates: list[Candidate] = []
     for strategy in STRATEGIES:
-        # matrices have no border: they are exact or out of the limits
+        # A strategy that needs the size (matrix) is exact, or not within the limits.
         if strategy.needs_size or any(strategy.unfit(problem) for problem in problems):
             continue
-        options = [list(uncorrected(strategy, problem, spare)) for problem in problems]
+        options = [list(uncorrected(strategy, problem, extra_pad)) for problem in problems]
         for chains in pairs_of(options[0], options[1]):
             bound = _bound(chains, problems)
             label = f"{APPROXIMATE} {strategy.name}"
-            one, _ = _candidate(label, chains, request, limits, bound)
-            if one is not None:
-                found.append(one)
-    made: dict[str, Candidate] = {}
-    for one in sorted(found, key=lambda c: (round(c.bound, 9), len(c.steps), c.work)):
-        made.setdefault(one.label, one)
-    return list(made.values())
+            candidate, _ = _candidate(label, chains, request, limits, bound)
+            if candidate is not None:
+                candidates.append(candidate)
+    best_of_label: dict[str, Candidate] = {}
+    for candidate in sorted(candidates, key=lambda c: (round(c.bound, 9), len(c.steps), c.work)):
+        best_of_label.setdefault(candidate.label, candidate)
+    return list(best_of_label.values())
 
 
 def _bound(chains: tuple[Chain, Chain], problems: tuple[Problem, Problem]) -> float:
-    """The largest error for data in [-1, 1], sought where each axis is at its worst."""
+    """Return the largest error for data in [-1, 1], from the four worst pixels of each axis."""
     import numpy as np
 
     rows = []
     for chain, problem in zip(chains, problems, strict=True):
-        own = chain.matrix(problem.axis.size)
-        worst = np.argsort(np.abs(own - problem.wanted).sum(axis=1))[-4:]
-        rows.append([(own[i], problem.wanted[i]) for i in worst])
+        actual = chain.matrix(problem.axis.size)
+        worst = np.argsort(np.abs(actual - problem.wanted).sum(axis=1))[-4:]
+        rows.append([(actual[i], problem.wanted[i]) for i in worst])
     return max(
         float(np.abs(np.outer(a, c) - np.outer(b, d)).sum()) for (a, b), (c, d) in pairs_of(*rows)
     )
 
 
-def _costs(found: list[Candidate]) -> list[StrategyOutcome]:
-    made = []
-    for index, c in enumerate(found):
-        fewer = len(c.steps) < len(found[0].steps)
-        longer = "much more work" if fewer else "more layers"
-        same = len(c.steps) == len(found[0].steps)
-        reason = "chosen" if index == 0 else "more work" if same else longer
-        if c.bound:
-            reason += f", off by up to {c.bound:.3g} for data in [-1, 1]"
-        made.append(StrategyOutcome(c.label, reason, len(c.steps), c.multiply_adds))
-    return made
+def _costs(candidates: list[Candidate]) -> list[StrategyOutcome]:
+    outcomes = []
+    for index, candidate in enumerate(candidates):
+        fewer = len(candidate.steps) < len(candidates[0].steps)
+        cost_reason = "much more work" if fewer else "more layers"
+        same_count = len(candidate.steps) == len(candidates[0].steps)
+        reason = "chosen" if index == 0 else "more work" if same_count else cost_reason
+        if candidate.bound:
+            reason += f", error up to {candidate.bound:.3g} for data in [-1, 1]"
+        outcomes.append(
+            StrategyOutcome(candidate.label, reason, len(candidate.steps), candidate.multiply_adds)
+        )
+    return outcomes
 
 
 def _check_label(strategy: str) -> None:
     known = [*labels(), *(s.name for s in STRATEGIES)]
     if strategy and strategy not in known:
         raise InputError(
-            f"{strategy!r} is not known",
+            f"unknown value {strategy!r}",
             subject="strategy",
             advice=did_you_mean(strategy, known)
-            or f"Known are {', '.join(s.name for s in STRATEGIES)}, each with "
-            f"{', '.join('+' + c for c in CORRECTIONS if c)}; and {APPROXIMATE}.",
+            or f"Known strategies: {', '.join(s.name for s in STRATEGIES)}, {APPROXIMATE}. "
+            f"Corrections: {', '.join('+' + c for c in CORRECTIONS if c)}.",
         )
 
 
-def _none(
+def _no_plan_error(
     request: ResizeRequest, verdicts: list[StrategyOutcome], limits: Limits
 ) -> UnsupportedError:
     lines = [f"  {v.label}: {v.reason}" for v in verdicts]
     within = f" within the limits of {limits.name or 'the target'}" if limits.rules else ""
-    more = "Give --input-shape: more is possible for a known size." if request.size is None else ""
+    advice = ""
+    if request.size is None:
+        advice = "Give --input-shape: more strategies are possible for a known size."
     problem = f"no exact plan of stock layers{within}"
-    return UnsupportedError(problem, subject="resize", advice=more, lines=lines)
+    return UnsupportedError(problem, subject="resize", advice=advice, lines=lines)

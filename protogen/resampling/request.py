@@ -1,4 +1,4 @@
-"""What a resize is asked to be, and what that means along each axis."""
+"""Resize requests, and the problem that each axis of a request poses to the strategies."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-EXACT = 1e-9  # two matrices are one where no entry differs by more
-PROBES = (6, 1, 2, 3, 4, 5, 7, 9)  # sizes that stand for any size
-_FINEST = 64  # largest p and q of a ratio that a Deconvolution is tried for
+EXACT = 1e-9  # two matrices are equal if no entry differs by more
+PROBES = (6, 1, 2, 3, 4, 5, 7, 9)  # the sizes at which a plan for any size is checked
+_LARGEST_TERM = 64  # the largest p and q of a ratio p / q that strategies try
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,16 @@ class ResizeRequest:
     """A resize of (N, channels, H, W). Pairs are (height, width).
 
     Attributes:
-        sampling: how pixels are read.
-        batch, channels: of the input.
+        sampling: how output pixels read input pixels.
+        batch, channels: N and C of the input.
         size: (H, W), or None for a plan that holds for any size.
-        scale: factors; None where ``out`` gives sizes alone.
-        out: output sizes; None where the scales decide.
+        scale: factors; None where only ``out`` defines the resize.
+        out: output sizes; None where the scales define them.
         roi: for tf_crop_and_resize, the part (low, high) of each axis.
-        extrapolation: what tf_crop_and_resize writes outside.
+        extrapolation: the value that tf_crop_and_resize writes outside of the input.
 
     Raises:
-        InputError: sizes and scales do not fit each other.
+        InputError: a value is below 1, or sizes and scales are missing.
     """
 
     sampling: Sampling = LINEAR
@@ -50,27 +50,26 @@ class ResizeRequest:
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.batch < 1:
-            raise InputError(
-                f"{min(self.channels, self.batch)} is below 1",
-                subject="channels",
-                advice="Give more.",
-            )
+            key, value = ("channels", self.channels) if self.channels < 1 else ("batch", self.batch)
+            raise InputError(f"must be at least 1, got {value}", subject=key)
         if self.size is None and self.out is not None:
             raise InputError(
-                "a size is wanted of an input of unknown size",
+                "required for a resize to a fixed output size",
                 subject="input-shape",
                 advice="Give --input-shape N,C,H,W, or a factor.",
             )
         if self.size is None and self.scale is None:
             raise InputError(
-                "neither a factor nor a size is given", subject="factor", advice="Give one."
+                "neither a factor nor a size is given",
+                subject="factor",
+                advice="Give one of them.",
             )
         if self.size is not None:
-            self.axes  # noqa: B018 (refuses what is wrong)
+            self.axes  # noqa: B018 (raises InputError for invalid sizes)
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:
-        """Height and width; of a plan for any size, those of a sample of it."""
+        """The axes of height and width; for an unknown size, those of the first probe size."""
         height, width = (self._axis(i, (self.size or PROBES[:1] * 2)[i]) for i in (0, 1))
         return height, width
 
@@ -81,11 +80,11 @@ class ResizeRequest:
 
     @property
     def output(self) -> tuple[int, int]:
-        """Output height and width, of a sample where the size is not known."""
+        """Output height and width; for an unknown size, those of the first probe size."""
         return self.axes[0].out, self.axes[1].out
 
     def problem(self, index: int) -> Problem:
-        """Height (0) or width (1) as a problem for the strategies."""
+        """Return the height (0) or the width (1) as a problem for the strategies."""
         first = self.axes[index]
         if self.size is not None:
             return Problem(first)
@@ -96,23 +95,23 @@ class ResizeRequest:
         return Problem(first, tuple(others))
 
     def wanted(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The true result for an input of shape (N, C, H, W), in float64."""
+        """Return the exact resize of an input of shape (N, C, H, W), in float64."""
         import numpy as np
 
         height, width = (self._axis(i, x.shape[2 + i]) for i in (0, 1))
-        made: Matrix = np.matmul(height.matrix, np.matmul(x.astype(np.float64), width.matrix.T))
+        result: Matrix = np.matmul(height.matrix, np.matmul(x.astype(np.float64), width.matrix.T))
         outside = height.outside[:, None] | width.outside[None, :]
-        made[:, :, outside] = self.extrapolation
-        return made
+        result[:, :, outside] = self.extrapolation
+        return result
 
 
 class Problem:
-    """One axis for the strategies: the matrix that is wanted, and what it is beyond the border.
+    """One axis of a request, as the strategies read it.
 
     Attributes:
-        wanted: A, shape (out, size).
-        p, q: the ratio out / in where it is one of small whole numbers, else 0.
-        probes: the same problem at other sizes, where a plan must hold for any.
+        wanted: the requested matrix A, shape (out, size).
+        p, q: the ratio p / q of output to input pixels if it is one of small integers, else 0.
+        probes: the same problem at other sizes, if the plan must hold for any size.
     """
 
     def __init__(self, axis: Axis, probes: tuple[Problem, ...] = ()) -> None:
@@ -123,12 +122,12 @@ class Problem:
 
     @cached_property
     def plain(self) -> Target:
-        """The wanted matrix itself."""
+        """Target without a correction: the requested matrix."""
         return Target(self.wanted, self.p, self.q, 0)
 
     @cached_property
     def inner(self) -> Target:
-        """What remains where the outside counts as 0, as it does for Caffe's layers."""
+        """Target with zero padding, as in Caffe's layers: weights outside are dropped."""
         extended, before = self.axis.extended
         return Target(
             extended[:, before : before + self.axis.size], self.p, self.q, 0, extended, before
@@ -136,17 +135,23 @@ class Problem:
 
     @cached_property
     def bordered(self) -> tuple[Target, int, int]:
-        """What remains where the edge is repeated first, and by how many pixels on each side."""
+        """Target after the edge pixels are repeated, and the numbers of pixels before and after."""
         extended, before = self.axis.extended
-        behind = extended.shape[1] - before - self.axis.size
-        return Target(extended, self.p, self.q, before), before, behind
+        after = extended.shape[1] - before - self.axis.size
+        return Target(extended, self.p, self.q, before), before, after
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A matrix that a chain of layers shall have, with the ratio p / q of its axis and the column
-    of the input's first pixel. ``whole`` is the matrix with the columns outside of the input,
-    from which kernels are read where too few pixels show them."""
+    """The matrix that a chain of layers must have.
+
+    Attributes:
+        p, q: the ratio p / q of the axis.
+        origin: the column of the first pixel of the input.
+        whole: the matrix with the columns outside of the input, or None. The kernel is determined
+            from it, because ``matrix`` may have too few columns.
+        whole_origin: the column of the first pixel of the input in ``whole``.
+    """
 
     matrix: Matrix
     p: int
@@ -156,47 +161,49 @@ class Target:
     whole_origin: int = 0
 
     def taps(self) -> tuple[int, Matrix] | None:
-        """(first offset, kernel) with entry (i, n) = kernel(q i - p (n - origin)); None where
-        entries of one offset differ, so that no kernel makes the matrix."""
+        """Return (first offset, kernel) with entry (i, n) = kernel(q i - p (n - origin)).
+
+        It is None where entries with the same offset differ: no kernel has the matrix.
+        """
         if not self.p:
             return None
         if self.whole is not None:
-            return offsets(self.whole, self.q, self.p, self.whole_origin)
-        return offsets(self.matrix, self.q, self.p, self.origin)
+            return kernel_by_offset(self.whole, self.q, self.p, self.whole_origin)
+        return kernel_by_offset(self.matrix, self.q, self.p, self.origin)
 
 
-def offsets(matrix: Matrix, q: int, p: int, origin: int) -> tuple[int, Matrix] | None:
-    """The kernel k with matrix[i, n] = k[q i - p (n - origin)], as (first offset, values)."""
+def kernel_by_offset(matrix: Matrix, q: int, p: int, origin: int) -> tuple[int, Matrix] | None:
+    """Return (first offset, values) of the kernel k with matrix[i, n] = k[q i - p (n - origin)]."""
     import numpy as np
 
     rows, columns = matrix.shape
-    distance = q * np.arange(rows)[:, None] - p * (np.arange(columns) - origin)[None, :]
-    low = int(distance.min())
-    flat = (distance - low).ravel()
+    offset = q * np.arange(rows)[:, None] - p * (np.arange(columns) - origin)[None, :]
+    low = int(offset.min())
+    flat = (offset - low).ravel()
     length = int(flat.max()) + 1
     most, least = np.full(length, -np.inf), np.full(length, np.inf)
     np.maximum.at(most, flat, matrix.ravel())
     np.minimum.at(least, flat, matrix.ravel())
-    seen = most >= least
-    if (most[seen] - least[seen] > EXACT).any():
+    occurs = most >= least
+    if (most[occurs] - least[occurs] > EXACT).any():
         return None
-    values = np.where(seen, most, 0)
+    values = np.where(occurs, most, 0)
     values[np.abs(values) < EXACT] = 0
-    used = np.flatnonzero(values)
-    if not used.size:
+    nonzero = np.flatnonzero(values)
+    if not nonzero.size:
         return None
-    return low + int(used[0]), values[used[0] : used[-1] + 1]
+    return low + int(nonzero[0]), values[nonzero[0] : nonzero[-1] + 1]
 
 
 def equal(a: Matrix, b: Matrix) -> bool:
-    """Whether two matrices are one up to float64's rounding."""
+    """Return whether two matrices are equal up to float64 rounding."""
     import numpy as np
 
     return a.shape == b.shape and bool(np.abs(a - b).max(initial=0) <= EXACT)
 
 
 def factorisations(number: int) -> Iterator[tuple[int, ...]]:
-    """Ordered factors above 1 whose product is the number, two or more of them."""
+    """Yield the ordered factorisations of the number into two or more factors above 1."""
     for first in range(2, number):
         if number % first == 0:
             yield first, number // first
@@ -205,9 +212,9 @@ def factorisations(number: int) -> Iterator[tuple[int, ...]]:
 
 
 def _ratio(axis: Axis) -> tuple[int, int]:
-    """p / q in lowest terms: output pixels an input pixel."""
+    """Return p and q in lowest terms: p output for q input pixels; 0, 0 if too large."""
     if axis.out == 1 or axis.size == 1:
-        exact = Fraction(axis.out, axis.size)
+        ratio = Fraction(axis.out, axis.size)
     else:
         x = axis.positions
         step = float(x[-1] - x[0]) / (axis.out - 1)
@@ -215,9 +222,9 @@ def _ratio(axis: Axis) -> tuple[int, int]:
             step = 1 / axis.scale
         if step <= 0:
             return 0, 0
-        exact = Fraction(1 / step).limit_denominator(_FINEST)
-        if exact == 0 or abs(float(exact) * step - 1) > EXACT:
+        ratio = Fraction(1 / step).limit_denominator(_LARGEST_TERM)
+        if ratio == 0 or abs(float(ratio) * step - 1) > EXACT:
             return 0, 0
-    if max(exact.numerator, exact.denominator) > _FINEST:
+    if max(ratio.numerator, ratio.denominator) > _LARGEST_TERM:
         return 0, 0
-    return exact.numerator, exact.denominator
+    return ratio.numerator, ratio.denominator

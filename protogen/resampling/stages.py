@@ -1,7 +1,7 @@
-"""What stock layers do along one axis: each stage is a small linear map with a matrix.
+"""Stages: the linear maps that stock layers compute along one axis, each with its matrix.
 
-A resize along an axis is a chain of stages; a chain for the height and one for the width with the
-same kinds of stages are layers.
+A resize along an axis is a chain of stages. A chain for the height and a chain for the width become
+layers if they have the same kinds of stages.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Stage(Protocol):
     """One step along an axis."""
 
     def out(self, size: int) -> int:
-        """How many pixels it makes of ``size``."""
+        """Return the output length for an input of ``size`` pixels."""
 
     def matrix(self, size: int) -> Matrix:
-        """What it computes of ``size`` pixels: shape (output, size)."""
+        """Return the matrix for an input of ``size`` pixels: shape (output, size)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Conv:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """AVE Pooling without pad; Caffe clips the last window and divides by what is left of it."""
+    """AVE Pooling without pad. Caffe clips the last window and divides by its clipped length."""
 
     window: int
     stride: int
@@ -73,29 +73,29 @@ class Pool:
     def matrix(self, size: int) -> Matrix:
         import numpy as np
 
-        made = np.zeros((self.out(size), size))
-        for i in range(len(made)):
-            window = made[i, i * self.stride : i * self.stride + self.window]
+        matrix = np.zeros((self.out(size), size))
+        for i in range(len(matrix)):
+            window = matrix[i, i * self.stride : i * self.stride + self.window]
             window += 1 / max(1, len(window))
-        return made
+        return matrix
 
 
 @dataclass(frozen=True, eq=False)
 class Border:
-    """The edge pixel repeated before and behind the axis: Slice and Concat."""
+    """The edge pixels repeated before and after the axis: Slice and Concat."""
 
     before: int
-    behind: int
+    after: int
 
     def out(self, size: int) -> int:
-        return size + self.before + self.behind
+        return size + self.before + self.after
 
     def matrix(self, size: int) -> Matrix:
         import numpy as np
 
-        index = np.clip(np.arange(-self.before, size + self.behind), 0, size - 1)
-        made: Matrix = np.eye(size)[index]
-        return made
+        index = np.clip(np.arange(-self.before, size + self.after), 0, size - 1)
+        matrix: Matrix = np.eye(size)[index]
+        return matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +110,13 @@ class Gain:
     def matrix(self, size: int) -> Matrix:
         import numpy as np
 
-        made: Matrix = np.diag(self.factors)
-        return made
+        matrix: Matrix = np.diag(self.factors)
+        return matrix
 
 
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """Any matrix: a Convolution (or InnerProduct) whose channels are the axis."""
+    """Any matrix: a Convolution (or InnerProduct) along the axis."""
 
     weights: Matrix
 
@@ -129,8 +129,11 @@ class Mix:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Stages in their order. ``normalised``: the result is divided by what the same stages make
-    of ones (Power, the stages again, Power, Eltwise)."""
+    """A sequence of stages.
+
+    With ``normalised`` the result is divided by the output of the same stages for an input of ones
+    (Power, the stages again, Power, Eltwise).
+    """
 
     stages: tuple[Stage, ...]
     normalised: bool = False
@@ -138,14 +141,14 @@ class Chain:
     def matrix(self, size: int) -> Matrix:
         import numpy as np
 
-        made = product(self.stages, size)
+        matrix = product(self.stages, size)
         if self.normalised:
             with np.errstate(all="ignore"):
-                made = made / made.sum(axis=1, keepdims=True)
-        return made
+                matrix = matrix / matrix.sum(axis=1, keepdims=True)
+        return matrix
 
     def out(self, size: int) -> int:
-        """How many pixels it makes of ``size``."""
+        """Return the output length for an input of ``size`` pixels."""
         for stage in self.stages:
             size = stage.out(size)
         return size
@@ -156,15 +159,15 @@ class Chain:
 
 
 def product(stages: Sequence[Stage], size: int) -> Matrix:
-    """The matrix of stages one after the other."""
+    """Return the matrix of a sequence of stages."""
     import numpy as np
 
     if not stages:
         return np.eye(size)
-    made = stages[0].matrix(size)
+    matrix = stages[0].matrix(size)
     for stage in stages[1:]:
         if isinstance(stage, Gain):
-            made = np.multiply(np.array(stage.factors)[:, None], made)
+            matrix = np.multiply(np.array(stage.factors)[:, None], matrix)
         else:
-            made = stage.matrix(len(made)) @ made
-    return made
+            matrix = stage.matrix(len(matrix)) @ matrix
+    return matrix

@@ -1,4 +1,4 @@
-"""The layers of a plan before they are text: what each is, and the list that they are added to."""
+"""Steps: the layers of a plan before they become text, and a writer that collects them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ Mixing = Literal["axis", "reshape"]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Two ways to write the same thing. ``grouping`` keeps channels apart by groups, by zeros off
-    the diagonal of C x C kernels, or by a layer for each channel; ``mixing`` mixes along an axis
-    by the layer's ``axis`` parameter or by Reshape and the usual axes."""
+    """Alternative ways to write the same computation.
+
+    Attributes:
+        grouping: how channels stay independent: by ``group``, by C x C kernels that are zero off
+            the diagonal ("dense"), or by one layer per channel ("split").
+        mixing: how a matrix applies along an axis: by the ``axis`` parameter of the layer, or by
+            Reshape and the default axes.
+    """
 
     grouping: Grouping = "group"
     mixing: Mixing = "axis"
@@ -33,9 +38,14 @@ class Form:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One layer of a plan. ``features`` are what targets may lack: group, axis, reshape, ...
-    ``blob`` is the shape of its parameter blob, () where it has none; ``make`` makes it: many
-    plans are looked at, and few written.
+    """One layer of a plan.
+
+    Attributes:
+        blob: the shape of its parameter blob, () where it has none.
+        make: computes the parameter blob. It is called late, because most plans are only compared.
+        before: the shape of the first bottom.
+        after: the shape of the top; of a Slice, the shape of all tops together.
+        features: what targets may lack: group, axis, reshape, ...
     """
 
     type: str
@@ -52,12 +62,12 @@ class Step:
 
     @cached_property
     def weights(self) -> tuple[Weights, ...]:
-        """Its parameter blobs, float32."""
+        """The parameter blobs, float32."""
         return () if self.make is None else (self.make(),)
 
     @property
     def values(self) -> int:
-        """Values that the layer writes."""
+        """Number of values that the layer writes."""
         return math.prod(self.after)
 
     @property
@@ -66,22 +76,22 @@ class Step:
 
     @property
     def filled(self) -> bool:
-        """Whether Caffe's own fillers make the weights."""
+        """Whether Caffe's fillers produce the weights."""
         if self.make is None:
             return True
-        given = next(iter(self.params.values())).get("weight_filler") or {"value": 0}
-        return given.get("type") == "bilinear" or bool(given.get("value"))
+        filler = next(iter(self.params.values())).get("weight_filler") or {"value": 0}
+        return filler.get("type") == "bilinear" or bool(filler.get("value"))
 
 
 @dataclass
 class Writer:
-    """Collects steps. Blobs inside are named after the layer that is asked for."""
+    """Collects steps. The names of their blobs begin with the name of the requested layer."""
 
     name: str
     form: Form
     shapes: dict[str, Shape]
     steps: list[Step] = field(default_factory=list)
-    taken: set[str] = field(default_factory=set)
+    used_names: set[str] = field(default_factory=set)
 
     def add(
         self,
@@ -98,13 +108,13 @@ class Writer:
         tops: Sequence[tuple[str, Shape]] = (),
         in_place: bool = False,
     ) -> str:
-        """Adds a layer and gives the name of its (first) top."""
+        """Add a layer and return the name of its first top."""
         name = self.free(role)
         before = self.shapes[bottoms[0]]
-        made = [(bottoms[0] if in_place else name, after)]
-        named = [(self.free(f"{role}_{which}"), shape) for which, shape in tops] or made
-        self.shapes.update(named)
-        top_names = tuple(top for top, _ in named)
+        default_top = [(bottoms[0] if in_place else name, after)]
+        named_tops = [(self.free(f"{role}_{which}"), shape) for which, shape in tops] or default_top
+        self.shapes.update(named_tops)
+        top_names = tuple(top for top, _ in named_tops)
         self.steps.append(
             Step(
                 type_,
@@ -123,4 +133,4 @@ class Writer:
         return top_names[0]
 
     def free(self, role: str) -> str:
-        return free_name(f"{self.name}_{role}", self.taken)
+        return free_name(f"{self.name}_{role}", self.used_names)

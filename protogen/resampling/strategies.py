@@ -1,11 +1,11 @@
-"""The ways to make a resize of stock layers, one class each: an axis in, chains of stages out.
+"""Strategies: the ways to express a resize along one axis as chains of stages, one class each.
 
-A strategy says how a matrix is made; a correction says what is done about the border, where
-Caffe's layers count the outside as 0 and a resize does not:
+A strategy finds chains with a given matrix. A correction handles the border: Caffe's layers treat
+pixels outside of the input as 0, and a resize does not. The corrections are:
 
-- ``scale``: the result times a factor for each pixel (the size must be known);
-- ``power``: the result divided by what the same layers make of ones (any size);
-- ``border``: the edge pixels repeated before (the size must be known).
+- ``scale``: multiply the result by a factor for each pixel (needs a known size);
+- ``power``: divide the result by the output of the same layers for ones (any size);
+- ``border``: repeat the edge pixels before the layers (needs a known size).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from protogen.resampling.kernels import (
     cascade,
     convolutions,
     deconvolutions,
+    enlargement,
     gains,
-    halves,
-    heads,
-    longer,
-    spread,
+    leading_kernels,
+    with_zeros,
+    without_mean,
 )
 from protogen.resampling.request import EXACT, Problem, Target, equal, factorisations
 from protogen.resampling.stages import Border, Chain, Conv, Deconv, Gain, Mix, Pool, Stage, product
@@ -30,50 +30,53 @@ CORRECTIONS = ("", "scale", "power", "border")
 
 
 class Strategy:
-    """One way to make a matrix. ``spare``: how much larger than needed a pad may be, so that
-    kernels extended by zeros are tried too (limits of a target may want those)."""
+    """One way to find chains with a given matrix.
+
+    ``extra_pad`` is how much larger than needed a pad may be. A larger pad gives kernels that are
+    extended with zeros, which the limits of a target may require.
+    """
 
     name: ClassVar[str]
     corrections: ClassVar[tuple[str, ...]] = CORRECTIONS
     needs_size: ClassVar[bool] = False
 
-    def chains(self, target: Target, spare: int) -> Iterator[tuple[Stage, ...]]:
-        """Chains that have the target's matrix."""
+    def chains(self, target: Target, extra_pad: int) -> Iterator[tuple[Stage, ...]]:
+        """Yield the chains that have the matrix of the target."""
         raise NotImplementedError
 
     def unfit(self, problem: Problem) -> str:
-        """Why the ratio of an axis rules the strategy out; empty where it does not."""
+        """Return why the ratio of the axis excludes the strategy; empty where it does not."""
         return ""
 
     def why_not(self, problem: Problem) -> str:
-        """Why there is no chain for an axis whose ratio fits."""
+        """Return why there is no chain for an axis whose ratio fits."""
         if problem.inner.taps() is not None:
-            return "at the border the outside counts as 0"
-        return "one kernel does not make all pixels"
+            return "inexact at the border (zero padding)"
+        return "no single kernel produces all output pixels"
 
 
 class Deconvolution(Strategy):
-    """A Deconvolution whose kernel is what one input pixel adds to its neighbourhood."""
+    """A Deconvolution. Its kernel is what one input pixel adds to the output."""
 
     name = "deconvolution"
 
-    def chains(self, target: Target, spare: int) -> Iterator[tuple[Stage, ...]]:
-        for stage in deconvolutions(target, spare):
+    def chains(self, target: Target, extra_pad: int) -> Iterator[tuple[Stage, ...]]:
+        for stage in deconvolutions(target, extra_pad):
             yield (stage,)
 
     def unfit(self, problem: Problem) -> str:
         if problem.q == 1 or problem.axis.size == 1:
             return ""
-        return f"{_ratio(problem)} is no enlargement by a whole factor"
+        return f"{_ratio(problem)} is not an enlargement by an integer factor"
 
 
 class Pooling(Strategy):
-    """AVE Pooling: windows of equal weights that lie in the input."""
+    """AVE Pooling: windows of equal weights inside the input."""
 
     name = "pooling"
     corrections = ("",)
 
-    def chains(self, target: Target, spare: int) -> Iterator[tuple[Stage, ...]]:
+    def chains(self, target: Target, extra_pad: int) -> Iterator[tuple[Stage, ...]]:
         for stage in convolutions(target, 0):
             kernel = tuple(k for k in stage.kernel if k)
             if stage.pad or not kernel or max(kernel) - min(kernel) > EXACT:
@@ -85,19 +88,19 @@ class Pooling(Strategy):
     def unfit(self, problem: Problem) -> str:
         if problem.p == 1 or problem.axis.out == 1:
             return ""
-        return f"{_ratio(problem)} is no reduction by a whole factor"
+        return f"{_ratio(problem)} is not a reduction by an integer factor"
 
     def why_not(self, problem: Problem) -> str:
         return "the weights of a window are not equal, or windows cross the border"
 
 
 class Convolution(Strategy):
-    """A strided Convolution, one kernel for all windows."""
+    """A strided Convolution with one kernel for all windows."""
 
     name = "convolution"
 
-    def chains(self, target: Target, spare: int) -> Iterator[tuple[Stage, ...]]:
-        for stage in convolutions(target, spare):
+    def chains(self, target: Target, extra_pad: int) -> Iterator[tuple[Stage, ...]]:
+        for stage in convolutions(target, extra_pad):
             yield (stage,)
 
     def unfit(self, problem: Problem) -> str:
@@ -105,34 +108,34 @@ class Convolution(Strategy):
 
 
 class Fraction(Strategy):
-    """Enlarged by p with a Deconvolution, then every q-th pixel or the mean of two beside it."""
+    """A Deconvolution enlarges by p. Then every q-th pixel, or the mean of two pixels, is taken."""
 
     name = "fraction"
 
-    def chains(self, target: Target, spare: int) -> Iterator[tuple[Stage, ...]]:
+    def chains(self, target: Target, extra_pad: int) -> Iterator[tuple[Stage, ...]]:
         n = target.matrix.shape[1]
         if target.q == 1:
-            for deconv in deconvolutions(target, spare):
+            for deconv in deconvolutions(target, extra_pad):
                 yield deconv, Pool(1, 1)
                 yield deconv, Conv((1.0,), 1, 0)
             return
         if target.p == 1:
-            for conv in convolutions(target, spare):
+            for conv in convolutions(target, extra_pad):
                 yield IDENTITY, conv
-            for (pool,) in Pooling().chains(target, spare):
+            for (pool,) in Pooling().chains(target, extra_pad):
                 yield IDENTITY, pool
             return
-        found = target.taps()
-        if found is None:
+        first_and_kernel = target.taps()
+        if first_and_kernel is None:
             return
-        first, kernel = found
+        first, kernel = first_and_kernel
         length = target.q * (target.matrix.shape[0] - 1) + 1
-        mean = halves(kernel) if target.q % 2 == 0 else None
+        mean = without_mean(kernel) if target.q % 2 == 0 else None
         for pool, taps in ((Pool(2, target.q), mean), (Pool(1, target.q), kernel)):
             if taps is None:
                 continue
-            fine = spread(first, taps, length + pool.window - 1, n, target)
-            for deconv in deconvolutions(Target(fine, target.p, 1, target.origin), spare):
+            enlarged = enlargement(first, taps, length + pool.window - 1, n, target)
+            for deconv in deconvolutions(Target(enlarged, target.p, 1, target.origin), extra_pad):
                 if equal(product((deconv, pool), n), target.matrix):
                     yield deconv, pool
                 conv = Conv(
@@ -140,48 +143,53 @@ class Fraction(Strategy):
                     target.q,
                     0,
                 )
-                extended = longer(deconv, target.q - pool.window)
+                extended = with_zeros(deconv, target.q - pool.window)
                 if equal(product((extended, conv), n), target.matrix):
                     yield extended, conv
 
     def unfit(self, problem: Problem) -> str:
-        return "" if problem.p else f"{_ratio(problem)} is no ratio of small whole numbers"
+        return "" if problem.p else f"{_ratio(problem)} is not a ratio of small integers"
 
 
 class Cascade(Strategy):
-    """A whole factor as a product: the first stages with kernels that grow no new corners, the
-    last one with the rest of the kernel."""
+    """A product of smaller factors: one Deconvolution for each of them.
+
+    The kernels of all stages but the last are triangles or boxes. The last stage has the quotient
+    of the whole kernel and these.
+    """
 
     name = "cascade"
 
-    def chains(self, target: Target, spare: int) -> Iterator[tuple[Stage, ...]]:
+    def chains(self, target: Target, extra_pad: int) -> Iterator[tuple[Stage, ...]]:
         if target.q != 1 or target.p < 4:
             return
-        found = target.taps()
-        if found is None:
+        first_and_kernel = target.taps()
+        if first_and_kernel is None:
             return
-        first, kernel = found
+        first, kernel = first_and_kernel
         for factors in factorisations(target.p):
-            for first_kernels in heads(factors, kernel):
-                yield from cascade(target, first, factors, first_kernels, spare)
+            for leading in leading_kernels(factors, kernel):
+                yield from cascade(target, first, factors, leading, extra_pad)
 
     def unfit(self, problem: Problem) -> str:
         if problem.q == 1 and any(factorisations(problem.p)):
             return ""
-        return f"{_ratio(problem)} is no product of whole factors"
+        return f"{_ratio(problem)} is not an enlargement by a composite factor (4, 6, 8, ...)"
 
     def why_not(self, problem: Problem) -> str:
-        return "the kernel is no product of smaller ones, or the border counts as 0"
+        return (
+            "the kernel is not a product of smaller ones, or inexact at the border (zero padding)"
+        )
 
 
 class Matrices(Strategy):
-    """The matrix itself: layers that mix along one axis."""
+    """The matrix as the weights of a layer that mixes along the axis."""
 
     name = "matrix"
     corrections = ("",)
     needs_size = True
 
-    def chains(self, target: Target, spare: int) -> Iterator[tuple[Stage, ...]]:
+    def chains(self, target: Target, extra_pad: int) -> Iterator[tuple[Stage, ...]]:
         yield (Mix(target.matrix),)
 
 
@@ -196,43 +204,47 @@ STRATEGIES: tuple[Strategy, ...] = (
 IDENTITY = Deconv((1.0,), 1, 0)
 
 
-def corrected(strategy: Strategy, correction: str, problem: Problem, spare: int) -> Iterator[Chain]:
-    """Chains of a strategy with a correction that have the problem's matrix, and those of its
-    probes where it has any."""
+def corrected(
+    strategy: Strategy, correction: str, problem: Problem, extra_pad: int
+) -> Iterator[Chain]:
+    """Yield the chains of a strategy with a correction that have the matrix of the problem.
+
+    They also have the matrices of the probes of the problem.
+    """
     import numpy as np
 
     if not correction:
-        for stages in strategy.chains(problem.plain, spare):
-            yield from _proved(Chain(stages), problem)
+        for stages in strategy.chains(problem.plain, extra_pad):
+            yield from _if_exact(Chain(stages), problem)
         return
     if correction == "border":
-        target, before, behind = problem.bordered
-        for stages in strategy.chains(target, spare):
-            yield from _proved(Chain((Border(before, behind), *stages)), problem)
+        target, before, after = problem.bordered
+        for stages in strategy.chains(target, extra_pad):
+            yield from _if_exact(Chain((Border(before, after), *stages)), problem)
         return
     inner = problem.inner.matrix
     factors = gains(problem.wanted, inner)
     if factors is None:
         return
-    for stages in strategy.chains(problem.inner, spare):
+    for stages in strategy.chains(problem.inner, extra_pad):
         if correction == "scale":
             yield Chain((*stages, Gain(tuple(factors))))
         elif np.abs(factors * inner.sum(axis=1) - 1).max() <= EXACT:
-            yield from _proved(Chain(stages, normalised=True), problem)
+            yield from _if_exact(Chain(stages, normalised=True), problem)
 
 
-def uncorrected(strategy: Strategy, problem: Problem, spare: int) -> Iterator[Chain]:
-    """Chains that are the resize inside and count the outside as 0."""
-    for stages in strategy.chains(problem.inner, spare):
+def uncorrected(strategy: Strategy, problem: Problem, extra_pad: int) -> Iterator[Chain]:
+    """Yield chains that equal the resize inside and treat pixels outside of the input as 0."""
+    for stages in strategy.chains(problem.inner, extra_pad):
         chain = Chain(stages)
         if all(chain.out(probe.axis.size) == probe.axis.out for probe in problem.probes):
             yield chain
 
 
-def _proved(chain: Chain, problem: Problem) -> Iterator[Chain]:
-    """The chain, if it has the wanted matrix at the problem's size and at its probes."""
-    for one in (problem, *problem.probes):
-        if not equal(chain.matrix(one.axis.size), one.wanted):
+def _if_exact(chain: Chain, problem: Problem) -> Iterator[Chain]:
+    """Yield the chain if it has the requested matrix for the problem and for its probes."""
+    for size_problem in (problem, *problem.probes):
+        if not equal(chain.matrix(size_problem.axis.size), size_problem.wanted):
             return
     yield chain
 

@@ -61,7 +61,7 @@ def test_splice_in_place(protogen, tmp_path):
     assert "rewired: refine" in done.stderr
     again = protogen("upsample", "--factor", 2, "--into", net, "--after", "score")
     assert again.returncode == 2
-    assert "the layer name 'upsample' is taken" in again.stderr
+    assert "the layer name 'upsample' is already in use" in again.stderr
 
 
 def test_svg_is_reproducible(protogen, tmp_path):
@@ -96,40 +96,40 @@ def test_template_file(protogen, tmp_path):
 
 
 MISTAKES = [
-    ("--factor 0", "factor: 0 is below 1. Upsampling takes 1, 2, 3, ..."),
-    ("--factor -3", "factor: -3 is below 1. Upsampling takes 1, 2, 3, ..."),
-    ("--factor 2.x", "factor: '2.x' is no factor. Give one such as 2, 1.5, 3/2 or 2x4."),
-    ("--factor two", "factor: 'two' is no whole number. Give one such as 2."),
-    ("--factor 2x3x4", "factor: '2x3x4' has 3 parts. Give N or HxW, such as 2x4."),
-    ("--factor 99999999999999999999999", "factor: 99999999999999999999999 is far too large. Give a number such as 2."),
-    ("--factor 1000000", "factor: 1000000x1000000 with 3 channels needs 43.7 TiB of weights, more than the 2 GiB that Caffe reads. Use smaller factors, one after the other."),
-    ("--factor 64 --channels 1000 --weights full", "factor: 64x64 with 1000 channels needs 61 GiB of weights, more than the 2 GiB that Caffe reads. Use smaller factors, one after the other."),
-    ("--factor 2 --channels 0", "channels: 0 is below 1. Give 1 or more."),
+    ("--factor 0", "factor: must be at least 1, got 0."),
+    ("--factor -3", "factor: must be at least 1, got -3."),
+    ("--factor 2.x", "factor: expected a number above 0, got '2.x'. Give a factor such as 2, 1.5, 3/2 or 2x4."),
+    ("--factor two", "factor: expected an integer, got 'two'. Give a number such as 2."),
+    ("--factor 2x3x4", "factor: expected 1 or 2 values, got 3: '2x3x4'. Give N or HxW, such as 2x4."),
+    ("--factor 99999999999999999999999", "factor: number too large: 99999999999999999999999. Give a number such as 2."),
+    ("--factor 1000000", "factor: 1000000x1000000 with 3 channels needs 43.7 TiB of weights, but Caffe reads at most 2 GiB. Use several layers with smaller factors."),
+    ("--factor 64 --channels 1000 --weights full", "factor: 64x64 with 1000 channels needs 61 GiB of weights, but Caffe reads at most 2 GiB. Use several layers with smaller factors."),
+    ("--factor 2 --channels 0", "channels: must be at least 1, got 0."),
     ("--factor 2 --channels few", "Invalid value for '--channels': 'few' is not a valid integer. Try 'protogen upsample --help'."),
     ("", "no factor is given. Say --factor 2, or --spec FILE.toml."),
-    ("--factor 2 --bottom x --top x", "top: 'x' is the bottom too. A Deconvolution cannot work in place."),
-    ("--factor 2 --input-shape 1,3", "input-shape: '1,3' is no N,C,H,W. Give four lengths, such as 1,3,8,8."),
-    ("--factor 2 --input-shape 1,3,0,8", "input-shape: 0 is below 1. Every length must be 1 or more."),
-    ("--factor 2 --channels 4 --input-shape 1,3,8,8", "channels: layer 'upsample' takes 4 channels, but 'data' has 3. Use 3 channels."),
-    ("--factor 9 --input-shape 1,3,9999,9999", "input-shape: the top 'upsample' would be 1x3x89991x89991, 90.5 GiB. Use smaller sizes: 2 GiB is the most."),
-    ("--factor 2 --name '' ", "name: '' is no name. Give a text of at least one character."),
+    ("--factor 2 --bottom x --top x", "top: must differ from the bottom, but both are 'x'. A Deconvolution cannot run in place."),
+    ("--factor 2 --input-shape 1,3", "input-shape: expected N,C,H,W, got '1,3'. Give four lengths, such as 1,3,8,8."),
+    ("--factor 2 --input-shape 1,3,0,8", "input-shape: every length must be at least 1, got 0."),
+    ("--factor 2 --channels 4 --input-shape 1,3,8,8", "channels: layer 'upsample' expects 4 channels, but its bottom 'data' has 3. Use 3 channels."),
+    ("--factor 9 --input-shape 1,3,9999,9999", "input-shape: the top 'upsample' would have the shape 1x3x89991x89991 and need 90.5 GiB, but at most 2 GiB is supported. Use a smaller input shape or factor."),
+    ("--factor 2 --name '' ", "name: expected a non-empty string, got ''. Give a name."),
     ("--factor 2 --into gone.prototxt --after x", "gone.prototxt: cannot be read (No such file or directory). Check the path."),
     ("--factor 2 --into broken.prototxt --after x", "broken.prototxt:2:8: name takes a string in quotes, but a message opens here."),
-    ("--factor 2 --into old.prototxt --after x", "old.prototxt:1:1: the net is of the old form with `layers`. Run protogen upgrade on it first."),
-    ("--factor 2 --into net.prototxt --after scor", "net.prototxt: no layer makes a blob named 'scor'. Did you mean score?"),
-    ("--factor 2 --into net.prototxt --after score --name refine", "net.prototxt: the layer name 'refine' is taken. Choose another with --name."),
-    ("--factor 2 --into net.prototxt --after score --top conv1", "net.prototxt: the blob name 'conv1' is taken. Choose another with --top."),
-    ("--factor 2 --into net.prototxt --after score --channels 20", "net.prototxt: blob 'score' has 21 channels, but --channels says 20. Leave --channels out: it is taken from the net."),
+    ("--factor 2 --into old.prototxt --after x", "old.prototxt:1:1: the net has an old format (`layers`). Run protogen upgrade on it first."),
+    ("--factor 2 --into net.prototxt --after scor", "net.prototxt: no layer produces a blob named 'scor'. Did you mean score?"),
+    ("--factor 2 --into net.prototxt --after score --name refine", "net.prototxt: the layer name 'refine' is already in use. Choose another name with --name."),
+    ("--factor 2 --into net.prototxt --after score --top conv1", "net.prototxt: the blob name 'conv1' is already in use. Choose another name with --top."),
+    ("--factor 2 --into net.prototxt --after score --channels 20", "net.prototxt: blob 'score' has 21 channels, but --channels is 20. Omit --channels: the number follows from the net."),
     ("--factor 2 --into net.prototxt", "--into NET and --after BLOB go together."),
     ("--factor 2 --rewire", "--rewire needs --into NET and --after BLOB."),
     ("--factor 2 --spec spec.toml", "--factor and --spec exclude each other. Write it in the file."),
     ("--spec gone.toml", "gone.toml: cannot be read (No such file or directory). Check the path."),
     ("--spec notoml.toml", "notoml.toml:1:6: is no TOML: Expected '=' after a key in a key/value pair."),
-    ("--spec badkey.toml", "badkey.toml: upsample[0].factr: there is no such key. Did you mean factor?"),
-    ("--spec badvalue.toml", "badvalue.toml: upsample[0].channels: '3' must be a whole number."),
-    ("--spec zero.toml", "zero.toml: upsample[1].factor: 0 is below 1. Upsampling takes 1, 2, 3, ..."),
-    ("--spec twice.toml", "twice.toml: name: 'a' is taken by another layer. Choose another."),
-    ("--spec empty.toml", "empty.toml: upsample: the file asks for no layer. Add a table [[upsample]]."),
+    ("--spec badkey.toml", "badkey.toml: upsample[0].factr: unknown key. Did you mean factor?"),
+    ("--spec badvalue.toml", "badvalue.toml: upsample[0].channels: expected an integer, got '3'."),
+    ("--spec zero.toml", "zero.toml: upsample[1].factor: must be at least 1, got 0."),
+    ("--spec twice.toml", "twice.toml: name: 'a' is already used by another layer. Choose another name."),
+    ("--spec empty.toml", "empty.toml: upsample: the file specifies no layer. Add a [[upsample]] table."),
     ("--factor 2 -o gone/up.prototxt", "gone/up.prototxt: cannot be written (No such file or directory). Choose another place."),
     ("--factor 2 -o .", ".: is a folder. Name a file in it."),
     ("--factor 2 -o a --onnx a", "a: --output and --onnx write the same file. Give each output a name of its own."),
@@ -141,9 +141,9 @@ MISTAKES = [
     ("--factor 2 --template division.j2", "division.j2:1: the template is broken: division by zero."),
     ("--factor 2 --template unsafe.j2", "unsafe.j2:1: the template is broken: access to attribute '__class__' of 'int' object is unsafe."),
     ("--factor 2 --template none.j2", "none.j2:1: the template is broken: None cannot be written as a prototxt value."),
-    ("--factor 2 --template nolayer.j2", "nolayer.j2: the template makes no Deconvolution named 'upsample'. Write the layer's own name: name: {{ layer.name }}."),
+    ("--factor 2 --template nolayer.j2", "nolayer.j2: the template emits no Deconvolution named 'upsample'. Write the name of the layer as: name: {{ layer.name }}."),
     ("--factor 2 --templates gone", "gone: is no folder. Name a folder with templates."),
-    ("--factor 5000 --channels 1 --verify", "layer 'upsample': running it makes a blob of 1x1x40000x40000, 6.0 GiB. Verify it with a smaller input shape, factor or channel count."),
+    ("--factor 5000 --channels 1 --verify", "layer 'upsample': its top of 1x1x40000x40000 needs 6.0 GiB, but at most 1 GiB can be verified. Verify with a smaller input shape, factor or number of channels."),
 ]  # fmt: skip
 
 FILES = {

@@ -1,4 +1,4 @@
-"""Plans of stock layers: each is emitted, saved, read back, run, and compared."""
+"""Plans of stock layers: each plan is emitted, saved, read back, run and compared."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from protogen.resampling.planning import STRATEGIES, decide
 from protogen.resampling.request import ResizeRequest
 from protogen.toolchains.limits import load_target, parse_limits, targets
 
-TOLERANCE = 1e-5  # float32 sums over a few layers, for values of some units
+TOLERANCE = 1e-5  # float32 rounding over a few layers, for values of the order of 1
 ALIGNS = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
           "tf_half_pixel_for_nn", "tf_crop_and_resize"]  # fmt: skip
 
 
-def reread(made: Plan, folder: Path) -> pg.Net:
-    """The plan's net through its files."""
-    made.net.save(folder / "net.prototxt", folder / "net.caffemodel")
-    (folder / "net.prototxt").write_text(made.prototxt, encoding="utf-8")
+def reread(written_plan: Plan, folder: Path) -> pg.Net:
+    """Save the net of the plan and load it again."""
+    written_plan.net.save(folder / "net.prototxt", folder / "net.caffemodel")
+    (folder / "net.prototxt").write_text(written_plan.prototxt, encoding="utf-8")
     return pg.load(folder / "net.prototxt", folder / "net.caffemodel", strict=True)
 
 
-def check_candidates(made: Plan) -> None:
-    """Every way that would do is exact, of stock layers, and costs what it says."""
-    for candidate in made.decision.candidates:
-        error = made.measure(candidate)
+def check_candidates(plan: Plan) -> None:
+    """Check that every candidate is exact and that the plan has only stock layers."""
+    for candidate in plan.decision.candidates:
+        error = plan.measure(candidate)
         assert error.exact, (candidate.label, error)
         assert error.border == 0, candidate.label
-    for step in made.steps:
-        kind = kind_of(next(layer for layer in made.net.layers if layer.name == step.name))
+    for step in plan.steps:
+        kind = kind_of(next(layer for layer in plan.net.layers if layer.name == step.name))
         assert kind is not None
         assert kind.stock
 
@@ -53,11 +53,11 @@ def node_cases() -> dict[str, onnx.backend.test.case.test_case.TestCase]:
     from onnx.backend.test.case.node import collect_testcases
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of ONNX's other operators' cases
-        found = collect_testcases(None)
+        warnings.simplefilter("ignore")  # the cases of other operators warn
+        all_cases = collect_testcases(None)
     return {
         case.name: case
-        for case in found
+        for case in all_cases
         if case.model is not None
         and [node.op_type for node in case.model.graph.node] in (["Resize"], ["Upsample"])
     }
@@ -69,11 +69,14 @@ def cases(onnxs_cases):
 
 
 def case_request(case) -> tuple[ResizeRequest, np.ndarray, np.ndarray]:
-    """Request, input and expected output of one of ONNX's cases, its other inputs constants."""
+    """Return request, input and expected output of a test case of ONNX.
+
+    The other inputs of the node are constants.
+    """
     node = case.model.graph.node[0]
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
-    inputs, (wanted,) = case.data_sets[0]
+    inputs, (expected,) = case.data_sets[0]
     given_inputs = dict(zip([name for name in node.input if name], inputs, strict=True))
     request = request_of(
         node.op_type,
@@ -84,47 +87,50 @@ def case_request(case) -> tuple[ResizeRequest, np.ndarray, np.ndarray]:
         sizes=given_inputs.get("sizes"),
         roi=given_inputs.get("roi"),
     )
-    return request, inputs[0], wanted
+    return request, inputs[0], expected
 
 
 def test_onnx_node_cases(cases, tmp_path, golden):
-    """All of them, through the written files; the table in docs says how."""
+    """Run every case from the written files; docs/resize_cases.md lists the results."""
     assert len(cases) >= 40
     rows = []
     for name in sorted(cases):
-        request, x, wanted = case_request(cases[name])
-        made = plan(request)
-        net = reread(made, tmp_path)
+        request, x, expected = case_request(cases[name])
+        resize_plan = plan(request)
+        net = reread(resize_plan, tmp_path)
         assert all(kind_of(layer).stock for layer in net.layers)
-        found = pg.run(net, {"data": x})["resize"]
-        assert found.shape == wanted.shape, name
-        np.testing.assert_allclose(found, wanted, atol=TOLERANCE, rtol=TOLERANCE, err_msg=name)
-        for other in made.decision.candidates:
-            also = made.run(other, x)
-            np.testing.assert_allclose(also, wanted, atol=TOLERANCE, rtol=TOLERANCE, err_msg=name)
-        others = ", ".join(one.label for one in made.decision.candidates[1:])
-        size = "x".join(map(str, x.shape[2:])) + " to " + "x".join(map(str, wanted.shape[2:]))
-        layers = ", ".join(step.type for step in made.steps)
+        actual = pg.run(net, {"data": x})["resize"]
+        assert actual.shape == expected.shape, name
+        np.testing.assert_allclose(actual, expected, atol=TOLERANCE, rtol=TOLERANCE, err_msg=name)
+        for other in resize_plan.decision.candidates:
+            actual_of_other = resize_plan.run(other, x)
+            np.testing.assert_allclose(
+                actual_of_other, expected, atol=TOLERANCE, rtol=TOLERANCE, err_msg=name
+            )
+        others = ", ".join(one.label for one in resize_plan.decision.candidates[1:])
+        size = "x".join(map(str, x.shape[2:])) + " to " + "x".join(map(str, expected.shape[2:]))
+        layers = ", ".join(step.type for step in resize_plan.steps)
         rows.append(
-            f"| `{name.removeprefix('test_')}` | {size} | {made.strategy} | {layers} | {others} |"
+            f"| `{name.removeprefix('test_')}` | {size} | {resize_plan.strategy} | {layers} | {others} |"
         )
     head = [
-        "| case of ONNX's node tests | size | strategy | layers | exact as well |",
+        "| case of ONNX's node tests | size | strategy | layers | other exact strategies |",
         "|---|---|---|---|---|",
     ]
-    golden("../../docs/resize_cases.md", "# ONNX's Resize and Upsample in stock layers\n\nEvery case "
-           "of ONNX's own node tests, as emitted, saved, read back and run: each agrees with the "
-           "expected\noutput to 1e-5. Height and width are resized along an axis each; batch and "
-           "channels, and inputs\nwithout four axes, are refused.\n\n"
+    golden("../../docs/resize_cases.md", "# ONNX's Resize and Upsample in stock layers\n\nThis "
+           "table lists every case of ONNX's own node tests. Each plan is emitted, saved, read back "
+           "and\nrun, and agrees with the expected output to 1e-5. Only height and width can be "
+           "resized. Inputs\nwithout four axes are refused, and so is resizing batch or channels."
+           "\n\n"
            + "\n".join(head + rows) + "\n")  # fmt: skip
 
 
 @pytest.mark.parametrize(("shape", "arguments", "message"), [
-    ((1, 3, 8), {"scales": [1, 1, 2]}, "its input has 3 axes, not 4"),
-    ((1, 3, 8, 8), {"scales": [1, 2, 2, 2]}, "it resizes the channels"),
-    ((1, 3, 8, 8), {"sizes": [2, 3, 8, 8]}, "it resizes the batch"),
+    ((1, 3, 8), {"scales": [1, 1, 2]}, "input must have 4 axes, got 3"),
+    ((1, 3, 8, 8), {"scales": [1, 2, 2, 2]}, "cannot resize the channels"),
+    ((1, 3, 8, 8), {"sizes": [2, 3, 8, 8]}, "cannot resize the batch"),
 ])  # fmt: skip
-def test_what_is_no_picture_is_refused(shape, arguments, message):
+def test_unsupported_onnx_resize_is_refused(shape, arguments, message):
     with pytest.raises(pg.UnsupportedError, match=message):
         request_of("Resize", shape, {}, opset=19, **arguments)
 
@@ -159,14 +165,14 @@ def requests(draw, mode: str, align: str) -> ResizeRequest:
 @pytest.mark.parametrize("mode", ["nearest", "bilinear", "cubic", "lanczos", "area"])
 @settings(max_examples=8)
 @given(data=st.data())
-def test_exact(mode, align, data):
+def test_every_mode_and_alignment_is_exact(mode, align, data):
     check_candidates(plan(data.draw(requests(mode, align))))
 
 
 @pytest.mark.parametrize("factor", range(1, 17))
 @pytest.mark.parametrize("mode", ["nearest", "bilinear", "cubic"])
-def test_factors(mode, factor):
-    """Each whole factor, at an odd and an even size and one pixel."""
+def test_integer_factors_are_exact(mode, factor):
+    """Every integer factor, for odd and even sizes and for one pixel."""
     for size in ((1, 6), (5, 2)):
         check_candidates(
             plan(ResizeRequest(Sampling(mode), channels=1, size=size, scale=(factor, factor)))
@@ -174,49 +180,49 @@ def test_factors(mode, factor):
 
 
 @pytest.mark.parametrize("size", range(1, 34))
-def test_sizes(size):
+def test_all_sizes_are_exact(size):
     check_candidates(plan(ResizeRequest(channels=1, size=(size, 34 - size), scale=(2, 3))))
 
 
 @given(data=st.data())
 @settings(max_examples=30)
-def test_error_stated_is_error_measured(data, tmp_path_factory):
-    """Also where there is one: the stated numbers follow from the files alone."""
+def test_stated_error_equals_measured_error(data, tmp_path_factory):
+    """The stated errors equal those of the saved files, for inexact plans too."""
     mode = data.draw(st.sampled_from(["bilinear", "cubic", "lanczos"]))
     size = data.draw(st.tuples(st.integers(2, 12), st.integers(2, 12)))
     factor = data.draw(st.integers(2, 6))
     request = ResizeRequest(Sampling(mode), channels=2, size=size, scale=(factor, factor))
     strategy = data.draw(st.sampled_from(["approximate", "", "matrix"]))
-    made = plan(request, strategy=strategy)
-    net = reread(made, tmp_path_factory.mktemp("net"))
+    resize_plan = plan(request, strategy=strategy)
+    net = reread(resize_plan, tmp_path_factory.mktemp("net"))
     x = np.random.default_rng(0).standard_normal((1, 2, *size), dtype=np.float32)
-    wrong = np.abs(pg.run(net, {"data": x})["resize"] - request.wanted(x))
-    assert max(made.error.inside, made.error.border) == wrong.max()
-    assert (made.decision.chosen.bound > 0) == (strategy == "approximate")
-    assert made.error.exact == (strategy != "approximate")
+    error = np.abs(pg.run(net, {"data": x})["resize"] - request.wanted(x))
+    assert max(resize_plan.error.inside, resize_plan.error.border) == error.max()
+    assert (resize_plan.decision.chosen.bound > 0) == (strategy == "approximate")
+    assert resize_plan.error.exact == (strategy != "approximate")
 
 
 def test_bound_is_reached():
     """The classic layer's error for data in [-1, 1] at f = 2: 1 - 0.75^2 at the corner."""
-    made = plan(ResizeRequest(channels=1, size=(4, 4), scale=(2, 2)), strategy="approximate")
-    assert made.decision.chosen.bound == pytest.approx(1 - 0.5625)
+    resize_plan = plan(ResizeRequest(channels=1, size=(4, 4), scale=(2, 2)), strategy="approximate")
+    assert resize_plan.decision.chosen.bound == pytest.approx(1 - 0.5625)
     ones = np.ones((1, 1, 4, 4), np.float32)
-    found = made.run(made.decision.chosen, ones)
-    assert np.abs(found - 1).max() == pytest.approx(1 - 0.5625)
+    output = resize_plan.run(resize_plan.decision.chosen, ones)
+    assert np.abs(output - 1).max() == pytest.approx(1 - 0.5625)
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 @pytest.mark.parametrize("factor", [2, 3, 4, 1.5, 2.5, (2, 3), 0.5, (0.5, 2)])
-def test_any_size(factor, mode):
-    """A plan without an input shape holds for every size."""
-    made = pg.resize(factor, mode=mode, channels=2)
-    check_candidates(made)
+def test_plan_without_input_shape_holds_for_any_size(factor, mode):
+    """One plan is exact for every size of the input."""
+    resize_plan = pg.resize(factor, mode=mode, channels=2)
+    check_candidates(resize_plan)
     for size in ((1, 1), (2, 5), (7, 4), (12, 13)):
         if min(np.multiply(factor, size)) < 1:
             continue
         x = np.random.default_rng(1).standard_normal((1, 2, *size), dtype=np.float32)
-        found = made.run(made.decision.chosen, x)
-        assert np.abs(found - made.request.wanted(x)).max() < TOLERANCE
+        output = resize_plan.run(resize_plan.decision.chosen, x)
+        assert np.abs(output - resize_plan.request.wanted(x)).max() < TOLERANCE
 
 
 @pytest.mark.parametrize(("software", "mode", "option", "size"), [
@@ -228,33 +234,33 @@ def test_any_size(factor, mode):
     ("opencv", "area", "", "5x6"), ("opencv", "area", "", "14x18"),
     ("pillow", "lanczos", "", "4x17"), ("pillow", "cubic", "", "20x3"),
 ])  # fmt: skip
-def test_like(software, mode, option, size, tmp_path):
-    """The emitted layers equal the other software's own numbers."""
+def test_like_matches_other_software(software, mode, option, size, tmp_path):
+    """The emitted layers reproduce the stored output of the other software."""
     with np.load(GOLDEN / "resize" / "numbers.npz") as stored:
-        x, wanted = stored["x"], stored[f"{software}:{mode}:{option}:{size}"]
-    made = pg.resize(
+        x, expected = stored["x"], stored[f"{software}:{mode}:{option}:{size}"]
+    resize_plan = pg.resize(
         size[1:] if size[0] == "x" else None,
         size=None if size[0] == "x" else size,
         mode=mode, like=software, antialias=option == "antialias", input_shape=(1, 1, *x.shape),
     )  # fmt: skip
-    found = pg.run(reread(made, tmp_path), {"data": x[None, None]})["resize"]
-    np.testing.assert_allclose(found[0, 0], wanted, atol=TOLERANCE)
+    actual = pg.run(reread(resize_plan, tmp_path), {"data": x[None, None]})["resize"]
+    np.testing.assert_allclose(actual[0, 0], expected, atol=TOLERANCE)
 
 
-def test_extrapolation(tmp_path):
-    made = pg.resize(size="5x6", align="tf_crop_and_resize", roi=(-0.2, 0.1, 0.9, 1.4),
+def test_extrapolation_value_fills_outside(tmp_path):
+    resize_plan = pg.resize(size="5x6", align="tf_crop_and_resize", roi=(-0.2, 0.1, 0.9, 1.4),
                      extrapolation=7.0, input_shape="2,3,4,5")  # fmt: skip
-    assert [step.type for step in made.steps] == ["Convolution", "Convolution", "Bias"]
-    assert made.error.exact
+    assert [step.type for step in resize_plan.steps] == ["Convolution", "Convolution", "Bias"]
+    assert resize_plan.error.exact
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5), dtype=np.float32)
-    found = pg.run(reread(made, tmp_path), {"data": x})["resize"]
-    assert (found[:, :, 0] == 7).all()
+    output = pg.run(reread(resize_plan, tmp_path), {"data": x})["resize"]
+    assert (output[:, :, 0] == 7).all()
 
 
-# What the facts say of single strategies, as layers
+# Layers of single strategies
 
 
-@pytest.mark.parametrize(("request_", "strategy", "kernels"), [
+@pytest.mark.parametrize(("request_", "strategy", "expected"), [
     (ResizeRequest(Sampling("nearest"), size=(4, 4), scale=(3, 3)), "deconvolution", [(3, 3, 0)]),
     (ResizeRequest(Sampling(align="align_corners"), size=(5, 5), out=(9, 9)), "deconvolution", [(3, 2, 1)]),
     (ResizeRequest(size=(30, 30), scale=(2, 2)), "deconvolution+scale", [(4, 2, 1)]),
@@ -263,27 +269,27 @@ def test_extrapolation(tmp_path):
     (ResizeRequest(size=(64, 64), scale=(0.5, 0.5)), "pooling", [(2, 2, 0)]),
     (ResizeRequest(size=(63, 63), scale=(1 / 3, 1 / 3)), "convolution", [(2, 3, 0)]),
 ])  # fmt: skip
-def test_chosen_layers(request_, strategy, kernels):
-    made = plan(request_)
-    assert made.strategy == strategy
-    found = []
-    for step in made.steps:
+def test_chosen_layers(request_, strategy, expected):
+    resize_plan = plan(request_)
+    assert resize_plan.strategy == strategy
+    windows = []
+    for step in resize_plan.steps:
         p = step.params.get("convolution_param") or step.params.get("pooling_param")
         if p:
-            found.append((p["kernel_size"], p["stride"], p.get("pad", 0)))
-    assert found == kernels
+            windows.append((p["kernel_size"], p["stride"], p.get("pad", 0)))
+    assert windows == expected
 
 
-def test_cascade():
-    """8x = K3 s2 then K8 s4: the triangles' product, kernel for kernel."""
-    made = plan(ResizeRequest(size=(20, 20), scale=(8, 8)), strategy="cascade+border")
+def test_cascade_splits_factor_8():
+    """Factor 8 is K3 s2, then K8 s4: the product of two triangles."""
+    resize_plan = plan(ResizeRequest(size=(20, 20), scale=(8, 8)), strategy="cascade+border")
     kernels = [
         (p["kernel_size"], p["stride"])
-        for step in made.steps
+        for step in resize_plan.steps
         if (p := step.params.get("convolution_param"))
     ]
     assert kernels == [(3, 2), (8, 4)]
-    assert made.error.exact
+    assert resize_plan.error.exact
 
 
 @pytest.mark.parametrize(("factor", "whole"), [(2, 16), (4, 64), (8, 256)])
@@ -294,29 +300,29 @@ def test_kernels_of_powers_of_two_are_dyadic(factor, whole):
 
 
 @pytest.mark.parametrize("factor", [3, 5, 7])
-def test_other_kernels_lose_in_float16(factor):
+def test_odd_factors_are_inexact_in_float16(factor):
     weight = pg.upsample(factor, channels=1).weights["upsample"][0]
-    lost = np.abs(weight.astype(np.float16).astype(np.float64) - weight).max()
-    assert 1e-5 < lost < 2.5e-4
+    error = np.abs(weight.astype(np.float16).astype(np.float64) - weight).max()
+    assert 1e-5 < error < 2.5e-4
 
 
-def test_weights_are_held_once():
-    made = pg.resize(4, input_shape=(1, 512, 8, 8), strategy="deconvolution+scale")
-    weight = made.steps[0].weights[0]
+def test_channels_share_one_kernel_in_memory():
+    resize_plan = pg.resize(4, input_shape=(1, 512, 8, 8), strategy="deconvolution+scale")
+    weight = resize_plan.steps[0].weights[0]
     assert weight.shape == (512, 1, 8, 8)
     assert weight.strides[0] == 0
 
 
 @pytest.mark.parametrize("factor", [2, 1.5, 0.5])
-def test_cost_is_the_summarys(factor):
-    """Two countings of one thing: a plan's and ``protogen summary``'s."""
-    made = pg.resize(factor, input_shape=(2, 3, 12, 14))
-    for one in made.decision.candidates:
-        again = plan(made.request, strategy=one.label)
-        rows = [row for row in costs(again.net.graph) if row.layer.type != "Input"]
-        assert again.cost.parameters == sum(row.parameters or 0 for row in rows)
-        assert again.cost.activation_bytes == 4 * sum(row.activations or 0 for row in rows)
-        assert again.cost.multiply_adds == sum(row.multiply_adds or 0 for row in rows)
+def test_cost_equals_summary(factor):
+    """The cost of a plan equals the counts of ``protogen summary``."""
+    resize_plan = pg.resize(factor, input_shape=(2, 3, 12, 14))
+    for candidate in resize_plan.decision.candidates:
+        candidate_plan = plan(resize_plan.request, strategy=candidate.label)
+        rows = [row for row in costs(candidate_plan.net.graph) if row.layer.type != "Input"]
+        assert candidate_plan.cost.parameters == sum(row.parameters or 0 for row in rows)
+        assert candidate_plan.cost.activation_bytes == 4 * sum(row.activations or 0 for row in rows)
+        assert candidate_plan.cost.multiply_adds == sum(row.multiply_adds or 0 for row in rows)
 
 
 # Limits
@@ -328,47 +334,49 @@ def test_cost_is_the_summarys(factor):
     ("no-group,no-axis,no-reshape,no-plane", "group"),
 ])  # fmt: skip
 @pytest.mark.parametrize("factor", [2, 4, 8])
-def test_limits_are_kept(limits, forbidden, factor):
+def test_plans_meet_limits(limits, forbidden, factor):
     if "no-group,no-axis" in limits and factor == 8:
         factor = 3
-    made = pg.resize(factor, limits=limits, input_shape=(1, 3, 6, 7))
-    assert made.error.exact
-    for candidate in made.decision.candidates:
+    resize_plan = pg.resize(factor, limits=limits, input_shape=(1, 3, 6, 7))
+    assert resize_plan.error.exact
+    for candidate in resize_plan.decision.candidates:
         assert not parse_limits(limits).broken(candidate.steps)
-        assert made.measure(candidate).exact
+        assert resize_plan.measure(candidate).exact
         assert forbidden is None or all(forbidden not in s.features for s in candidate.steps)
 
 
 def test_groups_become_dense_or_split():
-    made = pg.resize(2, limits="no-group", strategy="deconvolution+scale", input_shape=(1, 3, 8, 8))
-    assert made.steps[0].weights[0].shape == (3, 3, 4, 4)
-    assert made.error.exact
-    made = pg.resize(2, limits="no-group,channels<=1,no-plane,no-axis", channels=3)
-    assert {"Slice", "Concat"} <= {step.type for step in made.steps}
-    assert made.error.exact
+    resize_plan = pg.resize(
+        2, limits="no-group", strategy="deconvolution+scale", input_shape=(1, 3, 8, 8)
+    )
+    assert resize_plan.steps[0].weights[0].shape == (3, 3, 4, 4)
+    assert resize_plan.error.exact
+    resize_plan = pg.resize(2, limits="no-group,channels<=1,no-plane,no-axis", channels=3)
+    assert {"Slice", "Concat"} <= {step.type for step in resize_plan.steps}
+    assert resize_plan.error.exact
 
 
 @pytest.mark.parametrize("name", [one.name for one in targets()])
-def test_every_target(name):
-    """Each has rules or notes, and what is planned for it keeps them."""
+def test_plans_meet_limits_of_every_target(name):
+    """Every target has rules or notes, and the plans for it meet its limits."""
     limits = load_target(name)
     assert limits.title
     assert limits.rules or limits.notes
     assert all(rule.source for rule in limits.rules)
     for factor in (2, 4):
-        made = pg.resize(factor, target=name, input_shape=(1, 8, 14, 14))
-        assert not limits.broken(made.steps)
-        assert made.error.exact
+        resize_plan = pg.resize(factor, target=name, input_shape=(1, 8, 14, 14))
+        assert not limits.broken(resize_plan.steps)
+        assert resize_plan.error.exact
 
 
-def test_vitis_wants_three_times_the_stride():
-    """K4 s2 p1 extended by zeros on both sides."""
-    made = pg.resize(2, target="vitis-u50", input_shape=(1, 8, 14, 14))
-    p = made.steps[0].params["convolution_param"]
+def test_vitis_kernel_is_three_times_the_stride():
+    """K4 s2 p1 is extended with zeros on both sides."""
+    resize_plan = pg.resize(2, target="vitis-u50", input_shape=(1, 8, 14, 14))
+    p = resize_plan.steps[0].params["convolution_param"]
     assert (p["kernel_size"], p["stride"], p["pad"]) == (6, 2, 2)
 
 
-def test_no_odd_factor_on_ascend():
+def test_odd_factor_is_refused_on_ascend():
     """K must be a multiple of 4, but K = 3 + 2 p is odd."""
     with pytest.raises(pg.UnsupportedError) as caught:
         pg.resize(3, target="ascend-deconvolution-v1", strategy="deconvolution",
@@ -377,22 +385,22 @@ def test_no_odd_factor_on_ascend():
     assert "CANN 8.0" in str(caught.value)
 
 
-def test_best_within_limits_is_named():
+def test_error_names_best_approximation():
     limits = "no-axis,no-reshape,no-plane,no-power,no-slice"
-    with pytest.raises(pg.UnsupportedError, match=r"off by up to 0\.438 for data"):
+    with pytest.raises(pg.UnsupportedError, match=r"error up to 0\.438 for data"):
         pg.resize(2, limits=limits, input_shape=(1, 3, 8, 8))
-    made = pg.resize(2, limits=limits, input_shape=(1, 3, 8, 8), approximate=True)
-    assert [step.type for step in made.steps] == ["Deconvolution"]
-    assert made.error.inside < TOLERANCE < made.error.border
+    resize_plan = pg.resize(2, limits=limits, input_shape=(1, 3, 8, 8), approximate=True)
+    assert [step.type for step in resize_plan.steps] == ["Deconvolution"]
+    assert resize_plan.error.inside < TOLERANCE < resize_plan.error.border
 
 
-def test_a_target_of_ones_own(tmp_path):
+def test_target_from_own_file(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('title = "Mine"\n[[rule]]\nlayers = ["Deconvolution"]\nmust = "stride < 3"\n'
                     '[[rule]]\nwithout = "plane"\n')  # fmt: skip
-    made = pg.resize(4, target=file, input_shape=(1, 3, 24, 24))
-    assert made.error.exact
-    assert made.strategy == "cascade+border"
+    resize_plan = pg.resize(4, target=file, input_shape=(1, 3, 24, 24))
+    assert resize_plan.error.exact
+    assert resize_plan.strategy == "cascade+border"
 
 
 @pytest.mark.parametrize(("text", "message"), [
@@ -404,7 +412,7 @@ def test_a_target_of_ones_own(tmp_path):
     ("title = 3", "the key 'title' is of the wrong kind"),
     ("title = ", "is no TOML"),
 ])  # fmt: skip
-def test_wrong_targets(tmp_path, text, message):
+def test_invalid_targets_are_refused(tmp_path, text, message):
     file = tmp_path / "mine.toml"
     file.write_text(text)
     with pytest.raises(pg.InputError) as caught:
@@ -414,30 +422,30 @@ def test_wrong_targets(tmp_path, text, message):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({}, "factor: neither a factor nor a size is given"),
-    ({"factor": "two"}, "factor: 'two' is no factor"),
-    ({"factor": "2x2x2"}, "has 3 parts"),
-    ({"factor": 0}, "factor: 0 is out of range"),
-    ({"factor": float("nan")}, "factor: 'nan' is no factor"),
-    ({"size": "8x8"}, "a size is wanted of an input of unknown size"),
-    ({"size": "0x8", "input_shape": "1,1,4,4"}, "size: 0x8 is out of range"),
-    ({"factor": 2, "channels": 0}, "channels: 0 is below 1"),
-    ({"factor": 2, "channels": 4, "input_shape": "1,3,4,4"}, "4 is not the input shape's 3"),
-    ({"factor": 2, "strategy": "magic"}, "strategy: 'magic' is not known"),
+    ({"factor": "two"}, "factor: expected a number above 0, got 'two'"),
+    ({"factor": "2x2x2"}, "expected 1 or 2 values, got 3"),
+    ({"factor": 0}, "factor: out of range: expected a number from 2^-16 to 2^16, got 0"),
+    ({"factor": float("nan")}, "factor: expected a number above 0, got 'nan'"),
+    ({"size": "8x8"}, "input-shape: required for a resize to a fixed output size"),
+    ({"size": "0x8", "input_shape": "1,1,4,4"}, "size: out of range: expected lengths from 1 to 2^20, got 0x8"),
+    ({"factor": 2, "channels": 0}, "channels: must be at least 1, got 0"),
+    ({"factor": 2, "channels": 4, "input_shape": "1,3,4,4"}, "4 does not match the 3 channels of the input shape"),
+    ({"factor": 2, "strategy": "magic"}, "strategy: unknown value 'magic'"),
     ({"factor": 2, "strategy": "matrx"}, "Did you mean matrix?"),
     ({"factor": 2, "limits": "kernel=<7"}, "limit: 'kernel=<7' is no limit"),
     ({"factor": 2, "limits": "no-grups"}, "Did you mean group?"),
     ({"factor": 2, "target": "ascent"}, "Did you mean ascend?"),
-    ({"factor": 2, "like": "torch", "align": "asymmetric"}, "--align and --like exclude"),
-    ({"factor": 2, "bottom": "up", "top": "up"}, "top: 'up' is the bottom too"),
-    ({"factor": 2, "name": ""}, "name: is empty"),
+    ({"factor": 2, "like": "torch", "align": "asymmetric"}, "--align and --like cannot be used together"),
+    ({"factor": 2, "bottom": "up", "top": "up"}, "top: must differ from the bottom, but both are 'up'"),
+    ({"factor": 2, "name": ""}, "name: must not be empty"),
 ])  # fmt: skip
-def test_mistakes(arguments, message):
+def test_invalid_options_are_refused(arguments, message):
     with pytest.raises(pg.InputError) as caught:
         pg.resize(**arguments)
     assert message in str(caught.value)
 
 
-def test_unknown_size_says_what_would_help():
+def test_unknown_size_error_lists_all_strategies():
     with pytest.raises(pg.UnsupportedError) as caught:
         pg.resize(2, mode="cubic")
     text = str(caught.value)
@@ -445,13 +453,13 @@ def test_unknown_size_says_what_would_help():
     assert all(f"\n  {strategy.name}" in text for strategy in STRATEGIES)
 
 
-def test_upsample_exact_is_resize():
-    one = pg.upsample(2, exact=True, input_shape=(1, 3, 8, 8), name="up")
-    assert isinstance(one, Plan)
-    assert one.prototxt == pg.resize(2, input_shape=(1, 3, 8, 8), name="up").prototxt
+def test_upsample_exact_equals_resize():
+    exact_plan = pg.upsample(2, exact=True, input_shape=(1, 3, 8, 8), name="up")
+    assert isinstance(exact_plan, Plan)
+    assert exact_plan.prototxt == pg.resize(2, input_shape=(1, 3, 8, 8), name="up").prototxt
 
 
-def test_planning_is_remembered():
+def test_decisions_are_cached():
     request = ResizeRequest(size=(31, 29), scale=(2, 2))
     assert decide(request) is decide(ResizeRequest(size=(31, 29), scale=(2, 2)))
 
@@ -459,52 +467,56 @@ def test_planning_is_remembered():
 # The command line
 
 
-def test_command(tmp_path, protogen):
-    done = protogen("resize", "--factor", "1.5", "--input-shape", "1,3,8,8", "--explain", "-o", "r.prototxt",
+def test_resize_command_writes_all_outputs(tmp_path, protogen):
+    result = protogen("resize", "--factor", "1.5", "--input-shape", "1,3,8,8", "--explain", "-o", "r.prototxt",
                     "--caffemodel", "r.caffemodel", "--onnx", "r.onnx", "--plot", "r.png")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "plan           resize 8x8 to 12x12 (bilinear, half_pixel): matrix, exact" in done.stdout
-    assert "found by running it: exact" in done.stdout
-    assert "deconvolution   " in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert (
+        "plan           resize 8x8 to 12x12 (bilinear, half_pixel): matrix, exact" in result.stdout
+    )
+    assert "found by running it: exact" in result.stdout
+    assert "deconvolution   " in result.stdout
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
     net = pg.load(tmp_path / "r.prototxt", tmp_path / "r.caffemodel", strict=True)
     x = np.random.default_rng(0).standard_normal((1, 3, 8, 8), dtype=np.float32)
-    one = pg.run(net, {"data": x})["resize"]
-    two = pg.run(tmp_path / "r.onnx", {"data": x})["resize"]
-    np.testing.assert_allclose(one, two, atol=1e-6)
+    caffe_output = pg.run(net, {"data": x})["resize"]
+    onnx_output = pg.run(tmp_path / "r.onnx", {"data": x})["resize"]
+    np.testing.assert_allclose(caffe_output, onnx_output, atol=1e-6)
 
 
-def test_command_as_json(protogen):
+def test_resize_command_prints_json(protogen):
     import json
 
-    done = protogen(
+    result = protogen(
         "resize", "--size", "5x7", "--mode", "cubic", "--input-shape", "1,3,8,8", "--json"
     )
-    found = json.loads(done.stdout)
-    assert found["strategy"] == "matrix"
-    assert found["error"]["exact"]
-    assert found["output"] == [5, 7]
-    assert found["prototxt"].startswith('name: "resize"')
+    printed = json.loads(result.stdout)
+    assert printed["strategy"] == "matrix"
+    assert printed["error"]["exact"]
+    assert printed["output"] == [5, 7]
+    assert printed["prototxt"].startswith('name: "resize"')
 
 
 def test_any_size_in_onnx(tmp_path, protogen):
-    done = protogen("upsample", "--factor", "2", "--exact", "--onnx", "u.onnx", "-o", "u.prototxt")
-    assert done.returncode == 0, done.stderr
-    assert "an infinite input makes NaN" in done.stderr
+    result = protogen(
+        "upsample", "--factor", "2", "--exact", "--onnx", "u.onnx", "-o", "u.prototxt"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "an infinite input makes NaN" in result.stderr
     for size in ((1, 3), (9, 4)):
         x = np.random.default_rng(0).standard_normal((2, 3, *size), dtype=np.float32)
-        found = pg.run(tmp_path / "u.onnx", {"data": x})["upsample"]
-        wanted = ResizeRequest(size=size, scale=(2, 2)).wanted(x)
-        np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
+        actual = pg.run(tmp_path / "u.onnx", {"data": x})["upsample"]
+        expected = ResizeRequest(size=size, scale=(2, 2)).wanted(x)
+        np.testing.assert_allclose(actual, expected, atol=TOLERANCE)
 
 
-def test_into_a_net(tmp_path, protogen):
-    """The plan takes the net's own size; everything else stays as it was."""
+def test_exact_upsampling_into_a_net(tmp_path, protogen):
+    """The plan uses the size in the net. The rest of the text does not change."""
     source = EXAMPLES / "segnet_head.prototxt"
-    done = protogen("upsample", "--exact", "--factor", "2", "--into", source, "--after", "score",
+    result = protogen("upsample", "--exact", "--factor", "2", "--into", source, "--after", "score",
                     "--rewire", "--name", "up", "-o", "net.prototxt", "--caffemodel", "up.caffemodel")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "rewired: refine" in done.stderr
+    assert result.returncode == 0, result.stderr
+    assert "rewired: refine" in result.stderr
     net = pg.load(tmp_path / "net.prototxt", tmp_path / "up.caffemodel")
     assert net.shapes["up"] == (1, 21, 32, 32)
     assert [layer.type for layer in net.layers if layer.name.startswith("up")] == [
@@ -514,44 +526,44 @@ def test_into_a_net(tmp_path, protogen):
     before = source.read_text().replace('bottom: "score"   # rewired', 'bottom: "up"   # rewired')
     text = (tmp_path / "net.prototxt").read_text()
     assert set(before.splitlines()) <= set(text.splitlines())
-    taken = protogen("upsample", "--exact", "--factor", "2", "--into", "net.prototxt", "--after", "score",
+    repeated = protogen("upsample", "--exact", "--factor", "2", "--into", "net.prototxt", "--after", "score",
                      "--name", "up", "--top", "again")  # fmt: skip
-    assert taken.returncode == 2
-    assert "'up_deconv' is taken" in taken.stderr
+    assert repeated.returncode == 2
+    assert "'up_deconv' is already in use" in repeated.stderr
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), [
-    (["resize"], 2, "Say --factor or --size"),
+    (["resize"], 2, "Give --factor or --size"),
     (["resize", "--factor", "2", "--into", "n.prototxt"], 2, "--into NET and --after BLOB go together"),
     (["resize", "--factor", "2", "--rewire"], 2, "--rewire needs --into NET and --after BLOB"),
     (["resize", "--factor", "2", "--mode", "cubic"], 3, "Give --input-shape"),
     (["resize", "--factor", "2", "--plot", "x.gif"], 2, "End it in .png or .svg"),
     (["resize", "--factor", "2", "-o", "x", "--onnx", "x"], 2, "x"),
-    (["resize", "--factor", "2", "--input-shape", "1,3,900,9", "--plot", "x.png"], 3, "sizes up to 512"),
-    (["resize", "--size", "4", "--input-shape", "1,1,8,8", "--roi", "1,2"], 2, "is no top,left,bottom"),
+    (["resize", "--factor", "2", "--input-shape", "1,3,900,9", "--plot", "x.png"], 3, "cannot draw a resize of more than 512 pixels"),
+    (["resize", "--size", "4", "--input-shape", "1,1,8,8", "--roi", "1,2"], 2, "expected top,left,bottom,right, got [1.0, 2.0]"),
     (["upsample", "--factor", "2", "--exact", "--trainable"], 2, "--trainable is of the classic layer"),
     (["upsample", "--factor", "2", "--exact", "--spec", "x.toml"], 2, "--spec is of the classic layer"),
     (["targets", "nowhere"], 2, "Known are"),
 ])  # fmt: skip
-def test_command_mistakes(tmp_path, protogen, arguments, code, message):
-    """One sentence, the exit code, and no file."""
-    done = protogen(*arguments)
-    assert done.returncode == code
-    assert message in done.stderr
-    assert done.stdout == ""
+def test_command_errors(tmp_path, protogen, arguments, code, message):
+    """A wrong command line prints one error, has its exit code, and writes no file."""
+    result = protogen(*arguments)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert result.stdout == ""
     assert not list(tmp_path.iterdir())
 
 
-def test_classic_layer_says_that_there_is_more():
+def test_classic_layer_comment_names_exact_option():
     assert "upsample --exact" in pg.upsample(2).prototxt
     for options in ({"mode": "nearest"}, {"trainable": True}):
         assert "--exact" not in pg.upsample(2, **options).prototxt
     assert "--exact" not in pg.upsample(1).prototxt
 
 
-def test_pictures_are_the_same_each_time(tmp_path, protogen):
+def test_pictures_are_reproducible(tmp_path, protogen):
     for name in ("a.svg", "b.svg"):
-        done = protogen("upsample", "--factor", "2", "--exact", "--input-shape", "1,1,8,8",
+        result = protogen("upsample", "--factor", "2", "--exact", "--input-shape", "1,1,8,8",
                         "--plot", name, "-o", "u.prototxt")  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert result.returncode == 0, result.stderr
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

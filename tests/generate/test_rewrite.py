@@ -1,4 +1,4 @@
-"""Forks' layers as stock layers: against the forks' own numbers, and on published nets."""
+"""Fork layers rewritten to stock layers: output of the forks, and published nets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from protogen.layers.fillers import bilinear
 
 CASES = sorted((TESTS / "cases" / "fork_layers").glob("*"))
 NO_STOCK_FORM = {"PriorBox", "SmoothL1Loss"}
-TOLERANCE = 1e-5  # of the largest value, or of 1
+TOLERANCE = 1e-5  # relative to the largest value, or to 1 if that is larger
 
 RESIZING = ("Upsample", "Interp", "Resize", "BilinearInterpolate", "PixelShuffle")
 NETS = [
@@ -27,14 +27,14 @@ NETS = [
 
 
 def weights_of(golden) -> dict[str, list]:
-    found: dict[str, list] = {}
+    weights: dict[str, list] = {}
     for key in sorted(k for k in golden if k.startswith("param:")):
-        found.setdefault(key.split(":")[1], []).append(golden[key])
-    return found
+        weights.setdefault(key.split(":")[1], []).append(golden[key])
+    return weights
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
-def test_forks_own_numbers(case, tmp_path):
+def test_replacement_reproduces_output_of_fork(case, tmp_path):
     golden = np.load(case / "golden.npz")
     weights = weights_of(golden)
     caffemodel = None
@@ -57,12 +57,12 @@ def test_forks_own_numbers(case, tmp_path):
         tmp_path / "net.caffemodel" if result.net.weights else None,
         strict=True,
     )
-    found = pg.run(net, {name: golden[f"in:{name}"] for name in net.inputs})
-    for name, values in found.items():
-        wanted = golden[f"out:{name}"]
-        limit = TOLERANCE * max(1.0, np.abs(wanted).max(initial=0))
-        assert values.shape == wanted.shape
-        assert np.abs(values - wanted).max(initial=0) <= limit
+    outputs = pg.run(net, {name: golden[f"in:{name}"] for name in net.inputs})
+    for name, values in outputs.items():
+        expected = golden[f"out:{name}"]
+        limit = TOLERANCE * max(1.0, np.abs(expected).max(initial=0))
+        assert values.shape == expected.shape
+        assert np.abs(values - expected).max(initial=0) <= limit
 
 
 NET = """\
@@ -70,7 +70,7 @@ name: "n"  # a comment
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 6 dim: 5 } } }
 # before
 %s
-layer { name: "last" type: "Power" bottom: "x" top: "y" power_param { scale: 2 } }  # behind
+layer { name: "last" type: "Power" bottom: "x" top: "y" power_param { scale: 2 } }  # after
 """
 LAYERS = {
     "HardSwish": 'layer { name: "op" type: "HardSwish" bottom: "data" top: "x" }',
@@ -105,8 +105,8 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_each_type(kind, tmp_path):
-    """The whole net as before, weights included; text around the layer stays as it is."""
+def test_each_layer_type_is_replaced(kind, tmp_path):
+    """The net computes the same with its weights, and the text around the layer is unchanged."""
     path = tmp_path / "net.prototxt"
     path.write_text(NET % LAYERS[kind])
     net = pg.load(path)
@@ -123,20 +123,20 @@ def test_each_type(kind, tmp_path):
     result = pg.rewrite(path, caffemodel)
     assert [one.layer for one in result.replaced] == ["op"]
     assert not result.kept
-    before, _, behind = (NET % "|").partition("|")
+    before, _, after = (NET % "|").partition("|")
     assert result.text.startswith(before)
-    assert result.text.endswith(behind)
+    assert result.text.endswith(after)
     x = 3 * random.standard_normal((1, 4, 6, 5)).astype(np.float32)
-    wanted, found = (pg.run(one, {"data": x})["y"] for one in (net, result.net))
-    np.testing.assert_allclose(found, wanted, atol=TOLERANCE * max(1, np.abs(wanted).max()))
+    expected, actual = (pg.run(one, {"data": x})["y"] for one in (net, result.net))
+    np.testing.assert_allclose(actual, expected, atol=TOLERANCE * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("size", ["14x18", "21x22", "5x6", "4x17"])
 @pytest.mark.parametrize("software", ["torch", "torch-align"])
-def test_bilinear_interpolate_is_torchs(software, size, tmp_path):
-    """The layer was made for nets from PyTorch: the layer itself, and what replaces it."""
+def test_bilinear_interpolate_equals_torch(software, size, tmp_path):
+    """The layer and its replacement equal PyTorch, from which nets with this layer come."""
     with np.load(GOLDEN / "resize" / "numbers.npz") as stored:
-        x, wanted = stored["x"][None, None], stored[f"{software}:bilinear::{size}"]
+        x, expected = stored["x"][None, None], stored[f"{software}:bilinear::{size}"]
     height, width = size.split("x")
     path = tmp_path / "net.prototxt"
     path.write_text(
@@ -147,11 +147,11 @@ def test_bilinear_interpolate_is_torchs(software, size, tmp_path):
         f"align_corners: {str(software == 'torch-align').lower()} }} }}\n"
     )
     for net in (pg.load(path), pg.rewrite(path).net):
-        np.testing.assert_allclose(pg.run(net, {"data": x})["up"][0, 0], wanted, atol=1e-5)
+        np.testing.assert_allclose(pg.run(net, {"data": x})["up"][0, 0], expected, atol=1e-5)
 
 
-def test_every_fork_layer_is_tried():
-    """A fork's type that can be rewritten has a net here or numbers of its fork."""
+def test_every_rewritable_type_has_a_test():
+    """Every rewritable fork layer has a net in this file or output of its fork."""
     rewritable = {
         name
         for name, kind in LayerType.registry.items()
@@ -160,10 +160,13 @@ def test_every_fork_layer_is_tried():
     tried = {kind.partition(",")[0] for kind in LAYERS} | {
         case.name.partition("_")[0] for case in CASES
     }
-    assert rewritable - tried == {"Axpy", "ConvolutionDepthwise"}  # below, and as its twin
+    assert rewritable - tried == {
+        "Axpy",
+        "ConvolutionDepthwise",
+    }  # see test_axpy_is_replaced; same base class as DepthwiseConvolution
 
 
-def test_axpy(tmp_path):
+def test_axpy_is_replaced(tmp_path):
     path = tmp_path / "net.prototxt"
     shapes = {"a": (2, 3, 1, 1), "x": (2, 3, 4, 5), "y": (2, 3, 4, 5)}
     text = "".join(
@@ -177,8 +180,8 @@ def test_axpy(tmp_path):
     result = pg.rewrite(path)
     random = np.random.default_rng(0)
     feeds = {n: random.standard_normal(s).astype(np.float32) for n, s in shapes.items()}
-    found = pg.run(result.net, feeds)["z"]
-    np.testing.assert_allclose(found, feeds["a"] * feeds["x"] + feeds["y"], atol=1e-6)
+    output = pg.run(result.net, feeds)["z"]
+    np.testing.assert_allclose(output, feeds["a"] * feeds["x"] + feeds["y"], atol=1e-6)
 
 
 CHAIN = """\
@@ -192,23 +195,23 @@ layer { name: "out" type: "Power" bottom: "x" top: "y" }
 """
 
 
-def test_in_place(tmp_path):
-    """Caffe cannot write a blob in place that it has split: the blob has another name before."""
+def test_in_place_layers_are_replaced(tmp_path):
+    """Caffe cannot write a split blob in place. The blob gets another name before the layer."""
     path = tmp_path / "net.prototxt"
     path.write_text(CHAIN)
     result = pg.rewrite(path)
     assert [one.type for one in result.replaced] == ["HardSwish", "Mish", "ReLU6"]
     for layer in result.net.layers:
-        readers = [one for one in result.net.layers if set(one.bottoms) & set(layer.tops)]
+        consumers = [one for one in result.net.layers if set(one.bottoms) & set(layer.tops)]
         if len(layer.bottoms) > 1:
             assert not set(layer.tops) & set(layer.bottoms), layer.name
-        assert readers or layer.name == "out"
+        assert consumers or layer.name == "out"
     x = np.random.default_rng(0).standard_normal((1, 4, 6, 5)).astype(np.float32)
-    wanted, found = (pg.run(one, {"data": x}) for one in (pg.load(path), result.net))
-    np.testing.assert_allclose(found["y"], wanted["y"], atol=1e-6)
+    expected, actual = (pg.run(one, {"data": x}) for one in (pg.load(path), result.net))
+    np.testing.assert_allclose(actual["y"], expected["y"], atol=1e-6)
 
 
-def test_in_place_on_an_input_is_kept(tmp_path):
+def test_in_place_layer_on_an_input_is_not_replaced(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(NET % 'layer { name: "op" type: "Mish" bottom: "data" top: "data" }'
                     .replace("\n", "").replace("x", "data"))  # fmt: skip
@@ -217,7 +220,7 @@ def test_in_place_on_an_input_is_kept(tmp_path):
     assert "works in place on an input" in result.kept[0].reason
 
 
-def test_what_stays(tmp_path, protogen):
+def test_layers_without_stock_equivalent_are_reported(tmp_path, protogen):
     path = tmp_path / "net.prototxt"
     path.write_text(
         NET % 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" top: "m" pooling_param '
@@ -225,39 +228,40 @@ def test_what_stays(tmp_path, protogen):
         'top: "q" }\nlayer { name: "op" type: "ReLU6" bottom: "data" top: "x" }\n'
         'layer { name: "r" type: "Resize" bottom: "x" top: "r" resize_param { height: 3 width: 3 } }'
     )
-    done = protogen("rewrite", path, "-o", "stock.prototxt")
-    assert done.returncode == 0
-    assert "1 x ReLU6 -> Clip" in done.stdout
+    result = protogen("rewrite", path, "-o", "stock.prototxt")
+    assert result.returncode == 0
+    assert "1 x ReLU6 -> Clip" in result.stdout
     assert (
-        "kept: Upsample (u): no stock layer puts values at places that a mask names." in done.stderr
+        "kept: Upsample (u): no stock layer puts values at places that a mask names."
+        in result.stderr
     )
-    assert "kept: Resize (r): forks sample differently under this name" in done.stderr
-    done = protogen("rewrite", path, "--require-all", "-o", "none.prototxt")
-    assert done.returncode == 3
-    assert "2 layers cannot be rewritten" in done.stderr
+    assert "kept: Resize (r): forks sample differently under this name" in result.stderr
+    result = protogen("rewrite", path, "--strict", "-o", "none.prototxt")
+    assert result.returncode == 3
+    assert "2 layers cannot be rewritten" in result.stderr
     assert not (tmp_path / "none.prototxt").exists()
 
 
-def test_command(tmp_path, protogen):
+def test_rewrite_command(tmp_path, protogen):
     path = tmp_path / "net.prototxt"
     path.write_text(NET % LAYERS["Interp"])
-    done = protogen("rewrite", path)
-    assert done.returncode == 0
-    assert "Interp" not in done.stdout
-    assert "1 x Interp -> " in done.stderr
-    assert "write them with --caffemodel" in done.stderr
-    done = protogen(
+    result = protogen("rewrite", path)
+    assert result.returncode == 0
+    assert "Interp" not in result.stdout
+    assert "1 x Interp -> " in result.stderr
+    assert "write them with --caffemodel" in result.stderr
+    result = protogen(
         "rewrite", path, "-o", "s.prototxt", "--caffemodel", "s.caffemodel", "--limit", "no-axis"
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     net = pg.load(tmp_path / "s.prototxt", tmp_path / "s.caffemodel")
     assert all(not layer.params.convolution_param.has("axis") for layer in net.layers)
     assert protogen("rewrite", path, "--type", "Mish").returncode == 2
     assert "no layer of this type" in protogen("rewrite", path, "--type", "Mish").stderr
 
 
-def test_old_nets(tmp_path):
-    """A V1 net with its input as fields: layers are found in the text that upgrading makes."""
+def test_nets_of_old_format_are_rewritten(tmp_path):
+    """A net with an input field: the edits apply to the text of the upgraded net."""
     path = tmp_path / "net.prototxt"
     path.write_text(
         'input: "data" input_dim: 1 input_dim: 4 input_dim: 6 input_dim: 5\n'
@@ -274,14 +278,14 @@ def test_old_nets(tmp_path):
 @pytest.mark.skipif(not NETS, reason="no ../shared beside this checkout: it holds the nets")
 @pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
 @pytest.mark.parametrize("name", NETS, ids=str)
-def test_published_nets(name, made):
-    """Resizing layers of forks in published nets: stock layers in those places, equal outputs."""
+def test_published_nets_are_rewritten(name, made):
+    """Resizing layers of forks in published nets are replaced, and the outputs are equal."""
     path = CORPUS / name
     data = None
     phase = "TEST"
     try:
         net = pg.load(path)
-    except pg.InputError:  # of a training net, the other phase has the data
+    except pg.InputError:  # a training net may have data only in phase TRAIN
         phase = "TRAIN"
     net = pg.load(path, phase=phase, tolerant=True)
     if any(net.shapes.get(blob) is None for blob in net.shapes):
@@ -296,7 +300,7 @@ def test_published_nets(name, made):
     assert not result.kept
     assert not {layer.type for layer in result.net.layers} & set(RESIZING)
     if data or phase == "TRAIN":
-        return  # what reads the data is unknown, but each replacement was run on its own
+        return  # the net cannot run, but each replacement was compared
     for one in (net, result.net):
         for layer in one.layers:
             shapes = one.parameter_shapes[layer.name]
@@ -306,27 +310,27 @@ def test_published_nets(name, made):
                 ]
                 if layer.params.convolution_param.weight_filler.type == "bilinear":
                     arrays[0] = np.broadcast_to(bilinear(shapes[0][-1]), shapes[0])
-                if layer.type == "BN":  # its variance is made as any other number
+                if layer.type == "BN":  # the last blob is the variance, and must be positive
                     arrays[-1] = np.abs(arrays[-1]) + np.float32(0.5)
                 one.weights[layer.name] = arrays
     feeds = {n: made.network_input(n, net.shapes[n]) for n in net.inputs}
     refused = [layer for layer in net.layers if kind_of(layer).refusal != LayerType.refusal]
-    # Before a Softmax, which multiplies the rounding of large scores.
+    # Compare before a Softmax, which amplifies the rounding errors of large scores.
     refused += [layer for layer in net.layers if layer.type == "Softmax"]
     blobs = {b for layer in refused for b in layer.bottoms} or set(net.outputs)
-    wanted = pg.run(net, feeds, sorted(blobs))
-    found = pg.run(result.net, feeds, sorted(blobs))
-    for blob, values in wanted.items():
-        assert np.abs(values - found[blob]).max() <= TOLERANCE * max(1, np.abs(values).max())
+    expected = pg.run(net, feeds, sorted(blobs))
+    actual = pg.run(result.net, feeds, sorted(blobs))
+    for blob, values in expected.items():
+        assert np.abs(values - actual[blob]).max() <= TOLERANCE * max(1, np.abs(values).max())
 
 
-def test_a_name_inside_of_a_replaced_layer(tmp_path):
-    """The blob's older name stands in a layer that is replaced as well."""
+def test_blob_renamed_inside_a_replaced_layer(tmp_path):
+    """The renamed blob is the top of a layer that is replaced too."""
     path = tmp_path / "net.prototxt"
     path.write_text(CHAIN.replace('"Power" bottom: "data" top: "x" power_param { scale: 2 }',
                                   '"ReLU6" bottom: "data" top: "x"'))  # fmt: skip
     result = pg.rewrite(path)
     assert [one.type for one in result.replaced] == ["ReLU6", "HardSwish", "Mish", "ReLU6"]
     x = np.random.default_rng(0).standard_normal((1, 4, 6, 5)).astype(np.float32)
-    wanted, found = (pg.run(one, {"data": x}) for one in (pg.load(path), result.net))
-    np.testing.assert_allclose(found["y"], wanted["y"], atol=1e-6)
+    expected, actual = (pg.run(one, {"data": x}) for one in (pg.load(path), result.net))
+    np.testing.assert_allclose(actual["y"], expected["y"], atol=1e-6)

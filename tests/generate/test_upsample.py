@@ -1,4 +1,4 @@
-"""Numbers of upsampling layers: against real Caffe, onnxruntime, and algebra."""
+"""Upsampling layers compared with real Caffe, with onnxruntime, and with their matrices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALL = sorted(CASES.glob("Deconvolution*"))
 
 
 def weights_of(raw: bytes) -> dict[str, list[np.ndarray]]:
-    """A caffemodel through protobuf's own reader."""
+    """Read the weights of a caffemodel with protobuf."""
     net = message_class("NetParameter").FromString(raw)
     return {
         layer.name: [
@@ -40,14 +40,14 @@ def weights_of(raw: bytes) -> dict[str, list[np.ndarray]]:
     }
 
 
-def test_cases_are_there():
+def test_number_of_cases():
     assert len(BILINEAR) == 4
     assert len(ALL) == 8
 
 
 @pytest.mark.parametrize("case", BILINEAR, ids=lambda p: p.name)
 def test_emitted_layer_equals_caffe(case, tmp_path):
-    """Caffe's filler bit for bit, and Caffe's output to 1e-6, through text, weights and ONNX."""
+    """The weights equal Caffe's filler exactly, and the output equals Caffe's to 1e-6."""
     gold = np.load(case / "golden.npz")
     p = prototxt.read(case / "net.prototxt").layer[-1].convolution_param
     factor, channels = p.stride[0], p.num_output
@@ -66,7 +66,7 @@ def test_emitted_layer_equals_caffe(case, tmp_path):
 
 @pytest.mark.parametrize("case", ALL, ids=lambda p: p.name)
 def test_any_deconvolution_equals_caffe(case):
-    """Groups, dilation, strides per axis: shapes equal, numbers to 1e-4 of the largest."""
+    """With groups, dilation and strides per axis: equal shapes, output to 1e-4 of the largest."""
     gold = np.load(case / "golden.npz")
     params = {k.split(":")[1:2][0]: [] for k in gold if k.startswith("param:")}
     for key in sorted(k for k in gold if k.startswith("param:")):
@@ -74,18 +74,18 @@ def test_any_deconvolution_equals_caffe(case):
     net = Net(prototxt.read(case / "net.prototxt"), params)
     net.check_weights()
     feeds = {k[3:]: gold[k] for k in gold if k.startswith("in:")}
-    found = run_model(encode(to_onnx(net)), feeds)
-    for name, value in found.items():
-        wanted = gold[f"out:{name}"]
-        assert net.shapes[name] == wanted.shape
-        assert_allclose(value, wanted, atol=1e-4 * np.abs(wanted).max(), rtol=0)
+    outputs = run_model(encode(to_onnx(net)), feeds)
+    for name, actual in outputs.items():
+        expected = gold[f"out:{name}"]
+        assert net.shapes[name] == expected.shape
+        assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
 
 # Fillers
 
 
 @given(st.integers(1, 200))
-def test_fillers_differ_only_where_they_should(kernel):
+def test_bilinear_variants_differ_for_kernels_2_and_3_mod_4(kernel):
     one, other = (fillers.bilinear_profile(kernel, v) for v in ("bvlc", "classic"))
     assert_allclose(one, one[::-1], atol=2e-7)  # centred
     if kernel % 4 in (0, 1):
@@ -95,14 +95,14 @@ def test_fillers_differ_only_where_they_should(kernel):
 
 
 @given(st.integers(1, 64))
-def test_seed_kernel_is_safe_with_both_fillers(factor):
+def test_upsampling_kernel_is_equal_in_both_variants(factor):
     kernel = geometry.upsample_kernel(factor)
     assert_allclose(
         fillers.bilinear(kernel), fillers.bilinear(kernel, variant="classic"), atol=5e-7
     )
 
 
-def test_filler_is_float32_and_takes_any_size():
+def test_filler_is_float32_for_any_size():
     assert fillers.bilinear(3, 7).shape == (3, 7)
     assert fillers.bilinear(6).dtype == np.float32
     with pytest.raises(pg.InputError, match="kernel size must be at least 1, got 0"):
@@ -115,7 +115,7 @@ def test_filler_is_float32_and_takes_any_size():
 
 
 @given(st.integers(1, 10_000))
-def test_formulas(f):
+def test_kernel_and_pad_formulas(f):
     assert geometry.upsample_kernel(f) == 2 * f - f % 2
     assert geometry.upsample_pad(f) == math.ceil((f - 1) / 2)
 
@@ -129,7 +129,7 @@ def test_output_is_the_factor_times_the_input(size, f):
 @given(
     st.integers(1, 60), st.integers(1, 9), st.integers(1, 5), st.integers(0, 4), st.integers(1, 3)
 )
-def test_deconvolution_undoes_convolution_sizes(size, kernel, stride, pad, dilation):
+def test_convolution_inverts_deconvolution_sizes(size, kernel, stride, pad, dilation):
     out = geometry.deconv_out(size, kernel, stride, pad, dilation)
     if out >= 1:
         assert geometry.conv_out(out, kernel, stride, pad, dilation) == size
@@ -139,29 +139,31 @@ def test_deconvolution_undoes_convolution_sizes(size, kernel, stride, pad, dilat
 def test_matrix_of_the_layer_is_interpolation_inside(f, n):
     spec = UpsampleSpec((f, f))
     ring = spec.ring[0]
-    (own, true), _ = spec.matrices((n, n))
-    inside = slice(ring, own.shape[0] - ring)
-    assert_allclose(own[inside], true[inside], atol=5e-7)
-    assert_allclose(true.sum(axis=1), 1)  # interpolation keeps constants; the layer does not
+    (actual, expected), _ = spec.matrices((n, n))
+    inside = slice(ring, actual.shape[0] - ring)
+    assert_allclose(actual[inside], expected[inside], atol=5e-7)
+    assert_allclose(
+        expected.sum(axis=1), 1
+    )  # interpolation preserves constants; the layer does not
     if f > 1:
-        assert own[0].sum() < 1
+        assert actual[0].sum() < 1
 
 
 @settings(max_examples=25)
 @given(
     st.integers(1, 6), st.integers(1, 6), st.integers(1, 7), st.integers(1, 7), st.integers(0, 99)
 )
-def test_matrices_are_what_runs(fh, fw, h, w, seed):
-    """Y = A_h X A_w^T equals the emitted ONNX and, with the true matrices, onnxruntime's Resize."""
+def test_matrices_equal_onnxruntime_output(fh, fw, h, w, seed):
+    """Y = A_h X A_w^T equals the emitted ONNX and, with the expected matrices, onnxruntime's Resize."""
     up = pg.upsample((fh, fw), input_shape=(2, 2, h, w))
     x = np.random.default_rng(seed).standard_normal((2, 2, h, w), dtype=np.float32)
-    (own_h, true_h), (own_w, true_w) = up.specs[0].matrices((h, w))
-    found = run_model(encode(up.to_onnx()), {"data": x})["upsample"]
-    assert_allclose(found, own_h @ x @ own_w.T, atol=1e-5)
+    (actual_h, expected_h), (actual_w, expected_w) = up.specs[0].matrices((h, w))
+    output = run_model(encode(up.to_onnx()), {"data": x})["upsample"]
+    assert_allclose(output, actual_h @ x @ actual_w.T, atol=1e-5)
     from protogen.onnx import resize_model
 
-    true = run_model(encode(resize_model("bilinear", (fh, fw))), {"x": x})["y"]
-    assert_allclose(true, true_h @ x @ true_w.T, atol=1e-5)
+    resized = run_model(encode(resize_model("bilinear", (fh, fw))), {"x": x})["y"]
+    assert_allclose(resized, expected_h @ x @ expected_w.T, atol=1e-5)
 
 
 @settings(max_examples=25)
@@ -169,15 +171,15 @@ def test_matrices_are_what_runs(fh, fw, h, w, seed):
 def test_error_bound_holds(fh, fw, seed):
     up = pg.upsample((fh, fw), channels=1)
     x = np.random.default_rng(seed).uniform(-1, 1, (5, 6))
-    (own_h, true_h), (own_w, true_w) = up.specs[0].matrices((5, 6))
-    error = np.abs(own_h @ x @ own_w.T - true_h @ x @ true_w.T)
+    (actual_h, expected_h), (actual_w, expected_w) = up.specs[0].matrices((5, 6))
+    error = np.abs(actual_h @ x @ actual_w.T - expected_h @ x @ expected_w.T)
     assert (error <= error_map(up.specs[0], (5, 6)) + 1e-9).all()
     assert error.max() <= up.error.border + 1e-9
     assert up.error.inside < 1e-6
 
 
-def test_error_values():
-    """Corner gain is 0.5625 at f = 2 and 0.316 at f = 8, so the corner loses the rest."""
+def test_known_error_values():
+    """The gain at the corner is 0.5625 for f = 2 and 0.316 for f = 8; the error is 1 minus it."""
     assert pg.upsample(2).error.border == pytest.approx(1 - 0.5625)
     assert pg.upsample(8).error.border == pytest.approx(1 - 0.316, abs=5e-4)
     nearest = bound(UpsampleSpec((3, 3), mode="nearest"))
@@ -185,13 +187,13 @@ def test_error_values():
 
 
 @given(st.integers(1, 8), st.integers(1, 8))
-def test_nearest_matrix(f, n):
+def test_nearest_deconvolution_has_nearest_matrix(f, n):
     assert_array_equal(
         matrices.deconvolution_matrix(np.ones(f), n, f, 0), matrices.nearest_matrix(n, f)
     )
 
 
-# Proof by running
+# Verification by running
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ def test_nearest_matrix(f, n):
     ],
     ids=str,
 )
-def test_verify(options):
+def test_verify_upsampling_passes(options):
     checks = pg.verify_upsampling(pg.upsample(**options))
     assert [check.data for check in checks] == ["random", "ramp"]
     for check in checks:
@@ -215,14 +217,14 @@ def test_verify(options):
         assert (check.border > 0.1) == (ring > 0)
 
 
-def test_verify_finds_a_wrong_template(tmp_path):
+def test_verify_upsampling_detects_wrong_template(tmp_path):
     template = tmp_path / "deconvolution.prototxt.j2"
     own = ROOT / "templates" / "deconvolution.prototxt.j2"
-    # An output of the same size, half a pixel away: crop one more on the left by pad alone.
+    # A larger pad crops the output.
     text = own.read_text().replace("pad: {{ layer.pad[0] }}", "pad: {{ layer.pad[0] + 1 }}")
     template.write_text(text)
     up = pg.upsample(4, templates=tmp_path)
-    with pytest.raises(pg.MismatchError, match="30x30, but must be 32x32"):
+    with pytest.raises(pg.MismatchError, match="expected an output of 32x32, got 30x30"):
         pg.verify_upsampling(up)
 
 
@@ -257,7 +259,7 @@ def test_onnx_fixed_axes():
     assert [d.dim_value for d in dims] == [1, 3, 16, 18]
 
 
-def test_opset_out_of_range():
+def test_opset_below_13_is_refused():
     with pytest.raises(pg.InputError, match="opset"):
         pg.upsample(2).to_onnx(opset=12)
 
@@ -281,7 +283,7 @@ def test_full_weights_are_diagonal():
     st.sampled_from(["bilinear", "nearest"]),
     st.sampled_from(["channelwise", "full"]),
 )
-def test_fillers_are_named_only_where_caffe_can(fh, fw, mode, kernels):
+def test_filler_is_set_only_if_caffe_produces_the_weights(fh, fw, mode, kernels):
     spec = UpsampleSpec((fh, fw), mode=mode, weights=kernels)
     if spec.filler.type == "bilinear":
         assert fh == fw
@@ -295,6 +297,6 @@ def test_fillers_are_named_only_where_caffe_can(fh, fw, mode, kernels):
 def test_caffemodel_reads_back(tmp_path):
     up = pg.upsample("2x3", channels=5, name="up", input_shape=(1, 5, 4, 4))
     up.net.save(tmp_path / "n.prototxt", tmp_path / "n.caffemodel")
-    found = weights_of((tmp_path / "n.caffemodel").read_bytes())
-    assert list(found) == ["up"]
-    assert_array_equal(found["up"][0], up.weights["up"][0])
+    weights = weights_of((tmp_path / "n.caffemodel").read_bytes())
+    assert list(weights) == ["up"]
+    assert_array_equal(weights["up"][0], up.weights["up"][0])

@@ -1,4 +1,4 @@
-"""Text that protogen prints, against files that a person has read."""
+"""The emitted text compared with reviewed golden files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPEC = EXAMPLES / "head.toml"
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 @pytest.mark.parametrize("factor", range(1, 17))
-def test_factors(golden, factor, mode):
+def test_text_of_each_factor(golden, factor, mode):
     golden(f"upsample/{mode}_{factor}.prototxt", pg.upsample(factor, mode=mode).prototxt)
 
 
@@ -30,15 +30,15 @@ def test_factors(golden, factor, mode):
         ("hostile_name", {"factor": 2, "name": 'x"\n}\tlayer {\\ \x00 \u00e9 \u2028'}),
     ],
 )
-def test_forms(golden, name, options):
+def test_text_of_each_option(golden, name, options):
     golden(f"upsample/{name}.prototxt", pg.upsample(**options).prototxt)
 
 
-def test_spec_file(golden):
+def test_text_of_spec_file(golden):
     golden("upsample/spec.prototxt", pg.load_spec(SPEC).prototxt)
 
 
 @pytest.mark.parametrize("rewire", [False, True])
-def test_spliced(golden, rewire):
-    made = pg.splice(NET, "score", rewire=rewire, factor=2, name="up_score")
-    golden(f"upsample/spliced{'_rewired' if rewire else ''}.prototxt", made.text)
+def test_text_of_spliced_net(golden, rewire):
+    spliced = pg.splice(NET, "score", rewire=rewire, factor=2, name="up_score")
+    golden(f"upsample/spliced{'_rewired' if rewire else ''}.prototxt", spliced.text)

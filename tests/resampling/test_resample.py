@@ -1,4 +1,4 @@
-"""Resizing as matrices: against onnxruntime, ONNX's reference, and other software's numbers."""
+"""Resizing matrices compared with onnxruntime, ONNX's reference, and other software."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from protogen.resampling.matrices import (  # fmt: skip
     MODES,
     Axis,
     Sampling,
-    _snap,
-    _whole,
+    _snap_half,
+    _snap_integer,
     convolution_matrix,
     deconvolution_matrix,
     keep_aspect,
@@ -38,7 +38,7 @@ ONNX_MODES = {"nearest": "nearest", "bilinear": "linear", "cubic": "cubic"}
 
 @st.composite
 def axes(draw) -> Axis:
-    """One axis of any form that ONNX defines."""
+    """Draw an axis with any attributes that ONNX defines."""
     mode = draw(st.sampled_from(["nearest", "bilinear", "cubic"]))
     sampling = Sampling(
         mode,
@@ -60,34 +60,36 @@ def axes(draw) -> Axis:
 
 
 def tied(axis: Axis) -> bool:
-    """Whether rounding decides which pixel nearest reads, so that float32 and float64 differ."""
+    """Return whether a position of nearest is a tie, where float32 and float64 may differ."""
     x = 2 * axis.positions
     return axis.sampling.mode == "nearest" and bool((np.abs(x - np.round(x)) < 1e-4).any())
 
 
-# Much is left out on purpose, each time for a reason that the test states.
+# The tests exclude many axes; each test states why.
 PICKY = [HealthCheck.filter_too_much]
 
 
 @settings(max_examples=2000, suppress_health_check=PICKY)
 @given(axis=axes())
-def test_reference(axis):
-    """ONNX's own reference in float64, every form.
+def test_matrix_equals_onnx_reference(axis):
+    """The matrix equals ONNX's own reference in float64, for every combination of attributes.
 
-    Left out: positions that are whole but for float64's rounding, where the reference may take the
-    weights of one pixel and the values of its neighbour.
+    Excluded are positions that differ from an integer only by float64 rounding: there the reference
+    may use the weights of one pixel and the values of its neighbour.
     """
     assume(not tied(axis))
     s = axis.sampling
     x = axis.positions
-    assume(axis.out > 1 or s.align != "pytorch_half_pixel")  # the reference departs from the text
+    assume(
+        axis.out > 1 or s.align != "pytorch_half_pixel"
+    )  # the reference differs from the specification
     assume(s.align == "asymmetric" or (np.abs(x - np.round(x)) > 1e-9).all())
     operator = ReferenceResize.__new__(ReferenceResize)
     by_size = axis.scale == axis.out / axis.size
     roi = np.array([axis.roi[0], axis.roi[1]]) if s.align == "tf_crop_and_resize" else None
-    found = []
+    columns = []
     for column in np.eye(axis.size):
-        (made,) = operator._run(
+        (resized_column,) = operator._run(
             column,
             roi,
             None if by_size else np.array([axis.scale]),
@@ -102,12 +104,12 @@ def test_reference(axis):
             mode=ONNX_MODES[s.mode],
             nearest_mode=s.rounding,
         )
-        found.append(made)
-    np.testing.assert_allclose(axis.matrix, np.array(found).T, atol=1e-9)
+        columns.append(resized_column)
+    np.testing.assert_allclose(axis.matrix, np.array(columns).T, atol=1e-9)
 
 
 def resized(axis: Axis, x: np.ndarray) -> np.ndarray:
-    """What onnxruntime makes of the columns of ``x`` (size, n)."""
+    """Resize the columns of ``x`` (size, n) with onnxruntime."""
     s = axis.sampling
     attributes = {
         "mode": ONNX_MODES[s.mode],
@@ -141,14 +143,14 @@ def resized(axis: Axis, x: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=1000, suppress_health_check=PICKY)
 @given(axis=axes())
-def test_onnxruntime(axis):
-    """onnxruntime in float32, where it follows the standard."""
+def test_matrix_equals_onnxruntime(axis):
+    """The matrix equals onnxruntime in float32, where onnxruntime follows the standard."""
     s = axis.sampling
     assume(not tied(axis))
-    assume(s.align != "half_pixel_symmetric")  # of newer opsets than some releases know
-    # onnxruntime counts the rounded length for align_corners, antialiases by a rule of its own
-    # that leaves out pixels beyond the border, and crops linear and nearest only.
-    # It computes lengths in float32, and copies where the shape stays, whatever the scale is.
+    assume(s.align != "half_pixel_symmetric")  # some releases do not support its opset
+    # onnxruntime differs from the standard: it uses the rounded length for align_corners, its
+    # antialias ignores pixels outside of the border, and it crops only with linear and nearest.
+    # It computes lengths in float32, and copies if the shape does not change, for every scale.
     assume(axis.out == int(np.float32(axis.scale) * np.float32(axis.size)))
     assume(axis.out != axis.size or (axis.scale == 1 and s.align != "tf_crop_and_resize"))
     whole = axis.scale * axis.size == axis.out
@@ -159,13 +161,13 @@ def test_onnxruntime(axis):
     assume(s.align != "tf_crop_and_resize" or (axis.out > 1 and edge > 1e-4))
     assume(axis.size > 1 or s.mode != "cubic")
     x = np.random.default_rng(0).standard_normal((axis.size, 3)).astype(np.float32)
-    # positions in float32 are off by some 1e-6 of a pixel
+    # positions in float32 have an error of about 1e-6 of a pixel
     np.testing.assert_allclose(axis.matrix @ x, resized(axis, x), atol=3e-5)
 
 
 @pytest.mark.parametrize("factor", [2, 3, 5])
 @pytest.mark.parametrize("mode", ["bilinear", "cubic"])
-def test_antialias_leaves_enlarging_as_it_is(mode, factor):
+def test_antialias_has_no_effect_on_enlarging(mode, factor):
     plain = resampling_matrix(7, scale=factor, mode=mode)
     np.testing.assert_allclose(resampling_matrix(7, scale=factor, mode=mode, antialias=True), plain,
                                atol=1e-12)  # fmt: skip
@@ -173,7 +175,7 @@ def test_antialias_leaves_enlarging_as_it_is(mode, factor):
 
 @given(axis=axes())
 def test_rows_sum_to_one(axis):
-    """A picture of one value stays one; what is extrapolated is not from the picture."""
+    """A constant image stays constant. Extrapolated pixels do not depend on the image."""
     np.testing.assert_allclose(axis.matrix.sum(axis=1), (~axis.outside).astype(float), atol=1e-9)
 
 
@@ -193,8 +195,8 @@ def numbers() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("case", cases())
-def test_like(case, numbers):
-    """PyTorch, TensorFlow, Keras, OpenCV and Pillow, in float32."""
+def test_like_matches_other_software(case, numbers):
+    """The matrices reproduce PyTorch, TensorFlow, Keras, OpenCV and Pillow in float32."""
     software, mode, option, size = case.split(":")
     x = numbers["x"]
     h, w = (
@@ -206,51 +208,53 @@ def test_like(case, numbers):
     np.testing.assert_allclose(request.wanted(x[None, None])[0, 0], numbers[case], atol=1e-5)
 
 
-def test_every_convention_has_numbers():
-    found = {tuple(case.split(":")[:2]) for case in cases()}
-    missing = {(s, m) for s, modes in LIKE.items() for m in modes} - found
-    assert missing == {("keras", "cubic"), ("keras", "lanczos"), ("keras", "area")}  # TensorFlow's
+def test_every_convention_has_stored_output():
+    covered = {tuple(case.split(":")[:2]) for case in cases()}
+    missing = {(s, m) for s, modes in LIKE.items() for m in modes} - covered
+    assert missing == {("keras", "cubic"), ("keras", "lanczos"), ("keras", "area")}  # same as tf2
 
 
-def test_tensorflow_rounds_its_cubic():
-    """A table of 1024 steps; without it the result is off by some 1e-3."""
+def test_tensorflow_rounds_positions_of_cubic():
+    """TensorFlow's table has 1024 steps. Without rounding the result differs by about 1e-3."""
     x = golden()["x"]
-    wanted = golden()["tf2:cubic::21x22"]
-    exact = Sampling("cubic", cubic_a=-0.5, exclude_outside=True)
-    found = ResizeRequest(exact, channels=1, size=(7, 9), out=(21, 22)).wanted(x[None, None])[0, 0]
-    assert 1e-4 < np.abs(found - wanted).max() < 5e-3
+    expected = golden()["tf2:cubic::21x22"]
+    unrounded = Sampling("cubic", cubic_a=-0.5, exclude_outside=True)
+    actual = ResizeRequest(unrounded, channels=1, size=(7, 9), out=(21, 22)).wanted(x[None, None])[
+        0, 0
+    ]
+    assert 1e-4 < np.abs(actual - expected).max() < 5e-3
 
 
-@pytest.mark.parametrize(("sizes", "outs", "policy", "wanted"), [
+@pytest.mark.parametrize(("sizes", "outs", "policy", "expected"), [
     ((2, 2), (7, 8), "not_larger", [7, 7]),
     ((2, 2), (7, 8), "not_smaller", [8, 8]),
     ((2, 4), (1, 3), "not_larger", [1, 2]),
     ((2, 4), (1, 3), "stretch", [1, 3]),
 ])  # fmt: skip
-def test_keep_aspect(sizes, outs, policy, wanted):
-    assert keep_aspect(sizes, outs, policy)[0] == wanted
+def test_keep_aspect_lengths(sizes, outs, policy, expected):
+    assert keep_aspect(sizes, outs, policy)[0] == expected
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"mode": "quadratic"}, "mode: 'quadratic' is not known"),
-    ({"align": "half"}, "align: 'half' is not known"),
-    ({"rounding": "up"}, "rounding: 'up' is not known"),
-    ({"mode": "nearest", "antialias": True}, "antialias: nearest has no kernel to widen"),
-    ({"scale": 0.1}, "size: 3 pixels become 0"),
-    ({"scale": -1.0}, "scale: -1 is no scale"),
+    ({"mode": "quadratic"}, "mode: unknown value 'quadratic'"),
+    ({"align": "half"}, "align: unknown value 'half'"),
+    ({"rounding": "up"}, "rounding: unknown value 'up'"),
+    ({"mode": "nearest", "antialias": True}, "antialias: not supported for mode nearest, which has no kernel"),
+    ({"scale": 0.1}, "size: the output length for 3 pixels must be at least 1, got 0"),
+    ({"scale": -1.0}, "scale: must be a finite number above 0, got -1"),
     ({"scale": None}, "size: neither an output size nor a scale is given"),
 ])  # fmt: skip
-def test_refusals(arguments, message):
+def test_invalid_values_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         resampling_matrix(3, **{"scale": 2.0} | arguments)
 
 
-def test_refusals_of_conventions():
+def test_unknown_conventions_are_refused():
     with pytest.raises(InputError, match="Did you mean torch"):
         like("torhc", "bilinear")
     with pytest.raises(UnsupportedError, match="torch has no mode lanczos"):
         like("torch", "lanczos")
-    with pytest.raises(UnsupportedError, match="opencv has no antialias for bilinear"):
+    with pytest.raises(UnsupportedError, match="opencv has no antialias option for bilinear"):
         like("opencv", "bilinear", antialias=True)
 
 
@@ -265,8 +269,8 @@ KERNELS = [
 
 
 @pytest.mark.parametrize(("sampling", "values"), KERNELS, ids=lambda one: getattr(one, "mode", ""))
-def test_kernels_by_hand(sampling, values):
-    """Keys 1981 for the cubics; sinc(x) sinc(x / lobes) for Lanczos. Nothing beyond the support."""
+def test_kernel_values(sampling, values):
+    """Keys 1981 for the cubics; sinc(x) sinc(x / lobes) for Lanczos. 0 outside of the support."""
     x = np.array(list(values), np.float64)
     np.testing.assert_allclose(sampling.kernel(x), list(values.values()), rtol=0, atol=1e-15)
     assert (
@@ -278,107 +282,112 @@ def test_kernels_by_hand(sampling, values):
     assert sampling.kernel(x).dtype == np.float64
 
 
-def test_matrix_is_that_of_its_axis():
-    """Each argument reaches the axis, and the defaults are those of Sampling."""
+def test_resampling_matrix_equals_matrix_of_axis():
+    """Each argument is passed to the axis, and the defaults are those of Sampling."""
     for mode in MODES:
-        made = resampling_matrix(7, out=4, mode=mode)
-        np.testing.assert_array_equal(made, Axis(7, 4, 4 / 7, Sampling(mode)).matrix)
+        matrix = resampling_matrix(7, out=4, mode=mode)
+        np.testing.assert_array_equal(matrix, Axis(7, 4, 4 / 7, Sampling(mode)).matrix)
     np.testing.assert_array_equal(resampling_matrix(7, out=4), Axis(7, 4, 4 / 7).matrix)
     roi = (0.25, 0.5)
     for options in (
         {"align": "align_corners"}, {"mode": "nearest", "rounding": "ceil"}, {"mode": "cubic", "cubic_a": -0.3},
         {"mode": "lanczos", "lobes": 4}, {"mode": "cubic", "exclude_outside": True}, {"antialias": True},
     ):  # fmt: skip
-        made = resampling_matrix(7, out=4, scale=0.5, **options)
-        np.testing.assert_array_equal(made, Axis(7, 4, 0.5, Sampling(**options)).matrix)
+        matrix = resampling_matrix(7, out=4, scale=0.5, **options)
+        np.testing.assert_array_equal(matrix, Axis(7, 4, 0.5, Sampling(**options)).matrix)
         assert not np.array_equal(
-            made, resampling_matrix(7, out=4, scale=0.5, mode=options.get("mode", "bilinear"))
+            matrix, resampling_matrix(7, out=4, scale=0.5, mode=options.get("mode", "bilinear"))
         )
-    made = resampling_matrix(9, out=4, align="tf_crop_and_resize", roi=roi)
-    np.testing.assert_allclose(made @ np.arange(9), 2 + np.arange(4) * 2 / 3)
+    matrix = resampling_matrix(9, out=4, align="tf_crop_and_resize", roi=roi)
+    np.testing.assert_allclose(matrix @ np.arange(9), 2 + np.arange(4) * 2 / 3)
     assert (resampling_matrix(5, scale=0.5).shape, resampling_matrix(5, scale=2.5).shape) == (
         (2, 5),
         (12, 5),
     )
-    assert make_axis(10, scale=0.3).out == 3  # 0.3 * 10 is below 3 in float64, or not: it is 3
+    assert make_axis(10, scale=0.3).out == 3  # float64 rounding of 0.3 * 10 must not lead to 2
     assert make_axis(3, scale=1 / 3).out == 1
     assert make_axis(49, scale=1 / 49).out == 1
 
 
-@pytest.mark.parametrize(("size", "arguments", "said"), [
-    (0, {"out": 3}, "size: 0 is below 1. Every length must be 1 or more."),
-    (3, {"out": 0}, "size: 3 pixels become 0. Every length must be 1 or more."),
-    (3, {"scale": 0.3}, "size: 3 pixels become 0. Every length must be 1 or more."),
-    (3, {}, "size: neither an output size nor a scale is given. Give one."),
-    (3, {"scale": 0.0}, "scale: 0 is no scale. Give a number above 0."),
-    (3, {"scale": float("inf")}, "scale: inf is no scale. Give a number above 0."),
-    (3, {"scale": float("nan"), "out": 3}, "scale: nan is no scale. Give a number above 0."),
-    (3, {"out": 3, "mode": "x"}, f"mode: 'x' is not known. Choose {', '.join(MODES)}."),
+@pytest.mark.parametrize(("size", "arguments", "message"), [
+    (0, {"out": 3}, "size: must be at least 1, got 0."),
+    (3, {"out": 0}, "size: the output length for 3 pixels must be at least 1, got 0."),
+    (3, {"scale": 0.3}, "size: the output length for 3 pixels must be at least 1, got 0."),
+    (3, {}, "size: neither an output size nor a scale is given. Give one of them."),
+    (3, {"scale": 0.0}, "scale: must be a finite number above 0, got 0."),
+    (3, {"scale": float("inf")}, "scale: must be a finite number above 0, got inf."),
+    (3, {"scale": float("nan"), "out": 3}, "scale: must be a finite number above 0, got nan."),
+    (3, {"out": 3, "mode": "x"}, f"mode: unknown value 'x'. Choose one of {', '.join(MODES)}."),
     (3, {"out": 3, "mode": "nearest", "antialias": True},
-     "antialias: nearest has no kernel to widen. Choose another mode."),
+     "antialias: not supported for mode nearest, which has no kernel. Choose another mode."),
 ])  # fmt: skip
-def test_what_is_said(size, arguments, said):
+def test_complete_error_messages(size, arguments, message):
     with pytest.raises(InputError) as caught:
         resampling_matrix(size, **arguments)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
-def test_keep_aspect_in_whole():
+def test_keep_aspect_lengths_and_scales():
     assert keep_aspect([2, 4], [1, 3], "stretch") == ([1, 3], [0.5, 0.75])
     assert keep_aspect([2, 4], [1, 3], "not_larger") == ([1, 2], [0.5, 0.5])
     assert keep_aspect([2, 4], [1, 3], "not_smaller") == ([2, 3], [0.75, 0.75])
     assert keep_aspect([1000, 10], [10, 10], "not_larger") == ([10, 1], [0.01, 0.01])  # never 0
     with pytest.raises(InputError) as caught:
         keep_aspect([2], [3], "larger")
-    said = "keep_aspect_ratio_policy: 'larger' is not known. Use stretch, not_larger, not_smaller."
-    assert str(caught.value) == said
+    message = (
+        "keep_aspect_ratio_policy: unknown value 'larger'. "
+        "Choose one of stretch, not_larger, not_smaller."
+    )
+    assert str(caught.value) == message
 
 
 @given(st.integers(1, 7), st.integers(1, 9), st.integers(1, 4), st.integers(0, 3))
-def test_matrices_of_layers(kernel, size, stride, pad):
-    """A Convolution's and a Deconvolution's matrix, value by value from their definitions."""
+def test_matrices_of_convolution_and_deconvolution(kernel, size, stride, pad):
+    """Every entry of the two matrices follows from the definition of the layer."""
     profile = np.arange(1, kernel + 1, dtype=np.float32) / 7
     assume(size + 2 * pad >= kernel)
-    made = convolution_matrix(profile, size, stride, pad)
-    assert made.dtype == np.float64
-    assert made.shape == ((size + 2 * pad - kernel) // stride + 1, size)
-    for o, i in np.ndindex(made.shape):
+    matrix = convolution_matrix(profile, size, stride, pad)
+    assert matrix.dtype == np.float64
+    assert matrix.shape == ((size + 2 * pad - kernel) // stride + 1, size)
+    for o, i in np.ndindex(matrix.shape):
         k = i + pad - o * stride
-        assert made[o, i] == (np.float64(profile[k]) if 0 <= k < kernel else 0)
+        assert matrix[o, i] == (np.float64(profile[k]) if 0 <= k < kernel else 0)
     length = (size - 1) * stride + kernel - 2 * pad
     assume(length >= 1)
-    made = deconvolution_matrix(profile, size, stride, pad)
-    assert made.dtype == np.float64
-    assert made.shape == (length, size)
-    for o, i in np.ndindex(made.shape):
+    matrix = deconvolution_matrix(profile, size, stride, pad)
+    assert matrix.dtype == np.float64
+    assert matrix.shape == (length, size)
+    for o, i in np.ndindex(matrix.shape):
         k = o + pad - i * stride
-        assert made[o, i] == (np.float64(profile[k]) if 0 <= k < kernel else 0)
+        assert matrix[o, i] == (np.float64(profile[k]) if 0 <= k < kernel else 0)
 
 
-def test_factors():
+def test_matrices_of_integer_factors():
     np.testing.assert_array_equal(nearest_matrix(2, 3), np.repeat(np.eye(2), 3, axis=0))
     np.testing.assert_allclose(linear_matrix(2, 2), [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
 
 
 @given(axes())
 @settings(max_examples=300, suppress_health_check=PICKY)
-def test_extended_is_the_matrix_before_clamping(axis):
-    """Its columns beyond the ends, added to the end pixels, make the matrix again; none of the
-    outer ones is without use."""
+def test_extended_matrix_clamps_to_matrix(axis):
+    """Adding the columns outside of the input to the end pixels gives the matrix.
+
+    The outermost columns are not zero.
+    """
     assume(not axis.sampling.exclude_outside)
     extended, before = axis.extended
-    behind = extended.shape[1] - before - axis.size
-    assert min(before, behind) >= 0
+    after = extended.shape[1] - before - axis.size
+    assert min(before, after) >= 0
     clamped = extended[:, before : before + axis.size].copy()
     clamped[:, 0] += extended[:, :before].sum(axis=1)
     clamped[:, -1] += extended[:, before + axis.size :].sum(axis=1)
     np.testing.assert_allclose(clamped, axis.matrix, rtol=0, atol=1e-12)
     assert not before or extended[:, 0].any()
-    assert not behind or extended[:, -1].any()
+    assert not after or extended[:, -1].any()
 
 
-def test_positions_are_whole_or_half_where_they_should_be():
-    """Ties are decided by the rounding rule, not by the last bit of a quotient."""
+def test_positions_are_snapped_to_integers_and_halves():
+    """The rounding rule decides ties, and not the last bit of a quotient."""
     for size, out in ((3, 9), (7, 21), (10, 3), (49, 7), (1000, 3000)):
         for align in ALIGNS:
             twice = 2 * Axis(size, out, out / size, Sampling(align=align)).positions
@@ -389,9 +398,9 @@ def test_positions_are_whole_or_half_where_they_should_be():
     assert third[1] == 0
 
 
-def test_snapping_by_hand():
-    """Whole and half numbers within 1e-9 of themselves, from 1 on of their size; nothing else."""
-    given = [
+def test_snapping_tolerance():
+    """Values within 1e-9 of an integer or half are snapped; above 1 the tolerance is relative."""
+    positions = [
         0.5 + 1e-12,
         1 - 1e-12,
         1e-10,
@@ -403,8 +412,8 @@ def test_snapping_by_hand():
         1.5e-9,
         1000 + 2e-6,
     ]
-    wanted = [0.5, 1, 0, 0.25, 1 / 3, 1000.5, -2.5, 0.5 + 3e-9, 1.5e-9, 1000 + 2e-6]  # fmt: skip
-    np.testing.assert_array_equal(_snap(np.array(given)), wanted)
+    expected = [0.5, 1, 0, 0.25, 1 / 3, 1000.5, -2.5, 0.5 + 3e-9, 1.5e-9, 1000 + 2e-6]  # fmt: skip
+    np.testing.assert_array_equal(_snap_half(np.array(positions)), expected)
     wholes = [(3 - 1e-12, 3), (0.5, 0.5), (1000 + 5e-7, 1000), (1000 + 2e-6, 1000 + 2e-6), (1.5e-9, 1.5e-9), (1e-10, 0)]  # fmt: skip
     for value, near in wholes:
-        assert _whole(value) == near
+        assert _snap_integer(value) == near
