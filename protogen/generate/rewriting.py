@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from protogen.errors import (
     Edit,
@@ -24,6 +24,7 @@ from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
 from protogen.layers.reading import check_read, of_forks, unread
+from protogen.net.build import Reading
 from protogen.net.net import Net
 from protogen.net.upgrade import upgrade
 from protogen.toolchains.limits import UNLIMITED, Limits
@@ -54,7 +55,7 @@ class Replacement:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptLayer:
+class RetainedLayer:
     """A layer that stock Caffe does not have, and the reason why it was not replaced."""
 
     layer: str
@@ -70,7 +71,7 @@ class Rewritten:
     text: str
     net: Net
     replaced: tuple[Replacement, ...]
-    kept: tuple[KeptLayer, ...]
+    retained: tuple[RetainedLayer, ...]
     weights_needed: tuple[str, ...] = ()  # new layers whose weights no filler of Caffe produces
     bom: bool = False
 
@@ -116,9 +117,7 @@ def rewrite(
     types: Sequence[str] = (),
     limits: Limits = UNLIMITED,
     input_shapes: Mapping[str, Shape] | None = None,
-    phase: str = "TEST",
-    identities: Sequence[str] = (),
-    ignored_fields: Sequence[str] = (),
+    **reading: Unpack[Reading],
 ) -> Rewritten:
     """Replace the fork layers of a net by stock BVLC layers that compute the same.
 
@@ -130,11 +129,8 @@ def rewrite(
         types: replace only layers of these types.
         limits: limits of a target, for the layers that resize.
         input_shapes: shapes by blob name; they override the shapes in the net.
-        phase: layers of the other phase do not change.
-        identities: names or types of unknown layers whose top has the shape of their first
-            bottom, so that shapes after them are known. They do not change.
-        ignored_fields: see ``convert``. A layer that sets another field that protogen does not
-            read does not change.
+        reading: see ``convert``. Layers that do not belong to the net in this phase, level and
+            stages, and unknown layers that are named as identities, do not change.
 
     Raises:
         InputError: a file is missing or invalid, or weights do not fit the net.
@@ -151,11 +147,9 @@ def rewrite(
         return Net(
             document,
             weights,
-            phase=phase,
             input_shapes=input_shapes,
             tolerant=True,
-            identities=identities,
-            ignored_fields=ignored_fields,
+            **reading,
         )
 
     state = _State(document, net_of(document))
@@ -174,21 +168,21 @@ def rewrite(
         text,
         state.net,
         tuple(state.replaced),
-        tuple(state.kept),
+        tuple(state.retained),
         tuple(state.needed),
         document.source.bom,
     )
 
 
 class _State:
-    """State of a rewrite: the current net, and what was replaced, kept and needed so far."""
+    """State of a rewrite: the current net, and what was replaced, retained and needed so far."""
 
     def __init__(self, document: prototxt.Document, net: Net) -> None:
         self.document = document
         self.net = net
         self.weights = net.weights
         self.replaced: list[Replacement] = []
-        self.kept: list[KeptLayer] = []
+        self.retained: list[RetainedLayer] = []
         self.needed: list[str] = []
         self.again = False
 
@@ -203,7 +197,7 @@ def _rewrite_pass(
     """
     layers = state.document.all("layer")
     used_names = {name for item in layers for name in (item.value.name, *item.value.top)}
-    kept_names = {entry.layer for entry in state.kept}
+    retained_names = {entry.layer for entry in state.retained}
     edits: list[Edit] = []
     state.again = False
     for layer in state.net.layers:
@@ -211,7 +205,7 @@ def _rewrite_pass(
         unknown = layer.type != layer.params.type  # the user declared it an identity
         is_stock = kind is not None and kind.stock and not unknown
         is_stock = is_stock and not (kind and of_forks(layer.params, kind))
-        if (types and layer.type not in types) or layer.name in kept_names:
+        if (types and layer.type not in types) or layer.name in retained_names:
             continue
         if is_stock and not any(unread(layer.params, kind, state.net.graph.ignored_fields)):
             continue
@@ -220,12 +214,14 @@ def _rewrite_pass(
             if unknown:
                 raise layer.unsupported("unknown layer type")
             check_read(layer, kind, state.net.graph.ignored_fields)
+            if kind is not None:
+                kind.decide(layer)
             substitute = replacement(state.net, layer, used_names, limits)
             comparison = _compare(state.net, layer, substitute, limits, place)
             changes = substitute.edits(state.document)
         except UnsupportedError as error:
             reason = " ".join(entry.message for entry in error.diagnostics)
-            state.kept.append(KeptLayer(layer.name, layer.params.type, place, reason))
+            state.retained.append(RetainedLayer(layer.name, layer.params.type, place, reason))
             continue
         state.again = len(changes) > 1
         if state.again and edits:  # another edit may replace the text that holds a renamed blob

@@ -45,9 +45,9 @@ def test_replacement_reproduces_output_of_fork(case, tmp_path):
         net.save(tmp_path / "fork.prototxt", caffemodel)
     result = pg.rewrite(case / "net.prototxt", caffemodel)
     if case.name.partition("_")[0] in NO_STOCK_FORM:
-        assert [one.reason for one in result.kept] == ["no stock layers compute it."]
+        assert [one.reason for one in result.retained] == ["no stock layers compute it."]
         return
-    assert not result.kept
+    assert not result.retained
     assert all(kind_of(layer).stock for layer in result.net.layers)
     result.save(
         tmp_path / "net.prototxt", tmp_path / "net.caffemodel" if result.net.weights else None
@@ -122,7 +122,7 @@ def test_each_layer_type_is_replaced(kind, tmp_path):
         net.save(tmp_path / "written.prototxt", caffemodel)
     result = pg.rewrite(path, caffemodel)
     assert [one.layer for one in result.replaced] == ["op"]
-    assert not result.kept
+    assert not result.retained
     before, _, after = (NET % "|").partition("|")
     assert result.text.startswith(before)
     assert result.text.endswith(after)
@@ -217,7 +217,7 @@ def test_in_place_layer_on_an_input_is_not_replaced(tmp_path):
                     .replace("\n", "").replace("x", "data"))  # fmt: skip
     path.write_text(path.read_text().replace('bottom: "x"', 'bottom: "data"'))
     result = pg.rewrite(path)
-    assert "works in place on an input" in result.kept[0].reason
+    assert "works in place on an input" in result.retained[0].reason
 
 
 def test_layers_without_stock_equivalent_are_reported(tmp_path, protogen):
@@ -232,10 +232,10 @@ def test_layers_without_stock_equivalent_are_reported(tmp_path, protogen):
     assert result.returncode == 0
     assert "1 x ReLU6 -> Clip" in result.stdout
     assert (
-        "kept: Upsample (u): no stock layer puts values at places that a mask names."
+        "not replaced: Upsample (u): no stock layer puts values at places that a mask names."
         in result.stderr
     )
-    assert "kept: Resize (r): forks sample differently under this name" in result.stderr
+    assert "not replaced: Resize (r): forks sample differently under this name" in result.stderr
     result = protogen("rewrite", path, "--strict", "-o", "none.prototxt")
     assert result.returncode == 3
     assert "2 layers cannot be rewritten" in result.stderr
@@ -268,7 +268,7 @@ def test_nets_of_old_format_are_rewritten(tmp_path):
         'layer { name: "op" type: "Permute" bottom: "data" top: "x" permute_param { order: 0 order: 2 } }\n'
     )
     result = pg.rewrite(path)
-    assert not result.kept
+    assert not result.retained
     assert result.net.shapes["x"] == (1, 6, 4, 5)
 
 
@@ -297,7 +297,7 @@ def test_published_nets_are_rewritten(name, made):
     inner = {layer.type for layer in net.layers if kind_of(layer) is None and layer.bottoms}
     identities = sorted(inner & {"SeLu", "SeLuDropout"})
     result = pg.rewrite(path, types=types, input_shapes=data, phase=phase, identities=identities)
-    assert not result.kept
+    assert not result.retained
     assert not {layer.type for layer in result.net.layers} & set(RESIZING)
     if data or phase == "TRAIN":
         return  # the net cannot run, but each replacement was compared

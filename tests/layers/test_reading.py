@@ -180,7 +180,7 @@ def test_stock_layers_for_fields_of_forks(protogen, file):
     for text, types in layers.items():
         file.write_text(net_text(text))
         made = pg.rewrite(file)
-        assert not made.kept, (text, made.kept)
+        assert not made.retained, (text, made.retained)
         assert [layer.type for layer in made.net.layers] == ["Input", *types], text
         checked = (
             pg.check_text(made.text, "x", settings=pg.lint_settings("bvlc")) if False else None

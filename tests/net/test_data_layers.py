@@ -296,6 +296,8 @@ def test_what_is_unknown_is_asked_for(protogen, tmp_path):
         'its top "data". Give it with --input-shape data=N,C,H,W.\n'
     )
     assert (
-        protogen("convert", "net.prototxt", "-o", "n.onnx", "--input-shape", "data=4,3,6,7").returncode
+        protogen(
+            "convert", "net.prototxt", "-o", "n.onnx", "--input-shape", "data=4,3,6,7"
+        ).returncode
         == 0
     )

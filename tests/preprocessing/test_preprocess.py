@@ -216,7 +216,9 @@ def pictures(tmp_path):
 
 
 def test_mean_command(protogen, tmp_path, pictures):
-    done = protogen("mean", "compute", "pictures", "-o", "m.binaryproto", "--npy", "m.npy", "--png", "m.png")
+    done = protogen(
+        "mean", "compute", "pictures", "-o", "m.binaryproto", "--npy", "m.npy", "--png", "m.png"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4 pictures of 3x9x8\nmean ")
     np.testing.assert_allclose(np.load(tmp_path / "m.npy"), pictures.mean(axis=0), rtol=1e-6)
@@ -228,7 +230,9 @@ def test_mean_command(protogen, tmp_path, pictures):
     assert np.abs(meanfiles.read(tmp_path / "m.png") - pictures.mean(axis=0)).max() <= 0.5
     told = json.loads(protogen("mean", "compute", "pictures", "--json").stdout)
     np.testing.assert_allclose(told["mean"], pictures.mean(axis=(0, 2, 3)))
-    grey = json.loads(protogen("mean", "compute", "pictures", "--grey", "--size", "5", "--json").stdout)
+    grey = json.loads(
+        protogen("mean", "compute", "pictures", "--grey", "--size", "5", "--json").stdout
+    )
     assert grey["shape"] == [1, 5, 5]
 
 
