@@ -114,7 +114,7 @@ MISTAKES = [
     ("--factor 9 --input-shape 1,3,9999,9999", "input-shape: the top 'upsample' would be 1x3x89991x89991, 90.5 GiB. Use smaller sizes: 2 GiB is the most."),
     ("--factor 2 --name '' ", "name: '' is no name. Give a text of at least one character."),
     ("--factor 2 --into gone.prototxt --after x", "gone.prototxt: cannot be read (No such file or directory). Check the path."),
-    ("--factor 2 --into broken.prototxt --after x", "broken.prototxt:2:8: name takes a string in quotes, but a message opens here."),
+    ("--factor 2 --into broken.prototxt --after x", "broken.prototxt:2:8: name must be a string in quotes, got a message."),
     ("--factor 2 --into old.prototxt --after x", "old.prototxt:1:1: the net is of the old form with `layers`. Run protogen upgrade on it first."),
     ("--factor 2 --into net.prototxt --after scor", "net.prototxt: no layer makes a blob named 'scor'. Did you mean score?"),
     ("--factor 2 --into net.prototxt --after score --name refine", "net.prototxt: the layer name 'refine' is taken. Choose another with --name."),

@@ -231,7 +231,7 @@ def test_vendor_proto(protogen, tmp_path):
     wrong = protogen("fmt", "n.prototxt", "--proto", "my.proto")
     assert wrong.returncode == 2
     assert (
-        "n.prototxt:1:46: MyParameter.Way has no value numbered 3. Known are UP, DOWN."
+        "n.prototxt:1:46: unknown value 3 of MyParameter.Way. Known values: UP, DOWN."
         in wrong.stderr
     )
 

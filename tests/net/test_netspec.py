@@ -97,8 +97,8 @@ def pg_phase() -> int:
     ("make", "message"),
     [
         (lambda x: L.Convolution(x, kernel_sise=3), "layers.Convolution: there is no parameter 'kernel_sise'. Did you mean kernel_size?"),
-        (lambda x: L.Convolution(x, num_output="many"), "layers.Convolution: num_output: 'many' is given, but the field takes a whole number (uint32)."),
-        (lambda x: L.Pooling(x, pool=9), "layers.Pooling: pool: 9 is not a value of PoolingParameter.PoolMethod: MAX, AVE, STOCHASTIC, AVE_EXC_PAD, MIN."),
+        (lambda x: L.Convolution(x, num_output="many"), "layers.Convolution: num_output: expected an integer (uint32), got 'many'."),
+        (lambda x: L.Pooling(x, pool=9), "layers.Pooling: pool: unknown value 9 of PoolingParameter.PoolMethod, expected one of MAX, AVE, STOCHASTIC, AVE_EXC_PAD, MIN."),
     ],
 )  # fmt: skip
 def test_mistakes(make, message):
