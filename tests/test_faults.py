@@ -220,7 +220,7 @@ def test_outputs_over_inputs(pair, protogen):
     ):  # fmt: skip
         done = protogen(*arguments)
         assert done.returncode == 2, arguments
-        assert "would write over it" in done.stderr, arguments
+        assert "would overwrite it" in done.stderr, arguments
         assert (digest(net), digest(weights)) == before
 
 
@@ -240,7 +240,7 @@ def test_an_input_that_changes_while_it_is_read(pair, tmp_path, change):
         lambda: loaded.save(tmp_path / "a.prototxt", tmp_path / "a.caffemodel"),
         lambda: loaded.check_finite(),
     ):
-        with pytest.raises(pg.InputError, match="was changed while it was read"):
+        with pytest.raises(pg.InputError, match="the file was changed while it was read"):
             act()
     assert not (tmp_path / "a.caffemodel").exists()
     assert not (tmp_path / "a.prototxt").exists()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.formats.caffemodel import Entry
-    from protogen.formats.mapped import Made
+    from protogen.formats.mapped import LazyArray
 
     Weights = dict[str, list[NDArray[np.float32]]]
 
@@ -316,7 +316,7 @@ def stages_named(path: str | Path, stages: Collection[str]) -> list[str]:
     return [stage for stage in stages if stage in known]
 
 
-def entry(layer: Layer, arrays: Sequence[NDArray[np.float32] | Made]) -> Entry:
+def entry(layer: Layer, arrays: Sequence[NDArray[np.float32] | LazyArray]) -> Entry:
     """A layer's name, type, bottoms and tops with its blobs."""
     from protogen.formats.caffemodel import Entry, header
 

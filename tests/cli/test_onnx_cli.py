@@ -78,9 +78,9 @@ def test_a_dialect(protogen, tmp_path):
         (["m.onnx", "-o", "net.onnx", "--caffemodel", "w.caffemodel"],
          "net.onnx: m.onnx is ONNX already. Write the net as text: -o net.prototxt."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.prototxt"],
-         "m.prototxt: -o and --caffemodel write the same file. Give each output a name of its own."),
+         "m.prototxt: -o and --caffemodel write the same file. Choose a different file for each output."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.onnx"],
-         "m.onnx: is read, and --caffemodel would write over it. Write to another file."),
+         "m.onnx: is an input, and --caffemodel would overwrite it. Choose another output file."),
         (["m.onnx", "-o", "net.prototxt", "--half"],
          "--half is for Caffe to ONNX, and m.onnx is ONNX."),
         (["m.onnx", "-o", "net.prototxt", "--output", "x"],
@@ -88,8 +88,8 @@ def test_a_dialect(protogen, tmp_path):
         (["none.onnx", "-o", "net.prototxt"],
          "none.onnx: cannot be read (No such file or directory). Check the path."),
         (["bad.onnx", "-o", "net.prototxt"],
-         "bad.onnx:byte 2: a group's end is not known. The file is cut short or damaged, or it is "
-         "no ONNX model."),
+         "bad.onnx:byte 2: unsupported wire type 4 (end of a group). The file is truncated or "
+         "damaged, or it is not a valid ONNX model."),
         (["m.onnx", "-o", "net.prototxt", "--input", "dat=1,3,32,32"],
          'm.onnx: "dat": the model has no such input (inputs: data).'),
     ],

@@ -254,7 +254,7 @@ def test_vendor_descriptor_set(protogen, tmp_path):
     (tmp_path / "bad.desc").write_bytes(b"\xff\xff")
     wrong = protogen("fmt", "--proto", "bad.desc", "n.prototxt")
     assert wrong.stderr == (
-        "protogen: bad.desc: is neither .proto text nor a descriptor set. End .proto files in .proto.\n"
+        "protogen: bad.desc: is neither .proto text nor a descriptor set. The file extension of .proto text must be .proto.\n"
     )
 
 

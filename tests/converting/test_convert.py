@@ -475,7 +475,7 @@ def test_every_refusal_is_named(tmp_path):
 
 
 def test_output_over_input(pair, tmp_path):
-    with pytest.raises(pg.InputError, match="is read, and -o would write over it"):
+    with pytest.raises(pg.InputError, match="is an input, and -o would overwrite it"):
         pg.convert(*pair, pair[1])
     assert pair[1].stat().st_size > 100
 

@@ -288,7 +288,7 @@ def test_draw(protogen, tmp_path):
         (["draw", "missing.prototxt", "-o", "net.svg"], "missing.prototxt"),
         (["report", "tiny.prototxt", "--against", "nothing.prototxt"], "nothing.prototxt"),
         (["report", "tiny.prototxt", "typo.prototxt"], "typo.prototxt"),
-        (["report", "tiny.prototxt", "-o", "tiny.prototxt"], "would write over it"),
+        (["report", "tiny.prototxt", "-o", "tiny.prototxt"], "would overwrite it"),
     ],
 )
 def test_mistakes(protogen, tmp_path, arguments, words):
