@@ -85,7 +85,7 @@ def test_limits_of_files_and_layers(tmp_path):
         pg.load(large)
     many = tmp_path / "many.prototxt"
     many.write_text('layer { type: "Silence" }\n' * 100_001)
-    with pytest.raises(pg.InputError, match="100001 layers, and 100000 are the most"):
+    with pytest.raises(pg.InputError, match="100001 layers, the limit is 100000"):
         pg.load(many)
 
 

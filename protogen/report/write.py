@@ -308,14 +308,16 @@ def _crops(graph: Graph, known: Mapping[str, BlobCoordinates | None]) -> list[di
     order = {id(layer): i for i, layer in enumerate(graph.layers)}
     made = []
     for crop in crop_checks(graph, known):
-        given, right = (" × ".join(map(str, dict.fromkeys(n))) for n in (crop.given, crop.right))
+        given, right = (
+            " × ".join(map(str, dict.fromkeys(n))) for n in (crop.offsets, crop.expected)
+        )
         made.append(
             {
                 "layer": crop.layer.name,
                 "i": order[id(crop.layer)],
                 "given": given,
                 "right": right,
-                "fits": tuple(crop.given) == tuple(crop.right),
+                "fits": tuple(crop.offsets) == tuple(crop.expected),
                 "why": f"{crop.layer.bottoms[0]} lies at {_map(crop.first.height)}, "
                 f"{crop.layer.bottoms[1]} at {_map(crop.second.height)} (height)",
             }

@@ -113,7 +113,7 @@ def test_upgrade_and_downgrade(protogen, tmp_path):
     )
     done = protogen("upgrade", "old.prototxt", "-o", "new.prototxt")
     assert done.returncode == 0
-    assert "input x became an Input layer" in done.stderr
+    assert "converted input x to an Input layer" in done.stderr
     assert "# act" in (tmp_path / "new.prototxt").read_text()
     back = protogen("downgrade", "new.prototxt").stdout
     assert prototxt.parse(back) == prototxt.read(tmp_path / "old.prototxt")
@@ -156,7 +156,7 @@ def test_diff_of_order(protogen, tmp_path):
     (tmp_path / "b.prototxt").write_text("".join(layer.format(n) for n in "bcda"))
     assert (
         protogen("diff", "a.prototxt", "b.prototxt").stdout
-        == "~ a (ReLU): stands elsewhere in the order\n"
+        == "~ a (ReLU): moved to another position\n"
     )
 
 

@@ -280,11 +280,11 @@ def test_weights_match_by_name(net_file, tmp_path):
     ("arrays", "message"),
     [
         ([np.zeros((3, 2), np.float32), np.zeros(2, np.float32)],
-         "blob 0 of the weights is 3x2, but must be 2x3."),
+         "blob 0 of the weights has shape 3x2, expected 2x3."),
         ([np.zeros((2, 3), np.float32)],
          "the weights have 1 blobs, but the layer has 2 (2x3, 2)."),
         ([np.zeros((2, 3, 1, 1), np.float32), np.zeros(2, np.float32)],
-         "blob 0 of the weights is 2x3x1x1, but must be 2x3."),
+         "blob 0 of the weights has shape 2x3x1x1, expected 2x3."),
     ],
 )  # fmt: skip
 def test_weights_of_wrong_shape_are_rejected(net_file, tmp_path, arrays, message):

@@ -60,7 +60,7 @@ def test_behind_the_last_writer_in_place(net):
         'layer { name: "r" type: "Unheard" bottom: "y" top: "y" } layer { name: "z" type: "Unheard" bottom: "y" top: "z" }\n'
     )
     path = net(text)
-    with pytest.warns(pg.ProtogenWarning, match="does not know this type"):
+    with pytest.warns(pg.ProtogenWarning, match="unknown layer type"):
         made = pg.splice(path, "y", factor=2, rewire=True, channels=3)
     names = [layer.name for layer in prototxt.parse(made.text).layer]
     assert names == ["a", "r", "upsample", "z"]

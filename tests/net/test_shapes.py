@@ -269,7 +269,7 @@ def test_detection_family():
         ('type: "LRN" lrn_param { local_size: 4 }', "local_size is 4, but Caffe takes odd sizes only."),
         ('type: "Eltwise" eltwise_param { operation: MAX }', "has 1 bottoms, but takes 2 or more."),
         ('type: "InnerProduct" inner_product_param { num_output: 2000000000 axis: 2 }',
-         'its top "y" would be 1x3x2000000000: more than the 2147483647 values that a blob can hold. Use smaller sizes.'),
+         'its top "y" would have shape 1x3x2000000000: more than the 2147483647 values that a blob can hold. Use smaller sizes.'),
         ('type: "Permute" permute_param { order: 1 order: 1 }', "order [1, 1] must name axes of 1x3x8x8, each once."),
     ],
 )  # fmt: skip

@@ -339,11 +339,11 @@ class CropOffset(Rule):
             return
         seen = {id(layer) for layer in net.layers}  # each layer once, of all phases
         for crop in (one for graph in net.graphs.values() for one in crop_checks(graph)):
-            pairs = zip(crop.given, crop.right, strict=True)
+            pairs = zip(crop.offsets, crop.expected, strict=True)
             if id(crop.layer) not in seen or all(abs(a - b) <= Fraction(1, 2) for a, b in pairs):
                 continue
             given, right = (
-                " x ".join(map(str, dict.fromkeys(two))) for two in (crop.given, crop.right)
+                " x ".join(map(str, dict.fromkeys(two))) for two in (crop.offsets, crop.expected)
             )
             yield net.diagnostic(
                 self,
