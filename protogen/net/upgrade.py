@@ -212,9 +212,14 @@ def _input_shapes(net: Document) -> list[dict[str, list[int]]]:
     if not dims:
         dims = [flat[i : i + 4] for i in range(0, len(flat), 4)]
     if dims and (len(dims) < count or (not net.has("input_shape") and len(flat) % 4)):
+        problem = f"the number of input_shape is {len(dims)}, expected {count}, one for each input"
+        if not net.has("input_shape"):
+            problem = (
+                f"the number of input_dim is {len(flat)}, expected {4 * count}, four for each input"
+            )
         raise net.source.error(
             net.all("input")[0].start,
-            f"the number of input shapes is {len(dims)}, expected {count}, the number of inputs",
+            problem,
             "Give four input_dim or one input_shape for each input.",
         )
     return [{"dim": shape} for shape in dims[:count]]

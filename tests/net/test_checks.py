@@ -1,4 +1,4 @@
-"""What BVLC Caffe checks of a net, protogen checks too: tests/checks has a row for each."""
+"""protogen has every check of BVLC Caffe on a net: tests/checks has a row for each of them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def build(row: Row, text: str) -> Net:
 
 
 def errors(row: Row, text: str) -> list[pg.Diagnostic]:
-    found = pg.check_text(text, "net.prototxt", settings=Settings(dialect=row.dialect))
-    return [one for one in found.diagnostics if one.severity == "error"]
+    checked = pg.check_text(text, "net.prototxt", settings=Settings(dialect=row.dialect))
+    return [diagnostic for diagnostic in checked.diagnostics if diagnostic.severity == "error"]
 
 
 @pytest.mark.parametrize(("row", "text"), BAD)
-def test_violated(row, text):
+def test_net_that_violates_a_check_is_rejected(row, text):
     if row.when == "weights":
         net = build(row, text)
         with pytest.raises(pg.InputError) as caught:
@@ -53,28 +53,31 @@ def test_violated(row, text):
     else:
         with pytest.raises(pg.InputError) as caught:
             build(row, text)
-    said = caught.value.diagnostic
-    assert said.layer or said.subject.startswith("layer") or row.type == "the net"
-    assert "\n" not in said.problem
+    diagnostic = caught.value.diagnostic
+    assert diagnostic.layer or diagnostic.subject.startswith("layer") or row.type == "the net"
+    assert "\n" not in diagnostic.problem
 
 
 @pytest.mark.parametrize(("row", "text"), GOOD)
-def test_not_violated(row, text):
+def test_net_at_the_limit_of_a_check_is_accepted(row, text):
     assert errors(row, text) == []
     build(row, text)
 
 
-def test_weights_that_fit():
+def test_weights_of_correct_shape_are_accepted():
     for row in ROWS:
         if row.when == "weights":
             build(row, row.bad[0]).take_weights(blobs(row.fits))
 
 
 def blobs(shapes):
-    return {name: [np.zeros(shape, np.float32) for shape in some] for name, some in shapes.items()}
+    return {
+        name: [np.zeros(shape, np.float32) for shape in of_layer]
+        for name, of_layer in shapes.items()
+    }
 
 
-def test_rows():
+def test_rows_are_unique_and_complete():
     assert max(Counter(row.id for row in ROWS).values()) == 1
     for row in ROWS:
         assert row.bad
@@ -82,12 +85,12 @@ def test_rows():
         file, _, line = row.at.partition(":")
         assert file.endswith((".cpp", ".hpp"))
         assert line.isdigit()
-    for what, why in UNREACHABLE:
-        assert what
-        assert why.endswith(".")
+    for checks, reason in UNREACHABLE:
+        assert checks
+        assert reason.endswith(".")
 
 
-def test_table(request):
+def test_docs_table_is_current(request):
     path = ROOT / "docs" / "checks.md"
     text = markdown()
     if request.config.getoption("--update-golden"):
@@ -100,42 +103,47 @@ def test_table(request):
 HEAD = """\
 # What Caffe checks
 
-This page is made by `tests/net/test_checks.py`; the nets are in `tests/checks`.
+`tests/net/test_checks.py` generates this page; the nets are in `tests/checks`.
 
-BVLC Caffe ends its process where a net violates one of its checks. Below are {count} of them: all that a net's
-text, or its weights, can violate. protogen knows each: `protogen check` reports an error, and `protogen convert`
-refuses the net in one sentence that names the layer (of a type that nobody knows when it comes to it). {backward} of them are violated when a gradient is computed,
-in training alone: `check` tells of these, and `convert` does not refuse, because the net can be used.
+BVLC Caffe ends its process if a net violates one of its checks. This page lists {count} of them: all that the text
+of a net, or its weights, can violate. protogen has the same checks: `protogen check` reports an error, and
+`protogen convert` rejects the net in one sentence that names the layer (a layer of unknown type is rejected when
+it is converted). {backward} of the checks concern the computation of a gradient, only in training: `check` reports
+them, but `convert` accepts the net, because it works for inference.
 
-A test violates each in the smallest net, and where it is subtle, has another that just does not. `tests/truth`
-asks real Caffe about {asked} of the {count}: it refuses the one net, and runs the other, but for layers of files,
-whose good nets it cannot run here. It is not asked about {files}, which need files or weights.
+For each check there is a minimal net that violates it. For subtle checks there is also a net that just satisfies
+it. `tests/truth` compares {compared} of the {count} with real Caffe: Caffe rejects the first net and runs the
+second, except for layers that read files, whose valid nets cannot run here. The other {files} need files or weights
+and are not compared.
 
-Forks allow more: {dialect} checks are BVLC's alone, and hold with `--dialect bvlc`.
+Forks allow more: {dialect} checks are only in BVLC Caffe. They apply with `--dialect bvlc`.
 
 """
 
 
 def markdown() -> str:
-    """The page."""
+    """Return the text of docs/checks.md."""
     count = len(ROWS)
-    unasked = sum(bool(row.loose) or row.when == "weights" for row in ROWS)
-    made = HEAD.format(
+    not_compared = sum(bool(row.loose) or row.when == "weights" for row in ROWS)
+    text = HEAD.format(
         count=count,
         backward=sum(row.when == "backward" for row in ROWS),
-        asked=count - unasked,
-        files=unasked,
+        compared=count - not_compared,
+        files=not_compared,
         dialect=sum(bool(row.dialect) for row in ROWS),
     )
     types = list(dict.fromkeys(row.type for row in ROWS))
     first = [name for name in ("the net", "every layer") if name in types]
-    made += "| layer | what Caffe demands | where |\n|---|---|---|\n"
+    text += "| layer | check | place in Caffe |\n|---|---|---|\n"
     for name in [*first, *sorted(set(types) - set(first), key=str.lower)]:
         for row in ROWS:
             if row.type == name:
                 note = " (`--dialect bvlc`)" if row.dialect else ""
-                note += " (a gradient)" if row.when == "backward" else ""
-                made += f"| {name} | {row.demands}{note} | {row.at} |\n"
-    made += "\n## What no net can violate\n\nThese checks no text can violate, or only together with files, or they repeat one of the table:\n\n"
-    made += "| checks | why |\n|---|---|\n"
-    return made + "".join(f"| {what} | {why} |\n" for what, why in UNREACHABLE)
+                note += " (gradient)" if row.when == "backward" else ""
+                text += f"| {name} | {row.demands}{note} | {row.at} |\n"
+    text += (
+        "\n## Checks that no net can violate\n\nThe text of a net cannot violate these checks, or "
+        "only together with files, or they repeat a check of the table:\n\n"
+    )
+    text += "| checks | reason |\n|---|---|\n"
+    return text + "".join(f"| {checks} | {reason} |\n" for checks, reason in UNREACHABLE)
