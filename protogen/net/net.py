@@ -53,7 +53,8 @@ class Net:
     ) -> None:
         self.message = message
         source = message.source if isinstance(message, prototxt.Document) else None
-        options["input_shapes"] = dict(options.get("input_shapes") or {})  # the caller may change it
+        # A copy, because the caller may change the mapping.
+        options["input_shapes"] = dict(options.get("input_shapes") or {})
         self._options = options
         self.graph: Graph = build(message, source, **options)
         self.weights: Weights = _text_weights(self.graph) if weights is None else weights

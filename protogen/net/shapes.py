@@ -266,7 +266,7 @@ def owners(
             permissive = spec.share_mode == "PERMISSIVE"
             if math.prod(a) != math.prod(b) if permissive else a != b:
                 error = layer.error(
-                    f'its blob {index} has shape {shape_text(a)}, but the shared param '
+                    f"its blob {index} has shape {shape_text(a)}, but the shared param "
                     f'"{spec.name}" has shape {shape_text(b)} in {owner.subject}'
                 )
                 refused.append(error)

@@ -87,7 +87,9 @@ class FilledBlob:
         self._check()
         if self.filler.type in EXTRAS:
             return LazyArray(self.shape, lambda: iter([self._extra(stream).reshape(-1)]))
-        return LazyArray(self.shape, lambda: fillers.chunks(self.filler, self.shape, chosen, stream))
+        return LazyArray(
+            self.shape, lambda: fillers.chunks(self.filler, self.shape, chosen, stream)
+        )
 
     def _check(self) -> None:
         filler, shape = self.filler, self.shape

@@ -355,7 +355,7 @@ class CropOffset(Rule):
 
 def _offsets(net: Context, crop: CropCheck) -> list[Edit]:
     """The right offsets written; none where they are no whole numbers, or other axes are cut too."""
-    right = list(dict.fromkeys(crop.right))
+    right = list(dict.fromkeys(crop.expected))
     if any(one.denominator > 1 or one < 0 for one in right):
         return []
     text = "offset: " + " offset: ".join(map(str, right))
@@ -371,4 +371,4 @@ def _offsets(net: Context, crop: CropCheck) -> list[Edit]:
         return [added(net.source, blocks[-1], text)]
     if len(given) == 1:
         return [replaced(given[0], text.removeprefix("offset: "))]
-    return [replaced(item, str(one)) for item, one in zip(given, crop.right, strict=True)]
+    return [replaced(item, str(one)) for item, one in zip(given, crop.expected, strict=True)]
