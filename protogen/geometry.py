@@ -52,7 +52,8 @@ def upsample_stride(factor: int) -> int:
 
 
 def upsample_pad(factor: int) -> int:
-    """Return the pad of bilinear upsampling by an integer factor: ceil((f - 1) / 2) = floor(f / 2)."""
+    """Return the pad of bilinear upsampling by an integer factor:
+    ceil((f - 1) / 2) = floor(f / 2)."""
     return factor // 2
 
 

@@ -1,8 +1,7 @@
 """Weights of a net in Caffe's binary format (.caffemodel): memory-mapped reader, streaming writer.
 
-A caffemodel is a NetParameter in protobuf's wire format; most of it is packed float32. The reader
-parses only the headers, and a blob is a numpy view of the mapped file. The writer generates the
-headers and copies the memory of the arrays.
+A caffemodel is a NetParameter in protobuf's wire format. The reader parses only the headers, and a
+blob is a numpy view of the mapped file. The writer generates headers and copies the arrays.
 """
 
 from __future__ import annotations
@@ -47,10 +46,8 @@ _RAW = {0: "<f8", 1: "<f4", 2: "<f2"}
 
 @dataclass(slots=True)
 class Blob:
-    """One parameter blob of a file. Only ``array`` reads its values.
-
-    ``pieces`` are the byte ranges of the values: a single range if Caffe wrote the file.
-    """
+    """One parameter blob of a file. Only ``array`` reads its values. ``pieces`` are the byte ranges
+    of the values: a single range if Caffe wrote the file."""
 
     shape: Shape
     dtype: str
@@ -68,12 +65,10 @@ class Blob:
         """
         import numpy as np
 
-        if self.count != math.prod(self.shape):
+        if self.count != (expected := math.prod(self.shape)):
             shape = shape_text(self.shape)
             raise self.bytes_.error(
-                self.at,
-                f"a blob of shape {shape} has {self.count} values, "
-                f"expected {math.prod(self.shape)}",
+                self.at, f"a blob of shape {shape} has {self.count} values, expected {expected}"
             )
         if max(self.shape, default=0) > LIMIT:  # the count can match if another length is 0
             raise self.bytes_.error(self.at, f"a blob has an axis of length {max(self.shape)}")

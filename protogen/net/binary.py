@@ -1,4 +1,4 @@
-"""Conversion between Messages and protobuf classes, for the parts of binary files except weights."""
+"""Conversion between Messages and protobuf classes, for binary files without their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Position of each blob's pixels in the input: Caffe's coordinate map, and offsets of Crop layers."""
+"""Position of a blob's pixels in the input: Caffe's coordinate map, and offsets of Crop layers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from protogen.layers.shaping import crop_offsets
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Map along one axis: blob coordinate = ``scale`` * input coordinate + ``shift``. A coordinate is
-    that of a pixel's centre; the first pixel has coordinate 0."""
+    """Map along one axis: blob coordinate = ``scale`` * input coordinate + ``shift``. A coordinate
+    is that of a pixel's centre; the first pixel has coordinate 0."""
 
     scale: Fraction = Fraction(1)
     shift: Fraction = Fraction(0)
@@ -86,7 +86,7 @@ def _place(
 
 @dataclass(frozen=True, slots=True)
 class CropCheck:
-    """A Crop of pictures: its offsets along height and width, and the coordinates of its bottoms."""
+    """A Crop of pictures: its offsets along height and width, and coordinates of its bottoms."""
 
     layer: Layer
     offsets: tuple[int, int]

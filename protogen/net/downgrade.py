@@ -1,4 +1,4 @@
-"""Converts a net to the V1 format (``layers { type: CONVOLUTION }``), which old vendor tools read."""
+"""Converts a net to the V1 format (``layers { type: CONVOLUTION }``) of old vendor tools."""
 
 from __future__ import annotations
 

@@ -243,8 +243,8 @@ def _check_count(layer: Layer, what: str, shape: Shape) -> None:
 def owners(
     layers: Sequence[Layer], parameters: Blobs, refused: list[InputError]
 ) -> dict[tuple[str, int], tuple[str, int]]:
-    """Return the owners of blobs that share a ``param { name }``, by layer name and blob index. The
-    first layer that uses the name is the owner.
+    """Return the owners of blobs that share a ``param { name }``, by layer name and blob index.
+    The first layer that uses the name is the owner.
 
     Args:
         refused: gets an error for each blob whose shape or learning rate differs from the owner's.

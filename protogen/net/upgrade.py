@@ -159,7 +159,7 @@ def _upgrade_transform(item: Field, log: list[str]) -> Field:
 
 
 def _upgrade_batch_norm(item: Field, log: list[str]) -> Field:
-    """Remove the three param of a BatchNorm. Old nets needed them to set its learning rates to 0."""
+    """Remove the three param of a BatchNorm, which set its learning rates to 0 in old nets."""
     if item.name != "layer" or item.value.type != "BatchNorm" or len(item.value.param) != 3:
         return item
     layer: Message = item.value

@@ -11,8 +11,8 @@ from protogen.formats.prototxt.hints import choices, expected
 from protogen.formats.prototxt.tokens import TOKEN, number, unquote
 from protogen.formats.schema import FieldType, caffe
 
-# Limits against malicious files. Caffe's own messages are 6 levels deep, published nets have at most
-# 40,000 fields, and a string is a name or a path.
+# Limits against malicious files. Caffe's own messages are 6 levels deep, published nets have at
+# most 40,000 fields, and a string is a name or a path.
 MAX_DEPTH = 100
 MAX_FIELDS = 1_000_000
 MAX_STRING = 1 << 20
