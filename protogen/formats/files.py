@@ -34,15 +34,17 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             raise InputError(
                 "is read-only", where=str(path), advice="Make it writable, or choose another file."
             )
-        beside = target.with_name(f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}.part")
+        temporary = target.with_name(
+            f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}.part"
+        )
         try:
-            with beside.open("xb") as file:
+            with temporary.open("xb") as file:
                 yield file
             if target.exists():  # a replaced file keeps its mode
-                os.chmod(beside, stat.S_IMODE(target.stat().st_mode))
-            os.replace(beside, target)
+                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+            os.replace(temporary, target)
         except BaseException:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise InputError(

@@ -1,7 +1,7 @@
 """Shape inference for blobs and parameters, layer by layer.
 
 If a net sets everything about its pictures except the number of channels, this number comes from
-the weights. Without weights three channels are assumed, and a warning says so.
+the weights. Without weights protogen assumes three channels and warns.
 """
 
 from __future__ import annotations
