@@ -1,11 +1,11 @@
-"""protogen: the Caffe toolchain that needs no Caffe.
+"""protogen: a Caffe toolchain that does not need Caffe.
 
     import protogen as pg
     up = pg.upsample(factor=2, channels=64, bottom="conv5", top="up5")
     print(up.prototxt)
 
-Everything public is here. Names are loaded when they are first used, so that importing protogen
-costs next to nothing.
+This module holds the public API. Each name is imported when it is first used, so that
+``import protogen`` is fast.
 """
 
 from importlib import import_module

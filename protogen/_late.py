@@ -1,8 +1,10 @@
-"""What rooms below take from rooms above without importing them: ``protogen`` fills it in."""
+"""Functions of upper packages that lower packages call without importing them.
+
+``protogen/__init__.py`` assigns them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-layer_maker: Callable[[str], Any]  # pycaffe's ``layers.NAME``: what writes a layer of a NetSpec
+layer_maker: Callable[[str], Any]  # ``layers.NAME`` of pycaffe: creates a layer of a NetSpec

@@ -1,7 +1,7 @@
-"""What protogen says when it refuses, warns or finds a fault: one ``Diagnostic``, raised by one
-exception class per exit code. It becomes a sentence where a person reads it, and only there.
+"""Errors, warnings and findings. Each is a ``Diagnostic``; one exception class per exit code.
 
-A sentence reads ``where: subject: what is, against what must be. What to do.``
+A ``Diagnostic`` holds its parts separately. ``str()`` joins them to the sentence that the user
+reads: ``where: subject: problem. Advice.`` The problem states the actual and the expected value.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, Self
 
-Edit = tuple[int, int, str]  # start and end in a text, and what stands there instead
+Edit = tuple[int, int, str]  # start and end in a text, and the text that replaces this range
 Severity = Literal["error", "warning"]
 
 
 class Place(NamedTuple):
-    """Where in a file: line and column count from 1 (0: the whole file). ``start`` and ``end`` are
-    offsets in its text, -1 where there is none."""
+    """A place in a file. Line and column count from 1 (line 0: the whole file). ``start`` and
+    ``end`` are offsets in the file's text, -1 if unknown."""
 
     file: str
     line: int = 0
@@ -28,24 +28,24 @@ class Place(NamedTuple):
 
 
 class Fix(NamedTuple):
-    """Edits of the text that remove a fault. ``safe``: what the net computes stays the same."""
+    """Edits of the text that remove a fault. ``safe``: they do not change what the net computes."""
 
     edits: tuple[Edit, ...]
     safe: bool = False
 
 
 class Diagnostic(NamedTuple):
-    """One refusal, warning or finding, in its parts.
+    """One error, warning or finding, in its parts.
 
     Attributes:
-        problem: what is, against what must be.
-        where: the place in a file; the file's name, or empty, where there is none.
-        subject: what it is about, such as ``layer "conv1" (Convolution)``.
+        problem: what is wrong, with the actual and the expected value.
+        where: the place in a file, or the file's name, or empty.
+        subject: the thing with the problem, such as ``layer "conv1" (Convolution)``.
         advice: what to do.
-        lines: further lines below the sentence: the text with a caret, a list of reasons.
-        code: the rule's, such as ``PG101``.
-        fix: edits that remove the fault; None where a person must.
-        layer: the layer's name, where it is about one.
+        lines: further lines below the sentence: the text with a caret, or a list of reasons.
+        code: the code of the rule, such as ``PG101``.
+        fix: edits that remove the fault; None if there is no automatic fix.
+        layer: the name of the layer with the problem, or empty.
     """
 
     problem: str
@@ -60,12 +60,12 @@ class Diagnostic(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """The place, of the file as a whole where no more is known."""
+        """The place; the whole file if the line is unknown."""
         return self.where if isinstance(self.where, Place) else Place(self.where)
 
     @property
     def message(self) -> str:
-        """Problem and advice, without where and of what; without further lines."""
+        """Problem and advice, without place, subject and further lines."""
         return _sentence(self.problem, self.advice)
 
     def __str__(self) -> str:
@@ -79,8 +79,9 @@ def _sentence(problem: str, advice: str) -> str:
     return f"{head} {advice}" if advice else head
 
 
-class _HasDiagnostics(Exception):  # noqa: N818 (no error by itself)
-    """Has diagnostics, made of the same parts as one; its text is their sentences."""
+class _HasDiagnostics(Exception):  # noqa: N818 (a base class of errors and warnings)
+    """Base of errors and warnings. The constructor takes the parts of one ``Diagnostic``; the text
+    is the sentences of all diagnostics."""
 
     severity: Severity = "error"
     diagnostics: tuple[Diagnostic, ...]
@@ -96,52 +97,52 @@ class _HasDiagnostics(Exception):  # noqa: N818 (no error by itself)
         code: str = "",
         layer: str = "",
     ) -> None:
-        one = Diagnostic(
+        diagnostic = Diagnostic(
             problem, where, subject, advice, tuple(lines), code, self.severity, layer=layer
         )
-        super().__init__(str(one))
-        self.diagnostics = (one,)
+        super().__init__(str(diagnostic))
+        self.diagnostics = (diagnostic,)
 
     @classmethod
     def of(cls, *diagnostics: Diagnostic) -> Self:
-        """One exception for one or several diagnostics."""
-        made = cls(diagnostics[0].problem)
-        made.diagnostics = diagnostics
-        made.args = ("\n".join(map(str, diagnostics)),)
-        return made
+        """Return one exception for one or several diagnostics."""
+        exception = cls(diagnostics[0].problem)
+        exception.diagnostics = diagnostics
+        exception.args = ("\n".join(map(str, diagnostics)),)
+        return exception
 
     @property
     def diagnostic(self) -> Diagnostic:
-        """The first, and mostly the only one."""
+        """The first diagnostic, in most cases the only one."""
         return self.diagnostics[0]
 
     def with_parts(self, **parts: Any) -> Self:
-        """The same with other parts: ``where``, ``subject``, ``advice``, ..."""
+        """Return a copy with some parts replaced: ``where``, ``subject``, ``advice``, ..."""
         return self.of(self.diagnostic._replace(**parts), *self.diagnostics[1:])
 
 
 class ProtogenError(_HasDiagnostics):
-    """Every refusal of protogen. ``exit_code`` is what the command line exits with."""
+    """Base of all errors of protogen. ``exit_code`` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class InputError(ProtogenError):
-    """The user's text, specification, shapes, weights or paths are wrong (exit code 2)."""
+    """A text, specification, shape, weight or path from the user is invalid (exit code 2)."""
 
     exit_code = 2
 
 
 class UnsupportedError(ProtogenError):
-    """The request is sound, but protogen or its target cannot do it (exit code 3)."""
+    """The request is valid, but protogen or its target does not support it (exit code 3)."""
 
     exit_code = 3
 
 
 class MismatchError(ProtogenError):
-    """A check was run and found something (exit code 1).
+    """A check ran and failed (exit code 1).
 
-    ``table`` holds the rows that show it, as the check that raised it documents them.
+    ``table`` holds the rows that show the failure. The check that raises the error documents them.
     """
 
     def __init__(self, problem: str, *, table: Any = None, **parts: Any) -> None:
@@ -150,20 +151,20 @@ class MismatchError(ProtogenError):
 
 
 class ProtogenWarning(_HasDiagnostics, UserWarning):
-    """Something that protogen keeps or works around, and that the user should know of."""
+    """A problem that protogen works around, or an input that it keeps although it is unknown."""
 
     severity = "warning"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is near a wrong one; empty where none is."""
-    from difflib import get_close_matches  # slow to import, and needed for mistakes only
+    """Return the known name most similar to ``name``; empty if none is similar."""
+    from difflib import get_close_matches  # slow to import, and needed for errors only
 
-    near = get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return near[0] if near else ""
+    similar = get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return similar[0] if similar else ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``Did you mean X?`` where a known name is near; empty where none is."""
-    near = nearest(name, known)
-    return f"Did you mean {near}?" if near else ""
+    """Return ``Did you mean X?`` if a known name is similar; otherwise empty."""
+    similar = nearest(name, known)
+    return f"Did you mean {similar}?" if similar else ""

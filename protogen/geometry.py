@@ -1,6 +1,6 @@
-"""Sizes along one axis, and the upsampling formulas: whole numbers in, whole numbers out.
+"""Output sizes of windowed layers along one axis, and the upsampling formulas, all in integers.
 
-Letters are Caffe's own: f factor, K kernel_size, s stride, p pad, d dilation.
+Symbols: n input size, f factor, K kernel_size, s stride, p pad, d dilation.
 """
 
 from __future__ import annotations
@@ -11,63 +11,66 @@ Shape = tuple[int, ...]
 
 
 def shape_text(shape: Iterable[object], empty: str = "a scalar") -> str:
-    """A shape as messages write it: 1x3x8x8; ``empty`` where it has no axes."""
+    """Return a shape as text for messages: 1x3x8x8; ``empty`` if it has no axes."""
     return "x".join(map(str, shape)) or empty
 
 
 def kernel_extent(kernel: int, dilation: int = 1) -> int:
-    """Pixels that a dilated kernel spans: d (K - 1) + 1."""
+    """Return the extent of a dilated kernel in pixels: d (K - 1) + 1."""
     return dilation * (kernel - 1) + 1
 
 
 def conv_out(size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1) -> int:
-    """Length of a Convolution's output: (n + 2p - (d (K - 1) + 1)) / s + 1.
+    """Return the output length of a Convolution: (n + 2p - (d (K - 1) + 1)) / s + 1.
 
-    The division is C's, towards 0: a kernel that reaches past the padded end by less than a stride
-    still makes one pixel, and what it reads there is 0.
+    The division truncates towards 0, as in C. A kernel that is longer than the padded input by
+    less than one stride still gives one output pixel, and reads 0 beyond the end.
     """
     span = size + 2 * pad - kernel_extent(kernel, dilation)
     return (span // stride if span >= 0 else -(-span // stride)) + 1
 
 
 def end_pad(out: int, size: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
-    """Pad behind an axis so that ``out`` windows fit: (out - 1) s + d (K - 1) + 1 - n - p, and at
-    least p."""
+    """Return the pad at the end of an axis so that ``out`` windows fit:
+    (out - 1) s + d (K - 1) + 1 - n - p, and at least p."""
     return max(pad, (out - 1) * stride + kernel_extent(kernel, dilation) - size - pad)
 
 
 def deconv_out(size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1) -> int:
-    """Length of a Deconvolution's output: s (n - 1) + d (K - 1) + 1 - 2p."""
+    """Return the output length of a Deconvolution: s (n - 1) + d (K - 1) + 1 - 2p."""
     return stride * (size - 1) + kernel_extent(kernel, dilation) - 2 * pad
 
 
 def upsample_kernel(factor: int) -> int:
-    """kernel_size of bilinear upsampling by a whole factor: 2f - f mod 2."""
+    """Return the kernel_size of bilinear upsampling by an integer factor: 2f - f mod 2."""
     return 2 * factor - factor % 2
 
 
 def upsample_stride(factor: int) -> int:
-    """stride of upsampling by a whole factor: f."""
+    """Return the stride of upsampling by an integer factor: f."""
     return factor
 
 
 def upsample_pad(factor: int) -> int:
-    """pad of bilinear upsampling by a whole factor: ceil((f - 1) / 2), which is floor(f / 2)."""
+    """Return the pad of bilinear upsampling by an integer factor:
+    ceil((f - 1) / 2) = floor(f / 2)."""
     return factor // 2
 
 
 def border_ring(factor: int) -> int:
-    """Pixels at each border where classic upsampling differs from interpolation: floor(f / 2)."""
+    """Return the width in pixels of the border where classic upsampling differs from
+    interpolation: floor(f / 2)."""
     return factor // 2
 
 
 def pool_out(
     size: int, kernel: int, stride: int, pad: int, ceil: bool = True, padded: bool = False
 ) -> int:
-    """Length of a Pooling's output, by Caffe's rule.
+    """Return the output length of a Pooling, by Caffe's rule.
 
-    ceil((n + 2p - K) / s) + 1, and with padding one less where the last window would begin beyond
-    the input and its left pad. ``padded``: the other axis has a pad, which counts for both.
+    The length is ceil((n + 2p - K) / s) + 1. With padding it is one less if the last window would
+    begin beyond the input and its left pad. ``padded``: another axis has a pad; Caffe then applies
+    this rule to every axis.
     """
     span = size + 2 * pad - kernel
     out = (-(-span // stride) if ceil else span // stride) + 1
@@ -83,7 +86,7 @@ def pool_windows(
     pads: Sequence[int],
     ceil: bool = True,
 ) -> tuple[int, ...]:
-    """How many windows a Pooling has along each of its axes: ``pool_out`` of all together."""
+    """Return the number of windows of a Pooling along each axis; see ``pool_out``."""
     padded = any(pads)
     return tuple(
         pool_out(n, k, s, p, ceil, padded)
@@ -94,8 +97,8 @@ def pool_windows(
 def clipped(
     windows: Sequence[int], sizes: Sequence[int], strides: Sequence[int], pads: Sequence[int]
 ) -> tuple[int, ...]:
-    """Windows without a last one that begins behind the input and the pad before it. Intel's fork
-    drops it beside a kernel of 1 too."""
+    """Return the numbers of windows without a last one that begins beyond the input and its left
+    pad. Intel's fork drops this window even for a kernel of 1."""
     return tuple(
         count - 1 if (count - 1) * stride >= n + pad else count
         for count, n, stride, pad in zip(windows, sizes, strides, pads, strict=True)
@@ -103,7 +106,7 @@ def clipped(
 
 
 def interp_out(size: int, zoom: int, shrink: int) -> int:
-    """Length of DeepLab's Interp: shrink first, (n - 1) / shrink + 1, then zoom,
+    """Return the output length of DeepLab's Interp: first shrink, (n - 1) / shrink + 1, then zoom,
     n + (n - 1) (zoom - 1)."""
     shrunk = (size - 1) // shrink + 1
     return shrunk + (shrunk - 1) * (zoom - 1)

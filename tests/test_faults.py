@@ -1,5 +1,5 @@
-"""What is left when a process is killed, a disk is full, or an input changes: the old file or the new
-one, whole, and one sentence."""
+"""Faults: a killed process, a full disk, an input that changes. An output file is the complete old or
+the complete new one, and the error is one sentence."""
 
 import hashlib
 import os
@@ -56,7 +56,7 @@ def commands(pair: tuple[Path, Path], folder: Path) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-# The command runs in a fork of a process that has everything loaded, so that most kills hit its work.
+# The command runs in a fork of a process with all modules loaded, so that most kills hit its work.
 SERVER = """
 import os, signal, sys, time, random
 import protogen.cli as command
@@ -95,7 +95,7 @@ for _ in range(points):
 @posix
 @pytest.mark.parametrize("name", ["convert", "init", "rewrite"])
 def test_killed_at_random_moments(pair, tmp_path, name):
-    """The target is the old file or the new one after each of 200 kills."""
+    """After each of 200 kills the target is the complete old or the complete new file."""
     folder = tmp_path / "out"
     folder.mkdir()
     arguments = commands(pair, folder)[name]
@@ -108,35 +108,34 @@ def test_killed_at_random_moments(pair, tmp_path, name):
     assert whole
     fresh = killed = 0
     for _ in range(POINTS):
-        for made in whole:
-            (folder / made).write_bytes(b"old")
+        for output in whole:
+            (folder / output).write_bytes(b"old")
         server.stdin.write("\n")
         server.stdin.flush()
         killed = int(server.stdout.readline())
-        for made, right in whole.items():
-            found = (folder / made).read_bytes()
-            assert found == b"old" or hashlib.sha256(found).hexdigest() == right
-            fresh += found != b"old"
-        for left in folder.glob(".*.part"):  # hidden, and named after its target
-            left.unlink()
+        for output, new_digest in whole.items():
+            content = (folder / output).read_bytes()
+            assert content == b"old" or hashlib.sha256(content).hexdigest() == new_digest
+            fresh += content != b"old"
+        for part in folder.glob(".*.part"):  # a hidden temporary file, named after its target
+            part.unlink()
         assert {path.name for path in folder.iterdir()} == set(whole)
     server.stdin.close()
     server.stdout.close()
     assert server.wait(60) == 0
-    assert killed > POINTS // 4, "the kills came too late"
+    assert killed > POINTS // 4, "most kills came after the end of the command"
     assert fresh + killed > 0
 
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(pair, tmp_path, number):
-    """Ctrl-C and a polite end leave no debris."""
+def test_sigint_and_sigterm_leave_no_temporary_files(pair, tmp_path, number):
     folder = tmp_path / "out"
     folder.mkdir()
     arguments = commands(pair, folder)["init"]
     chance = random.Random(5)
     codes = set()
-    # coverage's own end may be interrupted too, and tells of it.
+    # Without coverage, because it prints a message if the signal interrupts its own exit.
     unmeasured = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
     for _ in range(8):
         process = subprocess.Popen(
@@ -145,30 +144,30 @@ def test_interrupted(pair, tmp_path, number):
         )  # fmt: skip
         time.sleep(chance.uniform(0.25, 0.8))
         process.send_signal(number)
-        _, told = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=60)
         codes.add(process.returncode)
-        assert not list(folder.glob(".*")), "debris"
-        assert "Traceback" not in told or process.returncode < 0  # before anything was imported
+        assert not list(folder.glob(".*")), "a temporary file is left"
+        assert "Traceback" not in stderr or process.returncode < 0  # killed during the imports
     assert codes <= {0, 130, 143, -number, 1}
 
 
-def test_an_error_leaves_the_old_file(tmp_path):
+def test_error_while_writing_keeps_the_old_file(tmp_path):
     path = tmp_path / "a"
     path.write_text("old")
 
-    def stopped() -> None:
+    def write_and_stop() -> None:
         with replacing(path) as file:
             file.write(b"new")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stopped()
+        write_and_stop()
     assert path.read_text() == "old"
-    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
-def test_disk_full(pair, tmp_path, protogen):
+def test_full_disk_keeps_the_old_files(pair, tmp_path, protogen):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = shutil.which("mount") and os.geteuid() == 0 and not subprocess.run(
@@ -178,7 +177,7 @@ def test_disk_full(pair, tmp_path, protogen):
         pytest.skip("a small file system cannot be mounted here")
     try:
         for arguments in commands(pair, disk).values():
-            targets = [Path(one) for one in arguments if str(disk) in one]
+            targets = [Path(argument) for argument in arguments if str(disk) in argument]
             for target in targets:
                 target.write_bytes(b"old")
             done = protogen(*arguments)
@@ -197,8 +196,8 @@ def test_disk_full(pair, tmp_path, protogen):
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_file_that_may_not_be_written(pair, tmp_path, protogen):
-    target = tmp_path / "kept.onnx"
+def test_read_only_file_is_not_replaced(pair, tmp_path, protogen):
+    target = tmp_path / "read_only.onnx"
     target.write_bytes(b"old")
     target.chmod(0o444)
     done = protogen("convert", *pair, "-o", target)
@@ -207,7 +206,7 @@ def test_a_file_that_may_not_be_written(pair, tmp_path, protogen):
     assert target.read_bytes() == b"old"
 
 
-def test_outputs_over_inputs(pair, protogen):
+def test_output_that_is_an_input_is_rejected(pair, protogen):
     net, weights = pair
     before = digest(net), digest(weights)
     for arguments in (
@@ -220,7 +219,7 @@ def test_outputs_over_inputs(pair, protogen):
     ):  # fmt: skip
         done = protogen(*arguments)
         assert done.returncode == 2, arguments
-        assert "would write over it" in done.stderr, arguments
+        assert "would overwrite it" in done.stderr, arguments
         assert (digest(net), digest(weights)) == before
 
 
@@ -240,14 +239,14 @@ def test_an_input_that_changes_while_it_is_read(pair, tmp_path, change):
         lambda: loaded.save(tmp_path / "a.prototxt", tmp_path / "a.caffemodel"),
         lambda: loaded.check_finite(),
     ):
-        with pytest.raises(pg.InputError, match="was changed while it was read"):
+        with pytest.raises(pg.InputError, match="the file was changed while it was read"):
             act()
     assert not (tmp_path / "a.caffemodel").exists()
     assert not (tmp_path / "a.prototxt").exists()
 
 
-def test_a_replaced_input_is_read_as_it_was(pair, tmp_path):
-    """A rename over a mapped file leaves the old one to its readers."""
+def test_old_content_of_a_replaced_input_is_read(pair, tmp_path):
+    """After a rename over a mapped file, its readers still see the old file."""
     net, weights = pair
     before = digest(weights)
     loaded = pg.load(net, weights)
@@ -257,8 +256,8 @@ def test_a_replaced_input_is_read_as_it_was(pair, tmp_path):
     assert digest(tmp_path / "a.caffemodel") == before
 
 
-def test_eight_processes_in_one_folder(pair, tmp_path):
-    """Each converts to its own name and all to one; every file is whole."""
+def test_eight_processes_write_to_one_folder(pair, tmp_path):
+    """Four processes write separate files and four write the same file; every file is complete."""
     net, weights = pair
     folder = tmp_path / "out"
     folder.mkdir()
@@ -270,7 +269,7 @@ def test_eight_processes_in_one_folder(pair, tmp_path):
         for i in range(8)
         for name in (f"{i}.onnx" if i < 4 else "same.onnx",)
     ]
-    assert [one.wait(300) for one in running] == [0] * 8
+    assert [process.wait(300) for process in running] == [0] * 8
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["0.onnx", "1.onnx", "2.onnx", "3.onnx", "same.onnx"]
     assert len({digest(path) for path in folder.iterdir()}) == 1

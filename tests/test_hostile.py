@@ -1,5 +1,5 @@
-"""Files from strangers: limits, the sandbox of templates, weights beside ONNX models, and inputs
-that once broke something."""
+"""Untrusted files: limits, the sandbox of templates, external data of ONNX models, and inputs that
+fuzzing found."""
 
 import io
 import os
@@ -26,11 +26,11 @@ from protogen.running.pictures import read_pictures
 FUZZ = ROOT / "fuzz"
 
 
-# What fuzzing found
+# Findings of the fuzzer
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the watch of memory needs Linux")
-def test_findings_stay_mended():
+@pytest.mark.skipif(sys.platform != "linux", reason="memory measurement needs Linux")
+def test_findings_of_the_fuzzer_stay_fixed():
     done = subprocess.run(
         [sys.executable, FUZZ / "fuzz.py", "--replay", FUZZ / "findings"],
         capture_output=True, encoding="utf-8",
@@ -39,9 +39,8 @@ def test_findings_stay_mended():
     assert done.stdout.endswith("all fine\n")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the watch of memory needs Linux")
-def test_the_fuzzer_finds_what_is_there(tmp_path):
-    """A target that breaks is told of: the watch is no rubber stamp."""
+@pytest.mark.skipif(sys.platform != "linux", reason="memory measurement needs Linux")
+def test_fuzzer_reports_exceptions_time_and_memory(tmp_path):
     code = (
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
         "from watch import Findings, Watch\n"
@@ -59,25 +58,25 @@ def test_the_fuzzer_finds_what_is_there(tmp_path):
     assert done.stdout.splitlines()[-1] == "['KeyError', 'memory', 'time']", done.stderr
 
 
-# Limits of text and of binary files
+# Limits for text and binary files
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("layer {" * 101, "nested more than 100 deep"),
-        (f'name: "{"x" * ((1 << 20) + 1)}"', "1048576 are the most"),
-        (f'name: {chr(34)}{"x" * (1 << 19)}{chr(34)} "{"x" * (1 << 19)}y"', "1048576 are the most"),
+        ("layer {" * 101, "nested more than 100 levels deep"),
+        (f'name: "{"x" * ((1 << 20) + 1)}"', "the limit is 1048576"),
+        (f'name: {chr(34)}{"x" * (1 << 19)}{chr(34)} "{"x" * (1 << 19)}y"', "the limit is 1048576"),
         ("input_dim: 1 " * 1_000_001, "more than 1000000 fields"),
     ],
     ids=["depth", "string", "joined strings", "fields"],
 )  # fmt: skip
-def test_limits_of_text(text, problem):
+def test_text_beyond_a_limit_is_rejected(text, problem):
     with pytest.raises(pg.InputError, match=problem):
         prototxt.parse(text)
 
 
-def test_limits_of_files_and_layers(tmp_path):
+def test_too_large_file_and_too_many_layers_are_rejected(tmp_path):
     large = tmp_path / "large.prototxt"
     with large.open("wb") as file:
         file.truncate((64 << 20) + 1)
@@ -85,44 +84,44 @@ def test_limits_of_files_and_layers(tmp_path):
         pg.load(large)
     many = tmp_path / "many.prototxt"
     many.write_text('layer { type: "Silence" }\n' * 100_001)
-    with pytest.raises(pg.InputError, match="100001 layers, and 100000 are the most"):
+    with pytest.raises(pg.InputError, match="100001 layers, the limit is 100000"):
         pg.load(many)
 
 
-def test_toml_that_is_deep_or_large(tmp_path):
+def test_toml_that_is_too_deep_or_too_large_is_rejected(tmp_path):
     path = tmp_path / "s.toml"
     for text, problem in (
-        ("x = " + "[" * 3000, "nested too deep|is no TOML"),
+        ("x = " + "[" * 3000, "nested too deep|not valid TOML"),
         ("#" * ((1 << 20) + 1), "larger than 1 MB"),
-        ("x = " + "9" * 5000, "is no TOML"),
+        ("x = " + "9" * 5000, "not valid TOML"),
     ):
         path.write_text(text)
         with pytest.raises(pg.InputError, match=problem):
             pg.load_spec(path)
 
 
-def test_small_parts_of_a_caffemodel():
+def test_caffemodel_with_too_many_layers_or_axes_is_rejected():
     layer = wire.head("NetParameter", "layer", 0)
     with pytest.raises(pg.InputError, match="more than 200000 layers"):
         caffemodel.parse_weights(wire.Bytes(layer * 200_001, "m"))
     axes = wire.head("BlobShape", "dim", 33) + b"\1" * 33
     blob = wire.head("BlobProto", "shape", len(axes)) + axes
     whole = wire.head("LayerParameter", "blobs", len(blob)) + blob
-    with pytest.raises(pg.InputError, match="33 axes, and 32 are the most"):
+    with pytest.raises(pg.InputError, match="33 axes, the limit is 32"):
         caffemodel.parse_weights(
             wire.Bytes(wire.head("NetParameter", "layer", len(whole)) + whole, "m")
         )
 
 
-def test_declared_sizes_are_held_against_the_bytes(tmp_path):
-    """A header that promises 4 EB takes no memory."""
+def test_declared_sizes_are_compared_with_the_file_size(tmp_path):
+    """A huge declared size allocates no memory."""
     path = tmp_path / "a.npy"
     np.save(path, np.zeros(4, np.float32))
     path.write_bytes(path.read_bytes().replace(b"(4,)", b"(9999999999,)"))
-    with pytest.raises(pg.InputError, match="take 39999999996 bytes, but 25 are there"):
+    with pytest.raises(pg.InputError, match="need 39999999996 bytes, but the file has 25"):
         arrayfiles.read_arrays(path)
     path.write_bytes(path.read_bytes().replace(b"'<f4'", b"'|O8'"))
-    with pytest.raises(pg.InputError, match="not that of an array of numbers"):
+    with pytest.raises(pg.InputError, match="does not describe an array of numbers"):
         arrayfiles.read_arrays(path)
     data = wire.head("LayerParameter", "blobs", 2**40)
     with pytest.raises(pg.InputError, match="1099511627776 bytes is declared"):
@@ -131,7 +130,7 @@ def test_declared_sizes_are_held_against_the_bytes(tmp_path):
         )
 
 
-def test_archives_that_unpack_to_far_more(tmp_path):
+def test_archive_that_unpacks_to_far_more_is_rejected(tmp_path):
     path = tmp_path / "bomb.npz"
     array = io.BytesIO()
     np.save(array, np.zeros(1 << 25, np.float32))
@@ -143,14 +142,14 @@ def test_archives_that_unpack_to_far_more(tmp_path):
 
 @given(raw=st.binary(max_size=200))
 @settings(max_examples=300)
-def test_any_bytes_as_arrays(raw, tmp_path_factory):
-    place = tmp_path_factory.getbasetemp() / "any.npy"
-    place.write_bytes(b"\x93NUMPY" + raw)
+def test_random_bytes_as_npy_are_read_or_raise_input_error(raw, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "any.npy"
+    path.write_bytes(b"\x93NUMPY" + raw)
     with suppress(pg.InputError):
-        arrayfiles.read_arrays(place)
+        arrayfiles.read_arrays(path)
 
 
-def test_arrays_of_numpy_read_back(tmp_path):
+def test_arrays_saved_by_numpy_are_read(tmp_path):
     for array in (
         np.arange(6, dtype=np.float32).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         np.array(3, np.int64), np.zeros((0, 4), ">f4"), np.array([True, False]),
@@ -158,40 +157,41 @@ def test_arrays_of_numpy_read_back(tmp_path):
         np.save(tmp_path / "a.npy", array)
         np.testing.assert_array_equal(arrayfiles.read_arrays(tmp_path / "a.npy")[""], array)
         np.savez(tmp_path / "a.npz", x=array, **{"ip/1": array})
-        found = arrayfiles.read_arrays(tmp_path / "a.npz")
-        assert list(found) == ["x", "ip/1"]
-        np.testing.assert_array_equal(found["ip/1"], array)
+        arrays = arrayfiles.read_arrays(tmp_path / "a.npz")
+        assert list(arrays) == ["x", "ip/1"]
+        np.testing.assert_array_equal(arrays["ip/1"], array)
 
 
-def test_hdf5_from_strangers(tmp_path):
-    """Values of other files, names that are no blobs, what is no number, what unpacks to far more."""
+def test_untrusted_hdf5_is_rejected(tmp_path):
+    """Values in other files, names that are not blobs, values that are not numbers, and values that
+    unpack to far more."""
     import h5py
 
     (tmp_path / "secret").write_bytes(bytes(64))
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["data/ip/0"] = np.ones(3, np.float32)
 
-    def refused(match, make):
-        place = tmp_path / "w.h5"
-        with h5py.File(place, "w") as store:
-            make(store)
+    def refused(match, fill):
+        path = tmp_path / "w.h5"
+        with h5py.File(path, "w") as store:
+            fill(store)
         with pytest.raises(pg.InputError, match=match):
-            weightfiles.read_any(place)
+            weightfiles.read_any(path)
 
     data = "data/ip/0"
     virtual = h5py.VirtualLayout((3,), np.float32)
     virtual[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), data, (3,))
-    refused("lie in another file", lambda f: f.create_virtual_dataset(data, virtual))
-    refused("lie in another file", lambda f: f.create_dataset(
+    refused("stored in another file", lambda f: f.create_virtual_dataset(data, virtual))
+    refused("stored in another file", lambda f: f.create_dataset(
         data, (4,), np.float32, external=[(str(tmp_path / "secret"), 0, 64)]))  # fmt: skip
-    refused("has no group /data", lambda f: f.update(data=h5py.ExternalLink("other.h5", "/data")))
-    refused("has no group /data", lambda f: f.update(data=h5py.SoftLink("/elsewhere")))
-    refused("/data is no group", lambda f: f.update(data=np.ones(3)))
-    refused("not a layer's blob", lambda f: f.update({"data/ip/weight": np.ones(3)}))
-    refused("holds object, not float", lambda f: f.update({data: "text"}))
-    refused("134217728 bytes, 67108864 are the most", lambda f: f.create_dataset(
+    refused("missing group /data", lambda f: f.update(data=h5py.ExternalLink("other.h5", "/data")))
+    refused("missing group /data", lambda f: f.update(data=h5py.SoftLink("/elsewhere")))
+    refused("/data is not a group", lambda f: f.update(data=np.ones(3)))
+    refused("not the blob of a layer", lambda f: f.update({"data/ip/weight": np.ones(3)}))
+    refused("expected values of type float, got object", lambda f: f.update({data: "text"}))
+    refused("134217728 bytes, the limit is 67108864", lambda f: f.create_dataset(
         data, (1 << 25,), np.float32, chunks=(1 << 20,), compression="gzip"))  # fmt: skip
-    # A link inside of the group is not followed.
+    # The reader does not follow a link inside of the group.
     with h5py.File(tmp_path / "w.h5", "w") as store:
         store["data/ip/0"] = np.ones(2, np.float32)
         store["data/other"] = h5py.ExternalLink("other.h5", "/data/ip")
@@ -201,23 +201,22 @@ def test_hdf5_from_strangers(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("message a {" * 33, "nested more than 32 deep"),
-        ("message V { optional float a = 99999999999; }", "cannot read this statement"),
-        ("message V { optional float a = 536870912; }", "is no field.s number"),
-        ("message V { optional Nowhere a = 1; }", "Nowhere is defined nowhere"),
+        ("message a {" * 33, "nested more than 32 levels deep"),
+        ("message V { optional float a = 99999999999; }", "invalid statement"),
+        ("message V { optional float a = 536870912; }", "field number 536870912 is out of range"),
+        ("message V { optional Nowhere a = 1; }", "unknown type Nowhere"),
         pytest.param(
             "enum A { SAME = 0; } enum B { SAME = 0; }",
-            "protobuf does not take",
+            "protobuf rejects the definitions",
             marks=pytest.mark.skipif(
-                api_implementation.Type() == "python", reason="protobuf in Python takes it"
+                api_implementation.Type() == "python", reason="protobuf in Python accepts it"
             ),
         ),
         ("//" + "x" * (4 << 20), "larger than 4 MB"),
     ],
     ids=["depth", "digits", "number", "type", "twice", "size"],
 )
-def test_protos_from_strangers(tmp_path, text, problem):
-    """A .proto that is refused leaves nothing behind."""
+def test_invalid_proto_is_rejected_and_adds_nothing(tmp_path, text, problem):
     from protogen.formats.schema import extension
     from protogen.formats.schema.pool import message_class
 
@@ -228,14 +227,14 @@ def test_protos_from_strangers(tmp_path, text, problem):
     assert message_class("NetParameter")(name="n").name == "n"
 
 
-def test_pictures_of_no_known_form(tmp_path):
+def test_picture_of_unsupported_format_is_rejected(tmp_path):
     path = tmp_path / "a.eps"
     path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     with pytest.raises(pg.InputError, match="not an image of a supported format"):
         read_pictures([path], (1, 3, 8, 8))
 
 
-def test_a_run_that_needs_a_terabyte(tmp_path, protogen):
+def test_run_that_needs_too_much_memory_is_rejected(tmp_path, protogen):
     bottoms = "".join(f' bottom: "b{i}"' for i in range(150))
     tops = "".join(f' top: "b{i}"' for i in range(150))
     (tmp_path / "n.prototxt").write_text(
@@ -255,10 +254,10 @@ def test_shape_arithmetic_does_not_overflow():
             pg.Net(prototxt.parse(net % dims))
 
 
-# Templates of strangers
+# Untrusted templates
 
 
-TRICKS = [
+ATTACKS = [
     "{{ ''.__class__ }}", "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "{{ layer.__init__.__globals__ }}", "{{ layer['__class__'] }}", "{{ layer|attr('__class__') }}",
     "{{ '{0.__class__}'.format(layer) }}", "{{ ('%s' ~ '{0.__class__}').format_map(layer) }}",
@@ -271,49 +270,49 @@ TRICKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", TRICKS)
-def test_tricks(tmp_path, text):
+@pytest.mark.parametrize("text", ATTACKS)
+def test_sandbox_rejects_attacks(tmp_path, text):
     (tmp_path / "upsample.prototxt.j2").write_text(text)
     (tmp_path / "link.prototxt.j2").symlink_to("/etc/passwd")
-    with pytest.raises(pg.InputError, match="the template is broken") as caught:
+    with pytest.raises(pg.InputError, match="invalid template") as caught:
         render.render("upsample", {"layer": {"a": 1}, "name": "n"}, directory=tmp_path)
     assert "root:" not in str(caught.value)
-    # The same in this process, which is what the other one does.
-    with pytest.raises(pg.InputError) as again:
+    # The function that runs in the other process raises the same error in this process.
+    with pytest.raises(pg.InputError) as direct:
         render._render("upsample", {"layer": {"a": 1}, "name": "n"}, tmp_path, None)
-    assert str(again.value) == str(caught.value)
+    assert str(direct.value) == str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("{{ name }}\n{{ nothing }}", ":2: the template is broken: 'nothing' is undefined."),
-        ("{{ name|enum }}", ":1: the template is broken: 'a b' is no enum's value."),
-        ("{{ net }}", ":1: the template is broken: {} cannot be written as a prototxt value."),
-        ("a\n{% for %}", ":2: the template is broken: Expected an expression, got 'end of statement block'."),
-        ("{% include 'x.j2' %}", ": the template is broken: there is no template named x.j2."),
-        ("{{ 1 // 0 }}", ":1: the template is broken: integer division or modulo by zero."),
+        ("{{ name }}\n{{ nothing }}", ":2: invalid template: 'nothing' is undefined."),
+        ("{{ name|enum }}", ":1: invalid template: 'a b' is not a valid enum value."),
+        ("{{ net }}", ":1: invalid template: {} cannot be written as a prototxt value."),
+        ("a\n{% for %}", ":2: invalid template: Expected an expression, got 'end of statement block'."),
+        ("{% include 'x.j2' %}", ": invalid template: unknown template x.j2."),
+        ("{{ 1 // 0 }}", ":1: invalid template: integer division or modulo by zero."),
     ],
 )  # fmt: skip
-def test_broken_templates(tmp_path, text, said):
+def test_invalid_template_names_file_and_line(tmp_path, text, message):
     file = tmp_path / "t.j2"
     file.write_text(text)
-    for make in (
+    for render_file in (
         lambda: render.render("upsample", {"name": "a b", "net": {}}, file=file),
         lambda: render._render("upsample", {"name": "a b", "net": {}}, None, file),
     ):
         with pytest.raises(pg.InputError) as caught:
-            make()
-        assert str(caught.value) == f"{file}{said}"
+            render_file()
+        assert str(caught.value) == f"{file}{message}"
 
 
-def test_templates_that_cannot_be_read(tmp_path):
+def test_template_that_cannot_be_read_is_rejected(tmp_path):
     (tmp_path / "latin.j2").write_bytes(b"\xe4\xff")
-    for file, said in (("latin.j2", "is not UTF-8 text"), ("none.j2", "cannot be read (No such file or directory)")):  # fmt: skip
+    for file, problem in (("latin.j2", "is not UTF-8 text"), ("none.j2", "cannot be read (No such file or directory)")):  # fmt: skip
         with pytest.raises(pg.InputError) as caught:
             render._render("upsample", {}, None, tmp_path / file)
-        assert str(caught.value) == f"{tmp_path / file}: {said}. Name a template file."
-    with pytest.raises(pg.InputError, match=r"is no folder\. Name a folder"):
+        assert str(caught.value) == f"{tmp_path / file}: {problem}. Give a template file."
+    with pytest.raises(pg.InputError, match=r"is not a folder\. Give a folder"):
         render.render("upsample", {}, directory=tmp_path / "nowhere")
     (tmp_path / "note.j2").write_text('{{ "a\nb"|comment }}\nname: {{ name }}')
     assert render._render("upsample", {"name": '"x'}, None, tmp_path / "note.j2") == (
@@ -321,8 +320,8 @@ def test_templates_that_cannot_be_read(tmp_path):
     )
 
 
-def test_what_the_other_process_tells(monkeypatch):
-    """``serve`` in this one: a text, an error, too much of a text, no memory left."""
+def test_replies_of_the_other_process(monkeypatch):
+    """``serve`` in this process: a text, an error, a too long text, a MemoryError."""
     import base64
     import json
     import pickle
@@ -330,9 +329,9 @@ def test_what_the_other_process_tells(monkeypatch):
     from protogen.formats import confined
 
     limits = []
-    monkeypatch.setattr(confined, "_limit", lambda *given: limits.append(given))
+    monkeypatch.setattr(confined, "_limit", lambda *values: limits.append(values))
 
-    def told(module: str, name: str, *args: object) -> dict[str, str]:
+    def reply(module: str, name: str, *args: object) -> dict[str, str]:
         task = base64.b64encode(pickle.dumps((module, name, args)))
         out = io.BytesIO()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(task)))
@@ -340,13 +339,13 @@ def test_what_the_other_process_tells(monkeypatch):
         confined.serve(10, 1 << 30, 2 << 20)
         return json.loads(sys.stdout.buffer.getvalue())
 
-    assert told("posixpath", "join", "a", "b") == {"text": "a/b"}
-    assert told("operator", "mul", "x", 3 << 20) == {
-        "limit": "makes more than 2 million characters"
+    assert reply("posixpath", "join", "a", "b") == {"text": "a/b"}
+    assert reply("operator", "mul", "x", 3 << 20) == {
+        "limit": "produces more than 2 million characters"
     }
-    assert told("protogen.formats.prototxt", "read", "/nowhere")["error"]["where"] == "/nowhere"
+    assert reply("protogen.formats.prototxt", "read", "/nowhere")["error"]["where"] == "/nowhere"
     monkeypatch.setattr(os.path, "join", _no_memory)
-    assert told("posixpath", "join", "a") == {"limit": "takes more than 1024 MB"}
+    assert reply("posixpath", "join", "a") == {"limit": "takes more than 1024 MB"}
     assert limits == [(10, 1 << 30)] * 4
 
 
@@ -354,8 +353,8 @@ def _no_memory(*_: object) -> str:
     raise MemoryError
 
 
-def test_limits_are_set_once_each(monkeypatch):
-    """No more than the user's own limits; a system that lacks one of them goes on."""
+def test_limits_stay_within_the_hard_limits(monkeypatch):
+    """An unsupported limit is skipped."""
     resource = pytest.importorskip("resource")
     from protogen.formats import confined
 
@@ -388,25 +387,25 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS)
-def test_templates_are_bounded(tmp_path, text, monkeypatch):
+def test_endless_template_is_stopped(tmp_path, text, monkeypatch):
     monkeypatch.setattr("protogen.formats.confined.SECONDS", 1)
     (tmp_path / "t.j2").write_text(text)
     start = time.monotonic()
     with pytest.raises(pg.InputError):
         render.render("upsample", {}, file=tmp_path / "t.j2")
-    assert time.monotonic() - start < 60  # it ends; how soon is the machine's matter
+    assert time.monotonic() - start < 60  # a generous bound, because the machine may be slow
 
 
-def test_a_template_cannot_write(tmp_path, monkeypatch):
-    """Even one that got out of the sandbox: the process may make no file."""
+def test_confined_process_cannot_write_files(tmp_path, monkeypatch):
+    """This also stops a template that breaks out of the sandbox."""
     monkeypatch.syspath_prepend(tmp_path)
     code = (
         "from protogen.formats import confined; confined._limit(5, 1 << 30)\n"
-        "with open('made', 'w') as file: file.write('x' * 10)"
+        "with open('written', 'w') as file: file.write('x' * 10)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
     assert done.returncode != 0
-    assert not (tmp_path / "made").exists() or not (tmp_path / "made").stat().st_size
+    assert not (tmp_path / "written").exists() or not (tmp_path / "written").stat().st_size
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -414,11 +413,11 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3
 
 @given(NAMES, NAMES, NAMES)
 @settings(max_examples=300)
-def test_no_name_leaves_its_place(name, bottom, top):
+def test_names_of_any_content_do_not_change_other_fields(name, bottom, top):
     if bottom == top:
         return
-    made = pg.upsample(2, name=name, bottom=bottom, top=top).prototxt
-    (layer,) = prototxt.parse(made).layer
+    text = pg.upsample(2, name=name, bottom=bottom, top=top).prototxt
+    (layer,) = prototxt.parse(text).layer
     assert (layer.name, list(layer.bottom), list(layer.top)) == (name, [bottom], [top])
 
 
@@ -427,12 +426,12 @@ def test_no_name_leaves_its_place(name, bottom, top):
     ["9 ** 9 ** 9", "'a' * 99999999999", "kernel.__class__", "range(9)", "kernel | string", "(" * 400,
      "kernel if 1 else 2", "kernel <= 7 }}{{ 1", "kernel == 'x'", "1" * 501],
 )  # fmt: skip
-def test_conditions_compare_and_nothing_else(text):
-    with pytest.raises(pg.InputError, match="is no condition"):
+def test_condition_with_a_forbidden_operation_is_rejected(text):
+    with pytest.raises(pg.InputError, match="invalid condition"):
         render.condition(text)({"kernel": 3})
 
 
-# Weights beside an ONNX model
+# External data of ONNX models
 
 
 def external(folder: Path, location: str) -> Path:
@@ -444,21 +443,21 @@ def external(folder: Path, location: str) -> Path:
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])], [weight],
     )  # fmt: skip
-    made = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])
-    (folder / "m.onnx").write_bytes(made.SerializeToString())
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
     return folder / "m.onnx"
 
 
 @pytest.mark.parametrize(
     "way", ["up", "absolute", "link", "folder link", "nowhere", "empty", "pipe"]
 )
-def test_external_data_stays_in_its_folder(tmp_path, way):
+def test_external_data_outside_of_the_folder_is_rejected(tmp_path, way):
     folder = tmp_path / "model"
     folder.mkdir()
     secret = tmp_path / "secret"
     secret.write_bytes(np.arange(4, dtype=np.float32).tobytes())
     location = {"up": "../secret", "absolute": str(secret), "link": "w", "folder link": "d/secret",
-                "nowhere": "gone", "empty": "", "pipe": "p"}[way]  # fmt: skip
+                "nowhere": "missing", "empty": "", "pipe": "p"}[way]  # fmt: skip
     (folder / "w").symlink_to(secret)
     (folder / "d").symlink_to(tmp_path)
     os.mkfifo(folder / "p")
@@ -472,7 +471,7 @@ def test_external_data_stays_in_its_folder(tmp_path, way):
             read(model)
 
 
-def test_external_data_in_its_folder(tmp_path):
+def test_external_data_in_the_folder_is_read(tmp_path):
     (tmp_path / "sub").mkdir()
     values = np.arange(4, dtype=np.float32)
     (tmp_path / "sub" / "w").write_bytes(values.tobytes())
@@ -481,22 +480,16 @@ def test_external_data_in_its_folder(tmp_path):
     np.testing.assert_array_equal(pg.run(net, {"x": x})["y"], x @ values.reshape(2, 2))
 
 
-def test_operators_that_onnx_does_not_allow():
+def test_invalid_onnx_operators_are_rejected():
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     for nodes, problem in (
-        (
-            [helper.make_node("Relu", ["gone"], ["y"])],
-            "which no input, constant or earlier operator",
-        ),
-        (
-            [helper.make_node("Identity", ["y"], ["y"])],
-            "which no input, constant or earlier operator",
-        ),
-        ([helper.make_node("Relu", ["x"], ["y"])] * 2, "is already defined"),
-        ([helper.make_node("Relu", ["x", "x"], ["y"])], "does not match the ONNX schema"),
-        ([helper.make_node("Relu", ["x"], ["y"], slope=1.0)], "does not match the ONNX schema"),
-        ([helper.make_node("LSTM", ["x"], ["y"])], "does not match the ONNX schema"),
+        ([helper.make_node("Relu", ["missing"], ["y"])], "which nothing before it makes"),
+        ([helper.make_node("Identity", ["y"], ["y"])], "which nothing before it makes"),
+        ([helper.make_node("Relu", ["x"], ["y"])] * 2, "which is made already"),
+        ([helper.make_node("Relu", ["x", "x"], ["y"])], "is not as ONNX defines it"),
+        ([helper.make_node("Relu", ["x"], ["y"], slope=1.0)], "is not as ONNX defines it"),
+        ([helper.make_node("LSTM", ["x"], ["y"])], "is not as ONNX defines it"),
     ):
         graph = helper.make_graph(nodes, "g", [x], [y])
         imports = [helper.make_opsetid("", 18)]
@@ -504,18 +497,17 @@ def test_operators_that_onnx_does_not_allow():
             pg.from_onnx(helper.make_model(graph, ir_version=8, opset_imports=imports))
 
 
-def test_a_remembered_layer_that_is_none(tmp_path):
+def test_invalid_round_trip_metadata_is_ignored(tmp_path):
     model = onnx.load(EXAMPLES / "squeeze_excite.onnx")
     for value in ("{", "[]", '{"layer": 1}', '{"layer": "", "bottoms": [1], "shapes": []}',
                   '{"layer": "", "bottoms": [], "shapes": [[-1]]}', "[" * 5000):  # fmt: skip
-        made = onnx.ModelProto()
-        made.CopyFrom(model)
-        made.metadata_props.add(key=f"caffe_layer:{model.graph.output[0].name}", value=value)
-        assert pg.from_onnx(made).layers
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        copy.metadata_props.add(key=f"caffe_layer:{model.graph.output[0].name}", value=value)
+        assert pg.from_onnx(copy).layers
 
 
-def test_threads():
-    """Library calls from many threads give what one gives."""
+def test_library_calls_from_many_threads_give_equal_results():
     from concurrent.futures import ThreadPoolExecutor
 
     def work(number: int) -> tuple[str, bytes]:
@@ -528,10 +520,10 @@ def test_threads():
         assert list(pool.map(work, range(48))) == [alone[i % 6 % 3] for i in range(48)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the watch of memory needs Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory measurement needs Linux")
 @pytest.mark.parametrize("kind", ["fields", "parts"])
-def test_memory_at_the_limits(kind):
-    """No text and no caffemodel within the limits takes more than half a gigabyte."""
+def test_memory_for_files_at_the_limits(kind):
+    """A text or caffemodel at the limits takes at most half a gigabyte."""
     code = (
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
         "from watch import peak, reset\n"
@@ -553,10 +545,11 @@ def test_memory_at_the_limits(kind):
 
 
 @pytest.mark.parametrize("place", ["net", "layer", "top", "data"])
-def test_names_that_onnx_cannot_have(tmp_path, place):
-    """Bytes that are no UTF-8 are kept in prototxt; ONNX's names are UTF-8."""
+def test_names_outside_of_utf8_cannot_be_converted_to_onnx(tmp_path, place):
+    """prototxt keeps bytes outside of UTF-8; names in ONNX are UTF-8."""
     net, layer, top, data = (
-        b"n\x9b" if one == place else b"n" + one.encode() for one in ("net", "layer", "top", "data")
+        b"n\x9b" if name == place else b"n" + name.encode()
+        for name in ("net", "layer", "top", "data")
     )
     path = tmp_path / "net.prototxt"
     path.write_bytes(
@@ -567,5 +560,5 @@ def test_names_that_onnx_cannot_have(tmp_path, place):
     )
     with pytest.raises(pg.InputError) as caught:
         pg.to_onnx(pg.load(path))
-    told = str(caught.value).encode("utf-8", "replace").decode()
-    assert told.endswith("'n\\udc9b' is not valid UTF-8, which ONNX requires of names. Rename it.")
+    message = str(caught.value).encode("utf-8", "replace").decode()
+    assert message.endswith("'n\\udc9b' is no UTF-8 text, as ONNX's names are. Rename it.")

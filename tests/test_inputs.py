@@ -18,8 +18,8 @@ from protogen.formats import prototxt
 INPUTS = TESTS / "inputs"
 pytestmark = pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
 
-# Words of the refusal by folder and name; exit code 3 where the fork's meaning is not known, 2 for what
-# Caffe refuses.
+# Exit code and a part of the error, by folder and name. Exit code 3: the meaning in the fork is unknown;
+# 2: Caffe rejects the net.
 REFUSED = {
     "caffe/bn_alphabeta": (2, "the weights have 3 blobs, but the layer has 5"),
     "caffe/det_mismatch": (2, 'bottom "loc" must have 16 values per sample for 4 priors and num_classes 2, got 32'),
@@ -28,39 +28,39 @@ REFUSED = {
     "caffe/r21": (3, "says no factor, and forks differ"),
     "caffe/round_enum": (3, "pooling_param.round_mode is floor"),
     "caffe/shuffle_othername": (3, "shuffle_param is set"),
-    "caffe/shuffle_str": (2, "group takes a whole number"),
+    "caffe/shuffle_str": (2, "group must be an integer"),
     "caffe/unk_param_on_known": (3, "pooling_param.dilation is set to 2"),
     "caffe/up_stride": (3, "upsample_param.stride is set to 2"),
     "caffe/up_stride2": (3, "upsample_param.stride is set to 2"),
-    "check/absval_in_place": (2, "Caffe does not compute this layer in place"),
+    "check/absval_in_place": (2, "Caffe cannot compute this layer in-place"),
     "check/axpy_wide": (2, "its bottoms must be a"),
-    "check/eltwise_coeff_prod": (2, "coeff is not allowed with operation PROD"),
-    "check/eltwise_in_place": (2, "Caffe does not compute this layer in place"),
-    "check/flatten_in_place": (2, "Caffe does not compute this layer in place"),
+    "check/eltwise_coeff_prod": (2, "has coeff, which PROD does not take"),
+    "check/eltwise_in_place": (2, "Caffe cannot compute this layer in-place"),
+    "check/flatten_in_place": (2, "Caffe cannot compute this layer in-place"),
     "check/global_pool_pad": (2, "global_pooling takes pad 0 and stride 1 only"),
     "check/global_pool_stride": (2, "global_pooling takes pad 0 and stride 1 only"),
-    "check/leaky_check": (2, "Caffe does not compute this layer in place"),
+    "check/leaky_check": (2, "Caffe cannot compute this layer in-place"),
     "check/pool_pad_h_only": (2, "pad_h and pad_w must both be given"),
     "check/selu_dropout": (3, "protogen does not know this type"),
     "check/selu_type": (3, "protogen does not know this type"),
     "check/stochastic_pad": (2, "STOCHASTIC"),
-    "check/utf16": (2, "is UTF-16 text, which Caffe does not read"),
-    "refuse/eltwise_prod_coeff": (2, "coeff is not allowed with operation PROD"),
+    "check/utf16": (2, "the file is UTF-16 text, which Caffe does not read"),
+    "refuse/eltwise_prod_coeff": (2, "has coeff, which PROD does not take"),
     "refuse/filter_selector_2x2": (2, "must have one value a sample"),
-    "refuse/flatten_inplace": (2, "Caffe does not compute this layer in place"),
+    "refuse/flatten_inplace": (2, "Caffe cannot compute this layer in-place"),
     "refuse/infogain_normalize": (2, "loss_param.normalize is not for this layer"),
     "refuse/pool_global_stride2": (2, "global_pooling takes pad 0 and stride 1 only"),
     "refuse/pool_pad_h_only": (2, "pad_h and pad_w must both be given"),
     "refuse/sigmoidce_two_tops": (2, "tops"),
     "refuse/softmaxloss_two_tops": (2, "second top"),
 }  # fmt: skip
-# Nets whose fork says no more than a report of `check` can: they are no error of the text itself.
+# Nets for which `check` reports no error, because the fault is not in the text alone.
 QUIET = ("caffe/bn_alphabeta", "caffe/r21")
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(name, tmp_path):
-    """In one sentence, before anything is written; and `check` reports an error."""
+def test_invalid_net_is_rejected(name, tmp_path):
+    """convert fails with one sentence and writes nothing; `check` reports an error."""
     code, words = REFUSED[name]
     path = INPUTS / f"{name}.prototxt"
     weights = path.with_suffix(".caffemodel")
@@ -73,11 +73,12 @@ def test_refused(name, tmp_path):
             with pytest.raises(pg.InputError, match="UTF-16"):
                 pg.check_file(path)
             return
-        found = pg.check_file(path).diagnostics
-        assert "error" in {one.severity for one in found}, [str(one) for one in found]
+        diagnostics = pg.check_file(path).diagnostics
+        severities = {diagnostic.severity for diagnostic in diagnostics}
+        assert "error" in severities, list(map(str, diagnostics))
 
 
-def test_every_net_is_here():
+def test_every_input_file_has_a_test():
     listed = {*REFUSED, *(f"caffe/{name}" for name in VALUES), *(f"caffe/{name}" for name in PROVED),
               *(f"check/{name}" for name in VALUES_CHECK)}  # fmt: skip
     nets = {f"{p.parent.name}/{p.stem}" for p in INPUTS.glob("*/*.prototxt")}
@@ -85,7 +86,7 @@ def test_every_net_is_here():
 
 
 def value(name: str, folder: str = "caffe", **options) -> np.ndarray:
-    """The last blob of a net, of the inputs beside it or of drawn ones."""
+    """Return the last blob of a net and its inputs, from the .npz of the net or random ones."""
     path = INPUTS / folder / f"{name}.prototxt"
     weights = path.with_suffix(".caffemodel")
     net = pg.load(path, weights if weights.exists() else None, **options)
@@ -102,7 +103,7 @@ def value(name: str, folder: str = "caffe", **options) -> np.ndarray:
 
 
 def mvn(x: np.ndarray) -> np.ndarray:
-    """Caffe: four axes, and each channel of each sample by itself."""
+    """MVN of Caffe: on four axes, for each channel of each sample."""
     n, c, h, w = (*x.shape, 1, 1, 1, 1)[:4]
     x = x.reshape(n, c, h, w).astype(np.float64)
     centred = x - x.mean((2, 3), keepdims=True)
@@ -131,7 +132,7 @@ VALUES = {
     "vp_interp": lambda y, _: np.testing.assert_equal(y.shape[2:], (12, 12)),
     "r7": lambda y, f: np.testing.assert_allclose(y, f["data"] / 255, rtol=1e-5),
 }
-# The power of a negative number is NaN as in Caffe, and that of 0 infinite.
+# As in Caffe, the power of a negative number is NaN, and the power of 0 is infinite.
 VALUES_CHECK = {
     "power_neg": lambda y, _: np.testing.assert_array_equal(np.isnan(y), True),
     "power_zero": lambda y, _: np.testing.assert_array_equal(y, np.inf),
@@ -142,7 +143,7 @@ VALUES_CHECK = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values(name):
+def test_values_of_a_net(name):
     VALUES[name](*value(name))
 
 
@@ -151,8 +152,8 @@ def test_values_of_checked_nets(name):
     VALUES_CHECK[name](*value(name, "check"))
 
 
-# Nets that convert, and whose model is proved against the net; where they are of forks,
-# tests/layers/test_fork_fields.py has their numbers.
+# Nets whose ONNX model is verified against the net. For nets of forks, the expected numbers are in
+# tests/layers/test_fork_fields.py.
 PROVED = [
     "avg_excl", "batchnorm_train", "conv_dil_hw", "conv_hole", "conv_kernel_past_end", "conv_relu",
     "conv_relu_slope", "ip_relu", "label_memory", "loss_topless", "mvn2d_ac", "mvn_rank3_then_ip", "norm_nw",
@@ -162,7 +163,7 @@ PROVED = [
 
 
 @pytest.mark.parametrize("name", PROVED)
-def test_proved(name, tmp_path):
+def test_converted_model_is_verified(name, tmp_path):
     path = INPUTS / "caffe" / f"{name}.prototxt"
     weights = path.with_suffix(".caffemodel")
     options = {"stages": ["deploy"]} if name == "stage_deploy" else {}
@@ -173,23 +174,23 @@ def test_proved(name, tmp_path):
             pg.initialise(net, seed=0, fill=True)
             weights = tmp_path / "w.caffemodel"
             net.save(tmp_path / "w.prototxt", weights)
-    made = pg.convert(path, weights, tmp_path / "x.onnx", verify=True, **options)
-    assert made.receipt["checked"]["onnxruntime"]["passed"]
+    converted = pg.convert(path, weights, tmp_path / "x.onnx", verify=True, **options)
+    assert converted.receipt["checked"]["onnxruntime"]["passed"]
 
 
-def test_the_dropout_of_textboxes():
-    """zf_tail: the output is half of what it is without scale_train."""
+def test_dropout_without_scale_train_halves_the_output():
+    """zf_tail is from TextBoxes."""
     path = INPUTS / "caffe" / "zf_tail.prototxt"
     x = {"data": np.random.default_rng(0).standard_normal((2, 3, 4, 4), np.float32)}
     net = pg.load(path, path.with_suffix(".caffemodel"))
-    found = pg.run(net, x)["fc6"]
+    output = pg.run(net, x)["fc6"]
     text = path.read_text().replace("scale_train: false", "")
     other = pg.Net(prototxt.parse(text, "net"), dict(net.weights))
-    np.testing.assert_allclose(found * 2, pg.run(other, x)["fc6"], rtol=1e-6)
+    np.testing.assert_allclose(output * 2, pg.run(other, x)["fc6"], rtol=1e-6)
 
 
-def test_fixes_of_these_nets_are_never_safe(tmp_path):
-    """A suggestion of a name is no safe fix: the texts stay as they are."""
+def test_check_fix_does_not_change_these_nets(tmp_path):
+    """The suggestion of a name is not a safe fix, so that the texts do not change."""
     for path in INPUTS.glob("*/*.prototxt"):
         if path.stem == "utf16":
             continue
@@ -198,8 +199,8 @@ def test_fixes_of_these_nets_are_never_safe(tmp_path):
             assert pg.check_file(path, fix=True).fixed is None, path
 
 
-def test_a_mean_of_four_axes(protogen, tmp_path):
-    """One sample in front, as Caffe's own mean files have it."""
+def test_mean_file_of_four_axes_is_accepted(protogen, tmp_path):
+    """The first axis has length 1, as in Caffe's mean files."""
     (tmp_path / "net.prototxt").write_text(
         'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 10 dim: 10 } } }\n'
         'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'

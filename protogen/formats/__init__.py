@@ -1,1 +1,1 @@
-"""Reads and writes files: bytes and text, no nets."""
+"""Readers and writers of file formats. They do not build nets."""

@@ -1,8 +1,7 @@
-"""The binary form of a net's weights (.caffemodel): a memory-mapped reader, a streaming writer.
+"""Weights of a net in Caffe's binary format (.caffemodel): memory-mapped reader, streaming writer.
 
-A caffemodel is a NetParameter in protobuf's wire format whose bulk is packed float32. Reading walks
-over the headers, and a blob is a numpy view of the mapped file; writing makes headers and copies
-the arrays' memory.
+A caffemodel is a NetParameter in protobuf's wire format. The reader parses only the headers, and a
+blob is a numpy view of the mapped file. The writer generates headers and copies the arrays.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from protogen.errors import InputError
 from protogen.formats import wire
-from protogen.formats.mapped import Made, Progress, map_file, write_array
+from protogen.formats.mapped import LazyArray, Progress, map_file, write_array
 from protogen.formats.schema import caffe
 from protogen.geometry import Shape, shape_text
 
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-LIMIT = 2**31 - 1  # protobuf, and so Caffe, reads no larger message
+LIMIT = 2**31 - 1  # bytes; protobuf, and thus Caffe, cannot read a larger message
 MAX_AXES = 32  # Caffe's own limit
 
-# Fields by number, from the schema's BVLC part, which all dialects share.
+# Fields by number, from the BVLC part of the schema, which all dialects share.
 _NET = {wire.number("NetParameter", n): n for n in ("name", "layers", "layer")}
 _LAYER = {wire.number("LayerParameter", n): n for n in ("name", "type", "bottom", "top", "blobs")}
 _V1 = {
@@ -40,18 +39,15 @@ _BLOB = {
     for n in ("shape", "data", "double_data", "num", "channels", "height", "width")
 }
 _LEGACY = ("num", "channels", "height", "width")
-# Of NVIDIA's fork: the values as they lay in memory, and their type.
+# NVIDIA's fork: the values in their memory format, and their type.
 _RAW_TYPE, _RAW_DATA = 10, 12
 _RAW = {0: "<f8", 1: "<f4", 2: "<f2"}
 
 
 @dataclass(slots=True)
 class Blob:
-    """One parameter blob of a file. Nothing is read before ``array`` is called.
-
-    ``pieces`` are the
-    byte ranges of the values: one where the file is as Caffe writes it.
-    """
+    """One parameter blob of a file. Only ``array`` reads its values. ``pieces`` are the byte ranges
+    of the values: a single range if Caffe wrote the file."""
 
     shape: Shape
     dtype: str
@@ -61,42 +57,43 @@ class Blob:
     bytes_: wire.Bytes
 
     def array(self) -> NDArray[np.floating]:
-        """The values, in the blob's shape: a view of the mapped file where they stand in one
-        piece.
+        """Return the values, in the blob's shape: a view of the mapped file if they are
+        contiguous.
 
         Raises:
-            InputError: the shape declares another number of values than there are.
+            InputError: the number of values does not match the shape.
         """
         import numpy as np
 
-        if self.count != math.prod(self.shape):
+        if self.count != (expected := math.prod(self.shape)):
             shape = shape_text(self.shape)
             raise self.bytes_.error(
-                self.at, f"a blob of {shape} has {self.count} values, not {math.prod(self.shape)}"
+                self.at, f"a blob of shape {shape} has {self.count} values, expected {expected}"
             )
-        if max(self.shape, default=0) > LIMIT:  # beside a length of 0 the count is right
-            raise self.bytes_.error(self.at, f"a blob has an axis of {max(self.shape)} values")
+        if max(self.shape, default=0) > LIMIT:  # the count can match if another length is 0
+            raise self.bytes_.error(self.at, f"a blob has an axis of length {max(self.shape)}")
         kind = np.dtype(self.dtype)
         views = []
         for start, end, stride in self.pieces:
             if stride == kind.itemsize:
                 count = (end - start) // stride
                 view = np.frombuffer(self.bytes_.data, kind, count, start)
-            else:  # unpacked: a tag goes before each value
+            else:  # unpacked: a tag precedes each value
                 rows = np.frombuffer(self.bytes_.data, np.uint8, end - start, start)
                 tag = stride - kind.itemsize
                 view = rows.reshape(-1, stride)[:, tag:].copy().view(kind)[:, 0]
             views.append(view)
         flat = views[0] if len(views) == 1 else np.concatenate([np.empty(0, kind), *views])
-        made: NDArray[np.floating] = flat.reshape(self.shape)
-        return made
+        shaped: NDArray[np.floating] = flat.reshape(self.shape)
+        return shaped
 
 
 @dataclass(slots=True)
 class StoredLayer:
-    """A layer of a caffemodel: name, type (a number in V1 files becomes its name), wiring, blobs.
+    """A layer of a caffemodel: name, type (as a name, also for the type numbers of V1), bottoms,
+    tops and blobs.
 
-    ``form`` is V0, V1 or V2; ``span`` is where the layer stands in the file.
+    ``form`` is V0, V1 or V2; ``span`` are start and end of the layer in the file.
     """
 
     name: str = ""
@@ -109,45 +106,46 @@ class StoredLayer:
     blob_spans: list[tuple[int, int]] = field(default_factory=list)
 
     def arrays(self) -> list[NDArray[np.floating]]:
-        """Every blob's values; see ``Blob.array``."""
+        """Return the values of every blob; see ``Blob.array``."""
         return [self.array(index) for index in range(len(self.blobs))]
 
     def array(self, index: int) -> NDArray[np.floating]:
-        """One blob's values; see ``Blob.array``."""
+        """Return the values of one blob; see ``Blob.array``."""
         try:
             return self.blobs[index].array()
         except InputError as error:
-            advice = f'{error.diagnostic.advice} It is in layer "{self.name}".'.lstrip()
+            advice = f'{error.diagnostic.advice} The blob is in layer "{self.name}".'.lstrip()
             raise error.with_parts(advice=advice) from None
 
 
 @dataclass(slots=True)
 class CaffeModel:
-    """A mapped caffemodel: its net's name and its layers in file order."""
+    """A mapped caffemodel: the name of its net and its layers in file order."""
 
     name: str
     layers: list[StoredLayer]
     bytes_: wire.Bytes
 
     def weights(self) -> dict[str, list[NDArray[np.floating]]]:
-        """Blobs by layer name; of layers with one name the last counts, as in Caffe."""
+        """Return the blobs by layer name. Of several layers with the same name the last one
+        counts, as in Caffe."""
         return {layer.name: layer.arrays() for layer in self.layers if layer.blobs}
 
 
 def read_weights(path: str | Path) -> CaffeModel:
-    """Maps the caffemodel at ``path`` and walks over its headers.
+    """Map the caffemodel at ``path`` and parse its headers.
 
-    Time grows with the number of layers and blobs, not with their size; memory holds none of the
-    values.
+    The time depends on the number of layers and blobs, not on their size. No values are loaded
+    into memory.
 
     Raises:
-        InputError: the file cannot be read, is cut short or damaged, or holds no layer.
+        InputError: the file cannot be read, is truncated or damaged, or contains no layer.
     """
     return parse_weights(wire.Bytes(map_file(path), str(path)))
 
 
 def parse_weights(data: wire.Bytes) -> CaffeModel:
-    """The same for bytes that are there already."""
+    """Parse the headers of a caffemodel in ``data``; see ``read_weights``."""
     name = ""
     layers = []
     for span in data.fields(0, len(data)):
@@ -160,36 +158,38 @@ def parse_weights(data: wire.Bytes) -> CaffeModel:
             layers.append(_layer(data, span, "V2" if kind == "layer" else "V1"))
     if not layers:
         raise InputError(
-            "holds no layer", where=data.filename, advice="It is empty, or it is no caffemodel."
+            "contains no layer",
+            where=data.filename,
+            advice="The file is empty, or it is not a caffemodel.",
         )
     return CaffeModel(name, layers, data)
 
 
 def _layer(data: wire.Bytes, outer: wire.Span, form: str) -> StoredLayer:
     data.part(outer.tag)
-    made = StoredLayer(form=form, span=(outer.start, outer.end))
-    _fill(data, outer, _LAYER if form == "V2" else _V1, made)
-    return made
+    layer = StoredLayer(form=form, span=(outer.start, outer.end))
+    _fill(data, outer, _LAYER if form == "V2" else _V1, layer)
+    return layer
 
 
-def _fill(data: wire.Bytes, outer: wire.Span, names: dict[int, str], made: StoredLayer) -> None:
+def _fill(data: wire.Bytes, outer: wire.Span, names: dict[int, str], layer: StoredLayer) -> None:
     for span in data.fields(outer.start, outer.end):
         name = names.get(span.number)
         if name == "type" and span.kind == wire.VARINT:
-            made.type = _v1_type(span.value)
+            layer.type = _v1_type(span.value)
         elif name is None or span.kind != wire.BYTES:
             continue
         elif name == "blobs":
-            made.blobs.append(parse_blob(data, span))
-            made.blob_spans.append((span.tag, span.end))
+            layer.blobs.append(parse_blob(data, span))
+            layer.blob_spans.append((span.tag, span.end))
         elif name == "layer":
-            made.form = "V0"
-            _fill(data, span, _V0, made)
+            layer.form = "V0"
+            _fill(data, span, _V0, layer)
         elif name in ("name", "type"):
-            setattr(made, name, data.text(span))
+            setattr(layer, name, data.text(span))
         else:
             data.part(span.tag)
-            (made.bottoms if name == "bottom" else made.tops).append(data.text(span))
+            (layer.bottoms if name == "bottom" else layer.tops).append(data.text(span))
 
 
 def _v1_type(value: int) -> str:
@@ -198,6 +198,11 @@ def _v1_type(value: int) -> str:
 
 
 def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
+    """Parse a BlobProto without reading its values.
+
+    Raises:
+        InputError: the blob is damaged, or its shape is invalid.
+    """
     shape: Shape | None = None
     legacy: dict[str, int] = {}
     values: dict[str, tuple[list[tuple[int, int, int]], int]] = {}
@@ -220,13 +225,15 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
             if span.kind == wire.BYTES:
                 length = span.end - span.start
                 if length % width:
-                    raise data.error(span.tag, f"{length} bytes hold no whole values")
+                    raise data.error(
+                        span.tag, f"{name} has {length} bytes, expected a multiple of {width}"
+                    )
                 pieces.append((span.start, span.end, width))
                 count += length // width
             elif span.kind != (wire.FIXED32 if name == "data" else wire.FIXED64):
-                raise data.error(span.tag, f"a value of {name} has another type")
+                raise data.error(span.tag, f"unexpected wire type {span.kind} of {name}")
             else:
-                # Values one by one, each behind a tag: the whole run at once.
+                # Unpacked values: each has its own tag. Parse the whole run at once.
                 at = _run_end(data, span, outer.end)
                 pieces.append((span.tag, at, span.end - span.tag))
                 count += (at - span.tag) // (span.end - span.tag)
@@ -249,14 +256,14 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
 
 
 def _raw(data: wire.Bytes, span: wire.Span, kind: int | None) -> tuple[str, int]:
-    """The type and number of the values that NVIDIA's fork stores as bytes."""
+    """Return dtype and number of the values that NVIDIA's fork stores as bytes."""
     if kind not in _RAW:
-        told = "no type" if kind is None else f"type {kind}"
-        raise data.error(span.tag, f"raw_data has {told}, not DOUBLE, FLOAT or FLOAT16")
+        shown = "no type" if kind is None else f"type {kind}"
+        raise data.error(span.tag, f"raw_data has {shown}, expected DOUBLE, FLOAT or FLOAT16")
     width = int(_RAW[kind][2])
     length = span.end - span.start
     if length % width:
-        raise data.error(span.tag, f"{length} bytes hold no whole values of {width} bytes")
+        raise data.error(span.tag, f"raw_data has {length} bytes, expected a multiple of {width}")
     return _RAW[kind], length // width
 
 
@@ -274,25 +281,25 @@ def _dims(data: wire.Bytes, outer: wire.Span) -> Shape:
             dims.append(value)
     if len(dims) > MAX_AXES:
         raise data.error(
-            outer.tag, f"a blob's shape has {len(dims)} axes, and {MAX_AXES} are the most"
+            outer.tag, f"the shape of a blob has {len(dims)} axes, the limit is {MAX_AXES}"
         )
     if any(dim >= 2**63 for dim in dims):
-        raise data.error(outer.tag, "a blob's shape has a negative length")
+        raise data.error(outer.tag, "the shape of a blob has a negative length")
     return tuple(dims)
 
 
 def _run_end(data: wire.Bytes, first: wire.Span, end: int) -> int:
-    """Where a run of single values ends that begins with ``first``: at the first other tag."""
+    """Return the end of a run of single values that begins with ``first``: the first other tag."""
     import numpy as np
 
     step = first.end - first.tag
     tag = bytes(data.data[first.tag : first.start])
     rows = (end - first.tag) // step
-    at, window = 0, 64  # rows looked at: twice as many each time, so that short runs cost little
+    at, window = 0, 64  # the window of rows doubles each time, so that short runs are fast
     while at < rows:
         count = min(window, rows - at)
-        found = np.frombuffer(data.data, np.uint8, count * step, first.tag + at * step)
-        same = (found.reshape(count, step)[:, : len(tag)] == np.frombuffer(tag, np.uint8)).all(
+        block = np.frombuffer(data.data, np.uint8, count * step, first.tag + at * step)
+        same = (block.reshape(count, step)[:, : len(tag)] == np.frombuffer(tag, np.uint8)).all(
             axis=1
         )
         other = np.flatnonzero(~same)
@@ -310,15 +317,15 @@ class Entry:
     """One layer to write: ``header`` is its LayerParameter without blobs, in wire format."""
 
     header: bytes
-    arrays: Sequence[NDArray[np.float32] | Made]
+    arrays: Sequence[NDArray[np.float32] | LazyArray]
 
 
 def header(name: str, type_: str, bottoms: Iterable[str] = (), tops: Iterable[str] = ()) -> bytes:
-    """A LayerParameter of these fields in wire format."""
-    made = wire.text("LayerParameter", "name", name) + wire.text("LayerParameter", "type", type_)
+    """Return a LayerParameter with these fields in wire format."""
+    raw = wire.text("LayerParameter", "name", name) + wire.text("LayerParameter", "type", type_)
     for field_, values in (("bottom", bottoms), ("top", tops)):
-        made += b"".join(wire.text("LayerParameter", field_, value) for value in values)
-    return made
+        raw += b"".join(wire.text("LayerParameter", field_, value) for value in values)
+    return raw
 
 
 def write_weights(
@@ -329,14 +336,14 @@ def write_weights(
     legacy: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Streams layers as a caffemodel, their blobs as float32 with shapes.
+    """Write layers as a caffemodel, in a stream. Blobs are float32 with shapes.
 
     ``legacy`` writes the V1 form: headers are V1LayerParameters, and blobs have num, channels,
-    height and width (1 in front) instead of a shape. ``progress`` is told how many bytes of values
-    were written each time.
+    height and width (padded with leading 1s) instead of a shape. ``progress`` is called with the
+    number of bytes after each write of values.
 
     Raises:
-        InputError: the file would pass 2 GiB, which Caffe cannot read.
+        InputError: the file would be larger than 2 GiB, which Caffe cannot read.
     """
     parts = list(entries)
     blob_heads = [[_blob_head(array, legacy) for array in part.arrays] for part in parts]
@@ -346,7 +353,7 @@ def write_weights(
     ]
     if sum(lengths) > LIMIT:
         raise InputError(
-            f"the weights take {sum(lengths) / 2**30:.1f} GiB, but Caffe reads 2 GiB at most"
+            f"the weights take {sum(lengths) / 2**30:.1f} GiB, but Caffe reads at most 2 GiB"
         )
     if name:
         file.write(wire.text("NetParameter", "name", name))
@@ -355,22 +362,22 @@ def write_weights(
         file.write(part.header)
         for blob_head, array in zip(heads, part.arrays, strict=True):
             file.write(blob_head)
-            write_array(array if isinstance(array, Made) else _float32(array), file, progress)
+            write_array(array if isinstance(array, LazyArray) else _float32(array), file, progress)
 
 
 def blob_bytes(array: NDArray[np.floating]) -> tuple[bytes, memoryview]:
-    """A BlobProto by itself (a mean file): everything before its values, and the values."""
+    """Return a single BlobProto (a mean file): the bytes before its values, and the values."""
     return _blob_inner(array), _float32(array).reshape(-1).view("u1").data
 
 
-def _blob_head(array: NDArray[np.floating] | Made, legacy: bool = False) -> bytes:
-    """Everything of a layer's blob before its values: the enclosing tag too."""
+def _blob_head(array: NDArray[np.floating] | LazyArray, legacy: bool = False) -> bytes:
+    """Return the bytes of a layer's blob before its values, including the enclosing tag."""
     inner = _blob_inner(array, legacy)
     message = "V1LayerParameter" if legacy else "LayerParameter"
     return wire.head(message, "blobs", len(inner) + array.size * 4) + inner
 
 
-def _blob_inner(array: NDArray[np.floating] | Made, legacy: bool = False) -> bytes:
+def _blob_inner(array: NDArray[np.floating] | LazyArray, legacy: bool = False) -> bytes:
     if legacy:
         lengths = (1,) * (4 - array.ndim) + array.shape
         shape = b"".join(
@@ -385,9 +392,9 @@ def _blob_inner(array: NDArray[np.floating] | Made, legacy: bool = False) -> byt
 
 
 def _float32(array: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The array as little-endian float32; a copy is made only where it is not that."""
+    """Return the array as little-endian float32, without a copy if it has this dtype already."""
     import numpy as np
 
-    with np.errstate(over="ignore"):  # doubles beyond its range are infinite, as in Caffe
-        made: NDArray[np.float32] = np.asarray(array, dtype="<f4")
-    return made
+    with np.errstate(over="ignore"):  # doubles out of range become infinite, as in Caffe
+        single: NDArray[np.float32] = np.asarray(array, dtype="<f4")
+    return single

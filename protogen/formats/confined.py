@@ -1,8 +1,8 @@
-"""Runs a function of protogen in a process of its own, with limits of time, memory and output.
+"""Runs a function of protogen in a separate process, with limits of time, memory and output.
 
-For what strangers' files can make as large as they like and no check can foresee: a template is a
-program. The process may not write files. Limits of memory and of files need Linux or macOS; the
-limit of time holds everywhere.
+Use it for untrusted input whose cost no check can predict, such as a template, which is a program.
+The process cannot write files. Limits of memory and of files need Linux or macOS; the limit of
+time works on every system.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from typing import Any
 from protogen.errors import InputError
 
 SECONDS = 10
-MEMORY = 1 << 30  # bytes: an interpreter with numpy takes a quarter of it
+MEMORY = 1 << 30  # bytes; an interpreter with numpy uses a quarter of it
 OUTPUT = 1 << 26  # characters
 _START = "import sys; sys.path.insert(0, {root!r}); from protogen.formats.confined import serve; serve({limits})"
 
 
 def confined(function: Callable[..., str], *args: Any, what: str, where: str) -> str:
-    """The text that ``function(*args)`` gives, made in another process.
+    """Run ``function(*args)`` in another process and return its text.
 
     Args:
-        function: one that stands in a module of protogen; its arguments can be pickled.
-        what, where: how messages call what runs, and where it stands.
+        function: a function at the top level of a module of protogen.
+        args: its arguments, which must be picklable.
+        what, where: name and place of the input, for error messages.
 
     Raises:
-        InputError: it raised one itself, or it passed a limit.
+        InputError: the function raised one, or it exceeded a limit.
     """
     root = str(Path(__file__).parent.parent.parent)
     limits = f"{SECONDS}, {MEMORY}, {OUTPUT}"
@@ -48,53 +49,53 @@ def confined(function: Callable[..., str], *args: Any, what: str, where: str) ->
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise _refused(what, where, f"takes more than {SECONDS} s") from None
-    if done.returncode:  # killed: for its time, or for memory that it could not even report
+        raise _limit_error(what, where, f"takes more than {SECONDS} s") from None
+    if done.returncode:  # killed: the time is over, or too little memory was left for a report
         last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-        told = f" ({last})" if last else ""
-        raise _refused(what, where, f"takes more than {SECONDS} s or {MEMORY >> 20} MB{told}")
-    told = json.loads(done.stdout)
-    if "text" in told:
-        return str(told["text"])
-    if "error" in told:
-        raise InputError(**told["error"])
-    raise _refused(what, where, told["limit"])
+        cause = f" ({last})" if last else ""
+        raise _limit_error(what, where, f"takes more than {SECONDS} s or {MEMORY >> 20} MB{cause}")
+    reply = json.loads(done.stdout)
+    if "text" in reply:
+        return str(reply["text"])
+    if "error" in reply:
+        raise InputError(**reply["error"])
+    raise _limit_error(what, where, reply["limit"])
 
 
-def _refused(what: str, where: str, problem: str) -> InputError:
+def _limit_error(what: str, where: str, problem: str) -> InputError:
     return InputError(f"{what} {problem}", where=where, advice="Make it smaller.")
 
 
 def serve(seconds: int, memory: int, output: int) -> None:
-    """The other process: reads the task from standard input, writes what came of it."""
+    """Entry point of the other process: read the task from standard input, write the reply."""
     _limit(seconds, memory)
     module, name, args = pickle.loads(base64.b64decode(sys.stdin.buffer.read()))
-    told: dict[str, Any]
+    reply: dict[str, Any]
     try:
         text = getattr(import_module(module), name)(*args)
-        told = {"text": text}
+        reply = {"text": text}
         if len(text) > output:
-            told = {"limit": f"makes more than {output >> 20} million characters"}
+            reply = {"limit": f"produces more than {output >> 20} million characters"}
     except InputError as error:
-        one = error.diagnostic
-        told = {
+        diagnostic = error.diagnostic
+        reply = {
             "error": {
-                "problem": one.problem,
-                "where": str(one.where),
-                "subject": one.subject,
-                "advice": one.advice,
-                "lines": one.lines,
+                "problem": diagnostic.problem,
+                "where": str(diagnostic.where),
+                "subject": diagnostic.subject,
+                "advice": diagnostic.advice,
+                "lines": diagnostic.lines,
             }
         }
     except MemoryError:
-        told = {"limit": f"takes more than {memory >> 20} MB"}
-    sys.stdout.buffer.write(json.dumps(told).encode())
+        reply = {"limit": f"takes more than {memory >> 20} MB"}
+    sys.stdout.buffer.write(json.dumps(reply).encode())
 
 
 def _limit(seconds: int, memory: int) -> None:
     try:
         import resource
-    except ImportError:  # Windows: the one who waits breaks it off
+    except ImportError:  # Windows: only the parent process limits the time
         return
     for kind, most in (
         (resource.RLIMIT_CPU, seconds),
@@ -106,5 +107,5 @@ def _limit(seconds: int, memory: int) -> None:
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
             resource.setrlimit(kind, (most, hard))
-        except (ValueError, OSError):  # macOS does not take every limit
+        except (ValueError, OSError):  # macOS does not support every limit
             continue

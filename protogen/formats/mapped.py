@@ -1,7 +1,7 @@
-"""Arrays that are views of mapped files: where they stand, and reading them a piece at a time.
+"""Arrays that are views of memory-mapped files: their positions, and reading them in pieces.
 
-A page of a mapped file counts as the process's memory from its first touch; whoever walks over
-a large array gives the pages back behind itself.
+A page of a mapped file counts as memory of the process from its first access. Code that reads a
+large array therefore releases the pages that it has read.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 Progress = Callable[[int], object]
 
 PAGE = 4096
-READS = hasattr(os, "preadv")  # whether a map's file can be read without touching the map
-PIECE = 1 << 20  # bytes: small enough for a processor's cache, large enough to be few
+READS = hasattr(os, "preadv")  # whether the file of a map can be read without access to the map
+PIECE = 1 << 20  # bytes: fits into the processor's cache, and large enough for few calls
 
 
 class FileMap(mmap.mmap):
-    """A read-only map of a whole file that knows its path and keeps it open as ``number``; ``state``
-    is its size and its time of change when it was mapped."""
+    """A read-only memory map of a whole file, with its path. ``number`` is the descriptor of the
+    open file; ``state`` is its size and its modification time when it was mapped."""
 
     path: str
     number: int
     state: tuple[int, int]
 
     def fill(self, buffer: memoryview, start: int) -> None:
-        """Reads the bytes from ``start`` on into a buffer. Where the file has become shorter the map
-        itself would end the process.
+        """Read the bytes from ``start`` on into a buffer. Access to the map would kill the process
+        if the file has become shorter.
 
         Raises:
-            InputError: it has, or it was written to.
+            InputError: the file has become shorter or was written to.
         """
         done = 0
         while done < len(buffer):
@@ -51,51 +51,52 @@ class FileMap(mmap.mmap):
             done += count
         if done < len(buffer) or _state(self.number) != self.state:
             raise InputError(
-                "was changed while it was read",
+                "the file was changed while it was read",
                 where=self.path,
-                advice="Run again when nothing writes to it.",
+                advice="Run again when no program writes to it.",
             )
 
 
 def _state(number: int) -> tuple[int, int]:
-    told = os.fstat(number)
-    return told.st_size, told.st_mtime_ns
+    status = os.fstat(number)
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
 class FilePosition:
-    """Where an array stands: bytes from ``start`` on of the file at ``map.path``."""
+    """Position of an array: the bytes from ``start`` on of the file at ``map.path``."""
 
     map: FileMap
     start: int
 
 
 def map_file(path: str | Path) -> FileMap | bytes:
-    """The file's bytes as a map; an empty file, which cannot be mapped, as empty bytes.
+    """Map the file. For an empty file, which cannot be mapped, return empty bytes.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read or mapped.
     """
     try:
         with Path(path).open("rb") as file:
             if not file.seek(0, 2):
                 return b""
-            made = FileMap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            made.number = os.dup(file.fileno())
-            weakref.finalize(made, os.close, made.number)
-            made.state = _state(made.number)
+            mapped = FileMap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped.number = os.dup(file.fileno())
+            weakref.finalize(mapped, os.close, mapped.number)
+            mapped.state = _state(mapped.number)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror})", where=str(path), advice="Check the path."
         ) from None
     except ValueError as error:  # a pipe, or a device without a length
         raise InputError(f"cannot be mapped ({error})", where=str(path)) from None
-    made.path = str(path)
-    return made
+    mapped.path = str(path)
+    return mapped
 
 
 def locate(array: NDArray[Any]) -> FilePosition | None:
-    """Where a view of a FileMap stands; None for arrays in memory and for views with gaps."""
+    """Return the position of a view in its FileMap; None for arrays in memory and for views that
+    are not contiguous."""
     import numpy as np
 
     if not array.flags.c_contiguous:
@@ -110,16 +111,16 @@ def locate(array: NDArray[Any]) -> FilePosition | None:
 
 
 def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The values one after the other in aligned pieces of one axis; a piece is good until the
-    next one is asked for."""
+    """Yield the values in order, in aligned one-dimensional pieces. A piece is valid until the
+    next one is requested."""
     import numpy as np
 
     place = locate(array)
     count = PIECE // array.itemsize
     if place is not None and READS:
-        room = np.empty(min(count, array.size), array.dtype)
+        buffer = np.empty(min(count, array.size), array.dtype)
         for start in range(0, array.size, count):
-            piece = room[: array.size - start]
+            piece = buffer[: array.size - start]
             place.map.fill(piece.view(np.uint8).data, place.start + start * array.itemsize)
             yield piece
         return
@@ -127,7 +128,7 @@ def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     buffer = np.empty(0 if flat.flags.aligned else count, flat.dtype)
     for start in range(0, flat.size, count):
         piece = flat[start : start + count]
-        if not flat.flags.aligned:  # sums over unaligned values are slow: move the bytes first
+        if not flat.flags.aligned:  # sums over unaligned values are slow: copy the bytes first
             aligned = buffer[: piece.size]
             aligned.view(np.uint8)[:] = piece.view(np.uint8)
             piece = aligned
@@ -137,7 +138,7 @@ def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 
 def release(place: FilePosition, offset: int, length: int) -> None:
-    """Gives back the pages that stand wholly between two places."""
+    """Release the pages that lie completely between ``offset`` and ``offset + length``."""
     if not hasattr(mmap, "MADV_DONTNEED"):
         return
     page = mmap.PAGESIZE
@@ -148,8 +149,8 @@ def release(place: FilePosition, offset: int, length: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A float32 array whose values are made, a chunk at a time, when they are written."""
+class LazyArray:
+    """A float32 array whose values are generated in chunks when they are written."""
 
     shape: tuple[int, ...]
     make: Callable[[], Iterator[NDArray[np.float32]]]
@@ -163,7 +164,7 @@ class Made:
         return len(self.shape)
 
     def array(self) -> NDArray[np.float32]:
-        """All values, in memory."""
+        """Return all values in memory."""
         import numpy as np
 
         flat = np.empty(self.size, np.float32)
@@ -175,30 +176,30 @@ class Made:
 
 
 def counted(progress: Callable[[int, int], object] | None, size: int) -> Progress:
-    """A Progress that tells another one bytes written so far, and bytes in all."""
+    """Return a Progress that calls ``progress`` with the bytes written so far and ``size``."""
     done = 0
 
-    def tell(count: int) -> None:
+    def count_up(count: int) -> None:
         nonlocal done
         done += count
         if progress:
             progress(done, size)
 
-    return tell
+    return count_up
 
 
 def write_array(
-    array: NDArray[Any] | Made, file: BinaryIO, progress: Progress | None = None
+    array: NDArray[Any] | LazyArray, file: BinaryIO, progress: Progress | None = None
 ) -> None:
-    """Writes the values as they are in memory: from file to file where they stand in one, and one
-    number that fills the array without making room for all of them.
+    """Write the values of an array in their memory format. A view of a mapped file is copied from
+    file to file. An array of one repeated number is written without allocation of the whole array.
 
     Args:
-        progress: is told how many bytes were written each time.
+        progress: is called with the number of bytes after each write.
     """
     import numpy as np
 
-    if isinstance(array, Made):
+    if isinstance(array, LazyArray):
         for chunk in array.make():
             file.write(np.ascontiguousarray(chunk, "<f4").data)
             if progress:
@@ -223,8 +224,8 @@ def write_array(
 
 
 def _copy(place: FilePosition, size: int, file: BinaryIO, progress: Progress | None) -> None:
-    """Bytes of a mapped file to another file. Reading them again into one small buffer is faster
-    than the map, whose pages must be faulted in, and than sendfile, which moves page by page."""
+    """Copy bytes of a mapped file to another file. Reading them into one small buffer is faster
+    than the map, which causes page faults, and than sendfile, which moves single pages."""
     view = memoryview(place.map)
     buffer = memoryview(bytearray(min(PIECE, size))) if READS else None
     done = 0

@@ -1,7 +1,7 @@
-"""A message of a Caffe file as plain Python: fields in their order, with places and comments.
+"""Messages of Caffe files as Python objects: fields in file order, with places and comments.
 
-It holds what protobuf's own classes cannot: fields and enum values that no schema knows, the
-order of fields, comments, and where in the file each field stands.
+Unlike protobuf's classes they keep unknown fields, unknown enum values, the order of the fields,
+comments, and the place of each field in the file.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _INTEGERS = {
 
 
 class Name(str):
-    """An unquoted word in a text file: an enum's value."""
+    """An unquoted word in a text file: the value of an enum."""
 
     __slots__ = ()
 
 
 class Source:
-    """A text and its file's name; turns offsets into places for messages to the user."""
+    """A text and the name of its file. Converts offsets to places for error messages."""
 
     def __init__(self, text: str, filename: str, bom: bool = False) -> None:
         self.text = text
@@ -38,21 +38,21 @@ class Source:
         self._starts: list[int] | None = None
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Line and column of an offset, both counted from 1."""
+        """Return line and column of an offset, both counted from 1."""
         if self._starts is None:
             lengths = (len(line) + 1 for line in self.text.split("\n"))
-            self._starts = [0, *accumulate(lengths)]  # the last one is behind the text
+            self._starts = [0, *accumulate(lengths)]  # the last start is beyond the text
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
     def place(self, offset: int, end: int = -1) -> Place:
-        """The place of an offset; the file alone for something that was never written."""
+        """Return the place of an offset; the whole file for a negative offset (no source text)."""
         if offset < 0:
             return Place(self.filename)
         return Place(self.filename, *self.position(offset), offset, end)
 
     def error(self, offset: int, problem: str, advice: str = "", subject: str = "") -> InputError:
-        """An InputError that names the place and shows the line with a caret below it."""
+        """Return an InputError with the place, and the line with a caret below it."""
         _, column = self.position(offset)
         start = offset - column + 1
         stop = self.text.find("\n", start)
@@ -65,11 +65,11 @@ class Source:
 
 
 class Field:
-    """One field as it stands in a file.
+    """One field of a message.
 
-    ``type`` is None where no schema knows the field. ``start`` and ``end`` are offsets in the
-    source (-1: made by a program). ``literal`` is a number as its author wrote it; ``before`` and
-    ``after`` are comments, ``blank`` an empty line above.
+    ``type`` is None if the schema does not define the field. ``start`` and ``end`` are offsets in
+    the source (-1: the field is not from a file). ``literal`` is the original spelling of a number.
+    ``before`` and ``after`` are comments. ``blank``: an empty line precedes the field.
     """
 
     __slots__ = ("after", "before", "blank", "end", "literal", "name", "start", "type", "value")
@@ -97,8 +97,9 @@ class Field:
 class Message:
     """Fields of one message in file order.
 
-    Attributes read by schema: ``message.stride`` is a list where the field is repeated, the given
-    value or the schema's default where it is not, and an empty message for an absent one.
+    Fields can be read as attributes: ``message.stride`` is a list if the field is repeated,
+    otherwise its value. If the field is not set, it is the default of the schema, or an empty
+    message.
     """
 
     __slots__ = ("_index", "fields", "kind", "opening", "tail")
@@ -106,58 +107,58 @@ class Message:
     def __init__(self, type_: MessageType | None, fields: Iterable[Field] = ()) -> None:
         self.kind = type_
         self.fields = list(fields)
-        self.opening = ""  # a comment behind the opening brace
+        self.opening = ""  # a comment after the opening brace
         self.tail: tuple[str, ...] = ()  # comments before the closing brace
         self._index: dict[str, list[Field]] | None = None
 
     @classmethod
     def make(cls, type_: str | MessageType, /, **values: Any) -> Message:
-        """A message from Python values: lists for repeated fields, dicts for inner messages.
+        """Return a message with these values: lists for repeated fields, dicts for inner messages.
 
         Raises:
-            InputError: a name or a value does not fit the schema.
+            InputError: a name or a value does not match the schema.
         """
-        made = cls(message_type(type_) if isinstance(type_, str) else type_)
+        message = cls(message_type(type_) if isinstance(type_, str) else type_)
         for name, value in values.items():
             for item in value if isinstance(value, (list, tuple)) else [value]:
-                made.add(name, item)
-        return made
+                message.add(name, item)
+        return message
 
     def all(self, name: str) -> list[Field]:
-        """Every field of this name, in order."""
+        """Return every field of this name, in order."""
         return (self._index or self._indexed()).get(name, [])
 
     def _indexed(self) -> dict[str, list[Field]]:
-        made: dict[str, list[Field]] = {}
-        self._index = made
+        by_name: dict[str, list[Field]] = {}
+        self._index = by_name
         for item in self.fields:
-            made.setdefault(item.name, []).append(item)
-        return made
+            by_name.setdefault(item.name, []).append(item)
+        return by_name
 
     def has(self, name: str) -> bool:
-        """Whether the field was given."""
+        """Return whether the field is set."""
         return bool(self.all(name))
 
     def __getattr__(self, name: str) -> Any:
-        # Written out, for speed: whoever walks over a net asks for little else.
+        # This does not call ``all``, for speed: most code that walks over a net ends here.
         if name[0] == "_":
             raise AttributeError(name)
-        given = (self._index or self._indexed()).get(name)
+        fields = (self._index or self._indexed()).get(name)
         known = self.kind.fields.get(name) if self.kind else None
-        if known is None and not given:
+        if known is None and not fields:
             of = self.kind.name if self.kind else "an unknown message"
             raise AttributeError(f"{of} has no field {name!r}")
         if known is not None and known.repeated:
-            return [item.value for item in given or ()]
-        if given:
-            return given[-1].value
+            return [item.value for item in fields or ()]
+        if fields:
+            return fields[-1].value
         return _default(known) if known is not None else None
 
     def add(self, name: str, value: Any) -> Field:
-        """Appends a field; its value is checked against the schema.
+        """Append a field; check its value against the schema.
 
         Raises:
-            InputError: the schema has no such field, or the value does not fit its type.
+            InputError: the schema has no such field, or the value does not match its type.
         """
         known = self.kind.fields.get(name) if self.kind else None
         if known is None and self.kind is not None:
@@ -167,17 +168,17 @@ class Message:
         return item
 
     def append(self, item: Field) -> None:
-        """Puts a field behind the others as it is, without a check."""
+        """Append a field without a check."""
         self.fields.append(item)
         self._index = None
 
     def remove(self, name: str) -> None:
-        """Takes every field of this name out."""
+        """Remove every field of this name."""
         self.fields = [item for item in self.fields if item.name != name]
         self._index = None
 
     def walk(self) -> Iterator[tuple[Message, Field]]:
-        """Every field at every depth, with the message that holds it."""
+        """Yield every field at every depth, with the message that holds it."""
         stack = [(self, item) for item in reversed(self.fields)]
         while stack:
             holder, item = stack.pop()
@@ -187,15 +188,15 @@ class Message:
                 stack += [(inner, below) for below in reversed(inner.fields)]
 
     def plain(self) -> dict[str, Any]:
-        """Nested dicts and lists of what was given; unknown fields are lists."""
-        made: dict[str, Any] = {}
+        """Return the fields that are set as nested dicts and lists; unknown fields are lists."""
+        values: dict[str, Any] = {}
         for item in self.fields:
             value = item.value.plain() if isinstance(item.value, Message) else item.value
             if item.type is not None and not item.type.repeated:
-                made[item.name] = value
+                values[item.name] = value
             else:
-                made.setdefault(item.name, []).append(value)
-        return made
+                values.setdefault(item.name, []).append(value)
+        return values
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Message):
@@ -217,7 +218,7 @@ def _default(known: FieldType) -> Any:
 
 
 def _value(known: FieldType, value: Any) -> Any:
-    """``value`` as the field's type holds it."""
+    """Return ``value`` converted to the field's type."""
     if known.message is not None:
         if isinstance(value, Mapping):
             return Message.make(known.message, **value)
@@ -237,26 +238,27 @@ def _value(known: FieldType, value: Any) -> Any:
         return str(value)
     elif known.type_name == "bytes" and isinstance(value, bytes):
         return value
-    raise InputError(f"{value!r} is given, but the field is {known.type_name}", subject=known.name)
+    raise InputError(f"expected {known.type_name}, got {value!r}", subject=known.name)
 
 
 def enum_value(known: FieldType, value: Any) -> Name:
-    """An enum's value by name or number."""
+    """Return the value of an enum, by its name or number."""
     assert known.enum is not None
     for name, number in known.enum.values.items():
         if value == name or (value == number and not isinstance(value, (bool, str))):
             return Name(name)
     expected = ", ".join(known.enum.values)
     raise InputError(
-        f"{value!r} is not a value of {known.enum.name}: {expected}", subject=known.name
+        f"unknown value {value!r} of {known.enum.name}, expected one of {expected}",
+        subject=known.name,
     )
 
 
 def integer_problem(known: FieldType, value: Any) -> str:
-    """Why a value is no whole number of the field's type; empty where it is one."""
+    """Return why a value is invalid for an integer field; empty if it is valid."""
     low, high = _INTEGERS[known.type_name]
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        return f"{value!r} is given, but the field takes a whole number ({known.type_name})"
+        return f"expected an integer ({known.type_name}), got {value!r}"
     if not low <= value <= high:
-        return f"{value} does not fit {known.type_name} ({low} to {high})"
+        return f"{value} is out of range for {known.type_name} ({low} to {high})"
     return ""

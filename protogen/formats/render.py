@@ -1,8 +1,8 @@
-"""Templates to prototxt text, in a sandbox where no value can escape its place.
+"""Renders templates to prototxt, in a sandbox that prevents injection of fields.
 
-Every value that a template prints becomes prototxt of its own type: a string is quoted and
-escaped, a number is a number, a truth value true or false. A template cannot forget it, so a name
-with quotes, braces or line ends can never add a field.
+Every value that a template prints is converted to prototxt by its type: strings are quoted and
+escaped, numbers and booleans become literals. The conversion is automatic, so a name with quotes,
+braces or line ends can never add a field.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from protogen.formats.message import Name
 SUFFIX = ".prototxt.j2"
 
 LONGEST_CONDITION = 500  # characters
-# Comparisons and sums of whole numbers: nothing that can grow without end.
-_SAYABLE = (
+# Comparisons and integer arithmetic. No operation whose result can grow without limit.
+_ALLOWED = (
     nodes.Compare,
     nodes.And,
     nodes.Or,
@@ -55,8 +55,8 @@ _SAYABLE = (
     nodes.Pos,
 )
 
-# What an expression of a template can raise besides Jinja's own errors.
-# SyntaxError and NameError: of the Python that Jinja makes of odd names.
+# Exceptions that an expression of a template can raise besides Jinja's own errors.
+# SyntaxError and NameError come from the Python code that Jinja generates for unusual names.
 _FAULTS = (
     ArithmeticError,
     AttributeError,
@@ -71,20 +71,20 @@ _FAULTS = (
 
 @cache
 def own_templates() -> Path:
-    """The folder of protogen's own templates: in the package, or beside it in a checkout."""
+    """Return the folder of protogen's templates: in the package, or next to it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / "templates"
     return inside if inside.is_dir() else package.parent / "templates"
 
 
 def names(directory: str | Path | None = None) -> Iterator[tuple[str, Path]]:
-    """Name and file of every template, a user's own in place of ours."""
-    found = {path.name.removesuffix(SUFFIX): path for path in own_templates().glob(f"*{SUFFIX}")}
+    """Yield name and file of every template. User templates replace protogen's by name."""
+    paths = {path.name.removesuffix(SUFFIX): path for path in own_templates().glob(f"*{SUFFIX}")}
     if directory is not None:
         _check_directory(directory)
         own = Path(directory).glob(f"*{SUFFIX}")
-        found |= {path.name.removesuffix(SUFFIX): path for path in own}
-    yield from sorted(found.items())
+        paths |= {path.name.removesuffix(SUFFIX): path for path in own}
+    yield from sorted(paths.items())
 
 
 def render(
@@ -94,22 +94,22 @@ def render(
     directory: str | Path | None = None,
     file: str | Path | None = None,
 ) -> str:
-    """The text of template ``name``.
+    """Return the text of template ``name``.
 
     Args:
-        values: what the template may use; a name that is missing is an error.
-        directory: a user's own templates, which take the place of ours by name.
-        file: a template file to use in place of ``name``; it may include the others.
+        values: the variables of the template; use of a missing one is an error.
+        directory: a folder of user templates, which replace protogen's by name.
+        file: a template file to use instead of ``name``; it may include the other templates.
 
     Raises:
-        InputError: the template is missing or broken (file and line are named), or one that is
-            not ours takes more time, memory or text than a net can need.
+        InputError: the template is missing or invalid (with file and line), or a user template
+            exceeds the limits of time, memory or text.
     """
     if directory is not None:
         _check_directory(directory)
     if directory is None and file is None:
         return _render(name, values, None, None)
-    # A template of somebody else is a program of somebody else.
+    # A user template is an untrusted program.
     return confined(
         _render,
         name,
@@ -136,18 +136,19 @@ def _render(
         return template.render(values)
     except TemplateSyntaxError as error:
         where = f"{error.filename or file or name}:{error.lineno}"
-        raise _broken(where, error.message or "cannot be read") from None
+        raise _invalid(where, error.message or "cannot be read") from None
     except TemplateNotFound as error:
-        raise _broken(str(file or name), f"there is no template named {error.name}") from None
+        raise _invalid(str(file or name), f"unknown template {error.name}") from None
     except (TemplateError, *_FAULTS) as error:
-        raise _broken(_line(error, file, name), str(error) or type(error).__name__) from None
+        raise _invalid(_line(error, file, name), str(error) or type(error).__name__) from None
 
 
 def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
-    """A condition such as ``kernel <= 7 and stride in [2, 4]`` as a function of its words.
+    """Return a condition such as ``kernel <= 7 and stride in [2, 4]`` as a function of its
+    variables.
 
     Raises:
-        InputError: it is no expression; or, from the function, a word is not known.
+        InputError: the text is not a valid condition; or, from the function, a variable is unknown.
     """
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     environment.globals.clear()
@@ -157,48 +158,49 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
         if len(text) > LONGEST_CONDITION:
             raise TemplateSyntaxError(f"it is longer than {LONGEST_CONDITION} characters", 1)
         for node in environment.parse("{{" + text + "}}").find_all(nodes.Expr):
-            if not isinstance(node, _SAYABLE) or _is_text(node):
-                raise TemplateSyntaxError(f"{type(node).__name__} has no place in it", 1)
+            if not isinstance(node, _ALLOWED) or _is_text(node):
+                raise TemplateSyntaxError(f"{type(node).__name__} is not allowed", 1)
         expression = environment.compile_expression(text, undefined_to_none=False)
     except TemplateError as error:
-        raise InputError(f"{shown!r} is no condition: {error.message}") from None
+        raise InputError(f"invalid condition {shown!r}: {error.message}") from None
     except _FAULTS as error:
-        raise InputError(f"{shown!r} is no condition: {error}") from None
+        raise InputError(f"invalid condition {shown!r}: {error}") from None
 
-    def holds(words: Mapping[str, Any]) -> bool:
+    def holds(variables: Mapping[str, Any]) -> bool:
         try:
-            return bool(expression(words))
+            return bool(expression(variables))
         except (TemplateError, *_FAULTS) as error:
-            known = ", ".join(sorted(words))
+            known = ", ".join(sorted(variables))
             raise InputError(
-                f"{text!r} cannot be decided: {error}", advice=f"It may use {known}."
+                f"the condition {text!r} cannot be evaluated: {error}",
+                advice=f"A condition may use {known}.",
             ) from None
 
     return holds
 
 
 class _Loader(FileSystemLoader):
-    """Reads templates of its folders only: a link that leads out of them is not there."""
+    """Loader of templates in its folders. It does not follow links that lead out of them."""
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Any]:
-        found = super().get_source(environment, template)
-        real = Path(os.path.realpath(found[1]))
+        source = super().get_source(environment, template)
+        real = Path(os.path.realpath(source[1]))
         if not any(real.is_relative_to(os.path.realpath(folder)) for folder in self.searchpath):
             raise TemplateNotFound(template)
-        return found
+        return source
 
 
 def _is_text(node: nodes.Expr) -> bool:
     return isinstance(node, nodes.Const) and isinstance(node.value, str)
 
 
-@cache  # compiled templates are kept; a file that changed is read again
+@cache  # the environment caches compiled templates; it reloads a file that changed
 def _environment(folders: tuple[str, ...]) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=_Loader(folders),
         undefined=StrictUndefined,
         finalize=_finalize,
-        # Macros and includes return text that is prototxt already; only then is it Markup.
+        # Macros and includes return text that is prototxt already: Markup marks it.
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -218,9 +220,9 @@ def _environment(folders: tuple[str, ...]) -> ImmutableSandboxedEnvironment:
     return environment
 
 
-@pass_context  # never at compile time: there Jinja would escape constants as HTML first
+@pass_context  # prevents a call at compile time, where Jinja would escape constants as HTML first
 def _finalize(_: object, value: Any) -> Any:
-    """What ``{{ value }}`` prints."""
+    """Return the text that ``{{ value }}`` prints."""
     if isinstance(value, (Markup, StrictUndefined)):
         return value
     if isinstance(value, (bool, int, float, str, bytes)):
@@ -229,14 +231,14 @@ def _finalize(_: object, value: Any) -> Any:
 
 
 def _enum(value: str) -> Name:
-    """Filter: a word without quotes, as enums' values are written."""
+    """Filter: a word without quotes, the form of enum values."""
     if not value.isidentifier() or not value.isascii():
-        raise ValueError(f"{value!r} is no enum's value")
+        raise ValueError(f"{value!r} is not a valid enum value")
     return Name(value)
 
 
 def _comment(value: str) -> Markup:
-    """Filter: a text as a comment, whatever it holds."""
+    """Filter: a text of any content as a comment."""
     return Markup("\n".join(f"# {line}".rstrip() for line in value.splitlines()))
 
 
@@ -247,22 +249,23 @@ def _read(file: str | Path) -> str:
         problem = f"cannot be read ({error.strerror})"
     except UnicodeDecodeError:
         problem = "is not UTF-8 text"
-    raise InputError(problem, where=str(file), advice="Name a template file.")
+    raise InputError(problem, where=str(file), advice="Give a template file.")
 
 
 def _check_directory(directory: str | Path) -> None:
     if not Path(directory).is_dir():
         raise InputError(
-            "is no folder", where=str(directory), advice="Name a folder with templates."
+            "is not a folder", where=str(directory), advice="Give a folder with templates."
         )
 
 
-def _broken(where: str, problem: str) -> InputError:
-    return InputError(f"the template is broken: {problem}", where=where)
+def _invalid(where: str, problem: str) -> InputError:
+    return InputError(f"invalid template: {problem}", where=where)
 
 
 def _line(error: BaseException, file: str | Path | None, name: str) -> str:
-    """Jinja maps its frames to template lines: the last such frame is where it broke."""
+    """Return file and line of an error. Jinja maps its stack frames to template lines: the last
+    such frame is the place of the error."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename == str(file) or frame.filename.endswith(SUFFIX):
             return f"{frame.filename}:{frame.lineno}"

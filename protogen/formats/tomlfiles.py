@@ -1,4 +1,4 @@
-"""TOML files: one way to read them, with the place of a mistake."""
+"""Reader for TOML files. Its errors name line and column."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from typing import Any
 
 from protogen.errors import InputError
 
-MOST_BYTES = 1 << 20  # a specification has a line for each layer
-# tomllib's time and memory are the square of these.
+MOST_BYTES = 1 << 20  # a specification has one line for each layer
+# Keys of 32 or more dotted parts: tomllib's time and memory grow with the square of their number.
 _PARTS = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""")
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The tables of the file at ``path``.
+    """Return the tables of the file at ``path``.
 
     Raises:
-        InputError: it cannot be read, is no TOML (line and column are named), or is too large.
+        InputError: the file cannot be read, is not valid TOML (with line and column), or is too
+            large.
     """
     try:
         with Path(path).open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
         if len(raw) > MOST_BYTES:
-            raise InputError(f"is larger than {MOST_BYTES >> 20} MB", where=str(path))
+            raise InputError(f"the file is larger than {MOST_BYTES >> 20} MB", where=str(path))
         text = raw.decode("utf-8")
-        if found := _PARTS.search(text):
-            line = text.count("\n", 0, found.start()) + 1
-            raise InputError("its key has too many parts", where=f"{path}:{line}")
+        if match := _PARTS.search(text):
+            line = text.count("\n", 0, match.start()) + 1
+            raise InputError("the key has too many parts", where=f"{path}:{line}")
         return tomllib.loads(text)
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
@@ -36,11 +37,11 @@ def read(path: str | Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise InputError("is not UTF-8 text", where=str(path)) from None
     except RecursionError:
-        raise InputError("its values are nested too deep", where=str(path)) from None
+        raise InputError("the values are nested too deep", where=str(path)) from None
     except tomllib.TOMLDecodeError as error:
         place = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
         text = str(error)[: place.start()] if place else str(error)
         where = f"{path}:{place[1]}:{place[2]}" if place and place[1] else str(path)
-        raise InputError(f"is no TOML: {text}", where=where) from None
-    except ValueError as error:  # a date that is none, a number of thousands of digits
-        raise InputError(f"is no TOML: {error}", where=str(path)) from None
+        raise InputError(f"not valid TOML: {text}", where=where) from None
+    except ValueError as error:  # an invalid date, or a number of thousands of digits
+        raise InputError(f"not valid TOML: {error}", where=str(path)) from None

@@ -1,4 +1,4 @@
-"""Weights in other files: npz, safetensors, HDF5."""
+"""Readers and writers of weights in other file formats: npz, safetensors, HDF5."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def read_any(path: str | Path) -> Weights:
-    """Blobs by layer name from a .caffemodel, or from Caffe's HDF5 form (.h5).
+    """Return blobs by layer name from a .caffemodel, or from Caffe's HDF5 format (.h5).
 
     Raises:
         InputError: the file cannot be read or is damaged.
@@ -29,11 +29,11 @@ def read_any(path: str | Path) -> Weights:
     return read_weights(path).weights()
 
 
-# npz and safetensors: one array per blob, named LAYER/INDEX
+# npz and safetensors: one array for each blob, with the name LAYER/INDEX
 
 
 def flatten(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[str, Any]:
-    """Arrays by ``layer/index``."""
+    """Return the arrays by ``layer/index``."""
     return {
         f"{layer}/{index}": array
         for layer, arrays in weights.items()
@@ -42,39 +42,42 @@ def flatten(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[str, 
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """An npz archive of named arrays (weights: see ``flatten``); they are streamed."""
+    """Write an npz archive of named arrays, in a stream (for weights see ``flatten``)."""
     import numpy as np
 
     with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
         for name, array in arrays.items():
-            # A fixed date: the same weights are the same file.
+            # The date is fixed, so that equal weights give equal files.
             member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             with archive.open(member, "w", force_zip64=True) as out:
                 np.lib.format.write_array(out, np.asanyarray(array), allow_pickle=False)
 
 
 def read_npz(path: str | Path) -> Weights:
-    """Blobs by layer name of an npz with names LAYER/INDEX.
+    """Return blobs by layer name from an npz with array names LAYER/INDEX.
 
     Raises:
-        InputError: it is no such file.
+        InputError: the file cannot be read, or its array names do not have this form.
     """
     weights: dict[str, dict[int, Any]] = {}
     for name, array in read_arrays(path).items():
         layer, _, index = name.rpartition("/")
         if not layer or not (index.isascii() and index.isdigit() and len(index) < 10):
-            raise InputError(f"holds {name!r}", where=str(path), advice="Name arrays LAYER/INDEX.")
+            raise InputError(
+                f"invalid array name {name!r}", where=str(path), advice="It must be LAYER/INDEX."
+            )
         weights.setdefault(layer, {})[int(index)] = array
     for layer, blobs in weights.items():
         if sorted(blobs) != list(range(len(blobs))):
             raise InputError(
-                f"layer {layer!r} has the blobs {sorted(blobs)}, not 0, 1, ...", where=str(path)
+                f"layer {layer!r} has the blobs {sorted(blobs)}, expected 0, 1, ...",
+                where=str(path),
             )
     return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
 
 
 def safetensors_bytes(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> bytes:
-    """The weights as a safetensors file, arrays named LAYER/INDEX.
+    """Return the weights as a safetensors file, with array names LAYER/INDEX.
 
     Raises:
         UnsupportedError: the library safetensors is not installed.
@@ -86,15 +89,15 @@ def safetensors_bytes(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> 
     except ImportError:
         raise missing("safetensors", "safetensors") from None
     arrays = {name: np.ascontiguousarray(array) for name, array in flatten(weights).items()}
-    made: bytes = save(arrays, {"format": "caffe"})
-    return made
+    raw: bytes = save(arrays, {"format": "caffe"})
+    return raw
 
 
-# HDF5, as Caffe writes it: /data/LAYER/INDEX
+# HDF5 in Caffe's layout: /data/LAYER/INDEX
 
 
 def write_hdf5(file: BinaryIO, weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
-    """Caffe's .caffemodel.h5.
+    """Write Caffe's .caffemodel.h5.
 
     Raises:
         UnsupportedError: the library h5py is not installed.
@@ -102,21 +105,22 @@ def write_hdf5(file: BinaryIO, weights: Mapping[str, Sequence[NDArray[np.floatin
     h5py = _h5py()
     import io
 
-    made = io.BytesIO()
-    with h5py.File(made, "w") as store:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as store:
         group = store.create_group("data")
         for layer, arrays in weights.items():
             inner = group.create_group(layer)
             for index, array in enumerate(arrays):
                 inner.create_dataset(str(index), data=array)
-    file.write(made.getbuffer())
+    file.write(buffer.getbuffer())
 
 
 def read_hdf5(path: str | Path) -> Weights:
-    """Blobs by layer name of a .caffemodel.h5. A layer's name may hold slashes.
+    """Return blobs by layer name from a .caffemodel.h5. A layer's name may contain slashes.
 
     Raises:
-        InputError: it cannot be read, is no such file, or its values lie in another file.
+        InputError: the file cannot be read, does not have Caffe's layout, or its values are
+            stored in another file.
         UnsupportedError: the library h5py is not installed.
     """
     h5py = _h5py()
@@ -127,39 +131,46 @@ def read_hdf5(path: str | Path) -> Weights:
             layer, _, index = name.rpartition("/")
             if not (index.isascii() and index.isdigit() and len(index) < 10):
                 raise InputError(
-                    f"holds /data/{name}, not a layer's blob",
+                    f"/data/{name} is not the blob of a layer",
                     where=str(path),
-                    advice="Caffe names blobs 0, 1, ...",
+                    advice="Blobs must have the names 0, 1, ...",
                 )
             weights.setdefault(layer, {})[int(index)] = _values(item, f"{path}: /data/{name}", size)
 
     try:
         size = Path(path).stat().st_size
         with h5py.File(path, "r") as store:
-            # A link could lead to another file. What lies deeper, visititems finds by hard links.
+            # A link could lead to another file. Below /data, visititems follows only hard links.
             if not isinstance(store.get("data", getlink=True), h5py.HardLink):
                 raise InputError(
-                    "has no group /data", where=str(path), advice="It is no caffemodel."
+                    "missing group /data", where=str(path), advice="The file is not a caffemodel."
                 )
             if not isinstance(store["data"], h5py.Group):
-                raise InputError("/data is no group", where=str(path))
+                raise InputError("/data is not a group", where=str(path))
             store["data"].visititems(visit)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
-        # h5py has no error of its own: libhdf5's come as these.
+        # h5py has no exception class of its own; it raises these for errors of libhdf5.
         raise InputError(f"cannot be read ({error})", where=str(path)) from None
     return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
 
 
 def _values(item: Any, where: str, size: int) -> NDArray[Any]:
-    """A dataset's array, if its values are numbers and lie in the file of so many bytes."""
+    """Return the array of a dataset in a file of ``size`` bytes.
+
+    Raises:
+        InputError: the values are not floats, are stored in another file, or take far more bytes
+            than the file.
+    """
     if item.external or item.is_virtual:
         raise InputError(
-            "its values lie in another file", where=where, advice="h5repack makes one file of them."
+            "the values are stored in another file",
+            where=where,
+            advice="Copy them into one file with h5repack.",
         )
     if item.dtype.kind != "f":
-        raise InputError(f"it holds {item.dtype}, not float", where=where)
+        raise InputError(f"expected values of type float, got {item.dtype}", where=where)
     if item.nbytes > (most := max(UNPACKED, TIMES * size)):
-        raise InputError(f"it takes {item.nbytes} bytes, {most} are the most", where=where)
+        raise InputError(f"the values take {item.nbytes} bytes, the limit is {most}", where=where)
     values: NDArray[Any] = item[()]
     return values
 
@@ -173,6 +184,6 @@ def _h5py() -> Any:
 
 
 def missing(library: str, extra: str) -> UnsupportedError:
-    """What is said where an optional library is not there."""
-    advice = f"pip install 'protogen[{extra}]' brings it."
+    """Return the error for an optional library that is not installed."""
+    advice = f"Install it with pip install 'protogen[{extra}]'."
     return UnsupportedError(f"{library} is not installed", advice=advice)

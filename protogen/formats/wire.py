@@ -1,7 +1,7 @@
-"""Protobuf's wire format, as far as weights need it: walking over bytes without copying them.
+"""Protobuf's wire format, as far as weight files need it. It reads fields without copying bytes.
 
-A field is a tag (number and wire type as a varint) and a value: a varint (0), 8 bytes (1), a length
-and as many bytes (2), or 4 bytes (5).
+A field is a tag (number and wire type as a varint) and a value. The value is a varint (wire
+type 0), 8 bytes (1), a length and that number of bytes (2), or 4 bytes (5).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from protogen.formats.schema import message_type
 if TYPE_CHECKING:
     import mmap
 
-MAX_PARTS = 200_000  # published files have 12,000 at most
+MAX_PARTS = 200_000  # published files have at most 12,000
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-_NAMES = {3: "a group", 4: "a group's end"}
+_NAMES = {3: " (start of a group)", 4: " (end of a group)"}
 
 
 @dataclass(slots=True)
 class Span:
-    """One field: its number, its wire type, where its value begins and ends, and the value itself
-    of a varint. ``tag`` is where the field begins."""
+    """One field: its number, its wire type, start and end of its value, and the value if it is a
+    varint. ``tag`` is the offset of the field itself."""
 
     number: int
     kind: int
@@ -35,7 +35,7 @@ class Span:
 
 
 class Bytes:
-    """The bytes of a file (a memory map, or bytes), and errors that name the place in it."""
+    """The bytes of a file (a memory map, or bytes). Its errors name the offset in the file."""
 
     def __init__(
         self, data: mmap.mmap | bytes, filename: str, expected: str = "caffemodel"
@@ -49,32 +49,32 @@ class Bytes:
         return len(self.data)
 
     def error(self, at: int, problem: str) -> InputError:
-        """An InputError that names the file and the byte."""
+        """Return an InputError that names the file and the offset."""
         return InputError(
             problem,
             where=f"{self.filename}:byte {at}",
-            advice=f"The file is cut short or damaged, or it is no {self.expected}.",
+            advice=f"The file is truncated or damaged, or it is not a valid {self.expected}.",
         )
 
     def part(self, at: int) -> None:
-        """Counts a part that an object of Python's is made for: they take far more memory than the
-        few bytes of a small part.
+        """Count a part that is stored as a Python object. Such an object takes far more memory
+        than the few bytes of a small part in the file.
 
         Raises:
-            InputError: there are too many.
+            InputError: the file has too many parts.
         """
         self.parts += 1
         if self.parts > MAX_PARTS:
             raise self.error(at, f"there are more than {MAX_PARTS} layers, names and blobs")
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
-        """A varint that begins at ``at``, and where it ends."""
+        """Return the varint that begins at ``at``, and the offset of its end."""
         data = self.data
         value = shift = 0
         start = at
         while True:
             if at >= end:
-                raise self.error(start, "a number is cut off")
+                raise self.error(start, "a number is incomplete")
             byte = data[at]
             at += 1
             value |= (byte & 0x7F) << shift
@@ -85,10 +85,10 @@ class Bytes:
                 raise self.error(start, "a number has more than 64 bits")
 
     def fields(self, at: int, end: int) -> Iterator[Span]:
-        """The fields of the message that stands from ``at`` to ``end``.
+        """Yield the fields of the message from ``at`` to ``end``.
 
         Raises:
-            InputError: the bytes are no message, or a value reaches beyond it.
+            InputError: the bytes are not a valid message, or a value extends beyond its end.
         """
         while at < end:
             span = self.field(at, end)
@@ -96,7 +96,7 @@ class Bytes:
             at = span.end
 
     def field(self, at: int, end: int) -> Span:
-        """The field that begins at ``at``; see ``fields``."""
+        """Return the field that begins at ``at``; see ``fields``."""
         tag_at = at
         tag, at = self.varint(at, end)
         number, kind = tag >> 3, tag & 7
@@ -110,41 +110,41 @@ class Bytes:
         elif kind in (FIXED32, FIXED64):
             at += 4 if kind == FIXED32 else 8
         else:
-            raise self.error(tag_at, f"{_NAMES.get(kind, f'wire type {kind}')} is not known")
+            raise self.error(tag_at, f"unsupported wire type {kind}{_NAMES.get(kind, '')}")
         if number == 0:
-            raise self.error(tag_at, "a field has the number 0")
+            raise self.error(tag_at, "invalid field number 0")
         if at > end:
             raise self.error(
-                tag_at, f"a value of {at - start} bytes is declared, but {end - start} are left"
+                tag_at, f"a value of {at - start} bytes is declared, but only {end - start} remain"
             )
         return Span(number, kind, start, at, tag_at, value)
 
     def text(self, span: Span) -> str:
-        """A string's value; bytes that are no UTF-8 are kept."""
+        """Return the value of a string; surrogateescape preserves bytes outside of UTF-8."""
         return bytes(self.data[span.start : span.end]).decode("utf-8", "surrogateescape")
 
 
 def varint(value: int) -> bytes:
-    """A whole number of 0 or more in protobuf's base-128 form."""
-    made = bytearray()
+    """Return an integer of 0 or more in protobuf's base-128 encoding."""
+    encoded = bytearray()
     while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    made.append(value)
-    return bytes(made)
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def head(message: str, field: str, length: int) -> bytes:
-    """Tag and length that go before a length-delimited field's bytes."""
+    """Return tag and length, which precede the bytes of a length-delimited field."""
     return varint(number(message, field) << 3 | BYTES) + varint(length)
 
 
 def text(message: str, field: str, value: str) -> bytes:
-    """A whole string field."""
+    """Return a complete string field: tag, length and bytes."""
     raw = value.encode("utf-8", "surrogateescape")
     return head(message, field, len(raw)) + raw
 
 
 def number(message: str, field: str) -> int:
-    """A field's number by its name."""
+    """Return the number of a field by its name."""
     return message_type(message).fields[field].number

@@ -1,1 +1,1 @@
-"""A net in memory: built, named, upgraded, compared, counted."""
+"""Nets in memory: building, shape inference, upgrades, comparison and cost."""

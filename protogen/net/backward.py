@@ -1,43 +1,43 @@
-"""Where training sends gradients (Caffe: the second half of Net::Init)."""
+"""Finds the bottoms that need a gradient in training (Caffe: the second half of Net::Init)."""
 
 from __future__ import annotations
 
 from protogen.layers import kind_of
 from protogen.layers.graph import Graph, Layer
 
-Edge = tuple[int, int]  # a layer's number, and the index of one of its bottoms
+Edge = tuple[int, int]  # the index of a layer, and the index of one of its bottoms
 
 
 def gradients(graph: Graph) -> set[Edge]:
-    """The bottoms that a gradient is computed for, when the net is trained with its losses."""
-    wanted = _wanted(graph)  # without those of layers that nothing trained is before
+    """Return the bottoms for which training computes a gradient of the losses."""
+    candidates = _candidates(graph)
     readers: dict[str, list[Edge]] = {}
     for number, layer in enumerate(graph.layers):
         for index, read in enumerate(layer.reads):
             readers.setdefault(read, []).append((number, index))
     under_loss: set[Edge] = set()
-    found: set[Edge] = set()
+    with_gradient: set[Edge] = set()
     for number in reversed(range(len(graph.layers))):
         layer = graph.layers[number]
-        behind = [edge for write in layer.writes for edge in readers.get(write, ())]
+        consumers = [edge for write in layer.writes for edge in readers.get(write, ())]
         ends = any(write not in readers for write in layer.writes)
         loss = is_loss(layer)
         edges = [(number, index) for index in range(len(layer.reads))]
-        if not loss and under_loss.isdisjoint(behind):
+        if not loss and under_loss.isdisjoint(consumers):
             continue
         under_loss.update(edges)
-        if loss or ends or not found.isdisjoint(behind):
-            found.update(edge for edge in edges if edge in wanted)
-    return found
+        if loss or ends or not with_gradient.isdisjoint(consumers):
+            with_gradient.update(edge for edge in edges if edge in candidates)
+    return with_gradient
 
 
 def is_loss(layer: Layer) -> bool:
-    """Whether a top counts in the net's loss."""
+    """Return whether any top of the layer is part of the net's loss."""
     return any(loss_of(layer, index) for index in range(max(1, len(layer.tops))))
 
 
 def loss_of(layer: Layer, index: int) -> bool:
-    """Whether this top counts in the net's loss."""
+    """Return whether this top is part of the net's loss."""
     weights = layer.params.loss_weight
     if not weights:
         kind = kind_of(layer)
@@ -45,26 +45,26 @@ def loss_of(layer: Layer, index: int) -> bool:
     return index < len(weights) and weights[index] != 0
 
 
-def _wanted(graph: Graph) -> set[Edge]:
-    """The bottoms that depend on what is trained, or of which the text says that they do."""
+def _candidates(graph: Graph) -> set[Edge]:
+    """Return the bottoms that depend on trained parameters, or that propagate_down selects."""
     trained: set[str] = set()
-    made: set[Edge] = set()
+    candidates: set[Edge] = set()
     for number, layer in enumerate(graph.layers):
-        given = list(layer.params.propagate_down)
+        flags = list(layer.params.propagate_down)
         depends = _learns(graph, layer)
         for index, read in enumerate(layer.reads):
             depends = depends or read in trained
-            if given[index] if index < len(given) else read in trained:
-                made.add((number, index))
+            if flags[index] if index < len(flags) else read in trained:
+                candidates.add((number, index))
         if depends:
             trained.update(layer.writes)
         else:
-            made -= {(number, index) for index in range(len(given))}
-    return made
+            candidates -= {(number, index) for index in range(len(flags))}
+    return candidates
 
 
 def _learns(graph: Graph, layer: Layer) -> bool:
-    """Whether the layer has a blob with a learning rate."""
+    """Return whether the layer has a blob with a learning rate other than 0."""
     kind = kind_of(layer)
     blobs = graph.parameter_shapes.get(layer.name) or ()
     if kind is None or not kind.trained:

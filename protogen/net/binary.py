@@ -1,4 +1,4 @@
-"""Messages to protobuf's own classes and back, for the parts of binary files that are not weights."""
+"""Conversion between Messages and protobuf classes, for binary files without their weights."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from protogen.net.upgrade import upgrade
 
 
 def to_protobuf(message: Message) -> Any:
-    """The protobuf message of the same content. Fields that no schema knows are left out: they
-    have no number."""
+    """Return the protobuf message of the same content. It lacks fields outside of the schema,
+    because they have no number."""
     assert message.kind is not None
-    made = message_class(message.kind.name)()
-    _fill(made, message)
-    return made
+    proto = message_class(message.kind.name)()
+    _fill(proto, message)
+    return proto
 
 
-def _fill(made: Any, message: Message) -> None:
+def _fill(proto: Any, message: Message) -> None:
     for item in message.fields:
         known = item.type
         if known is None:
             continue
         value = item.value
         if known.message is not None:
-            inner = getattr(made, item.name)
+            inner = getattr(proto, item.name)
             inner = inner.add() if known.repeated else inner
             inner.SetInParent()
             _fill(inner, value)
@@ -38,20 +38,20 @@ def _fill(made: Any, message: Message) -> None:
                 continue
             value = known.enum.values[value]
         if known.repeated:
-            getattr(made, item.name).append(value)
+            getattr(proto, item.name).append(value)
         else:
-            setattr(made, item.name, value)
+            setattr(proto, item.name, value)
 
 
-def from_protobuf(found: Any, kind: MessageType) -> Message:
-    """The Message of a protobuf message; float32 values become the shortest decimal that is
-    them."""
-    made = Message(kind)
-    for descriptor, value in found.ListFields():
+def from_protobuf(proto: Any, kind: MessageType) -> Message:
+    """Return the Message of a protobuf message. A float32 value becomes the shortest decimal that
+    rounds to it."""
+    message = Message(kind)
+    for descriptor, value in proto.ListFields():
         known = kind.fields[descriptor.name]
-        for one in value if known.repeated else [value]:
-            made.append(Field(known.name, _plain(one, known), known))
-    return made
+        for item in value if known.repeated else [value]:
+            message.append(Field(known.name, _plain(item, known), known))
+    return message
 
 
 def _plain(value: Any, known: Any) -> Any:
@@ -70,8 +70,8 @@ def _plain(value: Any, known: Any) -> Any:
 
 
 def upgraded_entries(model: CaffeModel, changes: list[str]) -> list[Entry]:
-    """A caffemodel's layers in today's form: V0 and V1 layers with their parameters upgraded, as
-    Caffe does; layers of today are passed on byte for byte.
+    """Return the layers of a caffemodel in the current format. The parameters of V0 and V1 layers
+    are upgraded as in Caffe; the bytes of current layers do not change.
 
     Raises:
         InputError: a layer is damaged or incomplete.
@@ -90,23 +90,25 @@ def upgraded_entries(model: CaffeModel, changes: list[str]) -> list[Entry]:
             )
         )
     new = {item.value.name: item.value for item in upgrade(net, changes).all("layer")}
-    made = []
+    entries = []
     for layer in model.layers:
         if layer.form == "V2":
-            made.append(Entry(_without_blobs(model, layer), layer.arrays()))
+            entries.append(Entry(_without_blobs(model, layer), layer.arrays()))
         elif layer.name in new:
             try:
                 raw = to_protobuf(new[layer.name]).SerializeToString(deterministic=True)
             except UnicodeError:
-                raise model.bytes_.error(layer.span[0], "a layer's text is no UTF-8") from None
-            made.append(Entry(raw, layer.arrays()))
-        elif layer.blobs:  # a padding layer, of which nothing is left
+                raise model.bytes_.error(
+                    layer.span[0], "a string of a layer is not valid UTF-8"
+                ) from None
+            entries.append(Entry(raw, layer.arrays()))
+        elif layer.blobs:  # a padding layer, which the upgrade removes
             raise model.bytes_.error(layer.span[0], f'the padding layer "{layer.name}" has weights')
-    return made
+    return entries
 
 
 def _parsed(model: CaffeModel, layer: StoredLayer, raw: bytes) -> Any:
-    """A V1 layer's message."""
+    """Return the protobuf message of a V1 layer."""
     try:
         return message_class("V1LayerParameter").FromString(raw)
     except (DecodeError, UnicodeDecodeError) as error:
@@ -114,7 +116,7 @@ def _parsed(model: CaffeModel, layer: StoredLayer, raw: bytes) -> Any:
 
 
 def _without_blobs(model: CaffeModel, layer: StoredLayer) -> bytes:
-    """The layer's own bytes but for its blobs (V0: the whole, its blobs stand deeper)."""
+    """Return the bytes of a layer without its blobs."""
     data = model.bytes_.data
     start, end = layer.span
     if layer.form == "V0":
@@ -127,7 +129,7 @@ def _without_blobs(model: CaffeModel, layer: StoredLayer) -> bytes:
 
 
 def _v0_without_blobs(model: CaffeModel, layer: StoredLayer) -> bytes:
-    """A V0 layer without the blobs of its inner message."""
+    """Return the bytes of a V0 layer without the blobs of its inner message."""
     start, end = layer.span
     parsed = _parsed(model, layer, bytes(model.bytes_.data[start:end]))
     del parsed.layer.blobs[:]

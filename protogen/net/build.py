@@ -1,4 +1,4 @@
-"""NetParameter to Graph: phase rules, in-place versions, shapes. A Graph is born here and whole."""
+"""Builds a Graph from a NetParameter: include rules, names of in-place values, shapes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_LAYERS = 100_000  # published nets have 2,000
 
 
 class Reading(State, total=False):
-    """What a user says of a net that is read."""
+    """User options for the interpretation of a net."""
 
     identities: Collection[str]
     ignored_fields: Collection[str]
@@ -38,7 +38,7 @@ class Reading(State, total=False):
 
 
 def plain_reading(reading: Reading) -> dict[str, Any]:
-    """All of it, as data for JSON."""
+    """Return all options with their defaults, as data for JSON."""
     return {
         **plain_state(reading),
         "identities": sorted(reading.get("identities", ())),
@@ -48,7 +48,7 @@ def plain_reading(reading: Reading) -> dict[str, Any]:
 
 
 class BuildOptions(Reading, total=False):
-    """Options of ``build``, for those that hand them on."""
+    """Keyword arguments of ``build``, for functions that pass them through."""
 
     input_shapes: Mapping[str, Shape] | None
     weight_shapes: Mapping[str, Sequence[Shape]] | None
@@ -69,28 +69,30 @@ def build(
     ignored_fields: Collection[str] = (),
     dialect: str = "",
 ) -> Graph:
-    """The Graph of an up-to-date NetParameter (see ``upgrade``).
+    """Return the Graph of an up-to-date NetParameter (see ``upgrade``).
 
     Args:
         net: the NetParameter.
         source: its text, for places in messages.
-        phase: TRAIN or TEST; with ``level`` and ``stages`` it decides which layers take part,
-            by Caffe's include and exclude rules.
-        stages: names that a rule of the net has.
-        input_shapes: shapes by blob name that replace what the net says: for inputs, data
+        phase: TRAIN or TEST; with ``level`` and ``stages`` it selects layers by Caffe's include
+            and exclude rules.
+        stages: names that appear in rules of the net.
+        input_shapes: shapes by blob name that replace those of the net: for inputs, data
             layers, Python layers and layers of unknown type.
-        weight_shapes: shapes of parameter blobs by layer, as a file has them: they tell how many
-            channels pictures have where the net does not.
-        tolerant: a layer whose shapes do not fit leaves shapes behind it unknown, with a warning,
-            so that the rest of a net can be looked at.
-        identities: names or types of layers that hand on their first bottom, whatever they are.
-        ignored_fields: fields (``block.field``) that layers set and do not read, and that change
-            nothing, as the user says; others are refused where numbers are computed.
-        dialect: the fork that the net was written for, where forks differ in what they compute.
+        weight_shapes: shapes of parameter blobs by layer, from a weight file. They determine the
+            number of channels of the pictures if the net does not set it.
+        tolerant: warn instead of raising an error if a layer is invalid. The shapes after a layer
+            with invalid shapes are unknown; the rest of the net can still be inspected.
+        identities: names or types of layers that are treated as identities: the top is the first
+            bottom.
+        ignored_fields: fields (``block.field``) that layers set but do not read, and that the user
+            declares to have no effect. Other such fields are an error when values are computed.
+        dialect: the fork that the net was written for. It matters if forks compute different
+            values.
 
     Raises:
-        InputError: a bottom that nobody makes, a top made twice, shapes that do not fit, a stage
-            that no rule names, or no layer takes part.
+        InputError: no layer produces a bottom, a top is produced twice, shapes do not match, a
+            stage is unknown, or no layer is included.
     """
     check_state(net, source, phase, stages)
     if dialect:
@@ -109,30 +111,30 @@ def build(
     except MissingBlobError as error:
         raise left_out(error, net, phase, level, stages) from None
     _raise_or_warn(_in_place_errors(named), ProtogenWarning, tolerant)
-    found = infer(named, input_shapes or {}, weight_shapes or {})
-    for unknown in found.unknown:
+    inferred = infer(named, input_shapes or {}, weight_shapes or {})
+    for unknown in inferred.unknown:
         warnings.warn(unknown, stacklevel=2)
-    _raise_or_warn(found.errors, Misfit, tolerant)
-    shared = owners(named, found.parameters, found.refused)
-    _raise_or_warn(found.refused, Refused, tolerant)
-    _raise_or_warn(_params_too_many(named, found.parameters), ProtogenWarning, tolerant)
+    _raise_or_warn(inferred.errors, Misfit, tolerant)
+    shared = owners(named, inferred.parameters, inferred.refused)
+    _raise_or_warn(inferred.refused, Refused, tolerant)
+    _raise_or_warn(_params_too_many(named, inferred.parameters), ProtogenWarning, tolerant)
     return Graph(
         net.name,
         named,
         _inputs(named),
         _outputs(named),
-        found.shapes,
-        found.parameters,
+        inferred.shapes,
+        inferred.parameters,
         shared,
         frozenset(ignored_fields),
-        found.assumed,
+        inferred.assumed,
     )
 
 
 def _raise_or_warn(
     errors: Iterable[InputError], kind: type[ProtogenWarning], tolerant: bool
 ) -> None:
-    """Raises the first, or warns of all."""
+    """Raise the first error, or emit a warning for each if ``tolerant``."""
     for error in errors:
         if not tolerant:
             raise error
@@ -140,44 +142,46 @@ def _raise_or_warn(
 
 
 def _with_loss_tops(layers: list[Layer]) -> list[Layer]:
-    """Caffe gives a loss without a top one of its own, and calls it so."""
-    taken = {name for layer in layers for name in (*layer.tops, *layer.bottoms)}
+    """Add a top "(automatic)" to each loss layer without a top, as Caffe does."""
+    used = {name for layer in layers for name in (*layer.tops, *layer.bottoms)}
     for i, layer in enumerate(layers):
         kind = kind_of(layer)
         if kind is not None and kind.is_loss and not layer.tops:
-            layers[i] = replace(layer, tops=(free_name("(automatic)", taken),))
+            layers[i] = replace(layer, tops=(free_name("(automatic)", used),))
     return layers
 
 
 def _check_count(net: Message, chosen: Sequence[Layer], source: Source | None, state: str) -> None:
-    """Refuses a net that has no layer left, or more than any net has."""
+    """Raise InputError if no layer is included, or if there are more than ``MAX_LAYERS``."""
     where = source.filename if source else ""
     if not chosen and net.all("layer"):
         raise InputError(
-            f"no layer takes part in {state}",
+            f"no layer is included in {state}",
             where=where,
             subject=f'net "{net.name}"',
             advice="Choose another phase, level or stage.",
         )
     if len(chosen) > MAX_LAYERS:
         raise InputError(
-            f"the net has {len(chosen)} layers, and {MAX_LAYERS} are the most", where=where
+            f"the net has {len(chosen)} layers, the limit is {MAX_LAYERS}", where=where
         )
 
 
 def _params_too_many(layers: Sequence[Layer], parameters: Blobs) -> Iterator[InputError]:
-    """Layers with more ``param`` than parameter blobs."""
+    """Yield an error for each layer with more ``param`` messages than parameter blobs."""
     for layer in layers:
         blobs, count = parameters[layer.name], len(layer.params.param)
         if params_too_many(layer, blobs):
             yield layer.error(
-                f"has {count} param for {len(blobs or ())} blobs", "One param belongs to one blob."
+                f"the number of param messages is {count}, expected at most {len(blobs or ())}, "
+                "the number of blobs",
+                "Give at most one param for each blob.",
             )
 
 
 def params_too_many(layer: Layer, blobs: Sequence[Shape] | None) -> bool:
-    """Whether there are more ``param`` than parameter blobs, where these are known: those of a
-    user's own class are not."""
+    """Return whether there are more ``param`` messages than parameter blobs. It is False if the
+    number of blobs is unknown, as for a layer class of the user."""
     kind = kind_of(layer)
     if blobs is None or kind is None or layer.type != layer.params.type:
         return False
@@ -188,14 +192,14 @@ def params_too_many(layer: Layer, blobs: Sequence[Shape] | None) -> bool:
 
 
 class Refused(ProtogenWarning):
-    """A layer that Caffe refuses, in a net that is built all the same."""
+    """A layer that Caffe rejects, in a net that is built with ``tolerant``."""
 
 
 class Misfit(ProtogenWarning):
-    """A layer whose shapes do not fit, in a net that is built all the same."""
+    """A layer with invalid shapes, in a net that is built with ``tolerant``."""
 
     def __str__(self) -> str:
-        return f"{super().__str__()} Shapes behind it are unknown."
+        return f"{super().__str__()} The shapes after it are unknown."
 
 
 def _layer(
@@ -206,7 +210,7 @@ def _layer(
     identity = name in identities or type_ in identities
     return Layer(
         name=name,
-        type="Split" if identity else type_,  # Split is Caffe's own identity
+        type="Split" if identity else type_,  # Split is Caffe's identity layer
         bottoms=tuple(params.bottom)[: 1 if identity else None],
         tops=tuple(params.top),
         params=params,
@@ -228,21 +232,21 @@ def _check_identities(identities: Collection[str], layers: Sequence[Layer]) -> N
 
 
 def _check_ignored(paths: Collection[str], layers: Sequence[Layer]) -> None:
-    """Refuses a field that there is nothing to ignore of."""
+    """Raise InputError for an ignored field that no layer sets, or that every layer reads."""
     if not paths:
         return
-    found = {one.path for layer in layers for one in unread(layer.params, kind_of(layer))}
+    unused = {field.path for layer in layers for field in unread(layer.params, kind_of(layer))}
     for path in paths:
-        if path not in found:
+        if path not in unused:
             raise InputError(
-                "no layer sets a field of this name that is not read",
+                "no layer sets this field without reading it",
                 subject=f"ignored field {path!r}",
-                advice=did_you_mean(path, found) or "Leave it out.",
+                advice=did_you_mean(path, unused) or "Do not ignore it.",
             )
 
 
-# Values: every write of a blob is one, and the last has the blob's name; but of blobs that come
-# from outside the first has it, because that is what the user feeds.
+# Values: each write of a blob creates a new value. The last value has the name of the blob. For a
+# blob that the user feeds, the first value has it, because this is the value that the user sets.
 
 
 def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -252,7 +256,7 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             if top not in last or not _feeds(layers[last[top][0]]):
                 last[top] = (i, j)
     current: dict[str, str] = {}
-    taken = set(last)
+    used = set(last)
     named = []
     for i, layer in enumerate(layers):
         for bottom in layer.bottoms:
@@ -264,9 +268,9 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             in_place = j < len(layer.bottoms) and layer.bottoms[j] == top
             if top in current and not in_place:
                 raise layer.error(
-                    f'its top "{top}" is already made by another layer', "Rename one of the tops."
+                    f'another layer already produces its top "{top}"', "Rename one of the tops."
                 )
-            value = top if last[top] == (i, j) else free_name(f"{top}@{layer.name}", taken)
+            value = top if last[top] == (i, j) else free_name(f"{top}@{layer.name}", used)
             current[top] = value
             writes.append(value)
         named.append(replace(layer, reads=reads, writes=tuple(writes)))
@@ -274,12 +278,12 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def _in_place_errors(layers: Sequence[Layer]) -> Iterator[InputError]:
-    """Layers in place that Caffe refuses or computes otherwise: of a type that cannot, or on a blob
-    that something else reads as well."""
-    readers: dict[str, Layer] = {}  # of each value, the first; a loss counts as one
+    """Yield an error for each in-place layer that Caffe rejects or computes incorrectly: its type
+    does not work in-place, or another layer reads the same blob, too."""
+    readers: dict[str, Layer] = {}  # the first reader of each value; a loss counts as a reader
     for layer in layers:
         kind = kind_of(layer)
-        identity = layer.type != layer.params.type  # the user's word for a layer that is left out
+        identity = layer.type != layer.params.type  # the user declared the layer an identity
         for bottom, read in zip(layer.bottoms, layer.reads, strict=True):
             other = readers.setdefault(read, layer)
             if bottom not in layer.tops:
@@ -288,9 +292,9 @@ def _in_place_errors(layers: Sequence[Layer]) -> Iterator[InputError]:
                 yield _read_twice(layer, bottom, other)
             elif kind is not None and not identity and not kind.in_place(layer):
                 yield layer.error(
-                    f'its top "{bottom}" is its bottom, and Caffe does not compute this layer in '
-                    "place",
-                    "Give the top a name of its own.",
+                    f'its top "{bottom}" is also its bottom, but Caffe cannot compute this layer '
+                    "in-place",
+                    "Rename the top.",
                 )
         for index, value in enumerate(layer.writes):
             if loss_of(layer, index):
@@ -298,13 +302,15 @@ def _in_place_errors(layers: Sequence[Layer]) -> Iterator[InputError]:
 
 
 def _read_twice(layer: Layer, bottom: str, other: Layer) -> InputError:
-    reader = "it reads it twice" if other is layer else f"{other.subject} reads it before"
+    reader = "it reads this blob twice"
+    if other is not layer:
+        reader = f"{other.subject} reads this blob, too"
     if bottom in other.tops and other is not layer:
-        reader = f"it is a loss of {other.subject}"
+        reader = f"this blob is a loss of {other.subject}"
     return layer.error(
-        f'works in place on "{bottom}", but {reader}: Caffe then takes its top for a second blob '
-        "of this name and refuses the net",
-        "Give the top a name of its own.",
+        f'works in-place on "{bottom}", but {reader}: Caffe treats the top as a second blob '
+        "of the same name and rejects the net",
+        "Rename the top.",
     )
 
 
@@ -317,32 +323,32 @@ def _no_bottom(layer: Layer, bottom: str, rest: Sequence[Layer]) -> InputError:
     later = next((other for other in rest[1:] if bottom in other.tops), None)
     if later is not None:
         return layer.error(
-            f'reads "{bottom}", which {later.subject} makes only later',
-            "Caffe runs layers in file order: move it up.",
+            f'reads "{bottom}", but {later.subject} produces it only later',
+            "Caffe runs layers in file order: move the producer up.",
         )
     return MissingBlobError.at(
-        layer, bottom, f'reads "{bottom}", but no layer makes it', "Check the name."
+        layer, bottom, f'reads "{bottom}", but no layer produces it', "Check the name."
     )
 
 
 def _inputs(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Values that come from outside: tops of Input layers, and those tops of data layers that a
-    layer reads."""
+    """Return the values that the user feeds: tops of Input layers, and those tops of data layers
+    that a layer reads."""
     read = {name for layer in layers for name in layer.reads}
-    found = []
+    inputs = []
     for layer in layers:
         if _feeds(layer):
-            found += [top for top in layer.writes if layer.type == "Input" or top in read]
-    return tuple(found)
+            inputs += [top for top in layer.writes if layer.type == "Input" or top in read]
+    return tuple(inputs)
 
 
 def _outputs(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Values that nobody reads, in the order of their making. What a data layer makes for nobody
-    (labels, in a net for use) is not among them: no layer computes it."""
-    found: dict[str, None] = {}
+    """Return the values that no layer reads, in execution order. Unused tops of data layers (such
+    as labels in a net for inference) do not count: no layer computes them."""
+    outputs: dict[str, None] = {}
     for layer in layers:
         for read in layer.reads:
-            found.pop(read, None)
+            outputs.pop(read, None)
         if layer.type == "Input" or not _feeds(layer):
-            found.update(dict.fromkeys(layer.writes))
-    return tuple(found)
+            outputs.update(dict.fromkeys(layer.writes))
+    return tuple(outputs)

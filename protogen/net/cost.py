@@ -1,4 +1,4 @@
-"""What a net costs and sees: parameters, multiply-adds, memory, receptive fields."""
+"""Cost of a net: parameters, multiply-adds, memory, and receptive fields."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from protogen.layers.graph import Graph, Layer
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One layer's cost.
+    """Cost of one layer. A count is None if a shape is unknown.
 
-    ``parameters`` counts values of blobs that the layer owns (a shared blob counts where it is
-    first used). ``multiply_adds`` counts products of data with parameters. ``activations`` counts
-    values of tops that are no copy in place. ``receptive_field`` and ``stride`` are (height,
-    width) in pixels of the input, None where the layer sees all of it or the net has no pixels.
-    Counts are None where a shape is not known.
+    Attributes:
+        parameters: values of blobs that the layer owns (a shared blob counts at its first layer).
+        multiply_adds: products of data with parameters.
+        activations: values of tops, except in-place tops.
+        receptive_field, stride: (height, width) in pixels of the input; None if the layer depends
+            on the whole input or the net has no pixels.
     """
 
     layer: Layer
@@ -34,7 +35,8 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What one value sees: extent and step in input pixels; ``extent`` None is everything."""
+    """Receptive field of a value: extent and step in input pixels. ``extent`` is None for the whole
+    input."""
 
     extent: tuple[Fraction, Fraction] | None
     step: tuple[Fraction, Fraction]
@@ -45,16 +47,16 @@ _ALL = _View(None, (Fraction(1), Fraction(1)))
 
 
 def costs(graph: Graph) -> list[Cost]:
-    """The cost of every layer, in execution order."""
+    """Return the cost of every layer, in execution order."""
     views: dict[str, _View] = {}
-    made = []
+    rows = []
     for layer in graph.layers:
         bottoms = [graph.shapes[read] for read in layer.reads]
         tops = [graph.shapes[write] for write in layer.writes]
         view = _view(layer, bottoms, views)
         views.update(dict.fromkeys(layer.writes, view))
-        made.append(_cost(graph, layer, bottoms, tops, view))
-    return made
+        rows.append(_cost(graph, layer, bottoms, tops, view))
+    return rows
 
 
 def _cost(
@@ -96,13 +98,13 @@ def _cost(
 
 
 def _view(layer: Layer, bottoms: list[Shape | None], views: dict[str, _View]) -> _View:
-    """The widest view of the bottoms, seen through this layer's window."""
+    """Return the view of a layer: the widest view of its bottoms, extended by its window."""
     if not layer.reads:
         return _START
-    seen = [views[read] for read in layer.reads]
-    if any(view.extent is None for view in seen):
+    bottom_views = [views[read] for read in layer.reads]
+    if any(view.extent is None for view in bottom_views):
         return _ALL
-    widest = max(seen, key=lambda view: view.extent or (0, 0))
+    widest = max(bottom_views, key=lambda view: view.extent or (0, 0))
     kind = kind_of(layer)
     known = [shape for shape in bottoms if shape is not None]
     if kind is None or len(known) < len(bottoms):
@@ -121,8 +123,8 @@ def _view(layer: Layer, bottoms: list[Shape | None], views: dict[str, _View]) ->
 def _through(
     window: Window, axis: int, extent: Fraction, step: Fraction
 ) -> tuple[Fraction, Fraction]:
-    """Extent and step behind a window: r + (d (K - 1)) j and j s; a transposed one reads
-    ceil(K / s) pixels and divides the step."""
+    """Return extent and step after a window: r + (d (K - 1)) j and j s. A transposed window reads
+    ceil(K / s) pixels and divides the step by s."""
     k, s, d = window.kernel[axis], window.stride[axis], window.dilation[axis]
     if window.transposed:
         reads = -(-(d * (k - 1) + 1) // s)

@@ -1,4 +1,4 @@
-"""What differs between two nets: layers and parameters, not lines of text."""
+"""Differences between two nets by layers and parameters, independent of the layout of the text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from protogen.formats.prototxt import Document, scalar
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference. ``kind`` is "added", "removed", "moved" or "changed"; ``field`` names the
-    parameter of a changed layer, ``before`` and ``after`` its values as prototxt (None: nothing)."""
+    """One difference. ``kind`` is "added", "removed", "moved" or "changed". For a changed layer,
+    ``field`` is the name of the parameter, ``before`` and ``after`` its values as prototxt (None:
+    not set)."""
 
     kind: str
     layer: str
@@ -29,47 +30,49 @@ class Difference:
         if self.kind == "removed":
             return f"- {subject}"
         if self.kind == "moved":
-            return f"~ {subject}: stands elsewhere in the order"
-        before = "nothing" if self.before is None else self.before
-        after = "nothing" if self.after is None else self.after
+            return f"~ {subject}: moved to another position"
+        before = "not set" if self.before is None else self.before
+        after = "not set" if self.after is None else self.after
         return f"~ {subject}: {self.field}: {before} -> {after}"
 
 
 def diff(a: Document, b: Document) -> list[Difference]:
-    """What must change to make net ``b`` of net ``a``. Both are in today's form.
+    """Return the changes that turn net ``a`` into net ``b``. Both are in the current format.
 
-    Layers are matched by name (those of one name by their phases, then by order). A field that is
-    given as its default equals one that is not given; the order of fields does not count, the
+    Layers are matched by name, layers of the same name by their phases and then by order. A field
+    set to its default equals a field that is not set. The order of fields does not matter, the
     order of layers does.
     """
-    made = list(_fields("net", "", a, b, skip=("layer", "name")))
+    differences = list(_fields("net", "", a, b, skip=("layer", "name")))
     old, new = _layers(a), _layers(b)
     common = [key for key in old if key in new]
     order = {key: i for i, key in enumerate(key for key in new if key in old)}
     stays = _longest_rise([order[key] for key in common])
     for i, key in enumerate(common):
         x, y = old[key], new[key]
-        made += _fields(x.name, y.type, x, y)
+        differences += _fields(x.name, y.type, x, y)
         if i not in stays:
-            made.append(Difference("moved", x.name, x.type))
-    made += (Difference("removed", m.name, m.type) for key, m in old.items() if key not in new)
-    made += (Difference("added", m.name, m.type) for key, m in new.items() if key not in old)
-    return made
+            differences.append(Difference("moved", x.name, x.type))
+    removed = (m for key, m in old.items() if key not in new)
+    added = (m for key, m in new.items() if key not in old)
+    differences += (Difference("removed", m.name, m.type) for m in removed)
+    differences += (Difference("added", m.name, m.type) for m in added)
+    return differences
 
 
 Key = tuple[str, str, int]
 
 
 def _layers(net: Document) -> dict[Key, Message]:
-    made: dict[Key, Message] = {}
+    layers: dict[Key, Message] = {}
     for item in net.all("layer"):
         layer: Message = item.value
         phases = ",".join(str(rule.phase) for rule in layer.include)
         count = 0
-        while (layer.name, phases, count) in made:
+        while (layer.name, phases, count) in layers:
             count += 1
-        made[layer.name, phases, count] = layer
-    return made
+        layers[layer.name, phases, count] = layer
+    return layers
 
 
 def _fields(
@@ -98,7 +101,7 @@ def _message(fields: list[Field], kind: Any) -> Message:
 
 
 def _values(message: Message, name: str, fields: list[Field]) -> list[Any]:
-    """Values that count: the default where a single field is not given."""
+    """Return the effective values of a field: the default if a single field is not set."""
     if fields:
         return [f.value.plain() if isinstance(f.value, Message) else f.value for f in fields]
     known = message.kind.fields.get(name) if message.kind else None
@@ -130,7 +133,7 @@ def _plain_text(value: Any) -> str:
 
 
 def _longest_rise(values: list[int]) -> set[int]:
-    """Indices of a longest rising subsequence: the layers that need not move."""
+    """Return the indices of a longest increasing subsequence: the layers that need not move."""
     from bisect import bisect_left
 
     tails: list[int] = []
@@ -145,9 +148,9 @@ def _longest_rise(values: list[int]) -> set[int]:
         else:
             tails[at] = value
             ends[at] = i
-    made = set()
+    indices = set()
     i = ends[-1] if ends else -1
     while i >= 0:
-        made.add(i)
+        indices.add(i)
         i = before[i]
-    return made
+    return indices

@@ -1,4 +1,4 @@
-"""What a user holds: a graph, its weights by layer, and the text that it came from."""
+"""The class Net: a graph, its weights by layer, and the message that it was built from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.formats.caffemodel import Entry
-    from protogen.formats.mapped import Made
+    from protogen.formats.mapped import LazyArray
 
     Weights = dict[str, list[NDArray[np.float32]]]
 
@@ -35,7 +35,7 @@ class Net:
     """A Caffe net.
 
     Args:
-        message: the NetParameter, in today's form.
+        message: the NetParameter, in the current format.
         weights: parameter blobs by layer name, in Caffe's blob order.
         options: those of ``build``: phase, level, stages, input_shapes, tolerant, identities.
 
@@ -53,16 +53,17 @@ class Net:
     ) -> None:
         self.message = message
         source = message.source if isinstance(message, prototxt.Document) else None
-        options["input_shapes"] = dict(options.get("input_shapes") or {})  # the caller's may change
+        # A copy, because the caller may change the mapping.
+        options["input_shapes"] = dict(options.get("input_shapes") or {})
         self._options = options
         self.graph: Graph = build(message, source, **options)
-        self.weights: Weights = _in_the_text(self.graph) if weights is None else weights
+        self.weights: Weights = _text_weights(self.graph) if weights is None else weights
         self.tell_assumed()
 
     def tell_assumed(self) -> None:
-        """Warns of what the net leaves open and was taken for granted."""
-        for one in self.graph.assumed:
-            warnings.warn(Assumed.of(one), stacklevel=3)
+        """Warn of properties that the net does not set and that were assumed."""
+        for diagnostic in self.graph.assumed:
+            warnings.warn(Assumed.of(diagnostic), stacklevel=3)
 
     @property
     def name(self) -> str:
@@ -70,13 +71,13 @@ class Net:
 
     @cached_property
     def overwritten(self) -> tuple[dict[str, Layer], list[tuple[Layer, str, Layer]]]:
-        """What layers in place do to blobs through their views; see ``views.overwritten``. It is of
-        the whole net, and a net is lowered many times, a part at a time."""
+        """Effects of in-place layers on blobs that share memory; see ``views.overwritten``. Cached,
+        because a net is exported many times, one part at a time."""
         return overwritten(self.graph)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers that take part, in execution order."""
+        """The included layers, in execution order."""
         return self.graph.layers
 
     @property
@@ -89,7 +90,7 @@ class Net:
 
     @property
     def shapes(self) -> dict[str, Shape | None]:
-        """Every blob's shape by its Caffe name; None behind a layer of unknown type."""
+        """The shape of every blob by its Caffe name; None after a layer of unknown type."""
         blobs = {top for layer in self.layers for top in layer.tops}
         return {name: shape for name, shape in self.graph.shapes.items() if name in blobs}
 
@@ -98,79 +99,79 @@ class Net:
         return self.graph.parameter_shapes
 
     def with_inputs(self, shapes: Mapping[str, Shape]) -> Net:
-        """The same net and weights with other shapes of inputs."""
+        """Return the net with the same weights and other input shapes."""
         options = self._options.copy()
         options["input_shapes"] = {**(options.get("input_shapes") or {}), **shapes}
         return self._again(self.message, options)
 
     def with_message(self, message: Message) -> Net:
-        """A net of another message, with the same weights and options."""
+        """Return a net of another message, with the same weights and options."""
         return self._again(message, self._options)
 
     def _again(self, message: Message, options: BuildOptions) -> Net:
-        with unassuming():  # it was told of this net
+        with unassuming():  # the warning was emitted for this net already
             return Net(message, self.weights, **options)
 
-    def take_weights(self, found: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
-        """Takes over the weights of layers by name, as Caffe does: layers that the net lacks are
-        passed over, layers without weights keep what they have, and a legacy shape of
-        1 x 1 x N x K fits N x K.
+    def take_weights(self, weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
+        """Set the weights of layers by name, as Caffe does. Layers that the net does not have are
+        ignored. Layers without new weights keep their present weights. A legacy shape of
+        1 x 1 x N x K matches N x K.
 
         Raises:
-            InputError: a layer's blobs are of another number or shape.
+            InputError: the number or a shape of a layer's blobs does not match.
         """
-        if self.graph.assumed:  # these weights may tell
-            self._options["weight_shapes"] = _shapes_of(found)
+        if self.graph.assumed:  # these weights may determine the number of channels
+            self._options["weight_shapes"] = _shapes_of(weights)
             source = self.message.source if isinstance(self.message, prototxt.Document) else None
             self.graph = build(self.message, source, **self._options)
         for layer in self.layers:
-            wanted = self.parameter_shapes[layer.name]
-            arrays = found.get(layer.name)
+            expected = self.parameter_shapes[layer.name]
+            arrays = weights.get(layer.name)
             if arrays is None:
                 continue
-            if wanted is None:  # a type or shape that is not known: nothing to compare with
+            if expected is None:  # unknown type or shape: there is nothing to compare with
                 self.weights[layer.name] = list(arrays)
                 continue
-            if len(arrays) != len(wanted):
+            if len(arrays) != len(expected):
                 raise layer.error(
-                    f"the weights have {len(arrays)} blobs, but the layer has {len(wanted)} "
-                    f"({_list(wanted)})",
-                    "They belong to another net, or to another version of this one.",
+                    f"the weights have {len(arrays)} blobs, but the layer has {len(expected)} "
+                    f"({_list(expected)})",
+                    "They belong to another net, or to another version of this net.",
                 )
             self.weights[layer.name] = [
                 _fit(layer, index, array, shape)
-                for index, (array, shape) in enumerate(zip(arrays, wanted, strict=True))
+                for index, (array, shape) in enumerate(zip(arrays, expected, strict=True))
             ]
 
     def check_weights(self, graph: Graph | None = None) -> None:
-        """Raises InputError where a layer's weights are missing or of the wrong shape.
+        """Raise InputError if weights of a layer are missing or have the wrong shape.
 
-        ``graph``: a part of the net's graph; only its layers are looked at.
+        ``graph``: a part of the net's graph; only its layers are checked.
         """
         for layer in (graph or self.graph).layers:
-            wanted = self.parameter_shapes[layer.name]
-            found = tuple(array.shape for array in self.weights.get(layer.name, ()))
-            if wanted is None or found == tuple(wanted):
+            expected = self.parameter_shapes[layer.name]
+            actual = tuple(array.shape for array in self.weights.get(layer.name, ()))
+            if expected is None or actual == tuple(expected):
                 continue
-            if found:
+            if actual:
                 raise layer.error(
-                    f"its weights have the shapes {_list(found)}, but must have {_list(wanted)}"
+                    f"its weights have the shapes {_list(actual)}, expected {_list(expected)}"
                 )
             kind = kind_of(layer)
             if kind is not None and not kind.uses_blobs(layer):
                 continue
-            if any((layer.name, i) not in self.graph.owners for i in range(len(wanted))):
+            if any((layer.name, i) not in self.graph.owners for i in range(len(expected))):
                 raise layer.error(
-                    f"has no weights, but needs {_list(wanted)}",
-                    "The caffemodel lacks this layer, or names it otherwise."
+                    f"has no weights, expected blobs of the shapes {_list(expected)}",
+                    "The caffemodel has no weights for a layer of this name."
                     if self.weights
-                    else "Give the net's caffemodel.",
+                    else "Give the caffemodel of the net.",
                 )
 
     def check_finite(self, graph: Graph | None = None) -> None:
-        """Raises InputError where a layer's weights hold NaN; infinities are warned of.
+        """Raise InputError if weights of a layer contain NaN; warn of infinities.
 
-        ``graph``: a part of the net's graph; only its layers are looked at.
+        ``graph``: a part of the net's graph; only its layers are checked.
         """
         import numpy as np
 
@@ -178,20 +179,20 @@ class Net:
             for index, array in enumerate(self.weights.get(layer.name, ())):
                 at = 0
                 for piece in pieces(array):
-                    with np.errstate(all="ignore"):  # a sum tells of one bad value among many
-                        fine = np.isfinite(np.add.reduce(piece))
-                    if not fine:
+                    with np.errstate(all="ignore"):  # the sum is not finite if any value is not
+                        finite = np.isfinite(np.add.reduce(piece))
+                    if not finite:
                         _check_values(layer, index, piece, at)
                     at += piece.size
 
     def entries(self) -> Iterator[Entry]:
-        """What the writer of caffemodels takes: each layer that has weights."""
+        """Yield an entry for the writer of caffemodels, for each layer with weights."""
         for layer in self.layers:
             if layer.name in self.weights:
                 yield entry(layer, self.weights[layer.name])
 
     def save(self, prototxt_path: str | Path, caffemodel: str | Path | None = None) -> None:
-        """Writes the net, and its weights if ``caffemodel`` is given.
+        """Write the net, and its weights if ``caffemodel`` is set.
 
         Raises:
             InputError: a path cannot be written.
@@ -209,19 +210,20 @@ class Net:
 
 
 class Assumed(ProtogenWarning):
-    """Something that a net leaves open was taken for granted."""
+    """A property that a net does not set was assumed."""
 
 
 @contextmanager
 def unassuming() -> Iterator[None]:
-    """What is assumed of a net is not told in this block: it may still be given."""
+    """Suppress warnings of assumed properties in this block, because the caller may still set
+    them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Assumed)
         yield
 
 
-def _shapes_of(found: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[str, list[Shape]]:
-    return {name: [tuple(array.shape) for array in arrays] for name, arrays in found.items()}
+def _shapes_of(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[str, list[Shape]]:
+    return {name: [tuple(array.shape) for array in arrays] for name, arrays in weights.items()}
 
 
 def _check_values(layer: Layer, index: int, piece: NDArray[np.floating], at: int) -> None:
@@ -230,16 +232,16 @@ def _check_values(layer: Layer, index: int, piece: NDArray[np.floating], at: int
     bad = np.flatnonzero(np.isnan(piece))
     if bad.size:
         raise layer.error(
-            f"blob {index} of the weights holds NaN (value {at + int(bad[0])})",
-            "The training diverged before it was saved: take an earlier snapshot.",
+            f"blob {index} of the weights contains NaN (at index {at + int(bad[0])})",
+            "The training diverged before this snapshot: use an earlier one.",
         )
     if np.isinf(piece).any():
-        told = ProtogenWarning(
-            f"blob {index} of the weights holds infinite values",
+        warning = ProtogenWarning(
+            f"blob {index} of the weights contains infinite values",
             where=layer.place,
             subject=layer.subject,
         )
-        warnings.warn(told, stacklevel=3)
+        warnings.warn(warning, stacklevel=3)
 
 
 def _list(shapes: tuple[Shape, ...]) -> str:
@@ -249,31 +251,32 @@ def _list(shapes: tuple[Shape, ...]) -> str:
 def _fit(
     layer: Layer, index: int, array: NDArray[np.floating], shape: Shape
 ) -> NDArray[np.float32]:
-    """The array in the wanted shape, where Caffe accepts it: equal, or four axes of which the
-    first are 1 (files from before blobs had any number of axes)."""
+    """Return the array in the expected shape. Caffe accepts an equal shape, or four axes with
+    leading 1s (from old files, whose blobs always had four axes)."""
     legacy = (1,) * (4 - len(shape)) + shape
     if array.shape not in (shape, legacy):
         raise layer.error(
-            f"blob {index} of the weights is {shape_text(array.shape)}, but must be {shape_text(shape)}",
-            "They belong to another net, or num_output or a kernel was changed.",
+            f"blob {index} of the weights has shape {shape_text(array.shape)}, "
+            f"expected {shape_text(shape)}",
+            "The weights belong to another net, or num_output or a kernel was changed.",
         )
     return array.reshape(shape)
 
 
-def _in_the_text(graph: Graph) -> Weights:
-    """Parameter blobs that stand in the net's own text, as Caffe takes them."""
-    made: Weights = {}
+def _text_weights(graph: Graph) -> Weights:
+    """Return the parameter blobs in the text of the net, which Caffe reads, too."""
+    weights: Weights = {}
     for layer in graph.layers:
         blobs, shapes = layer.params.blobs, graph.parameter_shapes[layer.name]
         if not blobs or shapes is None or len(blobs) != len(shapes):
             continue
         import numpy as np
 
-        arrays = [np.asarray(one.data or one.double_data, np.float32) for one in blobs]
+        arrays = [np.asarray(blob.data or blob.double_data, np.float32) for blob in blobs]
         counts = [math.prod(shape) for shape in shapes]
-        if [array.size for array in arrays] == counts:  # else it is refused, or warned of
-            made[layer.name] = [a.reshape(s) for a, s in zip(arrays, shapes, strict=True)]
-    return made
+        if [array.size for array in arrays] == counts:  # otherwise there is an error or a warning
+            weights[layer.name] = [a.reshape(s) for a, s in zip(arrays, shapes, strict=True)]
+    return weights
 
 
 def load(
@@ -283,7 +286,8 @@ def load(
     strict: bool = False,
     **options: Unpack[BuildOptions],
 ) -> Net:
-    """The net of a prototxt of any age, with the weights of a caffemodel (or .caffemodel.h5).
+    """Load the net of a prototxt in any format (V0, V1 or current), with the weights of a
+    caffemodel (or .caffemodel.h5).
 
     Args:
         strict: unknown fields are errors.
@@ -291,33 +295,33 @@ def load(
             identities, ignored_fields, dialect.
 
     Raises:
-        InputError: a file is missing or wrong, or weights do not fit the net.
+        InputError: a file is missing or invalid, or the weights do not match the net.
     """
     from protogen.net.upgrade import upgrade
 
     document = upgrade(prototxt.read(path, strict=strict))
-    found: Weights = {}
+    weights: Weights = {}
     if caffemodel is not None:
         from protogen.formats.weightfiles import read_any
 
-        found = read_any(caffemodel)
-        options["weight_shapes"] = _shapes_of(found)
+        weights = read_any(caffemodel)
+        options["weight_shapes"] = _shapes_of(weights)
     net = Net(document, **options)
-    if found:
-        net.take_weights(found)
+    if weights:
+        net.take_weights(weights)
     return net
 
 
 def stages_named(path: str | Path, stages: Collection[str]) -> list[str]:
-    """Those of the stages that rules of a prototxt name."""
+    """Return those of the stages that appear in rules of a prototxt."""
     from protogen.net.upgrade import upgrade
 
     known = stages_of(upgrade(prototxt.read(path))) if stages else ()
     return [stage for stage in stages if stage in known]
 
 
-def entry(layer: Layer, arrays: Sequence[NDArray[np.float32] | Made]) -> Entry:
-    """A layer's name, type, bottoms and tops with its blobs."""
+def entry(layer: Layer, arrays: Sequence[NDArray[np.float32] | LazyArray]) -> Entry:
+    """Return the caffemodel entry of a layer: name, type, bottoms, tops and blobs."""
     from protogen.formats.caffemodel import Entry, header
 
     return Entry(header(layer.name, layer.type, layer.bottoms, layer.tops), arrays)

@@ -1,4 +1,4 @@
-"""Nets written in Python, in the way of pycaffe's NetSpec.
+"""Definition of nets in Python, compatible with pycaffe's NetSpec.
 
     from protogen import NetSpec, layers as L, params as P
 
@@ -9,7 +9,7 @@
     n.pool1 = L.Pooling(n.relu1, pool=P.Pooling.MAX, kernel_size=2, stride=2)
     print(n.to_proto())
 
-Scripts for pycaffe run with the import changed; Caffe is not needed.
+Scripts for pycaffe run after a change of the import; Caffe is not needed.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 
 
 class Top:
-    """One output of a layer; what other layers take as a bottom."""
+    """One output of a layer, to be passed to other layers as a bottom."""
 
     def __init__(self, fn: Function, n: int) -> None:
         self.fn = fn
         self.n = n
 
     def to_proto(self) -> Any:
-        """The net up to this top, as a protobuf NetParameter."""
+        """Return the net up to this top, as a protobuf NetParameter."""
         return to_proto(self)
 
 
 class Function:
-    """One layer: its type, its bottoms, and its parameters as they were given."""
+    """One layer: its type, its bottoms, and its parameters as the user passed them."""
 
     def __init__(self, type_name: str, inputs: tuple[Any, ...], params: dict[str, Any]) -> None:
         for index, item in enumerate(inputs):
             if not isinstance(item, Top):
                 raise TypeError(
-                    f"{type_name} input {index} is not a Top (type is {type(item).__name__}): "
-                    "pass what another layer returned"
+                    f"{type_name} input {index} must be a Top, got {type(item).__name__}: "
+                    "pass the return value of another layer"
                 )
         self.type_name = type_name
         self.inputs: tuple[Top, ...] = inputs
@@ -55,12 +55,14 @@ class Function:
         self.ntop: int = self.params.pop("ntop", 1)
         self.in_place: bool = self.params.pop("in_place", False)
         if self.in_place and (len(inputs) != 1 or self.ntop != 1):
-            raise InputError("in_place takes one bottom and one top", subject=f"layers.{type_name}")
+            raise InputError(
+                "an in_place layer must have one bottom and one top", subject=f"layers.{type_name}"
+            )
         self.tops = tuple(Top(self, n) for n in range(self.ntop))
 
 
 class _Writer:
-    """Gives names to tops and layers, and collects the layers in the order of their need."""
+    """Names tops and layers, and collects the layers in execution order."""
 
     def __init__(self, names: Mapping[Top | Function, str]) -> None:
         self.names: dict[Top | Function, str] = dict(names)
@@ -68,8 +70,8 @@ class _Writer:
         self.written: dict[Function, Message] = {}
 
     def write(self, last: Function) -> None:
-        """Writes a layer behind those that it needs. A stack of our own: chains may be long."""
-        stack = [last]
+        """Write a layer after the layers that it needs."""
+        stack = [last]  # an explicit stack, because long chains would exceed the recursion limit
         while stack:
             fn = stack[-1]
             if fn in self.written:
@@ -127,12 +129,12 @@ def _assign_all(layer: Message, fn: Function) -> None:
         else:
             known = [*(inner.kind.fields if inner and inner.kind else ()), *_layer_fields()]
             raise InputError(
-                f"there is no parameter {key!r}",
+                f"unknown parameter {key!r}",
                 subject=f"layers.{fn.type_name}",
                 advice=did_you_mean(key, known),
             )
     if own and inner is not None and inner.fields:
-        if layer.has(own):  # given as a whole and in parts: one message
+        if layer.has(own):  # passed as a message and as single parameters: merge them
             inner.fields[:0] = getattr(layer, own).fields
             layer.remove(own)
         layer.add(own, inner)
@@ -156,7 +158,7 @@ def _assign(message: Message, key: str, value: Any, fn: Function) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """numpy's numbers as Python's, nested values too."""
+    """Convert numpy numbers to Python numbers, in nested values, too."""
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -169,19 +171,20 @@ def _layer_fields() -> list[str]:
 
 
 def _param_field(type_name: str) -> str | None:
-    """The LayerParameter field of a type's own settings: Convolution has convolution_param."""
+    """Return the LayerParameter field with the settings of a layer type, such as
+    convolution_param for Convolution."""
     known = LayerType.registry.get(type_name)
     if known is not None and known.reads:
         return next(iter(known.reads))
-    wanted = f"{type_name}Parameter"
+    message = f"{type_name}Parameter"
     for field in message_type("LayerParameter").fields.values():
-        if field.type_name == wanted and field.name.endswith("_param"):
+        if field.type_name == message and field.name.endswith("_param"):
             return field.name
     return None
 
 
 class _Layers:
-    """``layers.TYPE(*bottoms, **parameters)`` makes a layer and returns its top or tops."""
+    """``layers.TYPE(*bottoms, **parameters)`` creates a layer and returns its top or tops."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -198,18 +201,20 @@ class _Layers:
 
 
 class _Params:
-    """``params.Pooling.MAX`` is an enum's value of PoolingParameter."""
+    """``params.Pooling.MAX`` is an enum value of PoolingParameter."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        found = f"{name}Parameter"
-        if found not in caffe().messages:
-            raise AttributeError(f"there are no parameters of {name}")
-        return _Values(found)
+        message = f"{name}Parameter"
+        if message not in caffe().messages:
+            raise AttributeError(f"unknown message {message}")
+        return _Values(message)
 
 
 class _Values:
+    """The enum values of one message."""
+
     def __init__(self, message: str) -> None:
         self._message = message
 
@@ -217,7 +222,7 @@ class _Values:
         for enum_name, enum in caffe().enums.items():
             if enum_name.rpartition(".")[0] == self._message and name in enum.values:
                 return Name(name)
-        raise AttributeError(f"{self._message} has no value {name}")
+        raise AttributeError(f"{self._message} has no enum value {name}")
 
 
 layers = _Layers()
@@ -225,7 +230,7 @@ params = _Params()
 
 
 class NetSpec:
-    """A net under construction: attributes are tops by name; see the module's example."""
+    """A net under construction: its attributes are tops by name. See the example of the module."""
 
     def __init__(self) -> None:
         super().__setattr__("tops", {})
@@ -268,10 +273,10 @@ class NetSpec:
         self.tops.update(tops)
 
     def message(self) -> Message:
-        """The NetParameter as protogen's own Message.
+        """Return the NetParameter as a Message of protogen.
 
         Raises:
-            InputError: a layer has a parameter that its type has not, or a wrong value.
+            InputError: a layer has an unknown parameter or an invalid value.
         """
         writer = _Writer({value: name for name, value in self.tops.items()})
         for value in self.tops.values():
@@ -279,7 +284,7 @@ class NetSpec:
         return _net(writer)
 
     def to_proto(self) -> Any:
-        """The net as a protobuf NetParameter; ``str()`` of it is prototxt.
+        """Return the net as a protobuf NetParameter; ``str()`` of it is prototxt.
 
         Raises:
             InputError: as ``message``.
@@ -289,10 +294,10 @@ class NetSpec:
         return to_protobuf(self.message())
 
     def to_net(self) -> Net:
-        """The net with its shapes, as ``protogen.load`` gives it.
+        """Return the net with its shapes, like ``protogen.load``.
 
         Raises:
-            InputError: as ``message``; or the layers do not fit each other.
+            InputError: as ``message``; or the net is invalid.
         """
         from protogen.formats import prototxt
         from protogen.net.net import Net
@@ -301,7 +306,7 @@ class NetSpec:
 
 
 def to_proto(*tops: Top) -> Any:
-    """The net that computes these tops, as a protobuf NetParameter; all names are automatic."""
+    """Return the net that computes these tops, as a protobuf NetParameter with automatic names."""
     from protogen.net.binary import to_protobuf
 
     writer = _Writer({})

@@ -1,4 +1,4 @@
-"""Which layers of a net take part: phase, level and stages (Caffe: Net::FilterNet)."""
+"""Include and exclude rules: phase, level and stages select layers (Caffe: Net::FilterNet)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PHASES = ("TRAIN", "TEST")
 
 
 class State(TypedDict, total=False):
-    """What decides which layers take part (Caffe: NetState)."""
+    """The state that the rules of layers are matched against (Caffe: NetState)."""
 
     phase: str
     level: int
@@ -24,18 +24,18 @@ USUAL: State = {"phase": "TEST", "level": 0, "stages": ()}
 
 
 def plain_state(state: State) -> dict[str, Any]:
-    """All of it, as data for JSON."""
+    """Return the state with all defaults, as data for JSON."""
     return {**USUAL, **state, "stages": list(state.get("stages", ()))}
 
 
 def is_usual(state: State) -> bool:
-    """Whether it is what nets for use are built with."""
+    """Return whether the state is the default: phase TEST, level 0, no stages."""
     chosen: Any = {key: value for key, value in state.items() if key in USUAL}
     return plain_state(chosen) == plain_state(USUAL)
 
 
 def stages_of(net: Message) -> set[str]:
-    """The stages that rules of a net name."""
+    """Return the stages that appear in the rules of a net."""
     rules = (rule for item in net.all("layer") for rule in _rules(item.value))
     return {stage for rule in rules for stage in (*rule.stage, *rule.not_stage)}
 
@@ -45,19 +45,19 @@ def _rules(layer: Message) -> Iterable[Message]:
 
 
 def check_state(net: Message, source: Source | None, phase: str, stages: Collection[str]) -> None:
-    """Raises InputError for a phase that there is not, or a stage that no rule names."""
+    """Raise InputError for an unknown phase, or a stage that appears in no rule."""
     if phase not in PHASES:
-        raise InputError(f"{phase!r} is not TRAIN or TEST", subject="phase")
+        raise InputError(f"expected TRAIN or TEST, got {phase!r}", subject="phase")
     if not stages:
         return
     known = stages_of(net)
     for stage in stages:
         if stage not in known:
             listed = (
-                f"Rules name {', '.join(sorted(known))}." if known else "The net has no stages."
+                f"Known stages: {', '.join(sorted(known))}." if known else "The net has no stages."
             )
             raise InputError(
-                "no rule of the net names it",
+                "unknown stage, it appears in no include or exclude rule of the net",
                 where=source.filename if source else "",
                 subject=f'stage "{stage}"',
                 advice=did_you_mean(stage, known) or listed,
@@ -65,7 +65,7 @@ def check_state(net: Message, source: Source | None, phase: str, stages: Collect
 
 
 def in_words(phase: str, level: int, stages: Collection[str]) -> str:
-    """The state as messages name it: ``phase TEST, level 1, stage deploy``."""
+    """Return the state as text for messages: ``phase TEST, level 1, stage deploy``."""
     names = ", ".join(stages)
     return (
         f"phase {phase}"
@@ -75,56 +75,64 @@ def in_words(phase: str, level: int, stages: Collection[str]) -> str:
 
 
 class MissingBlobError(InputError):
-    """A layer reads a blob that no layer makes."""
+    """A layer reads a blob that no layer produces."""
 
     layer: Layer
     bottom: str
 
     @classmethod
     def at(cls, layer: Layer, bottom: str, problem: str, advice: str) -> MissingBlobError:
-        made = cls.of(layer.error(problem, advice).diagnostic)
-        made.layer, made.bottom = layer, bottom
-        return made
+        """Return the error for ``bottom`` of ``layer``."""
+        error = cls.of(layer.error(problem, advice).diagnostic)
+        error.layer, error.bottom = layer, bottom
+        return error
 
 
 def left_out(
     error: MissingBlobError, net: Message, phase: str, level: int, stages: Collection[str]
 ) -> InputError:
-    """The error, with the rule of a layer that would make the blob, where there is one."""
-    ways = []
-    for maker in (item.value for item in net.all("layer")):
-        if error.bottom in maker.top and maker.include and not maker.exclude:
-            rule = maker.include[0]
-            wanted = [f"--phase {rule.phase}"] if rule.has("phase") and rule.phase != phase else []
-            wanted += [f"--stage {name}" for name in rule.stage if name not in stages]
+    """Return the error with advice: the options that include a layer which produces the blob, if
+    there is one."""
+    producers = []
+    for producer in (item.value for item in net.all("layer")):
+        if error.bottom in producer.top and producer.include and not producer.exclude:
+            rule = producer.include[0]
+            options = [f"--phase {rule.phase}"] if rule.has("phase") and rule.phase != phase else []
+            options += [f"--stage {name}" for name in rule.stage if name not in stages]
             if rule.has("min_level") and level < rule.min_level:
-                wanted.append(f"--level {rule.min_level}")
-            ways += [f'"{maker.name}" ({maker.type}) with {" ".join(wanted)}'] if wanted else []
-    if not ways:
+                options.append(f"--level {rule.min_level}")
+            if options:
+                producers.append(f'"{producer.name}" ({producer.type}) with {" ".join(options)}')
+    if not producers:
         return error
+    state = in_words(phase, level, stages)
     return error.with_parts(
-        problem=f'reads "{error.bottom}", but no layer makes it in {in_words(phase, level, stages)}',
-        advice=f"These do: {', '.join(ways[:3])}.",
+        problem=f'reads "{error.bottom}", but no layer produces it in {state}',
+        advice=f"These layers produce it: {', '.join(producers[:3])}.",
     )
 
 
 def takes_part(
     item: Field, phase: str, level: int, stages: Collection[str], source: Source | None
 ) -> bool:
-    """Whether a layer of a net is built; InputError where it has both kinds of rules."""
+    """Return whether a layer of a net is included.
+
+    Raises:
+        InputError: the layer has both include and exclude rules.
+    """
     params: Message = item.value
     if params.include and params.exclude:
         raise InputError(
-            "has include and exclude rules",
+            "has both include and exclude rules",
             where=source.place(item.start) if source else "",
             subject=f'layer "{params.name}" ({params.type})',
-            advice="Keep one kind: Caffe refuses both.",
+            advice="Remove one kind: Caffe rejects a layer with both.",
         )
     return included(params, phase, level, stages)
 
 
 def included(params: Message, phase: str, level: int = 0, stages: Collection[str] = ()) -> bool:
-    """Whether the rules of a LayerParameter let it take part; include comes first."""
+    """Return whether the rules of a LayerParameter include it in this state."""
     if not (params.has("include") or params.has("exclude")):
         return True
     if params.include:

@@ -1,7 +1,7 @@
-"""Shapes of a net's blobs and parameters, layer after layer.
+"""Shape inference for blobs and parameters, layer by layer.
 
-Pictures of which a net says all but the number of channels take it from the weights, or have three:
-that is assumed, and told.
+If a net sets everything about its pictures except the number of channels, this number comes from
+the weights. Without weights protogen assumes three channels and warns.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ from protogen.layers.base import guarded
 from protogen.layers.demands import refusals
 from protogen.layers.graph import Layer
 
-MAX_COUNT = 2**31 - 1  # Caffe counts a blob's values in an int
+MAX_COUNT = 2**31 - 1  # Caffe counts the values of a blob in an int
 MAX_AXES = 32  # of a blob, in Caffe
-CHANNELS = 3  # of pictures of which neither the net nor weights say how many
-PROBES = (12, 24)  # numbers of channels that most groups divide
+CHANNELS = 3  # of pictures if neither the net nor the weights determine the number
+PROBES = (12, 24)  # trial numbers of channels, divisible by most group numbers
 
 Blobs = dict[str, tuple[Shape, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """Shapes by value, and those of parameter blobs by layer. ``errors`` are layers whose shapes do
-    not fit, ``refused`` those that Caffe refuses although their shapes are known; ``assumed`` says
-    what the net leaves open."""
+    """Shapes by value, and shapes of parameter blobs by layer.
+
+    Attributes:
+        errors: layers with invalid shapes.
+        refused: layers that Caffe rejects although their shapes are known.
+        unknown: warnings for layers of unknown type.
+        assumed: properties that the net does not set and that were assumed.
+    """
 
     shapes: dict[str, Shape | None] = field(default_factory=dict)
     parameters: Blobs = field(default_factory=dict)
@@ -42,51 +47,52 @@ class Inferred:
 
 def infer(
     layers: Sequence[Layer],
-    given: Mapping[str, Shape],
+    overrides: Mapping[str, Shape],
     weights: Mapping[str, Sequence[Shape]],
 ) -> Inferred:
-    """The shapes of all values.
+    """Infer the shapes of all values.
 
     Args:
-        given: shapes by blob that replace what the net says.
-        weights: shapes of parameter blobs by layer, as a file has them.
+        overrides: shapes by blob that replace those of the net.
+        weights: shapes of parameter blobs by layer, from a weight file.
     """
-    told: dict[str, int] = {}
+    from_weights: dict[str, int] = {}
     assumed: dict[str, int] = {}
-    open_ = [layer for layer in layers if _is_open(layer, given)]
+    open_ = [layer for layer in layers if _is_open(layer, overrides)]
     for layer in open_:
-        found = _channels_of(layer, layers, given, weights) if weights else None
-        (told if found else assumed)[layer.writes[0]] = found or CHANNELS
+        channels = _channels_of(layer, layers, overrides, weights) if weights else None
+        (from_weights if channels else assumed)[layer.writes[0]] = channels or CHANNELS
     if assumed:
-        made = _walk(layers, given, told | assumed)
-        if not made.errors and _shares(layers, made.parameters):
-            notes = (_note(x, made) for x in open_ if x.writes[0] in assumed)
-            return replace(made, assumed=tuple(notes))
-    return _walk(layers, given, told)
+        inferred = _walk(layers, overrides, from_weights | assumed)
+        if not inferred.errors and _shares(layers, inferred.parameters):
+            notes = (_note(x, inferred) for x in open_ if x.writes[0] in assumed)
+            return replace(inferred, assumed=tuple(notes))
+    return _walk(layers, overrides, from_weights)
 
 
-def _is_open(layer: Layer, given: Mapping[str, Shape]) -> bool:
+def _is_open(layer: Layer, overrides: Mapping[str, Shape]) -> bool:
+    """Return whether the net sets the shape of this data layer except its channels."""
     kind = kind_of(layer)
-    if kind is None or not layer.tops or layer.tops[0] in given:
+    if kind is None or not layer.tops or layer.tops[0] in overrides:
         return False
     return bool(kind.assumed(layer, CHANNELS))
 
 
-def _note(layer: Layer, made: Inferred) -> Diagnostic:
-    shape = made.shapes[layer.writes[0]] or ()
+def _note(layer: Layer, inferred: Inferred) -> Diagnostic:
+    shape = inferred.shapes[layer.writes[0]] or ()
     lengths = ",".join(str(n) if axis != 1 else "C" for axis, n in enumerate(shape))
     return Diagnostic(
-        f"{CHANNELS} channels are assumed: the net leaves them to the data",
+        f"{CHANNELS} channels are assumed: the net does not set the number of channels",
         where=layer.place,
         subject=layer.subject,
-        advice=f"Give --input {layer.tops[0]}={lengths} where there are others.",
+        advice=f"Give --input {layer.tops[0]}={lengths} if the number is different.",
         severity="warning",
         layer=layer.name,
     )
 
 
 def _shares(layers: Sequence[Layer], parameters: Blobs) -> bool:
-    """Whether blobs that share a name fit each other."""
+    """Return whether all blobs that share a name have equal shapes."""
     refused: list[InputError] = []
     owners(layers, parameters, refused)
     return not refused
@@ -95,34 +101,35 @@ def _shares(layers: Sequence[Layer], parameters: Blobs) -> bool:
 def _channels_of(
     layer: Layer,
     layers: Sequence[Layer],
-    given: Mapping[str, Shape],
+    overrides: Mapping[str, Shape],
     weights: Mapping[str, Sequence[Shape]],
 ) -> int | None:
-    """The number of a data layer's channels with which the first weights that depend on it have
-    the shapes of the file; None where there is none.
+    """Return the number of channels of a data layer for which the first weights that depend on it
+    have the shapes in the file; None if no number matches.
 
-    A blob's size grows evenly with the channels: two numbers, tried, tell how.
+    The size of a parameter blob is a linear function of the number of channels. Two trial numbers
+    determine this function.
     """
     low, high = PROBES
-    first, second = (_walk(layers, given, {layer.writes[0]: n}).parameters for n in PROBES)
+    first, second = (_walk(layers, overrides, {layer.writes[0]: n}).parameters for n in PROBES)
     for name, stored in weights.items():
-        pairs = zip(first.get(name) or (), second.get(name) or (), stored, strict=False)
-        for small, large, wanted in pairs:
+        triples = zip(first.get(name) or (), second.get(name) or (), stored, strict=False)
+        for small, large, actual in triples:
             step = math.prod(large) - math.prod(small)
             if not step:
                 continue
-            count, rest = divmod((math.prod(wanted) - math.prod(small)) * (high - low), step)
+            count, rest = divmod((math.prod(actual) - math.prod(small)) * (high - low), step)
             channels = low + count
             if rest or channels < 1:
                 return None
-            made = _walk(layers, given, {layer.writes[0]: channels}).parameters.get(name)
-            return channels if made and _fits(stored, made) else None
+            shapes = _walk(layers, overrides, {layer.writes[0]: channels}).parameters.get(name)
+            return channels if shapes and _fits(stored, shapes) else None
     return None
 
 
-def _fits(stored: Sequence[Shape], wanted: Sequence[Shape]) -> bool:
-    """Equal shapes, but for the leading axes of length 1 that old files have."""
-    return [_bare(shape) for shape in stored] == [_bare(shape) for shape in wanted]
+def _fits(stored: Sequence[Shape], expected: Sequence[Shape]) -> bool:
+    """Return whether the shapes are equal, apart from the leading axes of length 1 in old files."""
+    return [_bare(shape) for shape in stored] == [_bare(shape) for shape in expected]
 
 
 def _bare(shape: Shape) -> Shape:
@@ -131,58 +138,63 @@ def _bare(shape: Shape) -> Shape:
 
 
 def _walk(
-    layers: Sequence[Layer], given: Mapping[str, Shape], channels: Mapping[str, int]
+    layers: Sequence[Layer], overrides: Mapping[str, Shape], channels: Mapping[str, int]
 ) -> Inferred:
-    """``channels``: how many the pictures of a data layer have, by its first value."""
-    made = Inferred()
+    """Infer all shapes. ``channels``: number of channels of data layers, by their first value."""
+    inferred = Inferred()
     types: set[str] = set()
     for layer in layers:
         kind = kind_of(layer)
         if kind is None and layer.type not in types:
             types.add(layer.type)
-            problem = "protogen does not know this type; shapes after it are unknown"
-            made.unknown.append(ProtogenWarning(problem, where=layer.place, subject=layer.subject))
+            inferred.unknown.append(
+                ProtogenWarning(
+                    "unknown layer type; the shapes after it are unknown",
+                    where=layer.place,
+                    subject=layer.subject,
+                )
+            )
         count = channels.get(layer.writes[0]) if layer.writes else None
         try:
-            tops, blobs = _shapes(layer, kind, made.shapes, given, count)
-            if blobs and made.parameters.get(layer.name, blobs) != blobs:
+            tops, blobs = _shapes(layer, kind, inferred.shapes, overrides, count)
+            if blobs and inferred.parameters.get(layer.name, blobs) != blobs:
                 raise layer.error(
-                    "a layer before it has this name, and blobs of other shapes",
-                    "Rename one: a caffemodel finds weights by name.",
+                    "an earlier layer has the same name, but blobs of other shapes",
+                    "Rename one: Caffe matches weights by layer name.",
                 )
         except InputError as error:
-            made.errors.append(error)
+            inferred.errors.append(error)
             tops, blobs = [None] * len(layer.tops), None
         else:
-            made.refused.extend(_refusals(layer, kind, made.shapes, tops, blobs))
-        made.shapes.update(zip(layer.writes, tops, strict=True))
-        made.parameters[layer.name] = blobs
-    return made
+            inferred.refused.extend(_refusals(layer, kind, inferred.shapes, tops, blobs))
+        inferred.shapes.update(zip(layer.writes, tops, strict=True))
+        inferred.parameters[layer.name] = blobs
+    return inferred
 
 
 def _shapes(
     layer: Layer,
     kind: LayerType | None,
     shapes: Mapping[str, Shape | None],
-    given: Mapping[str, Shape],
+    overrides: Mapping[str, Shape],
     channels: int | None,
 ) -> tuple[list[Shape | None], tuple[Shape, ...] | None]:
-    asked = [given.get(top) for top in layer.tops]
+    """Return the shapes of a layer's tops and of its parameter blobs (None: unknown)."""
+    replacements = [overrides.get(top) for top in layer.tops]
     bottoms = [shape for read in layer.reads if (shape := shapes[read]) is not None]
     if kind is None or len(bottoms) < len(layer.reads):
-        return asked, None
+        return replacements, None
     tops: list[Shape | None]
     with guarded(layer, bottoms):
-        found = kind.assumed(layer, channels) if channels else kind.shapes(layer, bottoms)
-        tops = list(found)
+        tops = list(kind.assumed(layer, channels) if channels else kind.shapes(layer, bottoms))
         blobs = tuple(kind.blobs(layer, bottoms))
     if kind.is_loss:
         del tops[len(layer.tops) :]
     if len(tops) != len(layer.tops):
-        raise layer.error(f"has {len(layer.tops)} tops, but makes {len(tops)}")
+        raise layer.error(f"has {len(layer.tops)} tops, expected {len(tops)}")
     _check_loss_weights(layer, kind)
-    tops = [new if new is not None else old for new, old in zip(asked, tops, strict=True)]
-    tops = kind.complete(layer, tops, asked)
+    tops = [new if new is not None else old for new, old in zip(replacements, tops, strict=True)]
+    tops = kind.complete(layer, tops, replacements)
     for top, shape in zip(layer.tops, tops, strict=True):
         _check_count(layer, f'top "{top}"', shape or ())
     for index, shape in enumerate(blobs):
@@ -203,26 +215,27 @@ def _refusals(
 
 
 def _check_loss_weights(layer: Layer, kind: LayerType) -> None:
-    """Caffe: Layer::SetLossWeights, after a loss has taken a weight of 1 where none is given."""
+    """Check the number of loss weights (Caffe: Layer::SetLossWeights). A loss layer without
+    loss_weight has one weight of 1."""
     count = len(layer.params.loss_weight) or int(kind.is_loss)
     tops = max(len(layer.tops), int(kind.is_loss))
     if count and count != tops:
         raise layer.error(
-            f"has {tops} tops, but {count} loss_weight",
-            f"Give {tops} loss_weight, one for each top (0: it is no loss).",
+            f"the number of loss_weight values is {count}, expected {tops}, the number of tops",
+            "Give one loss_weight for each top (0: the top is not a loss).",
         )
 
 
 def _check_count(layer: Layer, what: str, shape: Shape) -> None:
     if len(shape) > MAX_AXES:
-        raise layer.error(f"its {what} would have {len(shape)} axes, and {MAX_AXES} are the most")
+        raise layer.error(f"its {what} would have {len(shape)} axes, the limit is {MAX_AXES}")
     count = 1
     for length in shape:
         count *= length
         if length < 0 or count > MAX_COUNT:
             raise layer.error(
-                f"its {what} would be {shape_text(shape)}: more than the {MAX_COUNT} values that a blob "
-                "can hold",
+                f"its {what} would have shape {shape_text(shape)}: more than the {MAX_COUNT} values "
+                "that a blob can hold",
                 "Use smaller sizes.",
             )
 
@@ -230,33 +243,34 @@ def _check_count(layer: Layer, what: str, shape: Shape) -> None:
 def owners(
     layers: Sequence[Layer], parameters: Blobs, refused: list[InputError]
 ) -> dict[tuple[str, int], tuple[str, int]]:
-    """Blobs that share a ``param { name }``: the first layer that uses the name owns it.
+    """Return the owners of blobs that share a ``param { name }``, by layer name and blob index.
+    The first layer that uses the name is the owner.
 
     Args:
-        refused: takes an error for each whose shape, or learning rate, is another one.
+        refused: gets an error for each blob whose shape or learning rate differs from the owner's.
     """
     first: dict[str, tuple[Layer, int]] = {}
     rates: dict[tuple[str, str], tuple[Layer, float]] = {}
-    made = {}
+    owner_of = {}
     for layer in layers:
         for index, spec in enumerate(layer.params.param):
             if not spec.name:
                 continue
             owner, at = first.setdefault(spec.name, (layer, index))
-            made[layer.name, index] = (owner.name, at)
+            owner_of[layer.name, index] = (owner.name, at)
             refused.extend(_other_rates(layer, spec, rates))
-            mine, theirs = parameters[layer.name], parameters[owner.name]
-            if mine is None or theirs is None or index >= len(mine) or at >= len(theirs):
+            own, owned = parameters[layer.name], parameters[owner.name]
+            if own is None or owned is None or index >= len(own) or at >= len(owned):
                 continue
-            a, b = mine[index], theirs[at]
-            loose = spec.share_mode == "PERMISSIVE"
-            if math.prod(a) != math.prod(b) if loose else a != b:
+            a, b = own[index], owned[at]
+            permissive = spec.share_mode == "PERMISSIVE"
+            if math.prod(a) != math.prod(b) if permissive else a != b:
                 error = layer.error(
-                    f'its blob {index} is {shape_text(a)}, but "{spec.name}" is shared with '
-                    f"{owner.subject}, where it is {shape_text(b)}"
+                    f"its blob {index} has shape {shape_text(a)}, but the shared param "
+                    f'"{spec.name}" has shape {shape_text(b)} in {owner.subject}'
                 )
                 refused.append(error)
-    return made
+    return owner_of
 
 
 def _other_rates(
@@ -265,10 +279,11 @@ def _other_rates(
     for name in ("lr_mult", "decay_mult"):
         if not spec.has(name):
             continue
-        given = float(getattr(spec, name))
-        other, value = rates.setdefault((spec.name, name), (layer, given))
-        if value != given:
+        rate = float(getattr(spec, name))
+        other, first = rates.setdefault((spec.name, name), (layer, rate))
+        if first != rate:
             yield layer.error(
-                f'the {name} of "{spec.name}" is {given:g}, but {value:g} in {other.subject}',
-                "Give it once, or the same number.",
+                f'the {name} of the shared param "{spec.name}" is {rate:g}, but {first:g} in '
+                f"{other.subject}",
+                "Set it only once, or to the same value.",
             )

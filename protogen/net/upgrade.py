@@ -1,9 +1,9 @@
-"""Older forms of a net to today's, as Caffe's own upgrade does it. Nothing else in protogen knows
-that they exist, but for ``downgrade``, which goes the other way.
+"""Upgrades old formats of a net to the current one, as Caffe does. The rest of protogen reads only
+the current format; ``downgrade`` converts in the other direction.
 
-V0 (2013): ``layers { layer { name type ... } bottom top }``, padding as layers of its own.
+V0 (2013): ``layers { layer { name type ... } bottom top }``, padding in separate layers.
 V1 (2014): ``layers { type: CONVOLUTION blobs_lr: 1 ... }``.
-Today: ``layer { type: "Convolution" param { lr_mult: 1 } ... }``, inputs as layers.
+Current: ``layer { type: "Convolution" param { lr_mult: 1 } ... }``, inputs as layers.
 """
 
 from __future__ import annotations
@@ -24,88 +24,88 @@ _MOVED = ("data_param", "image_data_param", "window_data_param")  # from these b
 
 
 def upgrade(net: Document, changes: list[str] | None = None) -> Document:
-    """The net in today's form; the net itself where it is that already.
+    """Return the net in the current format; the same object if there is nothing to upgrade.
 
     Args:
         changes: gets a sentence for every kind of change.
 
     Raises:
-        InputError: the net mixes ``layer`` and ``layers``, of which Caffe drops one, or its old
-            form is incomplete.
+        InputError: the net mixes ``layer`` and ``layers`` (Caffe drops one kind), or a part of the
+            old format is missing.
     """
-    told = changes if changes is not None else []
-    _refuse_mixture(net)
+    log = changes if changes is not None else []
+    _check_mixture(net)
     fields = list(net.fields)
     if net.has("layers"):
-        fields = _upgrade_layers(net, fields, told)
-    fields = [_upgrade_transform(item, told) for item in fields]
-    fields = [_upgrade_batch_norm(item, told) for item in fields]
+        fields = _upgrade_layers(net, fields, log)
+    fields = [_upgrade_transform(item, log) for item in fields]
+    fields = [_upgrade_batch_norm(item, log) for item in fields]
     if net.has("input"):
-        fields = _upgrade_inputs(net, fields, told)
-    if not told and all(a is b for a, b in zip(fields, net.fields, strict=False)):
+        fields = _upgrade_inputs(net, fields, log)
+    if not log and all(a is b for a, b in zip(fields, net.fields, strict=False)):
         return net
-    made = Document(message_type("NetParameter"), net.source)
-    made.fields = fields
-    made.tail = net.tail
-    return made
+    upgraded = Document(message_type("NetParameter"), net.source)
+    upgraded.fields = fields
+    upgraded.tail = net.tail
+    return upgraded
 
 
-def _refuse_mixture(net: Document) -> None:
+def _check_mixture(net: Document) -> None:
     new, old = net.all("layer"), net.all("layers")
     if new and old:
         places = " and ".join(str(net.source.place(items[0].start)) for items in (new, old))
         raise net.source.error(
             old[0].start,
             f"the net mixes {len(new)} `layer` and {len(old)} `layers` (first at {places})",
-            "Caffe silently drops one kind: bring all to `layer`.",
+            "Caffe silently drops one kind: convert all to `layer`.",
         )
 
 
 # V0 and V1
 
 
-def _upgrade_layers(net: Document, fields: list[Field], told: list[str]) -> list[Field]:
+def _upgrade_layers(net: Document, fields: list[Field], log: list[str]) -> list[Field]:
     old = net.all("layers")
     if any(is_v0(item.value) for item in old):
-        told.append(f"{len(old)} layers of the V0 form (nested `layer`) became V1 layers")
-        old = v0_layers(old, net.source, told)
-    told.append(f"{len(old)} `layers` of the V1 form became `layer`, types became strings")
+        log.append(f"converted {len(old)} V0 layers (nested `layer`) to V1 layers")
+        old = v0_layers(old, net.source, log)
+    log.append(f"converted {len(old)} V1 `layers` to `layer`, with types as strings")
     new = iter([_upgrade_v1(item) for item in old])
-    made = []
+    upgraded = []
     for item in fields:
         if item.name != "layers":
-            made.append(item)
+            upgraded.append(item)
         elif (first := next(new, None)) is not None:
-            made.append(first)
-    return made
+            upgraded.append(first)
+    return upgraded
 
 
 def _upgrade_v1(item: Field) -> Field:
     old: Message = item.value
-    made = Message(message_type("LayerParameter"))
-    made.opening, made.tail = old.opening, old.tail
+    layer = Message(message_type("LayerParameter"))
+    layer.opening, layer.tail = old.opening, old.tail
     old_type = str(old.type) if old.has("type") else "NONE"
     for inner in old.fields:
         if inner.name in ("blobs_lr", "weight_decay", "param", "blob_share_mode"):
             continue
         if inner.name == "type":
-            made.append(retyped(inner, made, "type", V1_TYPES.get(old_type, old_type)))
+            layer.append(retyped(inner, layer, "type", V1_TYPES.get(old_type, old_type)))
         else:
-            made.append(retyped(inner, made, inner.name, inner.value))
-    _order_type(made)
+            layer.append(retyped(inner, layer, inner.name, inner.value))
+    _order_fields(layer)
     for spec in _specs(old):
-        made.append(Field("param", spec, message_type("LayerParameter").fields["param"]))
-    return like(item, "layer", made, message_type("NetParameter"))
+        layer.append(Field("param", spec, message_type("LayerParameter").fields["param"]))
+    return like(item, "layer", layer, message_type("NetParameter"))
 
 
-def _order_type(layer: Message) -> None:
-    """Name, then type, as everybody writes them today."""
+def _order_fields(layer: Message) -> None:
+    """Put name, type, bottom and top first, in the usual order of current nets."""
     by_name = {"name": 0, "type": 1, "bottom": 2, "top": 3}
     layer.fields.sort(key=lambda item: by_name.get(item.name, 4))
 
 
 def _specs(old: Message) -> list[Message]:
-    """One ParamSpec for each blob that the old lists speak of."""
+    """Return one ParamSpec for each blob that has a value in the old lists."""
     lists: dict[str, list[Any]] = {
         "name": old.param,
         "share_mode": old.blob_share_mode,
@@ -125,8 +125,8 @@ def _specs(old: Message) -> list[Message]:
 # Data layers, BatchNorm, inputs
 
 
-def _upgrade_transform(item: Field, told: list[str]) -> Field:
-    """scale, mean_file, crop_size and mirror of data layers moved to transform_param."""
+def _upgrade_transform(item: Field, log: list[str]) -> Field:
+    """Move scale, mean_file, crop_size and mirror of a data layer to transform_param."""
     if item.name != "layer":
         return item
     layer: Message = item.value
@@ -139,56 +139,59 @@ def _upgrade_transform(item: Field, told: list[str]) -> Field:
     moved = [inner for inner in params.fields if inner.name in _TRANSFORM]
     if not moved:
         return item
-    told.append(
-        f'layer "{layer.name}": {", ".join(inner.name for inner in moved)} moved to transform_param'
+    log.append(
+        f'layer "{layer.name}": moved {", ".join(inner.name for inner in moved)} to transform_param'
     )
-    kept = copy(params, (inner for inner in params.fields if inner.name not in _TRANSFORM))
+    remaining = copy(params, (inner for inner in params.fields if inner.name not in _TRANSFORM))
     transform = message_type("TransformationParameter")
-    # What data_param says replaces what transform_param said, as in Caffe.
+    # A value in data_param replaces the value in transform_param, as in Caffe.
     names = {inner.name for inner in moved}
     before = [f for f in layer.transform_param.fields if f.name not in names]
     after = Message(transform, before)
     for inner in moved:
         after.append(retyped(inner, after, inner.name, inner.value))
-    made = copy(layer, (f for f in layer.fields if f.name not in (name, "transform_param")))
+    upgraded = copy(layer, (f for f in layer.fields if f.name not in (name, "transform_param")))
     kinds = message_type("LayerParameter").fields
-    made.append(Field("transform_param", after, kinds["transform_param"]))
-    if kept.fields:
-        made.append(Field(name, kept, kinds[name]))
-    return like(item, "layer", made, message_type("NetParameter"))
+    upgraded.append(Field("transform_param", after, kinds["transform_param"]))
+    if remaining.fields:
+        upgraded.append(Field(name, remaining, kinds[name]))
+    return like(item, "layer", upgraded, message_type("NetParameter"))
 
 
-def _upgrade_batch_norm(item: Field, told: list[str]) -> Field:
-    """BatchNorm's three param, which once had to hold its rates at 0, go away."""
+def _upgrade_batch_norm(item: Field, log: list[str]) -> Field:
+    """Remove the three param of a BatchNorm, which set its learning rates to 0 in old nets."""
     if item.name != "layer" or item.value.type != "BatchNorm" or len(item.value.param) != 3:
         return item
     layer: Message = item.value
-    told.append(f'layer "{layer.name}": its param were removed, BatchNorm learns nothing by itself')
-    made = copy(layer, (inner for inner in layer.fields if inner.name != "param"))
-    return like(item, "layer", made, message_type("NetParameter"))
+    log.append(f'layer "{layer.name}": removed its param, because BatchNorm has no trained blobs')
+    upgraded = copy(layer, (inner for inner in layer.fields if inner.name != "param"))
+    return like(item, "layer", upgraded, message_type("NetParameter"))
 
 
-def _upgrade_inputs(net: Document, fields: list[Field], told: list[str]) -> list[Field]:
-    """``input`` with ``input_dim`` or ``input_shape`` becomes an Input layer. Without a shape Caffe
-    drops it; here a layer without a shape stands for those that no other layer makes."""
+def _upgrade_inputs(net: Document, fields: list[Field], log: list[str]) -> list[Field]:
+    """Convert ``input`` with ``input_dim`` or ``input_shape`` to an Input layer. Caffe drops an
+    input without a shape. protogen converts it to an Input layer without a shape, unless another
+    layer produces the blob."""
     names = net.input
     if not (net.has("input_shape") or net.has("input_dim")):
-        made = {top for item in fields if item.name == "layer" for top in item.value.top}
-        dropped = [name for name in names if name in made]
-        names = [name for name in names if name not in made]
+        produced = {top for item in fields if item.name == "layer" for top in item.value.top}
+        dropped = [name for name in names if name in produced]
+        names = [name for name in names if name not in produced]
         if dropped:
-            told.append(f"input {', '.join(dropped)} without a shape was dropped: a layer makes it")
+            log.append(
+                f"removed input {', '.join(dropped)} without a shape: a layer produces this blob"
+            )
         if not names:
             return [item for item in fields if item.name != "input"]
-    told.append(f"input {', '.join(names)} became an Input layer")
+    log.append(f"converted input {', '.join(names)} to an Input layer")
     layer = Message.make("LayerParameter", name="input", type="Input", top=names)
     shapes = _input_shapes(net)
     if shapes:
         layer.add("input_param", Message.make("InputParameter", shape=shapes))
     legacy = ("input", "input_dim", "input_shape")
     removed = [item for item in fields if item.name in legacy]
-    kept = [item for item in fields if item.name not in legacy]
-    first = next((i for i, item in enumerate(kept) if item.name == "layer"), len(kept))
+    others = [item for item in fields if item.name not in legacy]
+    first = next((i for i, item in enumerate(others) if item.name == "layer"), len(others))
     field = Field(
         "layer",
         layer,
@@ -197,46 +200,52 @@ def _upgrade_inputs(net: Document, fields: list[Field], told: list[str]) -> list
         before=tuple(comment for item in removed for comment in item.before),
         blank=removed[0].blank,
     )
-    return [*kept[:first], field, *kept[first:]]
+    return [*others[:first], field, *others[first:]]
 
 
 def _input_shapes(net: Document) -> list[dict[str, list[int]]]:
-    """Caffe takes one shape for each input, or none at all; it does not read those beyond."""
+    """Return the shapes of the inputs. Caffe needs one shape for each input, or none at all; it
+    ignores additional shapes."""
     count = len(net.input)
     dims = [list(shape.dim) for shape in net.input_shape]
     flat = net.input_dim
     if not dims:
         dims = [flat[i : i + 4] for i in range(0, len(flat), 4)]
     if dims and (len(dims) < count or (not net.has("input_shape") and len(flat) % 4)):
+        problem = f"the number of input_shape is {len(dims)}, expected {count}, one for each input"
+        if not net.has("input_shape"):
+            problem = (
+                f"the number of input_dim is {len(flat)}, expected {4 * count}, four for each input"
+            )
         raise net.source.error(
             net.all("input")[0].start,
-            f"{count} inputs are given {len(dims)} shapes",
+            problem,
             "Give four input_dim or one input_shape for each input.",
         )
     return [{"dim": shape} for shape in dims[:count]]
 
 
-# Fields made of other fields: they keep their place, comments and number's spelling
+# Converted fields: they keep the place, the comments and the spelling of numbers
 
 
 def like(item: Field, name: str, value: Any, holder: Any) -> Field:
-    """A field in the place of another."""
-    made = Field(name, value, holder.fields.get(name), item.start, item.before, item.blank)
-    made.end, made.after = item.end, item.after
-    return made
+    """Return a field with a new name and value, and the place and comments of ``item``."""
+    field = Field(name, value, holder.fields.get(name), item.start, item.before, item.blank)
+    field.end, field.after = item.end, item.after
+    return field
 
 
 def retyped(item: Field, holder: Message, name: str, value: Any) -> Field:
-    """A field as ``holder``'s type has it."""
-    made = like(item, name, value, holder.kind)
-    made.literal = item.literal if value is item.value else None
-    if made.type is None and isinstance(value, (str, Name)):
-        made.value = value
-    return made
+    """Return ``item`` with a new name and value, as a field of the message ``holder``."""
+    field = like(item, name, value, holder.kind)
+    field.literal = item.literal if value is item.value else None
+    if field.type is None and isinstance(value, (str, Name)):
+        field.value = value
+    return field
 
 
 def copy(message: Message, fields: Iterable[Field]) -> Message:
-    """A message of the same type with some of its fields."""
-    made = Message(message.kind, fields)
-    made.opening, made.tail = message.opening, message.tail
-    return made
+    """Return a message of the same type with these fields, and the comments of ``message``."""
+    copied = Message(message.kind, fields)
+    copied.opening, copied.tail = message.opening, message.tail
+    return copied

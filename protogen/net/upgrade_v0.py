@@ -1,4 +1,4 @@
-"""V0 nets (2013) to V1: ``layers { layer { name: "conv1" type: "conv" kernelsize: 3 } bottom top }``."""
+"""Upgrades V0 nets (2013), ``layers { layer { name: "c" type: "conv" } bottom top }``, to V1."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BY_TYPE = {
     "concat": "concat_param",
 }  # fmt: skip
 
-# V0's field -> for each layer type that may have it, the name it has today.
+# V0 field -> current name of the field, by each V0 layer type that may have it.
 _FIELDS: dict[str, dict[str, str]] = {
     "num_output": {"conv": "num_output", "innerproduct": "num_output"},
     "biasterm": {"conv": "bias_term", "innerproduct": "bias_term"},
@@ -63,7 +63,7 @@ _FIELDS: dict[str, dict[str, str]] = {
     "det_crop_mode": {"window_data": "crop_mode"},
 }  # fmt: skip
 
-# V0's data fields that any layer may carry: they go to transform_param.
+# V0 data fields that any layer may have: they move to transform_param.
 _TRANSFORM = {
     "scale": "scale",
     "meanfile": "mean_file",
@@ -73,54 +73,59 @@ _TRANSFORM = {
 
 
 def is_v0(layer: Message) -> bool:
-    """Whether a member of ``layers`` is of the V0 form."""
+    """Return whether a member of ``layers`` has the V0 format."""
     return layer.has("layer")
 
 
-def v0_layers(layers: list[Field], source: Source, told: list[str]) -> list[Field]:
-    """V0 layers as V1 layers; padding layers go into the convolution or pooling behind them.
+def v0_layers(layers: list[Field], source: Source, log: list[str]) -> list[Field]:
+    """Return V0 layers as V1 layers. A padding layer becomes the pad of the convolution or pooling
+    after it.
 
     Raises:
-        InputError: forms are mixed, a type or field is not V0's, or a padding layer has no such
-            layer behind it.
+        InputError: the formats are mixed, a layer type is unknown, or a padding layer is not
+            followed by a convolution or pooling.
     """
     for item in layers:
         if not is_v0(item.value):
-            raise source.error(item.start, "a V1 layer stands among V0 layers", "Keep one form.")
-    kept = _fold_padding(layers, source, told)
-    return [_to_v1(item, bottoms, pad, source) for item, bottoms, pad in kept]
+            raise source.error(
+                item.start, "the net mixes V0 and V1 layers", "Convert all to one format."
+            )
+    folded = _fold_padding(layers, source, log)
+    return [_to_v1(item, bottoms, pad, source) for item, bottoms, pad in folded]
 
 
 def _fold_padding(
-    layers: list[Field], source: Source, told: list[str]
+    layers: list[Field], source: Source, log: list[str]
 ) -> list[tuple[Field, list[str], int | None]]:
-    maker: dict[str, Field] = {}
-    kept: list[tuple[Field, list[str], int | None]] = []
+    """Return the layers without padding layers, each with its bottoms and the folded pad."""
+    producer: dict[str, Field] = {}
+    folded: list[tuple[Field, list[str], int | None]] = []
     for item in layers:
         inner: Message = item.value.layer
         bottoms: list[str] = list(item.value.bottom)
         pad = None
-        padding = [maker[b] for b in bottoms if b in maker and _is_padding(maker[b])]
+        padding = [producer[b] for b in bottoms if b in producer and _is_padding(producer[b])]
         if padding:
             if inner.type not in ("conv", "pool") or len(bottoms) != 1:
                 raise source.error(
                     item.start,
-                    f'layer "{inner.name}" reads a padding layer, but only conv and pool can',
+                    f'layer "{inner.name}" reads a padding layer, but it must be a conv or pool '
+                    "layer with one bottom",
                 )
             pad = padding[0].value.layer.pad
             bottoms = list(padding[0].value.bottom)
             if len(bottoms) != 1 or len(padding[0].value.top) != 1:
                 name = padding[0].value.layer.name
                 raise source.error(
-                    padding[0].start, f'padding layer "{name}" has not one bottom and one top'
+                    padding[0].start, f'padding layer "{name}" must have one bottom and one top'
                 )
         if not _is_padding(item):
-            kept.append((item, bottoms, pad))
+            folded.append((item, bottoms, pad))
         else:
-            told.append(f'padding layer "{inner.name}" became the pad of the layer behind it')
+            log.append(f'folded padding layer "{inner.name}" into the pad of the layer after it')
         for top in item.value.top:
-            maker[top] = item
-    return kept
+            producer[top] = item
+    return folded
 
 
 def _is_padding(item: Field) -> bool:
@@ -134,18 +139,18 @@ def _to_v1(item: Field, bottoms: list[str], pad: int | None, source: Source) -> 
     if kind not in _TYPES:
         raise source.error(
             inner.all("type")[0].start if inner.has("type") else item.start,
-            f"{kind!r} is no layer type of V0",
+            f"unknown V0 layer type {kind!r}",
         )
-    made = Message(message_type("V1LayerParameter"))
-    made.add("name", inner.name)
-    made.add("type", Name(_TYPES[kind]))
+    layer = Message(message_type("V1LayerParameter"))
+    layer.add("name", inner.name)
+    layer.add("type", Name(_TYPES[kind]))
     for bottom in bottoms:
-        made.add("bottom", bottom)
+        layer.add("bottom", bottom)
     for top in old.top:
-        made.add("top", top)
+        layer.add("top", top)
     for name in ("blobs_lr", "weight_decay", "blobs"):
         for value in getattr(inner, name):
-            made.add(name, value)
+            layer.add(name, value)
     params = Message(_param_type(kind)) if kind in _BY_TYPE else None
     transform = Message(message_type("TransformationParameter"))
     for field in inner.fields:
@@ -154,33 +159,33 @@ def _to_v1(item: Field, bottoms: list[str], pad: int | None, source: Source) -> 
         if field.name in _TRANSFORM:
             transform.add(_TRANSFORM[field.name], field.value)
         elif field.name == "hdf5_output_param" and kind == "hdf5_output":
-            made.add(field.name, field.value)
+            layer.add(field.name, field.value)
         elif params is not None and kind in _FIELDS.get(field.name, {}):
             params.add(_FIELDS[field.name][kind], field.value)
         else:
-            warnings.warn(_no_place(field, kind, inner.name, source), stacklevel=2)
+            warnings.warn(_dropped(field, kind, inner.name, source), stacklevel=2)
     if pad is not None and params is not None:
         params.remove("pad")
         params.add("pad", pad)
     if transform.fields:
-        made.add("transform_param", transform)
+        layer.add("transform_param", transform)
     if params is not None and params.fields:
-        made.add(_BY_TYPE[kind], params)
-    field = Field("layers", made, item.type, item.start, item.before, item.blank)
+        layer.add(_BY_TYPE[kind], params)
+    field = Field("layers", layer, item.type, item.start, item.before, item.blank)
     field.end, field.after = item.end, item.after
     return field
 
 
 def _param_type(kind: str) -> MessageType:
-    found = message_type("V1LayerParameter").fields[_BY_TYPE[kind]].message
-    assert found is not None
-    return found
+    message = message_type("V1LayerParameter").fields[_BY_TYPE[kind]].message
+    assert message is not None
+    return message
 
 
-def _no_place(field: Field, kind: str, name: str, source: Source) -> ProtogenWarning:
-    """Caffe says so too, and goes on."""
+def _dropped(field: Field, kind: str, name: str, source: Source) -> ProtogenWarning:
+    """Return the warning for a field that the upgrade drops. Caffe warns of it, too."""
     return ProtogenWarning(
-        f"{field.name} has no meaning in a V0 layer of type {kind!r}; it is left out",
+        f"{field.name} has no effect in a V0 layer of type {kind!r}; the upgrade drops it",
         where=source.place(field.start),
         subject=f'layer "{name}"',
     )

@@ -1,8 +1,8 @@
-"""Blobs that share memory in Caffe, and what a layer in place then does to the others.
+"""Blobs that share memory in Caffe, and the effect of in-place layers on them.
 
-Reshape, Flatten, Split and a few more make no copy: their tops are views of their bottom. A layer that
-works in place on one of them changes all. A net that reads another of them afterwards reads the changed
-values in Caffe, which its text does not tell.
+Reshape, Flatten, Split and a few others make no copy: their tops are views of their bottom. A layer
+that works in-place on one of these blobs changes all of them. A layer that reads another of these
+blobs later reads the changed values in Caffe, although the prototxt does not show it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from protogen.layers.graph import Graph, Layer
 
 
 def overwritten(graph: Graph) -> tuple[dict[str, Layer], list[tuple[Layer, str, Layer]]]:
-    """Values whose memory a later layer changes, with that layer; and the reads that see it: who
-    reads, which value, who changed it.
+    """Return the values whose memory a later layer changes, each with that layer; and the affected
+    reads: the reading layer, the value, and the layer that changed it.
     """
-    shared: dict[str, list[str]] = {}  # for each value all that share its memory as it is now
+    shared: dict[str, list[str]] = {}  # for each value, all values in the same memory at this point
     changed: dict[str, Layer] = {}
-    seen = []
+    affected = []
     for layer in graph.layers:
-        seen += [(layer, read, changed[read]) for read in layer.reads if read in changed]
+        affected += [(layer, read, changed[read]) for read in layer.reads if read in changed]
         kind = kind_of(layer)
         view = bool(layer.reads) and kind is not None and kind.is_view(layer)
         for top, write in zip(layer.tops, layer.writes, strict=True):
@@ -31,6 +31,6 @@ def overwritten(graph: Graph) -> tuple[dict[str, Layer], list[tuple[Layer, str, 
                 if top in layer.bottoms:
                     source = layer.reads[layer.bottoms.index(top)]
                     changed |= dict.fromkeys(shared.pop(source, ()), layer)
-                    changed.pop(source, None)  # the blob itself goes on under its new value
+                    changed.pop(source, None)  # the blob itself continues as the new value
             shared[write] = group
-    return changed, seen
+    return changed, affected

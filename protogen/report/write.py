@@ -330,7 +330,7 @@ def _crops(graph: Graph, coordinates: Mapping[str, BlobCoordinates | None]) -> l
     rows = []
     for crop in crop_checks(graph, coordinates):
         offset, expected = (
-            " × ".join(map(str, dict.fromkeys(n))) for n in (crop.given, crop.right)
+            " × ".join(map(str, dict.fromkeys(n))) for n in (crop.offsets, crop.expected)
         )
         rows.append(
             {
@@ -338,7 +338,7 @@ def _crops(graph: Graph, coordinates: Mapping[str, BlobCoordinates | None]) -> l
                 "i": order[id(crop.layer)],
                 "given": offset,
                 "right": expected,
-                "fits": tuple(crop.given) == tuple(crop.right),
+                "fits": tuple(crop.offsets) == tuple(crop.expected),
                 "why": f"{crop.layer.bottoms[0]} is at {_map_text(crop.first.height)}, "
                 f"{crop.layer.bottoms[1]} at {_map_text(crop.second.height)} (height)",
             }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean
 from protogen.formats import files, prototxt
-from protogen.formats.mapped import Made, counted
+from protogen.formats.mapped import LazyArray, counted
 from protogen.formats.message import Field, Message
 from protogen.geometry import Shape
 from protogen.layers import Filling, fillers, kind_of
@@ -76,7 +76,7 @@ class FilledBlob:
         found = fillers.DEVIATIONS.get(self.filler.type)
         return found(self.filler, self.true if fan == "true" else self.caffes) if found else None
 
-    def made(self, seed: int, fan: str = "caffe") -> Made:
+    def made(self, seed: int, fan: str = "caffe") -> LazyArray:
         """The values, made when they are written.
 
         Raises:
@@ -86,8 +86,10 @@ class FilledBlob:
         chosen = self.true if fan == "true" else self.caffes
         self._check()
         if self.filler.type in EXTRAS:
-            return Made(self.shape, lambda: iter([self._extra(stream).reshape(-1)]))
-        return Made(self.shape, lambda: fillers.chunks(self.filler, self.shape, chosen, stream))
+            return LazyArray(self.shape, lambda: iter([self._extra(stream).reshape(-1)]))
+        return LazyArray(
+            self.shape, lambda: fillers.chunks(self.filler, self.shape, chosen, stream)
+        )
 
     def _check(self) -> None:
         filler, shape = self.filler, self.shape
@@ -128,7 +130,7 @@ class FilledBlob:
                 "Write icnr:value=2 for a pixel shuffle by 2.",
             )
         shape = (self.shape[0] // each, *self.shape[1:])
-        drawn = Made(shape, lambda: fillers.chunks(Filler("msra"), shape, self.true, stream))
+        drawn = LazyArray(shape, lambda: fillers.chunks(Filler("msra"), shape, self.true, stream))
         return np.repeat(drawn.array(), each, axis=0)
 
 
@@ -319,7 +321,7 @@ def write_initial(
     else:
         _warn_of_dead(found)
     size = sum(4 * blob.made(seed, fan).size for blob in found)
-    by_layer: dict[str, list[Made]] = {}
+    by_layer: dict[str, list[LazyArray]] = {}
     for blob in found:
         by_layer.setdefault(blob.layer.name, []).append(blob.made(seed, fan))
     with files.replacing(path) as file:

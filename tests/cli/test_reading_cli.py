@@ -120,7 +120,7 @@ def test_upgrade_and_downgrade(protogen, tmp_path):
     )
     done = protogen("upgrade", "old.prototxt", "-o", "new.prototxt")
     assert done.returncode == 0
-    assert "input x became an Input layer" in done.stderr
+    assert "converted input x to an Input layer" in done.stderr
     assert "# act" in (tmp_path / "new.prototxt").read_text()
     back = protogen("upgrade", "--to", "v1", "new.prototxt").stdout
     assert prototxt.parse(back) == prototxt.read(tmp_path / "old.prototxt")
@@ -165,7 +165,7 @@ def test_diff_of_order(protogen, tmp_path):
     (tmp_path / "b.prototxt").write_text("".join(layer.format(n) for n in "bcda"))
     assert (
         protogen("diff", "a.prototxt", "b.prototxt").stdout
-        == "~ a (ReLU): stands elsewhere in the order\n"
+        == "~ a (ReLU): moved to another position\n"
     )
 
 
@@ -240,7 +240,7 @@ def test_vendor_proto(protogen, tmp_path):
     wrong = protogen("fmt", "n.prototxt", "--proto", "my.proto")
     assert wrong.returncode == 2
     assert (
-        "n.prototxt:1:46: MyParameter.Way has no value numbered 3. Known are UP, DOWN."
+        "n.prototxt:1:46: unknown value 3 of MyParameter.Way. Known values: UP, DOWN."
         in wrong.stderr
     )
 
@@ -263,7 +263,7 @@ def test_vendor_descriptor_set(protogen, tmp_path):
     (tmp_path / "bad.desc").write_bytes(b"\xff\xff")
     wrong = protogen("fmt", "--proto", "bad.desc", "n.prototxt")
     assert wrong.stderr == (
-        "protogen: bad.desc: is neither .proto text nor a descriptor set. End .proto files in .proto.\n"
+        "protogen: bad.desc: is neither .proto text nor a descriptor set. The file extension of .proto text must be .proto.\n"
     )
 
 

@@ -402,14 +402,14 @@ def test_what_a_users_layer_declares(tmp_path):
     ("change", "error", "sentence"),
     [
         (lambda w: w.pop("fc"), pg.InputError,
-         r'net\.prototxt:11:1: layer "fc" \(InnerProduct\): has no weights, but needs 40x48, 40\. '
-         r"The caffemodel lacks this layer"),
+         r'net\.prototxt:11:1: layer "fc" \(InnerProduct\): has no weights, expected blobs of the shapes 40x48, 40\. '
+         r"The caffemodel has no weights for a layer of this name"),
         (lambda w: w["fc"].__setitem__(0, w["fc"][0][:39]), pg.InputError,
-         r'layer "fc" \(InnerProduct\): blob 0 of the weights is 39x48, but must be 40x48'),
+         r'layer "fc" \(InnerProduct\): blob 0 of the weights has shape 39x48, expected 40x48'),
         (lambda w: w["fc"].pop(), pg.InputError,
          r'layer "fc" \(InnerProduct\): the weights have 1 blobs, but the layer has 2'),
         (lambda w: w["conv1"][0].__setitem__((1, 2, 0, 0), np.nan), pg.InputError,
-         r'layer "conv1" \(Convolution\): blob 0 of the weights holds NaN \(value 45\)'),
+         r'layer "conv1" \(Convolution\): blob 0 of the weights contains NaN \(at index 45\)'),
     ],
 )  # fmt: skip
 def test_wrong_weights(pair, tmp_path, change, error, sentence):
@@ -427,13 +427,13 @@ def test_wrong_weights(pair, tmp_path, change, error, sentence):
     ("old", "new", "error", "sentence"),
     [
         ('bottom: "drop"', 'bottom: "drp"', pg.InputError,
-         'layer "pool" (Pooling): reads "drp", but no layer makes it'),
+         'layer "pool" (Pooling): reads "drp", but no layer produces it'),
         ('"ReLU"', '"Foo"', pg.UnsupportedError,
          'layer "relu1" (Foo): protogen does not know this type'),
         ("pooling_param {", "pooling_param { pool: STOCHASTIC", pg.UnsupportedError,
          'layer "pool" (Pooling): STOCHASTIC pooling has no form in ONNX. Use MAX or AVE.'),
         ("num_output: 4 ", "num_output: 5 ", pg.InputError,
-         'layer "conv1" (Convolution): blob 0 of the weights is 4x3x3x3, but must be 5x3x3x3'),
+         'layer "conv1" (Convolution): blob 0 of the weights has shape 4x3x3x3, expected 5x3x3x3'),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
@@ -477,7 +477,7 @@ def test_every_refusal_is_named(tmp_path):
 
 
 def test_output_over_input(pair, tmp_path):
-    with pytest.raises(pg.InputError, match="is read, and -o would write over it"):
+    with pytest.raises(pg.InputError, match="is an input, and -o would overwrite it"):
         pg.convert(*pair, pair[1])
     assert pair[1].stat().st_size > 100
 

@@ -1,4 +1,4 @@
-"""Text in and out: what is read, what is kept, what is refused, and where."""
+"""Reader and writer of prototxt: accepted text, retained text, and errors with their places."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 @given(TEXT, TEXT, TEXT)
-def test_no_name_can_add_a_field(name, bottom, top):
-    """Whatever a name holds, the layer that is parsed back is the layer that was asked for."""
+def test_a_name_of_any_content_adds_no_field(name, bottom, top):
+    """The generated layer parses back to the requested layer, for names of any content."""
     if bottom == top:
         return
     net = prototxt.parse(pg.upsample(2, name=name, bottom=bottom, top=top).prototxt)
     plain = pg.upsample(2, name="n", bottom="b", top="t").prototxt
-    wanted = prototxt.parse(plain).plain()
-    wanted["layer"][0] |= {"name": name, "bottom": [bottom], "top": [top]}
-    assert net.plain() == wanted
+    expected = prototxt.parse(plain).plain()
+    expected["layer"][0] |= {"name": name, "bottom": [bottom], "top": [top]}
+    assert net.plain() == expected
 
 
 @given(st.one_of(st.text(), st.binary()))
-def test_quote_reads_back(value):
+def test_quoted_value_parses_back(value):
     if isinstance(value, bytes):
-        found = prototxt.parse(f"data: {prototxt.quote(value)}", message="Datum").data
+        parsed = prototxt.parse(f"data: {prototxt.quote(value)}", message="Datum").data
     else:
-        found = prototxt.parse(f"name: {prototxt.quote(value)}").name
-    assert found == value
+        parsed = prototxt.parse(f"name: {prototxt.quote(value)}").name
+    assert parsed == value
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_any_name_survives_a_spec(name):
+def test_spec_keeps_a_name_of_any_content(name):
     if name:
         assert UpsampleSpec((2, 2), name=name, top=name + "x").name == name
 
 
-def test_reads_what_real_files_hold(tmp_path):
+def test_unusual_syntax_of_real_files_is_read(tmp_path):
     path = tmp_path / "odd.prototxt"
     path.write_bytes(
         b"\xef\xbb\xbf# caf\xe9 in Latin-1\r\n"
@@ -75,7 +75,7 @@ def test_defaults_come_from_the_schema():
         _ = layer.nonsense
 
 
-def test_comments_survive_writing():
+def test_comments_are_written_back():
     text = """# head
 name: "n"  # the name
 layer {  # opening
@@ -90,11 +90,11 @@ layer {  # opening
     assert prototxt.write(prototxt.parse(text)) == text
 
 
-def test_unknown_fields_are_kept_and_told():
+def test_unknown_fields_are_kept_with_a_warning():
     text = 'layer {\n  kernel_sise: 3\n  zqzq_param { a: 1 b { c: "x" } }\n}\n'
-    with pytest.warns(ProtogenWarning) as told:
+    with pytest.warns(ProtogenWarning) as warned:
         net = prototxt.parse(text, "f.prototxt")
-    assert [str(w.message) for w in told] == [
+    assert [str(w.message) for w in warned] == [
         "f.prototxt:2:3: LayerParameter has no field named kernel_sise; it is kept.",
         "f.prototxt:3:3: LayerParameter has no field named zqzq_param; it is kept.",
     ]
@@ -105,7 +105,7 @@ def test_unknown_fields_are_kept_and_told():
         prototxt.parse(text, "f.prototxt", strict=True)
 
 
-def test_fork_fields_are_known():
+def test_fields_of_forks_are_read_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         layer = prototxt.parse("layer { bn_param { bn_mode: INFERENCE } }").layer[0]
@@ -115,33 +115,33 @@ def test_fork_fields_are_known():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('layer { name: "a"', "f:1:17: the file ends, but layer at f:1:1 is not closed. Add '}'."),
-        ("layer { name: a }", "f:1:15: name takes a string, but a is given. Put it in quotes."),
+        ('layer { name: "a"', "f:1:17: unexpected end of file: layer at f:1:1 is not closed. Add '}'."),
+        ("layer { name: a }", "f:1:15: name must be a string, got a. Put it in quotes."),
         ('name: "a', 'f:1:7: the string is not closed on its line. Add ".'),
         ("layer { convolution_param { num_output: 1.5 } }",
-         "f:1:41: num_output: 1.5 is given, but the field takes a whole number (uint32)."),
+         "f:1:41: num_output: expected an integer (uint32), got 1.5."),
         ("layer { convolution_param { num_output: -1 } }",
-         "f:1:42: num_output: -1 does not fit uint32 (0 to 4294967295)."),
+         "f:1:42: num_output: -1 is out of range for uint32 (0 to 4294967295)."),
         ("layer { convolution_param { num_output: \"3\" } }",
-         'f:1:41: num_output takes a whole number (uint32), but a string is given: "3".'),
+         'f:1:41: num_output must be an integer (uint32), got the string "3".'),
         ("layer { pooling_param { pool: 7 } }",
-         "f:1:31: PoolingParameter.PoolMethod has no value numbered 7. Known are MAX, AVE, STOCHASTIC, AVE_EXC_PAD, MIN."),
+         "f:1:31: unknown value 7 of PoolingParameter.PoolMethod. Known values: MAX, AVE, STOCHASTIC, AVE_EXC_PAD, MIN."),
         ("layer { convolution_param: 3 }",
-         "f:1:28: found 3, but expected '{' behind convolution_param."),
+         "f:1:28: expected '{' after convolution_param, got 3."),
         ("layer { convolution_param { bias_term: yes } }",
-         "f:1:40: bias_term takes true or false, but yes is given."),
+         "f:1:40: bias_term must be true or false, got yes."),
         ('name: "a"\nname: "b"',
-         "f:2:1: name is given a second time (first at f:1:1). Keep one: Caffe refuses the file."),
-        ("layer { name { } }", "f:1:14: name takes a string in quotes, but a message opens here."),
-        ("layer { } }", "f:1:11: found }, but expected a field's name."),
-        ("layer { name \"x\" }", "f:1:14: found \"x\", but expected ':' behind name."),
-        ("name: \"a\\qb\"", "f:1:9: \\q is no escape of a string. Write a backslash as \\\\."),
-        ("layer { loss_weight: 1.2.3 }", "f:1:22: this is no number."),
-        ("layer { ? }", "f:1:9: '?' has no meaning here."),
-        ("[caffe.x]: 3", "f:1:1: Caffe's messages have no extensions."),
+         "f:2:1: name is set twice (first at f:1:1). Remove one: Caffe rejects the file."),
+        ("layer { name { } }", "f:1:14: name must be a string in quotes, got a message."),
+        ("layer { } }", "f:1:11: expected a field name, got }."),
+        ("layer { name \"x\" }", "f:1:14: expected ':' after name, got \"x\"."),
+        ("name: \"a\\qb\"", "f:1:9: invalid escape sequence \\q in a string. Write a backslash as \\\\."),
+        ("layer { loss_weight: 1.2.3 }", "f:1:22: invalid number."),
+        ("layer { ? }", "f:1:9: unexpected character '?'."),
+        ("[caffe.x]: 3", "f:1:1: unexpected '[': Caffe's messages have no extension fields."),
     ],
 )  # fmt: skip
-def test_mistakes_have_a_place(text, message):
+def test_syntax_errors_name_their_place(text, message):
     with pytest.raises(pg.InputError) as caught:
         prototxt.parse(text, "f")
     assert str(caught.value).splitlines()[0] == message
@@ -151,15 +151,15 @@ def test_mistakes_have_a_place(text, message):
 
 
 @pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
-def test_deep_nesting_is_refused():
-    with pytest.raises(pg.InputError, match="nested more than 100 deep"):
+def test_deep_nesting_is_rejected():
+    with pytest.raises(pg.InputError, match="nested more than 100 levels deep"):
         prototxt.parse("layer { unknown {" + "a {" * 10_000, "f")
 
 
-def test_made_messages_are_checked():
-    made = Message.make("ConvolutionParameter", num_output=3, kernel_size=[2, 3], engine="CAFFE")
-    assert made.kernel_size == [2, 3]
-    assert made.engine == Name("CAFFE")
-    for wrong in ({"num_output": -1}, {"engine": "GPU"}, {"nonsense": 1}, {"bias_term": "x"}):
+def test_message_from_python_values_is_checked():
+    message = Message.make("ConvolutionParameter", num_output=3, kernel_size=[2, 3], engine="CAFFE")
+    assert message.kernel_size == [2, 3]
+    assert message.engine == Name("CAFFE")
+    for invalid in ({"num_output": -1}, {"engine": "GPU"}, {"nonsense": 1}, {"bias_term": "x"}):
         with pytest.raises(pg.InputError):
-            Message.make("ConvolutionParameter", **wrong)
+            Message.make("ConvolutionParameter", **invalid)

@@ -1,4 +1,4 @@
-"""The schema: complete, private, and the same in text and in bytes."""
+"""The schema: complete, independent of other protobuf pools, equal for text and binary files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protogen.formats.schema.pool import message_class
 from protogen.formats.schema.source import parse_proto
 
 
-def test_every_field_of_every_dialect_is_there(shared):
+def test_schema_has_every_field_of_every_dialect(shared):
     messages = schema.caffe().messages
     with (shared / "schema" / "fields.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -42,13 +42,13 @@ def test_every_field_of_every_dialect_is_there(shared):
             assert row["value"] in values
 
 
-def test_messages_for_protobuf():
+def test_protobuf_classes_round_trip():
     net = message_class("NetParameter")()
     layer = net.layer.add(name="c", type="Convolution")
     layer.convolution_param.kernel_size.append(3)
     assert layer.convolution_param.bias_term is True
-    again = message_class("NetParameter").FromString(net.SerializeToString())
-    assert again == net
+    parsed = message_class("NetParameter").FromString(net.SerializeToString())
+    assert parsed == net
 
 
 SNIPPET = """
@@ -65,7 +65,7 @@ print(google.protobuf.__version__)
 
 @pytest.mark.parametrize("release", ["4.25.9", "5.29.6", "6.33.6", "7.34.2"])
 def test_protobuf_releases(release, tmp_path_factory):
-    """Four major versions of protobuf, each in a process of its own."""
+    """Four major versions of protobuf, each in a separate process."""
     target = tmp_path_factory.mktemp("protobuf")
     pip = subprocess.run(
         [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target),
@@ -85,8 +85,8 @@ def test_protobuf_releases(release, tmp_path_factory):
     assert done.stdout.strip() == release
 
 
-def test_beside_another_caffe_in_the_process():
-    """A foreign caffe.proto in protobuf's default pool, with other numbers, does no harm."""
+def test_another_caffe_proto_in_the_process_causes_no_conflict():
+    """Another caffe.proto in protobuf's default pool may have other field numbers."""
     code = """
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe")
@@ -105,7 +105,7 @@ assert ours(name="x").SerializeToString() != theirs(name="x").SerializeToString(
     assert done.returncode == 0, done.stderr
 
 
-def test_proto_text_is_read():
+def test_proto_text_is_parsed():
     text = """
     syntax = "proto2"; package p;
     /* block */ message A { // fork
@@ -115,32 +115,32 @@ def test_proto_text_is_read():
       reserved 4, 5;
     }
     """
-    made = parse_proto(text, "p.proto")
-    assert list(made.messages) == ["A", "A.B"]
-    assert made.messages["A"].fields["e"].default == "Y"
-    assert made.messages["A"].fields["b"].message is made.messages["A.B"]
-    assert made.messages["A.B"].fields["s"].default == "q"
+    parsed = parse_proto(text, "p.proto")
+    assert list(parsed.messages) == ["A", "A.B"]
+    assert parsed.messages["A"].fields["e"].default == "Y"
+    assert parsed.messages["A"].fields["b"].message is parsed.messages["A.B"]
+    assert parsed.messages["A.B"].fields["s"].default == "q"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("message A {\n  optional int32 = 3;\n}", "p.proto:2:3: cannot read this statement. It must be proto2 text."),
-        ("message A {", "p.proto:1:12: A is not closed. It must be proto2 text."),
-        ("}", "p.proto:1:1: a brace closes nothing. It must be proto2 text."),
-        ("optional int32 a = 1;", "p.proto:1:1: a field stands outside a message. It must be proto2 text."),
+        ("message A {\n  optional int32 = 3;\n}", "p.proto:2:3: invalid statement. The file must be proto2 text."),
+        ("message A {", "p.proto:1:12: A is not closed. The file must be proto2 text."),
+        ("}", "p.proto:1:1: unexpected closing brace. The file must be proto2 text."),
+        ("optional int32 a = 1;", "p.proto:1:1: field outside of a message. The file must be proto2 text."),
     ],
 )  # fmt: skip
-def test_bad_proto_text(text, message):
+def test_invalid_proto_text_names_the_place(text, message):
     with pytest.raises(pg.InputError) as caught:
         parse_proto(text, "p.proto")
     assert str(caught.value) == message
 
 
-def test_a_missing_type_is_named():
-    with pytest.raises(pg.InputError, match=r"A\.b: type Gone is defined nowhere"):
+def test_unknown_type_of_a_field_is_named():
+    with pytest.raises(pg.InputError, match=r"A\.b: unknown type Missing"):
         _ = (
-            parse_proto("message A { optional Gone b = 1; }", "p.proto")
+            parse_proto("message A { optional Missing b = 1; }", "p.proto")
             .messages["A"]
             .fields["b"]
             .enum

@@ -405,12 +405,12 @@ def test_target_from_own_file(tmp_path):
 
 @pytest.mark.parametrize(("text", "message"), [
     ('must = "1"', "the key 'must' is not known"),
-    ('[[rule]]\nmust = "kernel <"', "rule 1: 'kernel <' is no condition"),
+    ('[[rule]]\nmust = "kernel <"', "rule 1: invalid condition 'kernel <'"),
     ('[[rule]]\nmust = "kernal < 3"', "'kernal' is undefined"),
     ('[[rule]]\nwithout = "grups"', "Did you mean group?"),
     ('[[rule]]\nlayers = ["Pooling"]', "rule 1 must have must or without"),
     ("title = 3", "the key 'title' is of the wrong kind"),
-    ("title = ", "is no TOML"),
+    ("title = ", "not valid TOML"),
 ])  # fmt: skip
 def test_invalid_targets_are_refused(tmp_path, text, message):
     file = tmp_path / "mine.toml"

@@ -236,7 +236,7 @@ def test_layers_without_stock_equivalent_are_reported(tmp_path, protogen):
         in result.stderr
     )
     assert "not replaced: Resize (r): forks sample differently under this name" in result.stderr
-    result = protogen("rewrite", path, "--strict", "-o", "none.prototxt")
+    result = protogen("rewrite", path, "--require-all", "-o", "none.prototxt")
     assert result.returncode == 3
     assert "2 layers cannot be rewritten" in result.stderr
     assert not (tmp_path / "none.prototxt").exists()

@@ -528,7 +528,7 @@ def test_written_net_preserves_comments(protogen, tmp_path):
     ("options", "text"),
     [
         (["net.prototxt"], "nothing is to be written. Name a file with -o, or look with --recommend."),
-        (["net.prototxt", "-o", "net.prototxt"], "is read, and -o would write over it"),
+        (["net.prototxt", "-o", "net.prototxt"], "is an input, and -o would overwrite it"),
         (["net.prototxt", "-o", "a.caffemodel", "--set", "conw=msra"],
          '"conw": fits no layer with weights. Did you mean conv?'),
     ],

@@ -1,4 +1,4 @@
-"""Shapes of data layers: what the net says, what weights tell, what is assumed and told."""
+"""Shapes of data layers: from the net, from the weights, and by assumption with a warning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def data(type_: str, params: str, tops: int = 2) -> str:
 
 
 def shapes(type_: str, params: str, tops: int = 2, **options) -> tuple:
-    """Of a layer that Caffe may refuse for another reason."""
+    """Return the shapes of a net with one data layer, which may be invalid for other reasons."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.ProtogenWarning)
         warnings.simplefilter("error", Assumed)
@@ -41,7 +41,7 @@ BGR = "mean_value: 104 mean_value: 117 mean_value: 123"
 
 
 @pytest.mark.parametrize(
-    ("type_", "params", "wanted"),
+    ("type_", "params", "expected"),
     [
         ("Data", f"data_param {{ batch_size: 8 }} transform_param {{ crop_size: 5 {BGR} }}", ((8, 3, 5, 5), (8,))),
         ("Data", f"data_param {{ batch_size: 8 crop_size: 5 }} transform_param {{ {BGR} }}", ((8, 3, 5, 5), (8,))),
@@ -49,13 +49,13 @@ BGR = "mean_value: 104 mean_value: 117 mean_value: 123"
         ("Data", "data_param { batch_size: 8 } transform_param { crop_size: 5 force_color: true mean_value: 128 }", ((8, 3, 5, 5), (8,))),
         ("Data", "data_param { batch_size: 8 force_encoded_color: true } transform_param { crop_size: 5 }", ((8, 3, 5, 5), (8,))),
         ("Data", "data_param { batch_size: 8 } transform_param { crop_size: 5 mean_value: 1 mean_value: 2 }", ((8, 2, 5, 5), (8,))),
-        # What nobody says stays unknown: a size, or a batch; crop_size 0 is none.
+        # A size or batch that the net does not set is unknown; crop_size 0 is not a size.
         ("Data", "data_param { batch_size: 8 }", (None, (8,))),
         ("Data", f"data_param {{ batch_size: 8 }} transform_param {{ crop_size: 0 {BGR} }}", (None, (8,))),
         ("Data", f'data_param {{ batch_size: 8 }} transform_param {{ mean_file: "m.binaryproto" {BGR} }}', (None, (8,))),
         ("Data", f"transform_param {{ crop_size: 5 {BGR} }}", (None, None)),
         ("Data", "", (None, None)),
-        # Of forks: crop_size goes before crop_h and crop_w, a crop before resize_param.
+        # Forks: crop_size has priority over crop_h and crop_w, a crop over resize_param.
         ("Data", f"data_param {{ batch_size: 2 }} transform_param {{ crop_h: 6 crop_w: 7 {BGR} }}", ((2, 3, 6, 7), (2,))),
         ("Data", f"data_param {{ batch_size: 2 }} transform_param {{ crop_height: 6 crop_width: 7 {BGR} }}", ((2, 3, 6, 7), (2,))),
         ("Data", f"data_param {{ batch_size: 2 }} transform_param {{ crop_size: 5 crop_h: 6 crop_w: 7 {BGR} }}", ((2, 3, 5, 5), (2,))),
@@ -83,27 +83,27 @@ BGR = "mean_value: 104 mean_value: 117 mean_value: 123"
         ("MemoryData", "memory_data_param { batch_size: 4 channels: 2 height: 6 width: 7 }", ((4, 2, 6, 7), (4,))),
         ("MemoryData", "memory_data_param { batch_size: 4 channels: 2 height: 6 }", (None, (4,))),
         ("HDF5Data", "hdf5_data_param { batch_size: 4 }", (None, None)),
-        # A block of another layer says nothing.
+        # The message of another layer type has no effect.
         ("DummyData", f"dummy_data_param {{ shape {{ dim: 2 dim: 9 }} }} transform_param {{ crop_size: 5 {BGR} }}", ((2, 9), (2, 9))),
     ],
 )  # fmt: skip
-def test_what_the_net_says(type_, params, wanted):
-    assert shapes(type_, params) == wanted
+def test_shapes_from_the_net(type_, params, expected):
+    assert shapes(type_, params) == expected
 
 
-def test_three_tops():
+def test_shapes_of_three_tops():
     seg = "image_data_param { batch_size: 4 } transform_param { crop_size: 9 }"
     assert shapes("ImageSegData", seg, 3) == ((4, 3, 9, 9), (4, 1, 9, 9), (4, 1, 1, 2))
     lanes = f"data_param {{ batch_size: 2 }} transform_param {{ crop_h: 16 crop_w: 32 {BGR} }}"
     assert shapes("LaneData", lanes, 3) == ((2, 3, 16, 32), (2, 1, 1, 1), (2, 1, 2, 4))
 
 
-def test_one_top():
+def test_shape_of_a_single_top():
     params = f"data_param {{ batch_size: 8 }} transform_param {{ crop_size: 5 {BGR} }}"
     assert shapes("Data", params, 1) == ((8, 3, 5, 5),)
 
 
-def test_the_old_form():
+def test_shapes_of_a_v1_net():
     """A V1 net has crop_size in data_param."""
     net = net_of(
         'layers { name: "d" type: DATA top: "data" top: "label" data_param { batch_size: 8 '
@@ -114,18 +114,18 @@ def test_the_old_form():
 
 OPEN = "data_param { batch_size: 8 } transform_param { crop_size: 5 }"
 SENTENCE = (
-    'net.prototxt:1:1: layer "data" (Data): 3 channels are assumed: the net leaves them to the data. '
-    "Give --input-shape data=8,C,5,5 where there are others."
+    'net.prototxt:1:1: layer "data" (Data): 3 channels are assumed: the net does not set the number of '
+    "channels. Give --input-shape data=8,C,5,5 if the number is different."
 )
 
 
 @pytest.mark.parametrize("more", ["", "mean_value: 128", 'mean_file: "mean.binaryproto"'])
-def test_three_channels_are_assumed_and_told_once(more):
+def test_three_channels_are_assumed_with_one_warning(more):
     text = data("Data", OPEN.replace("crop_size: 5", f"crop_size: 5 {more}")) + CONV
-    with pytest.warns(Assumed) as told:
+    with pytest.warns(Assumed) as warned:
         net = net_of(text)
-    assert [str(one.message) for one in told] == [SENTENCE]
-    assert [str(one) for one in net.graph.assumed] == [SENTENCE]
+    assert [str(w.message) for w in warned] == [SENTENCE]
+    assert [str(diagnostic) for diagnostic in net.graph.assumed] == [SENTENCE]
     assert net.shapes["data"] == (8, 3, 5, 5)
     assert net.parameter_shapes["c"] == ((2, 3, 1, 1), (2,))
     with warnings.catch_warnings():
@@ -149,7 +149,7 @@ def test_three_channels_are_assumed_and_told_once(more):
         'layer { name: "c" type: "Scale" bottom: "b" top: "c" }',
     ],
 )
-def test_weights_tell_the_channels(first, channels, tmp_path):
+def test_weights_determine_the_channels(first, channels, tmp_path):
     text = data("Data", OPEN) + first
     path, model = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     path.write_text(text)
@@ -163,7 +163,7 @@ def test_weights_tell_the_channels(first, channels, tmp_path):
     assert not net.graph.assumed
 
 
-def test_weights_that_come_later_tell_as_well():
+def test_weights_set_later_determine_the_channels():
     with pytest.warns(Assumed):
         net = net_of(data("Data", OPEN) + CONV)
     net.take_weights({"c": [np.zeros((2, 4, 1, 1), np.float32), np.zeros(2, np.float32)]})
@@ -171,11 +171,11 @@ def test_weights_that_come_later_tell_as_well():
     assert not net.graph.assumed
 
 
-def test_weights_of_another_net_tell_nothing(tmp_path):
+def test_weights_of_another_net_do_not_determine_the_channels(tmp_path):
     with pytest.warns(Assumed):
         net = net_of(data("Data", OPEN) + CONV)
     with pytest.raises(
-        pg.InputError, match="blob 0 of the weights is 3x5x2x1, but must be 2x3x1x1"
+        pg.InputError, match="blob 0 of the weights has shape 3x5x2x1, expected 2x3x1x1"
     ):
         net.take_weights({"c": [np.zeros((3, 5, 2, 1), np.float32), np.zeros(2, np.float32)]})
 
@@ -186,7 +186,7 @@ def test_weights_of_another_net_tell_nothing(tmp_path):
         'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
         "convolution_param { num_output: 4 kernel_size: 1 group: 2 } }",
         'layer { name: "c" type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 3 } }',
-        # A pair of grey pictures: both halves share their weights.
+        # A pair of grey pictures: both convolutions share their weights.
         'layer { name: "s" type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 1 } }'
         + "".join(
             f'layer {{ name: "{n}" type: "Convolution" bottom: "{n}" top: "y{n}" param {{ name: "w" }} '
@@ -195,7 +195,7 @@ def test_weights_of_another_net_tell_nothing(tmp_path):
         ),
     ],
 )
-def test_an_assumption_never_makes_a_net_fail(rest):
+def test_no_assumption_if_it_would_make_the_net_invalid(rest):
     with warnings.catch_warnings():
         warnings.simplefilter("error", Assumed)
         net = net_of(data("Data", OPEN) + rest)
@@ -203,7 +203,7 @@ def test_an_assumption_never_makes_a_net_fail(rest):
     assert net.shapes["label"] == (8,)
 
 
-def test_what_the_user_says_of_one_top_holds_for_the_others():
+def test_user_shape_of_one_top_sets_the_batch_of_the_others():
     text = data("Data", OPEN)
     assert net_of(text, input_shapes={"label": (2,), "data": (2, 1, 5, 5)}).shapes["label"] == (2,)
     with pytest.warns(Assumed, match="Give --input-shape data=2,C,5,5"):
@@ -230,7 +230,7 @@ layer {{ name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "ac
 """
 
 
-def test_each_phase_has_its_batch(tmp_path):
+def test_each_phase_has_its_own_batch(tmp_path):
     for phase, n, size in (("TRAIN", 8, 5), ("TEST", 2, 7)):
         net = net_of(TRAIN_VAL, phase=phase)
         assert net.shapes["data"] == (n, 3, size, size)
@@ -239,11 +239,11 @@ def test_each_phase_has_its_batch(tmp_path):
         assert net.inputs == ("data", "label")
     pg.initialise(net)
     labels = np.array([1, 3], np.float32)
-    found = pg.run(net, {"data": np.zeros((2, 3, 7, 7), np.float32), "label": labels})
-    assert found["loss"] == pytest.approx(np.log(4))
+    outputs = pg.run(net, {"data": np.zeros((2, 3, 7, 7), np.float32), "label": labels})
+    assert outputs["loss"] == pytest.approx(np.log(4))
 
 
-def test_beside_the_older_input_fields():
+def test_data_layer_together_with_legacy_inputs():
     text = 'input: "x" input_dim: 8 input_dim: 3 input_dim: 5 input_dim: 5\n' + data(
         "Data", f"data_param {{ batch_size: 8 }} transform_param {{ crop_size: 5 {BGR} }}"
     ) + 'layer { name: "e" type: "Eltwise" bottom: "x" bottom: "data" top: "e" }'  # fmt: skip
@@ -255,7 +255,7 @@ def test_beside_the_older_input_fields():
 # The command line
 
 
-def test_summary_notes_it(protogen, tmp_path):
+def test_summary_notes_assumed_channels(protogen, tmp_path):
     (tmp_path / "net.prototxt").write_text(data("Data", OPEN) + CONV)
     done = protogen("summary", "net.prototxt")
     assert done.stderr == ""
@@ -265,11 +265,11 @@ def test_summary_notes_it(protogen, tmp_path):
     assert "note" not in other.stdout
 
 
-def test_commands_warn_of_it_once(protogen, tmp_path):
+def test_commands_warn_once_of_assumed_channels(protogen, tmp_path):
     (tmp_path / "net.prototxt").write_text(data("Data", OPEN) + CONV)
     first = protogen("init", "net.prototxt", "-o", "net.caffemodel")
     assert first.stderr == f"protogen: warning: {SENTENCE}\n"
-    # The weights tell from then on.
+    # From here on the weights determine the number of channels.
     assert protogen("convert", "net.prototxt", "net.caffemodel", "-o", "a.onnx").stderr == ""
     assert protogen("run", "net.prototxt", "net.caffemodel", "--random").stderr == ""
     relu = CONV.replace('type: "Convolution"', 'type: "ReLU"').partition("convolution_param")[0]
@@ -278,13 +278,11 @@ def test_commands_warn_of_it_once(protogen, tmp_path):
     assert protogen("convert", "plain.prototxt", "-o", "b.onnx").stderr == sentence
     assert protogen("run", "plain.prototxt", "--random").stderr == sentence
     for command in (("convert", "-o", "c.onnx"), ("run", "--random")):
-        given = protogen(
-            command[0], "plain.prototxt", *command[1:], "--input-shape", "data=1,1,4,4"
-        )
-        assert (given.returncode, given.stderr) == (0, "")
+        done = protogen(command[0], "plain.prototxt", *command[1:], "--input-shape", "data=1,1,4,4")
+        assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_what_is_unknown_is_asked_for(protogen, tmp_path):
+def test_convert_asks_for_an_unknown_shape(protogen, tmp_path):
     (tmp_path / "net.prototxt").write_text(
         data("ImageData", "image_data_param { batch_size: 4 }")
         + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'

@@ -1,4 +1,4 @@
-"""A net in memory."""
+"""The class Net."""
 
 import numpy as np
 from nets import net_with
@@ -9,8 +9,8 @@ BLOBS = """layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" inner_
   blobs { shape { dim: 1 dim: 2 } data: 3 data: 4 } blobs { shape { dim: 1 } data: 5 } }"""
 
 
-def test_blobs_in_the_text_are_weights():
-    """As Caffe takes them; those of a caffemodel replace them."""
+def test_blobs_in_the_prototxt_are_weights():
+    """Caffe reads them, too; weights of a caffemodel replace them."""
     net = net_with({"data": (1, 2)}, BLOBS)
     x = {"data": np.float32([[1, 2]])}
     assert pg.run(net, x)["i"] == 16

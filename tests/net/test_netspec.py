@@ -1,4 +1,4 @@
-"""pycaffe's way of writing nets."""
+"""Definition of nets in Python, compatible with pycaffe's NetSpec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from protogen.formats import prototxt
 
 
 def lenet(batch: int) -> NetSpec:
-    """The net of Caffe's own NetSpec example, as its script writes it."""
+    """Return the net of Caffe's NetSpec example, written as in its script."""
     n = NetSpec()
     n.data, n.label = L.Data(
         batch_size=batch,
@@ -32,7 +32,7 @@ def lenet(batch: int) -> NetSpec:
     return n
 
 
-def test_lenet():
+def test_lenet_of_the_pycaffe_example():
     proto = lenet(64).to_proto()
     assert [layer.name for layer in proto.layer] == [
         "data",
@@ -55,7 +55,7 @@ def test_lenet():
     assert not [name for name in sys.modules if name.split(".")[0] == "caffe"]
 
 
-def test_automatic_names():
+def test_layers_get_automatic_names():
     data = L.Input(shape=[dict(dim=[1, 3, 8, 8])])
     conv = L.Convolution(data, num_output=4, kernel_size=3)
     proto = to_proto(L.Eltwise(L.ReLU(conv), L.ReLU(conv), operation=P.Eltwise.SUM))
@@ -69,7 +69,7 @@ def test_automatic_names():
     assert proto.layer[-1].eltwise_param.operation == 1
 
 
-def test_nested_parameters_rules_and_sinks():
+def test_nested_parameters_rules_and_layers_without_tops():
     n = NetSpec()
     n["x"] = L.Input(shape=dict(dim=[1, 3, 8, 8]))
     n.c = L.Deconvolution(
@@ -96,12 +96,12 @@ def pg_phase() -> int:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda x: L.Convolution(x, kernel_sise=3), "layers.Convolution: there is no parameter 'kernel_sise'. Did you mean kernel_size?"),
-        (lambda x: L.Convolution(x, num_output="many"), "layers.Convolution: num_output: 'many' is given, but the field takes a whole number (uint32)."),
-        (lambda x: L.Pooling(x, pool=9), "layers.Pooling: pool: 9 is not a value of PoolingParameter.PoolMethod: MAX, AVE, STOCHASTIC, AVE_EXC_PAD, MIN."),
+        (lambda x: L.Convolution(x, kernel_sise=3), "layers.Convolution: unknown parameter 'kernel_sise'. Did you mean kernel_size?"),
+        (lambda x: L.Convolution(x, num_output="many"), "layers.Convolution: num_output: expected an integer (uint32), got 'many'."),
+        (lambda x: L.Pooling(x, pool=9), "layers.Pooling: pool: unknown value 9 of PoolingParameter.PoolMethod, expected one of MAX, AVE, STOCHASTIC, AVE_EXC_PAD, MIN."),
     ],
 )  # fmt: skip
-def test_mistakes(make, message):
+def test_invalid_parameters_are_rejected(make, message):
     n = NetSpec()
     n.x = L.Input(shape=dict(dim=[1]))
     n.y = make(n.x)
@@ -110,19 +110,18 @@ def test_mistakes(make, message):
     assert str(caught.value) == message
 
 
-def test_wrong_bottoms_and_names():
-    with pytest.raises(TypeError, match="Convolution input 0 is not a Top"):
+def test_invalid_bottoms_and_names_are_rejected():
+    with pytest.raises(TypeError, match="Convolution input 0 must be a Top, got str"):
         L.Convolution("data", num_output=1)
     with pytest.raises(AttributeError):
         _ = P.Pooling.SUM
     with pytest.raises(AttributeError):
         _ = P.Nothing
     with pytest.raises(AttributeError):
-        _ = NetSpec().gone
+        _ = NetSpec().missing
 
 
-def test_long_chains():
-    """Deeper than Python's own stack."""
+def test_chain_longer_than_the_recursion_limit():
     n = NetSpec()
     n.x = top = L.Input(shape=dict(dim=[1, 2]))
     for _ in range(3000):

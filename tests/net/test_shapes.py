@@ -27,24 +27,24 @@ ALL = sorted(path for path in CASES.glob("*/*") if (path / "golden.npz").exists(
 NETS = sorted((SHARED / "golden" / "nets").glob("*.json.gz"))
 
 
-def test_all_cases_are_there():
+def test_number_of_cases_with_golden_values():
     assert len(ALL) == 205
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda p: p.name)
-def test_layer(case):
+def test_shapes_of_a_layer_equal_caffe(case):
     gold = np.load(case / "golden.npz")
     net = pg.load(case / "net.prototxt")
-    wanted: dict[str, dict[int, tuple[int, ...]]] = {}
+    expected: dict[str, dict[int, tuple[int, ...]]] = {}
     for key in gold:
         kind, _, rest = key.partition(":")
         if kind == "out":
             assert net.shapes[rest] == gold[key].shape
         elif kind == "param":
             layer, _, index = rest.rpartition(":")
-            wanted.setdefault(layer, {})[int(index)] = gold[key].shape
-    found = {name: dict(enumerate(blobs)) for name, blobs in net.parameter_shapes.items() if blobs}
-    assert found == wanted
+            expected.setdefault(layer, {})[int(index)] = gold[key].shape
+    actual = {name: dict(enumerate(blobs)) for name, blobs in net.parameter_shapes.items() if blobs}
+    assert actual == expected
 
 
 def corpus_path(golden: Path) -> Path:
@@ -53,27 +53,27 @@ def corpus_path(golden: Path) -> Path:
 
 
 @pytest.mark.skipif(
-    not NETS, reason="no ../shared beside this checkout: it holds whole-net goldens"
+    not NETS, reason="needs ../shared next to this checkout: it holds the goldens of whole nets"
 )
 @pytest.mark.parametrize("golden", NETS, ids=lambda p: p.name.removesuffix(".prototxt.json.gz"))
-def test_whole_net(golden):
+def test_shapes_of_a_whole_net_equal_caffe(golden):
     with gzip.open(golden) as file:
         gold = json.load(file)
     net = pg.load(corpus_path(golden))
-    data_decides = {
+    depends_on_data = {
         top for layer in net.layers if layer.type == "DetectionOutput" for top in layer.tops
     }
     for name, blob in gold["blobs"].items():
         if "_split_" in name:
             continue
-        found, wanted = list(net.shapes[name]), blob["shape"]
-        if name in data_decides:  # how many rows
-            del found[2], wanted[2]
-        assert found == wanted, name
-    found = {
+        actual, expected = list(net.shapes[name]), blob["shape"]
+        if name in depends_on_data:  # the number of rows
+            del actual[2], expected[2]
+        assert actual == expected, name
+    parameters = {
         name: [list(s) for s in blobs] for name, blobs in net.parameter_shapes.items() if blobs
     }
-    assert found == gold["parameters"]
+    assert parameters == gold["parameters"]
     assert {name: list(net.shapes[name]) for name in net.inputs} == gold["inputs"]
 
 
@@ -170,11 +170,11 @@ def test_every_bvlc_type_is_known():
         type("Convolution", (LayerType,), {})
 
 
-# Rules that the cases do not reach
+# Shape rules that the cases do not cover
 
 
 def layer_shapes(text: str, **inputs: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
-    """Shapes of a net of Input layers and the given layers."""
+    """Return the shapes of a net with Input layers and the layers of ``text``."""
     return layer_net(text, **inputs).shapes
 
 
@@ -183,7 +183,7 @@ def layer_net(text: str, **inputs: tuple[int, ...]) -> Net:
 
 
 @pytest.mark.parametrize(
-    ("layer", "shape", "wanted"),
+    ("layer", "shape", "expected"),
     [
         ('type: "Upsample" upsample_param { scale: 2 }', (1, 3, 4, 5), (1, 3, 8, 10)),
         ('type: "Interp" interp_param { zoom_factor: 8 }', (1, 3, 4, 5), (1, 3, 25, 33)),
@@ -201,12 +201,12 @@ def layer_net(text: str, **inputs: tuple[int, ...]) -> Net:
         ('type: "Python" python_param { module: "m" layer: "l" }', (1, 3), None),
     ],
 )  # fmt: skip
-def test_rules(layer, shape, wanted):
-    found = layer_shapes(f'layer {{ name: "op" bottom: "x" top: "y" {layer} }}', x=shape)
-    assert found["y"] == wanted
+def test_top_shape_of_a_layer(layer, shape, expected):
+    shapes = layer_shapes(f'layer {{ name: "op" bottom: "x" top: "y" {layer} }}', x=shape)
+    assert shapes["y"] == expected
 
 
-def test_upsample_by_mask_as_segnet_has_it():
+def test_segnet_upsample_with_a_mask():
     text = """
     layer { name: "p" type: "Pooling" bottom: "x" top: "p" top: "mask"
       pooling_param { kernel_size: 2 stride: 2 } }
@@ -220,7 +220,7 @@ def test_upsample_by_mask_as_segnet_has_it():
     assert padded["u"] == (1, 3, 7, 8)
 
 
-def test_recurrent_with_static_and_hidden():
+def test_lstm_with_static_input_and_exposed_hidden_state():
     net = layer_net(
         'layer { name: "l" type: "LSTM" bottom: "x" bottom: "c" bottom: "s" bottom: "h" bottom: "i"'
         ' top: "y" top: "hT" top: "cT" recurrent_param { num_output: 5 expose_hidden: true } }',
@@ -231,7 +231,7 @@ def test_recurrent_with_static_and_hidden():
     assert net.parameter_shapes["l"] == ((20, 3), (20,), (20, 7), (20, 5))
 
 
-def test_detection_family():
+def test_shapes_of_detection_layers():
     shapes = layer_shapes(
         """
     layer { name: "r" type: "ROIPooling" bottom: "x" bottom: "rois" top: "r" roi_pooling_param { pooled_h: 6 pooled_w: 7 } }
@@ -269,19 +269,19 @@ def test_detection_family():
         ('type: "LRN" lrn_param { local_size: 4 }', "local_size is 4, but Caffe takes odd sizes only."),
         ('type: "Eltwise" eltwise_param { operation: MAX }', "expected 2 or more bottoms, got 1."),
         ('type: "InnerProduct" inner_product_param { num_output: 2000000000 axis: 2 }',
-         'its top "y" would be 1x3x2000000000: more than the 2147483647 values that a blob can hold. Use smaller sizes.'),
+         'its top "y" would have shape 1x3x2000000000: more than the 2147483647 values that a blob can hold. Use smaller sizes.'),
         ('type: "Permute" permute_param { order: 1 order: 1 }', "order [1, 1] must name axes of 1x3x8x8, each once."),
     ],
 )  # fmt: skip
-def test_refusals_name_layer_and_place(layer, message):
+def test_invalid_layer_is_rejected_with_its_name_and_place(layer, message):
     with pytest.raises(pg.InputError) as caught:
         layer_shapes(f'layer {{ name: "op" bottom: "x" top: "y" {layer} }}', x=(1, 3, 8, 8))
-    where, _, said = str(caught.value).partition(" ")
+    where, _, sentence = str(caught.value).partition(" ")
     assert where == "net.prototxt:2:1:"
-    assert said == f'layer "op" ({layer.split(chr(34))[1]}): {message}'
+    assert sentence == f'layer "op" ({layer.split(chr(34))[1]}): {message}'
 
 
-def test_bottoms_with_too_few_axes_are_refused():
+def test_bottom_with_too_few_axes_is_rejected():
     with pytest.raises(pg.InputError, match="too few axes"):
         layer_shapes(
             'layer { name: "r" type: "ROIPooling" bottom: "x" bottom: "x" top: "y" roi_pooling_param { pooled_h: 1 pooled_w: 1 } }',
@@ -290,7 +290,7 @@ def test_bottoms_with_too_few_axes_are_refused():
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 9), st.integers(0, 8))
-def test_pool_out_counts_windows_that_begin_inside(n, k, s, p):
+def test_pool_out_counts_windows_that_begin_inside_the_input(n, k, s, p):
     if p >= k or n + 2 * p < k:
         return
     out = geometry.pool_out(n, k, s, p)
@@ -321,13 +321,13 @@ layer { name: "t" type: "ReLU" bottom: "data" top: "t" exclude { phase: TEST not
         ({"stages": ["y"]}, ["data", "t"], 9),
     ],
 )
-def test_rules_choose_layers(options, names, batch):
+def test_include_and_exclude_rules_select_layers(options, names, batch):
     net = Net(prototxt.parse(TRAIN_VAL), **options)
     assert [layer.name for layer in net.layers] == names
     assert net.shapes["data"] == (batch, 2)
 
 
-def test_in_place_layers_write_values_of_their_own():
+def test_each_in_place_layer_writes_a_new_value():
     net = layer_net(
         """
     layer { name: "c" type: "InnerProduct" bottom: "x" top: "c" inner_product_param { num_output: 4 } }
@@ -345,39 +345,39 @@ def test_in_place_layers_write_values_of_their_own():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('layer { name: "a" type: "ReLU" bottom: "gone" top: "y" }', 'reads "gone", but no layer makes it. Check the name.'),
+        ('layer { name: "a" type: "ReLU" bottom: "missing" top: "y" }', 'reads "missing", but no layer produces it. Check the name.'),
         ('layer { name: "a" type: "ReLU" bottom: "z" top: "y" } layer { name: "b" type: "ReLU" bottom: "x" top: "z" }',
-         'reads "z", which layer "b" (ReLU) makes only later. Caffe runs layers in file order: move it up.'),
+         'reads "z", but layer "b" (ReLU) produces it only later. Caffe runs layers in file order: move the producer up.'),
         ('layer { name: "a" type: "ReLU" bottom: "x" top: "y" } layer { name: "b" type: "ReLU" bottom: "x" top: "y" }',
-         'its top "y" is already made by another layer. Rename one of the tops.'),
+         'another layer already produces its top "y". Rename one of the tops.'),
         ('layer { name: "a" type: "ReLU" bottom: "x" top: "y" include { phase: TEST } exclude { phase: TRAIN } }',
-         "has include and exclude rules. Keep one kind: Caffe refuses both."),
+         "has both include and exclude rules. Remove one kind: Caffe rejects a layer with both."),
     ],
 )  # fmt: skip
-def test_wrong_wiring(text, message):
+def test_invalid_bottom_top_or_rules_are_rejected(text, message):
     with pytest.raises(pg.InputError) as caught:
         layer_shapes(text, x=(1, 3))
     assert str(caught.value).endswith(message)
 
 
-def test_unknown_types_warn_once_and_the_rest_works():
+def test_unknown_type_warns_once_and_other_shapes_are_inferred():
     text = 'layer { name: "u%d" type: "Weird" bottom: "x" top: "u%d" }'
     layers = "\n".join(text % (i, i) for i in range(3))
-    with pytest.warns(pg.ProtogenWarning) as told:
+    with pytest.warns(pg.ProtogenWarning) as warned:
         net = layer_net(
             f'{layers} layer {{ name: "r" type: "ReLU" bottom: "x" top: "r" }} layer {{ name: "v" type: "ReLU" bottom: "u0" top: "v" }}',
             x=(1, 3),
         )
-    assert len(told) == 1
+    assert len(warned) == 1
     assert net.shapes["u0"] is net.shapes["v"] is None
     assert net.shapes["r"] == (1, 3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        given_shape = Net(net.message, input_shapes={"u0": (7, 7)})
-    assert given_shape.shapes["v"] == (7, 7)
+        with_shape = Net(net.message, input_shapes={"u0": (7, 7)})
+    assert with_shape.shapes["v"] == (7, 7)
 
 
-def test_shared_parameters():
+def test_shared_parameters_must_have_equal_shapes():
     text = """
     layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" inner_product_param { num_output: 3 } param { name: "w" } param { name: "b" } }
     layer { name: "b" type: "InnerProduct" bottom: "a" top: "b" inner_product_param { num_output: %d } param { name: "w" } param { name: "b" } }
@@ -385,14 +385,14 @@ def test_shared_parameters():
     net = layer_net(text % 3, x=(1, 3))
     assert net.graph.owners[("b", 0)] == ("a", 0)
     assert [cost.parameters for cost in costs(net.graph)] == [0, 12, 0]
-    with pytest.raises(pg.InputError, match='shared with layer "a"'):
+    with pytest.raises(pg.InputError, match='the shared param "w" has shape 3x3 in layer "a"'):
         layer_net(text % 4, x=(1, 3))
 
 
 # Costs
 
 
-def test_known_totals(shared):
+def test_totals_equal_published_counts(shared):
     """Published counts: AlexNet 60,965,224 parameters; GoogLeNet 6,998,552; ResNet-50 25.6 M."""
     corpus = shared / "corpus"
     for path, parameters in (
@@ -408,7 +408,7 @@ def test_known_totals(shared):
     )
 
 
-def test_receptive_field():
+def test_receptive_field_and_stride():
     net = layer_net(
         """
     layer { name: "a" type: "Convolution" bottom: "x" top: "a" convolution_param { num_output: 1 kernel_size: 3 stride: 2 } }
@@ -419,12 +419,12 @@ def test_receptive_field():
     """,
         x=(1, 1, 65, 65),
     )
-    found = {c.layer.name: (c.receptive_field, c.stride) for c in costs(net.graph)}
-    assert found["a"] == ((3, 3), (2, 2))
-    assert found["b"] == ((11, 11), (2, 2))
-    assert found["c"] == ((13, 13), (4, 4))
-    assert found["d"] == ((17, 17), (2, 2))
-    assert found["e"] == (None, None)
+    fields = {c.layer.name: (c.receptive_field, c.stride) for c in costs(net.graph)}
+    assert fields["a"] == ((3, 3), (2, 2))
+    assert fields["b"] == ((11, 11), (2, 2))
+    assert fields["c"] == ((13, 13), (4, 4))
+    assert fields["d"] == ((17, 17), (2, 2))
+    assert fields["e"] == (None, None)
 
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.integers(3, 12))
@@ -439,13 +439,12 @@ def test_multiply_adds_of_a_convolution(group, out, kernel, size):
 
 
 @given(st.sets(st.integers(1, 40)), st.sampled_from(["", ".", "_"]))
-def test_free_names(numbers, between):
-    """A free name is new, and the next number where all before it are taken."""
-    taken = {"a"} | {f"a{between}{n}" for n in numbers if n > 1}
-    before = set(taken)
-    name = free_name("a", taken, between)
+def test_free_name_is_unused_and_has_the_next_free_number(numbers, between):
+    used = {"a"} | {f"a{between}{n}" for n in numbers if n > 1}
+    before = set(used)
+    name = free_name("a", used, between)
     assert name not in before
-    assert taken == before | {name}
+    assert used == before | {name}
     run = {"a", *(f"b{between}{n}" for n in range(2, len(numbers) + 2)), "b"}
     assert free_name("b", run, between) == f"b{between}{len(numbers) + 2}"
     assert free_name("c", run, between) == "c"

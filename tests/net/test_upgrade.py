@@ -1,4 +1,4 @@
-"""Old forms: V0, V1 and today's form of one net are one graph; and the way back."""
+"""Old formats: V0, V1 and the current format of a net give the same graph; conversion to V1."""
 
 from __future__ import annotations
 
@@ -74,50 +74,49 @@ SHAPES = {"data": (8, 3, 9, 9), "label": (8,)}
 
 
 def sorted_plain(net):
-    """A net's content without the order of fields, which upgrades do not keep."""
+    """Return the content of a net without the order of fields, which upgrades change."""
     return {layer.name: layer.plain() for layer in net.layer}
 
 
 @pytest.mark.parametrize("old", [V0, V1], ids=["V0", "V1"])
-def test_three_forms_are_one_net(old):
-    found = upgrade(prototxt.parse(old, "old"))
-    wanted = prototxt.parse(V2, "new")
-    a, b = sorted_plain(found), sorted_plain(wanted)
+def test_upgraded_net_equals_the_current_format(old):
+    upgraded = upgrade(prototxt.parse(old, "old"))
+    expected = prototxt.parse(V2, "new")
+    a, b = sorted_plain(upgraded), sorted_plain(expected)
     assert a.keys() == b.keys()
     for name in a:
         assert a[name] == b[name], name
-    one, other = (Net(net, input_shapes=SHAPES).graph for net in (found, wanted))
+    one, other = (Net(net, input_shapes=SHAPES).graph for net in (upgraded, expected))
     assert one.shapes == other.shapes
     assert one.parameter_shapes == other.parameter_shapes
     assert [(x.name, x.type, x.reads, x.writes) for x in one.layers] == [
         (x.name, x.type, x.reads, x.writes) for x in other.layers
     ]
-    assert pg.diff(found, wanted) == []
+    assert pg.diff(upgraded, expected) == []
 
 
-def test_protobuf_agrees():
-    """What is upgraded is a net that protobuf's own classes hold."""
+def test_upgraded_net_converts_to_protobuf():
     net = upgrade(prototxt.parse(V0))
-    again = message_class("NetParameter").FromString(to_protobuf(net).SerializeToString())
-    assert [layer.type for layer in again.layer][:2] == ["Data", "Convolution"]
-    assert again.layer[1].param[1].lr_mult == 2
+    parsed = message_class("NetParameter").FromString(to_protobuf(net).SerializeToString())
+    assert [layer.type for layer in parsed.layer][:2] == ["Data", "Convolution"]
+    assert parsed.layer[1].param[1].lr_mult == 2
 
 
-def test_every_v1_type_has_a_name():
+def test_every_v1_type_has_a_current_name():
     from protogen.formats.schema import caffe
 
     enum = caffe().enums["V1LayerParameter.LayerType"]
     assert set(V1_TYPES) == set(enum.values) - set(enum.dialects)
 
 
-def test_inputs():
+def test_legacy_inputs_become_input_layers():
     old = 'input: "a" input: "b" input_dim: 1 input_dim: 3 input_dim: 4 input_dim: 5 input_dim: 2 input_dim: 1 input_dim: 1 input_dim: 1'
     assert Net(upgrade(prototxt.parse(old))).shapes == {"a": (1, 3, 4, 5), "b": (2, 1, 1, 1)}
     new = 'input: "a" input_shape { dim: 7 }'
     assert Net(upgrade(prototxt.parse(new))).shapes == {"a": (7,)}
 
 
-def test_batch_norm_params_go():
+def test_params_of_batch_norm_are_removed():
     net = upgrade(
         prototxt.parse(
             'layer { name: "b" type: "BatchNorm" param { lr_mult: 0 } param { lr_mult: 0 } param { lr_mult: 0 } }'
@@ -126,45 +125,45 @@ def test_batch_norm_params_go():
     assert net.layer[0].param == []
 
 
-def test_comments_and_unknown_fields_survive():
+def test_upgrade_keeps_comments_and_unknown_fields():
     text = '# head\nlayers {  # first\n  # the name\n  name: "a"\n  type: RELU\n  my_field: 3  # mine\n}\n'
     with pytest.warns(pg.ProtogenWarning, match="my_field"):
         net = upgrade(prototxt.parse(text))
-    made = prototxt.write(net)
+    written = prototxt.write(net)
     for part in ("# head", "# first", "# the name", "my_field: 3  # mine", 'type: "ReLU"'):
-        assert part in made
+        assert part in written
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('layer { name: "a" }\nlayers { name: "b" }',
-         "f:2:1: the net mixes 1 `layer` and 1 `layers` (first at f:1:1 and f:2:1). Caffe silently drops one kind: bring all to `layer`."),
+         "f:2:1: the net mixes 1 `layer` and 1 `layers` (first at f:1:1 and f:2:1). Caffe silently drops one kind: convert all to `layer`."),
         ('layers { layer { name: "a" type: "relu" } }\nlayers { name: "b" type: RELU }',
-         "f:2:1: a V1 layer stands among V0 layers. Keep one form."),
-        ('layers { layer { name: "a" type: "convo" } }', "f:1:28: 'convo' is no layer type of V0."),
-        ('input: "a" input_dim: 1', "f:1:1: 1 inputs are given 1 shapes. Give four input_dim or one input_shape for each input."),
+         "f:2:1: the net mixes V0 and V1 layers. Convert all to one format."),
+        ('layers { layer { name: "a" type: "convo" } }', "f:1:28: unknown V0 layer type 'convo'."),
+        ('input: "a" input_dim: 1', "f:1:1: the number of input_dim is 1, expected 4, four for each input. Give four input_dim or one input_shape for each input."),
     ],
 )  # fmt: skip
-def test_refusals(text, message):
+def test_invalid_old_nets_are_rejected(text, message):
     with pytest.raises(pg.InputError) as caught:
         upgrade(prototxt.parse(text, "f"))
     assert str(caught.value).splitlines()[0] == message
 
 
-def test_a_stray_field_of_the_first_form_is_left_out():
-    """Caffe logs it, and goes on."""
+def test_v0_field_without_effect_is_dropped_with_a_warning():
+    """Caffe logs a warning, too."""
     text = 'layers { layer { name: "a" type: "relu" kernelsize: 3 } bottom: "x" top: "y" }'
-    said = r"f:1:41: layer \"a\": kernelsize has no meaning in a V0 layer of type 'relu'; it is left out"
-    with pytest.warns(pg.ProtogenWarning, match=said):
+    sentence = r"f:1:41: layer \"a\": kernelsize has no effect in a V0 layer of type 'relu'; the upgrade drops it"
+    with pytest.warns(pg.ProtogenWarning, match=sentence):
         (layer,) = upgrade(prototxt.parse(text, "f")).layer
     assert [field.name for field in layer.fields] == ["name", "type", "bottom", "top"]
 
 
-# Back
+# Conversion to V1
 
 
-def test_downgrade_and_upgrade_is_the_same_net():
+def test_upgrade_of_a_v1_net_restores_the_net():
     net = prototxt.parse(
         V2.replace(
             'type: "Data" top: "data" top: "label"', 'type: "Input" top: "data" top: "label"'
@@ -177,15 +176,15 @@ def test_downgrade_and_upgrade_is_the_same_net():
     assert old.input == ["data", "label"]
     assert old.input_dim == [8, 3, 9, 9, 8, 1, 1, 1]
     assert [str(layer.type) for layer in old.layers][:2] == ["CONVOLUTION", "RELU"]
-    again = upgrade(prototxt.parse(prototxt.write(old)))
-    again_names = [layer.name for layer in again.layer]
-    assert again_names == ["input", *(layer.name for layer in net.layer[1:])]
+    restored = upgrade(prototxt.parse(prototxt.write(old)))
+    names = [layer.name for layer in restored.layer]
+    assert names == ["input", *(layer.name for layer in net.layer[1:])]
     for layer in net.layer[1:]:
-        [twin] = [x for x in again.layer if x.name == layer.name]
-        assert twin.plain() == layer.plain()
+        [same] = [x for x in restored.layer if x.name == layer.name]
+        assert same.plain() == layer.plain()
 
 
-def test_downgrade_names_all_that_v1_lacks():
+def test_downgrade_names_everything_that_v1_does_not_support():
     net = prototxt.parse(
         'layer { name: "a" type: "BatchNorm" batch_norm_param { eps: 1 } }\n'
         'layer { name: "b" type: "Convolution" convolution_param { num_output: 1 kernel_size: 1 kernel_size: 2 dilation: 2 } }',
@@ -194,10 +193,10 @@ def test_downgrade_names_all_that_v1_lacks():
     with pytest.raises(pg.UnsupportedError) as caught:
         downgrade(net)
     assert str(caught.value).splitlines() == [
-        'f:1:1: layer "a" (BatchNorm): V1 has no such layer type.',
-        'f:1:1: layer "a" (BatchNorm): V1 has no field batch_norm_param.',
-        'f:2:1: layer "b" (Convolution): V1 takes one kernel_size.',
-        'f:2:1: layer "b" (Convolution): V1 has no dilation.',
+        'f:1:1: layer "a" (BatchNorm): V1 does not have this layer type.',
+        'f:1:1: layer "a" (BatchNorm): V1 does not have the field batch_norm_param.',
+        'f:2:1: layer "b" (Convolution): V1 supports only one kernel_size.',
+        'f:2:1: layer "b" (Convolution): V1 does not support dilation.',
     ]
 
 
@@ -226,7 +225,7 @@ def test_binary_upgrade_keeps_parameters_and_weights():
     assert changes
 
 
-def test_binary_v0_upgrade():
+def test_binary_upgrade_of_v0():
     old = message_class("NetParameter")(name="n")
     inner = old.layers.add().layer
     inner.name, inner.type, inner.kernelsize, inner.num_output = "c", "conv", 3, 2
@@ -238,7 +237,7 @@ def test_binary_v0_upgrade():
     assert_array_equal(entry.arrays[0], np.array([[[[5, 6]]]], np.float32))
 
 
-def test_binary_downgrade_reads_back():
+def test_caffemodel_in_v1_format_is_read_by_protobuf():
     new = message_class("NetParameter")(name="n")
     layer = new.layer.add(name="c", type="InnerProduct", bottom=["x"], top=["y"])
     blob = layer.blobs.add()

@@ -42,9 +42,9 @@ def test_legacy_inputs_as_caffe_reads_them(text):
     ("text", "said"),
     [
         ('input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n' + INPUT + RELU,
-         'its top "data" is already made by another layer'),
-        ('input: "data"\n' + RELU + INPUT, 'which layer "in" (Input) makes only later'),
-        ('input: "data" input: "b" input_shape { dim: 1 }\n' + RELU, "2 inputs are given 1 shapes"),
+         'another layer already produces its top "data"'),
+        ('input: "data"\n' + RELU + INPUT, 'but layer "in" (Input) produces it only later'),
+        ('input: "data" input: "b" input_shape { dim: 1 }\n' + RELU, "the number of input_shape is 1, expected 2"),
     ],
 )  # fmt: skip
 def test_legacy_inputs_that_caffe_refuses(text, said):
@@ -56,7 +56,7 @@ def test_legacy_inputs_that_caffe_refuses(text, said):
 def test_upgrade_says_that_it_drops_an_input():
     told: list[str] = []
     upgrade(prototxt.parse('input: "data"\n' + INPUT + RELU), told)
-    assert told == ["input data without a shape was dropped: a layer makes it"]
+    assert told == ["removed input data without a shape: a layer produces this blob"]
 
 
 FORK = """layer { name: "p" type: "Pooling" bottom: "x" top: "p" pooling_param { kernel_size: 1 stride: 2 %s} }

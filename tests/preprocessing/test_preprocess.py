@@ -287,7 +287,7 @@ def test_preprocess_command(protogen, tmp_path, files, pictures):
         ([], 2, "nothing is to be done"),
         (["--mean", "1", "--blob", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
         (["--mean", "1,2,3"], 3, "Name a file: --caffemodel new.caffemodel."),
-        (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "is read, and --caffemodel would write over it"),
+        (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "is an input, and --caffemodel would overwrite it"),
     ],
 )  # fmt: skip
 def test_mistakes(protogen, tmp_path, files, options, code, text):

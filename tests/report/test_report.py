@@ -293,7 +293,7 @@ def test_draw_writes_svg_and_reproducible_png(protogen, tmp_path):
         (["draw", "missing.prototxt", "-o", "net.svg"], "missing.prototxt"),
         (["report", "tiny.prototxt", "--against", "nothing.prototxt"], "nothing.prototxt"),
         (["report", "tiny.prototxt", "typo.prototxt"], "typo.prototxt"),
-        (["report", "tiny.prototxt", "-o", "tiny.prototxt"], "would write over it"),
+        (["report", "tiny.prototxt", "-o", "tiny.prototxt"], "would overwrite it"),
     ],
 )
 def test_user_errors_exit_2_and_write_nothing(protogen, tmp_path, arguments, message):

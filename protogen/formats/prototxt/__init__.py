@@ -1,4 +1,4 @@
-"""prototxt: text to messages and back."""
+"""Reader and writer of prototxt (protobuf text format)."""
 
 from protogen.formats.prototxt.document import Document, kind_of, parse, read, source_of
 from protogen.formats.prototxt.tokens import quote

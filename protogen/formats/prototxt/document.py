@@ -1,4 +1,4 @@
-"""prototxt to Message: a file or a text becomes a Document."""
+"""Reads a prototxt file or text into a Document."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from protogen.formats.message import Message, Source
 from protogen.formats.prototxt.parse import Parser
 from protogen.formats.schema import MessageType, message_type
 
-MOST_BYTES = 64 << 20  # published nets have 1 MB at most
+MOST_BYTES = 64 << 20  # published nets have at most 1 MB
 
 
 class Document(Message):
-    """A parsed file: a message that knows its source."""
+    """A parsed file: a message with its source text."""
 
     __slots__ = ("source",)
 
@@ -23,28 +23,28 @@ class Document(Message):
 
 
 def read(path: str | Path, message: str = "NetParameter", *, strict: bool = False) -> Document:
-    """Parses the prototxt file at ``path``.
+    """Parse the prototxt file at ``path``.
 
     Raises:
-        InputError: the file is missing or unreadable, or its text is wrong.
+        InputError: the file is missing or cannot be read, or its text is invalid.
     """
     return _parse(source_of(path), message, strict)
 
 
 def source_of(path: str | Path) -> Source:
-    """The text of a file, not parsed yet.
+    """Return the text of a file without parsing it.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read, or it is not a text file.
     """
     try:
         with Path(path).open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
         if len(raw) > MOST_BYTES:
             raise InputError(
-                f"is larger than {MOST_BYTES >> 20} MB: no net's text is",
+                f"the file is larger than {MOST_BYTES >> 20} MB, too large for a prototxt",
                 where=str(path),
-                advice="A caffemodel is binary, and goes in the second place.",
+                advice="A caffemodel must be the second argument.",
             )
     except OSError as error:
         raise InputError(
@@ -52,24 +52,25 @@ def source_of(path: str | Path) -> Source:
         ) from None
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputError(
-            "is UTF-16 text, which Caffe does not read",
+            "the file is UTF-16 text, which Caffe does not read",
             where=str(path),
             advice="Save it as UTF-8.",
         )
     if b"\0" in raw[:4096]:
         raise InputError(
-            "is binary, not the text of a net",
+            "the file is binary, expected the text of a net (prototxt)",
             where=str(path),
-            advice="A caffemodel goes in the second place; an ONNX model ends in .onnx.",
+            advice="A caffemodel must be the second argument; the file extension of an ONNX "
+            "model must be .onnx.",
         )
-    # Comments of old nets are Latin-1; surrogateescape keeps their bytes for writing back.
+    # Comments of old nets are Latin-1; surrogateescape preserves their bytes for the writer.
     bom = raw.startswith(b"\xef\xbb\xbf")
     text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     return Source(text, str(path), bom)
 
 
 def kind_of(path: str | Path) -> str:
-    """Whether the file holds a NetParameter or a SolverParameter, by the fields at its top."""
+    """Return ``NetParameter`` or ``SolverParameter``, chosen by the file's top-level fields."""
     source = source_of(path)
     document = Document(None, source)
     Parser(source, False).run(document)
@@ -86,13 +87,13 @@ def parse(
     *,
     strict: bool = False,
 ) -> Document:
-    """Parses prototxt as a ``message`` of Caffe's schema.
+    """Parse prototxt as a ``message`` of Caffe's schema.
 
     Fields and enum values that no dialect defines are kept, with one ProtogenWarning each;
     ``strict`` makes them errors.
 
     Raises:
-        InputError: at the first mistake, with file:line:column and what was expected.
+        InputError: at the first syntax or type error, with file:line:column and what was expected.
     """
     return _parse(Source(text, filename), message, strict)
 

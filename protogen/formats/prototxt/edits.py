@@ -1,4 +1,4 @@
-"""Edits of a text: pieces of it replaced, the rest kept with its comments and layout."""
+"""Edits of a text. They replace ranges and leave the rest, with its comments and layout, as is."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from protogen.errors import Edit
 
 
 def apply_edits(text: str, edits: Sequence[Edit], *, overlapping: bool = False) -> str:
-    """The text after edits, which may come in any order.
+    """Return the text after the edits. Their order in ``edits`` does not matter.
 
     Args:
-        overlapping: an edit that overlaps an earlier one is left out, for the next round; otherwise
-            no two may overlap.
+        overlapping: skip an edit that overlaps an earlier one; the caller can apply it in a next
+            round. Otherwise overlapping edits are an error.
 
     Raises:
         ValueError: two edits overlap.
     """
-    made, at = [], 0
+    parts, at = [], 0
     for start, end, new in sorted(edits):
         if start < at:
             if overlapping:
                 continue
-            raise ValueError(f"the edit of {start} to {end} overlaps one that ends at {at}")
-        made += [text[at:start], new]
+            raise ValueError(f"the edit of {start} to {end} overlaps an edit that ends at {at}")
+        parts += [text[at:start], new]
         at = end
-    return "".join([*made, text[at:]])
+    return "".join([*parts, text[at:]])

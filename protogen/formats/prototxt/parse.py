@@ -1,4 +1,4 @@
-"""The parser: tokens to fields with their places; comments and unknown fork fields are kept."""
+"""Parser for prototxt: fields with their places. It keeps comments and unknown fields."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from protogen.formats.prototxt.hints import choices, expected
 from protogen.formats.prototxt.tokens import TOKEN, number, unquote
 from protogen.formats.schema import FieldType, caffe
 
-# Beyond these a file is hostile: Caffe's own messages are 6 deep, published nets have 40,000 fields,
-# and a string is a name or a path.
+# Limits against malicious files. Caffe's own messages are 6 levels deep, published nets have at
+# most 40,000 fields, and a string is a name or a path.
 MAX_DEPTH = 100
 MAX_FIELDS = 1_000_000
 MAX_STRING = 1 << 20
@@ -22,7 +22,8 @@ _CLOSES = {"{": "}", "<": ">"}
 
 
 class Parser:
-    """Walks the tokens once; open messages stand on a stack of our own, so depth costs nothing."""
+    """Parser in one pass. It holds open messages on an explicit stack, so that deep nesting does
+    not need recursion."""
 
     def __init__(self, source: Source, strict: bool) -> None:
         self.source = source
@@ -31,8 +32,8 @@ class Parser:
         self.comments: list[str] = []
         self.blank = False
         self.count = 0  # fields so far
-        self.new_line = False  # whether the last token began a line
-        self.told: set[tuple[str, str]] = set()
+        self.new_line = False  # whether the last token is the first of its line
+        self.reported: set[tuple[str, str]] = set()  # unknown names with a warning
         self.stack: list[tuple[Message, Field, str]] = []
         self.message: Message
         self.last: Field | None = None  # the field that a comment on this line belongs to
@@ -53,16 +54,18 @@ class Parser:
             elif self.stack and token == self.stack[-1][2]:
                 self._close()
             elif token in (";", ",") and self.last is not None:
-                continue  # a separator behind a field
+                continue  # a separator after a field
             elif token == "[":
-                raise self.source.error(start, "Caffe's messages have no extensions")
+                raise self.source.error(
+                    start, "unexpected '[': Caffe's messages have no extension fields"
+                )
             else:
-                raise self._unexpected(kind, token, start, "a field's name" + self._or_close())
+                raise self._unexpected(kind, token, start, "a field name" + self._or_close())
         if self.stack:
             _, field, close = self.stack[-1]
             raise self.source.error(
                 len(text.rstrip()) - 1 if text.strip() else 0,
-                f"the file ends, but {field.name} at {self.source.place(field.start)} is not "
+                f"unexpected end of file: {field.name} at {self.source.place(field.start)} is not "
                 f"closed",
                 f"Add {close!r}.",
             )
@@ -71,21 +74,21 @@ class Parser:
     # Tokens
 
     def _next(self) -> tuple[str, str, int]:
-        found = TOKEN.match(self.source.text, self.at)
-        if found is None:
+        match = TOKEN.match(self.source.text, self.at)
+        if match is None:
             raise self._bad_token()
-        kind = found.lastgroup
+        kind = match.lastgroup
         assert kind is not None
-        start = found.start(kind)
+        start = match.start(kind)
         newlines = self.source.text.count("\n", self.at, start) if start > self.at else 0
         self.new_line = newlines > 0
         if newlines > 1:
             self.blank = True
-        self.at = found.end()
-        return kind, found[kind], start
+        self.at = match.end()
+        return kind, match[kind], start
 
     def _significant(self) -> tuple[str, str, int]:
-        """The next token that is no comment; comments inside a field go before it."""
+        """Return the next token except comments. Comments inside a field move before it."""
         while True:
             kind, token, start = self._next()
             if kind != "comment":
@@ -111,15 +114,15 @@ class Parser:
                 start, "the string is not closed on its line", f"Add {text[start]}."
             )
         if text[start].isdigit() or text[start] == ".":
-            return self.source.error(start, "this is no number")
-        return self.source.error(start, f"{text[start]!r} has no meaning here")
+            return self.source.error(start, "invalid number")
+        return self.source.error(start, f"unexpected character {text[start]!r}")
 
     def _or_close(self) -> str:
         return f" or {self.stack[-1][2]!r}" if self.stack else ""
 
     def _unexpected(self, kind: str, token: str, start: int, wanted: str) -> InputError:
         shown = "the end of the file" if kind == "end" else token[:40]
-        return self.source.error(start, f"found {shown}, but expected {wanted}")
+        return self.source.error(start, f"expected {wanted}, got {shown}")
 
     # Fields
 
@@ -131,13 +134,13 @@ class Parser:
             first = self.message.all(name)[0]
             raise self.source.error(
                 start,
-                f"{name} is given a second time (first at {self.source.place(first.start)})",
-                "Keep one: Caffe refuses the file.",
+                f"{name} is set twice (first at {self.source.place(first.start)})",
+                "Remove one: Caffe rejects the file.",
             )
         self.count += 1
         if self.count > MAX_FIELDS:
             raise self.source.error(
-                start, f"there are more than {MAX_FIELDS} fields", "No net needs that."
+                start, f"the file has more than {MAX_FIELDS} fields, the limit of protogen"
             )
         before = tuple(self.comments)
         self.comments = []
@@ -148,26 +151,26 @@ class Parser:
             kind, token, at = self._significant()
         if token == "[" and kind == "mark":
             if not colon:
-                raise self._unexpected(kind, token, at, f"':' behind {name}")
+                raise self._unexpected(kind, token, at, f"':' after {name}")
             self._list(name, known, start, before, blank)
             return
         field = Field(name, None, known, start, before=before, blank=blank)
         self._value(field, kind, token, at, colon)
 
     def _value(self, field: Field, kind: str, token: str, at: int, colon: bool) -> None:
-        """Reads what stands behind a field's name: opens a message or takes a scalar."""
+        """Parse the value after a field name: open a message or read a scalar."""
         known = field.type
         if kind == "mark" and token in _CLOSES:
             if known is not None and known.message is None:
                 raise self.source.error(
-                    at, f"{field.name} takes {expected(known)}, but a message opens here"
+                    at, f"{field.name} must be {expected(known)}, got a message"
                 )
             self._open(field, token)
             return
         if known is not None and known.message is not None:
-            raise self._unexpected(kind, token, at, f"'{{' behind {field.name}")
+            raise self._unexpected(kind, token, at, f"'{{' after {field.name}")
         if not colon:
-            raise self._unexpected(kind, token, at, f"':' behind {field.name}")
+            raise self._unexpected(kind, token, at, f"':' after {field.name}")
         self._scalar(field, kind, token, at)
         self._append(field)
 
@@ -182,7 +185,8 @@ class Parser:
     def _open(self, field: Field, token: str) -> None:
         if len(self.stack) >= MAX_DEPTH:
             raise self.source.error(
-                self.at - 1, f"messages are nested more than {MAX_DEPTH} deep", "No net needs that."
+                self.at - 1,
+                f"messages are nested more than {MAX_DEPTH} levels deep, the limit of protogen",
             )
         inner = Message(field.type.message if field.type else None)
         field.value = inner
@@ -206,9 +210,9 @@ class Parser:
         before: tuple[str, ...],
         blank: bool,
     ) -> None:
-        """``name: [a, b]`` is one field per item. Inner messages are read by a parser's own loop."""
+        """Parse ``name: [a, b]``: one field for each item."""
         if known is not None and not known.repeated:
-            raise self.source.error(self.at - 1, f"{name} takes one value, but a list opens here")
+            raise self.source.error(self.at - 1, f"{name} must be a single value, got a list")
         kind, token, at = self._significant()
         if token == "]" and kind == "mark":
             return
@@ -224,7 +228,7 @@ class Parser:
                 elif kind == "mark" and token == self.stack[-1][2]:
                     self._close()
                 elif token not in (";", ","):
-                    raise self._unexpected(kind, token, at, "a field's name" + self._or_close())
+                    raise self._unexpected(kind, token, at, "a field name" + self._or_close())
             kind, token, at = self._significant()
             if kind == "mark" and token == "]":
                 return
@@ -241,7 +245,7 @@ class Parser:
             if known is not None and known.type_name not in ("string", "bytes"):
                 raise self.source.error(
                     at,
-                    f"{field.name} takes {expected(known)}, but a string is given: {token[:40]}",
+                    f"{field.name} must be {expected(known)}, got the string {token[:40]}",
                 )
             return
         sign = ""
@@ -249,8 +253,8 @@ class Parser:
             sign = "-"
             kind, token, at = self._significant()
         if kind == "number":
-            if len(token) > 400:  # Python refuses to convert far longer ones, and no field fits
-                raise self.source.error(at, f"a number of {len(token)} digits fits no field")
+            if len(token) > 400:  # no field holds it, and Python limits the length of integers
+                raise self.source.error(at, f"the number is too long: {len(token)} digits")
             value: Any = number(token)
             field.literal = sign + token
             field.value = -value if sign else value
@@ -269,25 +273,25 @@ class Parser:
             field.value = field.value == "true"
 
     def _string(self, known: FieldType | None, token: str, at: int) -> str | bytes:
-        """Adjacent strings are one."""
+        """Parse a string. Adjacent strings are concatenated."""
         pieces = [unquote(token, self.source, at)]
         while True:
-            found = TOKEN.match(self.source.text, self.at)
-            if found is None or found.lastgroup != "string":
+            match = TOKEN.match(self.source.text, self.at)
+            if match is None or match.lastgroup != "string":
                 break
-            pieces.append(unquote(found["string"], self.source, found.start("string")))
-            self.at = found.end()
+            pieces.append(unquote(match["string"], self.source, match.start("string")))
+            self.at = match.end()
         raw = b"".join(pieces)
         if len(raw) > MAX_STRING:
             raise self.source.error(
-                at, f"a string of {len(raw)} bytes", f"{MAX_STRING} are the most."
+                at, f"the string is too long: {len(raw)} bytes, the limit is {MAX_STRING}"
             )
         if known is not None and known.type_name == "bytes":
             return raw
         return raw.decode("utf-8", "surrogateescape")
 
     def _typed(self, field: Field, known: FieldType, at: int) -> None:
-        """Makes the value one of the field's type, or refuses it."""
+        """Convert the value to the field's type; raise InputError if it does not match."""
         value = field.value
         wrong = False
         if known.enum is not None:
@@ -295,7 +299,7 @@ class Parser:
         elif known.type_name in ("string", "bytes"):
             raise self.source.error(
                 at,
-                f"{field.name} takes a string, but {field.literal or value} is given",
+                f"{field.name} must be a string, got {field.literal or value}",
                 "Put it in quotes.",
             )
         elif known.type_name == "bool":
@@ -312,9 +316,7 @@ class Parser:
             if problem:
                 raise self.source.error(at, problem, subject=field.name)
         if wrong:
-            raise self.source.error(
-                at, f"{field.name} takes {expected(known)}, but {value} is given"
-            )
+            raise self.source.error(at, f"{field.name} must be {expected(known)}, got {value}")
 
     def _enum(self, field: Field, known: FieldType, at: int) -> None:
         assert known.enum is not None
@@ -326,12 +328,12 @@ class Parser:
         names = [name for name, n in known.enum.values.items() if n == value]
         if not names:
             raise self.source.error(
-                at, f"{known.enum.name} has no value numbered {value}", choices(known)
+                at, f"unknown value {value} of {known.enum.name}", choices(known)
             )
         field.value = Name(names[0])
         field.literal = None
 
-    # What no dialect knows
+    # Fields and enum values that no dialect defines
 
     def _unknown_field(self, name: str, start: int) -> None:
         assert self.message.kind is not None
@@ -344,17 +346,17 @@ class Parser:
     def _unknown_value(self, field: Field, known: FieldType, at: int) -> None:
         assert known.enum is not None
         advice = did_you_mean(field.value, known.enum.values) or choices(known)
-        problem = f"{field.value} is not a value of {known.enum.name}"
+        problem = f"unknown value {field.value} of {known.enum.name}"
         self._unknown(at, (known.enum.name, field.value), problem, advice)
 
     def _unknown(self, at: int, key: tuple[str, str], problem: str, advice: str) -> None:
         if self.strict:
             raise self.source.error(at, problem, advice)
-        if key not in self.told:
-            self.told.add(key)
+        if key not in self.reported:
+            self.reported.add(key)
             where = self.source.place(at)
-            told = ProtogenWarning(f"{problem}; it is kept", where=where, advice=advice)
-            warnings.warn(told, stacklevel=2)
+            warning = ProtogenWarning(f"{problem}; it is kept", where=where, advice=advice)
+            warnings.warn(warning, stacklevel=2)
 
 
 def _is_float_word(known: FieldType | None, token: str) -> bool:
@@ -363,7 +365,7 @@ def _is_float_word(known: FieldType | None, token: str) -> bool:
 
 
 def _belongs_in(name: str) -> str:
-    """Where a field of this name stands, and in whose forks."""
+    """Return a sentence that names the messages with a field of this name, and their forks."""
     holders = [m for m in caffe().messages.values() if name in m.fields]
     if not 0 < len(holders) <= 3:
         return ""

@@ -1,4 +1,4 @@
-"""Cuts prototxt into tokens."""
+"""Tokens of prototxt: pattern, numbers, quoting and unquoting of strings."""
 
 from __future__ import annotations
 
@@ -40,42 +40,42 @@ _NAMED = {
 
 
 def unquote(text: str, source: Source, offset: int) -> bytes:
-    """The bytes of a quoted string token that stands at ``offset``.
+    """Return the bytes of a quoted string token that begins at ``offset``.
 
     Raises:
-        InputError: at an escape that the format does not have.
+        InputError: the string contains an invalid escape sequence.
     """
     body = text[1:-1]
     if "\\" not in body:
         return body.encode("utf-8", "surrogateescape")
-    made: list[bytes] = []
+    chunks: list[bytes] = []
     at = 0
-    for found in _ESCAPE.finditer(body):
-        made.append(body[at : found.start()].encode("utf-8", "surrogateescape"))
-        at = found.end()
-        named, octal, hexadecimal, short, long, other = found.groups()
+    for escape in _ESCAPE.finditer(body):
+        chunks.append(body[at : escape.start()].encode("utf-8", "surrogateescape"))
+        at = escape.end()
+        named, octal, hexadecimal, short, long, other = escape.groups()
         code = int(octal, 8) if octal else int(short or long or "0", 16)
         surrogate = 0xD800 <= code < 0xE000
         if other or (octal and code > 255) or (not octal and (code > 0x10FFFF or surrogate)):
             raise source.error(
-                offset + 1 + found.start(),
-                f"{found.group()} is no escape of a string",
+                offset + 1 + escape.start(),
+                f"invalid escape sequence {escape.group()} in a string",
                 "Write a backslash as \\\\.",
             )
         if named:
-            made.append(_NAMED[named])
+            chunks.append(_NAMED[named])
         elif octal:
-            made.append(bytes([code]))
+            chunks.append(bytes([code]))
         elif hexadecimal:
-            made.append(bytes([int(hexadecimal, 16)]))
+            chunks.append(bytes([int(hexadecimal, 16)]))
         else:
-            made.append(chr(code).encode("utf-8"))
-    made.append(body[at:].encode("utf-8", "surrogateescape"))
-    return b"".join(made)
+            chunks.append(chr(code).encode("utf-8"))
+    chunks.append(body[at:].encode("utf-8", "surrogateescape"))
+    return b"".join(chunks)
 
 
 def number(text: str) -> int | float:
-    """The value of a number token: whole where it is written whole (hexadecimal and octal too)."""
+    """Return the value of a number token: int for decimal, hexadecimal and octal integers."""
     if text[:2] in ("0x", "0X"):
         return int(text, 16)
     if text.isdigit():
@@ -86,23 +86,23 @@ def number(text: str) -> int | float:
 
 
 def quote(value: str | bytes) -> str:
-    """A prototxt string that reads back as ``value``, whatever is in it.
+    """Return a quoted prototxt string. Parsing it gives ``value``, for any content.
 
-    Printable characters stand as they are, so that names stay readable; quotes, backslashes,
-    control characters and bytes that are no UTF-8 become escapes.
+    Printable characters are written unchanged, so that names stay readable. Quotes, backslashes,
+    control characters and bytes outside of UTF-8 are written as escape sequences.
 
     Raises:
-        UnicodeEncodeError: a lone surrogate that stands for no byte of a file.
+        UnicodeEncodeError: ``value`` holds a lone surrogate that surrogateescape does not produce.
     """
     raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
-    made = []
+    chars = []
     for char in raw.decode("utf-8", "surrogateescape"):
         if char in '"\\':
-            made.append("\\" + char)
+            chars.append("\\" + char)
         elif char.isprintable():
-            made.append(char)
+            chars.append(char)
         elif char in "\n\r\t":
-            made.append({"\n": "\\n", "\r": "\\r", "\t": "\\t"}[char])
+            chars.append({"\n": "\\n", "\r": "\\r", "\t": "\\t"}[char])
         else:
-            made += (f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape"))
-    return f'"{"".join(made)}"'
+            chars += (f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape"))
+    return f'"{"".join(chars)}"'

@@ -1,4 +1,4 @@
-"""Message to prototxt, in one layout: two spaces a level, a field a line, comments kept."""
+"""Writer of prototxt: indents by two spaces, one field per line, with all comments."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from protogen.formats.prototxt.tokens import quote
 
 
 def write(message: Message) -> str:
-    """The text of a message; it parses back to an equal one."""
+    """Return the text of a message. Parsing it gives an equal message."""
     lines: list[str] = []
     _body(message, "", lines)
     return "\n".join(lines) + "\n" if lines else ""
 
 
 def scalar(value: Any) -> str:
-    """One value as prototxt writes it."""
+    """Return one scalar value in prototxt syntax."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Name):

@@ -1,7 +1,7 @@
-"""The schema of Caffe's files: which messages and fields there are, of what types.
+"""Schema of Caffe's files: messages, fields and their types.
 
-``caffe.proto`` is read at run time; there is no generated code. Text files need no more than
-``message_type``; ``pool`` (imported where bytes are handled) makes protobuf classes of it.
+``caffe.proto`` is read at run time; there is no generated code. The reader of text files needs
+only ``message_type``. For binary files ``pool`` creates protobuf classes from the schema.
 """
 
 from protogen.formats.schema.registry import caffe, message_type

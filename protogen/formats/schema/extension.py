@@ -1,4 +1,4 @@
-"""Adds a vendor's own messages and fields to the schema."""
+"""Adds the messages and fields of a vendor to the schema."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from protogen.formats.schema.registry import bundled, caffe, message_type
 from protogen.formats.schema.source import Schema, parse_proto
 
 MOST_BYTES = 4 << 20  # of a vendor's .proto; Caffe's own has 0.1 MB
-_added: list[tuple[str, str]] = []  # the text and the path of each that was taken
+_added: list[tuple[str, str]] = []  # text and path of each .proto file added so far
 
 
 def add_proto(path: str | Path) -> None:
-    """Adds a vendor's own messages, fields and enum values, by name, from a .proto file (proto2)
-    or from a descriptor set (what protoc --descriptor_set_out writes).
+    """Add messages, fields and enum values of a vendor, by name, from a .proto file (proto2) or a
+    descriptor set (the output of protoc --descriptor_set_out).
 
-    What the schema has already stays as it is. New fields count in text; in binary files they
-    keep their numbers where those are free.
+    Existing definitions do not change. New fields are read and written in text files. In binary
+    files they keep their numbers if these are free.
 
     Raises:
-        InputError: the file cannot be read, is no proto2 text, or protobuf does not take what it
-            defines. Nothing is added then.
+        InputError: the file cannot be read, is not proto2 text, or protobuf rejects its
+            definitions. Then nothing is added.
     """
     try:
         with Path(path).open("rb") as file:
@@ -32,27 +32,27 @@ def add_proto(path: str | Path) -> None:
             f"cannot be read ({error.strerror})", where=str(path), advice="Check the path."
         ) from None
     if len(raw) > MOST_BYTES:
-        raise InputError(f"is larger than {MOST_BYTES >> 20} MB", where=str(path))
+        raise InputError(f"the file is larger than {MOST_BYTES >> 20} MB", where=str(path))
     proto = Path(path).suffix == ".proto"
     text = raw.decode("utf-8", "replace") if proto else pool.proto_text(raw, str(path))
     check_proto(text, str(path))
-    _take(caffe(), text, str(path))
+    _merge(caffe(), text, str(path))
     _added.append((text, str(path)))
     message_type.cache_clear()
     pool.reset()
 
 
 def check_proto(text: str, path: str) -> None:
-    """Whether .proto text can be added to what there is; nothing is.
+    """Check that .proto text can be added to the schema, without adding it.
 
     Raises:
         InputError: as ``add_proto``.
     """
     trial = bundled().complete()
-    for one, name in (*_added, (text, path)):
-        _take(trial, one, name)
+    for proto, name in (*_added, (text, path)):
+        _merge(trial, proto, name)
     pool.check(trial, path)
 
 
-def _take(schema: Schema, text: str, path: str) -> None:
+def _merge(schema: Schema, text: str, path: str) -> None:
     schema.merge(parse_proto(text, path), Path(path).stem)

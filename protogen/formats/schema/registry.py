@@ -1,4 +1,4 @@
-"""The messages that are known: Caffe's, and what ``extension`` adds."""
+"""The known messages: those of Caffe and its forks, and those that ``extension`` adds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ def _caffe() -> Schema:
 
 
 def bundled() -> Schema:
+    """Return a new schema of protogen's own ``caffe.proto``."""
     return Schema.lazy(Path(__file__).with_name("caffe.proto").read_text(encoding="utf-8"), "caffe")
 
 
 def caffe() -> Schema:
-    """BVLC Caffe's messages with the fields of its forks, all of them."""
+    """Return all messages of BVLC Caffe, with the fields of its forks."""
     return _caffe().complete()
 
 
 @cache
 def message_type(name: str) -> MessageType:
-    """The message of this name, such as ``LayerParameter``."""
+    """Return the type of a message by its name, such as ``LayerParameter``."""
     schema = _caffe()
     schema.knows(name)
     return schema.messages[name]

@@ -1,8 +1,8 @@
-"""Reads .proto text (proto2, the part of it that Caffe's files use) into plain objects.
+"""Parser for .proto text (the subset of proto2 that Caffe's files use).
 
-The result serves text files directly; ``pool.py`` turns it into protobuf descriptors where
-bytes are read or written. A trailing comment behind a field or an enum's value names the forks
-that define it (see the head of ``caffe.proto``).
+The reader of text files uses the result directly. For binary files ``pool.py`` converts it to
+protobuf descriptors. A trailing comment after a field or an enum value names the forks that define
+it (see the head of ``caffe.proto``).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SCALARS = {
 
 
 class EnumType:
-    """An enum: its full name (``PoolingParameter.PoolMethod``), its values by name, and the forks
-    of values that only forks have."""
+    """An enum: its full name (``PoolingParameter.PoolMethod``), its numbers by name, and the forks
+    of those values that only forks define."""
 
     __slots__ = ("dialects", "name", "values")
 
@@ -33,7 +33,7 @@ class EnumType:
 
 
 class FieldType:
-    """A field of a message. ``message`` or ``enum`` is set where the type is one of them."""
+    """A field of a message. ``message`` or ``enum`` is set if the type of the field is one."""
 
     __slots__ = (
         "_enum",
@@ -51,24 +51,24 @@ class FieldType:
         "type_name",
     )
 
-    def __init__(self, found: re.Match[str], owner: MessageType, schema: Schema) -> None:
-        self.name: str = found["field"]
-        self.number = int(found["number"])
-        self.label: str = found["label"]
+    def __init__(self, match: re.Match[str], owner: MessageType, schema: Schema) -> None:
+        self.name: str = match["field"]
+        self.number = int(match["number"])
+        self.label: str = match["label"]
         self.repeated = self.label == "repeated"
-        self.type_name: str = found["type"]
-        options = dict(_OPTION.findall(found["options"])) if found["options"] else {}
+        self.type_name: str = match["type"]
+        options = dict(_OPTION.findall(match["options"])) if match["options"] else {}
         self.default = _default(self.type_name, options.get("default"))
         self.packed = options.get("packed") == "true"
-        self.dialects = _dialects(found["forks"])
+        self.dialects = _dialects(match["forks"])
         self._owner = owner.name
         self._schema = schema
         self._resolved = self.type_name in SCALARS
         self._message: MessageType | None = None
         self._enum: EnumType | None = None
 
-    def adopt(self, schema: Schema, dialect: str, number: int) -> FieldType:
-        """This field as a member of another schema."""
+    def move_to(self, schema: Schema, dialect: str, number: int) -> FieldType:
+        """Make this field a member of another schema and return it."""
         self._schema, self.dialects, self.number = schema, (dialect,), number
         return self
 
@@ -85,7 +85,7 @@ class FieldType:
         return self._enum
 
     def _resolve(self) -> None:
-        """Looks the type up by its name, innermost scope first, as protoc does."""
+        """Look up the type by its name, from the innermost scope outwards, as protoc does."""
         schema = self._schema
         name = self.type_name.removeprefix(".").removeprefix(f"{schema.package}.")
         scope = self._owner.split(".")
@@ -97,9 +97,9 @@ class FieldType:
                 self._resolved = True
                 return
         raise InputError(
-            f"type {self.type_name} is defined nowhere",
+            f"unknown type {self.type_name}",
             subject=f"{self._owner}.{self.name}",
-            advice="Give the .proto file that defines it as well.",
+            advice="Add the .proto file that defines it, too.",
         )
 
 
@@ -116,8 +116,8 @@ class MessageType:
 class Schema:
     """All messages and enums of one or more .proto files, by full name.
 
-    A file of ours is cut into its top-level blocks, and a block is read when it is first needed:
-    one layer's text then costs five messages, not a hundred and sixty.
+    protogen's own file is split into its top-level blocks, and a block is parsed when it is first
+    needed. A text with one layer then needs five messages instead of a hundred and sixty.
     """
 
     def __init__(self, package: str = "") -> None:
@@ -128,60 +128,63 @@ class Schema:
 
     @classmethod
     def lazy(cls, text: str, package: str) -> Schema:
-        """The schema of a .proto text whose top-level blocks begin and end at a line's start."""
-        made = cls(package)
-        made._pending = {found[1]: found[0] for found in _BLOCK.finditer(text)}
-        return made
+        """Return the schema of a .proto text whose top-level blocks begin and end at the start of
+        a line."""
+        schema = cls(package)
+        schema._pending = {block[1]: block[0] for block in _BLOCK.finditer(text)}
+        return schema
 
     def knows(self, name: str) -> bool:
-        """Whether there is a message or an enum of this full name; reads its block if need be."""
+        """Return whether there is a message or an enum of this full name. Parses its block if
+        needed."""
         block = self._pending.pop(name.partition(".")[0], None)
         if block is not None:
             _read(self, block, "caffe.proto")
         return name in self.messages or name in self.enums
 
     def complete(self) -> Schema:
-        """Reads all blocks that were not needed so far."""
+        """Parse all remaining blocks."""
         for name in list(self._pending):
             self.knows(name)
         return self
 
     def merge(self, other: Schema, dialect: str) -> None:
-        """Takes over what another schema has and this one lacks, by name."""
+        """Add the definitions of another schema that this one lacks, by name."""
         for name, enum in other.enums.items():
-            mine = self.enums.setdefault(name, EnumType(name))
-            numbers = _Numbers(mine.values.values())
+            own_enum = self.enums.setdefault(name, EnumType(name))
+            numbers = _Numbers(own_enum.values.values())
             for value, number in enum.values.items():
-                if value not in mine.values:
-                    mine.values[value] = numbers.take(number)
-                    mine.dialects[value] = (dialect,)
+                if value not in own_enum.values:
+                    own_enum.values[value] = numbers.reserve(number)
+                    own_enum.dialects[value] = (dialect,)
         for name, message in other.messages.items():
             own = self.messages.setdefault(name, MessageType(name))
             numbers = _Numbers(known.number for known in own.fields.values())
             for field in message.fields.values():
                 if field.name not in own.fields:
-                    number = numbers.take(field.number)
-                    own.fields[field.name] = field.adopt(self, dialect, number)
+                    number = numbers.reserve(field.number)
+                    own.fields[field.name] = field.move_to(self, dialect, number)
 
 
 class _Numbers:
-    """The numbers that a message's fields, or an enum's values, have."""
+    """The numbers in use by the fields of a message or the values of an enum."""
 
-    def __init__(self, taken: Iterable[int]) -> None:
-        self._taken = set(taken)
-        self._next = max(20000, *self._taken, 0) + 1
+    def __init__(self, used: Iterable[int]) -> None:
+        self._used = set(used)
+        self._next = max(20000, *self._used, 0) + 1
 
-    def take(self, number: int) -> int:
-        """The number, or where it is taken one behind all, from 20001 on."""
-        if number in self._taken:
+    def reserve(self, number: int) -> int:
+        """Reserve and return the number; if it is in use, the next number after all, from 20001
+        on."""
+        if number in self._used:
             number = self._next
-        self._taken.add(number)
+        self._used.add(number)
         self._next = max(self._next, number + 1)
         return number
 
 
-HIGHEST = (1 << 29) - 1  # number of a field, protobuf's limit
-DEEPEST = 32  # levels of messages; protoc has 32 too
+HIGHEST = (1 << 29) - 1  # field number, protobuf's limit
+DEEPEST = 32  # levels of messages; the limit of protoc, too
 _BLOCK = re.compile(r"^(?:message|enum) (\w+) \{\n.*?^\}", re.MULTILINE | re.DOTALL)
 _STATEMENT = re.compile(
     r"""
@@ -202,10 +205,11 @@ _FORKS = re.compile(r"[a-z0-9]+(?:, [a-z0-9]+)*")
 
 
 def parse_proto(text: str, filename: str) -> Schema:
-    """Messages and enums of one .proto file.
+    """Return messages and enums of one .proto file.
 
     Raises:
-        InputError: at a statement outside of what proto2 nets use (file and line named).
+        InputError: a statement is invalid or outside of the supported subset of proto2 (with file
+            and line).
     """
     return _read(Schema(), text, filename)
 
@@ -213,43 +217,46 @@ def parse_proto(text: str, filename: str) -> Schema:
 def _read(schema: Schema, text: str, filename: str) -> Schema:
     scopes: list[MessageType | EnumType] = []
     at = 0
-    match = _STATEMENT.match
     while at < len(text):
-        found = match(text, at)
-        if found is None:
-            raise _refuse(text, at, filename, "cannot read this statement")
-        at = found.end()
-        kind = found.lastgroup
+        match = _STATEMENT.match(text, at)
+        if match is None:
+            raise _error(text, at, filename, "invalid statement")
+        at = match.end()
+        kind = match.lastgroup
         if kind is None:
             continue
         scope = scopes[-1] if scopes else None
-        if found["field"]:
+        if match["field"]:
             if not isinstance(scope, MessageType):
-                raise _refuse(text, found.start(), filename, "a field stands outside a message")
-            if not 0 < int(found["number"]) <= HIGHEST:
-                raise _refuse(
-                    text, found.start(), filename, f"{found['number']} is no field's number"
+                raise _error(text, match.start(), filename, "field outside of a message")
+            if not 0 < int(match["number"]) <= HIGHEST:
+                raise _error(
+                    text,
+                    match.start(),
+                    filename,
+                    f"field number {match['number']} is out of range (1 to {HIGHEST})",
                 )
-            scope.fields[found["field"]] = FieldType(found, scope, schema)
-        elif found["value"]:
+            scope.fields[match["field"]] = FieldType(match, scope, schema)
+        elif match["value"]:
             if not isinstance(scope, EnumType):
-                raise _refuse(text, found.start(), filename, "a value stands outside an enum")
-            scope.values[found["value"]] = int(found["valuenumber"])
-            if forks := _dialects(found["valueforks"]):
-                scope.dialects[found["value"]] = forks
-        elif found["kind"]:
+                raise _error(text, match.start(), filename, "enum value outside of an enum")
+            scope.values[match["value"]] = int(match["valuenumber"])
+            if forks := _dialects(match["valueforks"]):
+                scope.dialects[match["value"]] = forks
+        elif match["kind"]:
             if len(scopes) == DEEPEST:
-                raise _refuse(text, at, filename, f"messages are nested more than {DEEPEST} deep")
-            name = f"{scope.name}.{found['name']}" if scope else found["name"]
-            scopes.append(_open(schema, found["kind"], name))
-        elif found["close"]:
+                problem = f"messages are nested more than {DEEPEST} levels deep"
+                raise _error(text, at, filename, problem)
+            name = f"{scope.name}.{match['name']}" if scope else match["name"]
+            scopes.append(_open(schema, match["kind"], name))
+        elif match["close"]:
             if not scopes:
-                raise _refuse(text, found.start(), filename, "a brace closes nothing")
+                raise _error(text, match.start(), filename, "unexpected closing brace")
             scopes.pop()
-        elif found["package"]:
-            schema.package = found["package"]
+        elif match["package"]:
+            schema.package = match["package"]
     if scopes:
-        raise _refuse(text, at, filename, f"{scopes[-1].name} is not closed")
+        raise _error(text, at, filename, f"{scopes[-1].name} is not closed")
     return schema
 
 
@@ -266,13 +273,13 @@ def _default(type_name: str, text: str | None) -> Any:
     if scalar in (str, bytes):
         value = text[1:-1] if text else ""
         return value if scalar is str else value.encode()
-    if scalar is None:  # an enum's value, or nothing for a message
+    if scalar is None:  # the name of an enum value; None for a message
         return text
     try:
         return scalar(text) if text is not None else scalar()
     except ValueError:
         raise InputError(
-            f"the default {text} is no {type_name}", advice="It must be proto2 text."
+            f"invalid default {text} for {type_name}", advice="The file must be proto2 text."
         ) from None
 
 
@@ -282,9 +289,9 @@ def _dialects(comment: str | None) -> tuple[str, ...]:
     return ()
 
 
-def _refuse(text: str, at: int, filename: str, problem: str) -> InputError:
+def _error(text: str, at: int, filename: str, problem: str) -> InputError:
     line = text.count("\n", 0, at) + 1
     column = at - (text.rfind("\n", 0, at) + 1) + 1
     return InputError(
-        problem, where=f"{filename}:{line}:{column}", advice="It must be proto2 text."
+        problem, where=f"{filename}:{line}:{column}", advice="The file must be proto2 text."
     )

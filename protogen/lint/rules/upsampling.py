@@ -348,11 +348,12 @@ class CropOffset(Rule):
             return
         seen = {id(layer) for layer in net.layers}  # Each layer once, from all phases.
         for crop in (one for graph in net.graphs.values() for one in crop_checks(graph)):
-            pairs = zip(crop.given, crop.right, strict=True)
+            pairs = zip(crop.offsets, crop.expected, strict=True)
             if id(crop.layer) not in seen or all(abs(a - b) <= Fraction(1, 2) for a, b in pairs):
                 continue
             actual, right = (
-                " x ".join(map(str, dict.fromkeys(offsets))) for offsets in (crop.given, crop.right)
+                " x ".join(map(str, dict.fromkeys(offsets)))
+                for offsets in (crop.offsets, crop.expected)
             )
             yield net.diagnostic(
                 self,
@@ -367,7 +368,7 @@ def _offsets(net: Context, crop: CropCheck) -> list[Edit]:
 
     Empty if the offsets are not whole numbers, or if the Crop cuts other axes too.
     """
-    right = list(dict.fromkeys(crop.right))
+    right = list(dict.fromkeys(crop.expected))
     if any(one.denominator > 1 or one < 0 for one in right):
         return []
     text = "offset: " + " offset: ".join(map(str, right))
@@ -383,4 +384,4 @@ def _offsets(net: Context, crop: CropCheck) -> list[Edit]:
         return [added(net.source, blocks[-1], text)]
     if len(fields) == 1:
         return [replaced(fields[0], text.removeprefix("offset: "))]
-    return [replaced(item, str(one)) for item, one in zip(fields, crop.right, strict=True)]
+    return [replaced(item, str(one)) for item, one in zip(fields, crop.expected, strict=True)]
