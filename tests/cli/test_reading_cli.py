@@ -51,6 +51,28 @@ def test_summary_of_a_net_that_does_not_fit(protogen, tmp_path):
     assert "unknown shape" in done.stdout
 
 
+@pytest.mark.parametrize("shape", ["2,3,4,5", "2x3x4x5", "data=2x3x4x5"])
+def test_shape_of_the_only_input(shape, protogen, tmp_path):
+    (tmp_path / "n.prototxt").write_text(
+        'layer { name: "d" type: "Data" top: "data" }\n'
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n'
+    )
+    done = protogen("summary", "--shapes", "n.prototxt", "--input-shape", shape)
+    assert done.stdout == "data\t2x3x4x5\nr\t2x3x4x5\n"
+
+
+def test_a_shape_without_a_name_needs_one_input(protogen, tmp_path):
+    (tmp_path / "n.prototxt").write_text(
+        'layer { name: "d" type: "Data" top: "data" top: "label" }\n'
+    )
+    done = protogen("summary", "n.prototxt", "--input-shape", "2,3,4,5")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "protogen: --input-shape: the net has 2 inputs (data, label). Name one: --input-shape "
+        "BLOB=N,C,H,W.\n",
+    )
+
+
 def test_inputs_given_on_the_command_line(protogen, tmp_path):
     (tmp_path / "n.prototxt").write_text(
         'layer { name: "d" type: "Data" top: "data" top: "label" }\n'
@@ -73,9 +95,9 @@ def test_inputs_given_on_the_command_line(protogen, tmp_path):
         "py": [7, 7],
         "r": [7, 7],
     }
-    wrong = protogen("summary", "--shapes", "n.prototxt", "--input-shape", "data=2x3")
+    wrong = protogen("summary", "--shapes", "n.prototxt", "--input-shape", "data=2:3")
     assert (wrong.returncode, wrong.stderr) == (
-        2, "protogen: --input: 'data=2x3' is no BLOB=N,C,H,W. Write it like data=1,3,224,224.\n",
+        2, "protogen: --input-shape: '2:3' is not a shape. Write 1,3,224,224.\n",
     )  # fmt: skip
 
 
@@ -155,7 +177,7 @@ def test_diff(protogen, tmp_path):
     same = protogen("diff", HEAD, HEAD)
     assert (same.returncode, same.stdout) == (0, "")
     (tmp_path / "c.prototxt").write_text(text.replace('"refine"', '"other"'))
-    data = json.loads(protogen("diff", HEAD, "c.prototxt", "--json").stdout)
+    data = json.loads(protogen("diff", HEAD, "c.prototxt", "--json").stdout)["differences"]
     assert [d["kind"] for d in data] == ["removed", "added"]
 
 
@@ -211,7 +233,7 @@ def test_weights_from_npz(protogen, pair):
     wrong = protogen("weights", "net.caffemodel", "--from-npz", "bad.npz", "-o", "x.caffemodel")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "protogen: bad.npz: layer 'gone': the model has no such layer.\n",
+        "protogen: bad.npz: layer 'gone': unknown layer.\n",
     )
     assert not (pair / "x.caffemodel").exists()
 
