@@ -64,6 +64,8 @@ def test_shape_of_the_only_input(shape, protogen, tmp_path):
 def test_a_shape_without_a_name_needs_one_input(protogen, tmp_path):
     (tmp_path / "n.prototxt").write_text(
         'layer { name: "d" type: "Data" top: "data" top: "label" }\n'
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n'
+        'layer { name: "s" type: "ReLU" bottom: "label" top: "s" }\n'
     )
     done = protogen("summary", "n.prototxt", "--input-shape", "2,3,4,5")
     assert (done.returncode, done.stderr) == (
