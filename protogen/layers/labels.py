@@ -38,8 +38,8 @@ def labels(e: Emitter, read: str) -> str:
 
 
 def clipped_labels(e: Emitter, read: str, classes: int) -> str:
-    """Clip flat labels to 0 .. classes - 1. An ignored label may be any number, but an index must be
-    valid."""
+    """Clip flat labels to 0 .. classes - 1. An ignored label may be any number, but an index must
+    be valid."""
     return e.value("Clip", labels(e, read), e.array(0), e.array(classes - 1))
 
 
@@ -102,7 +102,7 @@ def normalized_loss(
 
 
 def _class_weights(layer: Layer, e: Emitter, label: str) -> str:
-    """Return SegNet's class weight of each label. The loss is not divided by the sum of the weights."""
+    """Return SegNet's class weight of each label. The loss is not divided by their sum."""
     weights = layer.params.loss_param.class_weighting
     if not weights:
         raise layer.error(
@@ -114,7 +114,7 @@ def _class_weights(layer: Layer, e: Emitter, label: str) -> str:
 
 
 def draw_labels(layer: Layer, shapes: Sequence[Shape], axis: int, p: Message, rng: Rng) -> Drawn:
-    """Draw random labels for the classes along ``axis`` of the scores. ``p`` may set ignore_label."""
+    """Draw labels for the classes along ``axis`` of the scores. ``p`` may set ignore_label."""
     classes = shapes[0][axis_of(layer, axis, len(shapes[0]))]
     return random_labels(rng, classes, shapes[1], p.ignore_label if p.has("ignore_label") else None)
 

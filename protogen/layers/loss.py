@@ -94,7 +94,7 @@ class _Loss(LayerType, abstract=True):
             e.op("Identity", [second], [layer.writes[1]])
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
-        """Emit the loss. Return its value and that of the second top (empty if the type has none)."""
+        """Emit the loss. Return its value and that of a second top (empty if the type has none)."""
         raise NotImplementedError
 
     def check_form(self, layer: Layer) -> None:
@@ -242,9 +242,7 @@ class InfogainLoss(_Loss):
     """Softmax and -sum H log p with an information gain matrix H."""
 
     harmless = MappingProxyType(
-        {
-            "infogain_loss_param.source": "a third bottom replaces the file; without one the layer is refused"
-        }
+        {"infogain_loss_param.source": "a third bottom replaces it; without one it is refused"}
     )
 
     reads = fields(
@@ -331,8 +329,8 @@ class ContrastiveLoss(_Loss):
         vectors = [four_axes(layer, shape) for shape in bottoms[:2]]
         if vectors[0][1:] != vectors[1][1:] or vectors[0][2:] != (1, 1):
             raise layer.error(
-                "its first two bottoms must hold one vector per sample, all of the same length, got "
-                f"shapes {shape_text(bottoms[0])} and {shape_text(bottoms[1])}",
+                "its first two bottoms must hold one vector per sample, all of the same length, "
+                f"got shapes {shape_text(bottoms[0])} and {shape_text(bottoms[1])}",
                 "Put a Flatten layer before it.",
             )
         check_one_value(layer, bottoms, 2)

@@ -78,7 +78,7 @@ class BatchNorm(_Same):
         return [*first, Filling(value=1.0, neutral=1.0), Filling()][: len(blobs)]
 
     def _extra_blobs(self, p: Message) -> int:
-        """Return how many blobs a fork has after BVLC's three: 2 (scale and shift), 1 (scale) or 0."""
+        """Return how many blobs a fork has after BVLC's three: 2 (scale, shift), 1 (scale) or 0."""
         if p.use_alpha_beta or p.scale_bias or p.has("scale_filler"):
             return 2
         # The default of Intel's use_weight_bias is true, so it counts only if the net sets it.
@@ -218,8 +218,8 @@ class BN(_Same):
         segnet = any(p.has(name) for name in ("scale_filler", "shift_filler", "bn_mode"))
         if not (segnet or self._is_pspnet(layer) or layer.dialect == "segnet"):
             raise layer.unsupported(
-                "the type is ambiguous: SegNet's BN has the blobs scale and shift, PSPNet's has mean "
-                "and variance as well",
+                "the type is ambiguous: SegNet's BN has the blobs scale and shift, PSPNet's has "
+                "mean and variance as well",
                 "Set --dialect segnet or --dialect pspnet.",
             )
 
@@ -251,7 +251,7 @@ class BN(_Same):
 
 
 class LRN(_Same):
-    """x / (k + alpha / n sum x^2)^beta over n channels, or over an n x n window within a channel."""
+    """x / (k + alpha / n sum x^2)^beta over n channels, or an n x n window within a channel."""
 
     passes_signal = True
 

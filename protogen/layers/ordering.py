@@ -67,8 +67,8 @@ class Filter(LayerType):
         for name, shape in zip(layer.bottoms, bottoms, strict=True):
             if shape[:1] != selector[:1]:
                 raise layer.error(
-                    f'"{name}" must have {selector[0]} samples like "{layer.bottoms[-1]}", got shape '
-                    f"{shape_text(shape)}"
+                    f'"{name}" must have {selector[0]} samples like "{layer.bottoms[-1]}", got '
+                    f"shape {shape_text(shape)}"
                 )
         return list(bottoms[:-1])
 
@@ -118,7 +118,7 @@ class Permute(LayerType):
         e.op("Transpose", [layer.reads[0]], [layer.writes[0]], perm=order)
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """Replace the layer by Reshape, Slice and Concat: each axis that must move is sliced, and its
+        """Replace the layer by Reshape, Slice and Concat. Each axis that must move is sliced; the
         slices are concatenated along a new last axis."""
         dims = list(r.shape(layer.bottoms[0]))
         order = _order(layer, len(dims))

@@ -70,8 +70,8 @@ class Pictures(Source, abstract=True):
         return (3 if colour else 1) if colour != p.force_gray else 0
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
-        """Return the shapes of the tops after the first. ``batch`` is 0 and ``size`` is empty if they
-        are unknown."""
+        """Return the shapes of the tops after the first. A ``batch`` of 0 or an empty ``size`` is
+        unknown."""
         return [(batch,) if batch else None]
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:

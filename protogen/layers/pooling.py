@@ -169,7 +169,7 @@ def _maximum(
     pads = w.pad + ends
     read = e.value("Neg", layer.reads[0]) if smallest else layer.reads[0]
     if has_empty := any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
-        # A stride larger than the kernel leaves windows without a pixel. Caffe writes -FLT_MAX there.
+        # A stride larger than the kernel leaves windows without a pixel: Caffe writes -FLT_MAX.
         at = e.array([0, 0, *w.pad, 0, 0, *ends])
         read = e.value("Pad", read, at, e.array(-3.4028234663852886e38))
         pads = (0, 0, 0, 0)
@@ -211,8 +211,8 @@ def average(
     out: Shape,
     excludes_pad: bool = False,
 ) -> str:
-    """Emit AVE pooling with Caffe's divisor: the size of the window, clipped at the end of the padded
-    input. With ``excludes_pad`` (forks), the divisor is the number of input pixels in the window.
+    """Emit AVE pooling with Caffe's divisor: the size of the window, clipped at the padded input's
+    end. With ``excludes_pad`` (forks), the divisor is the number of input pixels in the window.
 
     Raises:
         UnsupportedError: with ``excludes_pad``, a window has no pixel.
@@ -281,8 +281,8 @@ class SPP(LayerType):
             for n, k, q in zip(shape[2:], w.kernel, w.pad, strict=True):
                 if q >= k:
                     raise layer.error(
-                        f"{bins} windows over {n} pixels need pad {q}, but pad must be smaller than "
-                        f"the window size {k}",
+                        f"{bins} windows over {n} pixels need pad {q}, but pad must be smaller "
+                        f"than the window size {k}",
                         "Use a smaller pyramid_height.",
                     )
         if height == 1:  # Caffe then skips Flatten and Concat
@@ -318,7 +318,7 @@ class SPP(LayerType):
 
 
 class ROIPooling(LayerType):
-    """Forks (Fast R-CNN): MAX over a grid of bins in each region; bottoms features and rois (R, 5)."""
+    """Forks (Fast R-CNN): MAX over a grid of bins in each region; bottoms features, rois (R, 5)."""
 
     reads = fields(roi_pooling_param="pooled_h pooled_w pooled_size spatial_scale pad_ratio")
 

@@ -186,7 +186,7 @@ class RNN(_Recurrent):
 
 
 class LSTMUnit(LayerType):
-    """One time step of an LSTM: bottoms c (1, N, D), gates (1, N, 4D), cont (1, N); tops c and h."""
+    """One LSTM time step: bottoms c (1, N, D), gates (1, N, 4D), cont (1, N); tops c and h."""
 
     def without_gradient(self, layer: Layer) -> Collection[int]:
         return (2,)
@@ -196,7 +196,8 @@ class LSTMUnit(LayerType):
         c, gates, cont = bottoms
         if cont != c[:2] or c[0] != 1:
             raise layer.error(
-                f"cont must have the shape 1 x N of c (c is {shape_text(c)}), got {shape_text(cont)}"
+                f"cont must have the shape 1 x N of c (c is {shape_text(c)}), got "
+                f"{shape_text(cont)}"
             )
         if len(c) != 3 or gates != (c[0], c[1], 4 * c[2]):
             raise layer.error(

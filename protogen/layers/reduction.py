@@ -20,7 +20,8 @@ from protogen.layers.writing import Emitter
 
 
 class Reduction(LayerType):
-    """SUM, ASUM, SUMSQ or MEAN over all axes from ``axis`` on, which are removed. Forks: MAX, MIN."""
+    """SUM, ASUM, SUMSQ or MEAN over the axes from ``axis`` on, which are removed. Forks: MAX and
+    MIN."""
 
     reads = fields(reduction_param="operation axis coeff")
 

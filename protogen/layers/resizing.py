@@ -70,7 +70,7 @@ class PixelShuffle(LayerType):
         e.op("DepthToSpace", [layer.reads[0]], [layer.writes[0]], blocksize=r, mode="CRD")
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """Replace the layer by a Deconvolution with groups of r x r input channels. Each channel has a
+        """Replace the layer by a Deconvolution in groups of r x r input channels. Each channel has a
         single weight of 1, at its position in the r x r kernel."""
         import numpy as np
 
@@ -96,9 +96,9 @@ _DEFAULT_SCALE = {"yolo": 1, "huawei": 2}  # scale of an Upsample without upsamp
 
 
 class Upsample(LayerType):
-    """Forks. One bottom: nearest neighbour by ``scale`` (SSD, YOLO). Two bottoms (SegNet): the second
-    is the mask of a MAX Pooling, and each value goes to the position that the mask gives; the size
-    is upsample_h x upsample_w or H scale - pad_out."""
+    """Forks. One bottom: nearest neighbour by ``scale`` (SSD, YOLO). Two bottoms (SegNet): the
+    second is the mask of a MAX Pooling; each value goes to the position that the mask gives. The
+    size is upsample_h x upsample_w or H scale - pad_out."""
 
     resizes = True
 
@@ -238,13 +238,15 @@ class BilinearInterpolate(LayerType):
 
 
 class Interp(LayerType):
-    """Forks (DeepLab, PSPNet): bilinear with aligned corners, to a given size, by factors, or to the
-    size of a second bottom."""
+    """Forks (DeepLab, PSPNet): bilinear with aligned corners, to a given size, by factors, or to
+    the size of a second bottom."""
 
     resizes = True
 
     reads = fields(
-        interp_param="height width zoom_factor shrink_factor full_zoom_factor pad_beg pad_end use_blob_size"
+        interp_param=(
+            "height width zoom_factor shrink_factor full_zoom_factor pad_beg pad_end use_blob_size"
+        )
     )
 
     stock = False
@@ -320,7 +322,7 @@ class Interp(LayerType):
 
 
 class Resize(LayerType):
-    """Forks: resizes to height x width of resize_param, or by out_height_scale and out_width_scale."""
+    """Forks: to height x width of resize_param, or by out_height_scale and out_width_scale."""
 
     reads = fields(resize_param="height width out_height_scale out_width_scale")
 

@@ -65,8 +65,8 @@ class _ByAxis(LayerType, abstract=True):
         expected = bottoms[0][axis : axis + len(operand)]
         if operand != expected:
             raise layer.error(
-                f'"{layer.bottoms[1]}" must match the axes of "{layer.bottoms[0]}" from axis {axis} '
-                f"on: expected {shape_text(expected)}, got {shape_text(operand)}"
+                f'"{layer.bottoms[1]}" must match the axes of "{layer.bottoms[0]}" from axis '
+                f"{axis} on: expected {shape_text(expected)}, got {shape_text(operand)}"
             )
         return [bottoms[0]]
 
@@ -81,8 +81,10 @@ class _ByAxis(LayerType, abstract=True):
         raise NotImplementedError
 
     def operand(self, layer: Layer, e: Emitter) -> tuple[str, int, int]:
-        """Emit the second operand, reshaped to broadcast along its axes. Return its value, its number
-        of axes, and the number of axes appended after them."""
+        """Emit the second operand, reshaped to broadcast along its axes.
+
+        Return its value, the number of its axes, and the number of axes appended after them.
+        """
         bottoms = [e.shape(read) for read in layer.reads]
         shape = self._operand(layer, bottoms)
         after = len(bottoms[0]) - self._axis(layer, bottoms, shape) - len(shape)

@@ -133,7 +133,7 @@ class Slice(LayerType):
         else:
             if len(points) != count - 1:
                 raise layer.error(
-                    f"expected {count - 1} slice_point for {count} tops, got {len(points)}"
+                    f"expected {count - 1} slice_point, one less than tops, got {len(points)}"
                 )
             edges = [0, *points, n]
             lengths = [b - a for a, b in itertools.pairwise(edges)]

@@ -58,7 +58,7 @@ class NewLayer:
 
 
 class Rewriter(ABC):
-    """Interface that a layer's ``rewrite`` writes to: it collects the stock layers that replace it."""
+    """Interface that a layer's ``rewrite`` writes to: the stock layers that replace the layer."""
 
     def add(
         self,

@@ -355,7 +355,7 @@ def test_rules_and_recommendations():
     net = net_of(text)
     found = {b.layer.name: b for b in blobs_of(net, recommend=True) if b.is_weight}
     assert found["c"].filler == Filler("gaussian", std=float(f"{math.sqrt(2 / 1.01 / 27):.4g}"))
-    assert "Caffe counts 64 inputs where 32 meet" in found["d"].reason
+    assert "Caffe counts 64 inputs per output value, but there are 32" in found["d"].reason
     assert found["d"].filler == Filler("gaussian", std=float(f"{math.sqrt(1 / 32):.4g}"))
     assert found["up"].filler.type == "bilinear"
     assert found["i"].filler == Filler("msra")

@@ -229,8 +229,8 @@ def test_a_pyramid_that_is_too_high():
             'type: "SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 3 }', (1, 2, 4, 5)
         ).graph
     assert str(caught.value) == (
-        'net.prototxt:2:1: layer "p" (SPP): 4 windows of 5 pixels need pad 2, which must be below '
-        "their size 2. Caffe refuses the net: use a smaller pyramid_height."
+        'net.prototxt:2:1: layer "p" (SPP): 4 windows over 5 pixels need pad 2, but pad must be '
+        "smaller than the window size 2. Use a smaller pyramid_height."
     )
 
 
@@ -240,9 +240,9 @@ KERNEL = "pooling_param { kernel_size: 3 "
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        ('"Pooling" bottom: "x0" top: "y"', "has no kernel_size. Give kernel_size, or kernel_h and kernel_w."),
+        ('"Pooling" bottom: "x0" top: "y"', "kernel_size is missing or 0. Set it, or kernel_h and kernel_w."),
         ('"Pooling" bottom: "x0" top: "y" pooling_param { kernel_h: 3 kernel_w: 0 }',
-         "has no kernel_size. Give kernel_size, or kernel_h and kernel_w."),
+         "kernel_size is missing or 0. Set it, or kernel_h and kernel_w."),
         ('"Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true kernel_size: 3 }',
          "global_pooling and a kernel are both given. Keep one."),
         ('"Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true kernel_h: 3 }',
@@ -250,9 +250,9 @@ KERNEL = "pooling_param { kernel_size: 3 "
         ('"Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true kernel_w: 3 }',
          "global_pooling and a kernel are both given. Keep one."),
         ('"Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true stride: 2 }',
-         "global_pooling takes pad 0 and stride 1 only. Leave both out."),
+         "global_pooling requires pad 0 and stride 1. Remove both."),
         ('"Pooling" bottom: "x0" top: "y" pooling_param { global_pooling: true pad_h: 0 pad_w: 1 }',
-         "global_pooling takes pad 0 and stride 1 only. Leave both out."),
+         "global_pooling requires pad 0 and stride 1. Remove both."),
         ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "pad_h: 1 }", "pad_h and pad_w must both be given"),
         ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "kernel_h: 3 kernel_w: 3 }",
          "kernel_size and kernel_h or kernel_w are both given. Keep one form."),
@@ -260,26 +260,26 @@ KERNEL = "pooling_param { kernel_size: 3 "
          "stride and stride_h or stride_w are both given. Keep one form."),
         ('"Pooling" bottom: "x0" top: "y" pooling_param { kernel_h: 3 }', "kernel_h and kernel_w must both be given"),
         ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "stride_w: 2 }", "stride_h and stride_w must both be given"),
-        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "stride: 0 }", "stride is 0, but must be at least 1"),
-        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "pad: 3 }", "pad 3 must be below kernel_size 3. Caffe refuses the net."),
+        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "stride: 0 }", "stride must be at least 1, got 0"),
+        ('"Pooling" bottom: "x0" top: "y" ' + KERNEL + "pad: 3 }", "pad 3 must be smaller than kernel_size 3. Use a smaller pad."),
         ('"Pooling" bottom: "x0" top: "y" pooling_param { kernel_h: 1 kernel_w: 12 }',
-         "makes 6x-2 of 6x9 (kernel 1x12). Use a smaller kernel."),
-        ('"Pooling" bottom: "x1" top: "y" ' + KERNEL + "}", "its bottom is 5x5, but must have 4 axes"),
+         "the output size would be 6x-2 for input 6x9 and kernel 1x12. Use a smaller kernel."),
+        ('"Pooling" bottom: "x1" top: "y" ' + KERNEL + "}", "its bottom must have 4 axes, got shape 5x5"),
         ('"Pooling" bottom: "x0" bottom: "x0" top: "y" ' + KERNEL + "}", "has 2 bottoms, but takes 1"),
-        ('"SPP" bottom: "x1" top: "y" spp_param { pyramid_height: 2 }', "its bottom is 5x5, but must have 4 axes"),
-        ('"SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 0 }', "pyramid_height is 0, but must be from 1 to 15"),
-        ('"SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 16 }', "pyramid_height is 16, but must be from 1 to 15"),
+        ('"SPP" bottom: "x1" top: "y" spp_param { pyramid_height: 2 }', "its bottom must have 4 axes, got shape 5x5"),
+        ('"SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 0 }', "pyramid_height must be from 1 to 15, got 0"),
+        ('"SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 16 }', "pyramid_height must be from 1 to 15, got 16"),
         ('"SPP" bottom: "x0" bottom: "x0" top: "y" spp_param { pyramid_height: 2 }', "has 2 bottoms, but takes 1"),
         ('"ROIPooling" bottom: "x0" bottom: "x1" top: "y" roi_pooling_param { pooled_h: 0 pooled_w: 2 }',
-         "pooled_h and pooled_w must be at least 1"),
+         "pooled_h and pooled_w must be at least 1, got 0x2"),
         ('"ROIPooling" bottom: "x0" bottom: "x1" bottom: "x1" top: "y" roi_pooling_param { pooled_h: 1 pooled_w: 2 }',
          "has 3 bottoms, but takes 2"),
         ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 0 group_size: 2 }',
-         "output_dim and group_size must be at least 1"),
+         "output_dim and group_size must be at least 1, got 0 and 2"),
         ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 2 group_size: 0 }',
-         "output_dim and group_size must be at least 1"),
+         "output_dim and group_size must be at least 1, got 2 and 0"),
         ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 3 group_size: 2 }',
-         "its bottom has 4 channels, but output_dim 3 and group_size 2 need 12"),
+         "its bottom must have 12 channels for output_dim 3 and group_size 2, got 4"),
         ('"PSROIPooling" bottom: "x0" bottom: "x1" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 1 group_size: 2 }',
          "has 3 bottoms, but takes 2"),
     ],
@@ -295,12 +295,12 @@ def test_refused_shapes(layer, said):
     ("layer", "said"),
     [
         ('"Pooling" bottom: "x0" top: "y" pooling_param { pool: STOCHASTIC kernel_size: 2 }',
-         "STOCHASTIC pooling has no form in ONNX. Use MAX or AVE."),
+         "ONNX has no STOCHASTIC pooling. Use MAX or AVE."),
         ('"SPP" bottom: "x0" top: "y" spp_param { pool: STOCHASTIC pyramid_height: 2 }',
-         "STOCHASTIC pooling has no form in ONNX"),
+         "ONNX has no STOCHASTIC pooling. Use MAX or AVE."),
         ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 1 group_size: 2 spatial_scale: 1 }',
-         "standard ONNX has no average over bins of a region where each bin has its channels. "
-         "End the net at its bottoms with --output, and pool outside."),
+         "standard ONNX has no position-sensitive average over the bins of a region. "
+         "End the net at this layer's bottoms with --output, and do the pooling outside the model."),
     ],
 )  # fmt: skip
 def test_refused_in_onnx(layer, said):
@@ -324,14 +324,14 @@ def test_windows_and_mistakes():
         (1, 1),
     )
     rounding = Mistake(
-        "the number of windows is rounded down, where Caffe rounds it up",
+        "the number of windows is rounded down; Caffe rounds it up",
         {"pooling_param.round_mode": "FLOOR"},
     )
-    divisor = "the divisor of AVE {}, where Caffe counts padding up to the padded border"
+    divisor = "the divisor of AVE {}; Caffe counts padding up to the padded border"
     assert pooling.mistakes(layer) == [
         rounding,
         Mistake(
-            divisor.format("leaves padding out"),
+            divisor.format("excludes padding"),
             attributes={"AveragePool": {"count_include_pad": 0}}, without=("Mul",),
         ),
         Mistake(

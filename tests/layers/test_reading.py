@@ -13,23 +13,23 @@ MAP = (1, 4, 6, 6)
 # words that are no value of an enum, blocks of forks.
 REFUSED = {
     'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 width_group: 2 }':
-        "convolution_param.width_group is set to 2 (a field of ssd), which Convolution does not read.",
+        "convolution_param.width_group is set to 2 (a field of ssd), but Convolution does not read it.",
     'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 count_include_pad: false }':
-        "pooling_param.dilation is set to 2, which no known caffe.proto has.",
+        "pooling_param.dilation is set to 2, but no known caffe.proto defines it.",
     'type: "Pooling" pooling_param { kernel_size: 2 round_mode: floor }':
-        "pooling_param.round_mode is floor, which protogen does not know.",
+        "pooling_param.round_mode has the unknown value floor.",
     'type: "LRN" lrn_param { norm_region: WITHIN_CHANNELS }':
-        "lrn_param.norm_region is WITHIN_CHANNELS, which protogen does not know.",
+        "lrn_param.norm_region has the unknown value WITHIN_CHANNELS.",
     'type: "Upsample" upsample_param { scale: 1 stride: 2 }':
-        "upsample_param.stride is set to 2, which no known caffe.proto has.",
+        "upsample_param.stride is set to 2, but no known caffe.proto defines it.",
     'type: "ShuffleChannel" shuffle_param { group: 2 }':
-        "shuffle_param is set, which no known caffe.proto has.",
+        "shuffle_param is set, but no known caffe.proto defines it.",
     'type: "ReLU" batch_reductions_param { level: 3 }':
-        "batch_reductions_param is set, which no known caffe.proto has.",
+        "batch_reductions_param is set, but no known caffe.proto defines it.",
     'type: "ReLU" permute_param { order: 1 }':
-        "permute_param.order is set to 1 (a field of ssd, refinedet, intel, yolo, pytorch2caffe), which ReLU does not read.",
+        "permute_param.order is set to 1 (a field of ssd, refinedet, intel, yolo, pytorch2caffe), but ReLU does not read it.",
     'type: "Reshape" reshape_param { shape { dim: 1 dim: -1 dims: 3 } }':
-        "reshape_param.shape.dims is set to 3, which no known caffe.proto has.",
+        "reshape_param.shape.dims is set to 3, but no known caffe.proto defines it.",
 }  # fmt: skip
 HARMLESS = [
     'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 engine: CAFFE force_nd_im2col: true }',
@@ -109,7 +109,7 @@ def net_text(text: str) -> str:
 
 def test_commands(protogen, file):
     """Exit code 3, and nothing is written; with --ignore-field the receipt names it."""
-    said = "pooling_param.dilation is set to 2, which no known caffe.proto has"
+    said = "pooling_param.dilation is set to 2, but no known caffe.proto defines it"
     for command in (
         ("convert", file, "-o", "x.onnx"),
         ("run", file, "--random", "0"),
@@ -143,7 +143,7 @@ def test_a_forks_own_proto_makes_no_difference(protogen, file):
     done = protogen("convert", file, "-o", "x.onnx", "--proto", "fork.proto")
     assert done.returncode == 3
     assert (
-        "pooling_param.dilation is set to 2 (a field of fork), which Pooling does not read"
+        "pooling_param.dilation is set to 2 (a field of fork), but Pooling does not read it"
         in done.stderr
     )
     done = protogen("check", file, "--proto", "fork.proto")
