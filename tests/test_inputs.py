@@ -23,10 +23,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning
 REFUSED = {
     "caffe/bn_alphabeta": (2, "the weights have 3 blobs, but the layer has 5"),
     "caffe/det_mismatch": (2, '"loc" has 32 values a sample, but 4 priors and num_classes 2 need 16'),
-    "caffe/hinge_enum": (3, "hinge_loss_param.norm is L3"),
-    "caffe/lrn_enum": (3, "lrn_param.norm_region is WITHIN_CHANNELS"),
+    "caffe/hinge_enum": (3, "hinge_loss_param.norm has the unknown value L3"),
+    "caffe/lrn_enum": (3, "lrn_param.norm_region has the unknown value WITHIN_CHANNELS"),
     "caffe/r21": (3, "scale is not set, and its default differs"),
-    "caffe/round_enum": (3, "pooling_param.round_mode is floor"),
+    "caffe/round_enum": (3, "pooling_param.round_mode has the unknown value floor"),
     "caffe/shuffle_othername": (3, "shuffle_param is set"),
     "caffe/shuffle_str": (2, "group takes a whole number"),
     "caffe/unk_param_on_known": (3, "pooling_param.dilation is set to 2"),

@@ -314,8 +314,8 @@ class MultinomialLogisticLoss(_Loss):
 
 
 class ContrastiveLoss(_Loss):
-    """Distance of two feature vectors: small for similar pairs, at least the margin for others.
-    Bottoms a, b, label."""
+    """Loss on the distance of two feature vectors: similar pairs should be close, other pairs at
+    least the margin apart; bottoms a, b, label."""
 
     reads = fields(contrastive_loss_param="margin legacy_version")
 

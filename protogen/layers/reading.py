@@ -21,8 +21,8 @@ NET_FIELDS = frozenset(
     ("name", "type", "bottom", "top", "phase", "include", "exclude", "blobs", "param")
 )
 _TRAINING = "training only"
-_SPEED = "selects how the layer is computed; the numbers are the same"
-_DEBUG = "controls only what is printed or written to files"
+_SPEED = "implementation choice; the numbers are the same"
+_DEBUG = "debug output, printed or written to files"
 # Fields that do not change the numbers of a forward pass, in any block.
 HARMLESS: Mapping[str, str] = {
     "engine": _SPEED,
@@ -40,7 +40,7 @@ HARMLESS: Mapping[str, str] = {
     "momentum": _TRAINING,
     "frozen": _TRAINING,
     "clipping_threshold": _TRAINING,
-    "label_smoothing": "changes only the gradient; the reported loss stays the same",
+    "label_smoothing": "affects only the gradient; the reported loss stays the same",
     "debug_info": _DEBUG,
     "visualize": _DEBUG,
     "visualize_threshold": _DEBUG,

@@ -1,4 +1,4 @@
-"""Fields and words of forks that change numbers: each against the formula of its owner's source."""
+"""Fields and enum values of forks that change numbers agree with the formula of the fork's source."""
 
 import math
 
@@ -12,75 +12,76 @@ X = np.random.default_rng(0).normal(size=(2, 4, 7, 6)).astype(np.float32)
 
 
 def net(text: str, *shapes: tuple[int, ...], **options) -> pg.Net:
-    """A net of inputs data, data1, ... and the layer ``y`` of this text."""
+    """A net with the inputs data, data1, ... and a layer ``y`` with this text and random weights."""
     names = ["data", *(f"data{i}" for i in range(1, len(shapes)))]
     bottoms = " ".join(f'bottom: "{name}"' for name in names)
-    shaped = dict(zip(names, shapes, strict=True))
-    made = net_with(shaped, f'layer {{ name: "y" {bottoms} top: "y" {text} }}')
-    made = pg.Net(made.message, **options)
+    inputs = dict(zip(names, shapes, strict=True))
+    parsed = net_with(inputs, f'layer {{ name: "y" {bottoms} top: "y" {text} }}')
+    network = pg.Net(parsed.message, **options)
     random = np.random.default_rng(1)
-    for layer, blobs in made.parameter_shapes.items():
+    for layer, blobs in network.parameter_shapes.items():
         if blobs:
-            made.weights[layer] = [
+            network.weights[layer] = [
                 np.asarray(random.normal(size=blob), np.float32) for blob in blobs
             ]
-    return made
+    return network
 
 
 def y(text: str, *arrays: np.ndarray, **options) -> np.ndarray:
-    made = net(text, *(a.shape for a in arrays), **options)
+    """The top of that net for these inputs."""
+    network = net(text, *(a.shape for a in arrays), **options)
     names = ["data", *(f"data{i}" for i in range(1, len(arrays)))]
-    return pg.run(made, dict(zip(names, arrays, strict=True)))["y"]
+    return pg.run(network, dict(zip(names, arrays, strict=True)))["y"]
 
 
 def pooled(x: np.ndarray, k: int, s: int, p: int, f) -> np.ndarray:
-    """Caffe's windows (rounded up, the last one clipped), f of the pixels of each."""
+    """f of the pixels of each of Caffe's windows (number rounded up, the last window clipped)."""
     n = x.shape[2:]
     out = [math.ceil((m + 2 * p - k) / s) + 1 for m in n]
     out = [o - 1 if p and (o - 1) * s >= m + p else o for o, m in zip(out, n, strict=True)]
-    made = np.empty((*x.shape[:2], *out), np.float32)
+    top = np.empty((*x.shape[:2], *out), np.float32)
     for i in range(out[0]):
         for j in range(out[1]):
             rows = slice(max(i * s - p, 0), min(i * s - p + k, n[0]))
             columns = slice(max(j * s - p, 0), min(j * s - p + k, n[1]))
-            made[:, :, i, j] = f(x[:, :, rows, columns], axis=(2, 3))
-    return made
+            top[:, :, i, j] = f(x[:, :, rows, columns], axis=(2, 3))
+    return top
 
 
-def test_dropout_of_textboxes():
-    """TEST multiplies by 1 - ratio where TRAIN did not divide by it."""
+def test_dropout_of_textboxes_scales_in_test_phase():
+    """TEST multiplies by 1 - ratio if TRAIN does not divide by it."""
     text = 'type: "Dropout" dropout_param { dropout_ratio: 0.3 scale_train: %s }'
     np.testing.assert_allclose(y(text % "false", X), X * np.float32(0.7), rtol=1e-6)
     np.testing.assert_array_equal(y(text % "true", X), X)
 
 
-def test_dropout_of_segnet_depends_on_chance():
+def test_random_dropout_of_segnet_is_refused():
     text = 'type: "Dropout" dropout_param { dropout_ratio: 0.3 sample_weights_test: true }'
     with pytest.raises(pg.UnsupportedError, match="depend on chance"):
         y(text, X)
 
 
 @pytest.mark.parametrize(("k", "s", "p"), [(3, 2, 1), (2, 2, 0), (3, 2, 0), (3, 1, 1), (5, 3, 2)])
-def test_averages_of_pixels_alone(k, s, p):
+def test_average_without_padding(k, s, p):
     window = f"kernel_size: {k} stride: {s} pad: {p}"
-    wanted = pooled(X, k, s, p, np.mean)
+    expected = pooled(X, k, s, p, np.mean)
     for words in ("pool: AVE avg_include_pad: false", "pool: AVE_EXC_PAD"):
-        found = y(f'type: "Pooling" pooling_param {{ {words} {window} }}', X)
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        output = y(f'type: "Pooling" pooling_param {{ {words} {window} }}', X)
+        np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("k", "s", "p"), [(3, 2, 1), (2, 2, 0), (3, 1, 1)])
-def test_the_smallest_of_a_window(k, s, p):
+def test_min_pooling(k, s, p):
     text = f'type: "Pooling" pooling_param {{ pool: MIN kernel_size: {k} stride: {s} pad: {p} }}'
     np.testing.assert_array_equal(y(text, X), pooled(X, k, s, p, np.min))
 
 
-def test_the_smallest_of_all():
+def test_global_min_pooling():
     text = 'type: "Pooling" pooling_param { pool: MIN global_pooling: true }'
     np.testing.assert_array_equal(y(text, X), X.min(axis=(2, 3), keepdims=True))
 
 
-def test_round_mode_goes_before_ceil_mode():
+def test_round_mode_takes_precedence_over_ceil_mode():
     text = 'type: "Pooling" pooling_param { kernel_size: 2 stride: 2 %s }'
     sizes = {
         "": 4, "ceil_mode: false": 3, "ceil_mode: true": 4, "round_mode: FLOOR": 3,
@@ -91,38 +92,38 @@ def test_round_mode_goes_before_ceil_mode():
 
 
 @pytest.mark.parametrize("kind", ["Convolution", "InnerProduct"])
-def test_rectifiers_inside(kind):
+def test_built_in_rectifier(kind):
     block = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param"}[kind]
     window = "kernel_size: 3" if kind == "Convolution" else ""
     text = f'type: "{kind}" {block} {{ num_output: 3 {window} %s }}'
     plain = y(text % "", X)
     assert (plain < 0).any()
     np.testing.assert_array_equal(y(text % "relu: true", X), np.maximum(plain, 0))
-    found = y(text % "relu: true negative_slope: 0.25", X)
-    np.testing.assert_allclose(found, np.where(plain > 0, plain, plain * 0.25), rtol=1e-6)
+    output = y(text % "relu: true negative_slope: 0.25", X)
+    np.testing.assert_allclose(output, np.where(plain > 0, plain, plain * 0.25), rtol=1e-6)
     np.testing.assert_array_equal(y(text % "negative_slope: 0.25", X), plain)
 
 
-def test_rows_of_length_one():
+def test_normalized_rows_of_inner_product():
     text = 'type: "InnerProduct" inner_product_param { num_output: 3 normalize: true }'
-    made = net(text, X.shape)
-    weight, bias = made.weights["y"]
+    network = net(text, X.shape)
+    weight, bias = network.weights["y"]
     rows = weight / np.sqrt((weight * weight).sum(1, keepdims=True) + 1e-6)
-    found = pg.run(made, {"data": X})["y"]
-    np.testing.assert_allclose(found, X.reshape(2, -1) @ rows.T + bias, rtol=1e-4, atol=1e-5)
+    output = pg.run(network, {"data": X})["y"]
+    np.testing.assert_allclose(output, X.reshape(2, -1) @ rows.T + bias, rtol=1e-4, atol=1e-5)
     with pytest.raises(pg.UnsupportedError, match="transpose"):
         y(text.replace("normalize", "transpose: true normalize"), X)
 
 
 @pytest.mark.parametrize("words", ["hole: 2", "hole_h: 2 hole_w: 2", "dilation_h: 2 dilation_w: 2"])
-def test_dilation_by_other_names(words):
+def test_dilation_under_other_names(words):
     text = 'type: "Convolution" convolution_param { num_output: 3 kernel_size: 3 %s }'
     np.testing.assert_array_equal(y(text % words, X), y(text % "dilation: 2", X))
     with pytest.raises(pg.InputError, match="are both given"):
         y(text % f"dilation: 2 {words}", X)
 
 
-def test_half_of_a_dilation():
+def test_hole_without_its_second_axis_is_refused():
     text = 'type: "Convolution" convolution_param { num_output: 3 kernel_size: 3 hole_h: 2 }'
     with pytest.raises(pg.InputError, match="hole_h and hole_w must both be given"):
         y(text, X)
@@ -141,7 +142,7 @@ def test_half_of_a_dilation():
         ("MIN", np.minimum),
     ],
 )
-def test_words_of_eltwise(words, formula):
+def test_operations_of_eltwise(words, formula):
     text = f'type: "Eltwise" eltwise_param {{ operation: {words} }}'
     other = np.abs(X[::-1]) + 1
     np.testing.assert_allclose(y(text, X, other), formula(X, other), rtol=1e-6)
@@ -150,7 +151,7 @@ def test_words_of_eltwise(words, formula):
             y(text, X, X, X)
 
 
-def test_one_bottom_of_flownet():
+def test_eltwise_sum_of_one_bottom():
     text = 'type: "Eltwise" eltwise_param { operation: SUM coeff: 0.5 }'
     np.testing.assert_array_equal(y(text, X), X * 0.5)
     with pytest.raises(pg.InputError, match="has 1 bottoms, but takes 2 or more"):
@@ -158,7 +159,7 @@ def test_one_bottom_of_flownet():
 
 
 @pytest.mark.parametrize(("word", "formula"), [("MAX", np.max), ("MIN", np.min)])
-def test_words_of_reduction(word, formula):
+def test_operations_of_reduction(word, formula):
     text = f'type: "Reduction" reduction_param {{ operation: {word} axis: 1 coeff: 2 }}'
     np.testing.assert_allclose(y(text, X), 2 * formula(X, axis=(1, 2, 3)), rtol=1e-6)
 
@@ -178,12 +179,12 @@ SIZES = {
 
 
 @pytest.mark.parametrize("words", SIZES)
-def test_what_goes_first_in_interp(words):
+def test_precedence_of_the_sizes_of_interp(words):
     text = f'type: "Interp" interp_param {{ {words} }}'
     assert net(text, (1, 2, 9, 9)).shapes["y"][2:] == (SIZES[words],) * 2
 
 
-def test_upsample_without_a_factor():
+def test_upsample_without_a_scale():
     with pytest.raises(pg.UnsupportedError, match="its default differs between forks"):
         y('type: "Upsample"', X)
     assert net('type: "Upsample"', X.shape, dialect="yolo").shapes["y"] == X.shape
@@ -192,13 +193,13 @@ def test_upsample_without_a_factor():
         net('type: "Upsample" upsample_param { scale: 3 pad_out_h: true }', X.shape)
 
 
-def test_channels_shuffled_by_the_default():
-    found = y('type: "ShuffleChannel"', X)
-    np.testing.assert_array_equal(found, X)
+def test_shuffle_channel_by_default_changes_nothing():
+    output = y('type: "ShuffleChannel"', X)
+    np.testing.assert_array_equal(output, X)
 
 
-def test_smoothing_of_labels_changes_gradients_alone():
-    """Intel's and NVIDIA's forks report the same loss with it."""
+def test_label_smoothing_does_not_change_the_loss():
+    """Intel's and NVIDIA's forks report the same loss with label_smoothing."""
     labels = np.array([1, 3], np.float32)
     text = 'type: "SoftmaxWithLoss" loss_param { %s }'
     scores = X[:, :, 0, 0]
@@ -210,9 +211,9 @@ def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return -np.log((e / e.sum(axis=1, keepdims=True))[np.arange(len(labels)), labels.astype(int)])
 
 
-def test_weights_of_classes():
-    """SegNet: the sum of weighted terms, divided by the number of labels and not by their
-    weights."""
+def test_class_weighting():
+    """SegNet: the sum of the weighted terms is divided by the number of labels, not by the sum of
+    their weights."""
     labels = np.array([1, 3], np.float32)
     scores = X[:, :, 0, 0]
     weights = [0.5, 2, 1, 3]
@@ -220,35 +221,36 @@ def test_weights_of_classes():
     text = f'type: "SoftmaxWithLoss" loss_param {{ weight_by_label_freqs: true {words} %s }}'
     terms = cross_entropy(scores, labels) * np.array([2, 3])
     np.testing.assert_allclose(y(text % "", scores, labels), terms.sum() / 2, rtol=1e-5)
-    found = y(text % "ignore_label: 1", scores, labels)
-    np.testing.assert_allclose(found, terms[1], rtol=1e-5)
+    output = y(text % "ignore_label: 1", scores, labels)
+    np.testing.assert_allclose(output, terms[1], rtol=1e-5)
     with pytest.raises(pg.InputError, match="expected 4 class_weighting, one per class, got 5"):
         y(text % "class_weighting: 1", scores, labels)
     with pytest.raises(pg.InputError, match="class_weighting is missing"):
         y('type: "SoftmaxWithLoss" loss_param { weight_by_label_freqs: true }', scores, labels)
 
 
-def test_a_fixed_normalizer():
+def test_pre_fixed_normalizer():
     labels = np.array([1, 3], np.float32)
     scores = X[:, :, 0, 0]
     text = 'type: "SoftmaxWithLoss" loss_param { normalization: PRE_FIXED %s }'
     total = cross_entropy(scores, labels).sum()
     np.testing.assert_allclose(y(text % "", scores, labels), total, rtol=1e-5)
-    found = y(text % "pre_fixed_normalizer: 8", scores, labels)
-    np.testing.assert_allclose(found, total / 8, rtol=1e-5)
+    output = y(text % "pre_fixed_normalizer: 8", scores, labels)
+    np.testing.assert_allclose(output, total / 8, rtol=1e-5)
 
 
-def test_factors_between_limits():
+def test_scale_clips_its_factors():
     text = 'type: "Scale" scale_param { bias_term: true min_value: -0.5 max_value: 0.75 }'
-    made = net(text, X.shape)
-    scale, bias = made.weights["y"]
+    network = net(text, X.shape)
+    scale, bias = network.weights["y"]
     assert scale.min() < -0.5 or scale.max() > 0.75
-    wanted = X * np.clip(scale, -0.5, 0.75)[:, None, None] + bias[:, None, None]
-    np.testing.assert_allclose(pg.run(made, {"data": X})["y"], wanted, rtol=1e-5, atol=1e-6)
+    expected = X * np.clip(scale, -0.5, 0.75)[:, None, None] + bias[:, None, None]
+    output = pg.run(network, {"data": X})["y"]
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_wider_regions():
-    """MS-CNN widens a region by pad_ratio of its size on each side before it is scaled."""
+def test_pad_ratio_of_roi_pooling():
+    """MS-CNN widens a region on each side by pad_ratio of its size, and then scales it."""
     text = 'type: "ROIPooling" roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 1 %s }'
     rois = np.array([[0, 2, 2, 3, 3], [1, 1, 2, 4, 5]], np.float32)
     wider = rois.copy()
@@ -259,13 +261,13 @@ def test_wider_regions():
 
 
 def test_relu6_with_a_slope():
-    found = y('type: "ReLU6" relu6_param { negative_slope: 0.1 }', X * 5)
-    np.testing.assert_allclose(found, np.minimum(np.where(X > 0, X, X * 0.1) * 5, 6), rtol=1e-5)
+    output = y('type: "ReLU6" relu6_param { negative_slope: 0.1 }', X * 5)
+    np.testing.assert_allclose(output, np.minimum(np.where(X > 0, X, X * 0.1) * 5, 6), rtol=1e-5)
 
 
-def normal(made: pg.Net, eps: float, divided: bool) -> np.ndarray:
-    mean, variance, factor, *own = made.weights["y"]
-    scale, shift = [*own, *(np.ones(4), np.zeros(4))[len(own) :]]
+def normal(network: pg.Net, eps: float, divided: bool) -> np.ndarray:
+    mean, variance, factor, *extra = network.weights["y"]
+    scale, shift = [*extra, *(np.ones(4), np.zeros(4))[len(extra) :]]
     by = 1 / factor if divided else 1
     shaped = [np.reshape(a, (-1, 1, 1)) for a in (mean * by, variance * by, scale, shift)]
     return (X - shaped[0]) / np.sqrt(shaped[1] + eps) * shaped[2] + shaped[3]
@@ -283,33 +285,34 @@ def normal(made: pg.Net, eps: float, divided: bool) -> np.ndarray:
         ("relu: true use_weight_bias: true", 1e-5, True, 5),
     ],
 )
-def test_five_blobs(words, eps, divided, blobs):
-    made = net(f'type: "BatchNorm" batch_norm_param {{ {words} }}', X.shape)
-    assert len(made.parameter_shapes["y"]) == blobs
-    made.weights["y"] = [
-        np.abs(b) + 0.5 if i in (1, 2) else b for i, b in enumerate(made.weights["y"])
+def test_batch_norm_of_forks(words, eps, divided, blobs):
+    network = net(f'type: "BatchNorm" batch_norm_param {{ {words} }}', X.shape)
+    assert len(network.parameter_shapes["y"]) == blobs
+    network.weights["y"] = [
+        np.abs(b) + 0.5 if i in (1, 2) else b for i, b in enumerate(network.weights["y"])
     ]
-    wanted = normal(made, eps, divided)
-    wanted = np.maximum(wanted, 0) if "relu" in words else wanted
-    np.testing.assert_allclose(pg.run(made, {"data": X})["y"], wanted, rtol=1e-4, atol=1e-5)
+    expected = normal(network, eps, divided)
+    expected = np.maximum(expected, 0) if "relu" in words else expected
+    output = pg.run(network, {"data": X})["y"]
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bn_of_segnet():
     scaled = 'type: "BN" bn_param { bn_mode: INFERENCE }'
-    made = net(scaled, X.shape)
-    scale, shift = (b.reshape(-1, 1, 1) for b in made.weights["y"])
+    network = net(scaled, X.shape)
+    scale, shift = (b.reshape(-1, 1, 1) for b in network.weights["y"])
     np.testing.assert_allclose(
-        pg.run(made, {"data": X})["y"], X * scale + shift, rtol=1e-5, atol=1e-6
+        pg.run(network, {"data": X})["y"], X * scale + shift, rtol=1e-5, atol=1e-6
     )
     mean, variance = X.mean((0, 2, 3), keepdims=True), X.var((0, 2, 3), keepdims=True)
-    wanted = (X - mean) / np.sqrt(variance + 1e-9) * scale + shift
+    expected = (X - mean) / np.sqrt(variance + 1e-9) * scale + shift
     for words, options in (
         ("bn_mode: LEARN", {}),
         ("scale_filler { value: 1 }", {}),
         ("", {"dialect": "segnet"}),
     ):
-        found = y(f'type: "BN" bn_param {{ {words} }}', X, **options)
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+        output = y(f'type: "BN" bn_param {{ {words} }}', X, **options)
+        np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(
         pg.UnsupportedError, match="SegNet's BN has the blobs scale and shift, PSPNet's has"
     ):
@@ -317,7 +320,7 @@ def test_bn_of_segnet():
 
 
 def test_kernel_of_one_in_intels_fork():
-    """It drops a last window behind the input without a pad too."""
+    """Intel's fork also drops a last window after the end of the input if there is no pad."""
     text = 'type: "Pooling" pooling_param { kernel_size: 1 stride: 2 }'
     assert net(text, (1, 1, 6, 6)).shapes["y"][2:] == (4, 4)
     assert net(text, (1, 1, 6, 6), dialect="intel").shapes["y"][2:] == (3, 3)

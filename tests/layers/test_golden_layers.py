@@ -1,4 +1,4 @@
-"""Every single-layer net against real Caffe's numbers, through the written .onnx file."""
+"""Every single-layer net, exported to ONNX, agrees with the numbers of real Caffe."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import protogen as pg
 
 CASES = sorted((TESTS / "cases").glob("*/*"))
 NEWEST = onnx.defs.onnx_opset_version()
-# Of the blob's largest magnitude: one layer of float32 sums in another order.
+# Relative to the largest magnitude of the blob: one layer of float32 sums in another order.
 TOLERANCE = 1e-4
 
 
 def opsets() -> list[int]:
-    """13 (the least), 18 (the default), and the newest that this onnxruntime runs."""
+    """13 (the oldest), 18 (the default) and the newest that the installed onnxruntime supports."""
     from protogen.running.runtime import newest_opset
 
     return [13, 18, min(NEWEST, newest_opset())]
 
 
-def test_all_cases_are_here():
+def test_number_of_cases():
     assert len(CASES) == 205
 
 
 @pytest.mark.parametrize("opset", opsets())
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.name)
-def test_layer(case, opset, tmp_path):
+def test_exported_layer_agrees_with_caffe(case, opset, tmp_path):
     golden = np.load(case / "golden.npz")
     net = pg.load(case / "net.prototxt")
     weights: dict[str, list] = {}
@@ -54,8 +54,8 @@ def test_layer(case, opset, tmp_path):
     feeds = {i.name: golden[f"in:{i.name}"] for i in session.get_inputs()}
     names = [o.name for o in session.get_outputs()]
     assert names == [name for name in net.outputs if name not in net.inputs]
-    for name, found in zip(names, session.run(names, feeds), strict=True):
-        wanted = golden[f"out:{name}"]
-        assert found.shape == wanted.shape
-        limit = TOLERANCE * np.abs(wanted).max(initial=0)
-        assert (np.abs(found.astype(np.float64) - wanted) <= limit).all(), name
+    for name, output in zip(names, session.run(names, feeds), strict=True):
+        expected = golden[f"out:{name}"]
+        assert output.shape == expected.shape
+        limit = TOLERANCE * np.abs(expected).max(initial=0)
+        assert (np.abs(output.astype(np.float64) - expected) <= limit).all(), name

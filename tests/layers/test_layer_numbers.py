@@ -1,5 +1,5 @@
-"""Layers that no golden of real Caffe covers, against their formulas in NumPy, through onnxruntime;
-and what is said of layers that Caffe refuses."""
+"""Layers without numbers of real Caffe agree in onnxruntime with their formulas in NumPy; errors of
+invalid layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANDOM = np.random.default_rng(3)
 
 
 def run(layer: str, weights: list[np.ndarray] | None = None, **arrays: np.ndarray):
-    """Every output of one layer called "n", or of several whole layers, for float32 arrays."""
+    """All outputs of one layer "n", or of several complete layers, for float32 arrays."""
     text = layer if layer.startswith("layer") else f'layer {{ name: "n" {layer} }}'
     net = net_with({name: array.shape for name, array in arrays.items()}, text)
     if weights is not None:
@@ -33,40 +33,41 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def softmax(x: np.ndarray, axis: int) -> np.ndarray:
-    made = np.exp(x.astype(np.float64) - x.max(axis, keepdims=True))
-    return made / made.sum(axis, keepdims=True)
+    powers = np.exp(x.astype(np.float64) - x.max(axis, keepdims=True))
+    return powers / powers.sum(axis, keepdims=True)
 
 
-def close(found: np.ndarray, wanted: np.ndarray) -> None:
-    assert found.shape == np.shape(wanted)
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(1, np.abs(wanted).max()))
+def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
+    assert actual.shape == np.shape(expected)
+    atol = 2e-6 * max(1, np.abs(expected).max())
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
 
 
-def test_upsampling_puts_values_where_the_mask_says():
-    """SegNet: pooled and put back, every maximum stands where it was, 0 elsewhere."""
+def test_upsampling_restores_maxima_at_their_positions():
+    """SegNet: after Pooling and Upsample each maximum is at its old position; the rest is 0."""
     x = normal(2, 3, 6, 8)
     layers = """layer { name: "p" type: "Pooling" bottom: "x" top: "p" top: "m" pooling_param { kernel_size: 2 stride: 2 } }
 layer { name: "u" type: "Upsample" bottom: "p" bottom: "m" top: "u" upsample_param { scale: 2 } }"""
     windows = x.reshape(2, 3, 3, 2, 4, 2)
     most = windows == windows.max(axis=(3, 5), keepdims=True)
-    close(run(layers, x=x)["u"], np.where(most, windows, 0).reshape(x.shape))
+    assert_close(run(layers, x=x)["u"], np.where(most, windows, 0).reshape(x.shape))
 
 
-def test_filter_keeps_samples():
-    found = run('type: "Filter" bottom: "x" bottom: "y" bottom: "s" top: "a" top: "b"',
+def test_filter_returns_selected_samples():
+    outputs = run('type: "Filter" bottom: "x" bottom: "y" bottom: "s" top: "a" top: "b"',
                 x=(x := normal(4, 2, 3)), y=(y := normal(4, 5)), s=np.float32([1, 0, 0, 2]))  # fmt: skip
-    close(found["a"], x[[0, 3]])
-    close(found["b"], y[[0, 3]])
+    assert_close(outputs["a"], x[[0, 3]])
+    assert_close(outputs["b"], y[[0, 3]])
 
 
-def test_infogain():
+def test_infogain_loss():
     x, labels, gain = normal(5, 4), np.float32([0, 3, 1, 1, 2]), np.abs(normal(1, 1, 4, 4))
-    found = run('type: "InfogainLoss" bottom: "x" bottom: "l" bottom: "h" top: "loss" top: "p" loss_weight: 1 loss_weight: 0',
+    outputs = run('type: "InfogainLoss" bottom: "x" bottom: "l" bottom: "h" top: "loss" top: "p" loss_weight: 1 loss_weight: 0',
                 x=x, l=labels, h=gain)  # fmt: skip
     p = softmax(x, 1)
-    wanted = -(gain[0, 0][labels.astype(int)] * np.log(p)).sum() / 5
-    close(found["loss"], wanted)
-    close(found["p"], p)
+    expected = -(gain[0, 0][labels.astype(int)] * np.log(p)).sum() / 5
+    assert_close(outputs["loss"], expected)
+    assert_close(outputs["p"], p)
 
 
 @pytest.mark.parametrize(
@@ -76,30 +77,32 @@ def test_infogain():
 )  # fmt: skip
 @pytest.mark.parametrize("ignored", [None, 1, 9])
 def test_normalisation_of_losses(param, divisor, ignored):
-    """SoftmaxWithLoss at two positions of three samples: what the sum is divided by."""
+    """The divisor of SoftmaxWithLoss, for three samples with two positions each."""
     x, labels = normal(3, 4, 2), np.float32([[0, 1], [1, 3], [2, 1]])
     skip = "" if ignored is None else f"ignore_label: {ignored}"
-    found = run(f'type: "SoftmaxWithLoss" bottom: "x" bottom: "l" top: "loss" loss_param {{ {param} {skip} }}', x=x, l=labels)  # fmt: skip
+    outputs = run(f'type: "SoftmaxWithLoss" bottom: "x" bottom: "l" top: "loss" loss_param {{ {param} {skip} }}', x=x, l=labels)  # fmt: skip
     p = softmax(x, 1)
     counts = labels != ignored
     terms = [
         -math.log(p[n, int(labels[n, i]), i]) for n, i in np.ndindex(labels.shape) if counts[n, i]
     ]
-    close(found["loss"], np.float64(sum(terms) / (len(terms) if divisor == "valid" else divisor)))
+    assert_close(
+        outputs["loss"], np.float64(sum(terms) / (len(terms) if divisor == "valid" else divisor))
+    )
 
 
 @pytest.mark.parametrize("param", ["", "ignore_label: 1", "normalization: VALID ignore_label: 1"])
 def test_sigmoid_cross_entropy(param):
     x, t = normal(3, 2, 2), np.float32(RANDOM.integers(0, 2, (3, 2, 2)))
-    found = run(f'type: "SigmoidCrossEntropyLoss" bottom: "x" bottom: "t" top: "loss" loss_param {{ {param} }}', x=x, t=t)  # fmt: skip
+    outputs = run(f'type: "SigmoidCrossEntropyLoss" bottom: "x" bottom: "t" top: "loss" loss_param {{ {param} }}', x=x, t=t)  # fmt: skip
     p = sigmoid(x)
     terms = -(t * np.log(p) + (1 - t) * np.log(1 - p))
     counts = t != 1 if "ignore" in param else np.ones_like(t, bool)
-    close(found["loss"], terms[counts].sum() / (counts.sum() if "VALID" in param else 3))
+    assert_close(outputs["loss"], terms[counts].sum() / (counts.sum() if "VALID" in param else 3))
 
 
 def gates(x: np.ndarray, c: np.ndarray, cont: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Caffe's lstm_unit_layer.cpp: gates i, f, o, g."""
+    """Caffe's lstm_unit_layer.cpp in NumPy: gates i, f, o, g."""
     i, f, o, g = np.split(x.astype(np.float64), 4, axis=-1)
     new = cont[..., None] * sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return new, sigmoid(o) * np.tanh(new)
@@ -107,17 +110,18 @@ def gates(x: np.ndarray, c: np.ndarray, cont: np.ndarray) -> tuple[np.ndarray, n
 
 def test_lstm_unit():
     c, x, cont = normal(1, 3, 5), normal(1, 3, 20), np.float32([[1, 0, 1]])
-    found = run('type: "LSTMUnit" bottom: "c" bottom: "x" bottom: "cont" top: "new" top: "h"', c=c, x=x, cont=cont)  # fmt: skip
+    outputs = run('type: "LSTMUnit" bottom: "c" bottom: "x" bottom: "cont" top: "new" top: "h"', c=c, x=x, cont=cont)  # fmt: skip
     new, h = gates(x, c, cont)
-    close(found["new"], new)
-    close(found["h"], h)
+    assert_close(outputs["new"], new)
+    assert_close(outputs["h"], h)
 
 
 @pytest.mark.parametrize("exposed", [False, True])
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("kind", ["LSTM", "RNN"])
 def test_recurrent(kind, static, exposed):
-    """Every form of the bottoms: a static input, the states given and returned, sequences that end."""
+    """All combinations of bottoms: a static input, hidden states as bottoms and tops, and sequences
+    that end."""
     steps, batch, width, d = 4, 2, 3, 5
     rows = 4 * d if kind == "LSTM" else d
     x, cont = normal(steps, batch, width), np.float32([[0, 0], [1, 1], [1, 0], [1, 1]])
@@ -138,28 +142,28 @@ def test_recurrent(kind, static, exposed):
     arrays |= {f"s{i}": state for i, state in enumerate(states)} if exposed else {}
     tops = ["y", *(f"t{i}" for i in range(len(states)) if exposed)]
     text = " ".join([f'bottom: "{name}"' for name in arrays] + [f'top: "{name}"' for name in tops])
-    found = run(f'type: "{kind}" {text} recurrent_param {{ num_output: {d} expose_hidden: {str(exposed).lower()} }}', weights, **arrays)  # fmt: skip
+    outputs = run(f'type: "{kind}" {text} recurrent_param {{ num_output: {d} expose_hidden: {str(exposed).lower()} }}', weights, **arrays)  # fmt: skip
 
     at = 3 if static else 2
     h = states[0][0].astype(np.float64) if exposed else np.zeros((batch, d))
     c = states[-1][0].astype(np.float64) if exposed else np.zeros((batch, d))
-    outputs = []
+    steps_y = []
     for t in range(steps):
         read = x[t] @ weights[0].T.astype(np.float64) + weights[1]
         read += fixed @ weights[2].T if static else 0
         read += (h * cont[t][:, None]) @ weights[at].T
         if kind == "LSTM":
             c, h = gates(read, c, cont[t])
-            outputs.append(h)
+            steps_y.append(h)
         else:
             h = np.tanh(read)
-            outputs.append(np.tanh(h @ weights[at + 1].T + weights[at + 2]))
-    close(found["y"], np.stack(outputs))
+            steps_y.append(np.tanh(h @ weights[at + 1].T + weights[at + 2]))
+    assert_close(outputs["y"], np.stack(steps_y))
     for name, state in zip(tops[1:], [h, c], strict=False):
-        close(found[name], state[None])
+        assert_close(outputs[name], state[None])
 
 
-# What Caffe refuses. "x" is 2x3x6x8, "y" 2x3x5x5, "v" 4, "s" 2.
+# Layers that Caffe refuses, with the error message.
 SHAPES = {
     "x": (2, 3, 6, 8),
     "y": (2, 3, 5, 5),
@@ -230,14 +234,14 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("layer", "said"), REFUSED, ids=[f"{one[0].split()[0]}-{i}" for i, one in enumerate(REFUSED)])  # fmt: skip
-def test_refused(layer, said):
+@pytest.mark.parametrize(("layer", "message"), REFUSED, ids=[f"{one[0].split()[0]}-{i}" for i, one in enumerate(REFUSED)])  # fmt: skip
+def test_invalid_layer_is_refused(layer, message):
     with pytest.raises(pg.InputError) as caught:
         _ = net_with(SHAPES, f'layer {{ name: "n" type: {layer} }}').graph
     kind = layer.split('"')[1]
     place, _, rest = str(caught.value).partition(": ")
     assert place == f"net.prototxt:{len(SHAPES) + 1}:1"
-    assert rest == f'layer "n" ({kind}): {said}'
+    assert rest == f'layer "n" ({kind}): {message}'
 
 
 NOT_IN_ONNX = [
@@ -248,15 +252,16 @@ NOT_IN_ONNX = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("layer", "said"), NOT_IN_ONNX)
-def test_not_in_onnx(layer, said):
+@pytest.mark.parametrize(("layer", "message"), NOT_IN_ONNX)
+def test_layer_without_onnx_equivalent_is_refused(layer, message):
     with pytest.raises(pg.UnsupportedError) as caught:
         pg.to_onnx(net_with(SHAPES, f'layer {{ name: "n" type: {layer} }}'))
-    assert str(caught.value).endswith(f": {said}")
+    assert str(caught.value).endswith(f": {message}")
 
 
-def test_a_depthwise_kernel_past_the_end():
-    """Convolution makes a pixel there; the fork's layer has unsigned sizes, and none."""
+def test_depthwise_kernel_larger_than_the_input_is_refused():
+    """Convolution has one output pixel there; the fork's layer computes with unsigned sizes and has
+    none."""
     layer = 'layer { name: "n" type: "ConvolutionDepthwise" bottom: "x" top: "t" convolution_param { num_output: 3 kernel_h: 7 kernel_w: 1 stride: 2 } }'
     with pytest.raises(pg.InputError, match="its kernel of 7 is larger than 6 pixels with pad 0"):
         _ = net_with(SHAPES, layer).graph
