@@ -375,7 +375,8 @@ def test_what_a_users_layer_declares(tmp_path):
     (tmp_path / "net.prototxt").write_text(text)
     register(stock=False)
     with pytest.raises(
-        pg.UnsupportedError, match=r"dropout_param.scale_train is set .*Declare what your layer"
+        pg.UnsupportedError,
+        match=r"dropout_param.scale_train is set .*Declare the fields that your layer reads",
     ):
         pg.convert(tmp_path / "net.prototxt", None, tmp_path / "a.onnx")
     register(stock=False, reads={"dropout_param": "dropout_ratio"})
