@@ -90,7 +90,7 @@ def test_mistakes(command, recipe):
     )
     assert "PG209" in command("check", "wrong.prototxt", code=1)
     (recipe / "wrong.prototxt").write_text(NET.replace("width: 2", "width: 2 heigth: 3"))
-    assert "tent_param.heigth is set to 3, which no known caffe.proto has" in command(
+    assert "tent_param.heigth is set to 3, but no known caffe.proto defines it" in command(
         "convert", "wrong.prototxt", "-o", "x.onnx", code=3
     )
 

@@ -182,9 +182,9 @@ def _upstream(
     swelling = ""
     while waiting:
         layer = waiting.popleft()
-        if cause := _of_weights(side, layer, "idle") if proof.reason == "constant" else "":
+        if cause := _of_weights(side, layer, "constant") if proof.reason == "constant" else "":
             return cause
-        swelling = swelling or (_of_weights(side, layer, "swells") if far else "")
+        swelling = swelling or (_of_weights(side, layer, "large") if far else "")
         for read in layer.reads:
             if read in told:
                 return told[read]
@@ -195,10 +195,14 @@ def _upstream(
     return f"{swelling}, so that {_own(side, name, proof)}" if swelling else ""
 
 
-def _of_weights(side: Side, layer: Layer, what: Literal["idle", "swells"]) -> str:
+def _of_weights(side: Side, layer: Layer, what: Literal["constant", "large"]) -> str:
     kind = kind_of(layer)
     blobs = side.net.weights.get(layer.name) if side.net is not None else None
     if kind is None or not blobs:
         return ""
-    found = kind.idle(layer, blobs) if what == "idle" else kind.swells(layer, blobs)
+    found = (
+        kind.reason_constant(layer, blobs)
+        if what == "constant"
+        else kind.reason_large(layer, blobs)
+    )
     return f"{layer.subject} {found}" if found else ""

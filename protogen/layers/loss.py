@@ -1,4 +1,4 @@
-"""Softmax, losses and measures."""
+"""Softmax and the loss layers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from protogen.layers.graph import Layer
 from protogen.layers.labels import (
     FLT_MIN,
     check_labels,
+    clipped_labels,
     draw_labels,
-    in_range,
     labels,
-    last,
-    normalized,
-    of_labels,
+    normalized_loss,
+    rows_of_classes,
     scalar_shape,
     total,
+    values_at_labels,
 )
-from protogen.layers.values import labels_below, positive, whole
+from protogen.layers.values import positive, random_labels, whole
 from protogen.layers.writing import Emitter
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class Softmax(_Same):
     resting = (0.0, 1.0)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        made = super().shapes(layer, bottoms)
+        tops = super().shapes(layer, bottoms)
         axis_of(layer, layer.params.softmax_param.axis, len(bottoms[0]))
-        return made
+        return tops
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         axis = axis_of(layer, layer.params.softmax_param.axis, len(e.shape(layer.reads[0])))
@@ -58,26 +58,27 @@ class Softmax(_Same):
 
 
 class _Loss(LayerType, abstract=True):
-    """A scalar; a second top, where a type has one, has the first bottom's shape
-    (probabilities)."""
+    """Base of the losses. The first top is a scalar. A second top, if the type has one, holds
+    probabilities in the shape of the first bottom."""
 
     is_loss = True
     least, most = 2, 2
     most_tops = 1
-    gives_no_gradient = True  # to all bottoms but the first
+    gives_no_gradient = True  # no gradient for any bottom except the first
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, self.least, self._most(layer))
         if bottoms[0][:1] != bottoms[1][:1] or not bottoms[0]:
             raise layer.error(
-                f"{shape_text(bottoms[0])} and {shape_text(bottoms[1])} must have as many samples"
+                "its first two bottoms must have the same number of samples, got shapes "
+                f"{shape_text(bottoms[0])} and {shape_text(bottoms[1])}"
             )
         self.check(layer, bottoms)
-        made: list[Shape] = [(), bottoms[0]]
-        return made[: min(max(1, len(layer.tops)), self.most_tops)]
+        tops: list[Shape] = [(), bottoms[0]]
+        return tops[: min(max(1, len(layer.tops)), self.most_tops)]
 
     def _most(self, layer: Layer) -> int:
-        """How many bottoms it takes."""
+        """Return the largest number of bottoms that this layer may have."""
         return self.most
 
     def without_gradient(self, layer: Layer) -> Collection[int]:
@@ -93,21 +94,29 @@ class _Loss(LayerType, abstract=True):
             e.op("Identity", [second], [layer.writes[1]])
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
-        """The loss, and what a second top holds (empty for types that have none)."""
+        """Emit the loss. Return its value and that of a second top (empty if the type has none)."""
         raise NotImplementedError
 
     def check_form(self, layer: Layer) -> None:
-        """Raises UnsupportedError for a form of it that ONNX cannot say."""
+        """Check that ONNX can express the layer.
+
+        Raises:
+            UnsupportedError: it cannot.
+        """
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
         return whole(rng, math.prod(shapes[0][1:]), shapes[1]) if index == 1 else None
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
-        """Whether the bottoms fit each other, as far as more than the samples' number counts."""
+        """Check what the type requires of its bottoms besides equal numbers of samples.
+
+        Raises:
+            InputError: the bottoms do not fit each other.
+        """
 
 
 class _PairLoss(_Loss, abstract=True):
-    """A loss of two bottoms with as many values a sample."""
+    """Base of the losses whose two bottoms hold the same number of values."""
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
         return None
@@ -115,12 +124,15 @@ class _PairLoss(_Loss, abstract=True):
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         a, b = bottoms[:2]
         if math.prod(a) != math.prod(b):
-            raise layer.error(f"{shape_text(a)} and {shape_text(b)} must hold as many values")
+            raise layer.error(
+                "its first two bottoms must hold the same number of values, got shapes "
+                f"{shape_text(a)} and {shape_text(b)}"
+            )
 
 
 class SoftmaxWithLoss(_Loss):
-    """Softmax and the mean of -log of each label's probability: scores along
-    ``softmax_param.axis``, and one label for each other position."""
+    """Softmax and the mean of -log of each label's probability. The classes lie along
+    ``softmax_param.axis``; there is one label for each position of the other axes."""
 
     reads = fields(
         softmax_param="axis", loss_param=f"{NORMALIZED} weight_by_label_freqs class_weighting"
@@ -132,15 +144,18 @@ class SoftmaxWithLoss(_Loss):
         return 2 if layer.dialect == "bvlc" else 3
 
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
-        if len(layer.tops) > 1:  # its inner Softmax, of one top, gets the loss_weight of both
+        # Caffe passes the loss_weight of both tops to the inner Softmax, which has only one top.
+        if len(layer.tops) > 1:
             raise layer.error(
-                "has a second top, which no release of Caffe accepts",
-                "Put a Softmax layer beside it.",
+                "has a second top, but no Caffe release accepts one",
+                "Remove it, and add a Softmax layer for the probabilities.",
             )
         axis = check_labels(layer, bottoms, layer.params.softmax_param.axis)
         weights = layer.params.loss_param.class_weighting
         if weights and len(weights) != bottoms[0][axis]:
-            raise layer.error(f"has {len(weights)} class_weighting for {bottoms[0][axis]} classes")
+            raise layer.error(
+                f"expected {bottoms[0][axis]} class_weighting, one per class, got {len(weights)}"
+            )
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
         axis, p = layer.params.softmax_param.axis, layer.params.loss_param
@@ -149,29 +164,29 @@ class SoftmaxWithLoss(_Loss):
     def check_form(self, layer: Layer) -> None:
         if len(layer.reads) > 2:
             raise layer.unsupported(
-                "a third bottom is a fork's, and forks weigh by it in different ways",
-                "Leave it out: BVLC's layer takes two.",
+                "has a third bottom, which forks use as weights in different ways",
+                "Remove the third bottom: BVLC Caffe's layer takes two.",
             )
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         shape = e.shape(layer.reads[0])
         axis = axis_of(layer, layer.params.softmax_param.axis, len(shape))
         probability = e.value("Softmax", layer.reads[0], axis=axis)
-        chosen = of_labels(e, probability, shape, axis, layer.reads[1])
+        chosen = values_at_labels(e, probability, shape, axis, layer.reads[1])
         log = e.value("Log", e.value("Max", chosen, e.array(FLT_MIN)))
         outer = math.prod(shape[:axis])
-        return normalized(layer, e, log, layer.reads[1], outer, "VALID"), ""
+        return normalized_loss(layer, e, log, layer.reads[1], outer, "VALID"), ""
 
 
 class SigmoidCrossEntropyLoss(_PairLoss):
-    """Sigmoid and cross entropy, summed over a sample."""
+    """Sigmoid and cross entropy, summed over each sample."""
 
     reads = fields(loss_param=NORMALIZED)
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
         p = layer.params.loss_param
         ignored = p.ignore_label if p.has("ignore_label") else None
-        return labels_below(rng, 2, shapes[1], ignored) if index == 1 else None
+        return random_labels(rng, 2, shapes[1], ignored) if index == 1 else None
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         x = layer.reads[0]
@@ -182,7 +197,7 @@ class SigmoidCrossEntropyLoss(_PairLoss):
         terms = e.value("Sub", e.value("Mul", x, target), e.value("Relu", x))
         terms = e.value("Sub", terms, soft)
         flat = e.value("Reshape", terms, e.array([-1]))
-        return normalized(layer, e, flat, layer.reads[1], shape[0], "BATCH_SIZE"), ""
+        return normalized_loss(layer, e, flat, layer.reads[1], shape[0], "BATCH_SIZE"), ""
 
 
 class EuclideanLoss(_PairLoss):
@@ -201,7 +216,7 @@ class EuclideanLoss(_PairLoss):
 
 
 class HingeLoss(_Loss):
-    """One against all, L1 or L2."""
+    """One-against-all hinge loss, L1 or L2."""
 
     reads = fields(hinge_loss_param="norm")
 
@@ -212,10 +227,11 @@ class HingeLoss(_Loss):
         shape = e.shape(layer.reads[0])
         classes = math.prod(shape[1:])
         x = e.value("Flatten", layer.reads[0], axis=1)
-        mine = labels(e, layer.reads[1])
-        if math.prod(e.shape(layer.reads[1])) != shape[0]:  # Caffe reads one a sample, the first
-            mine = e.value("Slice", mine, e.array([0]), e.array([shape[0]]))
-        sign = e.value("OneHot", mine, e.array(classes), e.array([1.0, -1.0]))
+        flat_labels = labels(e, layer.reads[1])
+        if math.prod(e.shape(layer.reads[1])) != shape[0]:
+            # Caffe reads as many labels as there are samples and ignores the rest.
+            flat_labels = e.value("Slice", flat_labels, e.array([0]), e.array([shape[0]]))
+        sign = e.value("OneHot", flat_labels, e.array(classes), e.array([1.0, -1.0]))
         margin = e.value("Relu", e.value("Add", e.value("Mul", x, sign), e.array(1.0)))
         if layer.params.hinge_loss_param.norm == "L2":
             margin = e.value("Mul", margin, margin)
@@ -226,7 +242,7 @@ class InfogainLoss(_Loss):
     """Softmax and -sum H log p with an information gain matrix H."""
 
     harmless = MappingProxyType(
-        {"infogain_loss_param.source": "a third bottom goes before it; without one it is refused"}
+        {"infogain_loss_param.source": "a third bottom replaces it; without one it is refused"}
     )
 
     reads = fields(
@@ -234,7 +250,7 @@ class InfogainLoss(_Loss):
         loss_param=NORMALIZED,
     )
 
-    limits = "the matrix as a third bottom, not from a file"
+    limits = "only with the matrix as a third bottom, not from a file"
 
     most = 3
     most_tops = 2
@@ -246,29 +262,36 @@ class InfogainLoss(_Loss):
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
         axis = check_labels(layer, bottoms, layer.params.infogain_loss_param.axis)
         if layer.params.loss_param.has("normalize"):
-            raise layer.error("loss_param.normalize is not for this layer", "Use normalization.")
+            raise layer.error(
+                "loss_param.normalize is not supported by this layer",
+                "Use loss_param.normalization.",
+            )
         classes = bottoms[0][axis]
         if len(bottoms) > 2 and math.prod(bottoms[2]) != classes * classes:
             raise layer.error(
-                f'"{layer.bottoms[2]}" is {shape_text(bottoms[2])}, but must hold {classes} x {classes} values'
+                f'"{layer.bottoms[2]}" must hold {classes} x {classes} values, got shape '
+                f"{shape_text(bottoms[2])}"
             )
         if len(bottoms) < 3 and not layer.params.infogain_loss_param.has("source"):
-            raise layer.error("has no matrix", "Give it as a third bottom.")
+            raise layer.error("the information gain matrix is missing", "Add it as a third bottom.")
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
         if len(layer.reads) < 3:
             raise layer.unsupported(
-                "its matrix stands in a file of its own", "Give the matrix as a third bottom."
+                "the information gain matrix is in a separate file",
+                "Add the matrix as a third bottom.",
             )
         shape = e.shape(layer.reads[0])
         axis = axis_of(layer, layer.params.infogain_loss_param.axis, len(shape))
         probability = e.value("Softmax", layer.reads[0], axis=axis)
         rows = e.value("Reshape", layer.reads[2], e.array([shape[axis], shape[axis]]))
-        gain = e.value("Gather", rows, in_range(e, layer.reads[1], shape[axis]), axis=0)
-        log = e.value("Log", e.value("Max", last(e, probability, shape, axis), e.array(1e-20)))
+        gain = e.value("Gather", rows, clipped_labels(e, layer.reads[1], shape[axis]), axis=0)
+        log = e.value(
+            "Log", e.value("Max", rows_of_classes(e, probability, shape, axis), e.array(1e-20))
+        )
         terms = e.reduce("ReduceSum", e.value("Mul", gain, log), [1], keepdims=False)
         outer = math.prod(shape[:axis])
-        return normalized(layer, e, terms, layer.reads[1], outer, "VALID"), probability
+        return normalized_loss(layer, e, terms, layer.reads[1], outer, "VALID"), probability
 
 
 class MultinomialLogisticLoss(_Loss):
@@ -281,7 +304,7 @@ class MultinomialLogisticLoss(_Loss):
         shape = e.shape(layer.reads[0])
         flat = (shape[0], math.prod(shape[1:]))
         x = e.value("Flatten", layer.reads[0], axis=1)
-        chosen = of_labels(e, x, flat, 1, layer.reads[1])
+        chosen = values_at_labels(e, x, flat, 1, layer.reads[1])
         log = e.value("Log", e.value("Max", chosen, e.array(1e-20)))
         return total(e, log, -1 / shape[0]), ""
 
@@ -291,7 +314,8 @@ class MultinomialLogisticLoss(_Loss):
 
 
 class ContrastiveLoss(_Loss):
-    """Distance of two feature vectors, pulled or pushed by a label; bottoms a, b, label."""
+    """Loss on the distance of two feature vectors: similar pairs should be close, other pairs at
+    least the margin apart; bottoms a, b, label."""
 
     reads = fields(contrastive_loss_param="margin legacy_version")
 
@@ -305,8 +329,9 @@ class ContrastiveLoss(_Loss):
         vectors = [four_axes(layer, shape) for shape in bottoms[:2]]
         if vectors[0][1:] != vectors[1][1:] or vectors[0][2:] != (1, 1):
             raise layer.error(
-                f"{shape_text(bottoms[0])} and {shape_text(bottoms[1])} must be vectors of one length a sample",
-                "Put a Flatten before it.",
+                "its first two bottoms must hold one vector per sample, all of the same length, "
+                f"got shapes {shape_text(bottoms[0])} and {shape_text(bottoms[1])}",
+                "Put a Flatten layer before it.",
             )
         check_one_value(layer, bottoms, 2)
 
@@ -325,7 +350,7 @@ class ContrastiveLoss(_Loss):
 
 
 class SmoothL1Loss(_PairLoss):
-    """Forks (Fast R-CNN): 0.5 x^2 near 0, |x| - 0.5 further out, with optional weights."""
+    """Forks (Fast R-CNN): 0.5 x^2 for small |x|, else |x| - 0.5; optional weights."""
 
     reads = fields(smooth_l1_loss_param="sigma")
 
@@ -348,8 +373,13 @@ class SmoothL1Loss(_PairLoss):
 
 
 def check_one_value(layer: Layer, bottoms: Sequence[Shape], index: int) -> None:
-    """Raises InputError unless a bottom has one value a sample."""
+    """Check that a bottom has one value per sample.
+
+    Raises:
+        InputError: it has not.
+    """
     if four_axes(layer, bottoms[index])[1:] != (1, 1, 1):
         raise layer.error(
-            f'"{layer.bottoms[index]}" is {shape_text(bottoms[index])}, but must have one value a sample'
+            f'"{layer.bottoms[index]}" must have one value per sample, got shape '
+            f"{shape_text(bottoms[index])}"
         )

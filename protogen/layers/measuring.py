@@ -1,4 +1,4 @@
-"""Layers that measure."""
+"""Accuracy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from protogen.layers.elementwise import FLOAT
 from protogen.layers.graph import Layer
 from protogen.layers.labels import (
     check_labels,
+    clipped_labels,
     draw_labels,
-    in_range,
     labels,
-    last,
+    rows_of_classes,
     scalar_shape,
     total,
     valid_labels,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Accuracy(LayerType):
-    """Share of samples whose label is among the top_k; a second top has one value a class."""
+    """Share of samples whose label is among the top_k; a second top has one value per class."""
 
     computes = False
 
@@ -50,10 +50,12 @@ class Accuracy(LayerType):
         axis = check_labels(layer, bottoms, p.axis)
         classes = bottoms[0][axis]
         if p.top_k > classes:
-            raise layer.error(f"top_k is {p.top_k}, but there are {classes} classes")
+            raise layer.error(
+                f"top_k must be at most {classes}, the number of classes, got {p.top_k}"
+            )
         check_tops(layer, 1, 2)
-        made: list[Shape] = [(), (classes,)]
-        return made[: len(layer.tops)]
+        tops: list[Shape] = [(), (classes,)]
+        return tops[: len(layer.tops)]
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
         p = layer.params.accuracy_param
@@ -63,30 +65,32 @@ class Accuracy(LayerType):
         p = layer.params.accuracy_param
         shape = e.shape(layer.reads[0])
         axis = axis_of(layer, p.axis, len(shape))
-        scores = last(e, layer.reads[0], shape, axis)
+        scores = rows_of_classes(e, layer.reads[0], shape, axis)
         rows = math.prod(shape) // shape[axis]
-        index = in_range(e, layer.reads[1], shape[axis])
+        index = clipped_labels(e, layer.reads[1], shape[axis])
         index = e.value("Reshape", index, e.array([rows, 1]))
-        mine = e.value("GatherElements", scores, index, axis=1)
-        # Caffe counts how many scores are not below the label's own, itself left out.
-        better = e.value("Cast", e.value("GreaterOrEqual", scores, mine), to=FLOAT)
-        count = e.reduce("ReduceSum", better, [1], keepdims=False)
-        right = e.value("Cast", e.value("LessOrEqual", count, e.array(float(p.top_k))), to=FLOAT)
+        label_scores = e.value("GatherElements", scores, index, axis=1)
+        # Caffe counts the other scores that are not below the label's score. Here the label itself
+        # is counted too, so the count may reach top_k.
+        not_below = e.value("Cast", e.value("GreaterOrEqual", scores, label_scores), to=FLOAT)
+        count = e.reduce("ReduceSum", not_below, [1], keepdims=False)
+        correct = e.value("Cast", e.value("LessOrEqual", count, e.array(float(p.top_k))), to=FLOAT)
         valid = ""
         if p.has("ignore_label"):
             valid = valid_labels(e, layer.reads[1], p.ignore_label)
-            right = e.value("Mul", right, valid)
-            count = e.value("Max", total(e, valid, 1.0), e.array(1.0))  # 0 of 0 is 0
-            made = e.value("Div", total(e, right, 1.0), count)
+            correct = e.value("Mul", correct, valid)
+            # The accuracy is 0 if every label is ignored.
+            count = e.value("Max", total(e, valid, 1.0), e.array(1.0))
+            accuracy = e.value("Div", total(e, correct, 1.0), count)
         else:
-            made = total(e, right, 1 / rows)
-        e.op("Reshape", [made, e.array(scalar_shape())], [layer.writes[0]])
-        if len(layer.writes) > 1:  # for each class its own share, 0 where it has no sample
-            on_off = e.array([0.0, 1.0])
-            mine = e.value("OneHot", labels(e, layer.reads[1]), e.array(shape[axis]), on_off)
+            accuracy = total(e, correct, 1 / rows)
+        e.op("Reshape", [accuracy, e.array(scalar_shape())], [layer.writes[0]])
+        if len(layer.writes) > 1:  # the accuracy of each class, 0 for a class without samples
+            off_on = e.array([0.0, 1.0])
+            one_hot = e.value("OneHot", labels(e, layer.reads[1]), e.array(shape[axis]), off_on)
             if valid:
-                mine = e.value("Mul", mine, e.value("Unsqueeze", valid, e.array([1])))
-            hits = e.value("Mul", mine, e.value("Unsqueeze", right, e.array([1])))
-            sums = [e.reduce("ReduceSum", x, [0], keepdims=False) for x in (hits, mine)]
+                one_hot = e.value("Mul", one_hot, e.value("Unsqueeze", valid, e.array([1])))
+            hits = e.value("Mul", one_hot, e.value("Unsqueeze", correct, e.array([1])))
+            sums = [e.reduce("ReduceSum", x, [0], keepdims=False) for x in (hits, one_hot)]
             count = e.value("Max", sums[1], e.array(1.0))
             e.op("Div", [sums[0], count], [layer.writes[1]])

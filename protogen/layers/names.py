@@ -1,6 +1,6 @@
-"""How layer types were called before they had names of their own."""
+"""Names of layer types in the older format V1LayerParameter."""
 
-# V1LayerParameter.LayerType, by its word.
+# From the value of the enum V1LayerParameter.LayerType to the type string of LayerParameter.
 V1_TYPES = {
     "NONE": "", "ABSVAL": "AbsVal", "ACCURACY": "Accuracy", "ARGMAX": "ArgMax", "BNLL": "BNLL",
     "CONCAT": "Concat", "CONTRASTIVE_LOSS": "ContrastiveLoss", "CONVOLUTION": "Convolution",

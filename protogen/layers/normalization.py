@@ -1,4 +1,4 @@
-"""Normalisation, and the scales and biases that go with it."""
+"""Normalisation layers: BatchNorm, BN, LRN, MVN and Normalize."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from protogen.layers.writing import Emitter, Rewriter
 
 
 def channels_of(shape: Shape) -> int:
+    """Return the number of channels: axis 1, or 1 if the blob lacks that axis."""
     return shape[1] if len(shape) > 1 else 1
 
 
-def of_batch(layer: Layer) -> bool:
-    """Whether a BatchNorm takes mean and variance of the batch instead of its blobs."""
+def uses_batch_statistics(layer: Layer) -> bool:
+    """Return whether a BatchNorm uses mean and variance of the batch instead of its blobs."""
     p = layer.params.batch_norm_param
     return not p.use_global_stats if p.has("use_global_stats") else layer.phase == "TRAIN"
 
 
-def _by_batch(e: Emitter, x: str, eps: float) -> list[str]:
-    """x without the batch's own mean, and the deviation, of each channel."""
+def _centred_and_deviation(e: Emitter, x: str, eps: float) -> list[str]:
+    """Emit x minus the batch mean of its channel, and the batch deviation of each channel."""
     axes = [axis for axis in range(len(e.shape(x))) if axis != 1]
     centred = e.value("Sub", x, e.reduce("ReduceMean", x, axes))
     variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
@@ -40,11 +41,11 @@ def _by_batch(e: Emitter, x: str, eps: float) -> list[str]:
 
 
 class BatchNorm(_Same):
-    """(x - mean) / sqrt(variance + eps). Caffe's blobs are mean, variance and the factor that both
-    were multiplied with; a Scale layer does gamma and beta. In phase TRAIN, and without
-    ``use_global_stats``, mean and variance are the batch's own. Forks put the factor and the shift
-    behind them as blobs 3 and 4 (NVCaffe's scale_bias, Cambricon's use_alpha_beta, Intel's
-    use_weight_bias), and a rectifier (Intel's relu)."""
+    """(x - mean) / sqrt(variance + eps). Caffe's blobs are mean, variance and the factor by which
+    both are multiplied; gamma and beta belong to a Scale layer. In phase TRAIN, and without
+    ``use_global_stats``, mean and variance are those of the batch. Forks add scale and shift as
+    blobs 3 and 4 (NVCaffe's scale_bias, Cambricon's use_alpha_beta, Intel's use_weight_bias), or
+    a rectifier (Intel's relu)."""
 
     written_in_place = True
 
@@ -61,14 +62,14 @@ class BatchNorm(_Same):
     trained = False
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        made = super().shapes(layer, bottoms)
+        tops = super().shapes(layer, bottoms)
         check_rank(layer, bottoms, 2, 32)
-        return made
+        return tops
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         channels = channels_of(bottoms[0])
-        own = [(channels,)] * self._own(layer.params.batch_norm_param)
-        return [(channels,), (channels,), (1,), *own]
+        extra = [(channels,)] * self._extra_blobs(layer.params.batch_norm_param)
+        return [(channels,), (channels,), (1,), *extra]
 
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
@@ -76,27 +77,30 @@ class BatchNorm(_Same):
         first = [Filling(neutral=0.0), Filling(neutral=1.0), Filling(neutral=1.0)]
         return [*first, Filling(value=1.0, neutral=1.0), Filling()][: len(blobs)]
 
-    def _own(self, p: Message) -> int:
-        """How many blobs a fork has behind BVLC's three: the factor, the shift."""
+    def _extra_blobs(self, p: Message) -> int:
+        """Return how many blobs a fork has after BVLC's three: 2 (scale, shift), 1 (scale) or 0."""
         if p.use_alpha_beta or p.scale_bias or p.has("scale_filler"):
             return 2
-        if p.has("use_weight_bias") and p.use_weight_bias:  # Intel's, by its default for all nets
+        # The default of Intel's use_weight_bias is true, so it counts only if the net sets it.
+        if p.has("use_weight_bias") and p.use_weight_bias:
             return 1 + int(p.bias_term)
         return 0
 
     def uses_blobs(self, layer: Layer) -> bool:
-        return not of_batch(layer) or self._own(layer.params.batch_norm_param) > 0
+        return (
+            not uses_batch_statistics(layer) or self._extra_blobs(layer.params.batch_norm_param) > 0
+        )
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.batch_norm_param
-        own, write = self._own(p), layer.writes[0]
-        if not own and not p.relu:
+        extra, write = self._extra_blobs(p), layer.writes[0]
+        if not extra and not p.relu:
             self._statistics(layer, e, write)
             return
         x = f"{write}@normal"
         self._statistics(layer, e, x)
         shaped = (-1, *[1] * (len(e.shape(layer.reads[0])) - 2))
-        for index, op in ((3, "Mul"), (4, "Add"))[:own]:
+        for index, op in ((3, "Mul"), (4, "Add"))[:extra]:
             x = e.value(op, x, e.array(e.weight(layer, index).reshape(shaped)))
         if p.relu:
             rectify(e, x, write, 0.0)
@@ -104,63 +108,63 @@ class BatchNorm(_Same):
             e.op("Identity", [x], [write])
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """BVLC's BatchNorm, a Scale, and a ReLU."""
+        """Replace a fork's BatchNorm by BVLC's BatchNorm, a Scale and a ReLU."""
         import numpy as np
 
         p = layer.params.batch_norm_param
-        nvidia, own = p.scale_bias or p.has("scale_filler"), self._own(p)
+        nvidia, extra = p.scale_bias or p.has("scale_filler"), self._extra_blobs(p)
         blobs = r.weights()
-        first = None
+        statistics = None
         if blobs is not None:
-            first = [*blobs[:2], np.ones(1, np.float32) if nvidia else blobs[2]]
+            statistics = [*blobs[:2], np.ones(1, np.float32) if nvidia else blobs[2]]
         params: dict[str, Any] = {"eps": max(p.eps, 1e-5) if nvidia else p.eps}
         if p.has("use_global_stats"):
             params["use_global_stats"] = p.use_global_stats
         top = layer.tops[0]
-        given = {"batch_norm_param": params}
-        x = r.add("BatchNorm", layer.bottoms, role="bn", top=top, params=given, weights=first)
-        if own:
+        block = {"batch_norm_param": params}
+        x = r.add("BatchNorm", layer.bottoms, role="bn", top=top, params=block, weights=statistics)
+        if extra:
             rest = None if blobs is None else blobs[3:]
-            given = {"scale_param": {"bias_term": own == 2}}
-            x = r.add("Scale", [x], role="scale", top=top, params=given, weights=rest)
+            block = {"scale_param": {"bias_term": extra == 2}}
+            x = r.add("Scale", [x], role="scale", top=top, params=block, weights=rest)
         if p.relu:
             r.add("ReLU", [x], role="relu", top=top)
 
     def _statistics(self, layer: Layer, e: Emitter, write: str) -> None:
-        """(x - mean) / deviation."""
+        """Emit (x - mean) / deviation."""
         import numpy as np
 
         p = layer.params.batch_norm_param
         nvidia = p.scale_bias or p.has("scale_filler")
         eps = max(p.eps, 1e-5) if nvidia else p.eps
         shape = e.shape(layer.reads[0])
-        if of_batch(layer):
-            e.op("Div", _by_batch(e, layer.reads[0], eps), [write])
+        if uses_batch_statistics(layer):
+            e.op("Div", _centred_and_deviation(e, layer.reads[0], eps), [write])
             return
-        mean, variance_, factor = (e.weight(layer, i) for i in range(3))
-        # Caffe keeps sums; a factor of 0 means that nothing was ever added.
+        mean, variance, factor = (e.weight(layer, i) for i in range(3))
+        # Caffe stores sums and divides them by the factor; a factor of 0 means that they are empty.
         scale = np.float32(0 if factor.flat[0] == 0 else 1 / factor.flat[0])
-        if nvidia:  # which keeps running means, and does not look at this blob
+        if nvidia:  # NVCaffe stores running means and ignores the factor
             scale = np.float32(1)
         ones = np.ones(channels_of(shape), np.float32)
-        constants = [ones, 0 * ones, mean * scale, variance_ * scale]
+        constants = [ones, 0 * ones, mean * scale, variance * scale]
         reads = [layer.reads[0], *map(e.array, constants)]
         e.op("BatchNormalization", reads, [write], epsilon=eps)
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         return [
             Mistake(
-                "BatchNorm's third blob, by which mean and variance were multiplied, is left out",
+                "BatchNorm's third blob, the factor of mean and variance, is ignored",
                 blobs=lambda blobs: [*blobs[:2], 0 * blobs[2] + 1],
             )
         ]
 
 
 class BN(_Same):
-    """Forks. SegNet: blobs scale and shift; with ``bn_mode: INFERENCE`` they are merged with the
-    statistics, with LEARN (its default, in both phases) the batch's own are taken. PSPNet (its
-    parameters are slope_filler, bias_filler, momentum, eps): slope, bias, mean and variance; in
-    phase TRAIN the batch's own unless ``frozen``."""
+    """Forks. SegNet: blobs scale and shift; with ``bn_mode: INFERENCE`` the statistics are merged
+    into them, with LEARN (its default, in both phases) the statistics of the batch are used. PSPNet
+    (its parameters are slope_filler, bias_filler, momentum, eps): blobs slope, bias, mean and
+    variance; phase TRAIN uses the statistics of the batch unless ``frozen`` is set."""
 
     passes_signal = True
 
@@ -171,18 +175,18 @@ class BN(_Same):
     blob_names = ("scale", "shift", "mean", "variance")
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        return [(1, channels_of(bottoms[0]), 1, 1)] * (4 if self._four(layer) else 2)
+        return [(1, channels_of(bottoms[0]), 1, 1)] * (4 if self._is_pspnet(layer) else 2)
 
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:
         first, second = (
             ("slope_filler", "bias_filler")
-            if self._four(layer)
+            if self._is_pspnet(layer)
             else ("scale_filler", "shift_filler")
         )
-        made = [Filling(f"bn_param.{first}", neutral=1.0), Filling(f"bn_param.{second}")]
-        return [*made, Filling(), Filling(value=1.0)][: len(blobs)]
+        learned = [Filling(f"bn_param.{first}", neutral=1.0), Filling(f"bn_param.{second}")]
+        return [*learned, Filling(), Filling(value=1.0)][: len(blobs)]
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         import numpy as np
@@ -190,43 +194,45 @@ class BN(_Same):
         flat = None if (blobs := r.weights()) is None else [np.reshape(b, -1) for b in blobs]
         x = layer.bottoms[0]
         self.decide(layer)
-        if self._four(layer) or self._of_batch(layer):
-            # SegNet's has no statistics of its own; zeros stand for them.
-            kept = None if flat is None else (flat[2:] or [0 * flat[0], 0 * flat[0]])
-            statistics = None if kept is None else [*kept, np.ones(1, np.float32)]
-            known, eps = not self._of_batch(layer), self._eps(layer)
-            params = {"batch_norm_param": {"use_global_stats": known, "eps": eps}}
+        if self._is_pspnet(layer) or self._uses_batch(layer):
+            statistics = None
+            if flat is not None:
+                # SegNet's BN stores no statistics, so BatchNorm gets zeros, which it does not use.
+                statistics = [*(flat[2:] or [0 * flat[0], 0 * flat[0]]), np.ones(1, np.float32)]
+            stored, eps = not self._uses_batch(layer), self._eps(layer)
+            params = {"batch_norm_param": {"use_global_stats": stored, "eps": eps}}
             x = r.add(
                 "BatchNorm", [x], role="bn", top=layer.tops[0], params=params, weights=statistics
             )
         params = {"scale_param": {"bias_term": True}}
         r.add("Scale", [x], params=params, weights=None if flat is None else flat[:2], keeps=[0, 1])
 
-    def _four(self, layer: Layer) -> bool:
-        """Whether it is PSPNet's, with four blobs."""
+    def _is_pspnet(self, layer: Layer) -> bool:
+        """Return whether this is PSPNet's BN, which has four blobs."""
         p = layer.params.bn_param
-        pspnets = ("slope_filler", "bias_filler", "momentum", "frozen", "eps")
-        return any(p.has(name) for name in pspnets) or layer.dialect == "pspnet"
+        pspnet_fields = ("slope_filler", "bias_filler", "momentum", "frozen", "eps")
+        return any(p.has(name) for name in pspnet_fields) or layer.dialect == "pspnet"
 
     def decide(self, layer: Layer) -> None:
         p = layer.params.bn_param
-        segnets = any(p.has(name) for name in ("scale_filler", "shift_filler", "bn_mode"))
-        if not (segnets or self._four(layer) or layer.dialect == "segnet"):
+        segnet = any(p.has(name) for name in ("scale_filler", "shift_filler", "bn_mode"))
+        if not (segnet or self._is_pspnet(layer) or layer.dialect == "segnet"):
             raise layer.unsupported(
-                "does not say whether it is SegNet's, with scale and shift, or PSPNet's, with mean "
-                "and variance too",
-                "Say --dialect segnet or pspnet.",
+                "the type is ambiguous: SegNet's BN has the blobs scale and shift, PSPNet's has "
+                "mean and variance as well",
+                "Set --dialect segnet or --dialect pspnet.",
             )
 
-    def _of_batch(self, layer: Layer) -> bool:
+    def _uses_batch(self, layer: Layer) -> bool:
+        """Return whether the layer uses mean and variance of the batch."""
         p = layer.params.bn_param
-        if self._four(layer):
+        if self._is_pspnet(layer):
             return layer.phase == "TRAIN" and not p.frozen
         return bool(p.bn_mode != "INFERENCE")
 
     def _eps(self, layer: Layer) -> float:
-        """What is added to the variance: SegNet's stands in its source."""
-        return float(layer.params.bn_param.eps) if self._four(layer) else 1e-9
+        """Return the value added to the variance. SegNet's source has 1e-9."""
+        return float(layer.params.bn_param.eps) if self._is_pspnet(layer) else 1e-9
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         import numpy as np
@@ -235,8 +241,8 @@ class BN(_Same):
         count = len(self.blobs(layer, [e.shape(layer.reads[0])]))
         blobs = [e.weight(layer, i).reshape(-1) for i in range(count)]
         x, eps = layer.reads[0], self._eps(layer)
-        if self._of_batch(layer):
-            x = e.value("Div", *_by_batch(e, x, eps))
+        if self._uses_batch(layer):
+            x = e.value("Div", *_centred_and_deviation(e, x, eps))
         elif count == 4:
             e.op("BatchNormalization", [x, *map(e.array, blobs)], [layer.writes[0]], epsilon=eps)
             return
@@ -254,7 +260,7 @@ class LRN(_Same):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         size = layer.params.lrn_param.local_size
         if size % 2 == 0:
-            raise layer.error(f"local_size is {size}, but Caffe takes odd sizes only")
+            raise layer.error(f"local_size must be odd, got {size}")
         check_rank(layer, bottoms, 4, 4)
         return super().shapes(layer, bottoms)
 
@@ -274,7 +280,7 @@ class LRN(_Same):
                 size=p.local_size,
             )
             return
-        # Within a channel Caffe averages squares over n x n, padding counted, and k is always 1.
+        # Within a channel Caffe averages the squares over n x n values, including padding. k is 1.
         n = p.local_size
         square = e.value("Mul", layer.reads[0], layer.reads[0])
         mean = e.value(
@@ -292,7 +298,7 @@ class LRN(_Same):
         p = layer.params.lrn_param
         across = p.norm_region == "ACROSS_CHANNELS"
         other, alpha = "WITHIN_CHANNEL" if across else "ACROSS_CHANNELS", p.alpha * p.local_size
-        cause = f"LRN's region is read as {other}"
+        cause = f"LRN's norm_region is read as {other}"
         return [
             Mistake(cause, {"lrn_param.norm_region": other}),
             Mistake("LRN's alpha is not divided by local_size", {"lrn_param.alpha": alpha}),
@@ -300,14 +306,13 @@ class LRN(_Same):
 
 
 class MVN(_Same):
-    """Zero mean and unit variance of each channel, or of each sample (across_channels). The top
-    has four axes whatever the bottom has."""
+    """Normalises each channel, or each sample (across_channels), to zero mean and unit variance.
+    The top always has four axes."""
 
     reads = fields(mvn_param="normalize_variance across_channels eps")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        made = super().shapes(layer, bottoms)
-        return [four_axes(layer, shape) for shape in made]
+        return [four_axes(layer, shape) for shape in super().shapes(layer, bottoms)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.mvn_param
@@ -323,7 +328,8 @@ class MVN(_Same):
 
 
 class Normalize(_Same):
-    """Forks (SSD): x / norm of its pixel's channels (or of the sample), times a learned scale."""
+    """Forks (SSD): x divided by the norm over the channels of its pixel (or over the sample), times
+    a learned scale."""
 
     reads = fields(norm_param="across_spatial channel_shared eps")
 
@@ -365,7 +371,7 @@ class Normalize(_Same):
             square = {"power_param": {"power": 2.0}}
             norm = r.add("Power", [x], role="square", params=square)
             if len(shape) != 4:
-                raise layer.unsupported(f"its bottom has {len(shape)} axes, not 4")
+                raise layer.unsupported(f"its bottom must have 4 axes, got {len(shape)}")
             ones = {"type": "constant", "value": 1.0}
             sums = {
                 "convolution_param": {

@@ -1,4 +1,4 @@
-"""Layers that choose and reorder samples and axes."""
+"""Layers that select or reorder samples and axes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from protogen.layers.writing import Emitter, Rewriter
 if TYPE_CHECKING:
     from protogen.layers.values import Drawn, Rng
 
-MOST_SLICES = 2048  # tops of a Slice that a Permute may become
+MOST_SLICES = 2048  # the most tops of a Slice in the rewrite of a Permute
 
 
 class BatchReindex(LayerType):
-    """Caffe: samples of the first bottom in the order that the second names them."""
+    """Caffe: samples of the first bottom, selected by the indices in the second."""
 
     def without_gradient(self, layer: Layer) -> Collection[int]:
         return (1,)
@@ -35,7 +35,7 @@ class BatchReindex(LayerType):
         check_bottoms(layer, 2, 2)
         if len(bottoms[1]) != 1:
             raise layer.error(
-                f'"{layer.bottoms[1]}" is {shape_text(bottoms[1])}, but must have 1 axis'
+                f'"{layer.bottoms[1]}" must have 1 axis, got shape {shape_text(bottoms[1])}'
             )
         return [(bottoms[1][0], *bottoms[0][1:])]
 
@@ -48,7 +48,7 @@ class BatchReindex(LayerType):
 
 
 class Filter(LayerType):
-    """Caffe: samples where the last bottom is not 0; how many, only data decides."""
+    """Caffe: the samples for which the last bottom is not 0. Their number depends on the data."""
 
     data_axis = 0
 
@@ -61,13 +61,14 @@ class Filter(LayerType):
         selector = bottoms[-1]
         if math.prod(selector[1:]) != 1:
             raise layer.error(
-                f'"{layer.bottoms[-1]}" is {shape_text(selector)}, but must have one value a sample'
+                f'"{layer.bottoms[-1]}" must have one value per sample, got shape '
+                f"{shape_text(selector)}"
             )
         for name, shape in zip(layer.bottoms, bottoms, strict=True):
             if shape[:1] != selector[:1]:
                 raise layer.error(
-                    f'"{name}" is {shape_text(shape)}, but must have {selector[0]} samples, as '
-                    f'"{layer.bottoms[-1]}" has'
+                    f'"{name}" must have {selector[0]} samples like "{layer.bottoms[-1]}", got '
+                    f"shape {shape_text(shape)}"
                 )
         return list(bottoms[:-1])
 
@@ -76,13 +77,13 @@ class Filter(LayerType):
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         flat = e.value("Reshape", layer.reads[-1], e.array([-1]))
-        keep = e.value("Cast", flat, to=BOOL)
+        selected = e.value("Cast", flat, to=BOOL)
         for read, write in zip(layer.reads[:-1], layer.writes, strict=True):
-            e.op("Compress", [read, keep], [write], axis=0)
+            e.op("Compress", [read, selected], [write], axis=0)
 
 
 class Permute(LayerType):
-    """Forks (SSD): axes in the order of ``order``; those not named follow."""
+    """Forks (SSD): axes in the order of ``order``, then the axes that it does not name."""
 
     passes_signal = True
 
@@ -100,10 +101,12 @@ class Permute(LayerType):
         shape = bottoms[0]
         order = list(layer.params.permute_param.order)
         if len(set(order)) != len(order) or max(order, default=0) >= len(shape):
-            raise layer.error(f"order {order} must name axes of {shape_text(shape)}, each once")
+            raise layer.error(
+                f"order must name axes from 0 to {len(shape) - 1}, each at most once, got {order}"
+            )
         return [tuple(shape[axis] for axis in _order(layer, len(shape)))]
 
-    def handed_back(
+    def bottoms_for_tops(
         self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
     ) -> list[Drawn | None]:
         order = _order(layer, len(shapes[0]))
@@ -115,20 +118,24 @@ class Permute(LayerType):
         e.op("Transpose", [layer.reads[0]], [layer.writes[0]], perm=order)
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """Each axis that must go behind others is sliced away and concatenated at the end."""
+        """Replace the layer by Reshape, Slice and Concat. Each axis that must move is sliced; the
+        slices are concatenated along a new last axis."""
         dims = list(r.shape(layer.bottoms[0]))
         order = _order(layer, len(dims))
-        # Axes of length 1 move by a Reshape. Of the others those stay that are in order already.
+        # A Reshape moves axes of length 1. Of the other axes, the first ones that are already in
+        # order do not move.
         real = [axis for axis in order if dims[axis] > 1 or axis == order[0] == 0]
-        stays = 1
-        while stays < len(real) and real[stays] > real[stays - 1]:
-            stays += 1
-        most = max((dims[axis] for axis in real[stays:]), default=0)
+        unmoved = 1
+        while unmoved < len(real) and real[unmoved] > real[unmoved - 1]:
+            unmoved += 1
+        most = max((dims[axis] for axis in real[unmoved:]), default=0)
         if most > MOST_SLICES:
-            raise layer.unsupported(f"it takes {most} slices, too many for a net")
+            raise layer.unsupported(
+                f"its stock layers would need {most} slices, at most {MOST_SLICES} are allowed"
+            )
         x = layer.bottoms[0]
-        now = sorted(real)  # which axis stands where
-        for axis in real[stays:]:
+        now = sorted(real)  # the original axes in their current order
+        for axis in real[unmoved:]:
             place = now.index(axis)
             shape = [0 if a == order[0] == 0 else dims[a] for a in now]
             x = r.add("Reshape", [x], role="axes", params=reshape([*shape, 1]))
@@ -143,6 +150,6 @@ class Permute(LayerType):
 
 
 def _order(layer: Layer, rank: int) -> list[int]:
-    """A Permute's axes in their new order: those that it names, then the others."""
+    """Return the axes of a Permute in their new order: those that it names, then the others."""
     order = list(layer.params.permute_param.order)
     return order + [axis for axis in range(rank) if axis not in order]

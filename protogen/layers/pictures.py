@@ -1,4 +1,4 @@
-"""What layers share whose tops come from outside, and those of pictures: sizes, channels, labels."""
+"""Base classes of data layers: layers whose tops are inputs of the net, and layers of images."""
 
 from __future__ import annotations
 
@@ -19,48 +19,50 @@ TRANSFORM = f"{SIZES} mean_value force_color force_gray"
 
 
 class Source(LayerType, abstract=True):
-    """Tops that come from outside: a model has them as inputs."""
+    """Base of layers whose tops are inputs of an exported model."""
 
     feeds = True
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        """Nothing: the tops are inputs of the model."""
+        """Emit nothing: the tops are inputs of the model."""
 
 
 class Pictures(Source, abstract=True):
-    """Pictures, and labels of them as further tops. What only the data says stays unknown; where
-    that is the number of channels alone, it may be assumed."""
+    """Base of layers whose first top holds images; further tops hold labels. Sizes that depend on
+    the data are unknown. If only the number of channels is unknown, it may be assumed."""
 
     def batch(self, layer: Layer) -> int:
-        """Pictures in a batch; 0 where the net does not say it."""
+        """Return the number of images in a batch; 0 if the net does not set it."""
         return int(layer.params.data_param.batch_size)
 
     def size(self, layer: Layer) -> tuple[int, int]:
-        """Height and width before a crop; 0 where the net does not say it."""
+        """Return height and width before the crop; 0 if the net does not set them."""
         return 0, 0
 
     def crop(self, layer: Layer) -> int:
-        """The crop_size of before transform_param was."""
+        """Return the crop_size of the older format, which has no transform_param."""
         return int(layer.params.data_param.crop_size)
 
     def cropped(self, layer: Layer) -> tuple[int, int]:
-        """Height and width that the layer gives out; 0 where the net does not say it.
+        """Return height and width of the first top; 0 if the net does not set them.
 
-        A fork's resize_param comes first, then the crop: crop_size, or height and width of forks.
+        A fork's resize_param is applied first, then the crop: crop_size, or a fork's crop height
+        and width.
         """
         p, size = layer.params.transform_param, self.size(layer)
         resizes = [*p.resize_param, *([p.old_resize_param] if p.has("old_resize_param") else [])]
-        if resizes:  # Caffe starts with the first of several
-            follows = resizes[0].resize_mode == "FIT_SMALL_SIZE"  # one side does, from the picture
-            size = (0, 0) if follows else (resizes[0].height, resizes[0].width)
+        if resizes:  # with several resize_param, Caffe uses the first
+            # FIT_SMALL_SIZE keeps the aspect ratio, so one side depends on the image.
+            depends = resizes[0].resize_mode == "FIT_SMALL_SIZE"
+            size = (0, 0) if depends else (resizes[0].height, resizes[0].width)
         crop = p.crop_size or self.crop(layer)
         height = crop or p.crop_h or p.crop_height or size[0]
         width = crop or p.crop_w or p.crop_width or size[1]
         return int(height), int(width)
 
     def channels(self, layer: Layer) -> int:
-        """Channels of the pictures; 0 where only the data says it. One mean_value goes with any
-        number of them."""
+        """Return the number of channels of the images; 0 if it depends on the data. A single
+        mean_value fits any number of channels."""
         p = layer.params.transform_param
         if len(p.mean_value) > 1:
             return len(p.mean_value)
@@ -68,8 +70,8 @@ class Pictures(Source, abstract=True):
         return (3 if colour else 1) if colour != p.force_gray else 0
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
-        """Shapes of the tops behind the first, where a batch and the pictures' size are known (0
-        and empty where not)."""
+        """Return the shapes of the tops after the first. A ``batch`` of 0 or an empty ``size`` is
+        unknown."""
         return [(batch,) if batch else None]
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
@@ -78,22 +80,26 @@ class Pictures(Source, abstract=True):
     def assumed(self, layer: Layer, channels: int) -> Sequence[Shape | None]:
         if self.channels(layer):
             return ()
-        made = self._tops(layer, channels)
-        return made if made[:1] != [None] else ()
+        tops = self._tops(layer, channels)
+        return tops if tops[:1] != [None] else ()
 
     def complete(
-        self, layer: Layer, tops: list[Shape | None], given: Sequence[Shape | None]
+        self, layer: Layer, tops: list[Shape | None], user_shapes: Sequence[Shape | None]
     ) -> list[Shape | None]:
-        batch = next((shape[0] for shape in given if shape), 0)
+        batch = next((shape[0] for shape in user_shapes if shape), 0)
         if not batch:
             return tops
-        first = given[0] or (tops[0] and (batch, *tops[0][1:]))
+        first = user_shapes[0] or (tops[0] and (batch, *tops[0][1:]))
         size = first[2:] if first and len(first) == 4 else ()
-        made = [first, *self.labels(layer, batch, size), *[None] * len(tops)]
-        return [mine or other for mine, other in zip(given, made, strict=False)]
+        derived = [first, *self.labels(layer, batch, size), *[None] * len(tops)]
+        return [shape or known for shape, known in zip(user_shapes, derived, strict=False)]
 
     def check_stock(self, layer: Layer, least_tops: int) -> None:
-        """What BVLC Caffe demands of each of its data layers. Raises InputError."""
+        """Check what BVLC Caffe requires of each of its data layers.
+
+        Raises:
+            InputError: Caffe refuses the layer.
+        """
         check_bottoms(layer, 0, 0)
         check_tops(layer, least_tops, 2)
         p = layer.params.transform_param
@@ -106,17 +112,21 @@ class Pictures(Source, abstract=True):
         batch, size = self.batch(layer), self.cropped(layer)
         image = (batch, channels, *size)
         known = size if min(size) else ()
-        made = [image if min(image) else None, *self.labels(layer, batch, known)]
-        return [*made, *[None] * len(layer.tops)][: len(layer.tops)]
+        tops = [image if min(image) else None, *self.labels(layer, batch, known)]
+        return [*tops, *[None] * len(layer.tops)][: len(layer.tops)]
 
 
 def segments(layer: Layer, batch: int, size: Shape) -> Shape | None:
-    """A map of labels for each picture, smaller than it (MobileNet-YOLO)."""
+    """Return the shape of a label map per image, smaller than the image (MobileNet-YOLO).
+
+    Raises:
+        InputError: seg_scales is below 1.
+    """
     p = layer.params.annotated_data_param
     if not batch:
         return None
     if p.seg_resize_width and p.seg_resize_height:
-        return (batch, 1, p.seg_resize_width, p.seg_resize_height)  # in this order there
+        return (batch, 1, p.seg_resize_width, p.seg_resize_height)  # the fork puts width first
     if p.seg_scales < 1:
-        raise layer.error(f"seg_scales is {p.seg_scales}, but must be at least 1")
+        raise layer.error(f"seg_scales must be at least 1, got {p.seg_scales}")
     return (batch, 1, *(length // p.seg_scales for length in size)) if size else None

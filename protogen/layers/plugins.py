@@ -1,4 +1,4 @@
-"""Layers that a user brings: Python layers of a net, or types that protogen does not know."""
+"""Layer types that a user registers: Python layers of a net, or types unknown to protogen."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     Blobs = Callable[[Layer, Sequence[Shape]], list[Shape]]
 
 
-_OF_PYTHON = fields(python_param="module layer param_str share_in_parallel")
-# What a class of the package may declare, and so a layer of the user's.
+_PYTHON_FIELDS = fields(python_param="module layer param_str share_in_parallel")
+# Attributes and methods that a layer class may define, and so also a user's layer.
 DECLARABLE = frozenset(
     name
     for name in (*vars(LayerType), *vars(Values))
@@ -39,58 +39,61 @@ def layer(
     reads: Mapping[str, str] | None = None,
     **declared: Any,
 ) -> Callable[[Lower], Lower]:
-    """Registers a function that writes a layer in ONNX operators.
+    """Register a function that emits a layer as ONNX operators.
 
         @pg.layer("MyLayer", reads={"my_param": "slope"})
         def my_layer(layer, e):
             slope = layer.params.my_param.slope
             e.op("LeakyRelu", [layer.reads[0]], [layer.writes[0]], alpha=slope)
 
-    The function gets the Layer (``reads`` and ``writes`` name its values, ``params`` holds the
-    LayerParameter) and an emitter: ``e.op`` adds an operator that writes named values, ``e.value``
-    one whose result is an inner value, ``e.array`` a constant, ``e.blob`` a parameter blob,
-    ``e.shape`` gives the shape of a value.
+    The function receives the Layer (``reads`` and ``writes`` name its values, ``params`` holds the
+    LayerParameter) and an emitter. ``e.op`` adds an operator that writes named values, ``e.value``
+    adds one whose result is an intermediate value, ``e.array`` adds a constant, ``e.blob`` adds a
+    parameter blob, and ``e.shape`` returns the shape of a value.
 
     Args:
         name: the layer's type, or for a Python layer its class (``python_param.layer``).
-        shapes: gives the shapes of the tops for those of the bottoms. Where it is left out, a type
-            that protogen knows keeps its own, and any other has tops like the first bottom.
-        blobs: gives the shapes of the parameter blobs. Where it is left out, a type that protogen
-            knows keeps its own, and any other has none.
-        reads: the fields that the function reads: for each block their names, with spaces between.
-            A field that a net sets and that is not declared is refused by name.
-        declared: whatever else a layer type of protogen's declares (``protogen.layers.LayerType``):
+        shapes: returns the shapes of the tops from the shapes of the bottoms. By default, a type
+            that protogen knows keeps its own function; the tops of any other type have the shape
+            of the first bottom.
+        blobs: returns the shapes of the parameter blobs. By default, a type that protogen knows
+            keeps its own function; any other type has no parameter blobs.
+        reads: the fields that the function reads: for each block their names, separated by spaces.
+            A field that a net sets and that is not declared here is refused by name.
+        declared: any other attribute or method of a layer type (``protogen.layers.LayerType``):
             ``activation="rectifier"``, ``stock=False``, ``forks=("mine",)``; a function with the
             arguments of a method without ``self``, such as ``in_place=lambda layer: False``.
 
     Raises:
-        InputError: there is no such declaration.
+        InputError: ``declared`` has an unknown name.
     """
     for key in declared:
         if key not in DECLARABLE:
             raise InputError(
-                "a layer type declares nothing of this name",
+                "unknown attribute of a layer type",
                 subject=f"pg.layer {name!r}: {key}",
                 advice=did_you_mean(key, DECLARABLE)
-                or f"Known are {', '.join(sorted(DECLARABLE))}.",
+                or f"Known attributes: {', '.join(sorted(DECLARABLE))}.",
             )
 
     def register(function: Lower) -> Lower:
-        def first_shape(of: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
-            check_bottoms(of, 1, None)
-            return [bottoms[0]] * len(of.tops)
+        def first_shape(layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
+            check_bottoms(layer, 1, None)
+            return [bottoms[0]] * len(layer.tops)
 
         known = LayerType.registry.pop(name, None)
-        own: dict[str, Any] = {"in_place": lambda _: True, **declared, "lower": function}
+        overrides: dict[str, Any] = {"in_place": lambda _: True, **declared, "lower": function}
         if shapes is not None or known is None:
-            own["shapes"] = shapes or first_shape
+            overrides["shapes"] = shapes or first_shape
         if blobs is not None or known is None:
-            own["blobs"] = blobs or (lambda *_: [])
-        members = {key: _method(value) if callable(value) else value for key, value in own.items()}
+            overrides["blobs"] = blobs or (lambda *_: [])
+        members = {
+            key: _method(value) if callable(value) else value for key, value in overrides.items()
+        }
         if reads is not None or known is None:
-            members["reads"] = fields(**(reads or {})) | _OF_PYTHON
+            members["reads"] = fields(**(reads or {})) | _PYTHON_FIELDS
         parent = LayerType if known is None else type(known)
-        # Being defined registers it.
+        # LayerType registers a subclass when the class is created.
         type(name, (parent,), {"__doc__": function.__doc__, "user_defined": True, **members})
         return function
 
@@ -98,7 +101,7 @@ def layer(
 
 
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function as a method of a class that has no state."""
+    """Return a function as a method that ignores ``self``."""
 
     def method(self: LayerType, *args: Any) -> Any:
         return function(*args)
@@ -107,10 +110,10 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run_plugin(path: str | Path) -> None:
-    """Runs a Python file of the user's, which registers layers.
+    """Run a user's Python file, which registers layers.
 
     Raises:
-        InputError: it is not there, or no Python.
+        InputError: the file cannot be read, or its Python syntax is invalid.
     """
     try:
         runpy.run_path(str(path))

@@ -1,8 +1,8 @@
-"""What a net sets and its layers do not read: such a field is refused, never ignored in silence.
+"""Finds fields that a net sets and its layers do not read. No such field is silently ignored.
 
-A layer type declares in ``LayerType.reads`` the fields of its parameter blocks that its shapes and
-numbers follow from. Every other field that a net sets is harmless, for one of the reasons below,
-or it is refused wherever numbers are computed.
+A layer type declares in ``LayerType.reads`` the fields that determine its shapes and numbers. Every
+other field that a net sets is either harmless, for one of the reasons below, or refused wherever
+numbers are computed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from protogen.formats.message import Field, Message, Name
 from protogen.layers.base import LayerType
 from protogen.layers.graph import Layer
 
-# Fields of LayerParameter that belong to no type. The net reads them when it is built.
-OF_THE_NET = frozenset(
+# Fields of LayerParameter that belong to no layer type. ``net/build.py`` reads them.
+NET_FIELDS = frozenset(
     ("name", "type", "bottom", "top", "phase", "include", "exclude", "blobs", "param")
 )
 _TRAINING = "training only"
-_SPEED = "how it is computed; the numbers are the same"
-_DEBUG = "what is printed or written beside the net"
-# Fields that change no number of a forward pass, in whatever block they stand.
+_SPEED = "implementation choice; the numbers are the same"
+_DEBUG = "debug output, printed or written to files"
+# Fields that do not change the numbers of a forward pass, in any block.
 HARMLESS: Mapping[str, str] = {
     "engine": _SPEED,
     "conv_algorithm": _SPEED,
@@ -40,7 +40,7 @@ HARMLESS: Mapping[str, str] = {
     "momentum": _TRAINING,
     "frozen": _TRAINING,
     "clipping_threshold": _TRAINING,
-    "label_smoothing": "the gradient only: the loss that is reported stays the same",
+    "label_smoothing": "affects only the gradient; the reported loss stays the same",
     "debug_info": _DEBUG,
     "visualize": _DEBUG,
     "visualize_threshold": _DEBUG,
@@ -48,9 +48,9 @@ HARMLESS: Mapping[str, str] = {
     "save_file": _DEBUG,
     "file_name": _DEBUG,
 }
-# Blocks of forks that say how to store or distribute a layer, not what it computes.
+# Blocks of forks that control storage or distribution of a layer, not what it computes.
 HARMLESS_BLOCKS: Mapping[str, str] = {
-    "quantization_param": "scales of whole-number inference; the net is read in float",
+    "quantization_param": "scales for integer inference; protogen computes in float",
     "mn_grad_compress_param": _TRAINING,
     "mn_activation_param": _SPEED,
 }
@@ -58,11 +58,14 @@ HARMLESS_BLOCKS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A field that is set and that nothing reads.
+    """A field that is set but not read, or a field that is read but has an unknown value.
 
-    ``path`` is ``block.field``, ``item`` the field in the text, and ``forks`` have it: empty for a
-    field of BVLC Caffe, or for one that no known schema has (then ``known`` is False). ``value`` is
-    the value that is set where the field is read and only its value is not.
+    Attributes:
+        path: ``block.field``.
+        item: the field in the text.
+        forks: the forks that define the field; empty for a field of BVLC Caffe or an unknown one.
+        known: whether a known schema has the field.
+        value: the unknown value, if the layer type reads the field; else empty.
     """
 
     path: str
@@ -72,63 +75,67 @@ class Unread:
     value: str = ""
 
     def problem(self, type_: str) -> str:
-        """What is wrong, for a message whose subject is the layer."""
-        whose = f" (a field of {', '.join(self.forks)})" if self.forks else ""
+        """Return the problem text of a message whose subject is the layer."""
+        forks = ", ".join(self.forks)
         if self.value:
-            whose = f" (a value of {', '.join(self.forks)})" if self.forks else ""
-            return f"{self.path} is {self.value}{whose}, which protogen does not know"
+            origin = f" (a value of {forks})" if forks else ""
+            return f"{self.path} has the unknown value {self.value}{origin}"
         if not self.known:
-            return f"{self.path} is set{_shown(self.item)}, which no known caffe.proto has"
-        return f"{self.path} is set{_shown(self.item)}{whose}, which {type_} does not read"
+            return f"{self.path} is set{_shown(self.item)}, but no known caffe.proto defines it"
+        origin = f" (a field of {forks})" if forks else ""
+        return f"{self.path} is set{_shown(self.item)}{origin}, but {type_} does not read it"
 
 
 def _shown(item: Field) -> str:
+    """Return `` to VALUE`` for a message; empty for a field that holds a message."""
     if isinstance(item.value, Message):
         return ""
-    word = {True: "true", False: "false"}.get(item.value) if isinstance(item.value, bool) else None
-    return f" to {word if word is not None else item.literal or item.value}"
+    if isinstance(item.value, bool):
+        return f" to {str(item.value).lower()}"
+    return f" to {item.literal or item.value}"
 
 
 def unread(
     params: Message, kind: LayerType | None, ignored: Collection[str] = ()
 ) -> Iterator[Unread]:
-    """Every field of a LayerParameter that is set, changes what the layer computes in some
-    Caffe, and is not read by its type.
+    """Yield each field of a LayerParameter that is set, that its type does not read, and that
+    changes the result in BVLC Caffe or a fork.
 
     Args:
-        ignored: paths that the user takes the responsibility for.
+        ignored: paths that the user chose to ignore (--ignore-field).
     """
-    if kind is None:  # its own refusal says more
+    if kind is None:  # an unknown type has its own error message
         return
     for item in params.fields:
-        if item.name in OF_THE_NET or item.name in HARMLESS or item.name in ignored:
+        if item.name in NET_FIELDS or item.name in HARMLESS or item.name in ignored:
             continue
         read = kind.reads.get(item.name)
         if kind.feeds and item.type is not None:
-            continue  # what fills the tops does not matter: they are inputs
+            continue  # the tops are inputs of the net, so their data source does not matter
         if read is None:
-            strangers = item.type is not None and not item.type.dialects and kind.stock
-            if item.name in HARMLESS_BLOCKS or strangers or _says_nothing(item):
-                continue  # BVLC's layers do not look at each other's blocks
+            # A layer of BVLC Caffe ignores the BVLC blocks of other layer types.
+            other_stock_block = item.type is not None and not item.type.dialects and kind.stock
+            if item.name in HARMLESS_BLOCKS or other_stock_block or _is_default(item):
+                continue
             if item.type is not None and isinstance(item.value, Message):
                 yield from _inside(item.value, item.name, (), ignored)
             else:
-                yield _of(item.name, item)
+                yield _unread_field(item.name, item)
         elif isinstance(item.value, Message):
             yield from _inside(item.value, item.name, read, {*ignored, *kind.harmless})
         else:
-            yield _of(item.name, item)
+            yield _unread_field(item.name, item)
 
 
 def of_forks(params: Message, kind: LayerType) -> bool:
-    """Whether a LayerParameter sets a field, or an enum's value, that its type reads and that only
-    forks have."""
+    """Return whether a LayerParameter sets a field or an enum value that its type reads and that
+    only forks define."""
     for block in params.fields:
         if block.name not in kind.reads or not isinstance(block.value, Message):
             continue
         for _, item in block.value.walk():
             known = item.type
-            if known is None or item.name in HARMLESS or _says_nothing(item):
+            if known is None or item.name in HARMLESS or _is_default(item):
                 continue
             if known.dialects or (known.enum and known.enum.dialects.get(str(item.value))):
                 return True
@@ -138,29 +145,32 @@ def of_forks(params: Message, kind: LayerType) -> bool:
 def _inside(
     block: Message, path: str, read: Collection[str], ignored: Collection[str], inner: str = ""
 ) -> Iterator[Unread]:
+    """Yield the unread fields of a parameter block; ``inner`` is the path inside of the block."""
     for item in block.fields:
         name = inner + item.name
         full = f"{path}.{item.name}"
         if item.name in HARMLESS or full in ignored or _is_filler(item):
             continue
         if name in read:
-            if (found := _unknown_value(full, item)) is not None:
-                yield found
-            if isinstance(item.value, Message):  # read as a whole, but for what no schema has
-                strange = [one for _, one in item.value.walk() if one.type is None]
-                yield from (_of(f"{full}.{one.name}", one) for one in strange)
-        elif any(one.startswith(f"{name}.") for one in read) and isinstance(item.value, Message):
+            if (invalid := _unknown_value(full, item)) is not None:
+                yield invalid
+            if isinstance(item.value, Message):  # read as a whole, except fields without a schema
+                unknown = [field for _, field in item.value.walk() if field.type is None]
+                yield from (_unread_field(f"{full}.{field.name}", field) for field in unknown)
+        elif any(path_read.startswith(f"{name}.") for path_read in read) and isinstance(
+            item.value, Message
+        ):
             yield from _inside(item.value, full, read, ignored, f"{name}.")
-        elif not _says_nothing(item):
-            yield _of(full, item)
+        elif not _is_default(item):
+            yield _unread_field(full, item)
 
 
-def _of(path: str, item: Field) -> Unread:
+def _unread_field(path: str, item: Field) -> Unread:
     return Unread(path, item, item.type.dialects if item.type else (), item.type is not None)
 
 
 def _unknown_value(path: str, item: Field) -> Unread | None:
-    """A word that is no value of its enum, or a wrong kind of value."""
+    """Return the finding if the value is not a value of the field's enum; else None."""
     known = item.type
     if known is None or known.enum is None or item.value in known.enum.values:
         return None
@@ -168,17 +178,17 @@ def _unknown_value(path: str, item: Field) -> Unread | None:
 
 
 def _is_filler(item: Field) -> bool:
-    """Whether it says how weights begin."""
+    """Return whether the field is a filler: it sets initial weights only."""
     return item.type is not None and item.type.type_name == "FillerParameter"
 
 
-def _says_nothing(item: Field) -> bool:
-    """Whether the field is set to what it is where it is left out."""
+def _is_default(item: Field) -> bool:
+    """Return whether the field is set to its default value, so that it has no effect."""
     known = item.type
     if known is None or known.repeated:
         return False
     if isinstance(item.value, Message):
-        return all(_says_nothing(one) or one.name in HARMLESS for one in item.value.fields)
+        return all(_is_default(field) or field.name in HARMLESS for field in item.value.fields)
     default: Any = known.default
     if known.enum is not None:
         default = Name(known.default or next(iter(known.enum.values)))
@@ -186,25 +196,29 @@ def _says_nothing(item: Field) -> bool:
 
 
 def check_read(layer: Layer, kind: LayerType | None, ignored: Collection[str] = ()) -> None:
-    """Raises UnsupportedError where a field of the layer is set and not read; all are named."""
-    if layer.type != layer.params.type:  # it stands for an identity, whatever it is
+    """Check that the layer type reads every field that is set, except harmless ones.
+
+    Raises:
+        UnsupportedError: it does not; the error names all such fields.
+    """
+    if layer.type != layer.params.type:  # the layer was replaced by an identity
         return
-    found = list(unread(layer.params, kind, ignored))
-    if not found:
+    findings = list(unread(layer.params, kind, ignored))
+    if not findings:
         return
     raise UnsupportedError.of(
         *(
             layer.unsupported(
-                one.problem(layer.type),
-                _advice(one, kind),
+                finding.problem(layer.type),
+                _advice(finding, kind),
             ).diagnostic
-            for one in found
+            for finding in findings
         )
     )
 
 
-def _advice(one: Unread, kind: LayerType | None) -> str:
+def _advice(finding: Unread, kind: LayerType | None) -> str:
     if kind is not None and kind.user_defined:
-        block, _, field = one.path.partition(".")
-        return f'Declare what your layer reads: reads={{"{block}": "{field}"}}.'
-    return f"Take it out, or say --ignore-field {one.path} where it changes nothing."
+        block, _, field = finding.path.partition(".")
+        return f'Declare the fields that your layer reads: reads={{"{block}": "{field}"}}.'
+    return f"Remove it, or pass --ignore-field {finding.path} if it does not change the result."

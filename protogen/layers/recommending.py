@@ -1,4 +1,4 @@
-"""Which filler each layer should have, by the activation behind it."""
+"""Recommends a weight filler for each layer, from the activation that follows the layer."""
 
 from __future__ import annotations
 
@@ -17,40 +17,41 @@ HE = "He et al. 2015"
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """A filler for a layer's weights, and why."""
+    """A filler for a layer's weights and the reason for it."""
 
     filler: Filler
     reason: str
 
 
 def role_of(layer: Layer) -> str:
-    """``rectifier`` or ``saturating`` for an activation, empty for other layers."""
+    """Return ``rectifier`` or ``saturating`` for an activation, an empty text for other layers."""
     kind = kind_of(layer)
     return kind.activation if kind is not None else ""
 
 
 def is_weighted(layer: Layer) -> bool:
-    """Whether it multiplies data with weights."""
+    """Return whether the layer multiplies data by weights."""
     kind = kind_of(layer)
     return kind is not None and kind.weighted
 
 
 def passes_signal(layer: Layer) -> bool:
-    """Whether it hands on values, so that the activation may stand behind it."""
+    """Return whether the layer passes values through, so that the activation may follow later."""
     kind = kind_of(layer)
     return kind is not None and kind.passes_signal
 
 
 def recommendations(graph: Graph) -> dict[tuple[str, int], Recommendation]:
-    """What the weights of each layer should be filled with, by (layer, blob).
+    """Return a recommended filler for the weights of each layer, by (layer, blob index).
 
-    xavier before TanH and Sigmoid, whose slope is 1 at most (Glorot and Bengio 2010); He's deviation
-    before the ReLU family, with the slope below 0 (He et al. 2015); a small Gaussian for the last
-    layer, so that no class is preferred at the start. Layers that interpolate (bilinear) stay as
-    they are, and so do recurrent ones and embeddings.
+    - xavier before TanH and Sigmoid, whose slope is at most 1 (Glorot and Bengio 2010);
+    - He's deviation before the ReLU family, which depends on the slope below 0 (He et al. 2015);
+    - a small Gaussian for the last layer, so that training starts without a preferred class.
+
+    Layers that interpolate (bilinear), recurrent layers and embeddings get no recommendation.
     """
     after = activations_after(graph)
-    made = {}
+    fillers = {}
     for layer in graph.layers:
         shapes = graph.parameter_shapes[layer.name]
         kind = kind_of(layer)
@@ -59,20 +60,23 @@ def recommendations(graph: Graph) -> dict[tuple[str, int], Recommendation]:
         bottoms = [graph.shapes[read] or () for read in layer.reads]
         filling = kind.fillings(layer, bottoms, shapes)[0]
         fan = Fan(filling.fan_in, filling.fan_out)
-        made[layer.name, 0] = _for(after[layer.name], fan, caffes_fan(shapes[0]))
-    return made
+        fillers[layer.name, 0] = _recommend(after[layer.name], fan, caffes_fan(shapes[0]))
+    return fillers
 
 
 def _interpolates(layer: Layer) -> bool:
+    """Return whether the layer is a Deconvolution with bilinear weights."""
     param = layer.params.convolution_param
     return layer.type == "Deconvolution" and str(param.weight_filler.type) == "bilinear"
 
 
-def _for(activation: Layer | str | None, fan: Fan, caffes: Fan) -> Recommendation:
+def _recommend(activation: Layer | str | None, fan: Fan, caffes: Fan) -> Recommendation:
+    """Return the filler for one layer. ``activation`` is the next layer, as ``activations_after``
+    returns it; ``fan`` is the real fan, ``caffes`` is the one that Caffe's fillers compute."""
     if activation is None:
-        return Recommendation(LAST, "the last layer: scores that start alike")
+        return Recommendation(LAST, "last layer: all scores start nearly equal")
     n = max(fan.into, 1.0)
-    if isinstance(activation, str):  # another layer with weights follows at once
+    if isinstance(activation, str):  # the next weighted layer follows without an activation
         why, filler = f"no activation follows: xavier ({GLOROT})", Filler("xavier")
         deviation = math.sqrt(1 / n)
     elif role_of(activation) == "saturating":
@@ -91,57 +95,63 @@ def _for(activation: Layer | str | None, fan: Fan, caffes: Fan) -> Recommendatio
     if not math.isclose(fan.into, caffes.into):
         return Recommendation(
             Filler("gaussian", std=_short(deviation)),
-            f"{why}, as a Gaussian, because Caffe counts {caffes.into:g} inputs where {n:g} meet",
+            f"{why}; as a Gaussian, because Caffe counts {caffes.into:g} inputs per output value, "
+            f"but there are {n:g}",
         )
     return Recommendation(filler, why)
 
 
 def _short(value: float) -> float:
+    """Round to 4 significant digits."""
     return float(f"{value:.4g}")
 
 
 def slope_below_zero(activation: Layer) -> float:
-    """The slope of a rectifier below 0, as it starts."""
+    """Return the initial slope of a rectifier below 0."""
     if activation.type == "ReLU":
         return float(activation.params.relu_param.negative_slope)
     if activation.type == "PReLU":
-        filler = activation.params.prelu_param
-        return float(filler.filler.value) if filler.has("filler") else 0.25
+        p = activation.params.prelu_param
+        return float(p.filler.value) if p.has("filler") else 0.25
     return 0.0
 
 
 def activations_after(graph: Graph) -> dict[str, Layer | str | None]:
-    """What stands behind each layer with weights: the activation; the name of the next layer with
-    weights where none stands between; None where neither follows."""
+    """Return what follows each weighted layer.
+
+    The value is the activation; or the name of the next weighted layer, if no activation lies
+    between; or None if neither follows.
+    """
     readers: dict[str, list[Layer]] = {}
     for layer in graph.layers:
         for read in layer.reads:
             readers.setdefault(read, []).append(layer)
-    return {layer.name: _behind(layer, readers) for layer in graph.layers if is_weighted(layer)}
+    return {layer.name: _follower(layer, readers) for layer in graph.layers if is_weighted(layer)}
 
 
-def _behind(layer: Layer, readers: dict[str, list[Layer]]) -> Layer | str | None:
+def _follower(layer: Layer, readers: dict[str, list[Layer]]) -> Layer | str | None:
+    next_weighted: str | None = None
+    for later in _walk(layer, readers):
+        if role_of(later):
+            return later
+        if is_weighted(later):
+            next_weighted = next_weighted or later.name
+    return next_weighted
+
+
+def _walk(layer: Layer, readers: dict[str, list[Layer]]) -> Iterator[Layer]:
+    """Yield the layers that follow, nearest first, and stop after layers that do not pass the
+    signal through."""
     seen: set[str] = set()
-    following: str | None = None
-    for one in _walk(layer, readers, seen):
-        if role_of(one):
-            return one
-        if is_weighted(one):
-            following = following or one.name
-    return following
-
-
-def _walk(layer: Layer, readers: dict[str, list[Layer]], seen: set[str]) -> Iterator[Layer]:
-    """The layers behind, nearest first, as far as the signal is not bent."""
     front = [layer]
     while front:
-        coming: list[Layer] = []
-        for one in front:
-            for write in one.writes:
+        next_front: list[Layer] = []
+        for current in front:
+            for write in current.writes:
                 for reader in readers.get(write, ()):
                     if reader.name not in seen:
                         seen.add(reader.name)
                         yield reader
                         if passes_signal(reader):
-                            coming.append(reader)
-        front = coming
+                            next_front.append(reader)
+        front = next_front

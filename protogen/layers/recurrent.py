@@ -1,4 +1,4 @@
-"""LSTM and RNN over time steps."""
+"""Recurrent layers: LSTM, RNN and LSTMUnit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protogen.layers.base import (
     fields,
 )
 from protogen.layers.graph import Layer
-from protogen.layers.values import going_on
+from protogen.layers.values import continuation_flags
 from protogen.layers.writing import Emitter
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 class _Recurrent(LayerType, abstract=True):
-    """Bottoms x (T, N, ...), cont (T, N), then x_static (N, ...), then the hidden states with
-    expose_hidden. Tops (T, N, D), then the hidden states (1, N, D)."""
+    """Base of LSTM and RNN. Bottoms: x (T, N, ...), cont (T, N), optionally x_static (N, ...), and
+    with expose_hidden the hidden states. Tops: (T, N, D), then the hidden states (1, N, D)."""
 
     reads = fields(recurrent_param="num_output expose_hidden")
 
@@ -43,18 +43,21 @@ class _Recurrent(LayerType, abstract=True):
         check_rank(layer, bottoms[:1], 3, 32)
         if cont != x[:2]:
             raise layer.error(
-                f"x is {shape_text(x)} and cont {shape_text(cont)}, but cont must be T x N of x"
+                f"cont must have the shape T x N of x, {shape_text(x[:2])}, got {shape_text(cont)}"
             )
         if len(bottoms) - hidden == 3 and bottoms[2][:1] != x[1:2]:
-            raise layer.error(f"x_static is {shape_text(bottoms[2])}, but must have {x[1]} samples")
+            raise layer.error(
+                f"x_static must have {x[1]} samples, got shape {shape_text(bottoms[2])}"
+            )
         if p.num_output < 1:
-            raise layer.error("num_output is 0 or missing", "Give the number of outputs.")
+            raise layer.error("num_output is missing or 0", "Set the number of outputs.")
         state = (1, x[1], p.num_output)
         first = len(bottoms) - hidden
         for name, shape in zip(layer.bottoms[first:], bottoms[first:], strict=True):
             if shape != state:
                 raise layer.error(
-                    f'"{name}" is {shape_text(shape)}, but a state is {shape_text(state)}'
+                    f'"{name}" must have the shape of a hidden state, {shape_text(state)}, got '
+                    f"{shape_text(shape)}"
                 )
         return [(*x[:2], p.num_output), *[state] * hidden]
 
@@ -62,11 +65,11 @@ class _Recurrent(LayerType, abstract=True):
         p = layer.params.recurrent_param
         d = p.num_output
         rows = self.gates * d
-        made: list[Shape] = [(rows, math.prod(bottoms[0][2:])), (rows,)]
+        shapes: list[Shape] = [(rows, math.prod(bottoms[0][2:])), (rows,)]
         hidden = self.states if p.expose_hidden else 0
         if len(bottoms) - hidden == 3:
-            made.append((rows, math.prod(bottoms[2][1:])))
-        return [*made, (rows, d)]
+            shapes.append((rows, math.prod(bottoms[2][1:])))
+        return [*shapes, (rows, d)]
 
     def multiply_adds(
         self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
@@ -78,10 +81,10 @@ class _Recurrent(LayerType, abstract=True):
         return None
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
-        return going_on(rng, shapes[1]) if index == 1 else None
+        return continuation_flags(rng, shapes[1]) if index == 1 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        """One step after the other, all unrolled: cont stops the state between any two."""
+        """Emit all time steps unrolled. cont is 0 where a sequence starts and resets the state."""
         p = layer.params.recurrent_param
         steps, batch = e.shape(layer.reads[0])[:2]
         d = p.num_output
@@ -124,31 +127,32 @@ class _Recurrent(LayerType, abstract=True):
         ]
 
     def blob_count(self, static: bool) -> int:
-        """How many blobs the layer has."""
+        """Return the number of parameter blobs; ``static``: the layer has the bottom x_static."""
         return 4 if static else 3
 
     def step(
         self, e: Emitter, x: str, cont: str, states: list[str], weights: list[str], d: int
     ) -> tuple[str, list[str]]:
-        """The output and the next states of one time step."""
+        """Emit one time step. Return the output and the next states."""
         raise NotImplementedError
 
 
 def lstm_unit(e: Emitter, gates: str, c: str, cont: str, d: int) -> tuple[str, str]:
-    """c and h of one step: gates i, f, o, g of width d, in Caffe's order along the last axis."""
+    """Emit c and h of one time step. ``gates`` holds i, f, o, g of width d, in Caffe's order along
+    the last axis."""
     parts = [
         e.value("Slice", gates, e.array([k * d]), e.array([(k + 1) * d]), e.array([-1]))
         for k in range(4)
     ]
     i, f, o = (e.value("Sigmoid", part) for part in parts[:3])
     g = e.value("Tanh", parts[3])
-    kept = e.value("Mul", e.value("Mul", cont, f), c)
-    new = e.value("Add", kept, e.value("Mul", i, g))
+    retained = e.value("Mul", e.value("Mul", cont, f), c)
+    new = e.value("Add", retained, e.value("Mul", i, g))
     return new, e.value("Mul", o, e.value("Tanh", new))
 
 
 class LSTM(_Recurrent):
-    """Gates i, f, o, g in Caffe's order; cont 0 forgets the state."""
+    """Gates i, f, o, g in Caffe's order; cont 0 resets the state."""
 
     gates = 4
     states = 2
@@ -182,7 +186,7 @@ class RNN(_Recurrent):
 
 
 class LSTMUnit(LayerType):
-    """One step: bottoms c (1, N, D), gates (1, N, 4D), cont (1, N); tops c and h."""
+    """One LSTM time step: bottoms c (1, N, D), gates (1, N, 4D), cont (1, N); tops c and h."""
 
     def without_gradient(self, layer: Layer) -> Collection[int]:
         return (2,)
@@ -192,11 +196,13 @@ class LSTMUnit(LayerType):
         c, gates, cont = bottoms
         if cont != c[:2] or c[0] != 1:
             raise layer.error(
-                f"cont is {shape_text(cont)}, but must be 1 x N of c, {shape_text(c)}"
+                f"cont must have the shape 1 x N of c (c is {shape_text(c)}), got "
+                f"{shape_text(cont)}"
             )
         if len(c) != 3 or gates != (c[0], c[1], 4 * c[2]):
             raise layer.error(
-                f"gates are {shape_text(gates)}, but must be 1 x N x 4D of c, {shape_text(c)}"
+                f"gates must have the shape 1 x N x 4D of c (c is {shape_text(c)}), got "
+                f"{shape_text(gates)}"
             )
         return [c, c]
 
@@ -205,7 +211,7 @@ class LSTMUnit(LayerType):
         return first and not set(layer.tops[1:]).intersection(layer.bottoms)
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
-        return going_on(rng, shapes[2]) if index == 2 else None
+        return continuation_flags(rng, shapes[2]) if index == 2 else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         c, gates, cont = layer.reads

@@ -1,4 +1,4 @@
-"""Layers that make one value of many."""
+"""Layers that reduce axes: Reduction and ArgMax."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from protogen.layers.writing import Emitter
 
 
 class Reduction(LayerType):
-    """SUM, ASUM, SUMSQ or MEAN over the axes from ``axis`` on, which vanish. Forks: MAX and MIN."""
+    """SUM, ASUM, SUMSQ or MEAN over the axes from ``axis`` on, which are removed. Forks: MAX and
+    MIN."""
 
     reads = fields(reduction_param="operation axis coeff")
 
@@ -48,7 +49,7 @@ class Reduction(LayerType):
 
 
 class ArgMax(LayerType):
-    """The top_k largest along ``axis``, or over each whole sample; indices, values, or both."""
+    """The top_k largest values along ``axis`` or of each sample: their indices, values, or both."""
 
     computes = False
 
@@ -66,15 +67,15 @@ class ArgMax(LayerType):
         if p.has("axis"):
             axis = axis_of(layer, p.axis, len(shape))
             over = shape[axis]
-            made = [*shape[:axis], p.top_k, *shape[axis + 1 :]]
+            top = [*shape[:axis], p.top_k, *shape[axis + 1 :]]
         else:
             over = math.prod(shape[1:])
-            made = [1] * max(len(shape), 3)
-            made[0], made[2] = shape[0], p.top_k
-            made[1] = 2 if p.out_max_val else 1
+            top = [1] * max(len(shape), 3)
+            top[0], top[2] = shape[0], p.top_k
+            top[1] = 2 if p.out_max_val else 1
         if not 1 <= p.top_k <= over:
-            raise layer.error(f"top_k {p.top_k} must be from 1 to {over}")
-        return [tuple(made)]
+            raise layer.error(f"top_k must be from 1 to {over}, got {p.top_k}")
+        return [tuple(top)]
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return POINT if layer.params.argmax_param.has("axis") else None
@@ -87,15 +88,15 @@ class ArgMax(LayerType):
         else:
             shape = (shape[0], math.prod(shape[1:]))
             x = e.value("Flatten", x, axis=1)
-        # Of equal values Caffe takes the later, TopK the earlier: look from behind.
-        back = [e.array([values]) for values in (-1, -(shape[axis] + 1), axis, -1)]
+        # Of equal values, Caffe takes the last and TopK the first. So TopK reads the reversed axis.
+        backward = [e.array([values]) for values in (-1, -(shape[axis] + 1), axis, -1)]
         top = [f"{layer.writes[0]}@values", f"{layer.writes[0]}@indices"]
-        e.op("TopK", [e.value("Slice", x, *back), e.array([p.top_k])], top, axis=axis)
+        e.op("TopK", [e.value("Slice", x, *backward), e.array([p.top_k])], top, axis=axis)
         index = e.value("Cast", e.value("Sub", e.array(shape[axis] - 1), top[1]), to=FLOAT)
         after = e.shape(layer.writes[0])
         if p.has("axis"):
             e.op("Identity", [top[0] if p.out_max_val else index], [layer.writes[0]])
             return
-        made = e.value("Concat", index, top[0], axis=1) if p.out_max_val else index
+        joined = e.value("Concat", index, top[0], axis=1) if p.out_max_val else index
         flat = (shape[0], p.top_k * (2 if p.out_max_val else 1))
-        e.op("Identity", [e.reshape(made, flat, after)], [layer.writes[0]])
+        e.op("Identity", [e.reshape(joined, flat, after)], [layer.writes[0]])

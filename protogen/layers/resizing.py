@@ -1,4 +1,4 @@
-"""The forks' layers that change height and width without parameters."""
+"""Layers of forks that change height and width and have no weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protogen.layers.base import (
 )
 from protogen.layers.dense import INT64
 from protogen.layers.graph import Layer
-from protogen.layers.values import winners
+from protogen.layers.values import pooling_indices
 from protogen.layers.writing import Emitter, Rewriter
 
 if TYPE_CHECKING:
@@ -31,17 +31,17 @@ class Reorg(LayerType):
     stock = False
 
     refusal = (
-        "forks order its channels differently, and the net does not say how",
-        "Register the order of your fork with pg.layer: it is a Reshape, Transpose, Reshape.",
+        "forks order its channels differently, and the net does not define the order",
+        "Register your fork's order with pg.layer: emit Reshape, Transpose, Reshape.",
     )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         p = layer.params.reorg_param
-        n, c, h, w = _four(layer, bottoms[0])
+        n, c, h, w = _nchw(layer, bottoms[0])
         s = p.stride
         if s < 1:
-            raise layer.error("stride must be at least 1")
+            raise layer.error(f"stride must be at least 1, got {s}")
         if p.reverse:
             return [(n, c // (s * s), h * s, w * s)]
         return [(n, c * s * s, h // s, w // s)]
@@ -58,9 +58,11 @@ class PixelShuffle(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         r = layer.params.pixelshuffle_param.upscale_factor
-        n, c, h, w = _four(layer, bottoms[0])
+        n, c, h, w = _nchw(layer, bottoms[0])
         if r < 1 or c % (r * r):
-            raise layer.error(f"upscale_factor {r} needs a channel count that {r * r} divides")
+            raise layer.error(
+                f"upscale_factor {r} requires a channel count divisible by {r * r}, got {c}"
+            )
         return [(n, c // (r * r), h * r, w * r)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -68,7 +70,8 @@ class PixelShuffle(LayerType):
         e.op("DepthToSpace", [layer.reads[0]], [layer.writes[0]], blocksize=r, mode="CRD")
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """A Deconvolution in groups of r x r channels, each with one weight of 1 at its place."""
+        """Replace the layer by a Deconvolution in groups of r x r input channels. Each channel has a
+        single weight of 1, at its position in the r x r kernel."""
         import numpy as np
 
         f = layer.params.pixelshuffle_param.upscale_factor
@@ -89,13 +92,13 @@ class PixelShuffle(LayerType):
         )
 
 
-_BLANK = {"yolo": 1, "huawei": 2}  # an Upsample's factor where the net says none
+_DEFAULT_SCALE = {"yolo": 1, "huawei": 2}  # scale of an Upsample without upsample_param, by dialect
 
 
 class Upsample(LayerType):
-    """Forks. By scale: nearest (SSD, YOLO). With a second bottom, the mask of a MAX Pooling
-    (SegNet): every value to its winner's place, size upsample_h x upsample_w or H scale - pad_out.
-    """
+    """Forks. One bottom: nearest neighbour by ``scale`` (SSD, YOLO). Two bottoms (SegNet): the
+    second is the mask of a MAX Pooling; each value goes to the position that the mask gives. The
+    size is upsample_h x upsample_w or H scale - pad_out."""
 
     resizes = True
 
@@ -106,51 +109,57 @@ class Upsample(LayerType):
     stock = False
 
     def decide(self, layer: Layer) -> None:
-        if self._blank(layer) and layer.dialect not in _BLANK:
+        if self._scale_is_default(layer) and layer.dialect not in _DEFAULT_SCALE:
             raise layer.unsupported(
-                "says no factor, and forks differ in what it is then: 1 in yolo's, 2 in Huawei's",
-                "Write upsample_param { scale: 2 }, or say --dialect yolo or huawei.",
+                "scale is not set, and its default differs between forks: 1 in yolo, 2 in huawei",
+                "Set upsample_param { scale: 2 }, or --dialect yolo or --dialect huawei.",
             )
 
-    def _blank(self, layer: Layer) -> bool:
+    def _scale_is_default(self, layer: Layer) -> bool:
+        """Return whether the layer has neither a mask nor parameters."""
         return len(layer.bottoms) == 1 and not layer.params.upsample_param.fields
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         check_bottoms(layer, 1, 2)
         p = layer.params.upsample_param
-        n, c, h, w = _four(layer, bottoms[0])
+        n, c, h, w = _nchw(layer, bottoms[0])
         if len(bottoms) == 2 and bottoms[1] != bottoms[0]:
             raise layer.error(
-                f"its mask is {shape_text(bottoms[1])}, but must be {shape_text(bottoms[0])}"
+                f"its mask must have the shape of its first bottom, {shape_text(bottoms[0])}, got "
+                f"{shape_text(bottoms[1])}"
             )
-        one = len(bottoms) == 1
-        if self._blank(layer) and layer.dialect not in _BLANK:
+        if self._scale_is_default(layer) and layer.dialect not in _DEFAULT_SCALE:
             return [None]
-        scale = p.scale if p.has("scale") else _BLANK.get(layer.dialect, 1) if one else 2
+        default = _DEFAULT_SCALE.get(layer.dialect, 1) if len(bottoms) == 1 else 2
+        scale = p.scale if p.has("scale") else default
         sizes = []
         for axis, size in (("h", h), ("w", w)):
             factor = getattr(p, f"scale_{axis}") if p.has(f"scale_{axis}") else scale
             cut = int(getattr(p, f"pad_out_{axis}"))
             if cut and factor != 2:
-                raise layer.error(f"pad_out_{axis} is for a scale of 2, here it is {factor}")
+                raise layer.error(f"pad_out_{axis} requires a scale of 2, got {factor}")
             sizes.append(size * factor - cut)
         if p.has("upsample_h") or p.has("upsample_w"):
             if not (p.has("upsample_h") and p.has("upsample_w")):
                 raise layer.error("upsample_h and upsample_w must both be given")
             sizes = [p.upsample_h, p.upsample_w]
         if min(sizes) < 1:
-            raise layer.error(f"makes {shape_text(tuple(sizes))}", "Give a scale of at least 1.")
+            raise layer.error(
+                f"the output size would be {shape_text(tuple(sizes))}",
+                "Set a scale of at least 1.",
+            )
         return [(n, c, *sizes)]
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
-        made = self.shapes(layer, shapes)[0]
-        return winners(rng, shapes[1], made[2:]) if index == 1 and made else None
+        top = self.shapes(layer, shapes)[0]
+        return pooling_indices(rng, shapes[1], top[2:]) if index == 1 and top else None
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
         if len(layer.reads) == 1:
             if after[2] % before[2] or after[3] % before[3]:
-                # A float scale may lose a pixel: floor(3 * 2.3333333) is 6.
+                # Resize with a float scale may lose a pixel: floor(3 * 2.3333333) is 6. So gather
+                # rows and columns by index instead.
                 rows, columns = (
                     e.array([i * n // m for i in range(m)])
                     for n, m in zip(before[2:], after[2:], strict=True)
@@ -168,7 +177,8 @@ class Upsample(LayerType):
                 nearest_mode="floor",
             )
             return
-        # The mask counts within a plane, so planes become one axis, and the batch may be free.
+        # The mask holds indices within a plane, so each plane becomes one axis. The sizes come from
+        # Shape, so the batch may be dynamic.
         x, index = (e.value("Reshape", read, e.array([0, 0, -1])) for read in layer.reads)
         planes = e.value("Slice", e.value("Shape", x), e.array([0]), e.array([2]))
         length = e.value("Concat", planes, e.array([after[2] * after[3]]), axis=0)
@@ -179,7 +189,7 @@ class Upsample(LayerType):
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         if len(layer.bottoms) == 2:
-            raise layer.unsupported("no stock layer puts values at places that a mask names")
+            raise layer.unsupported("no stock layer places values by a mask of indices")
         self.decide(layer)
         shape = self.shapes(layer, [r.shape(layer.bottoms[0])])[0]
         assert shape is not None
@@ -188,7 +198,7 @@ class Upsample(LayerType):
 
 class BilinearInterpolate(LayerType):
     """Forks (SSD): bilinear to dst_h x dst_w or by scale_factor, with aligned corners (the
-    default) or half-pixel centres; positions follow from the sizes."""
+    default) or half-pixel centres. Positions are computed from the sizes, not from the factor."""
 
     resizes = True
 
@@ -199,13 +209,13 @@ class BilinearInterpolate(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         p = layer.params.bilinear_interpolate_param
-        n, c, h, w = _four(layer, bottoms[0])
+        n, c, h, w = _nchw(layer, bottoms[0])
         if p.has("dst_h") or p.has("dst_w"):
             out = (p.dst_h if p.has("dst_h") else h, p.dst_w if p.has("dst_w") else w)
         else:
             out = (int(h * p.scale_factor), int(w * p.scale_factor))
         if min(out) < 1:
-            raise layer.error(f"makes {shape_text(out)} of {h}x{w}")
+            raise layer.error(f"the output size would be {shape_text(out)} for input {h}x{w}")
         return [(n, c, *out)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -228,13 +238,15 @@ class BilinearInterpolate(LayerType):
 
 
 class Interp(LayerType):
-    """Forks (DeepLab, PSPNet): bilinear with aligned corners to a size, by factors, or to the
-    size of a second bottom."""
+    """Forks (DeepLab, PSPNet): bilinear with aligned corners, to a given size, by factors, or to
+    the size of a second bottom."""
 
     resizes = True
 
     reads = fields(
-        interp_param="height width zoom_factor shrink_factor full_zoom_factor pad_beg pad_end use_blob_size"
+        interp_param=(
+            "height width zoom_factor shrink_factor full_zoom_factor pad_beg pad_end use_blob_size"
+        )
     )
 
     stock = False
@@ -242,20 +254,26 @@ class Interp(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 2)
         p = layer.params.interp_param
-        n, c, h, w = _four(layer, bottoms[0])
+        n, c, h, w = _nchw(layer, bottoms[0])
         if p.pad_beg > 0 or p.pad_end > 0:
-            raise layer.error("pad_beg and pad_end must be 0 or negative: they cut pixels away")
+            raise layer.error(
+                "pad_beg and pad_end must be 0 or negative, because they crop the input, got "
+                f"{p.pad_beg} and {p.pad_end}"
+            )
         if len(bottoms) == 2:
             return [(n, c, *bottoms[1][2:])]
         if p.use_blob_size:
-            raise layer.error("has use_blob_size, which takes a second bottom")
-        # One factor alone goes before the size, and the size before both factors (PSPNet).
+            raise layer.error("use_blob_size requires a second bottom")
+        # As in PSPNet, height and width are ignored if exactly one of the two factors is set.
         sized = p.has("height") and p.has("width")
         if sized and p.has("zoom_factor") == p.has("shrink_factor"):
             return [(n, c, p.height, p.width)]
         if min(p.zoom_factor, p.shrink_factor, p.full_zoom_factor) < 1:
-            raise layer.error("zoom_factor and shrink_factor must be at least 1")
-        crop = p.pad_beg + p.pad_end  # both are 0 or negative: pixels cut away
+            raise layer.error(
+                "zoom_factor, shrink_factor and full_zoom_factor must be at least 1, got "
+                f"{p.zoom_factor}, {p.shrink_factor} and {p.full_zoom_factor}"
+            )
+        crop = p.pad_beg + p.pad_end  # 0 or negative
         if p.has("zoom_factor") or p.has("shrink_factor") or not p.has("full_zoom_factor"):
             out = tuple(
                 geometry.interp_out(size + crop, p.zoom_factor, p.shrink_factor) for size in (h, w)
@@ -263,7 +281,7 @@ class Interp(LayerType):
         else:
             out = ((h + crop) * p.full_zoom_factor, (w + crop) * p.full_zoom_factor)
         if min(out) < 1:
-            raise layer.error(f"makes {shape_text(out)} of {h}x{w}")
+            raise layer.error(f"the output size would be {shape_text(out)} for input {h}x{w}")
         return [(n, c, *out)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -284,13 +302,13 @@ class Interp(LayerType):
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         p = layer.params.interp_param
-        h, w = _four(layer, r.shape(layer.bottoms[0]))[2:]
+        h, w = _nchw(layer, r.shape(layer.bottoms[0]))[2:]
         bottoms = [r.shape(bottom) for bottom in layer.bottoms]
         out = self.shapes(layer, bottoms)[0][2:]
         if not (p.pad_beg or p.pad_end):
             r.resize(out, align="align_corners")
             return
-        # Cut pixels are those outside of the part that is read.
+        # The region of interest excludes the cropped pixels.
         low = [-p.pad_beg / max(1, n - 1) for n in (h, w)]
         high = [(n - 1 + p.pad_end) / max(1, n - 1) for n in (h, w)]
         r.resize(out, align="tf_crop_and_resize", roi=[*low, *high])
@@ -311,22 +329,30 @@ class Resize(LayerType):
     stock = False
 
     refusal = (
-        "forks sample differently under this name, and the net does not say how",
-        "Register your fork's rule with pg.layer: ONNX's Resize has most of them.",
+        "forks use different interpolation rules for this type, and the net does not set the rule",
+        "Register your fork's rule with pg.layer: ONNX Resize supports most of them.",
     )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 2)
         p = layer.params.resize_param
-        n, c, h, w = _four(layer, bottoms[0])
+        n, c, h, w = _nchw(layer, bottoms[0])
         if p.has("out_height_scale") and p.has("out_width_scale"):
             return [(n, c, int(h * p.out_height_scale), int(w * p.out_width_scale))]
         if p.height < 1 or p.width < 1:
-            raise layer.error("has no size", "Give height and width, or both scales.")
+            raise layer.error(
+                "the output size is missing",
+                "Set height and width, or out_height_scale and out_width_scale.",
+            )
         return [(n, c, p.height, p.width)]
 
 
-def _four(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
+def _nchw(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
+    """Return N, C, H, W of a bottom.
+
+    Raises:
+        InputError: it does not have 4 axes.
+    """
     if len(shape) != 4:
-        raise layer.error(f"its bottom is {shape_text(shape)}, but must have 4 axes")
+        raise layer.error(f"its bottom must have 4 axes, got shape {shape_text(shape)}")
     return shape[0], shape[1], shape[2], shape[3]

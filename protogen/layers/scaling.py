@@ -1,4 +1,4 @@
-"""Layers with one factor or addend a channel: PReLU, Scale and Bias."""
+"""Layers with one factor or addend per channel: PReLU, Scale and Bias."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from protogen.layers.writing import Emitter
 
 
 class PReLU(_Same):
-    """x, or slope x below 0; a slope a channel, or one for all (channel_shared)."""
+    """x, or slope x below 0; one slope per channel, or one for all (channel_shared)."""
 
     written_in_place = True
 
@@ -53,19 +53,20 @@ class PReLU(_Same):
 
 
 class _ByAxis(LayerType, abstract=True):
-    """What Scale and Bias share: a second operand that is a bottom or a blob, and stands along
-    the axes from ``axis`` on."""
+    """Base of Scale and Bias: the second operand is a bottom or a blob. Its axes match the axes of
+    the first bottom from ``axis`` on."""
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 2)
         if len(bottoms) == 1:
             axis_of(layer, self.param(layer).axis, len(bottoms[0]))  # even where num_axes is 0
-        wanted = self._operand(layer, bottoms)
-        axis = self._axis(layer, bottoms, wanted)
-        if bottoms[0][axis : axis + len(wanted)] != wanted:
+        operand = self._operand(layer, bottoms)
+        axis = self._axis(layer, bottoms, operand)
+        expected = bottoms[0][axis : axis + len(operand)]
+        if operand != expected:
             raise layer.error(
-                f'"{layer.bottoms[1]}" is {shape_text(wanted)}, but axes {axis} and on of '
-                f'"{layer.bottoms[0]}" are {shape_text(bottoms[0][axis : axis + len(wanted)])}'
+                f'"{layer.bottoms[1]}" must match the axes of "{layer.bottoms[0]}" from axis '
+                f"{axis} on: expected {shape_text(expected)}, got {shape_text(operand)}"
             )
         return [bottoms[0]]
 
@@ -76,10 +77,14 @@ class _ByAxis(LayerType, abstract=True):
         return [self._operand(layer, bottoms)] if len(bottoms) == 1 else []
 
     def param(self, layer: Layer) -> Message:
+        """Return the parameter block of the layer."""
         raise NotImplementedError
 
     def operand(self, layer: Layer, e: Emitter) -> tuple[str, int, int]:
-        """The second operand, shaped to stand on its axes; the axis and how many follow it."""
+        """Emit the second operand, reshaped to broadcast along its axes.
+
+        Return its value, the number of its axes, and the number of axes appended after them.
+        """
         bottoms = [e.shape(read) for read in layer.reads]
         shape = self._operand(layer, bottoms)
         after = len(bottoms[0]) - self._axis(layer, bottoms, shape) - len(shape)
@@ -92,10 +97,11 @@ class _ByAxis(LayerType, abstract=True):
         return e.array(e.weight(layer, 0).reshape((*shape, *[1] * after))), len(shape), after
 
     def _axis(self, layer: Layer, bottoms: Sequence[Shape], operand: Shape) -> int:
-        # Caffe takes axis 0 for a scalar, so that it fits a bottom without axes.
+        # Caffe uses axis 0 for a scalar operand, so that a bottom without axes is valid too.
         return 0 if not operand else axis_of(layer, self.param(layer).axis, len(bottoms[0]))
 
     def _operand(self, layer: Layer, bottoms: Sequence[Shape]) -> Shape:
+        """Return the shape of the second operand."""
         if len(bottoms) == 2:
             return bottoms[1]
         p = self.param(layer)
@@ -106,15 +112,15 @@ class _ByAxis(LayerType, abstract=True):
             return bottoms[0][axis:]
         if p.num_axes < -1 or axis + p.num_axes > len(bottoms[0]):
             raise layer.error(
-                f"num_axes {p.num_axes} from axis {axis} is outside of a blob with "
+                f"num_axes {p.num_axes} from axis {axis} is out of range for a bottom with "
                 f"{len(bottoms[0])} axes"
             )
         return bottoms[0][axis : axis + p.num_axes]
 
 
 class Scale(_ByAxis):
-    """x times a blob or a second bottom, plus a bias with ``bias_term``. Forks keep the factors
-    between ``min_value`` and ``max_value``."""
+    """x times a blob or a second bottom, plus a bias with ``bias_term``. Forks clip the factors to
+    ``min_value`` and ``max_value``."""
 
     written_in_place = True
 
@@ -123,8 +129,8 @@ class Scale(_ByAxis):
     reads = fields(scale_param="axis num_axes bias_term min_value max_value")
 
     def param(self, layer: Layer) -> Message:
-        found: Message = layer.params.scale_param
-        return found
+        p: Message = layer.params.scale_param
+        return p
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         bias = [self._operand(layer, bottoms)] if self.param(layer).bias_term else []
@@ -133,8 +139,8 @@ class Scale(_ByAxis):
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:
-        made = [Filling("scale_param.filler", value=1.0)] if len(bottoms) == 1 else []
-        return [*made, Filling("scale_param.bias_filler")][: len(blobs)]
+        factors = [Filling("scale_param.filler", value=1.0)] if len(bottoms) == 1 else []
+        return [*factors, Filling("scale_param.bias_filler")][: len(blobs)]
 
     def multiply_adds(
         self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
@@ -165,8 +171,8 @@ class Bias(_ByAxis):
     blob_names = ("bias",)
 
     def param(self, layer: Layer) -> Message:
-        found: Message = layer.params.bias_param
-        return found
+        p: Message = layer.params.bias_param
+        return p
 
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]

@@ -1,4 +1,4 @@
-"""Layers that move values about: joining, cutting, reshaping."""
+"""Layers that concatenate, slice, reshape, crop or repeat blobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from protogen.layers.base import (
 from protogen.layers.checking import check_tops, rounding_advice
 from protogen.layers.elementwise import _Same
 from protogen.layers.graph import Layer
-from protogen.layers.values import cut, joined
+from protogen.layers.values import concatenated, split_array
 from protogen.layers.writing import Emitter
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 class Concat(LayerType):
-    """Caffe: bottoms joined along ``axis``; all other axes must be equal. Intel's fork with
-    ``per_fla_fuse``: each is permuted to N, H, W, C and flattened before."""
+    """Caffe: bottoms concatenated along ``axis``; all other axes must be equal. With
+    ``per_fla_fuse`` (Intel's fork), each bottom is permuted to N, H, W, C and flattened first."""
 
     passes_signal = True
 
@@ -56,8 +56,8 @@ class Concat(LayerType):
             rest = shape[:axis] + shape[axis + 1 :]
             if len(shape) != len(first) or rest != first[:axis] + first[axis + 1 :]:
                 raise layer.error(
-                    f'"{name}" is {shape_text(shape)}, but must be like "{layer.bottoms[0]}", '
-                    f"{shape_text(first)}, except on axis {axis}",
+                    f'"{name}" must match "{layer.bottoms[0]}" ({shape_text(first)}) on all axes '
+                    f"except axis {axis}, got shape {shape_text(shape)}",
                     rounding_advice(shape, first),
                 )
         return [(*first[:axis], sum(shape[axis] for shape in bottoms), *first[axis + 1 :])]
@@ -73,29 +73,29 @@ class Concat(LayerType):
         for read in layer.reads:
             x = e.value("Transpose", read, perm=[0, 2, 3, 1])
             flat.append(e.value("Flatten", x, axis=1))
-        joined = e.value("Concat", *flat, axis=1)
+        fused = e.value("Concat", *flat, axis=1)
         after = e.shape(layer.writes[0])
-        e.op("Identity", [e.reshape(joined, after[:2], after)], [layer.writes[0]])
+        e.op("Identity", [e.reshape(fused, after[:2], after)], [layer.writes[0]])
 
-    def handed_back(
+    def bottoms_for_tops(
         self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
     ) -> list[Drawn | None]:
         top, p = tops[0], layer.params.concat_param
         if top is None or p.per_fla_fuse:
             return [None] * len(shapes)
         axis = axis_of(layer, p.concat_dim if p.has("concat_dim") else p.axis, top.ndim)
-        return list(cut(top, [shape[axis] for shape in shapes], axis))
+        return list(split_array(top, [shape[axis] for shape in shapes], axis))
 
     def _fused(self, layer: Layer, bottoms: Sequence[Shape], axis: int) -> Shape:
-        """Intel Caffe's per_fla_fuse: each bottom is permuted to N, H, W, C and flattened first."""
+        """Return the shape of the top with Intel Caffe's per_fla_fuse."""
         check_rank(layer, bottoms, 4, 4)
         if axis != 1 or any(shape[0] != bottoms[0][0] for shape in bottoms):
-            raise layer.error("per_fla_fuse needs axis 1, and bottoms of one batch size")
+            raise layer.error("per_fla_fuse requires axis 1 and bottoms with the same batch size")
         return (bottoms[0][0], sum(math.prod(shape[1:]) for shape in bottoms), 1, 1)
 
 
 class Slice(LayerType):
-    """Caffe: the bottom cut along ``axis`` at ``slice_point``, or into equal parts."""
+    """Caffe: the bottom split along ``axis`` at ``slice_point``, or into equal parts."""
 
     computes = False
 
@@ -121,29 +121,34 @@ class Slice(LayerType):
         axis = axis_of(layer, p.slice_dim if p.has("slice_dim") else p.axis, len(shape))
         n, count = shape[axis], len(layer.tops)
         if count < 1:
-            raise layer.error("has no tops")
+            raise layer.error("has no top")
         points = list(p.slice_point)
         if not points:
             if n % count:
                 raise layer.error(
-                    f"cuts {n} into {count} equal parts, which leaves a rest", "Give slice_point."
+                    f"length {n} of axis {axis} cannot be split into {count} equal parts",
+                    "Set slice_point.",
                 )
             lengths = [n // count] * count
         else:
             if len(points) != count - 1:
-                raise layer.error(f"has {count} tops, but {len(points)} slice_point")
+                raise layer.error(
+                    f"expected {count - 1} slice_point, one less than tops, got {len(points)}"
+                )
             edges = [0, *points, n]
             lengths = [b - a for a, b in itertools.pairwise(edges)]
             if min(lengths) < 1:
-                raise layer.error(f"slice_point {points} must rise within 1 to {n - 1}")
+                raise layer.error(
+                    f"slice_point must be increasing and within 1 to {n - 1}, got {points}"
+                )
         return [(*shape[:axis], length, *shape[axis + 1 :]) for length in lengths]
 
-    def handed_back(
+    def bottoms_for_tops(
         self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
     ) -> list[Drawn | None]:
         p = layer.params.slice_param
         axis = axis_of(layer, p.slice_dim if p.has("slice_dim") else p.axis, len(shapes[0]))
-        return [joined(tops, self.shapes(layer, shapes), axis, rng)]
+        return [concatenated(tops, self.shapes(layer, shapes), axis, rng)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.slice_param
@@ -154,7 +159,7 @@ class Slice(LayerType):
 
 
 class Split(_Same):
-    """The bottom, once for each top."""
+    """Copies the bottom to each top."""
 
     computes = False
 
@@ -176,7 +181,7 @@ class Split(_Same):
 
 
 class Flatten(LayerType):
-    """Axes from ``axis`` to ``end_axis`` become one."""
+    """Merges the axes from ``axis`` to ``end_axis`` into one."""
 
     computes = False
 
@@ -193,7 +198,7 @@ class Flatten(LayerType):
         shape = bottoms[0]
         start = axis_of(layer, p.axis, len(shape))
         end = axis_of(layer, p.end_axis, len(shape), "end_axis")
-        if end < start - 1:  # one before is an axis of length 1 put in
+        if end < start - 1:  # end_axis one before axis is valid: it inserts an axis of length 1
             raise layer.error(f"end_axis {p.end_axis} is before axis {p.axis}")
         return [(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])]
 
@@ -203,8 +208,8 @@ class Flatten(LayerType):
 
 
 class Reshape(LayerType):
-    """Caffe: 0 copies the bottom's axis, -1 takes what is left; ``axis`` and ``num_axes`` choose
-    the part that is reshaped."""
+    """Caffe: dim 0 copies the bottom's axis, dim -1 is inferred from the rest; ``axis`` and
+    ``num_axes`` select the axes that are reshaped."""
 
     computes = False
 
@@ -221,30 +226,36 @@ class Reshape(LayerType):
         shape = bottoms[0]
         start = axis_of(layer, p.axis, len(shape), end=True)
         if p.num_axes < -1 or start + max(p.num_axes, 0) > len(shape):
-            raise layer.error(f"num_axes {p.num_axes} from axis {start} is outside of the bottom")
+            raise layer.error(
+                f"num_axes {p.num_axes} from axis {start} is out of range for a bottom with "
+                f"{len(shape)} axes"
+            )
         end = len(shape) if p.num_axes == -1 else start + p.num_axes
         dims = list(p.shape.dim)
         for i, dim in enumerate(dims):
             if dim == 0:
                 if start + i >= len(shape):
-                    raise layer.error(f"dim {i} copies axis {start + i}, which the bottom lacks")
+                    raise layer.error(
+                        f"dim number {i} is 0 and copies axis {start + i}, but the bottom has only "
+                        f"{len(shape)} axes"
+                    )
                 dims[i] = shape[start + i]
             elif dim < -1:
-                raise layer.error(f"dim {dim} must be -1, 0 or a length")
+                raise layer.error(f"dim must be -1, 0 or a positive length, got {dim}")
         if dims.count(-1) > 1:
-            raise layer.error("more than one dim is -1")
+            raise layer.error("only one dim may be -1")
         known = math.prod(shape[:start]) * math.prod(shape[end:])
         known *= math.prod(dim for dim in dims if dim != -1)
         total = math.prod(shape)
         if -1 in dims and known and total % known == 0:
             dims[dims.index(-1)] = total // known
             known = total
-        made = (*shape[:start], *dims, *shape[end:])
+        top = (*shape[:start], *dims, *shape[end:])
         if known != total or -1 in dims:
             raise layer.error(
-                f"{shape_text(shape)} has {total} values, which do not fit the shape {shape_text(made)}"
+                f"cannot reshape {shape_text(shape)} ({total} values) to {shape_text(top)}"
             )
-        return [made]
+        return [top]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
@@ -252,8 +263,13 @@ class Reshape(LayerType):
 
 
 def crop_offsets(layer: Layer, shape: Shape) -> list[int]:
-    """Where a Crop begins on every axis of its first bottom: 0 before ``axis``, and one ``offset``
-    counts for all axes behind."""
+    """Return where a Crop begins on each axis of its first bottom.
+
+    The offset is 0 before ``axis``. A single ``offset`` applies to all axes from ``axis`` on.
+
+    Raises:
+        InputError: the number of offsets is neither 1 nor the number of these axes.
+    """
     p = layer.params.crop_param
     axis = axis_of(layer, p.axis, len(shape))
     count = len(shape) - axis
@@ -261,12 +277,12 @@ def crop_offsets(layer: Layer, shape: Shape) -> list[int]:
     if len(offsets) == 1:
         offsets *= count
     if len(offsets) != count:
-        raise layer.error(f"has {len(offsets)} offsets for {count} axes")
+        raise layer.error(f"expected 1 offset or {count} offsets, got {len(offsets)}")
     return [0] * axis + offsets
 
 
 class Crop(LayerType):
-    """Caffe: the first bottom cut to the second's size on the axes from ``axis`` on."""
+    """Caffe: the first bottom, cropped to the size of the second on the axes from ``axis`` on."""
 
     passes_signal = True
 
@@ -275,16 +291,17 @@ class Crop(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 2, 2)
         shape, like = bottoms
-        if len(shape) > len(like):  # Caffe does not look at what the second has beyond
+        if len(shape) > len(like):  # Caffe ignores further axes of the second bottom
             raise layer.error(
-                f"its bottoms are {shape_text(shape)} and {shape_text(like)}: axes differ"
+                "its second bottom must have at least as many axes as the first, got shapes "
+                f"{shape_text(shape)} and {shape_text(like)}"
             )
         axis = axis_of(layer, layer.params.crop_param.axis, len(shape))
         for i, offset in enumerate(crop_offsets(layer, shape)[axis:], axis):
             if offset + like[i] > shape[i]:
                 raise layer.error(
-                    f"{shape_text(shape)} cannot be cropped to {shape_text(like)} with offset {offset} on axis "
-                    f"{i}: {shape[i]} is too short",
+                    f"cannot crop {shape_text(shape)} to {shape_text(like)}: on axis {i}, offset "
+                    f"{offset} plus length {like[i]} exceeds {shape[i]}",
                     "Make the first bottom larger or the offset smaller.",
                 )
         return [(*shape[:axis], *like[axis : len(shape)])]
@@ -300,7 +317,7 @@ class Crop(LayerType):
 
 
 class Tile(LayerType):
-    """The bottom ``tiles`` times along ``axis``."""
+    """Repeats the bottom ``tiles`` times along ``axis``."""
 
     reads = fields(tile_param="axis tiles")
 
@@ -310,7 +327,7 @@ class Tile(LayerType):
         shape = bottoms[0]
         axis = axis_of(layer, p.axis, len(shape))
         if p.tiles < 1:
-            raise layer.error("tiles is missing, but must be at least 1")
+            raise layer.error(f"tiles must be set to at least 1, got {p.tiles}")
         return [(*shape[:axis], shape[axis] * p.tiles, *shape[axis + 1 :])]
 
     def lower(self, layer: Layer, e: Emitter) -> None:

@@ -1,4 +1,4 @@
-"""Which layer types protogen knows, and what becomes of them: read from the registry."""
+"""Table of the registered layer types and their support in stock Caffe and ONNX."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from protogen.layers.base import family_of
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """One layer type. ``summary`` is what it does; ``onnx`` says whether it has an ONNX form, and
-    ``limits`` which of its forms have none, or why it has none at all; ``stock`` is ``yes`` for a type
-    of BVLC Caffe, ``rewritten`` where stock layers can stand for it, and ``no`` else."""
+    """One layer type.
+
+    Attributes:
+        summary: what the layer computes.
+        onnx: whether the layer can be exported to ONNX.
+        limits: parameters that cannot be exported, or the reason why the type cannot be exported.
+        stock: ``yes`` for a type of BVLC Caffe, ``rewritten`` if stock layers can replace it, else
+            ``no``.
+    """
 
     type: str
     family: str
@@ -24,32 +30,36 @@ class Support:
 
 
 def supported() -> list[Support]:
-    """Every registered layer type by family and name; those of a user are left out."""
+    """Return every registered layer type, sorted by family and name, without a user's own types."""
     rows = []
     for name, kind in LayerType.registry.items():
         if kind.user_defined:
             continue
-        first = " ".join((type(kind).__doc__ or "").split("\n\n")[0].split())
+        summary = " ".join((type(kind).__doc__ or "").split("\n\n")[0].split())
         limits = kind.limits if kind.has_form else kind.refusal[0]
         family = family_of(kind)
         rewrites = type(kind).rewrite is not LayerType.rewrite
         stock = "yes" if kind.stock else "rewritten" if rewrites else "no"
-        rows.append(Support(name, family, first, kind.has_form, limits, stock))
+        rows.append(Support(name, family, summary, kind.has_form, limits, stock))
     return sorted(rows, key=lambda row: (row.family, row.type))
 
 
 def markdown(cases: Mapping[str, int]) -> str:
-    """The table of supported layers as Markdown. ``cases`` counts, by type, nets with numbers from
-    real Caffe that were run through the written ONNX."""
+    """Return the table of supported layers as Markdown.
+
+    Args:
+        cases: for each type, the number of test nets whose exported ONNX model was checked against
+            numbers from real Caffe.
+    """
     lines = [
         "| type | what it does | stock Caffe | ONNX | checked against real Caffe |",
         "|---|---|---|---|---|",
     ]
     for row in supported():
-        form = "yes" if row.onnx else f"no: {row.limits}"
-        form += f" ({row.limits})" if row.onnx and row.limits else ""
+        export = "yes" if row.onnx else f"no: {row.limits}"
+        export += f" ({row.limits})" if row.onnx and row.limits else ""
         count = cases.get(row.type, 0)
         checked = f"{count} nets" if count > 1 else f"{count} net" if count else ""
         summary = row.summary.replace("``", "`").replace("|", "\\|")
-        lines.append(f"| `{row.type}` | {summary} | {row.stock} | {form} | {checked} |")
+        lines.append(f"| `{row.type}` | {summary} | {row.stock} | {export} | {checked} |")
     return "\n".join(lines) + "\n"

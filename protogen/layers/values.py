@@ -1,4 +1,4 @@
-"""What the values of a layer stand for: what its bottoms must hold, and when its tops tell nothing."""
+"""Valid values for a layer's bottoms, and parameters that make its tops carry no information."""
 
 from __future__ import annotations
 
@@ -18,52 +18,54 @@ if TYPE_CHECKING:
 
 
 class Values:
-    """The part of a layer type that those read who feed nets and judge what comes out."""
+    """The part of a layer type that drawing inputs and comparing outputs use."""
 
     resting: ClassVar[tuple[float, ...]] = ()
     blob_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
     def is_view(self, layer: Layer) -> bool:
-        """Whether the tops share the bottom's memory in Caffe."""
+        """Return whether the tops share the bottom's memory in Caffe."""
         return False
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
-        """Values in range for the bottom of this index; None where any number will do.
+        """Draw random values for the bottom of this index; None if any number is valid.
 
-        Labels, places and regions are not any number. ``shapes`` are those of all bottoms. Where
-        several layers read one value, the smaller of what each draws is in range for all.
+        Labels, indices and regions have a limited range. ``shapes`` are the shapes of all bottoms.
+        If several layers read one value, the minimum of what they draw is valid for all of them.
         """
         return None
 
-    def handed_back(
+    def bottoms_for_tops(
         self,
         layer: Layer,
         tops: Sequence[Drawn | None],
         shapes: Sequence[Shape],
         rng: Rng,
     ) -> list[Drawn | None]:
-        """What the bottoms must hold so that the tops hold these values; None for any number.
-        Layers that only move values know it. ``tops`` has a value for one top at least."""
+        """Return the values of the bottoms for which the tops hold the given values; None for a
+        bottom for which any number is valid. Only layers that move values can do this. At least one
+        of ``tops`` is not None."""
         first = next((top for top in tops if top is not None), None)
         if first is None or not self.is_view(layer):
             return [None] * len(shapes)
         return [first.reshape(shapes[0]), *[None] * (len(shapes) - 1)]
 
     def rests_at(self, layer: Layer) -> tuple[float, ...]:
-        """Values at which a top stands still however far its bottom goes: 0 and 1 for Sigmoid."""
+        """Return the values that a top approaches for large bottoms: 0 and 1 for Sigmoid."""
         return self.resting
 
-    def idle(self, layer: Layer, blobs: Sequence[NDArray[np.floating]]) -> str:
-        """Why the parameters make the tops the same whatever the bottoms are, as the end of a
-        sentence; empty where they do not."""
-        return "has all-zero weights" if self._zero(blobs, "weight", "scale") else ""
+    def reason_constant(self, layer: Layer, blobs: Sequence[NDArray[np.floating]]) -> str:
+        """Return why these parameters make the tops independent of the bottoms, as the end of a
+        sentence; empty if they do not."""
+        return "has all-zero weights" if self._is_zero(blobs, "weight", "scale") else ""
 
-    def swells(self, layer: Layer, blobs: Sequence[NDArray[np.floating]]) -> str:
-        """Why the parameters make the tops far larger than the bottoms, as the end of a sentence;
-        empty where they do not."""
-        return "has a variance of 0" if self._zero(blobs, "variance", "factor") else ""
+    def reason_large(self, layer: Layer, blobs: Sequence[NDArray[np.floating]]) -> str:
+        """Return why these parameters make the tops far larger than the bottoms, as the end of a
+        sentence; empty if they do not."""
+        return "has a variance of 0" if self._is_zero(blobs, "variance", "factor") else ""
 
-    def _zero(self, blobs: Sequence[NDArray[np.floating]], *names: str) -> bool:
+    def _is_zero(self, blobs: Sequence[NDArray[np.floating]], *names: str) -> bool:
+        """Return whether one of the named blobs is all zeros."""
         pairs = zip(self.blob_names, blobs, strict=False)
         return any(name in names and not _any(blob) for name, blob in pairs)
 
@@ -75,37 +77,38 @@ def _any(blob: NDArray[np.floating]) -> bool:
 
 
 def whole(rng: Rng, end: int, shape: Shape) -> Drawn:
-    """Whole numbers from 0 up to ``end``, which is left out."""
+    """Draw integers from 0 to ``end`` - 1, as float32."""
     return rng.integers(0, max(1, end), shape).astype("float32")
 
 
-def labels_below(rng: Rng, end: int, shape: Shape, ignored: int | None) -> Drawn:
-    """Labels below ``end``. Where a label is ignored, one in eight is that one."""
+def random_labels(rng: Rng, end: int, shape: Shape, ignored: int | None) -> Drawn:
+    """Draw labels from 0 to ``end`` - 1. If there is an ignored label, about one in eight is it."""
     import numpy as np
 
-    made = whole(rng, end, shape)
+    labels = whole(rng, end, shape)
     if ignored is None:
-        return made
-    return np.where(rng.random(shape) < 1 / 8, np.float32(ignored), made)
+        return labels
+    return np.where(rng.random(shape) < 1 / 8, np.float32(ignored), labels)
 
 
 def positive(rng: Rng, shape: Shape) -> Drawn:
-    """Numbers from 0.1 to 1."""
+    """Draw numbers from 0.1 to 1."""
     return rng.uniform(0.1, 1, shape).astype("float32")
 
 
-def going_on(rng: Rng, shape: Shape) -> Drawn:
-    """1 for steps that go on with a sequence, three of four, and 0 for those that begin one."""
+def continuation_flags(rng: Rng, shape: Shape) -> Drawn:
+    """Draw cont values: 1 for a step that continues its sequence (about three in four), and 0 for a
+    step that starts one."""
     return (rng.random(shape) < 0.75).astype("float32")
 
 
 def above_0(rng: Rng, shape: Shape, scale: float, shift: float) -> Drawn | None:
-    """Numbers x of which shift + scale x is above 0."""
+    """Draw numbers x for which shift + scale x is above 0; None if scale is 0."""
     return None if scale == 0 else (positive(rng, shape) - shift) / scale
 
 
 def boxes(rng: Rng, shape: Shape) -> Drawn:
-    """Corners x0, y0, x1, y1 within 0 to 1 of many boxes, then four variances for each."""
+    """Draw boxes as corners x0, y0, x1, y1 from 0 to 1, then four variances for each box."""
     import numpy as np
 
     count = math.prod(shape) // 8
@@ -119,7 +122,7 @@ def boxes(rng: Rng, shape: Shape) -> Drawn:
 
 
 def selectors(rng: Rng, shape: Shape) -> Drawn:
-    """0 or 1 for each sample, with a 1 at least and, among several, a 0."""
+    """Draw 0 or 1 for each sample, with at least one 1 and, if there are several samples, one 0."""
     flat = whole(rng, 2, (math.prod(shape),))
     order = rng.permutation(flat.size)
     flat[order[:1]] = 1
@@ -127,9 +130,9 @@ def selectors(rng: Rng, shape: Shape) -> Drawn:
     return flat.reshape(shape)
 
 
-def regions(rng: Rng, shape: Shape, maps: Shape, scale: float) -> Drawn:
-    """Rows of image, x0, y0, x1, y1 in the coordinates of an input of which the map is ``scale``
-    times the size."""
+def random_regions(rng: Rng, shape: Shape, maps: Shape, scale: float) -> Drawn:
+    """Draw rows of image index, x0, y0, x1, y1. The coordinates are those of the net's input;
+    ``maps`` is the shape of the feature map, which is ``scale`` times the size of the input."""
     import numpy as np
 
     count = shape[0]
@@ -139,8 +142,8 @@ def regions(rng: Rng, shape: Shape, maps: Shape, scale: float) -> Drawn:
     return np.concatenate([images, corners.reshape(count, 4)], 1).reshape(shape).astype("float32")
 
 
-def winners(rng: Rng, shape: Shape, plane: Shape) -> Drawn:
-    """Places within a plane, each in the window of its own that a MAX pooling would have."""
+def pooling_indices(rng: Rng, shape: Shape, plane: Shape) -> Drawn:
+    """Draw a mask of MAX pooling: for each window, the index of one of its pixels in the plane."""
     import numpy as np
 
     def along(axis: int) -> NDArray[np.int64]:
@@ -153,8 +156,10 @@ def winners(rng: Rng, shape: Shape, plane: Shape) -> Drawn:
     return (along(2) * plane[1] + along(3)).astype("float32")
 
 
-def joined(tops: Sequence[Drawn | None], shapes: Sequence[Shape], axis: int, rng: Rng) -> Drawn:
-    """One array of parts along an axis; parts that are not given are any numbers."""
+def concatenated(
+    tops: Sequence[Drawn | None], shapes: Sequence[Shape], axis: int, rng: Rng
+) -> Drawn:
+    """Concatenate arrays along an axis; an array that is None becomes standard normal numbers."""
     import numpy as np
 
     parts = [
@@ -164,11 +169,11 @@ def joined(tops: Sequence[Drawn | None], shapes: Sequence[Shape], axis: int, rng
     return np.concatenate(parts, axis)
 
 
-def cut(whole_: Drawn, lengths: Sequence[int], axis: int) -> Iterator[Drawn]:
-    """The parts of an array along an axis."""
+def split_array(array: Drawn, lengths: Sequence[int], axis: int) -> Iterator[Drawn]:
+    """Split an array along an axis into parts of the given lengths."""
     import numpy as np
 
-    at = 0
+    start = 0
     for length in lengths:
-        yield np.take(whole_, range(at, at + length), axis)
-        at += length
+        yield np.take(array, range(start, start + length), axis)
+        start += length

@@ -1,4 +1,4 @@
-"""What a layer type writes to: an emitter of ONNX operators, a rewriter of stock layers."""
+"""Interfaces that a layer type writes to: Emitter for ONNX operators, Rewriter for stock layers."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ if TYPE_CHECKING:
 
 
 class Emitter(Protocol):
-    """What a layer's ``lower`` writes to; ``protogen.onnx`` has the one that makes ONNX."""
+    """Interface that a layer's ``lower`` writes to. ``protogen.onnx`` implements it."""
 
     def op(self, op_type: str, reads: Sequence[str], writes: Sequence[str], **attrs: Any) -> None:
-        """Adds one ONNX operator that writes these values."""
+        """Add an ONNX operator that writes these values."""
 
     def value(self, op_type: str, *reads: str, **attrs: Any) -> str:
-        """Adds one ONNX operator and gives the name of its one result."""
+        """Add an ONNX operator with one output and return the name of that output."""
 
     def blob(self, layer: Layer, index: int) -> str:
-        """A layer's parameter blob as a constant of the model."""
+        """Add a layer's parameter blob as a constant of the model and return its name."""
 
     def weight(self, layer: Layer, index: int) -> NDArray[np.floating]:
-        """The values of a layer's parameter blob, for constants that are made of them."""
+        """Return the values of a layer's parameter blob, to compute constants from them."""
 
     def array(self, values: Any) -> str:
-        """A constant: float32 of an array or numbers, int64 of whole numbers."""
+        """Add a constant and return its name: int64 for integers, float32 for other numbers."""
 
     def reduce(self, op_type: str, read: str, axes: Sequence[int], keepdims: bool = True) -> str:
-        """A reduction over axes, in the form that the model's opset has."""
+        """Add a reduction over axes, as the model's opset defines it, and return its output."""
 
     def reshape(self, read: str, before: Shape, after: Shape) -> str:
-        """The value in another shape; leading axes that stay are copied, so they may be free."""
+        """Add a Reshape and return its output. Leading axes that do not change are copied from the
+        input, so they may be dynamic."""
 
     def shape(self, value: str) -> Shape:
-        """The shape of a value of the net."""
+        """Return the shape of a value of the net."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewLayer:
-    """A stock layer that stands for another layer, or for a part of it; see ``Rewriter.add``."""
+    """A stock layer that replaces another layer or a part of it; see ``Rewriter.add``."""
 
     type: str
     bottoms: Sequence[str]
@@ -57,7 +58,7 @@ class NewLayer:
 
 
 class Rewriter(ABC):
-    """What a layer's ``rewrite`` writes to: stock layers in its place."""
+    """Interface that a layer's ``rewrite`` writes to: the stock layers that replace the layer."""
 
     def add(
         self,
@@ -70,39 +71,40 @@ class Rewriter(ABC):
         weights: Sequence[NDArray[np.floating]] | None = None,
         keeps: Sequence[int] | None = None,
     ) -> str:
-        """Adds a stock layer and gives its top.
+        """Add a stock layer and return its top.
 
-        Without a ``role`` it takes the layer's own name and top. ``weights`` are its parameter
-        blobs; ``keeps`` are the indexes of the layer's ``param`` that go with them, None for
-        blobs that are not to be trained.
+        Without a ``role``, the new layer takes the name and the top of the replaced layer.
+        ``weights`` are its parameter blobs. ``keeps`` are the indices of the replaced layer's
+        ``param`` that apply to these blobs; None if the blobs must not be trained.
         """
         return self.append(NewLayer(type_, bottoms, role, top, params or {}, weights, keeps))
 
     @abstractmethod
     def append(self, new: NewLayer) -> str:
-        """Adds a stock layer and gives its top."""
+        """Add a stock layer and return its top."""
 
     @abstractmethod
     def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
-        """Adds a Slice and gives its tops."""
+        """Add a Slice and return its tops."""
 
     @abstractmethod
     def retype(self, type_: str, **params: Mapping[str, Any]) -> None:
-        """The layer as it stands, of another type, with other parameters: lists for repeated
-        fields, None for a field that is to go."""
+        """Change the type and parameters of the layer itself. Use a list for a repeated field, and
+        None to remove a field."""
 
     @abstractmethod
     def resize(self, sizes: Sequence[int], **sampling: Any) -> None:
-        """The first bottom resized to (height, width), in the words of ``pg.resize``."""
+        """Resize the first bottom to (height, width); ``sampling`` takes the options of
+        ``pg.resize``."""
 
     @abstractmethod
     def shape(self, blob: str) -> Shape:
-        """The shape of a bottom of the layer.
+        """Return the shape of a bottom of the layer.
 
         Raises:
-            UnsupportedError: it is not known.
+            UnsupportedError: the shape is unknown.
         """
 
     @abstractmethod
     def weights(self) -> list[NDArray[np.floating]] | None:
-        """The layer's parameter blobs; None where the net has no weights."""
+        """Return the layer's parameter blobs; None if the net has no weights."""

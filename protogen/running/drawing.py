@@ -116,7 +116,7 @@ def wanted_inputs(graph: Graph, seed: int) -> dict[str, Drawn]:
 
 def _moves_values(kind: LayerType, layer: Layer) -> bool:
     """Whether the layer only moves the values of its bottom."""
-    return kind.is_view(layer) or type(kind).handed_back is not LayerType.handed_back
+    return kind.is_view(layer) or type(kind).bottoms_for_tops is not LayerType.bottoms_for_tops
 
 
 def _drawn_bottoms(
@@ -130,6 +130,6 @@ def _drawn_bottoms(
         drawn = [kind.draw(layer, i, shapes, rng) for i in range(len(shapes))]
         tops = [wanted.get(write) for write in layer.writes]
         if any(top is not None for top in tops):
-            drawn += kind.handed_back(layer, tops, shapes, rng)
+            drawn += kind.bottoms_for_tops(layer, tops, shapes, rng)
     pairs = zip([*layer.reads, *layer.reads], drawn, strict=False)
     return [(read, array) for read, array in pairs if array is not None]

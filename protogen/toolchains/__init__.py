@@ -1,1 +1,1 @@
-"""What each toolchain and dialect takes and how it spells it: data and its reader."""
+"""Toolchains and dialects of Caffe: their limits and layer types, as data and its readers."""

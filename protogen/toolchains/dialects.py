@@ -1,11 +1,12 @@
-"""Which layers of forks each dialect of Caffe has."""
+"""Dialects of Caffe and the fork layer types that each one supports."""
 
 from __future__ import annotations
 
 from protogen.errors import InputError
 from protogen.layers import LayerType
 
-# Whose Caffe a net can be of. The classes of layers say which of them has a layer of forks.
+# The Caffe variants that a net can be written for. ``LayerType.forks`` names, for a fork's layer
+# type, the dialects that have it.
 DIALECTS = (
     "bvlc",
     "ssd",
@@ -21,27 +22,27 @@ DIALECTS = (
 
 
 def known_dialects() -> list[str]:
-    """All of them, and those that layers of the user's say."""
-    own = {fork: None for kind in LayerType.registry.values() for fork in kind.forks}
-    return list(dict.fromkeys((*DIALECTS, *own)))
+    """Return all dialects, including those that a user's layer types name."""
+    named = [fork for kind in LayerType.registry.values() for fork in kind.forks]
+    return list(dict.fromkeys((*DIALECTS, *named)))
 
 
 def forks_of(dialect: str) -> frozenset[str]:
-    """The layers of forks that a dialect has besides those of BVLC Caffe.
+    """Return the layer types that a dialect has in addition to those of BVLC Caffe.
 
     Raises:
-        InputError: it is not known.
+        InputError: the dialect is unknown.
     """
     if dialect not in known_dialects():
         raise InputError(
-            f"{dialect!r} is not known",
+            f"unknown name {dialect!r}",
             subject="dialect",
-            advice=f"Known are {', '.join(known_dialects())}.",
+            advice=f"Known dialects: {', '.join(known_dialects())}.",
         )
-    return frozenset(n for n, kind in LayerType.registry.items() if dialect in kind.forks)
+    return frozenset(name for name, kind in LayerType.registry.items() if dialect in kind.forks)
 
 
-# Types of forks that have no parameter block of their own, and of which only the name is known.
+# Layer types of forks that have no parameter block and of which only the name is known.
 ONLY_NAMED = frozenset(
     (
         "AssistedExcitation",

@@ -1,4 +1,4 @@
-"""What a target takes: rules over layers, from data files or from the command line."""
+"""Limits of a target: rules for its layers, from data files or from the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = {
     "pad": "pad along an axis",
     "kernel_h": "kernel height", "kernel_w": "kernel width",
     "stride_h": "stride along the height", "stride_w": "stride along the width",
-    "pad_h": "pad of the height", "pad_w": "pad of the width",
+    "pad_h": "pad along the height", "pad_w": "pad along the width",
     "group": "groups", "channels": "channels of the bottom", "num_output": "channels of the top",
     "height": "height of the bottom", "width": "width of the bottom",
     "out_height": "height of the top", "out_width": "width of the top",
@@ -42,7 +42,7 @@ _WINDOWED = ("Convolution", "Deconvolution", "Pooling")
 
 
 class Layer(Protocol):
-    """What a rule looks at, such as a ``Step`` of ``resampling.steps``."""
+    """The layer that a rule checks, such as a ``Step`` of ``resampling.steps``."""
 
     @property
     def type(self) -> str: ...
@@ -60,10 +60,16 @@ class Layer(Protocol):
 
 @dataclass(frozen=True)
 class LimitRule:
-    """A condition that layers of some types must meet. ``feature`` instead: what may not be used.
+    """A condition that layers must meet, or a feature that they must not use.
+
+    Attributes:
+        must: the condition, an expression over the words of ``WORDS``.
+        layers: the layer types that the condition applies to; empty for all.
+        feature: a forbidden feature, a key of ``FEATURES``.
+        source: the document that states the rule.
 
     Raises:
-        InputError: the condition is none, or the feature is not known.
+        InputError: the condition is invalid, or the feature is unknown.
     """
 
     must: str = ""
@@ -74,8 +80,9 @@ class LimitRule:
     def __post_init__(self) -> None:
         if self.feature and self.feature not in FEATURES:
             raise InputError(
-                f"{self.feature!r} is nothing that a layer can be without",
-                advice=did_you_mean(self.feature, FEATURES) or f"Known are {', '.join(FEATURES)}.",
+                f"unknown feature {self.feature!r}",
+                advice=did_you_mean(self.feature, FEATURES)
+                or f"Known features: {', '.join(FEATURES)}.",
             )
         if self.must:
             self._holds(dict.fromkeys(WORDS, 1))
@@ -85,23 +92,23 @@ class LimitRule:
         return condition(self.must)
 
     def broken(self, step: Layer) -> str:
-        """What of the step breaks the rule; empty where nothing does."""
+        """Return how the step violates the rule; empty if it does not."""
         if self.feature:
-            used = self.feature in step.features or self.feature == step.type.lower()
-            return f"uses {FEATURES[self.feature]}" if used else ""
+            is_used = self.feature in step.features or self.feature == step.type.lower()
+            return f"uses {FEATURES[self.feature]}" if is_used else ""
         if self.layers and step.type not in self.layers:
             return ""
         for words in _words(step):
             if not self._holds(words):
-                named = [w for w in WORDS if re.search(rf"\b{w}\b", self.must)]
-                found = ", ".join(f"{w} {words[w]}" for w in named)
-                return f"{step.type} has {found}, but must be {self.must}"
+                used = [word for word in WORDS if re.search(rf"\b{word}\b", self.must)]
+                actual = ", ".join(f"{word} {words[word]}" for word in used)
+                return f"{step.type} requires {self.must}, got {actual}"
         return ""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Rules of a target, with where they are from."""
+    """The rules of a target, with their sources."""
 
     name: str = ""
     rules: tuple[LimitRule, ...] = ()
@@ -109,7 +116,7 @@ class Limits:
     notes: tuple[str, ...] = field(default=())
 
     def broken(self, steps: Sequence[Layer]) -> str:
-        """The first broken rule; empty where all hold."""
+        """Return how a step violates the first violated rule; empty if all rules hold."""
         for rule in self.rules:
             for step in steps:
                 if text := rule.broken(step):
@@ -126,56 +133,58 @@ UNLIMITED = Limits()
 
 
 def targets() -> Iterator[Limits]:
-    """The targets that protogen knows, by name."""
+    """Yield the built-in targets, sorted by name."""
     for path in sorted(FOLDER.glob("*.toml")):
         yield load_target(path)
 
 
 def load_target(name: str | Path) -> Limits:
-    """A target's limits by its name, or from a file of the user's own.
+    """Return the limits of a built-in target, or those in a user's .toml file.
 
     Raises:
-        InputError: it is not known, or its file is wrong.
+        InputError: the name is unknown, or the file is invalid.
     """
     path = Path(name)
     if path.suffix != ".toml":
         path = FOLDER / f"{name}.toml"
         if not path.exists():
             known = [p.stem for p in sorted(FOLDER.glob("*.toml"))]
-            advice = did_you_mean(str(name), known) or f"Known are {', '.join(known)}."
+            advice = did_you_mean(str(name), known) or f"Known targets: {', '.join(known)}."
             raise InputError(
-                "is not known",
-                subject=f"target {str(name)!r}",
-                advice=f"{advice} A file of your own ends in .toml.",
+                f"unknown name {str(name)!r}",
+                subject="target",
+                advice=f"{advice} The name of your own target file must end in .toml.",
             )
     return _target(path, tomlfiles.read(path))
 
 
 def _target(path: Path, data: Mapping[str, Any]) -> Limits:
+    """Return the limits in the parsed TOML of a target file."""
     for key, value in data.items():
         if key not in ("title", "notes", "rule"):
             advice = did_you_mean(key, ("title", "notes", "rule"))
-            raise InputError(f"the key {key!r} is not known", where=str(path), advice=advice)
+            raise InputError(f"unknown key {key!r}", where=str(path), advice=advice)
         if not isinstance(value, str if key == "title" else list):
-            raise InputError(f"the key {key!r} is of the wrong kind", where=str(path))
+            expected = "a string" if key == "title" else "a list"
+            raise InputError(f"key {key!r} must be {expected}", where=str(path))
     rules = []
-    for number, item in enumerate(data.get("rule", ()), 1):
-        texts = {k: v for k, v in item.items() if k in ("must", "without", "source")}
-        layers = item.get("layers", [])
-        unknown = set(item) - {"must", "without", "source", "layers"}
-        wrong = [v for v in (*texts.values(), *layers) if not isinstance(v, str)]
-        if unknown or wrong or ("must" in item) == ("without" in item):
+    for number, rule in enumerate(data.get("rule", ()), 1):
+        texts = [rule[key] for key in ("must", "without", "source") if key in rule]
+        layers = rule.get("layers", [])
+        unknown = set(rule) - {"must", "without", "source", "layers"}
+        not_text = [value for value in (*texts, *layers) if not isinstance(value, str)]
+        if unknown or not_text or ("must" in rule) == ("without" in rule):
             raise InputError(
-                f"rule {number} must have must or without, and may have layers and source",
+                f"rule {number} must set either must or without, and optionally layers and source",
                 where=str(path),
             )
         try:
             rules.append(
                 LimitRule(
-                    item.get("must", ""),
+                    rule.get("must", ""),
                     tuple(layers),
-                    item.get("without", ""),
-                    item.get("source", ""),
+                    rule.get("without", ""),
+                    rule.get("source", ""),
                 )
             )
         except InputError as error:
@@ -184,10 +193,10 @@ def _target(path: Path, data: Mapping[str, Any]) -> Limits:
 
 
 def parse_limits(text: str) -> Limits:
-    """Limits such as ``kernel<=7,stride<=4,no-group,no-reshape``.
+    """Parse limits such as ``kernel<=7,stride<=4,no-group,no-reshape``.
 
     Raises:
-        InputError: a part is no limit.
+        InputError: a part is not a valid limit.
     """
     rules = []
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -199,26 +208,27 @@ def parse_limits(text: str) -> Limits:
             known = ", ".join(WORDS)
             near = did_you_mean(match[1], WORDS) if match else ""
             raise InputError(
-                f"{part!r} is no limit",
+                f"{part!r} is not a valid limit",
                 subject="limit",
-                advice=near or f"Write kernel<=7 or no-group; words are {known}.",
+                advice=near or f"Write it like kernel<=7 or no-group. Known words: {known}.",
             )
         operator = "==" if match[2] == "=" else match[2]
-        sizes = ("height", "width", "out_height", "out_width", "tops")
-        windowed = match[1] not in sizes
-        rules.append(LimitRule(f"{match[1]} {operator} {match[3]}", _WINDOWED if windowed else ()))
+        any_layer = match[1] in ("height", "width", "out_height", "out_width", "tops")
+        layers = () if any_layer else _WINDOWED
+        rules.append(LimitRule(f"{match[1]} {operator} {match[3]}", layers))
     return Limits("", tuple(rules))
 
 
 def _words(step: Layer) -> Iterator[dict[str, int]]:
-    """The words of a rule for a layer, once for each axis where its window differs."""
-    given: Mapping[str, Any] = next(
-        (p for key, p in step.params.items() if key.endswith("_param")), {}
+    """Yield the values of ``WORDS`` for a layer: once, or once per axis if its window differs
+    between height and width."""
+    params: Mapping[str, Any] = next(
+        (block for key, block in step.params.items() if key.endswith("_param")), {}
     )
 
-    def pair(one: str, key: str, default: int) -> tuple[int, int]:
-        both = given.get(one, default)
-        return int(given.get(f"{key}_h", both)), int(given.get(f"{key}_w", both))
+    def pair(single: str, key: str, default: int) -> tuple[int, int]:
+        both = params.get(single, default)
+        return int(params.get(f"{key}_h", both)), int(params.get(f"{key}_w", both))
 
     kernel = pair("kernel_size", "kernel", 1)
     stride, pad = pair("stride", "stride", 1), pair("pad", "pad", 0)
@@ -231,7 +241,7 @@ def _words(step: Layer) -> Iterator[dict[str, int]]:
         "stride_w": stride[1],
         "pad_h": pad[0],
         "pad_w": pad[1],
-        "group": int(given.get("group", 1)),
+        "group": int(params.get("group", 1)),
         "channels": shape[1],
         "num_output": after[1],
         "height": shape[2],

@@ -1,4 +1,4 @@
-"""Which layers OpenCV's Caffe reader (OpenCV 4) computes as Caffe does."""
+"""Layers for which OpenCV 4's Caffe importer computes the same numbers as Caffe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from protogen.layers.graph import Layer
-from protogen.layers.normalization import of_batch
+from protogen.layers.normalization import uses_batch_statistics
 
 _ALWAYS = (
     "AbsVal", "BNLL", "Convolution", "Crop", "Dropout", "ELU", "Eltwise", "Exp",
@@ -16,12 +16,14 @@ _ALWAYS = (
 
 
 def _pooling(p: Any) -> bool:
+    """Return whether OpenCV reads this PoolingParameter as Caffe does."""
     fits = p.global_pooling or p.kernel_size >= max(p.stride, 1)
     return fits and not (p.has("round_mode") or p.has("ceil_mode") or p.has("kernel_h"))
 
 
-_WHERE: dict[str, Callable[[Layer], bool]] = {
-    "BatchNorm": lambda x: not of_batch(x),
+# Layer types that OpenCV reads as Caffe does only under a condition.
+_CONDITIONS: dict[str, Callable[[Layer], bool]] = {
+    "BatchNorm": lambda x: not uses_batch_statistics(x),
     "Concat": lambda x: len(x.bottoms) > 1 and not x.params.concat_param.has("concat_dim"),
     "Deconvolution": lambda x: set(x.params.convolution_param.dilation) <= {1},
     "InnerProduct": lambda x: (
@@ -38,5 +40,5 @@ _WHERE: dict[str, Callable[[Layer], bool]] = {
 
 
 def reads_right(layer: Layer) -> bool:
-    """Whether the reader has the layer, and computes this form of it as Caffe does."""
-    return layer.type in _ALWAYS or (layer.type in _WHERE and _WHERE[layer.type](layer))
+    """Return whether OpenCV supports the layer and, with these parameters, agrees with Caffe."""
+    return layer.type in _ALWAYS or (layer.type in _CONDITIONS and _CONDITIONS[layer.type](layer))

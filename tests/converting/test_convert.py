@@ -377,7 +377,8 @@ def test_what_a_users_layer_declares(tmp_path):
     (tmp_path / "net.prototxt").write_text(text)
     register(stock=False)
     with pytest.raises(
-        pg.UnsupportedError, match=r"dropout_param.scale_train is set .*Declare what your layer"
+        pg.UnsupportedError,
+        match=r"dropout_param.scale_train is set .*Declare the fields that your layer reads",
     ):
         pg.convert(tmp_path / "net.prototxt", None, tmp_path / "a.onnx")
     register(stock=False, reads={"dropout_param": "dropout_ratio"})
@@ -389,9 +390,7 @@ def test_what_a_users_layer_declares(tmp_path):
     pg.convert(tmp_path / "net.prototxt", None, tmp_path / "a.onnx")
     assert LayerType.registry["Thrice"].activation == "rectifier"
     assert LayerType.registry["Thrice"].in_place(None) is False
-    with pytest.raises(
-        pg.InputError, match="activaton: a layer type declares nothing of this name"
-    ):
+    with pytest.raises(pg.InputError, match="activaton: unknown attribute of a layer type"):
         register(activaton="rectifier")
 
 
@@ -431,7 +430,7 @@ def test_wrong_weights(pair, tmp_path, change, error, sentence):
         ('"ReLU"', '"Foo"', pg.UnsupportedError,
          'layer "relu1" (Foo): protogen does not know this type'),
         ("pooling_param {", "pooling_param { pool: STOCHASTIC", pg.UnsupportedError,
-         'layer "pool" (Pooling): STOCHASTIC pooling has no form in ONNX. Use MAX or AVE.'),
+         'layer "pool" (Pooling): ONNX has no STOCHASTIC pooling. Use MAX or AVE.'),
         ("num_output: 4 ", "num_output: 5 ", pg.InputError,
          'layer "conv1" (Convolution): blob 0 of the weights has shape 4x3x3x3, expected 5x3x3x3'),
     ],

@@ -1,4 +1,4 @@
-"""Every field of every layer type: read, harmless, or refused. None is ignored in silence."""
+"""Every field of every layer type is read, harmless or refused. No field is silently ignored."""
 
 import re
 import warnings
@@ -14,8 +14,8 @@ from protogen.layers import LayerType
 from protogen.layers.reading import HARMLESS, check_read
 
 MAP, VECTOR, LABELS = (2, 8, 6, 6), (2, 8), (2,)
-# Parameters and the shapes of the bottoms of a small net of each type; a map and nothing else where
-# a type is not named. Types of one family share an entry.
+# Parameters and bottom shapes of a small net of each type. A type that is not listed has one map as
+# its bottom. Types of one family share an entry.
 WINDOW = "num_output: 4 kernel_size: 3 "
 BASES: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
     "Accuracy": ("", (VECTOR, LABELS)),
@@ -65,7 +65,7 @@ BASES: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
     "Tile": ("tile_param { tiles: 2 }", (MAP,)),
     "Upsample": ("upsample_param { scale: 2 }", (MAP,)),
 }
-# Where a field counts beside another one only: further parameters of the same net.
+# Further parameters of the same net, for fields that have an effect only together with others.
 _SIZED = (
     "transform_param { crop_size: 5 }",
     "transform_param { crop_h: 4 }",
@@ -78,7 +78,7 @@ _SIZED = (
 
 
 def feeding(block: str, inside: str, *more: str) -> tuple[str, ...]:
-    """A feed with each way to say a size, and others."""
+    """The parameters of a data layer: with each form of a size, and further ones."""
     head = f"{block} {{ {inside} }}"
     return (head, *(f"{head} {way}" for way in _SIZED), *more)
 
@@ -153,9 +153,9 @@ BESIDE: dict[str, tuple[str, ...]] = {
         "upsample_param { upsample_w: 9 }",
     ),
 }
-for one in ("Deconvolution", "Im2col", "DepthwiseConvolution", "ConvolutionDepthwise"):
-    BASES[one] = (BASES["Convolution"][0].replace("4", "8"), BASES["Convolution"][1])
-NO_BOTTOMS = ("Data", "HDF5Data")  # how names of feeds end
+for type_ in ("Deconvolution", "Im2col", "DepthwiseConvolution", "ConvolutionDepthwise"):
+    BASES[type_] = (BASES["Convolution"][0].replace("4", "8"), BASES["Convolution"][1])
+NO_BOTTOMS = ("Data", "HDF5Data")  # endings of the names of data layers
 
 
 def types() -> dict[str, LayerType]:
@@ -175,20 +175,20 @@ def fields_of(message: str):
 
 
 def walk(kind: LayerType):
-    """(path within the block, field) of every field of the type's blocks; inner messages whose
-    fields are read one by one are walked too."""
+    """Yield (block, path within the block, field) for every field of the type's blocks, including
+    the fields of an inner message if they are read one by one."""
     for block in blocks(kind):
         for name, field in fields_of(fields_of("LayerParameter")[block].type_name).items():
             inner = [n.partition(".")[2] for n in kind.reads[block] if n.startswith(f"{name}.")]
             if inner and field.message is not None:
-                for below, one in field.message.fields.items():
-                    yield block, f"{name}.{below}", one
+                for inner_name, inner_field in field.message.fields.items():
+                    yield block, f"{name}.{inner_name}", inner_field
             else:
                 yield block, name, field
 
 
 def verdict(kind: LayerType, block: str, path: str, field) -> str:
-    """What the class says of a field: read, harmless or refused."""
+    """What the layer type declares about a field: read, harmless or refused."""
     name = path.rpartition(".")[2]
     if f"{block}.{path}" in kind.harmless:
         return "harmless"
@@ -200,7 +200,7 @@ def verdict(kind: LayerType, block: str, path: str, field) -> str:
 
 
 def values(field) -> list[str]:
-    """Texts of the field with values that are not its default."""
+    """Texts of values of the field, except its default."""
     if field.enum is not None:
         return list(field.enum.values)
     if field.message is not None:
@@ -218,26 +218,26 @@ def values(field) -> list[str]:
         numbers = [n for n in numbers if "." not in n]
         if field.type_name.startswith("u"):
             numbers = [n for n in numbers if not n.startswith("-")]
-    given = [n for n in numbers if field.repeated or float(n) != float(field.default or 0)]
-    return [*given, "2 %s: 3"] if field.repeated else given
+    others = [n for n in numbers if field.repeated or float(n) != float(field.default or 0)]
+    return [*others, "2 %s: 3"] if field.repeated else others
 
 
-def usual_word(field) -> str:
-    """The field's default, as a word."""
+def default_text(field) -> str:
+    """The field's default as text."""
     if field.enum is not None:
         return str(field.default or next(iter(field.enum.values)))
     return str(field.default or False).lower() if field.type_name == "bool" else str(field.default)
 
 
 def bases(name: str) -> list[str]:
-    """The parameters of the nets that a field of the type is set in."""
+    """The parameters of the nets in which a field of the type is set."""
     return [BASES[name][0] if name in BASES else "", *BESIDE.get(name, ())]
 
 
 def outcome(name: str, params: str, text: str) -> object:
-    """What comes of a net: shapes and the ONNX model, or the words of its refusal."""
+    """The result for a net: its shapes and the ONNX model, or the error message."""
     _, shapes = BASES.get(name, ("", () if name.endswith(NO_BOTTOMS) else (MAP,)))
-    # A message that is there already gets the field inside.
+    # If the message is present already, insert the field into it.
     *outer, field = text.split("|") if text else ("",)
     if outer and ":" in field:
         params = re.sub(rf"\b{field.partition(':')[0]}: \S+ ?", "", params)
@@ -249,8 +249,8 @@ def outcome(name: str, params: str, text: str) -> object:
             break
     else:
         text = " ".join(f"{name} {{" for name in outer) + f" {field} " + "}" * len(outer)
-    given = dict(zip("abcde", shapes, strict=False))
-    bottoms = " ".join(f'bottom: "{b}"' for b in given)
+    inputs = dict(zip("abcde", shapes, strict=False))
+    bottoms = " ".join(f'bottom: "{b}"' for b in inputs)
     count = {"Silence": 0, "HDF5Output": 0, "AnnotatedData": 3, "LaneData": 3}.get(name, 1)
     if name in ("ImageData", "MemoryData", "WindowData"):
         count = 2
@@ -259,8 +259,8 @@ def outcome(name: str, params: str, text: str) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pg.ProtogenWarning)
-            net = net_with(given, layer)
-            found = {blob: net.shapes[blob] for blob in sorted(net.shapes)}
+            net = net_with(inputs, layer)
+            net_shapes = {blob: net.shapes[blob] for blob in sorted(net.shapes)}
             random = np.random.default_rng(0)
             for key, blobs in net.parameter_shapes.items():
                 if blobs:
@@ -268,56 +268,56 @@ def outcome(name: str, params: str, text: str) -> object:
             layer, kind = net.layers[-1], LayerType.registry[name]
             if kind.feeds or not layer.tops or not kind.has_form:
                 check_read(layer, kind)
-                return str(found), str(net.graph.assumed), str(net.parameter_shapes)
+                return str(net_shapes), str(net.graph.assumed), str(net.parameter_shapes)
             model = pg.to_onnx(net, fold=False)
-            return str(found), model.graph.SerializeToString(deterministic=True)
+            return str(net_shapes), model.graph.SerializeToString(deterministic=True)
     except pg.ProtogenError as error:
         return str(error)
 
 
 @pytest.mark.parametrize("name", types())
-def test_each_field(name):
+def test_each_field_has_the_declared_effect(name):
     kind = types()[name]
-    plain = {params: outcome(name, params, "") for params in bases(name)}
+    expected = {params: outcome(name, params, "") for params in bases(name)}
     wrong = []
     for block, path, field in walk(kind):
-        said = verdict(kind, block, path, field)
+        declared = verdict(kind, block, path, field)
         same, refused = [], []
         for value in values(field):
             *outer, inner = path.split(".")
             colon = "" if value.startswith("{") else ":"
             body = f"{inner}{colon} {value.replace('%s', inner)}"
-            if said == "refused" and value == usual_word(field):
+            if declared == "refused" and value == default_text(field):
                 continue
-            for params, usual in plain.items():
-                found = outcome(name, params, "|".join((block, *outer, body)))
-                same.append(found == usual)
-                if isinstance(usual, tuple):
-                    refused.append(f"{block}.{path} is set to" in str(found))
-        if said == "read" and all(same) and (kind.has_form or kind.feeds):
-            wrong.append(f"{path} is declared as read, and changes nothing")
-        if said == "read" and any(refused):
-            wrong.append(f"{path} is declared as read, and is refused as not read")
-        if said == "harmless" and not all(same):
-            wrong.append(f"{path} is harmless, and changes something")
-        if said == "refused" and not all(refused):
-            wrong.append(f"{path} is neither read nor harmless, and is not refused")
+            for params, without in expected.items():
+                result = outcome(name, params, "|".join((block, *outer, body)))
+                same.append(result == without)
+                if isinstance(without, tuple):
+                    refused.append(f"{block}.{path} is set to" in str(result))
+        if declared == "read" and all(same) and (kind.has_form or kind.feeds):
+            wrong.append(f"{path} is declared as read, but has no effect")
+        if declared == "read" and any(refused):
+            wrong.append(f"{path} is declared as read, but is refused as not read")
+        if declared == "harmless" and not all(same):
+            wrong.append(f"{path} is declared as harmless, but has an effect")
+        if declared == "refused" and not all(refused):
+            wrong.append(f"{path} is neither read nor harmless, but is not refused")
     assert not wrong, "\n".join(wrong)
 
 
 def rows() -> list[tuple[str, str, str, str]]:
-    """(type, fields read, harmless ones, refused ones with their forks)."""
-    made = []
+    """(type, read fields, harmless fields, refused fields), each with its forks."""
+    table = []
     for name, kind in types().items():
         cells: dict[str, list[str]] = {"read": [], "harmless": [], "refused": []}
         for block, path, field in walk(kind):
             forks = f" ({', '.join(field.dialects)})" if field.dialects else ""
             cells[verdict(kind, block, path, field)].append(f"`{path}`{forks}")
-        made.append((name, *(", ".join(cells[key]) for key in ("read", "harmless", "refused"))))
-    return made
+        table.append((name, *(", ".join(cells[key]) for key in ("read", "harmless", "refused"))))
+    return table
 
 
-def test_page(golden):
+def test_page_of_fields_is_up_to_date(golden):
     counts = {"read": 0, "harmless": 0, "refused": 0}
     for kind in types().values():
         for block, path, field in walk(kind):
@@ -325,24 +325,25 @@ def test_page(golden):
     head = [
         "# Fields of layers",
         "",
-        "This page is made by `tests/layers/test_field_walk.py`.",
+        "This page is generated by `tests/layers/test_field_walk.py`.",
         "",
-        "A field that a net sets is read by its layer, or it is harmless, or the net is refused: it is never",
-        f"ignored in silence. The test sets each of the {sum(counts.values())} fields of the {len(types())} layer",
+        "A field that a net sets is read by its layer, or it is harmless, or the net is refused. No field is",
+        f"silently ignored. The test sets each of the {sum(counts.values())} fields of the {len(types())} layer",
         f"types' parameter blocks to several values: {counts['read']} are read (shapes or numbers change, or the",
         f"value is refused), {counts['harmless']} are harmless (nothing changes), and {counts['refused']} are refused",
-        "by name, with exit code 3, unless `--ignore-field BLOCK.FIELD` takes the responsibility. Forks that have",
-        "a field stand behind it. So are fields that no published caffe.proto has, and words that are no value",
-        "of an enum. Of data layers only what their shapes follow from is read: their tops are inputs.",
+        "by name with exit code 3, unless `--ignore-field BLOCK.FIELD` is passed. Fields that no published",
+        "caffe.proto defines and unknown enum values are refused in the same way. The forks that define a field",
+        "are listed after it in parentheses. Data layers read only the fields that determine their shapes,",
+        "because their tops are inputs.",
         "",
         "| type | read | harmless | refused |",
         "|---|---|---|---|",
     ]
     table = [f"| `{row[0]}` | {row[1]} | {row[2]} | {row[3]} |" for row in rows() if any(row[1:])]
-    why = ["", "Why the harmless ones are:", ""]
+    why = ["", "Reasons why fields are harmless:", ""]
     reasons: dict[str, list[str]] = {}
     for name, reason in HARMLESS.items():
         reasons.setdefault(reason, []).append(f"`{name}`")
     why += [f"- {', '.join(names)}: {reason}." for reason, names in reasons.items()]
-    why += ["- fillers (`weight_filler` and others): how weights begin before training."]
+    why += ["- fillers (`weight_filler` and others): initial weights, used only before training."]
     golden("../../docs/fields.md", "\n".join([*head, *table, *why, ""]))

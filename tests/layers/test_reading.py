@@ -1,4 +1,4 @@
-"""A field that is set and not read is refused by name, wherever numbers are computed."""
+"""A field that is set but not read is refused by name wherever numbers are computed."""
 
 import json
 
@@ -9,32 +9,32 @@ from nets import net_with
 import protogen as pg
 
 MAP = (1, 4, 6, 6)
-# Layers, and the words of each refusal: fields of forks that nobody obeys, fields that no schema has,
-# words that are no value of an enum, blocks of forks.
+# Layers and their error messages: fields of forks that no layer reads, fields that no schema defines,
+# unknown enum values, blocks of forks.
 REFUSED = {
     'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 width_group: 2 }':
-        "convolution_param.width_group is set to 2 (a field of ssd), which Convolution does not read.",
+        "convolution_param.width_group is set to 2 (a field of ssd), but Convolution does not read it.",
     'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 count_include_pad: false }':
-        "pooling_param.dilation is set to 2, which no known caffe.proto has.",
+        "pooling_param.dilation is set to 2, but no known caffe.proto defines it.",
     'type: "Pooling" pooling_param { kernel_size: 2 round_mode: floor }':
-        "pooling_param.round_mode is floor, which protogen does not know.",
+        "pooling_param.round_mode has the unknown value floor.",
     'type: "LRN" lrn_param { norm_region: WITHIN_CHANNELS }':
-        "lrn_param.norm_region is WITHIN_CHANNELS, which protogen does not know.",
+        "lrn_param.norm_region has the unknown value WITHIN_CHANNELS.",
     'type: "Upsample" upsample_param { scale: 1 stride: 2 }':
-        "upsample_param.stride is set to 2, which no known caffe.proto has.",
+        "upsample_param.stride is set to 2, but no known caffe.proto defines it.",
     'type: "ShuffleChannel" shuffle_param { group: 2 }':
-        "shuffle_param is set, which no known caffe.proto has.",
+        "shuffle_param is set, but no known caffe.proto defines it.",
     'type: "ReLU" batch_reductions_param { level: 3 }':
-        "batch_reductions_param is set, which no known caffe.proto has.",
+        "batch_reductions_param is set, but no known caffe.proto defines it.",
     'type: "ReLU" permute_param { order: 1 }':
-        "permute_param.order is set to 1 (a field of ssd, refinedet, intel, yolo, pytorch2caffe), which ReLU does not read.",
+        "permute_param.order is set to 1 (a field of ssd, refinedet, intel, yolo, pytorch2caffe), but ReLU does not read it.",
     'type: "Reshape" reshape_param { shape { dim: 1 dim: -1 dims: 3 } }':
-        "reshape_param.shape.dims is set to 3, which no known caffe.proto has.",
+        "reshape_param.shape.dims is set to 3, but no known caffe.proto defines it.",
 }  # fmt: skip
 HARMLESS = [
     'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 engine: CAFFE force_nd_im2col: true }',
     'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 width_group: 1 }',  # its default
-    'type: "ReLU" pooling_param { kernel_size: 2 }',  # BVLC's ReLU does not look at it: PG105
+    'type: "ReLU" pooling_param { kernel_size: 2 }',  # BVLC's ReLU ignores it: PG105
     'type: "BatchNorm" batch_norm_param { moving_average_fraction: 0.5 }',
     'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "xavier" } }',
     'type: "ReLU" loss_weight: 0 propagate_down: false',
@@ -43,38 +43,38 @@ HARMLESS = [
 
 
 def net(text: str, **options) -> pg.Net:
-    made = net_with({"data": MAP}, f'layer {{ name: "y" bottom: "data" top: "y" {text} }}')
-    made = pg.Net(made.message, tolerant=True, **options)
-    for layer, shapes in made.parameter_shapes.items():
+    parsed = net_with({"data": MAP}, f'layer {{ name: "y" bottom: "data" top: "y" {text} }}')
+    tolerant = pg.Net(parsed.message, tolerant=True, **options)
+    for layer, shapes in tolerant.parameter_shapes.items():
         if shapes:
-            made.weights[layer] = [np.ones(shape, np.float32) for shape in shapes]
-    return made
+            tolerant.weights[layer] = [np.ones(shape, np.float32) for shape in shapes]
+    return tolerant
 
 
 @pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
 @pytest.mark.parametrize("text", REFUSED)
-def test_refused(text):
-    made = net(text)  # looking is allowed
+def test_unread_field_is_refused(text):
+    tolerant = net(text)  # loading the net is allowed
     with pytest.raises(pg.UnsupportedError) as caught:
-        pg.run(made, {"data": np.ones(MAP, np.float32)})
+        pg.run(tolerant, {"data": np.ones(MAP, np.float32)})
     first = caught.value.diagnostics[0]
     assert f"{first.problem}." == REFUSED[text]
     assert first.layer == "y"
     assert first.place.line == 2
     assert "--ignore-field" in first.advice
-    found = pg.check_text(str(made.message.source.text), "net.prototxt")
-    errors = [one for one in found.diagnostics if one.code in ("PG101", "PG109")]
+    report = pg.check_text(str(tolerant.message.source.text), "net.prototxt")
+    errors = [one for one in report.diagnostics if one.code in ("PG101", "PG109")]
     assert errors
     assert {one.severity for one in errors} == {"error"}
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_harmless(text):
+def test_harmless_field_is_accepted(text):
     pg.run(net(text), {"data": np.ones(MAP, np.float32)})
 
 
 @pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
-def test_all_are_named_at_once():
+def test_one_error_names_all_unread_fields():
     text = 'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 count_include_pad: false }'
     with pytest.raises(pg.UnsupportedError) as caught:
         pg.to_onnx(net(text))
@@ -82,13 +82,15 @@ def test_all_are_named_at_once():
 
 
 @pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
-def test_ignored():
+def test_ignored_field_is_accepted():
     text = 'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 }'
     pg.to_onnx(net(text, ignored_fields=["pooling_param.dilation"]))
     with pytest.raises(pg.InputError, match=r"Did you mean pooling_param\.dilation\?"):
         net(text, ignored_fields=["pooling_param.dilatio"])
-    with pytest.raises(pg.InputError, match="no layer sets this field without reading it"):
-        net(text, ignored_fields=["pooling_param.kernel_size"])  # it is read: nothing to ignore
+    with pytest.raises(pg.InputError, match="no layer sets a field of this name that is not read"):
+        net(
+            text, ignored_fields=["pooling_param.kernel_size"]
+        )  # the layer reads it, so it cannot be ignored
 
 
 @pytest.fixture
@@ -107,9 +109,9 @@ def net_text(text: str) -> str:
     )
 
 
-def test_commands(protogen, file):
-    """Exit code 3, and nothing is written; with --ignore-field the receipt names it."""
-    said = "pooling_param.dilation is set to 2, which no known caffe.proto has"
+def test_commands_refuse_an_unread_field_unless_it_is_ignored(protogen, file):
+    """Exit code 3 and no output file. With --ignore-field the receipt names the field."""
+    problem = "pooling_param.dilation is set to 2, but no known caffe.proto defines it"
     for command in (
         ("convert", file, "-o", "x.onnx"),
         ("run", file, "--random"),
@@ -117,13 +119,13 @@ def test_commands(protogen, file):
     ):
         done = protogen(*command)
         assert done.returncode == 3, done.stderr
-        assert said in done.stderr
+        assert problem in done.stderr
     assert list(file.parent.iterdir()) == [file]
     done = protogen("convert", file, "-o", "x.onnx", "--ignore-field", "pooling_param.dilation",
                     "--receipt", "r.json")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = json.loads((file.parent / "r.json").read_text())
-    assert told["options"]["ignored_fields"] == ["pooling_param.dilation"]
+    receipt = json.loads((file.parent / "r.json").read_text())
+    assert receipt["options"]["ignored_fields"] == ["pooling_param.dilation"]
     assert protogen("verify", file, "x.onnx").returncode == 3
     ignored = ("--ignore-field", "pooling_param.dilation")
     assert protogen("verify", file, "x.onnx", *ignored).returncode == 0
@@ -135,22 +137,22 @@ def test_commands(protogen, file):
     assert "unknown field dilation in PoolingParameter" in done.stdout
 
 
-def test_a_forks_own_proto_makes_no_difference(protogen, file):
-    """With it the field has a type, and is not read all the same."""
+def test_unread_field_of_a_forks_proto_is_refused(protogen, file):
+    """With --proto the field has a type, but the layer still does not read it."""
     (file.parent / "fork.proto").write_text(
         "message PoolingParameter { optional uint32 dilation = 99 [default = 1]; }"
     )
     done = protogen("convert", file, "-o", "x.onnx", "--proto", "fork.proto")
     assert done.returncode == 3
     assert (
-        "pooling_param.dilation is set to 2 (a field of fork), which Pooling does not read"
+        "pooling_param.dilation is set to 2 (a field of fork), but Pooling does not read it"
         in done.stderr
     )
     done = protogen("check", file, "--proto", "fork.proto")
     assert "PG109 pooling_param.dilation is set to 2 (a field of fork)" in done.stdout
 
 
-def test_fields_that_bvlc_lacks(protogen, file):
+def test_check_reports_fields_that_bvlc_lacks(protogen, file):
     file.write_text(net_text('type: "Dropout" dropout_param { scale_train: false }'))
     assert protogen("check", file).returncode == 0
     done = protogen("check", file, "--dialect", "bvlc")
@@ -167,8 +169,8 @@ def test_fields_that_bvlc_lacks(protogen, file):
     )
 
 
-def test_stock_layers_for_fields_of_forks(protogen, file):
-    """``rewrite`` writes what BVLC Caffe can read."""
+def test_rewrite_replaces_fields_of_forks_by_stock_layers(protogen, file):
+    """``rewrite`` writes a net that BVLC Caffe can read."""
     layers = {
         'type: "Dropout" dropout_param { dropout_ratio: 0.25 scale_train: false }': ["Power"],
         'type: "Eltwise" bottom: "data" eltwise_param { operation: SUB }': ["Eltwise"],
@@ -179,10 +181,6 @@ def test_stock_layers_for_fields_of_forks(protogen, file):
     }  # fmt: skip
     for text, types in layers.items():
         file.write_text(net_text(text))
-        made = pg.rewrite(file)
-        assert not made.retained, (text, made.retained)
-        assert [layer.type for layer in made.net.layers] == ["Input", *types], text
-        checked = (
-            pg.check_text(made.text, "x", settings=pg.lint_settings("bvlc")) if False else None
-        )
-        assert checked is None
+        rewritten = pg.rewrite(file)
+        assert not rewritten.kept, (text, rewritten.kept)
+        assert [layer.type for layer in rewritten.net.layers] == ["Input", *types], text

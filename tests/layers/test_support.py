@@ -1,4 +1,4 @@
-"""The table of layer types in the docs comes from the registry and the cases."""
+"""docs/layers.md agrees with the registry of layer types and the test cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from protogen.layers.support import markdown, supported
 
 CASES = sorted((TESTS / "cases").glob("*/*"))
 HELPERS = {"Input"}
-# Layers without arithmetic of their own, or whose forks have published no numbers to check with.
+# Layers without arithmetic, or of forks for which there are no published numbers to check against.
 WITHOUT_NUMBERS = {
     "Data", "HDF5Data", "HDF5Output", "ImageData", "MemoryData", "WindowData", "DummyData", "Silence",
     "Python", "Filter", "InfogainLoss", "LSTMUnit", "Axpy", "BN", "BilinearInterpolate", "ConvolutionDepthwise",
@@ -24,15 +24,15 @@ WITHOUT_NUMBERS = {
 
 
 def counted() -> Counter[str]:
-    """How many cases have a layer of each type."""
-    found: Counter[str] = Counter()
+    """The number of cases that have a layer of each type."""
+    counts: Counter[str] = Counter()
     for case in CASES:
         net = pg.load(case / "net.prototxt")
-        found.update({layer.type for layer in net.layers} - HELPERS)
-    return found
+        counts.update({layer.type for layer in net.layers} - HELPERS)
+    return counts
 
 
-def test_table(request):
+def test_table_in_docs_is_up_to_date(request):
     path = ROOT / "docs" / "layers.md"
     text = path.read_text(encoding="utf-8")
     head = text.partition("| type |")[0]
@@ -43,33 +43,33 @@ def test_table(request):
     assert text == head + table, "run pytest --update-golden and read docs/layers.md"
 
 
-def test_every_type_has_cases_or_says_why_not():
-    found = counted()
-    lacking = {row.type for row in supported() if row.onnx and not found[row.type]}
-    assert lacking - HELPERS <= WITHOUT_NUMBERS
-    assert not {row.type for row in supported() if found[row.type]} & WITHOUT_NUMBERS
+def test_every_type_has_cases_or_is_listed_as_without_numbers():
+    counts = counted()
+    without_cases = {row.type for row in supported() if row.onnx and not counts[row.type]}
+    assert without_cases - HELPERS <= WITHOUT_NUMBERS
+    assert not {row.type for row in supported() if counts[row.type]} & WITHOUT_NUMBERS
 
 
 @pytest.mark.parametrize("row", supported(), ids=lambda row: row.type)
-def test_rows_say_something(row):
+def test_rows_have_a_summary_and_a_reason(row):
     assert row.summary.endswith(".")
     assert row.onnx or row.limits
     assert LayerType.registry[row.type].__doc__
 
 
-def test_command(protogen):
+def test_layers_command(protogen):
     done = protogen("layers")
     assert done.returncode == 0
-    every = done.stdout.splitlines()
-    assert every[-1].endswith("of them in ONNX")
-    assert len(every) > 80
+    lines = done.stdout.splitlines()
+    assert lines[-1].endswith("of them in ONNX")
+    assert len(lines) > 80
     done = protogen("layers", "Pooling", "Proposal")
     assert done.returncode == 0
     assert "Pooling (pooling): MAX, AVE or STOCHASTIC" in done.stdout
     assert "    ONNX: yes (not STOCHASTIC)" in done.stdout
     assert "    ONNX: no" in done.stdout
-    told = json.loads(protogen("layers", "Pooling", "--json").stdout)
-    assert [row["type"] for row in told] == ["Pooling"]
+    rows = json.loads(protogen("layers", "Pooling", "--json").stdout)
+    assert [row["type"] for row in rows] == ["Pooling"]
     done = protogen("layers", "Poling")
     assert done.returncode == 2
     assert "Poling: protogen does not know this layer type. Did you mean Pooling?" in done.stderr

@@ -531,7 +531,7 @@ def test_a_dialect_has_layers_that_stock_caffe_lacks():
     assert [(one.operator, one.kind, one.output) for one in found] in (
         [("Transpose", "converts", "y")], [("Transpose", "dialect", "y")]
     )  # fmt: skip
-    with pytest.raises(pg.InputError, match="dialect: 'sdd' is not known"):
+    with pytest.raises(pg.InputError, match="dialect: unknown name 'sdd'"):
         pg.from_onnx(made, dialect="sdd")
 
 

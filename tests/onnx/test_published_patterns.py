@@ -103,5 +103,7 @@ def test_concat_of_an_int8_ssd():
 
 @pytest.mark.parametrize(("b", "param"), [((1, 12, 2, 3), ""), ((2, 12, 2, 3), "axis: 2")])
 def test_concat_of_an_int8_ssd_that_does_not_fit(b, param):
-    with pytest.raises(pg.InputError, match="per_fla_fuse needs axis 1, and bottoms of one batch"):
+    with pytest.raises(
+        pg.InputError, match="per_fla_fuse requires axis 1 and bottoms with the same batch size"
+    ):
         _ = net_with({"a": (2, 8, 4, 4), "b": b}, CONCAT.format(param)).graph
