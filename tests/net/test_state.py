@@ -169,7 +169,7 @@ def test_invalid_option_values_are_rejected(folder, protogen, command, option, s
 def test_onnx_input_does_not_accept_a_stage(protogen):
     done = protogen("convert", "a.onnx", "-o", "a.prototxt", "--stage", "deploy")
     assert done.returncode == 2
-    assert done.stderr == "protogen: --stage is for Caffe to ONNX, and a.onnx is ONNX.\n"
+    assert done.stderr == "protogen: --stage does not apply to ONNX to Caffe: an ONNX model has no stages.\n"
 
 
 def test_phase_train_normalises_by_batch_statistics(tmp_path, protogen):
