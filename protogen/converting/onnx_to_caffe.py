@@ -14,7 +14,7 @@ from protogen.errors import InputError, UnsupportedError
 from protogen.formats import files, prototxt
 from protogen.formats.caffemodel import LIMIT, write_weights
 from protogen.formats.mapped import counted
-from protogen.onnx.importer.net import Lifted, lift
+from protogen.onnx.importer.net import ImportedNet, import_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Imported:
     prototxt: Path
     caffemodel: Path | None
     names: Path | None
-    lifted: Lifted
+    lifted: ImportedNet
     checked: Comparison | None
 
     @property
@@ -70,7 +70,7 @@ def convert_onnx(
     Warns:
         ProtogenWarning: ``verify`` found values that prove nothing.
     """
-    made = lift(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
+    made = import_model(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
     net = made.net
     if net.weights and caffemodel is None:
         raise InputError(
@@ -108,7 +108,7 @@ def convert_onnx(
 
 def _verified(
     model: str | Path,
-    made: Lifted,
+    made: ImportedNet,
     input_shapes: Mapping[str, Sequence[int]] | None,
     tolerance: float,
 ) -> Comparison:

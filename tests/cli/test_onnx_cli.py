@@ -152,10 +152,10 @@ def test_an_approximation_is_a_warning(protogen, tmp_path):
 
 
 def test_verify_finds_what_is_wrong(protogen, tmp_path, monkeypatch):
-    """A lifted net with a permuted channel is no agreement, and then nothing is written."""
+    """An imported net with a permuted channel is no agreement, and then nothing is written."""
     from protogen.converting import onnx_to_caffe
 
-    right = onnx_to_caffe.lift
+    right = onnx_to_caffe.import_model
 
     def wrong(*args, **options):
         made = right(*args, **options)
@@ -164,7 +164,7 @@ def test_verify_finds_what_is_wrong(protogen, tmp_path, monkeypatch):
         made.net.weights[name] = [np.roll(weight, 1, 0), *rest]
         return made
 
-    monkeypatch.setattr(onnx_to_caffe, "lift", wrong)
+    monkeypatch.setattr(onnx_to_caffe, "import_model", wrong)
     with pytest.raises(pg.MismatchError, match="differ"):
         pg.convert_onnx(MODEL, tmp_path / "n.prototxt", tmp_path / "n.caffemodel", verify=True)
     assert not list(tmp_path.iterdir())

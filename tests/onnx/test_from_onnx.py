@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import protogen as pg
 from protogen.errors import ProtogenWarning
 from protogen.layers import kind_of
-from protogen.onnx.importer import REGISTRY, lift
+from protogen.onnx.importer import REGISTRY, import_model
 from protogen.onnx.importer.activation import ERF_ERROR
 from protogen.onnx.session import run_model
 
@@ -395,7 +395,7 @@ def test_nothing_is_written_over_what_others_read():
 def test_names_that_caffe_cannot_hold(tmp_path):
     nodes = [helper.make_node("Relu", ["in\nput"], ['say "y"'], name="a\\b")]
     made = model(nodes, {"in\nput": (1, 3)}, outputs=('say "y"',))
-    found = lift(made)
+    found = import_model(made)
     assert found.net.inputs == ("in_put",)
     assert found.net.outputs == ("say _y_",)
     assert set(found.renamed) == {"in\nput", 'say "y"', "a\\b"}

@@ -13,7 +13,7 @@ import protogen as pg
 from protogen.formats import prototxt
 from protogen.layers.fillers import bilinear
 from protogen.onnx import check, exposing, lower
-from protogen.onnx.importer import lift
+from protogen.onnx.importer import import_model
 from protogen.running.runtime import run_program
 
 NETS = sorted(path.name for path in (SHARED / "golden" / "nets").glob("*.json.gz"))
@@ -73,7 +73,7 @@ def test_round_trip(name, made):
     golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
     net = load(name, made)
     dialect = "ssd" if any(layer.type == "DetectionOutput" for layer in net.layers) else "bvlc"
-    once = lift(pg.to_onnx(net), dialect=dialect)
+    once = import_model(pg.to_onnx(net), dialect=dialect)
     assert not once.approximated
     assert set(once.net.outputs) == set(golden["outputs"])
     feeds = {n: made.network_input(n, shape) for n, shape in golden["inputs"].items()}
@@ -83,7 +83,7 @@ def test_round_trip(name, made):
         if layer.type == "Softmax" and "dpn98" in name
     }
     _compare(golden, made, pg.run(once.net, feeds), golden["outputs"], steps)
-    twice = lift(pg.to_onnx(once.net), dialect=dialect)
+    twice = import_model(pg.to_onnx(once.net), dialect=dialect)
     assert prototxt.write(twice.net.message) == prototxt.write(once.net.message)
     assert twice.net.weights.keys() == once.net.weights.keys()
     for layer, blobs in once.net.weights.items():

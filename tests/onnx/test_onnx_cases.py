@@ -17,7 +17,7 @@ from onnx.backend.test.loader import load_model_tests
 
 import protogen as pg
 from protogen.layers import kind_of
-from protogen.onnx.importer import REGISTRY, lift
+from protogen.onnx.importer import REGISTRY, import_model
 
 TOLERANCE = 1e-4  # of the largest value, as for Caffe's goldens; most are below 1e-6
 HALF = 2e-3  # float16 has steps of 1e-3, and the cases were computed in it
@@ -106,7 +106,7 @@ def converted(case: Case, forms: dict[str, set[str]]) -> tuple[str, str]:
     refusals = []
     for model, feeds in attempts(case):
         try:
-            made = lift(model)
+            made = import_model(model)
         except pg.UnsupportedError as error:
             refusals.append(str(error))
             continue

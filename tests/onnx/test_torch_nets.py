@@ -8,7 +8,7 @@ from places import GOLDEN
 
 import protogen as pg
 from protogen.layers import kind_of
-from protogen.onnx.importer import lift
+from protogen.onnx.importer import import_model
 from protogen.onnx.session import run_model
 
 FOLDER = GOLDEN / "torch_nets"
@@ -27,7 +27,7 @@ def test_each_net_by_each_exporter():
 @pytest.mark.parametrize("name", NETS)
 def test_net(name, fold, tmp_path):
     path = FOLDER / f"{name}.onnx"
-    made = lift(path, fold=fold)
+    made = import_model(path, fold=fold)
     assert not made.approximated or name.startswith("convnext")  # GELU by erf
     made.net.save(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
     net = pg.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", strict=True)
@@ -50,7 +50,7 @@ def test_nets_are_as_short_as_a_person_would_write_them(name, golden):
     """A list of layers, so that a change of any shows."""
     if not name.endswith("_17"):
         return
-    made = lift(FOLDER / f"{name}.onnx")
+    made = import_model(FOLDER / f"{name}.onnx")
     lines = [
         f"{layer.name} {layer.type} {' '.join(layer.bottoms)} -> {' '.join(layer.tops)}"
         for layer in made.net.layers
