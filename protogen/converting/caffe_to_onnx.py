@@ -89,8 +89,8 @@ def convert(
             the blobs that prove nothing.
         verify: compare the written model with the net, and with OpenCV's Caffe reader if it is
             installed and reads all layers of the net correctly.
-        tolerance: the largest error relative to a blob's largest magnitude; None means 1e-4, or 2e-2
-            with ``half``.
+        tolerance: the largest error relative to a blob's largest magnitude; None means 1e-4, or
+            2e-2 with ``half``.
         progress: called with the bytes written so far and the total.
         reading: phase (TEST or TRAIN), level and stages, which select the layers of the net;
             identities, names or types of layers that pass their first bottom through unchanged;
@@ -130,7 +130,7 @@ def convert(
     )
     check(program)
     weights_file = _weights_file(output, program, external_data)
-    written = [("-o", output), ("its weights", weights_file), ("--receipt", receipt)]
+    written = [("-o", output), ("the weights file", weights_file), ("--receipt", receipt)]
     sources = (prototxt, caffemodel)
     files.distinct(written, sources)
     contents: dict[str, Any] = {}

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 TOLERANCE = (
     1e-4  # relative to a blob's largest magnitude; rounding errors of a hundred layers are smaller
 )
-# Standard deviations of the inputs, one after the other: the first two for all blobs, the others for
-# blobs that prove nothing yet. Small inputs avoid saturation; large inputs make weights visible that a
-# bias hides.
+# Standard deviations of the inputs, one after the other: the first two for all blobs, the others
+# for blobs that prove nothing yet. Small inputs avoid saturation; large inputs make weights visible
+# that a bias hides.
 SCALES = (1.0, 1.0, 0.1, 10.0, 0.01, 100.0)
 
 
@@ -40,8 +40,8 @@ class Comparison:
     """Result of a comparison.
 
     Attributes:
-        rows: all blobs that both models have, in the first model's order; then the outputs that only
-            one model has.
+        rows: all blobs that both models have, in the first model's order; then the outputs that
+            only one model has.
         tolerance: the largest relative error that passes.
         cause: why the first blob that differs does so; empty if unknown.
         tried: seed and scale of each input.
@@ -112,15 +112,16 @@ def verify(
         feeds: arrays by input name; the other inputs are random.
         seed: the seed of the first input; each further input has the next seed.
         tolerance: the largest error relative to the blob's largest magnitude in ``a``.
-        check: raise an error if the models differ or nothing is proved; else only return the result.
+        check: raise an error if the models differ or nothing is proved; else only return the
+            result.
         outputs: blobs that both models must have; by default, all outputs of both.
         names: names in ``b`` of values of ``a``, where they differ.
         state: phase, level, stages, identities, ignored_fields and dialect for nets that are read
             from files. A stage applies to nets whose rules name it, a field to nets that set it.
 
     Raises:
-        MismatchError: a blob differs by more than the tolerance, an output exists in one model only,
-            or nothing is proved; ``table`` is the Comparison.
+        MismatchError: a blob differs by more than the tolerance, an output exists in one model
+            only, or nothing is proved; ``table`` is the Comparison.
         InputError: the models have different inputs, or ``a`` has no such output.
 
     Warns:
@@ -133,8 +134,8 @@ def verify(
 
 
 def _readings(a: Source, b: Source, state: Reading) -> list[Reading]:
-    """Return the reading options of each model, without the stages that only the other model's rules
-    name and without the fields that only the other model's text has."""
+    """Return the reading options of each model, without the stages that only the other model's
+    rules name and without the fields that only the other model's text has."""
     paths = [side[0] for side in (a, b) if isinstance(side, tuple)]
     if not paths and not is_usual(state):
         raise InputError(
@@ -307,8 +308,8 @@ def mismatch(result: Comparison) -> MismatchError:
             f"exists only in the {first.only} model",
             table=result,
             subject=f'output "{first.blob}"',
-            advice="If the other model has it under another name, give --pair A=B. To compare other "
-            "outputs only, give --output.",
+            advice="If the other model has it under another name, give --pair A=B. To compare "
+            "other outputs only, give --output.",
         )
     after = f" after {first.layer}" if first.layer else ""
     differ = "differs" if count == 1 else "differ"

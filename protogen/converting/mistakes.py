@@ -173,8 +173,8 @@ def _border_difference(
     if not _same(values[inner], other_values[inner], tolerance):
         return ""
     return (
-        f"the values differ only along the border ({upsampling.subject}): the layer treats the outside "
-        "as 0, and the other model repeats the edge"
+        f"the values differ only along the border ({upsampling.subject}): the layer treats the "
+        "outside as 0, and the other model repeats the edge"
     )
 
 

@@ -62,7 +62,8 @@ def convert_onnx(
         caffemodel: the caffemodel to write; optional for a model without weights.
         dialect, fold, input_shapes: see ``from_onnx``.
         names: a JSON file to write, with the map from the model's names to the net's. If a name is
-            invalid in Caffe it is written by default, as ``output`` with the suffix ``.names.json``.
+            invalid in Caffe it is written by default, as ``output`` with the suffix
+            ``.names.json``.
         verify: run the model and the net on random inputs and compare all values of the same name.
         tolerance: the largest error relative to a value's largest magnitude; None means 1e-4.
         progress: called with the bytes written so far and the total.

@@ -1,6 +1,6 @@
 """Decides whether equal values of two models prove that the models agree, and explains why not.
 
-A value that does not depend on the input proves nothing: it would agree despite any mistake before it.
+A value that does not depend on the input proves nothing: it agrees despite mistakes before it.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class Side:
         return RESTING.get(step.op_type, ()) if step is not None else ()
 
     def evaluator(self, blobs: Sequence[str]) -> tuple[Callable[[Arrays], Arrays], set[str]]:
-        """Return a function that computes these values, and the values that depend on the inputs."""
+        """Return a function that computes these values, and which of them depend on inputs."""
         from protogen.onnx import exposed, exposing, fed_by_inputs, lower
         from protogen.onnx.session import open_model
         from protogen.running.runtime import opened

@@ -1,4 +1,4 @@
-"""Whole published nets: every blob against what real Caffe computed, unfolded and folded."""
+"""Published nets: every blob is compared with the values of real Caffe, unfolded and folded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from protogen.running.runtime import run_program
 NETS = sorted(path.name for path in (SHARED / "golden" / "nets").glob("*.json.gz"))
 # Of the blob's mean magnitude: sums of thousands of float32 products through a hundred layers.
 TOLERANCE = 1e-3
-# A probability between 0 and 1 moves by a quarter of what its scores do, and scores near 100 have
-# steps of 8e-6: onnxruntime's own optimisation levels differ by as much.
+# A probability changes by at most a quarter of the change of its score, and float32 scores near 100
+# have steps of 8e-6. onnxruntime's own optimisation levels differ by as much.
 STEPS_OF_SCORES = 4
 
 pytestmark = [
@@ -48,28 +48,28 @@ def path_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_blob(name, made):
+def test_every_blob_agrees_with_caffe(name, made):
     golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
     net = load(name, made)
     assert {n: list(net.shapes[n]) for n in net.inputs} == golden["inputs"]
     feeds = {n: made.network_input(n, shape) for n, shape in golden["inputs"].items()}
     blobs = [b for b in golden["blobs"] if "_split_" not in b and b not in feeds]
-    found = run(lower(net, outputs=blobs, fold=False), feeds)
+    actual = run(lower(net, outputs=blobs, fold=False), feeds)
     steps = {
-        layer.writes[0]: STEPS_OF_SCORES / 4 * np.spacing(np.abs(found[layer.reads[0]]).max())
+        layer.writes[0]: STEPS_OF_SCORES / 4 * np.spacing(np.abs(actual[layer.reads[0]]).max())
         for layer in net.layers
         if layer.type == "Softmax"
     }
-    _compare(golden, made, found, blobs, steps)
+    _compare(golden, made, actual, blobs, steps)
     folded = lower(net)
-    found = run(exposing(folded, blobs), feeds)
-    _compare(golden, made, found, golden["outputs"], steps)
+    actual = run(exposing(folded, blobs), feeds)
+    _compare(golden, made, actual, golden["outputs"], steps)
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_round_trip(name, made):
-    """Caffe to ONNX to Caffe: the outputs are still the golden's, and from there on nothing changes
-    any more: neither the layers, nor their names, nor a bit of the weights."""
+def test_round_trip_keeps_net_and_outputs(name, made):
+    """Caffe to ONNX to Caffe keeps the golden outputs. A second round trip changes nothing: neither
+    the layers, nor their names, nor any bit of the weights."""
     golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
     net = load(name, made)
     dialect = "ssd" if any(layer.type == "DetectionOutput" for layer in net.layers) else "bvlc"
@@ -96,11 +96,11 @@ def run(program, feeds):
     return run_program(program, feeds)
 
 
-def _compare(golden, made, found, least, steps):
-    assert set(least) <= set(found) | set(golden["inputs"])
-    for blob, values in found.items():
-        wanted = golden["blobs"][blob]
-        assert list(values.shape) == wanted["shape"], blob
-        error = np.abs(np.array(made.sample(values)) - wanted["sample"]).max(initial=0)
-        allowed = max(TOLERANCE * wanted["mean_abs"], steps.get(blob, 0))
-        assert error <= allowed, (blob, error / wanted["mean_abs"])
+def _compare(golden, made, actual, least, steps):
+    assert set(least) <= set(actual) | set(golden["inputs"])
+    for blob, values in actual.items():
+        expected = golden["blobs"][blob]
+        assert list(values.shape) == expected["shape"], blob
+        error = np.abs(np.array(made.sample(values)) - expected["sample"]).max(initial=0)
+        allowed = max(TOLERANCE * expected["mean_abs"], steps.get(blob, 0))
+        assert error <= allowed, (blob, error / expected["mean_abs"])

@@ -9,8 +9,8 @@ from protogen.onnx.importer.arithmetic import LARGEST, clipped, eltwise, powered
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.registry import imports
 
-# erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) with an error of at most ERF_ERROR: a minimax fit of
-# the odd polynomial.
+# erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) with an error of at most ERF_ERROR: a minimax fit
+# of the odd polynomial.
 ERF_TERMS = (
     1.12837971,
     1.02765481e-1,
@@ -170,12 +170,8 @@ def erf(ctx: ImportContext, x: str) -> None:
 
 
 def _erf(ctx: ImportContext, z: str, role: str) -> str:
-    ctx.approximated.append(
-        (
-            ctx.operator,
-            f"erf is approximated with an error of at most {ERF_ERROR:g} by the tanh of a polynomial",
-        )
-    )
+    text = f"erf is approximated with an error of at most {ERF_ERROR:g} by the tanh of a polynomial"
+    ctx.approximated.append((ctx.operator, text))
     square = powered(ctx, z, power=2.0, role="square")
     *terms, second, first = ERF_TERMS
     y = powered(ctx, square, scale=first, shift=second, role=f"term{len(terms)}")
@@ -188,7 +184,7 @@ def _erf(ctx: ImportContext, z: str, role: str) -> str:
 
 @imports("Gelu")
 def gelu(ctx: ImportContext, x: str, *, approximate: str = "none") -> None:
-    """x (1 + erf(x / sqrt 2)) / 2; the tanh form is exact: tanh(sqrt(2 / pi) (x + 0.044715 x^3))."""
+    """x (1 + erf(x / sqrt 2)) / 2. The tanh form, tanh(sqrt(2 / pi) (x + 0.044715 x^3)), is exact."""
     if approximate == "tanh":
         cube = powered(ctx, x, power=3.0, role="cube")
         params = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, 0.044715]}}

@@ -92,8 +92,8 @@ class ImportContext:
             self.refused.append((operator, diagnostic))
 
     def _call(self, function: ImportFunction) -> None:
-        """Call an import function. If it fails on an operator that violates ONNX's definition, raise
-        an error with ONNX's own message."""
+        """Call an import function. If it fails on an operator that violates ONNX's definition,
+        raise an error with ONNX's own message."""
         try:
             function(self, *self.operator.inputs, **self.operator.attributes)
         except (
@@ -242,7 +242,7 @@ class ImportContext:
             known = self.source.shapes.get(top)
             if None not in (known, shape) and known != shape:
                 raise self.unsupported(
-                    f"Caffe's {type_} gives shape {shape} for the bottoms {bottom_shapes}, expected {known}"
+                    f"Caffe's {type_} gives shape {shape} for {bottom_shapes}, expected {known}"
                 )
             self.shapes[top] = shape
         self.layers.append(message)

@@ -31,8 +31,8 @@ def conv(
     group: int = 1,
     auto_pad: str = "NOTSET",
 ) -> None:
-    """Convolution. Weight and bias are the same in Caffe and ONNX. If the pads at the two ends of an
-    axis differ, the kernel is extended by zeros at one end."""
+    """Convolution. Weight and bias are the same in Caffe and ONNX. If the pads at the two ends of
+    an axis differ, the kernel is extended by zeros at one end."""
     weight = ctx.require_constant(w, "weight")
     axes = weight.ndim - 2
     strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)

@@ -32,8 +32,9 @@ def gemm(
     transA: int = 0,  # noqa: N803 (ONNX's names)
     transB: int = 0,  # noqa: N803 (ONNX's names)
 ) -> None:
-    """InnerProduct. Caffe's weights are (N, K) for Y = X W^T, which is transB = 1. With ``transpose``
-    they are (K, N) for Y = X W, which is transB = 0. In both cases the weights are not copied."""
+    """InnerProduct. Caffe's weights are (N, K) for Y = X W^T, which is transB = 1. With
+    ``transpose`` they are (K, N) for Y = X W, which is transB = 0. In both cases the weights are
+    not copied."""
     import numpy as np
 
     weight = ctx.constant(b)
@@ -102,7 +103,7 @@ def _inner_product(
     bias: NDArray[Any] | None,
     role: str,
 ) -> str:
-    """Add an InnerProduct over the last axis; with ``rows``, the weights are (N, K), else (K, N)."""
+    """Add an InnerProduct over the last axis. With ``rows`` the weights are (N, K), else (K, N)."""
     params: dict[str, Any] = {"num_output": weight.shape[0 if rows else 1]}
     axis = len(ctx.shape(x)) - 1
     if axis != 1:
@@ -124,9 +125,9 @@ def inner_product(ctx: ImportContext, x: str, w: str, b: str) -> None:
 
 @imports("MatMul")
 def matmul(ctx: ImportContext, a: str, b: str) -> None:
-    """A constant matrix on the right (Y = X W): InnerProduct over the last axis. A constant matrix on
-    the left (Y = W X): a Convolution whose channels are the last axis but one. Otherwise: products
-    and their sums."""
+    """A constant matrix on the right (Y = X W): InnerProduct over the last axis. A constant matrix
+    on the left (Y = W X): a Convolution whose channels are the last axis but one. Otherwise:
+    products and their sums."""
     left, right = ctx.constant(a), ctx.constant(b)
     if left is None and right is not None and right.ndim == 2:
         if len(ctx.shape(a)) == 1:
@@ -158,8 +159,8 @@ def _from_left(ctx: ImportContext, matrix: NDArray[Any], b: str) -> None:
 def _products(ctx: ImportContext, a: str, b: str, role: str) -> str:
     """Multiply two matrices: C[.., i, j] = sum over k of A[.., i, k] B[.., k, j].
 
-    Both are tiled to [.., i, j, k], multiplied, and summed along the last axis, because Caffe has no
-    layer for the matrix product of two blobs.
+    Both are tiled to [.., i, j, k], multiplied, and summed along the last axis, because Caffe has
+    no layer for the matrix product of two blobs.
     """
     left_shape, right_shape = ctx.shape(a), ctx.shape(b)
     if len(left_shape) == 1:
@@ -179,8 +180,8 @@ def _products(ctx: ImportContext, a: str, b: str, role: str) -> str:
     full = (*batch, i, j, k)
     if prod(full) > LARGEST_PRODUCT:
         raise ctx.unsupported(
-            f"the product of two computed matrices takes {prod(full)} multiplications, but the limit "
-            f"is {LARGEST_PRODUCT}"
+            f"the product of two computed matrices takes {prod(full)} multiplications, but the "
+            f"limit is {LARGEST_PRODUCT}"
         )
     left = reshaped(ctx, widened(ctx, a, ctx.shape(a)), (*left_shape[:-1], 1, k), "left")
     right = reshaped(ctx, widened(ctx, b, ctx.shape(b)), right_shape, "right")

@@ -161,8 +161,8 @@ def _broadcast(ctx: ImportContext, inputs: tuple[str, ...]) -> list[str]:
 def paired(ctx: ImportContext, a: str, b: str, operation: str) -> None:
     """Combine two values by SUM or PROD.
 
-    Two values of the same shape: Eltwise. If the axes of one value are consecutive axes of the other:
-    Scale or Bias with a second bottom. Otherwise both are tiled to the output's shape.
+    Two values of the same shape: Eltwise. If the axes of one value are consecutive axes of the
+    other: Scale or Bias with a second bottom. Otherwise both are tiled to the output's shape.
     """
     shape = ctx.shape(ctx.out)
     for x, y in ((a, b), (b, a)):

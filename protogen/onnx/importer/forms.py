@@ -43,7 +43,7 @@ def view_of(before: Shape, after: Shape) -> tuple[str, dict[str, Any]]:
 
 
 def cropped(ctx: ImportContext, x: str, axis: int, begin: int, end: int, role: str = "") -> str:
-    """Crop an axis to ``begin`` to ``end`` by a Slice; unused tops get a Silence layer at the end."""
+    """Crop an axis to [begin, end) by a Slice. Unused tops later get a Silence layer."""
     length = ctx.shape(x)[axis]
     if (begin, end) == (0, length):
         if not role:
@@ -55,7 +55,7 @@ def cropped(ctx: ImportContext, x: str, axis: int, begin: int, end: int, role: s
 
 
 def permuted(ctx: ImportContext, x: str, order: Sequence[int], role: str = "") -> str:
-    """Permute axes: a Reshape if only axes of length 1 move, else a Permute or equivalent slices."""
+    """Permute axes: a Reshape if only axes of length 1 move, else Permute or equivalent slices."""
     shape = ctx.shape(x)
     long_axes = [axis for axis in order if shape[axis] != 1]
     if long_axes == sorted(long_axes):
@@ -158,7 +158,7 @@ def extended(
 def window(
     kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int]
 ) -> dict[str, Any]:
-    """Return kernel_size, stride, pad and dilation; a parameter that is equal on all axes has one value."""
+    """Return kernel_size, stride, pad and dilation, with one value if all axes agree."""
     params: dict[str, Any] = {}
     for key, prefix, values, default in (
         ("kernel_size", "kernel", kernel, None),

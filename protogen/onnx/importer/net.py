@@ -151,8 +151,8 @@ def import_operators(
 def _unsupported_error(source: OnnxGraph, ctx: ImportContext) -> UnsupportedError:
     """Return one error that lists every unsupported operator.
 
-    Operators that fail only because an input has no shape are counted, not listed: they depend on an
-    unsupported operator.
+    Operators that fail only because an input has no shape are counted, not listed: they depend on
+    an unsupported operator.
     """
     known = {name for name, shape in ctx.shapes.items() if shape is not None}
     reasons = [reason for one, reason in ctx.refused if known.issuperset(filter(None, one.inputs))]

@@ -75,7 +75,7 @@ def group_normalization(
     epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> None:
-    """Scale and bias have one value per group before operator set 21, and one per channel from 21 on."""
+    """Scale and bias have one value per group before operator set 21, per channel from 21 on."""
     import numpy as np
 
     shape = ctx.shape(x)
@@ -129,8 +129,8 @@ def _layer_statistics(ctx: ImportContext, x: str, axes: Sequence[int], epsilon: 
 def mean_variance_normalization(
     ctx: ImportContext, x: str, *, axes: Sequence[int] = (0, 2, 3)
 ) -> None:
-    """MVN if each channel of each sample is normalised separately: ONNX and Caffe both add 1e-9 to the
-    deviation. Over the batch too: a BatchNorm with the statistics of its input."""
+    """MVN if each channel of each sample is normalised separately: ONNX and Caffe both add 1e-9 to
+    the deviation. Over the batch too: a BatchNorm with the statistics of its input."""
     rank = len(ctx.shape(x))
     chosen = sorted(axis % rank for axis in axes)
     if chosen == list(range(2, rank)):
@@ -166,8 +166,8 @@ def rms_normalization(
 def _normalised(ctx: ImportContext, x: str, rows: int, epsilon: float) -> str:
     """Normalise each of ``rows`` equal parts: (x - mean) / sqrt(variance + epsilon).
 
-    Caffe's MVN divides by sqrt(variance) + eps instead. A BatchNorm with the statistics of its input,
-    on a blob whose channels are the parts, computes ONNX's formula.
+    Caffe's MVN divides by sqrt(variance) + eps instead. A BatchNorm with the statistics of its
+    input, on a blob whose channels are the parts, computes ONNX's formula.
     """
     shape = ctx.shape(x)
     y = reshaped(ctx, x, (1, rows, prod(shape) // rows), "parts")
@@ -238,7 +238,8 @@ def softmax(ctx: ImportContext, x: str, *, axis: int | None = None) -> None:
 def log_softmax(ctx: ImportContext, x: str, *, axis: int | None = None) -> None:
     """d - log(sum(exp d)) with d = x - max(x).
 
-    The logarithm of Caffe's Softmax would be -inf where a probability is below the smallest float32.
+    The logarithm of Caffe's Softmax would be -inf where a probability is below the smallest
+    float32.
     """
     y, axis_, flattened = _softmax_form(ctx, x, axis)
     shape = ctx.shape(y)

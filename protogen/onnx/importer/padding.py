@@ -22,8 +22,8 @@ def pad(
     value: float = 0.0,
     mode: str = "constant",
 ) -> None:
-    """Zeros around height and width: the pad of a Convolution that copies its input. Other constants:
-    a Concat. Copies of the border: slices. Negative pads crop."""
+    """Zeros around height and width: the pad of a Convolution that copies its input. Other
+    constants: a Concat. Copies of the border: slices. Negative pads crop."""
     shape = ctx.shape(x)
     sizes = ctx.integers(pads, pads_, "pads") or []
     axes = [a % len(shape) for a in ctx.integers(None, axes_, "axes") or range(len(shape))]
@@ -77,7 +77,7 @@ def _constant(
 
 
 def _zeros_around(ctx: ImportContext, x: str, grown: dict[int, tuple[int, int]]) -> None:
-    """Pad by the larger end; zeros before or after the kernel's 1 remove the excess at the other end."""
+    """Pad both ends by the larger pad; zeros beside the kernel's 1 remove the excess."""
     import numpy as np
 
     channels = ctx.shape(x)[1]

@@ -56,8 +56,8 @@ def average_pool(
     ceil_mode: int = 0,
     count_include_pad: int = 0,
 ) -> None:
-    """Pooling AVE. Caffe divides by the number of a window's pixels inside the padded border. If ONNX
-    divides by another number, a Scale over height and width follows."""
+    """Pooling AVE. Caffe divides by the number of a window's pixels inside the padded border. If
+    ONNX divides by another number, a Scale over height and width follows."""
     _average(ctx, x, kernel_shape, strides, pads, dilations, auto_pad, bool(count_include_pad))
 
 
@@ -121,8 +121,8 @@ def pooled_whole(ctx: ImportContext, x: str, kind: str) -> None:
 
 
 class _Axis(NamedTuple):
-    """One axis of ONNX's pooling: ``n`` pixels, ``out`` windows of size ``k`` with stride ``s``, and the
-    pads ``low`` and ``high``."""
+    """One axis of ONNX's pooling: ``n`` pixels, ``out`` windows of size ``k`` with stride ``s``,
+    and the pads ``low`` and ``high``."""
 
     n: int
     out: int
@@ -132,8 +132,8 @@ class _Axis(NamedTuple):
     high: int
 
     def skipped_windows(self, pad: int, windows: int) -> int | None:
-        """Return how many of Caffe's windows with this pad precede ONNX's first window; None if Caffe's
-        windows do not include ONNX's."""
+        """Return how many of Caffe's windows with this pad precede ONNX's first window; None if
+        Caffe's windows do not include ONNX's."""
         if pad >= self.k or pad < self.low or (pad - self.low) % self.s:
             return None
         skipped = (pad - self.low) // self.s
@@ -147,7 +147,7 @@ class _Axis(NamedTuple):
         return [min(begin + self.k, self.n + pad) - begin for begin in begins]
 
     def onnx_counts(self, padded: bool) -> list[int]:
-        """Return the divisor of each window in ONNX: its pixels, or its positions inside the padding."""
+        """Return the divisor of each window in ONNX: its pixels, or its positions with padding."""
         counts = []
         for i in range(self.out):
             begin = i * self.s - self.low
@@ -260,7 +260,7 @@ def _windows(axes: Sequence[_Axis], pads: Sequence[int], ceil: bool) -> tuple[in
 
 
 def _candidates(axes: Sequence[_Axis]) -> list[tuple[bool, int, int]]:
-    """Return (ceil, pad_h, pad_w) for Caffe: first those with no window to drop, then ceil first."""
+    """Return (ceil, pad_h, pad_w) for Caffe; those without windows to drop first, then ceil."""
     rows, columns = (range(a.low, max(a.k, a.low + 1), a.s) for a in axes)
 
     def cost(candidate: tuple[bool, int, int]) -> tuple[int, bool]:
@@ -298,7 +298,7 @@ def _dense_average(
     dilations: Sequence[int],
     factors: NDArray[Any] | None,
 ) -> str:
-    """Average by a grouped Convolution of ones, and a Scale that divides each window by its count."""
+    """Average by a grouped Convolution of ones and a Scale that divides by the counts."""
     import numpy as np
 
     shape, out = ctx.shape(x), ctx.shape(ctx.out)

@@ -62,11 +62,11 @@ def rnn(
     activations: Sequence[str] | None = None,
     layout: int = 0,
 ) -> None:
-    """Supported if only the last hidden state is used: for each step, Caffe's RNN outputs the result
-    of an output layer, not the hidden state."""
+    """Supported if only the last hidden state is used: for each step, Caffe's RNN outputs the
+    result of an output layer, not the hidden state."""
     if ctx.is_read(ctx.out):
         raise ctx.unsupported(
-            f'output "{ctx.out}" has no equivalent: Caffe\'s RNN applies an output layer to each state'
+            f'output "{ctx.out}" is used, but Caffe\'s RNN applies an output layer to each state'
         )
     _recurrent(ctx, "RNN", x, w, r, b, lengths, [initial_h], direction, activations, layout)
 
@@ -90,7 +90,7 @@ def _recurrent(
     directions, d = recurrent.shape[0], recurrent.shape[2]
     if activations and list(activations) != _ACTIVATIONS[type_] * directions:
         raise ctx.unsupported(
-            f"the activations of Caffe's {type_} are fixed, got {', '.join(activations)}"
+            f"activations must be {', '.join(_ACTIVATIONS[type_])}, got {', '.join(activations)}"
         )
     if layout:
         x = permuted(ctx, x, (1, 0, 2), "steps")

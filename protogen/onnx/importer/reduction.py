@@ -137,9 +137,9 @@ def reduced(
 ) -> str:
     """Reduce axes to length 1 by MAX, MEAN or SUM; reshape the result to ``out`` if it is set.
 
-    Consecutive axes are reduced together. The last axes are reduced by a Reduction. Other axes become
-    the rows of an image, which a Pooling over the whole column (MAX, MEAN) or a Convolution of ones
-    (SUM) reduces.
+    Consecutive axes are reduced together. The last axes are reduced by a Reduction. Other axes
+    become the rows of an image, which a Pooling over the whole column (MAX, MEAN) or a Convolution
+    of ones (SUM) reduces.
     """
     import numpy as np
 

@@ -37,7 +37,7 @@ def dropout(
 def cast(
     ctx: ImportContext, x: str, *, to: int = 1, saturate: int = 1, round_mode: str = ""
 ) -> None:
-    """Casts between types that float32 represents exactly have no effect; so do casts of integers."""
+    """Casts of integers, or between types that float32 represents exactly, have no effect."""
     kind, source_kind = ctx.kind(ctx.out), ctx.kind(x)
     integers = all(name.lstrip("U").startswith("INT") for name in (kind, source_kind))
     if kind not in FLOATS and not integers:
@@ -127,7 +127,7 @@ def gather(ctx: ImportContext, data: str, indices: str, *, axis: int = 0) -> Non
         table = ctx.require_constant(data, "table")
         if table.ndim != 2 or axis % 2 != 0:
             raise ctx.unsupported(
-                f"computed indices need a table with 2 axes and axis 0, got {table.ndim} axes and axis {axis}"
+                f"computed indices need a 2-D table and axis 0, got a {table.ndim}-D table and axis {axis}"
             )
         params = {"num_output": table.shape[1], "input_dim": table.shape[0], "bias_term": False}
         ctx.add("Embed", [indices], {"embed_param": params}, [table])

@@ -53,7 +53,7 @@ class Operator:
 
     @property
     def onnx_type(self) -> str:
-        """ONNX's operator type. For a group of fused operators, the type that replaces the group."""
+        """ONNX's operator type; for fused operators, the type that replaces the group."""
         return self.type.removeprefix("protogen:")
 
 
@@ -275,7 +275,8 @@ def _shapes(graph: GraphProto, path: str) -> tuple[dict[str, Shape], dict[str, s
             shape = tuple(d.dim_value for d in tensor.shape.dim)
             if prod(shape) > MAX_COUNT or min(shape, default=0) < 0:
                 raise InputError(
-                    f"shape {shape_text(shape)} exceeds Caffe's limit of {MAX_COUNT} values in a blob",
+                    f"shape {shape_text(shape)} exceeds Caffe's limit of {MAX_COUNT} values in a "
+                    "blob",
                     where=path,
                     subject=f'value "{value.name}"',
                 )

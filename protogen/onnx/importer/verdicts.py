@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Verdict:
     """The outcome for one operator.
 
-    ``kind`` is ``converts``, ``approximated``, ``dialect`` or ``refused``. ``text`` holds the layers
-    that the operator becomes, the error of the approximation, the dialect that has the layers, or
-    the reason of the refusal.
+    ``kind`` is ``converts``, ``approximated``, ``dialect`` or ``refused``. ``text`` holds the
+    layers that the operator becomes, the error of the approximation, the dialect that has the
+    layers, or the reason of the refusal.
     """
 
     operator: str
