@@ -115,7 +115,7 @@ def test_the_library(folder):
     assert [row.blob for row in found.rows] == ["r", "s"]
     with pytest.raises(pg.InputError, match='stage "deply": no rule of the net names it'):
         pg.verify((folder / "all.prototxt", None), folder / "a.onnx", stages=["deply"])
-    with pytest.raises(pg.InputError, match="for nets that are read from a prototxt"):
+    with pytest.raises(pg.InputError, match="apply only to nets that are read from a prototxt"):
         pg.verify(made.net, folder / "a.onnx", phase="TRAIN")
 
 

@@ -184,7 +184,7 @@ def _erf(ctx: ImportContext, z: str, role: str) -> str:
 
 @imports("Gelu")
 def gelu(ctx: ImportContext, x: str, *, approximate: str = "none") -> None:
-    """x (1 + erf(x / sqrt 2)) / 2. The tanh form, tanh(sqrt(2 / pi) (x + 0.044715 x^3)), is exact."""
+    """x (1 + erf(x / sqrt 2)) / 2; the tanh form tanh(sqrt(2 / pi) (x + 0.044715 x^3)) is exact."""
     if approximate == "tanh":
         cube = powered(ctx, x, power=3.0, role="cube")
         params = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, 0.044715]}}

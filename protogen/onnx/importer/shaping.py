@@ -127,7 +127,7 @@ def gather(ctx: ImportContext, data: str, indices: str, *, axis: int = 0) -> Non
         table = ctx.require_constant(data, "table")
         if table.ndim != 2 or axis % 2 != 0:
             raise ctx.unsupported(
-                f"computed indices need a 2-D table and axis 0, got a {table.ndim}-D table and axis {axis}"
+                f"computed indices need a 2-D table and axis 0, got {table.ndim}-D and axis {axis}"
             )
         params = {"num_output": table.shape[1], "input_dim": table.shape[0], "bias_term": False}
         ctx.add("Embed", [indices], {"embed_param": params}, [table])
