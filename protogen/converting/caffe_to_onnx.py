@@ -141,9 +141,7 @@ def convert(
         _write(program, model, weights, weights_file, progress)
         if report or verify:
             readable = _readable_model(model, weights_file) or program
-            checked = _verify_model(
-                net, readable, preprocessing, options, tolerance, sources, reading
-            )
+            checked = _verify(net, readable, preprocessing, options, tolerance, sources, reading)
             contents = _receipt(sources, options, program, checked)
         if report:
             report.write(json.dumps(contents, indent=2, ensure_ascii=False).encode() + b"\n")
@@ -163,7 +161,7 @@ def _readable_model(model: IO[bytes], weights_file: Path | None) -> Path | None:
     return path if weights_file is None and path.is_file() else None
 
 
-def _verify_model(
+def _verify(
     net: Net,
     written: Path | Program,
     how: Preprocessing | None,
