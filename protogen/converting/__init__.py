@@ -1,1 +1,1 @@
-"""File to file, with receipts; comparing two models."""
+"""Conversion of files in both directions, with receipts, and comparison of two models."""

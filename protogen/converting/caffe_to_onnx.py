@@ -1,4 +1,4 @@
-"""File to file: prototxt and caffemodel to ONNX."""
+"""Conversion of a prototxt and a caffemodel to an ONNX file."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from protogen.running.drawing import random_inputs, wanted_inputs
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing, Program
 
-HALF_TOLERANCE = 2e-2  # weights of 11 bits are off by 5e-4 each; through a deep net that adds up
-EXTERNAL_FROM = 2 * 10**9  # bytes of weights: above, protobuf cannot hold them in one message
+HALF_TOLERANCE = 2e-2  # float16 weights have an error of 5e-4 each, which adds up in a deep net
+EXTERNAL_FROM = 2 * 10**9  # bytes of weights; one protobuf message cannot hold more
 Progress = Callable[[int, int], object]
 Sources = tuple[str | Path, str | Path | None]  # prototxt and caffemodel
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A written model. ``external`` is the file of its weights, where they stand in their own."""
+    """A written model. ``external`` is the file of its weights; None if the model contains them."""
 
     path: Path
     external: Path | None
@@ -44,7 +44,7 @@ class Converted:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all constants."""
+        """Size in bytes of all constants."""
         return self.program.weight_bytes
 
 
@@ -67,38 +67,40 @@ def convert(
     progress: Progress | None = None,
     **reading: Unpack[Reading],
 ) -> Converted:
-    """Writes a Caffe net as an ONNX file. Weights go from file to file and never into memory.
+    """Convert a Caffe net to an ONNX file. Weights are copied from file to file, never into memory.
 
     Args:
-        prototxt: the net, of any age.
+        prototxt: the net, in the current or an older format.
         caffemodel: its weights; None for a net without parameters.
-        output: the ONNX file.
-        opset: version of ONNX's operators, from 13 on.
-        outputs: blobs that the model gives out; the net ends there.
-        input_shapes: shapes of inputs by blob, where the net does not say them or others are
-            wanted; data layers become inputs so.
-        dynamic_batch: the inputs' first axis stays free.
-        fold: BatchNorm and Scale go into the convolution before them, what does nothing is left
-            out; exact to 1e-5.
-        half: weights as float16, computing in float32.
-        external_data: weights in ``output``.data beside the model; None does it above 2 GB.
+        output: the ONNX file to write.
+        opset: the operator set of the model, 13 or newer.
+        outputs: blobs that become the model's outputs; the net is cut after them.
+        input_shapes: shapes of inputs by blob, where the net has none or they are to be replaced.
+            A data layer whose top has such a shape becomes an input.
+        dynamic_batch: leave the first axis of the inputs free.
+        fold: fold BatchNorm and Scale into the convolution before them, and remove layers without
+            effect; exact to 1e-5.
+        half: store weights as float16; the model computes in float32.
+        external_data: write the weights to ``output``.data next to the model; None means only above
+            2 GB.
         preprocessing: steps before the net that become part of the model.
-        receipt: a JSON file that says how the model came to be, with hashes, and what was proved: the
-            largest error of each blob, the seeds of the inputs, and blobs that prove nothing.
-        verify: run the written model against the net, and OpenCV's Caffe reader against both where
-            it is installed and has the net's layers right.
-        tolerance: largest error, as a part of a blob's largest magnitude; None is 1e-4, and 2e-2
-            with ``half``.
-        progress: is told bytes written and bytes in all.
-        reading: phase (TEST or TRAIN), level and stages, which decide which layers take part;
-            identities, names or types of layers that hand on their first bottom; ignored_fields,
-            ``block.field`` of fields that are set, not read, and change nothing, as the user says.
+        receipt: a JSON file to write. It records how the model was converted, with hashes, and the
+            result of the comparison: the largest error of each blob, the seeds of the inputs, and
+            the blobs that prove nothing.
+        verify: compare the written model with the net, and with OpenCV's Caffe reader if it is
+            installed and reads all layers of the net correctly.
+        tolerance: the largest error relative to a blob's largest magnitude; None means 1e-4, or
+            2e-2 with ``half``.
+        progress: called with the bytes written so far and the total.
+        reading: phase (TEST or TRAIN), level and stages, which select the layers of the net;
+            identities, names or types of layers that pass their first bottom through unchanged;
+            ignored_fields, ``block.field`` of fields that protogen does not read and that have no
+            effect on the result.
 
     Raises:
-        InputError: a file, an option or the weights are wrong.
-        UnsupportedError: a layer has no form in ONNX; all of them are named.
-        MismatchError: ``verify`` found a difference, or nothing that proves anything; no file is
-            then written.
+        InputError: a file, an option or the weights are invalid.
+        UnsupportedError: the net has layers without ONNX form; the message names all of them.
+        MismatchError: ``verify`` found a difference, or proved nothing; then no file is written.
 
     Warns:
         ProtogenWarning: ``verify`` found blobs that prove nothing.
@@ -113,7 +115,7 @@ def convert(
         "dynamic_batch": dynamic_batch,
         "fold": fold,
         "half": half,
-        "preprocessing": _plain(preprocessing),
+        "preprocessing": _preprocessing_options(preprocessing),
         **plain_reading(reading),
     }
     program = lower(
@@ -127,71 +129,71 @@ def convert(
         metadata=_metadata(prototxt, caffemodel, options),
     )
     check(program)
-    beside = _weights_file(output, program, external_data)
-    written = [("-o", output), ("its weights", beside), ("--receipt", receipt)]
+    weights_file = _weights_file(output, program, external_data)
+    written = [("-o", output), ("the weights file", weights_file), ("--receipt", receipt)]
     sources = (prototxt, caffemodel)
     files.distinct(written, sources)
-    told: dict[str, Any] = {}
+    contents: dict[str, Any] = {}
     with ExitStack() as stack:
         report = stack.enter_context(files.replacing(receipt)) if receipt else None
         model = stack.enter_context(files.replacing(output))
-        weights = stack.enter_context(files.replacing(beside)) if beside else None
-        _write(program, model, weights, beside, progress)
+        weights = stack.enter_context(files.replacing(weights_file)) if weights_file else None
+        _write(program, model, weights, weights_file, progress)
         if report or verify:
-            made = _readable(model, beside) or program
-            found = _checked(net, made, preprocessing, options, tolerance, sources, reading)
-            told = _receipt(sources, options, program, found)
+            readable = _readable_model(model, weights_file) or program
+            checked = _verify(net, readable, preprocessing, options, tolerance, sources, reading)
+            contents = _receipt(sources, options, program, checked)
         if report:
-            report.write(json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n")
-    return Converted(Path(output), beside, net, program, told)
+            report.write(json.dumps(contents, indent=2, ensure_ascii=False).encode() + b"\n")
+    return Converted(Path(output), weights_file, net, program, contents)
 
 
 def _weights_file(output: str | Path, program: Program, external: bool | None) -> Path | None:
-    """The file for the weights; None where they stand in the model itself."""
+    """Return the file for the weights; None if the model contains them."""
     outside = external if external is not None else program.weight_bytes > EXTERNAL_FROM
     return Path(f"{output}.data") if outside else None
 
 
-def _readable(model: IO[bytes], beside: Path | None) -> Path | None:
-    """The written file, unless its weights are still under another name."""
+def _readable_model(model: IO[bytes], weights_file: Path | None) -> Path | None:
+    """Return the written file; None if its weights are still in a file with a temporary name."""
     model.flush()
     path = Path(model.name)
-    return path if beside is None and path.is_file() else None
+    return path if weights_file is None and path.is_file() else None
 
 
-def _checked(
+def _verify(
     net: Net,
-    made: Path | Program,
+    written: Path | Program,
     how: Preprocessing | None,
     options: Mapping[str, Any],
     tolerance: float | None,
     sources: Sources,
     reading: Reading,
 ) -> dict[str, Any]:
-    """Runs what was written against the net without folding, and OpenCV's reader."""
+    """Compare the written model, and OpenCV's reader, with the net without folding."""
     outputs: Sequence[str] = options["outputs"]
     if tolerance is None:
         tolerance = HALF_TOLERANCE if options["half"] else TOLERANCE
-    found = verify_conversion(net, made, how, outputs=outputs, tolerance=tolerance)
-    told: dict[str, Any] = {"onnxruntime": found.plain()}
+    comparison = verify_conversion(net, written, how, outputs=outputs, tolerance=tolerance)
+    checked: dict[str, Any] = {"onnxruntime": comparison.plain()}
     graph = cut(net.graph, outputs) if outputs else net.graph
     shapes = {name: graph.shapes[name] or () for name in graph.inputs}
     feeds = random_inputs(shapes, 0, wanted_inputs(graph, 0))
-    theirs: Any = "not asked: it reads nets in phase TEST alone, without level and stages"
+    opencv_outputs: Any = "not run: OpenCV reads nets only in phase TEST, without level and stages"
     if is_usual(reading):
-        theirs = opencv.outputs(*sources, graph, feeds)
-    if isinstance(theirs, str):
-        told["opencv"] = theirs
+        opencv_outputs = opencv.outputs(*sources, graph, feeds)
+    if isinstance(opencv_outputs, str):
+        checked["opencv"] = opencv_outputs
     else:
-        told["opencv"] = compare_outputs(net, feeds, theirs, TOLERANCE).plain()
-    return told
+        checked["opencv"] = compare_outputs(net, feeds, opencv_outputs, TOLERANCE).plain()
+    return checked
 
 
 def _write(
     program: Program,
     model: Any,
     weights: Any,
-    beside: Path | None,
+    weights_file: Path | None,
     progress: Progress | None,
 ) -> None:
     from protogen.onnx.stream import write
@@ -200,17 +202,19 @@ def _write(
         program,
         model,
         weights,
-        beside.name if beside else "",
+        weights_file.name if weights_file else "",
         counted(progress, program.weight_bytes),
     )
 
 
-def _known_inputs(net: Net, given: Mapping[str, Shape]) -> dict[str, list[int]]:
-    """The shapes, as data for JSON. One for a blob that is no input is refused: it would do
-    nothing, or break the net."""
+def _known_inputs(net: Net, input_shapes: Mapping[str, Shape]) -> dict[str, list[int]]:
+    """Return the input shapes as data for JSON.
+
+    A shape for a blob that is not an input is an error: it would have no effect, or break the net.
+    """
     from protogen.errors import did_you_mean
 
-    for name in given:
+    for name in input_shapes:
         if name not in net.inputs and name not in {t for x in net.layers for t in x.tops}:
             known = ", ".join(net.inputs) or "none"
             raise InputError(
@@ -218,18 +222,18 @@ def _known_inputs(net: Net, given: Mapping[str, Shape]) -> dict[str, list[int]]:
                 subject=f'"{name}"',
                 advice=did_you_mean(name, net.inputs),
             )
-    return {name: list(shape) for name, shape in given.items()}
+    return {name: list(shape) for name, shape in input_shapes.items()}
 
 
-def _plain(how: Preprocessing | None) -> dict[str, Any] | None:
+def _preprocessing_options(how: Preprocessing | None) -> dict[str, Any] | None:
     if how is None:
         return None
     mean = how.mean
-    short = (
+    mean_text = (
         None if mean is None else mean.reshape(-1).tolist() if mean.size <= 16 else "from a file"
     )
     return {
-        "mean": short,
+        "mean": mean_text,
         "scale": how.scale,
         "swap_channels": how.swap_channels,
         "nhwc": how.nhwc,
@@ -240,15 +244,15 @@ def _plain(how: Preprocessing | None) -> dict[str, Any] | None:
 def _metadata(
     prototxt: str | Path, caffemodel: str | Path | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "caffe_prototxt": Path(prototxt).name,
         "caffe_prototxt_sha256": sha256(prototxt),
         "protogen_options": {k: v for k, v in options.items() if v and v != USUAL.get(k)},
     }
     if caffemodel is not None:
-        made["caffe_caffemodel"] = Path(caffemodel).name
-        made["caffe_caffemodel_bytes"] = str(Path(caffemodel).stat().st_size)
-    return made
+        metadata["caffe_caffemodel"] = Path(caffemodel).name
+        metadata["caffe_caffemodel_bytes"] = str(Path(caffemodel).stat().st_size)
+    return metadata
 
 
 def _receipt(
@@ -257,7 +261,7 @@ def _receipt(
     program: Program,
     checked: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """How the model came to be: the inputs' hashes, versions, options."""
+    """Return the contents of the receipt: hashes of the inputs, versions, options, comparison."""
     import platform
     from importlib.metadata import version
 
@@ -280,10 +284,10 @@ def _receipt(
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file, in hexadecimal.
+    """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         with Path(path).open("rb") as file:

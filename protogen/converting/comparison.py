@@ -1,4 +1,4 @@
-"""Two models on the same inputs, blob by blob."""
+"""Comparison of two models on the same inputs, blob by blob."""
 
 from __future__ import annotations
 
@@ -26,18 +26,25 @@ if TYPE_CHECKING:
     Sides = tuple[Side, Side]
     Pairs = list[tuple[str, str]]
 
-TOLERANCE = 1e-4  # of a blob's largest magnitude: rounding through a hundred layers stays below
-# Deviations of the inputs, one after the other: two for all blobs, the others for those that proved
-# nothing yet. Small ones leave what saturates, large ones what a bias hides.
+TOLERANCE = (
+    1e-4  # relative to a blob's largest magnitude; rounding errors of a hundred layers are smaller
+)
+# Standard deviations of the inputs, one after the other: the first two for all blobs, the others
+# for blobs that prove nothing yet. Small inputs avoid saturation; large inputs make weights visible
+# that a bias hides.
 SCALES = (1.0, 1.0, 0.1, 10.0, 0.01, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All blobs that both models have, in the first's order, then outputs that one model lacks.
+    """Result of a comparison.
 
-    ``cause`` says why the first that differs does, where that is known. ``tried`` has the seed of
-    each input and its scale.
+    Attributes:
+        rows: all blobs that both models have, in the first model's order; then the outputs that
+            only one model has.
+        tolerance: the largest relative error that passes.
+        cause: why the first blob that differs does so; empty if unknown.
+        tried: seed and scale of each input.
     """
 
     rows: list[BlobDifference]
@@ -47,7 +54,7 @@ class Comparison:
 
     @property
     def first(self) -> BlobDifference | None:
-        """The first blob that differs by more than the tolerance, or that one model lacks."""
+        """The first blob that differs by more than the tolerance, or that only one model has."""
         return next((row for row in self.rows if not row.passed), None)
 
     @property
@@ -57,16 +64,16 @@ class Comparison:
 
     @property
     def unproved(self) -> list[BlobDifference]:
-        """Blobs that agree and prove nothing."""
+        """Blobs that agree but prove nothing."""
         return [row for row in self.rows if row.unproved]
 
     @property
     def proved(self) -> bool:
-        """Whether all blobs agree, and one at least proves something."""
+        """Whether all blobs agree and at least one proves something."""
         return self.first is None and len(self.unproved) < len(self.rows)
 
     def plain(self) -> dict[str, Any]:
-        """As data for JSON."""
+        """Return the result as data for JSON."""
         first = self.first
         return {
             "passed": self.proved,
@@ -94,60 +101,61 @@ def verify(
     names: Mapping[str, str] | None = None,
     **state: Unpack[Reading],
 ) -> Comparison:
-    """Runs two models on the same inputs and compares every blob that both name.
+    """Run two models on the same inputs and compare every blob that has the same name in both.
 
-    Inputs are drawn within the range of the layers that read them. Two are tried, and others of other
-    scales for blobs that are the same whatever the input is: those prove nothing, and the result
-    says why.
+    Random inputs are in the range that the layers expect. Two inputs are tried, and inputs of other
+    scales for blobs that do not depend on the input so far. Such blobs prove nothing; the result
+    states the reason.
 
     Args:
-        a, b: a Net, an ONNX model, the path of an ONNX file, or prototxt and caffemodel.
-        feeds: inputs by name that are taken as they are; the others are drawn.
-        seed: of the first input's numbers; the next ones count on.
-        tolerance: largest error, as a part of the blob's largest magnitude in ``a``.
-        check: raise where they differ or nothing is proved; otherwise the result says so.
-        outputs: blobs that both must have; all outputs of both where none is named.
-        names: the names in ``b`` of values of ``a``, where they differ.
-        state: phase, level, stages, identities, ignored_fields and dialect of nets that are read
-            from files; a stage counts for those whose rules name it, a field for those that set it.
+        a, b: a Net, an ONNX model, the path of an ONNX file, or (prototxt, caffemodel).
+        feeds: arrays by input name; the other inputs are random.
+        seed: the seed of the first input; each further input has the next seed.
+        tolerance: the largest error relative to the blob's largest magnitude in ``a``.
+        check: raise an error if the models differ or nothing is proved; else only return the
+            result.
+        outputs: blobs that both models must have; by default, all outputs of both.
+        names: names in ``b`` of values of ``a``, where they differ.
+        state: phase, level, stages, identities, ignored_fields and dialect for nets that are read
+            from files. A stage applies to nets whose rules name it, a field to nets that set it.
 
     Raises:
-        MismatchError: a blob differs by more, one model lacks an output of the other, or nothing is
-            proved; ``table`` is the Comparison.
-        InputError: the inputs differ, or ``a`` has no such output.
+        MismatchError: a blob differs by more than the tolerance, an output exists in one model
+            only, or nothing is proved; ``table`` is the Comparison.
+        InputError: the models have different inputs, or ``a`` has no such output.
 
     Warns:
-        ProtogenWarning: blobs agree, but some of them prove nothing.
+        ProtogenWarning: the blobs agree, but some of them prove nothing.
     """
-    states = _states(a, b, state)
+    states = _readings(a, b, state)
     sides = Side(a, states[0]), Side(b, states[1])
     feeder = Feeder(sides, feeds or {}, names or {})
     return _compare(sides, feeder, seed, tolerance, check, outputs, names or {})
 
 
-def _states(a: Source, b: Source, state: Reading) -> list[Reading]:
-    """What each side is read with: a stage that only the other's rules name, or a field that only the
-    other's text has, is not for it."""
+def _readings(a: Source, b: Source, state: Reading) -> list[Reading]:
+    """Return the reading options of each model, without the stages that only the other model's
+    rules name and without the fields that only the other model's text has."""
     paths = [side[0] for side in (a, b) if isinstance(side, tuple)]
     if not paths and not is_usual(state):
         raise InputError(
-            "phase, level and stages are for nets that are read from a prototxt",
+            "phase, level and stages apply only to nets that are read from a prototxt",
             advice="Leave them out.",
         )
     stages = state.get("stages", ())
     named = {stage for path in paths for stage in stages_named(path, stages)}
     fields = state.get("ignored_fields", ())
     texts = [source_of(path).text for path in paths]
-    made: list[Reading] = []
+    readings: list[Reading] = []
     for side in (a, b):
-        own = stages_named(side[0], stages) if isinstance(side, tuple) else []
+        own_stages = stages_named(side[0], stages) if isinstance(side, tuple) else []
         text = source_of(side[0]).text if isinstance(side, tuple) and fields else ""
-        mine = [
+        own_fields = [
             one for one in fields if _last(one) in text or not any(_last(one) in t for t in texts)
         ]
-        chosen = [s for s in stages if s in own or s not in named]
-        made.append({**state, "stages": chosen, "ignored_fields": mine})
-    return made
+        chosen = [s for s in stages if s in own_stages or s not in named]
+        readings.append({**state, "stages": chosen, "ignored_fields": own_fields})
+    return readings
 
 
 def _last(path: str) -> str:
@@ -163,15 +171,20 @@ def verify_conversion(
     seed: int = 0,
     tolerance: float = TOLERANCE,
 ) -> Comparison:
-    """A written model against the net that it was made from. ``how`` is the preprocessing that the
-    model holds; the net is fed with the same steps done in numpy. ``outputs`` are the blobs that
-    the net was cut to, where it was.
+    """Compare a written model with the net that it was converted from.
+
+    Args:
+        net: the net.
+        model: the written model.
+        how: the preprocessing in the model; numpy applies the same steps to the net's inputs.
+        outputs: the blobs at which the net was cut, if any.
+        seed, tolerance: see ``verify``.
 
     Raises:
         MismatchError: a blob differs by more than the tolerance, or nothing is proved.
 
     Warns:
-        ProtogenWarning: blobs agree, but some of them prove nothing.
+        ProtogenWarning: the blobs agree, but some of them prove nothing.
     """
     sides = Side(net), Side(model)
     feeder = Feeder(sides, {}, {}) if how is None else PreprocessedFeeder(sides, how, net)
@@ -181,17 +194,17 @@ def verify_conversion(
 def compare_outputs(
     net: Net, feeds: Arrays, theirs: Mapping[str, NDArray[Any]], tolerance: float
 ) -> Comparison:
-    """Outputs that another program computed against the net's own.
+    """Compare outputs that another program computed with the net's own outputs.
 
     Raises:
-        MismatchError: one differs by more than the tolerance.
+        MismatchError: an output differs by more than the tolerance.
     """
     from protogen.running.runtime import run
 
     side = Side(net)
-    mine = run(net, feeds, list(theirs))
+    outputs = run(net, feeds, list(theirs))
     rows = [
-        difference(name, side.layer_of(name), mine[name], array, tolerance)
+        difference(name, side.layer_of(name), outputs[name], array, tolerance)
         for name, array in theirs.items()
     ]
     result = Comparison(rows, tolerance)
@@ -209,75 +222,75 @@ def _compare(
     outputs: Sequence[str],
     names: Mapping[str, str],
 ) -> Comparison:
-    pairs, alone = _pairs(sides, outputs, names)
+    pairs, unpaired = _pairs(sides, outputs, names)
     if not pairs:
-        result = Comparison(alone, tolerance)
-        _judge(result, check)
+        result = Comparison(unpaired, tolerance)
+        _raise_or_warn(result, check)
         return result
-    ready = [side.opened([pair[i] for pair in pairs]) for i, side in enumerate(sides)]
-    fed = {a for a, b in pairs if a in ready[0][1] and b in ready[1][1]}
-    once = feeder.fixed or not fed
+    evaluators = [side.evaluator([pair[i] for pair in pairs]) for i, side in enumerate(sides)]
+    dependent = {a for a, b in pairs if a in evaluators[0][1] and b in evaluators[1][1]}
+    single = feeder.is_fixed or not dependent
     proofs = [
-        Proof(a, b, sides[0].layer_of(a), a in fed, sides[0].rests_at(a), tolerance, once)
+        Proof(a, b, sides[0].layer_of(a), a in dependent, sides[0].saturation(a), tolerance, single)
         for a, b in pairs
     ]
     tried: list[tuple[int, float]] = []
     cause = ""
-    for count, scale in enumerate(SCALES[: 1 if once else None]):
-        waiting = [proof for proof in proofs if count < 2 or proof.reason]
-        if not waiting:
+    for count, scale in enumerate(SCALES[: 1 if single else None]):
+        open_proofs = [proof for proof in proofs if count < 2 or proof.reason]
+        if not open_proofs:
             break
         tried.append((seed + count, scale))
-        given = feeder.draw(seed + count, scale)
-        values = [run(own) for (run, _), own in zip(ready, given, strict=True)]
-        for proof in waiting:
-            proof.take(values[0][proof.blob], values[1][proof.other])
-        if any(proof.failed for proof in waiting):
-            cause = _cause(sides[0], proofs, given[0], values[1], tolerance)
+        feeds = feeder.draw(seed + count, scale)
+        values = [run(arrays) for (run, _), arrays in zip(evaluators, feeds, strict=True)]
+        for proof in open_proofs:
+            proof.add(values[0][proof.blob], values[1][proof.other])
+        if any(proof.failed for proof in open_proofs):
+            cause = _find_cause(sides[0], proofs, feeds[0], values[1], tolerance)
             break
-    result = Comparison([*_rows(sides, proofs), *alone], tolerance, cause, tuple(tried))
-    _judge(result, check)
+    result = Comparison([*_rows(sides, proofs), *unpaired], tolerance, cause, tuple(tried))
+    _raise_or_warn(result, check)
     return result
 
 
-def _cause(
-    side: Side, proofs: Sequence[Proof], given: Arrays, theirs: Arrays, tolerance: float
+def _find_cause(
+    side: Side, proofs: Sequence[Proof], feeds: Arrays, theirs: Arrays, tolerance: float
 ) -> str:
-    """Why the first that differs does."""
+    """Return the likely cause of the first difference."""
     from protogen.converting.mistakes import likely_cause
 
     if side.net is None:
         return ""
     first = next(proof for proof in proofs if proof.failed)
     agreeing = {proof.blob for proof in proofs if not proof.failed}
-    return likely_cause(side.net, given, first.blob, theirs[first.other], agreeing, tolerance)
+    return likely_cause(side.net, feeds, first.blob, theirs[first.other], agreeing, tolerance)
 
 
 def _rows(sides: Sides, proofs: Sequence[Proof]) -> list[BlobDifference]:
-    """What was found of each blob, with the cause where it proves nothing."""
+    """Return the difference of each blob, with the reason if the blob proves nothing."""
     rows = [proof.row for proof in proofs if proof.row is not None]
     if any(not row.passed for row in rows):
         return rows
-    # Causes are looked for in the net, where one of the two is one.
-    place = 1 if sides[0].net is None and sides[1].net is not None else 0
-    named = {(proof.blob, proof.other)[place]: proof for proof in proofs}
-    unproved = {name: proof for name, proof in named.items() if proof.reason}
-    told = causes(sides[place], unproved, named.keys() - unproved.keys())
-    by_blob = {unproved[name].blob: text for name, text in told.items()}
+    # Look for causes in the Caffe net if one of the two models is one.
+    index = 1 if sides[0].net is None and sides[1].net is not None else 0
+    proofs_by_name = {(proof.blob, proof.other)[index]: proof for proof in proofs}
+    unproved = {name: proof for name, proof in proofs_by_name.items() if proof.reason}
+    texts = causes(sides[index], unproved, proofs_by_name.keys() - unproved.keys())
+    by_blob = {unproved[name].blob: text for name, text in texts.items()}
     return [replace(row, unproved=by_blob.get(row.blob, "")) for row in rows]
 
 
-def _judge(result: Comparison, check: bool) -> None:
-    """Raises, or warns, as the result asks for."""
+def _raise_or_warn(result: Comparison, check: bool) -> None:
+    """Raise an error if the models differ or nothing is proved; warn about unproved blobs."""
     if not result.proved:
         if check:
             raise mismatch(result)
     elif result.unproved:
         row, count = result.unproved[0], len(result.unproved)
-        others = f"; {count} of {len(result.rows)} blobs are, this is the first"
+        others = f"; {count} of {len(result.rows)} blobs are unproved, this is the first"
         warnings.warn(
             ProtogenWarning(
-                f"agrees, but is unproved: {row.unproved}{others if count > 1 else ''}",
+                f"agrees but is unproved: {row.unproved}{others if count > 1 else ''}",
                 subject=f'blob "{row.blob}"',
             ),
             stacklevel=4,
@@ -285,42 +298,47 @@ def _judge(result: Comparison, check: bool) -> None:
 
 
 def mismatch(result: Comparison) -> MismatchError:
-    """What a comparison found, told of the first blob that differs, or that proves nothing."""
+    """Return the error for the first blob that differs, or for blobs that prove nothing."""
     first = result.first
     if first is None:
-        return _nothing(result)
+        return _nothing_proved(result)
     count, total = sum(not row.passed for row in result.rows), len(result.rows)
     if first.only:
         return MismatchError(
-            f"only the {first.only} of the two models has it",
+            f"exists only in the {first.only} model",
             table=result,
             subject=f'output "{first.blob}"',
-            advice="Where the other has it under another name, say so with --pair A=B; --output "
-            "names those that are to be compared.",
+            advice="If the other model has it under another name, give --pair A=B. To compare "
+            "other outputs only, give --output.",
         )
     after = f" after {first.layer}" if first.layer else ""
+    differ = "differs" if count == 1 else "differ"
     if first.relative is not None:
-        problem = f"differs by {first.relative:.2g} of its largest value"
+        size = f"{first.relative:.2g} of its largest value"
+        problem = f"differs by {size}{after}, but the tolerance is {result.tolerance:g}"
     elif first.shapes[0] == first.shapes[1]:
-        problem = "is NaN or infinite at other places than it must be"
+        problem = f"has NaN or infinite values at different positions in the two models{after}"
     else:
-        found, wanted = (shape_text(shape or ()) for shape in first.shapes[::-1])
-        problem = f"is {found}, but must be {wanted}"
+        shape, expected = (shape_text(shape or ()) for shape in first.shapes[::-1])
+        problem = f"has the shape {shape}, expected {expected}{after}"
     return MismatchError(
-        f"{problem}{after}; {count} of {total} blobs do, this is the first",
+        f"{problem}; {count} of {total} blobs {differ}, this is the first",
         table=result,
         subject=f'blob "{first.blob}"',
         advice=f"Likely cause: {result.cause}." if result.cause else "",
     )
 
 
-def _nothing(result: Comparison) -> MismatchError:
+def _nothing_proved(result: Comparison) -> MismatchError:
     rows = result.unproved
     if not rows:
-        return MismatchError("nothing is proved: no blob has the same name in both", table=result)
+        return MismatchError(
+            "nothing is proved: the models have no blob of the same name", table=result
+        )
     count = f"{len(rows)} blobs" if len(rows) > 1 else f'blob "{rows[0].blob}"'
     return MismatchError(
-        f"nothing is proved, for {count} would agree whatever the models compute: {rows[0].unproved}",
+        f"nothing is proved: {count} would agree whatever the models compute, because "
+        f"{rows[0].unproved}",
         table=result,
     )
 
@@ -328,30 +346,36 @@ def _nothing(result: Comparison) -> MismatchError:
 def _pairs(
     sides: Sides, outputs: Sequence[str], names: Mapping[str, str]
 ) -> tuple[Pairs, list[BlobDifference]]:
-    """Values of one name, and outputs that only one of the two models has.
+    """Return the pairs of values with the same name, and the outputs that only one model has.
 
     Raises:
-        InputError: the first has no output of such a name, or there is no value of a given name.
+        InputError: the first model has no such output, or a model has no value of a given name.
     """
-    mine, theirs = (side.values() for side in sides)
+    first, second = (side.values() for side in sides)
     if outputs and sides[0].net is not None:
         outputs = sides[0].net.graph.last(outputs)
     for name in outputs:
-        if name not in mine:
-            advice = did_you_mean(name, mine)
+        if name not in first:
+            advice = did_you_mean(name, first)
             raise InputError("the model has no such blob", subject=f'"{name}"', advice=advice)
-    there = set(theirs)
-    for place, name in ((place, n) for pair in names.items() for place, n in enumerate(pair)):
-        if name not in (mine, there)[place] and name not in sides[place].inputs():
-            which = ("first", "second")[place]
+    second_names = set(second)
+    for index, name in ((index, n) for pair in names.items() for index, n in enumerate(pair)):
+        if name not in (first, second_names)[index] and name not in sides[index].inputs():
+            which = ("first", "second")[index]
             raise InputError(f"the {which} model has no such value", subject=f'"{name}"')
-    pairs = [(name, other) for name in mine if (other := names.get(name, name)) in there]
+    pairs = [
+        (name, second_name)
+        for name in first
+        if (second_name := names.get(name, name)) in second_names
+    ]
     paired = ({a for a, _ in pairs}, {b for _, b in pairs})
     lists = (outputs, ()) if outputs else (sides[0].outputs(), sides[1].outputs())
-    alone = [
+    unpaired = [
         BlobDifference(name, side.layer_of(name), (None, None), None, None, False, only)
-        for side, only, have, listed in zip(sides, ("first", "second"), paired, lists, strict=True)
+        for side, only, names_of_pairs, listed in zip(
+            sides, ("first", "second"), paired, lists, strict=True
+        )
         for name in listed
-        if name not in have
+        if name not in names_of_pairs
     ]
-    return pairs, alone
+    return pairs, unpaired

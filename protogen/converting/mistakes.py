@@ -1,5 +1,5 @@
-"""Why two runs differ: each known mistake is made on purpose, and the one that gives the other
-side's numbers is the cause."""
+"""Likely cause of a difference: tries known mistakes one by one and reports the one that reproduces
+the other model's values."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ def likely_cause(
     net: Net,
     feeds: Mapping[str, NDArray[Any]],
     blob: str,
-    found: NDArray[Any],
+    other_values: NDArray[Any],
     agreeing: set[str],
     tolerance: float,
 ) -> str:
-    """The likely cause, or an empty text.
+    """Return the likely cause of a difference; empty if no known mistake reproduces it.
 
     Args:
-        net: the net that is right.
+        net: the reference net.
         feeds: its inputs.
-        blob: the first of its blobs that differs.
-        found: what the other side has there.
-        agreeing: blobs before it that do not differ.
-        tolerance: of the blob's largest magnitude.
+        blob: the first blob that differs.
+        other_values: the other model's values of this blob.
+        agreeing: blobs that do not differ.
+        tolerance: relative to the blob's largest magnitude.
     """
-    layers = list(_between(net, blob, agreeing))
+    layers = list(_layers_between(net, blob, agreeing))
     for layer in layers:
         kind = kind_of(layer)
         for mistake in kind.mistakes(layer) if kind else ():
             try:
-                made = _run_with(net, feeds, blob, layer, mistake)
+                values = _run_with(net, feeds, blob, layer, mistake)
             except ProtogenError:
-                continue  # made so, the layer does not fit the net: then it was not this
-            if _same(made, found, tolerance):
+                continue  # with this mistake the net is invalid, so it is not the cause
+            if _same(values, other_values, tolerance):
                 return f"{mistake.cause} ({layer.subject})"
-    return _swapped(net, feeds, blob, found, layers, tolerance) or _border(
-        net, feeds, blob, found, layers, tolerance
+    return _channel_order(net, feeds, blob, other_values, layers, tolerance) or _border_difference(
+        net, feeds, blob, other_values, layers, tolerance
     )
 
 
-def _between(net: Net, blob: str, agreeing: set[str]) -> Iterator[Layer]:
-    """Layers on the way to a blob from values that agree, the last first."""
+def _layers_between(net: Net, blob: str, agreeing: set[str]) -> Iterator[Layer]:
+    """Yield the layers between the agreeing values and a blob, the last layer first."""
     open_values, seen = {blob}, set()
     for layer in reversed(net.layers):
         if open_values.intersection(layer.writes) and layer.name not in seen:
@@ -73,7 +73,11 @@ def _run_with(
     weights = dict(net.weights)
     if mistake.blobs is not None:
         weights[layer.name] = mistake.blobs(weights[layer.name])
-    message = changed(net.message, layer.name, mistake.changes) if mistake.changes else net.message
+    message = (
+        with_parameters(net.message, layer.name, mistake.changes)
+        if mistake.changes
+        else net.message
+    )
     shapes = {name: array.shape for name, array in feeds.items()}
     other = _Net(message, weights, input_shapes=shapes, tolerant=True)
     program = lower(other, outputs=[blob], fold=False)
@@ -92,19 +96,19 @@ def _run_with(
     return run_program(program, needed)[blob]
 
 
-def changed(net: Message, layer: str, changes: Mapping[str, Any]) -> Message:
-    """A NetParameter in which one layer has other parameters, by path."""
+def with_parameters(net: Message, layer: str, changes: Mapping[str, Any]) -> Message:
+    """Return a copy of a NetParameter in which one layer has other parameters, by path."""
 
     def set_path(message: Message, path: list[str], value: Any) -> Message:
         name, *rest = path
-        made = Message(message.kind, (item for item in message.fields if item.name != name))
+        copy = Message(message.kind, (item for item in message.fields if item.name != name))
         if rest:
             inner = getattr(message, name)
-            made.append(Field(name, set_path(inner, rest, value), _type(message, name)))
+            copy.append(Field(name, set_path(inner, rest, value), _type(message, name)))
         else:
             for item in value if isinstance(value, list) else [value]:
-                made.add(name, item)
-        return made
+                copy.add(name, item)
+        return copy
 
     fields = []
     for item in net.fields:
@@ -121,58 +125,58 @@ def _type(message: Message, name: str) -> Any:
     return message.kind.fields.get(name) if message.kind else None
 
 
-def _swapped(
+def _channel_order(
     net: Net,
     feeds: Mapping[str, NDArray[Any]],
     blob: str,
-    found: NDArray[Any],
+    other_values: NDArray[Any],
     layers: list[Layer],
     tolerance: float,
 ) -> str:
-    """Whether the other side's colours come in the other order."""
+    """Return a cause if the other model has the colour channels in reverse order."""
     import numpy as np
 
     from protogen.running.runtime import run
 
     for name in {read for layer in layers for read in layer.reads}.intersection(feeds):
         if feeds[name].ndim == 4 and feeds[name].shape[1] == 3:
-            other = {**feeds, name: np.ascontiguousarray(feeds[name][:, ::-1])}
-            if _same(run(net, other, [blob])[blob], found, tolerance):
-                return f'channels of "{name}" come in the other order (RGB for BGR)'
+            swapped_feeds = {**feeds, name: np.ascontiguousarray(feeds[name][:, ::-1])}
+            if _same(run(net, swapped_feeds, [blob])[blob], other_values, tolerance):
+                return f'the channels of "{name}" are in reverse order (RGB instead of BGR)'
     return ""
 
 
-def _border(
+def _border_difference(
     net: Net,
     feeds: Mapping[str, NDArray[Any]],
     blob: str,
-    found: NDArray[Any],
+    other_values: NDArray[Any],
     layers: list[Layer],
     tolerance: float,
 ) -> str:
-    """Whether an upsampling differs along the border only."""
+    """Return a cause if an upsampling differs only along the border."""
     import numpy as np
 
     from protogen.running.runtime import run
 
     upsampling = next((x for x in layers if x.type == "Deconvolution"), None)
-    mine = run(net, feeds, [blob])[blob] if upsampling is not None else found
-    if upsampling is None or mine.shape != found.shape or mine.ndim != 4:
+    values = run(net, feeds, [blob])[blob] if upsampling is not None else other_values
+    if upsampling is None or values.shape != other_values.shape or values.ndim != 4:
         return ""
     kind = kind_of(upsampling)
     shapes = [net.graph.shapes[read] or () for read in upsampling.reads]
     window = kind.window(upsampling, shapes) if kind else None
     h, w = window.stride[-2:] if window and len(window.stride) == 2 else (0, 0)
-    if mine.shape[2] <= 2 * h or mine.shape[3] <= 2 * w or not h:
+    if values.shape[2] <= 2 * h or values.shape[3] <= 2 * w or not h:
         return ""
     inner = np.s_[:, :, h:-h, w:-w]
-    if not _same(mine[inner], found[inner], tolerance):
+    if not _same(values[inner], other_values[inner], tolerance):
         return ""
     return (
-        f"it differs along the border only ({upsampling.subject}): the layer counts the outside "
-        "as 0, and the other side repeats the edge"
+        f"the values differ only along the border ({upsampling.subject}): the layer treats the "
+        "outside as 0, and the other model repeats the edge"
     )
 
 
-def _same(made: NDArray[Any], found: NDArray[Any], tolerance: float) -> bool:
-    return difference("", "", found, made, tolerance).passed
+def _same(values: NDArray[Any], other_values: NDArray[Any], tolerance: float) -> bool:
+    return difference("", "", other_values, values, tolerance).passed

@@ -1,4 +1,4 @@
-"""File to file: ONNX to prototxt and caffemodel."""
+"""Conversion of an ONNX file to a prototxt and a caffemodel."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ from protogen.errors import InputError, UnsupportedError
 from protogen.formats import files, prototxt
 from protogen.formats.caffemodel import LIMIT, write_weights
 from protogen.formats.mapped import counted
-from protogen.onnx.importer.net import Lifted, lift
+from protogen.onnx.importer.net import ImportedNet, import_model
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A written net. ``names`` is the file of the map of names, where there is one; ``checked``
-    what ``verify`` found."""
+    """A written net.
+
+    Attributes:
+        prototxt, caffemodel: the written files; ``caffemodel`` is None for a net without weights.
+        names: the JSON file with the map of names; None if it is not written.
+        lifted: the imported net.
+        checked: the result of ``verify``; None without it.
+    """
 
     prototxt: Path
     caffemodel: Path | None
     names: Path | None
-    lifted: Lifted
+    lifted: ImportedNet
     checked: Comparison | None
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all parameter blobs as Caffe stores them."""
+        """Size in bytes of all parameter blobs as Caffe stores them."""
         blobs = self.lifted.net.weights.values()
         return sum(4 * blob.size for one in blobs for blob in one)
 
@@ -48,49 +54,49 @@ def convert_onnx(
     tolerance: float | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Imported:
-    """Writes an ONNX model as a Caffe net. Weights go from file to file and never into memory.
+    """Convert an ONNX file to a Caffe net. Weights are copied from file to file, never into memory.
 
     Args:
-        model: the ONNX file; weights in a file beside it are found.
-        output: the prototxt.
-        caffemodel: its weights; may be left out for a model that has none.
+        model: the ONNX file; external data files next to it are read.
+        output: the prototxt to write.
+        caffemodel: the caffemodel to write; optional for a model without weights.
         dialect, fold, input_shapes: see ``from_onnx``.
-        names: a JSON file of what became of the model's names. Where a name is one that Caffe
-            cannot hold it is written in any case, as ``output`` with the suffix ``.names.json``.
-        verify: run the model and the net on random numbers, and compare all values of one name.
-        tolerance: largest error, as a part of a value's largest magnitude; None is 1e-4.
-        progress: is told bytes written and bytes in all.
+        names: a JSON file to write, with the map from the model's names to the net's. If a name is
+            invalid in Caffe it is written by default, as ``output`` with the suffix
+            ``.names.json``.
+        verify: run the model and the net on random inputs and compare all values of the same name.
+        tolerance: the largest error relative to a value's largest magnitude; None means 1e-4.
+        progress: called with the bytes written so far and the total.
 
     Raises:
-        InputError: a file or an option is wrong.
-        UnsupportedError: operators have no form in Caffe; all of them are named.
-        MismatchError: ``verify`` found a difference, or nothing that proves anything; no file is
-            then written.
+        InputError: a file or an option is invalid.
+        UnsupportedError: the model has unsupported operators; the message names all of them.
+        MismatchError: ``verify`` found a difference, or proved nothing; then no file is written.
 
     Warns:
         ProtogenWarning: ``verify`` found values that prove nothing.
     """
-    made = lift(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
-    net = made.net
+    imported = import_model(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
+    net = imported.net
     if net.weights and caffemodel is None:
         raise InputError(
-            f"the net has {len(net.weights)} layers with weights, and no file for them",
+            f"the net has {len(net.weights)} layers with weights, but no file is given for them",
             where=str(model),
-            advice="Name one: --caffemodel net.caffemodel.",
+            advice="Give one: --caffemodel net.caffemodel.",
         )
-    beside = Path(names) if names else None
-    if beside is None and made.renamed:
-        beside = Path(output).with_suffix(".names.json")
+    names_file = Path(names) if names else None
+    if names_file is None and imported.renamed:
+        names_file = Path(output).with_suffix(".names.json")
     weights = Path(caffemodel) if caffemodel is not None and net.weights else None
-    files.distinct([("-o", output), ("--caffemodel", caffemodel), ("--names", beside)], [model])
+    files.distinct([("-o", output), ("--caffemodel", caffemodel), ("--names", names_file)], [model])
     size = sum(4 * blob.size for one in net.weights.values() for blob in one)
     if size > LIMIT:
         raise UnsupportedError(
-            f"its weights take {size / 2**30:.1f} GiB, but Caffe reads 2 GiB at most",
+            f"the weights take {size / 2**30:.1f} GiB, but Caffe reads at most 2 GiB",
             where=str(model),
         )
-    checked = (
-        _verified(model, made, input_shapes, TOLERANCE if tolerance is None else tolerance)
+    comparison = (
+        _verify_import(model, imported, input_shapes, TOLERANCE if tolerance is None else tolerance)
         if verify
         else None
     )
@@ -100,22 +106,24 @@ def convert_onnx(
         if weights is not None:
             file = stack.enter_context(files.replacing(weights))
             write_weights(file, net.name, net.entries(), progress=counted(progress, size))
-        if beside is not None:
-            told = json.dumps(made.names(), indent=2, ensure_ascii=False).encode() + b"\n"
-            stack.enter_context(files.replacing(beside)).write(told)
-    return Imported(Path(output), weights, beside, made, checked)
+        if names_file is not None:
+            text_of_names = (
+                json.dumps(imported.names(), indent=2, ensure_ascii=False).encode() + b"\n"
+            )
+            stack.enter_context(files.replacing(names_file)).write(text_of_names)
+    return Imported(Path(output), weights, names_file, imported, comparison)
 
 
-def _verified(
+def _verify_import(
     model: str | Path,
-    made: Lifted,
+    imported: ImportedNet,
     input_shapes: Mapping[str, Sequence[int]] | None,
     tolerance: float,
 ) -> Comparison:
-    """The model against the net, value by value."""
+    """Compare the model with the net, value by value."""
     from protogen.onnx import with_inputs
 
-    ends = {*made.source.inputs, *made.source.outputs}
-    names = {value: blob for value, blob in made.blobs.items() if value in ends}
+    ends = {*imported.source.inputs, *imported.source.outputs}
+    names = {value: blob for value, blob in imported.blobs.items() if value in ends}
     model = with_inputs(model, input_shapes or {})
-    return compare(model, made.net, names=names, tolerance=tolerance)
+    return compare(model, imported.net, names=names, tolerance=tolerance)

@@ -1,6 +1,6 @@
-"""What it takes that two equal values prove something, and why they do not.
+"""Decides whether equal values of two models prove that the models agree, and explains why not.
 
-A value that is the same whatever the input is would agree with any mistake before it.
+A value that does not depend on the input proves nothing: it agrees despite mistakes before it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ Reason = Literal["", "empty", "not finite", "saturated", "constant"]
 
 @dataclass(frozen=True, slots=True)
 class BlobDifference:
-    """One blob of both models: the largest absolute error, and that over the largest magnitude in
-    the first.
+    """Difference between the values of one blob in two models.
 
-    Both are None where the shapes differ, or where one is not finite and the other is. ``only`` is
-    "first" or "second" for an output that the other model lacks. ``unproved`` says why the blob
-    proves nothing although it agrees; it is empty where it proves something.
+    Attributes:
+        largest: the largest absolute error.
+        relative: ``largest`` over the largest magnitude in the first model. Both are None if the
+            shapes differ, or if a value is finite in one model only.
+        only: "first" or "second" for an output that only this model has.
+        unproved: why the blob proves nothing although it agrees; empty if it proves something.
     """
 
     blob: str
@@ -46,9 +48,11 @@ class BlobDifference:
 def difference(
     blob: str, layer: str, a: NDArray[Any], b: NDArray[Any], tolerance: float
 ) -> BlobDifference:
-    """Two values, compared. Where both are not finite they must be so in the same way; the largest
-    number of float32, which stands for no number in Caffe, counts as infinite: beside it all others
-    would be small."""
+    """Compare two values.
+
+    Values that are not finite must be equal in both. The largest float32 counts as infinite: Caffe
+    uses it as a marker, and relative to it all other errors would be small.
+    """
     import numpy as np
 
     shapes = (a.shape, b.shape)
@@ -59,10 +63,10 @@ def difference(
     if not {a.dtype.kind, b.dtype.kind} <= set("biuf"):
         return BlobDifference(blob, layer, shapes, None, None, False)
     x, y = a.astype(np.float64), b.astype(np.float64)
-    good = _numbers(x) & _numbers(y)
-    if not np.array_equal(x[~good], y[~good], equal_nan=True):
+    finite = _finite(x) & _finite(y)
+    if not np.array_equal(x[~finite], y[~finite], equal_nan=True):
         return BlobDifference(blob, layer, shapes, None, None, False)
-    x, y = x[good], y[good]
+    x, y = x[finite], y[finite]
     largest = float(np.abs(x - y).max(initial=0.0))
     scale = float(np.abs(x).max(initial=0.0)) or float(np.abs(y).max(initial=0.0))
     relative = largest / scale if scale else 0.0
@@ -71,138 +75,152 @@ def difference(
 
 @dataclass
 class Proof:
-    """What the inputs that were tried have shown of one pair of values.
+    """Result of all inputs tried so far for one pair of values.
 
     Attributes:
-        blob, other: its name in the first and in the second model.
-        fed: whether it follows from the inputs' numbers.
-        resting: where it stands still, see ``Side.rests_at``.
-        once: one input is all that there is to try.
+        blob, other: the name in the first and in the second model.
+        depends_on_input: whether the value depends on the inputs' numbers.
+        saturation: the values at which it saturates, see ``Side.saturation``.
+        single: whether only one input can be tried.
+        row: the largest difference; None before the first input.
+        reason: why the value proves nothing so far; empty if it proves something.
     """
 
     blob: str
     other: str
     layer: str
-    fed: bool
-    resting: tuple[float, ...]
+    depends_on_input: bool
+    saturation: tuple[float, ...]
     tolerance: float
-    once: bool = False
+    single: bool = False
     row: BlobDifference | None = None
     reason: Reason = "constant"
-    _before: list[NDArray[Any]] = field(default_factory=list)
+    _earlier: list[NDArray[Any]] = field(default_factory=list)
 
     @property
     def failed(self) -> bool:
         return self.row is not None and not self.row.passed
 
-    def take(self, a: NDArray[Any], b: NDArray[Any]) -> None:
-        """One more input's values."""
-        row, old = difference(self.blob, self.layer, a, b, self.tolerance), self.row
-        if old is not None and row.passed and (old.relative or 0.0) > (row.relative or 0.0):
-            row = replace(row, largest=old.largest, relative=old.relative)
+    def add(self, a: NDArray[Any], b: NDArray[Any]) -> None:
+        """Add the values for one more input."""
+        row, previous = difference(self.blob, self.layer, a, b, self.tolerance), self.row
+        if (
+            previous is not None
+            and row.passed
+            and (previous.relative or 0.0) > (row.relative or 0.0)
+        ):
+            row = replace(row, largest=previous.largest, relative=previous.relative)
         self.row = row
         if self.reason and row.passed:
-            self.reason = self._lack(a)
-            self._before = [] if not self.reason else [*self._before, a]
+            self.reason = self._unproved_reason(a)
+            self._earlier = [] if not self.reason else [*self._earlier, a]
 
-    def _lack(self, a: NDArray[Any]) -> Reason:
-        """Why this value, with those before it, proves nothing; empty where it does."""
+    def _unproved_reason(self, a: NDArray[Any]) -> Reason:
+        """Return why this value and the earlier ones prove nothing; empty if they do."""
         import numpy as np
 
         if not a.size:
             return "empty"
         if a.dtype.kind not in "biuf":
             return ""
-        good = a[_numbers(a)]
-        if not good.size:
+        finite = a[_finite(a)]
+        if not finite.size:
             return "not finite"
-        limit = self.tolerance * float(np.abs(good).max())
-        if self.resting:
-            away = np.min([np.abs(good - value) for value in self.resting], axis=0)
-            if away.max() <= limit:
+        limit = self.tolerance * float(np.abs(finite).max())
+        if self.saturation:
+            distance = np.min([np.abs(finite - value) for value in self.saturation], axis=0)
+            if distance.max() <= limit:
                 return "saturated"
-        if self.fed and not self.once:
-            varies = any(_changed(a, old, self.tolerance) for old in self._before)
+        if self.depends_on_input and not self.single:
+            varies = any(_differ(a, old, self.tolerance) for old in self._earlier)
         else:
-            varies = bool(float(good.max()) - float(good.min()) > limit)
+            varies = bool(float(finite.max()) - float(finite.min()) > limit)
         return "" if varies else "constant"
 
 
-def _numbers(a: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where the values are numbers, neither NaN nor at float32's ends."""
+def _finite(a: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return a mask of the values that are neither NaN, nor infinite, nor the largest float32."""
     import numpy as np
 
-    made: NDArray[np.bool_] = np.abs(a) < np.finfo(np.float32).max  # NaN is below nothing
-    return made
+    finite: NDArray[np.bool_] = (
+        np.abs(a) < np.finfo(np.float32).max
+    )  # comparisons with NaN are False
+    return finite
 
 
-def _changed(a: NDArray[Any], b: NDArray[Any], tolerance: float) -> bool:
-    """Whether two values of one blob differ by more than errors that are passed over."""
+def _differ(a: NDArray[Any], b: NDArray[Any], tolerance: float) -> bool:
+    """Return whether two values of one blob differ by more than the tolerance."""
     return not difference("", "", a, b, tolerance).passed
 
 
 def causes(side: Side, unproved: Mapping[str, Proof], proved: set[str]) -> dict[str, str]:
-    """Why each of these values proves nothing, in the order of the net.
+    """Return why each of these values proves nothing, in the order of the net.
 
     Args:
-        side: a model that has them, a net where one of the two is.
-        unproved: by the name that the value has there.
-        proved: names of values that prove something: whatever is wrong comes behind them.
+        side: the model in which to look for causes; a Caffe net if one of the two models is one.
+        unproved: the proofs that lack a result, by the value's name in this model.
+        proved: names of values that prove something; the cause is after them.
     """
-    told: dict[str, str] = {}
+    known: dict[str, str] = {}
     for name, proof in unproved.items():
-        told[name] = _upstream(side, name, proof, told, proved) or _own(side, name, proof)
-    return told
+        known[name] = _upstream_cause(side, name, proof, known, proved) or _own_cause(
+            side, name, proof
+        )
+    return known
 
 
-def _own(side: Side, name: str, proof: Proof) -> str:
+def _own_cause(side: Side, name: str, proof: Proof) -> str:
     subject = side.subject_of(name)
     if proof.reason == "empty":
-        return f"{subject} makes no values"
+        return f"{subject} produces no values"
     if proof.reason == "not finite":
-        return f"{subject} makes no finite number of the inputs tried"
+        return f"{subject} produces no finite value for any of the inputs tried"
     if proof.reason == "saturated":
-        ends = " or ".join(f"{value:g}" for value in proof.resting)
+        ends = " or ".join(f"{value:g}" for value in proof.saturation)
         return f"{subject} saturates: every value is {ends} for all inputs tried"
-    if not proof.fed:
-        return f"{subject} reads no input and writes one number"
-    return f"{subject} gives the same, to the tolerance, for all inputs tried"
+    if not proof.depends_on_input:
+        return f"{subject} does not depend on an input, and all its values are equal"
+    return f"{subject} gives the same values (within the tolerance) for all inputs tried"
 
 
-def _upstream(
-    side: Side, name: str, proof: Proof, told: Mapping[str, str], proved: set[str]
+def _upstream_cause(
+    side: Side, name: str, proof: Proof, known: Mapping[str, str], proved: set[str]
 ) -> str:
-    """The cause in a layer's weights, or that of a value before this one."""
-    first = side.maker(name)
+    """Return a cause in a layer's weights before this value, or the cause of an earlier value."""
+    first = side.producer(name)
     if first is None:
         return ""
-    # A value that is not finite, or saturates, may have its cause before values that prove much.
-    far = proof.reason in ("not finite", "saturated")
-    waiting, seen = deque([first]), {first.name}
-    swelling = ""
-    while waiting:
-        layer = waiting.popleft()
-        if cause := _of_weights(side, layer, "constant") if proof.reason == "constant" else "":
+    # The cause of a value that is not finite or saturates can be before values that are proved.
+    search_all = proof.reason in ("not finite", "saturated")
+    queue, seen = deque([first]), {first.name}
+    weight_cause = ""
+    while queue:
+        layer = queue.popleft()
+        if cause := _weight_cause(side, layer, "constant") if proof.reason == "constant" else "":
             return cause
-        swelling = swelling or (_of_weights(side, layer, "large") if far else "")
+        weight_cause = weight_cause or (_weight_cause(side, layer, "large") if search_all else "")
         for read in layer.reads:
-            if read in told:
-                return told[read]
-            maker = side.maker(read)
-            if maker is not None and maker.name not in seen and (far or read not in proved):
-                seen.add(maker.name)
-                waiting.append(maker)
-    return f"{swelling}, so that {_own(side, name, proof)}" if swelling else ""
+            if read in known:
+                return known[read]
+            producer = side.producer(read)
+            if (
+                producer is not None
+                and producer.name not in seen
+                and (search_all or read not in proved)
+            ):
+                seen.add(producer.name)
+                queue.append(producer)
+    return f"{weight_cause}, so that {_own_cause(side, name, proof)}" if weight_cause else ""
 
 
-def _of_weights(side: Side, layer: Layer, what: Literal["constant", "large"]) -> str:
+def _weight_cause(side: Side, layer: Layer, check: Literal["constant", "large"]) -> str:
     kind = kind_of(layer)
     blobs = side.net.weights.get(layer.name) if side.net is not None else None
     if kind is None or not blobs:
         return ""
-    found = (
+    problem = (
         kind.reason_constant(layer, blobs)
-        if what == "constant"
+        if check == "constant"
         else kind.reason_large(layer, blobs)
     )
-    return f"{layer.subject} {found}" if found else ""
+    return f"{layer.subject} {problem}" if problem else ""

@@ -1,4 +1,4 @@
-"""The two models that are compared, whatever form each has, and what they are fed with."""
+"""The two models of a comparison, in any form (net, program, ONNX model), and their inputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Side:
-    """One of the two models."""
+    """One of the two models of a comparison."""
 
     def __init__(self, source: Source, state: Reading | None = None) -> None:
         from protogen.onnx import Program, load_model, steps
@@ -54,7 +54,7 @@ class Side:
             self._steps.update(dict.fromkeys(step.writes, step))
 
     def inputs(self) -> dict[str, Lengths]:
-        """Shapes of the inputs by name, None for a free axis."""
+        """Return the shapes of the inputs by name, None for a free axis."""
         from protogen.onnx import input_shapes
 
         if self.net is not None:
@@ -64,13 +64,13 @@ class Side:
         return input_shapes(self.model)
 
     def kinds(self) -> dict[str, str]:
-        """Element types of inputs by name, as numpy calls them, where they are known."""
+        """Return the inputs' element types by name, as numpy type names, where known."""
         from protogen.onnx import input_kinds
 
         return input_kinds(self.model) if self.model is not None else {}
 
     def outputs(self) -> list[str]:
-        """What the model gives out; an input that it hands on is left out."""
+        """Return the outputs; an output that is also an input is left out."""
         from protogen.onnx import output_names
 
         if self.net is not None:
@@ -79,38 +79,38 @@ class Side:
             names = [value.name for value in self.program.outputs]
         else:
             names = output_names(self.model)
-        fed = self.inputs()
-        return [name for name in dict.fromkeys(names) if name not in fed]
+        inputs = self.inputs()
+        return [name for name in dict.fromkeys(names) if name not in inputs]
 
     def values(self) -> list[str]:
-        """Every value that can be looked at, in order."""
+        """Return every value that can be compared, in order."""
         from protogen.onnx import values
 
         if self.net is not None:
             inputs = set(self.net.inputs)
-            made = [name for x in self.net.layers for name in x.writes if name not in inputs]
+            names = [name for x in self.net.layers for name in x.writes if name not in inputs]
         elif self.program is not None:
-            made = [name for node in self.program.nodes for name in node.writes]
+            names = [name for node in self.program.nodes for name in node.writes]
         else:
-            made = values(self.model)
-        return list(dict.fromkeys([*made, *self.outputs()]))
+            names = values(self.model)
+        return list(dict.fromkeys([*names, *self.outputs()]))
 
-    def maker(self, value: str) -> Layer | None:
-        """The layer that makes a value; None where the model is no Caffe net."""
+    def producer(self, value: str) -> Layer | None:
+        """Return the layer that produces a value; None if the model is not a Caffe net."""
         return self._layers.get(value)
 
     def layer_of(self, value: str) -> str:
-        """How messages call the layer that makes a value."""
+        """Return the name in messages of the layer that produces a value; empty if unknown."""
         layer = self._layers.get(value)
         return layer.subject if layer is not None else ""
 
     def subject_of(self, value: str) -> str:
-        """How messages call the layer or operator that makes a value."""
-        made = self._layers.get(value) or self._steps.get(value)
-        return made.subject if made is not None else "the model"
+        """Return the name in messages of the layer or operator that produces a value."""
+        producer = self._layers.get(value) or self._steps.get(value)
+        return producer.subject if producer is not None else "the model"
 
-    def rests_at(self, value: str) -> tuple[float, ...]:
-        """Where the value stands still however far what it is made of goes."""
+    def saturation(self, value: str) -> tuple[float, ...]:
+        """Return the numbers at which a value saturates, such as 0 and 1 for a sigmoid."""
         layer = self._layers.get(value)
         kind = kind_of(layer) if layer is not None else None
         if layer is not None and kind is not None:
@@ -118,78 +118,82 @@ class Side:
         step = self._steps.get(value)
         return RESTING.get(step.op_type, ()) if step is not None else ()
 
-    def opened(self, blobs: Sequence[str]) -> tuple[Callable[[Arrays], Arrays], set[str]]:
-        """What computes these values, and which of them follow from the inputs' numbers."""
+    def evaluator(self, blobs: Sequence[str]) -> tuple[Callable[[Arrays], Arrays], set[str]]:
+        """Return a function that computes these values, and which of them depend on inputs."""
         from protogen.onnx import exposed, exposing, fed_by_inputs, lower
         from protogen.onnx.session import open_model
         from protogen.running.runtime import opened
 
         if self.net is None and self.program is None:
-            wide = exposed(self.model, blobs)
-            return open_model(wide.SerializeToString(), blobs), fed_by_inputs(wide)
+            model = exposed(self.model, blobs)
+            return open_model(model.SerializeToString(), blobs), fed_by_inputs(model)
         if self.net is not None:
             program = lower(self.net, outputs=blobs, fold=False)
         else:
             assert self.program is not None
             program = exposing(self.program, blobs)
         run, needed = opened(program), [value.name for value in program.inputs]
-        return (lambda own: run({name: own[name] for name in needed})), fed_by_inputs(program)
+        return (lambda arrays: run({name: arrays[name] for name in needed})), fed_by_inputs(program)
 
 
 class Feeder:
-    """Draws the same arrays for both sides, under the names that each has for its inputs.
+    """Draws the same random inputs for both models, under the input names of each model.
 
     Args:
         sides: the two models.
-        given: arrays by the first's names, which are taken as they are.
-        names: the second's names of inputs by the first's, where they differ.
+        feeds: arrays by input name of the first model; they replace random inputs.
+        names: input names of the second model by those of the first, where they differ.
     """
 
     def __init__(
         self,
         sides: tuple[Side, Side],
-        given: Mapping[str, NDArray[Any]],
+        feeds: Mapping[str, NDArray[Any]],
         names: Mapping[str, str],
     ) -> None:
         import numpy as np
 
         self._sides = sides
-        mine, theirs = (side.inputs() for side in sides)
-        self.pairs = _paired(mine, theirs, names)
-        self._shapes: dict[str, Shape] = {}  # by the first's name, or the second's for those alone
+        first, second = (side.inputs() for side in sides)
+        self.pairs = _pair_inputs(first, second, names)
+        self._shapes: dict[
+            str, Shape
+        ] = {}  # by the name in the first model, or the second if only that has it
         for a, b in self.pairs:
-            fixed = _common(mine.get(a), theirs.get(b))
-            if fixed is None:
-                raise _differ(mine, theirs)
-            self._shapes[a or b] = fixed
-        for name in given:
-            if name not in mine:
-                raise InputError("there is no such input", subject=f'"{name}"')
-        self._given = {
-            name: np.asarray(array, np.float32, order="C") for name, array in given.items()
+            shape = _common_shape(first.get(a), second.get(b))
+            if shape is None:
+                raise _input_error(first, second)
+            self._shapes[a or b] = shape
+        for name in feeds:
+            if name not in first:
+                raise InputError("the first model has no such input", subject=f'"{name}"')
+        self._feeds = {
+            name: np.asarray(array, np.float32, order="C") for name, array in feeds.items()
         }
 
     @property
-    def fixed(self) -> bool:
-        """Whether every input is given, so that there is nothing to draw."""
-        return self._given.keys() >= self._shapes.keys()
+    def is_fixed(self) -> bool:
+        """Whether ``feeds`` has every input, so that no random input is drawn."""
+        return self._feeds.keys() >= self._shapes.keys()
 
     def draw(self, seed: int, scale: float) -> list[Arrays]:
-        """Arrays for the first and for the second side; ``scale`` is that of numbers that may be
-        any."""
+        """Return the arrays for the first and for the second model.
+
+        ``scale`` is the standard deviation of inputs that can be any number.
+        """
         from protogen.running.drawing import random_inputs, wanted_inputs
 
         wanted: dict[str, NDArray[Any]] = {}
         kinds: dict[str, str] = {}
         for place, side in reversed(list(enumerate(self._sides))):
-            own = {pair[place]: pair[0] or pair[1] for pair in self.pairs if pair[place]}
-            kinds |= {own[name]: kind for name, kind in side.kinds().items()}
+            first_names = {pair[place]: pair[0] or pair[1] for pair in self.pairs if pair[place]}
+            kinds |= {first_names[name]: kind for name, kind in side.kinds().items()}
             if side.net is not None:
                 drawn = wanted_inputs(side.net.graph, seed)
-                wanted |= {own[name]: array for name, array in drawn.items()}
+                wanted |= {first_names[name]: array for name, array in drawn.items()}
         wanted = {n: array for n, array in wanted.items() if array.shape == self._shapes[n]}
         arrays = random_inputs(self._shapes, seed, wanted, scale=scale, kinds=kinds)
-        arrays |= self._given
+        arrays |= self._feeds
         return [
             {pair[place]: arrays[pair[0] or pair[1]] for pair in self.pairs if pair[place]}
             for place in (0, 1)
@@ -197,54 +201,56 @@ class Feeder:
 
 
 class PreprocessedFeeder(Feeder):
-    """For a model that holds a preprocessing: the net is fed with the same steps done in numpy."""
+    """For a model that contains preprocessing: the net gets inputs preprocessed in numpy."""
 
     def __init__(self, sides: tuple[Side, Side], how: Preprocessing, net: Net) -> None:
         self._how = how
-        self._own = {name: net.graph.shapes[name] or () for name in net.inputs}
-        self._name = how.input_of(self._own)
+        self._shapes_of_net = {name: net.graph.shapes[name] or () for name in net.inputs}
+        self._name = how.input_of(self._shapes_of_net)
         super().__init__((sides[0], sides[0]), {}, {})
 
     def draw(self, seed: int, scale: float) -> list[Arrays]:
-        own = super().draw(seed, scale)[0]
-        pixels = self._how.random(self._own[self._name], seed)
+        arrays = super().draw(seed, scale)[0]
+        pixels = self._how.random(self._shapes_of_net[self._name], seed)
         pixels = (pixels * min(scale, 1.0)).astype(pixels.dtype)
-        return [{**own, self._name: self._how.apply(pixels)}, {**own, self._name: pixels}]
+        return [{**arrays, self._name: self._how.apply(pixels)}, {**arrays, self._name: pixels}]
 
 
-def _paired(
-    mine: Mapping[str, Lengths], theirs: Mapping[str, Lengths], names: Mapping[str, str]
+def _pair_inputs(
+    first: Mapping[str, Lengths], second: Mapping[str, Lengths], names: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Inputs by name; the one that is left on each side is the same. An input that only one side
-    has is alone (the other name is empty): what it is for shows in the outputs.
+    """Pair the inputs by name.
+
+    If one input is left in each model, these two are a pair. An input that only one model has is
+    paired with an empty name: if it matters, the outputs differ.
 
     Raises:
-        InputError: several are left on both sides.
+        InputError: several inputs are left in both models.
     """
-    pairs = [(name, names.get(name, name)) for name in mine if names.get(name, name) in theirs]
-    left = [name for name in mine if name not in dict(pairs)]
-    found = {b for _, b in pairs}
-    right = [name for name in theirs if name not in found]
-    if len(left) == len(right) == 1:
-        return [*pairs, (left[0], right[0])]
-    if left and right:
-        raise _differ(mine, theirs)
-    return [*pairs, *((name, "") for name in left), *(("", name) for name in right)]
+    pairs = [(name, names.get(name, name)) for name in first if names.get(name, name) in second]
+    left_first = [name for name in first if name not in dict(pairs)]
+    paired = {b for _, b in pairs}
+    left_second = [name for name in second if name not in paired]
+    if len(left_first) == len(left_second) == 1:
+        return [*pairs, (left_first[0], left_second[0])]
+    if left_first and left_second:
+        raise _input_error(first, second)
+    return [*pairs, *((name, "") for name in left_first), *(("", name) for name in left_second)]
 
 
-def _differ(mine: Mapping[str, Lengths], theirs: Mapping[str, Lengths]) -> InputError:
-    found = [
+def _input_error(first: Mapping[str, Lengths], second: Mapping[str, Lengths]) -> InputError:
+    texts = [
         ", ".join(f"{n} {shape_text('?' if i is None else i for i in s)}" for n, s in x.items())
-        for x in (mine, theirs)
+        for x in (first, second)
     ]
     return InputError(
-        f"the inputs differ: {found[0] or 'none'} against {found[1] or 'none'}",
-        advice="Compare models of one shape; preprocessing in one of them must be left out.",
+        f"the models have different inputs: {texts[0] or 'none'} and {texts[1] or 'none'}",
+        advice="Compare models with the same input shapes and without preprocessing.",
     )
 
 
-def _common(a: Lengths | None, b: Lengths | None) -> Shape | None:
-    """The shape that fits both; axes that are free in both have length 1."""
+def _common_shape(a: Lengths | None, b: Lengths | None) -> Shape | None:
+    """Return the shape that fits both; an axis that is free in both has length 1."""
     a, b = (b if a is None else a), (a if b is None else b)
     if a is None or b is None or len(a) != len(b):
         return None

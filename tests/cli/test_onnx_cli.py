@@ -70,7 +70,7 @@ def test_a_dialect(protogen, tmp_path):
     ("options", "text"),
     [
         (["m.onnx", "-o", "net.prototxt"],
-         "m.onnx: the net has 6 layers with weights, and no file for them. Name one: "
+         "m.onnx: the net has 6 layers with weights, but no file is given for them. Give one: "
          "--caffemodel net.caffemodel."),
         (["m.onnx", "w.caffemodel", "-o", "net.prototxt"],
          "w.caffemodel: a second file is given. The weights are an output here: --caffemodel "
@@ -126,7 +126,7 @@ def test_a_refusal_leaves_nothing(protogen, tmp_path):
     done = convert(protogen, model="m.onnx")
     assert done.returncode == 3
     assert done.stderr == (
-        'protogen: m.onnx: operator "determinant" (Det): Caffe has no layer for the operator.\n'
+        'protogen: m.onnx: operator "determinant" (Det): Caffe has no layer for this operator.\n'
     )
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
@@ -135,8 +135,8 @@ def test_check_onnx(protogen, tmp_path):
     refused_model(tmp_path / "m.onnx")
     done = protogen("convert", "--dry-run", "m.onnx")
     assert done.returncode == 1
-    assert "Caffe has no layer for the operator" in done.stdout
-    assert "off by 1e-07 at most" in done.stdout
+    assert "Caffe has no layer for this operator" in done.stdout
+    assert "an error of at most 1e-07" in done.stdout
     assert done.stdout.endswith("3 operators: 1 convert, 1 approximated, 1 do not convert\n")
     told = json.loads(protogen("convert", "--dry-run", "m.onnx", "--json").stdout)
     assert [one["kind"] for one in told] == ["converts", "refused", "approximated"]
@@ -147,15 +147,15 @@ def test_an_approximation_is_a_warning(protogen, tmp_path):
     done = convert(protogen, model=NETS / "convnext_17.onnx")
     assert done.returncode == 0
     assert done.stderr == (
-        'protogen: warning: operator "/Erf" (Erf): erf by tanh of a polynomial, off by 1e-07 at most.\n'
+        'protogen: warning: operator "/Erf" (Erf): erf is approximated with an error of at most 1e-07 by the tanh of a polynomial.\n'
     )
 
 
 def test_verify_finds_what_is_wrong(protogen, tmp_path, monkeypatch):
-    """A lifted net with a permuted channel is no agreement, and then nothing is written."""
+    """An imported net with a permuted channel is no agreement, and then nothing is written."""
     from protogen.converting import onnx_to_caffe
 
-    right = onnx_to_caffe.lift
+    right = onnx_to_caffe.import_model
 
     def wrong(*args, **options):
         made = right(*args, **options)
@@ -164,7 +164,7 @@ def test_verify_finds_what_is_wrong(protogen, tmp_path, monkeypatch):
         made.net.weights[name] = [np.roll(weight, 1, 0), *rest]
         return made
 
-    monkeypatch.setattr(onnx_to_caffe, "lift", wrong)
+    monkeypatch.setattr(onnx_to_caffe, "import_model", wrong)
     with pytest.raises(pg.MismatchError, match="differ"):
         pg.convert_onnx(MODEL, tmp_path / "n.prototxt", tmp_path / "n.caffemodel", verify=True)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Single mistakes that a converter may make, put into an ONNX model."""
+"""Mutants of an ONNX model, each with one mistake that a converter could make."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-Made = bool | None  # False or None: the mistake does not apply to this node
-Mistake = Callable[["Place"], Made]
+Applied = bool | None  # False or None: the mistake does not apply to this node
+Mistake = Callable[["Place"], Applied]
 KINDS: dict[str, Mistake] = {}
-MOST = 3  # nodes of a model that a kind is tried at
+MOST = 3  # maximum number of nodes per model for one kind of mistake
 
 
 class Place:
-    """One node of a model that may be spoilt."""
+    """One node of a model, with methods to change it."""
 
     def __init__(self, model: ModelProto, index: int) -> None:
         self.model = model
@@ -23,8 +23,8 @@ class Place:
         self.type = self.node.op_type
 
     def attribute(self, name, default=None):
-        found = [a for a in self.node.attribute if a.name == name]
-        value = helper.get_attribute_value(found[0]) if found else default
+        matches = [a for a in self.node.attribute if a.name == name]
+        value = helper.get_attribute_value(matches[0]) if matches else default
         return value.decode() if isinstance(value, bytes) else value
 
     def set(self, name, value):
@@ -40,7 +40,7 @@ class Place:
         return None if tensor is None else numpy_helper.to_array(tensor)
 
     def put(self, index, array):
-        """Another constant for this node alone."""
+        """Set another constant for this node only."""
         name = f"{self.node.input[index]}@spoilt"
         self.model.graph.initializer.append(numpy_helper.from_array(np.array(array), name))
         self.node.input[index] = name
@@ -54,7 +54,7 @@ class Place:
         return True
 
     def weights(self, *types):
-        """The constant that a node of these types multiplies with."""
+        """Return the constant by which a node of these types multiplies."""
         index = 0 if self.type == "Gather" else 1
         return self.constant(index) if self.type in types else None
 
@@ -63,23 +63,23 @@ class Place:
 
 
 def kind(name: str) -> Callable[[Mistake], Mistake]:
-    def keep(mistake: Mistake) -> Mistake:
+    def register(mistake: Mistake) -> Mistake:
         KINDS[name] = mistake
         return mistake
 
-    return keep
+    return register
 
 
-def spoilt(model: ModelProto, name: str) -> Iterator[tuple[str, ModelProto]]:
-    """The model with this mistake at one node after the other, and what each node was."""
-    found = 0
+def mutants_of(model: ModelProto, name: str) -> Iterator[tuple[str, ModelProto]]:
+    """Yield the operator and output of a node, and the model with this mistake at that node."""
+    count = 0
     for index, node in enumerate(model.graph.node):
         copy = ModelProto()
         copy.CopyFrom(model)
         if KINDS[name](Place(copy, index)):
-            found += 1
+            count += 1
             yield f"{node.op_type} {node.output[0]}", copy
-        if found == MOST:
+        if count == MOST:
             return
 
 
@@ -446,10 +446,10 @@ def _(at):
 
 @kind("order of what is reshaped")
 def _(at):
-    """The other layout's order: rows for columns before a Reshape or Flatten."""
+    """Change the layout before a Reshape or Flatten: channels become the last axis."""
     if at.type not in ("Reshape", "Flatten") or at.constant(0) is not None:
         return False
-    shapes = {v.name: len(v.type.tensor_type.shape.dim) for v in inferred(at.model)}
+    shapes = {v.name: len(v.type.tensor_type.shape.dim) for v in typed_values(at.model)}
     rank = shapes.get(at.node.input[0], 0)
     if rank < 3:
         return False
@@ -496,7 +496,7 @@ def _(at):
 
 @kind("output dropped")
 def _(at):
-    """Together with the operators that nothing else needs."""
+    """Drop the last output and the operators that only it needs."""
     first = at.model.graph.node[0].output[0] == at.node.output[0]
     if not first or len(at.model.graph.output) < 2:
         return False
@@ -532,6 +532,6 @@ def _(at):
     return at.type == "Resize" and at.set("coordinate_transformation_mode", other)
 
 
-def inferred(model):
-    found = onnx.shape_inference.infer_shapes(model).graph
-    return [*found.value_info, *found.input, *found.output]
+def typed_values(model):
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    return [*graph.value_info, *graph.input, *graph.output]

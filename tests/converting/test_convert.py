@@ -1,4 +1,4 @@
-"""``convert``: options, what is refused and how, and the file itself."""
+"""``convert``: options, errors, and the written file."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def session(path):
 
 
 def ran(path, inputs):
-    made = session(path)
-    names = [o.name for o in made.get_outputs()]
-    return dict(zip(names, made.run(names, inputs), strict=True))
+    loaded = session(path)
+    names = [o.name for o in loaded.get_outputs()]
+    return dict(zip(names, loaded.run(names, inputs), strict=True))
 
 
 def close(a, b, tolerance=1e-5):
@@ -81,15 +81,15 @@ def close(a, b, tolerance=1e-5):
 # The file
 
 
-def test_the_file_is_the_model(pair, tmp_path):
-    """What is streamed is what onnx's own objects write."""
-    made = pg.convert(*pair, tmp_path / "a.onnx")
-    streamed, built = onnx.load(tmp_path / "a.onnx"), to_model(made.program)
+def test_written_file_equals_model_in_memory(pair, tmp_path):
+    """The streamed file equals the file that the onnx package writes."""
+    converted = pg.convert(*pair, tmp_path / "a.onnx")
+    streamed, built = onnx.load(tmp_path / "a.onnx"), to_model(converted.program)
     assert streamed == built
     onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
 
 
-def test_folding(pair, tmp_path):
+def test_fold_removes_layers_and_keeps_outputs(pair, tmp_path):
     net = pg.load(*pair)
     x = feeds(net)
     pg.convert(*pair, tmp_path / "a.onnx")
@@ -107,23 +107,23 @@ def test_folding(pair, tmp_path):
 def test_blobs_keep_their_names(pair, tmp_path):
     net = pg.load(*pair)
     pg.convert(*pair, tmp_path / "a.onnx", outputs=["conv1", "pool", "prob"])
-    found = ran(tmp_path / "a.onnx", feeds(net))
-    close(found["conv1"], pg.run(net, feeds(net), ["conv1"])["conv1"])
-    assert list(found) == ["conv1", "pool", "prob"]
+    blobs = ran(tmp_path / "a.onnx", feeds(net))
+    close(blobs["conv1"], pg.run(net, feeds(net), ["conv1"])["conv1"])
+    assert list(blobs) == ["conv1", "pool", "prob"]
 
 
-def test_cut(pair, tmp_path):
-    made = pg.convert(*pair, tmp_path / "a.onnx", outputs=["pool"])
-    assert [value.name for value in made.program.outputs] == ["pool"]
-    assert not any("fc" in name for name in made.program.tensors)
+def test_outputs_cut_the_net(pair, tmp_path):
+    converted = pg.convert(*pair, tmp_path / "a.onnx", outputs=["pool"])
+    assert [value.name for value in converted.program.outputs] == ["pool"]
+    assert not any("fc" in name for name in converted.program.tensors)
 
 
 def test_dynamic_batch(pair, tmp_path):
     net = pg.load(*pair)
     pg.convert(*pair, tmp_path / "a.onnx", dynamic_batch=True)
-    made = session(tmp_path / "a.onnx")
-    assert made.get_inputs()[0].shape == ["batch", 3, 8, 6]
-    assert made.get_outputs()[0].shape == ["batch", 40]
+    loaded = session(tmp_path / "a.onnx")
+    assert loaded.get_inputs()[0].shape == ["batch", 3, 8, 6]
+    assert loaded.get_outputs()[0].shape == ["batch", 40]
     x = feeds(net)["data"]
     whole = pg.run(net, {"data": x})["prob"]
     for count in (1, 2, 5):
@@ -131,7 +131,7 @@ def test_dynamic_batch(pair, tmp_path):
         close(ran(tmp_path / "a.onnx", {"data": many})["prob"], np.concatenate([whole] * 3)[:count])
 
 
-def test_dynamic_batch_is_refused_where_a_layer_holds_it(tmp_path):
+def test_dynamic_batch_is_refused_for_layer_with_fixed_batch(tmp_path):
     text = (
         NET
         + 'layer { name: "r" type: "Reshape" bottom: "prob" top: "r" reshape_param { shape { dim: 4 dim: -1 } } }'
@@ -145,23 +145,23 @@ def test_dynamic_batch_is_refused_where_a_layer_holds_it(tmp_path):
 
 
 def test_input_shape(pair, tmp_path):
-    made = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (1, 3, 8, 6)})
-    assert made.program.inputs[0].shape == (1, 3, 8, 6)
+    converted = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (1, 3, 8, 6)})
+    assert converted.program.inputs[0].shape == (1, 3, 8, 6)
 
 
-def test_half(pair, tmp_path):
+def test_half_stores_float16_weights(pair, tmp_path):
     net = pg.load(*pair)
     pg.convert(*pair, tmp_path / "a.onnx", half=True)
     pg.convert(*pair, tmp_path / "b.onnx")
-    found = {t.name: t.data_type for t in onnx.load(tmp_path / "a.onnx").graph.initializer}
-    assert found["fc.weight.half"] == onnx.TensorProto.FLOAT16
+    types = {t.name: t.data_type for t in onnx.load(tmp_path / "a.onnx").graph.initializer}
+    assert types["fc.weight.half"] == onnx.TensorProto.FLOAT16
     sizes = [(tmp_path / name).stat().st_size for name in ("a.onnx", "b.onnx")]
     assert sizes[0] < 0.75 * sizes[1]
     x = feeds(net)
     close(ran(tmp_path / "a.onnx", x)["prob"], ran(tmp_path / "b.onnx", x)["prob"], 1e-2)
 
 
-def test_half_keeps_what_it_cannot_hold(pair, tmp_path):
+def test_half_keeps_weights_beyond_float16_range(pair, tmp_path):
     net = pg.load(*pair)
     net.weights["fc"][0] = net.weights["fc"][0].copy()
     net.weights["fc"][0][0, 0] = 70000
@@ -172,9 +172,9 @@ def test_half_keeps_what_it_cannot_hold(pair, tmp_path):
 
 def test_external_data(pair, tmp_path):
     net = pg.load(*pair)
-    made = pg.convert(*pair, tmp_path / "a.onnx", external_data=True)
-    assert made.external == tmp_path / "a.onnx.data"
-    assert made.external.stat().st_size > 5000
+    converted = pg.convert(*pair, tmp_path / "a.onnx", external_data=True)
+    assert converted.external == tmp_path / "a.onnx.data"
+    assert converted.external.stat().st_size > 5000
     onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
     close(ran(tmp_path / "a.onnx", feeds(net))["prob"], pg.run(net, feeds(net))["prob"])
     offsets = [
@@ -187,8 +187,8 @@ def test_external_data(pair, tmp_path):
     assert all(offset % 4096 == 0 for offset in offsets)
 
 
-def test_weights_of_other_forms(tmp_path):
-    """float64 values, unaligned places and legacy shapes are written as float32 all the same."""
+def test_float64_and_legacy_weights_become_float32(tmp_path):
+    """float64 values at unaligned offsets with a legacy shape are written as float32."""
     text = """
     layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 300 } } }
     layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
@@ -208,11 +208,11 @@ def test_weights_of_other_forms(tmp_path):
 
 
 def varint(value):
-    made = b""
+    data = b""
     while value > 127:
-        made += struct.pack("B", value & 127 | 128)
+        data += struct.pack("B", value & 127 | 128)
         value >>= 7
-    return made + struct.pack("B", value)
+    return data + struct.pack("B", value)
 
 
 def test_shared_weights_are_written_once(tmp_path):
@@ -233,7 +233,7 @@ def test_shared_weights_are_written_once(tmp_path):
     close(pg.run(net, {"data": x})["b"], x @ w.T @ w.T)
 
 
-# Preprocessing, data layers, user's layers
+# Preprocessing, data layers, user-defined layers
 
 
 @pytest.mark.parametrize("mean", ["values", "file", "large file"])
@@ -250,8 +250,12 @@ def test_preprocessing(pair, tmp_path, mean):
         array = meanfiles.read(tmp_path / "mean.binaryproto")
     how = pg.Preprocessing(mean=array, scale=0.017, swap_channels=True, nhwc=True, uint8=True)
     pg.convert(*pair, tmp_path / "a.onnx", preprocessing=how, verify=True)
-    made = session(tmp_path / "a.onnx").get_inputs()[0]
-    assert (made.name, made.type, made.shape) == ("data", "tensor(uint8)", [2, 8, 6, 3])
+    model_input = session(tmp_path / "a.onnx").get_inputs()[0]
+    assert (model_input.name, model_input.type, model_input.shape) == (
+        "data",
+        "tensor(uint8)",
+        [2, 8, 6, 3],
+    )
     rgb = generator.integers(0, 256, (2, 8, 6, 3)).astype(np.uint8)
     x = rgb.transpose(0, 3, 1, 2)[:, ::-1].astype(np.float64)
     if array.ndim == 1:
@@ -274,16 +278,16 @@ layer { name: "silence" type: "Silence" bottom: "label" }
 
 def test_data_layers_become_inputs(tmp_path):
     pair = make_data(tmp_path, TRAIN)
-    made = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (2, 3, 4, 4)})
-    assert [(v.name, v.shape) for v in made.program.inputs] == [("data", (2, 3, 4, 4))]
-    assert [v.name for v in made.program.outputs] == ["fc"]
+    converted = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (2, 3, 4, 4)})
+    assert [(v.name, v.shape) for v in converted.program.inputs] == [("data", (2, 3, 4, 4))]
+    assert [v.name for v in converted.program.outputs] == ["fc"]
 
 
 def test_labels_follow_the_data(tmp_path):
     text = TRAIN + 'layer { name: "acc" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc" }'
     pair = make_data(tmp_path, text)
-    made = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (2, 3, 4, 4)})
-    assert [(v.name, v.shape) for v in made.program.inputs] == [
+    converted = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (2, 3, 4, 4)})
+    assert [(v.name, v.shape) for v in converted.program.inputs] == [
         ("data", (2, 3, 4, 4)), ("label", (2,)),
     ]  # fmt: skip
 
@@ -336,7 +340,7 @@ def registry():
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_layer_of_the_users(tmp_path):
+def test_user_defined_layer(tmp_path):
     @pg.layer("Twice")
     def twice(layer, e):
         e.op("Mul", [layer.reads[0], e.array(2.0)], [layer.writes[0]])
@@ -349,7 +353,7 @@ def test_a_layer_of_the_users(tmp_path):
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_users_layer_with_shapes_and_blobs(tmp_path):
+def test_user_defined_layer_with_shapes_and_blobs(tmp_path):
     @pg.layer("Half", shapes=lambda x, b: [(*b[0][:-1], b[0][-1] // 2)], blobs=lambda x, b: [(1,)])
     def half(layer, e):
         first = e.value("Slice", layer.reads[0], e.array([0]), e.array([2]), e.array([3]))
@@ -364,8 +368,8 @@ def test_a_users_layer_with_shapes_and_blobs(tmp_path):
 
 
 @pytest.mark.usefixtures("registry")
-def test_what_a_users_layer_declares(tmp_path):
-    """The declarations of the package's own classes; a field that is not declared is refused."""
+def test_declarations_of_user_defined_layer(tmp_path):
+    """User-defined layers can declare what built-in classes declare; other fields are refused."""
 
     def register(**declared):
         @pg.layer("Thrice", **declared)
@@ -394,7 +398,7 @@ def test_what_a_users_layer_declares(tmp_path):
         register(activaton="rectifier")
 
 
-# Mistakes: one sentence that names layer, wanted and found, and nothing written
+# Errors: one sentence with the layer, the expected and the actual value; no file is written
 
 
 @pytest.mark.parametrize(
@@ -463,7 +467,7 @@ def test_wrong_options(pair, tmp_path, options, sentence):
     assert sentence in str(caught.value)
 
 
-def test_every_refusal_is_named(tmp_path):
+def test_all_unsupported_layers_are_named(tmp_path):
     text = (
         PYTHON
         + 'layer { name: "y" type: "Reorg" bottom: "data" top: "y" reorg_param { stride: 2 } }'
@@ -475,20 +479,20 @@ def test_every_refusal_is_named(tmp_path):
     assert 'layer "y" (Reorg)' in str(caught.value)
 
 
-def test_output_over_input(pair, tmp_path):
-    with pytest.raises(pg.InputError, match="is an input, and -o would overwrite it"):
+def test_output_path_equal_to_input_is_refused(pair, tmp_path):
+    with pytest.raises(pg.InputError, match="is read, and -o would write over it"):
         pg.convert(*pair, pair[1])
     assert pair[1].stat().st_size > 100
 
 
-# What is told about it
+# Metadata, receipt and command line
 
 
 def test_metadata_and_receipt(pair, tmp_path):
     import hashlib
 
     seen = []
-    made = pg.convert(
+    converted = pg.convert(
         *pair, tmp_path / "a.onnx", receipt=tmp_path / "r.json", dynamic_batch=True,
         progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
@@ -498,9 +502,9 @@ def test_metadata_and_receipt(pair, tmp_path):
     assert props["caffe_caffemodel"] == "net.caffemodel"
     assert json.loads(props["protogen_options"])["dynamic_batch"] is True
     receipt = json.loads((tmp_path / "r.json").read_text())
-    assert receipt == json.loads(json.dumps(made.receipt))
-    for path, told in zip(pair, receipt["inputs"], strict=True):
-        assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert receipt == json.loads(json.dumps(converted.receipt))
+    for path, entry in zip(pair, receipt["inputs"], strict=True):
+        assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     checked = receipt["checked"]["onnxruntime"]
     assert checked["passed"]
     assert {row["blob"] for row in checked["blobs"]} >= {"prob", "fc", "pool"}
@@ -567,6 +571,6 @@ def test_accuracy_by_class(ignore):
     """, "net"))  # fmt: skip
     x = np.eye(4, dtype=np.float32)[[0, 0, 1, 2, 2, 1]]
     labels = np.float32([0, 1, 1, 2, 0, 1])
-    found = pg.run(net, {"x": x, "l": labels})
-    assert np.allclose(found["c"], [1 / 2, 0 if ignore else 2 / 3, 1, 0])
-    assert np.isclose(found["a"], 2 / 3)
+    blobs = pg.run(net, {"x": x, "l": labels})
+    assert np.allclose(blobs["c"], [1 / 2, 0 if ignore else 2 / 3, 1, 0])
+    assert np.isclose(blobs["a"], 2 / 3)

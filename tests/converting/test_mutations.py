@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from converting.mutants import KINDS, spoilt
+from converting.mutants import KINDS, mutants_of
 from nets import net_with
 
 import protogen as pg
@@ -99,7 +99,7 @@ NETS = {
     "boxes": (IMAGE, BOXES),
     "words": ({"words": (4, 2), "cont": (4, 2), "label": (4, 2)}, WORDS),
 }
-# Mistakes that change nothing, by net and operator: the kinds, and why.
+# Mistakes without effect, by net and operator: their kinds, and the reason.
 _FIRST_STEP = "the state is 0 at the first step"
 EQUIVALENT = {
     ("branches", "Flatten first/Flatten"): (
@@ -120,7 +120,7 @@ EQUIVALENT = {
 }  # fmt: skip
 
 
-def filled(name):
+def net_with_weights(name):
     net = net_with(*NETS[name])
     generator = np.random.default_rng(4)
     for layer in net.layers:
@@ -138,41 +138,43 @@ def filled(name):
 @pytest.fixture(scope="module", params=[(n, f) for n in NETS for f in (False, True)], ids=str)
 def converted(request):
     name, fold = request.param
-    net = filled(name)
+    net = net_with_weights(name)
     return name, net, to_model(lower(net, fold=fold))
 
 
 def caught(net, model):
     try:
         return not pg.verify(net, model, check=False).proved
-    except pg.ProtogenError:  # onnxruntime refuses what the mistake has made
+    except pg.ProtogenError:  # onnxruntime cannot run the mutant
         return True
 
 
-def test_nothing_is_caught_without_a_mistake(converted):
+def test_correct_model_passes(converted):
     _, net, model = converted
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # every blob proves something
-        found = pg.verify(net, model)
-    assert found.proved
-    assert not found.unproved
+        comparison = pg.verify(net, model)
+    assert comparison.proved
+    assert not comparison.unproved
 
 
-def test_every_mistake_is_caught(converted):
-    """All but those of the table, and those live."""
+def test_every_mistake_is_found(converted):
+    """Every mistake is found except those listed in EQUIVALENT, which are never found."""
     name, net, model = converted
     listed = {
         (kind, key[1]) for key, (kinds, _) in EQUIVALENT.items() if key[0] == name for kind in kinds
     }
-    found = {
-        (kind, where): caught(net, other) for kind in KINDS for where, other in spoilt(model, kind)
+    caught_by_mistake = {
+        (kind, where): caught(net, other)
+        for kind in KINDS
+        for where, other in mutants_of(model, kind)
     }
-    living = {key for key, seen in found.items() if not seen}
-    assert living == listed & found.keys()
+    missed = {key for key, is_caught in caught_by_mistake.items() if not is_caught}
+    assert missed == listed & caught_by_mistake.keys()
 
 
-def test_every_kind_applies():
-    models = [to_model(lower(filled(name), fold=False)) for name in NETS]
-    idle = [kind for kind in KINDS if not any(True for m in models for _ in spoilt(m, kind))]
-    assert not idle
+def test_every_kind_of_mistake_applies_to_a_net():
+    models = [to_model(lower(net_with_weights(name), fold=False)) for name in NETS]
+    unused = [kind for kind in KINDS if not any(True for m in models for _ in mutants_of(m, kind))]
+    assert not unused
     assert len(KINDS) >= 40

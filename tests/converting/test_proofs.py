@@ -1,5 +1,5 @@
-"""A proof can fail: what agrees whatever is computed is told as unproved, and what only one model has
-as a failure."""
+"""Proofs: a blob that would agree in any case is unproved, and an output of one model only is an
+error."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def both(net, **options):
     return pg.verify(net, exported(net), check=False, **options)
 
 
-def told(found):
-    return {row.blob: row.unproved for row in found.unproved}
+def reasons(comparison):
+    return {row.blob: row.unproved for row in comparison.unproved}
 
 
 def model_of(nodes, inputs, outputs, constants=()):
-    """A model of (operator, reads, writes, attributes), and shapes of float32 by name."""
+    """Return a model of (operator, inputs, outputs, attributes), and (element type, shape) by name."""
 
     def infos(values):
         return [
@@ -81,56 +81,56 @@ FLOAT = TensorProto.FLOAT
 
 
 def test_weights_of_zeros():
-    """Even with Neg for every Relu the blobs would agree."""
+    """The blobs agree even if Neg replaces every Relu."""
     net = net_of(IMAGE, CONV + HEAD, factor=0)
     model = exported(net)
     for node in model.graph.node:
         if node.op_type == "Relu":
             node.op_type = "Neg"
-    found = pg.verify(net, model, check=False)
-    assert found.first is None
-    assert not found.proved
+    comparison = pg.verify(net, model, check=False)
+    assert comparison.first is None
+    assert not comparison.proved
     cause = 'layer "conv" (Convolution) has all-zero weights'
-    assert told(found)["conv"] == cause
-    assert told(found)["relu"] == cause
-    assert len(found.tried) == 6
+    assert reasons(comparison)["conv"] == cause
+    assert reasons(comparison)["relu"] == cause
+    assert len(comparison.tried) == 6
     with pytest.raises(pg.MismatchError) as caught:
         pg.verify(net, model)
     assert str(caught.value) == (
-        f"nothing is proved, for 4 blobs would agree whatever the models compute: {cause}."
+        f"nothing is proved: 4 blobs would agree whatever the models compute, because {cause}."
     )
     assert caught.value.exit_code == 1
     assert caught.value.table.plain()["passed"] is False
 
 
-def test_a_bias_beside_weights_of_zeros():
-    """The values differ among each other, but not with the input."""
+def test_bias_with_all_zero_weights():
+    """The values differ from each other, but they do not depend on the input."""
     net = net_of(IMAGE, CONV)
     net.weights["conv"][0] *= 0
-    assert told(both(net)) == {"conv": 'layer "conv" (Convolution) has all-zero weights'}
+    assert reasons(both(net)) == {"conv": 'layer "conv" (Convolution) has all-zero weights'}
 
 
-def test_a_bias_that_hides_the_weights_is_seen_through():
+def test_larger_inputs_reveal_weights_hidden_by_bias():
     net = net_of(IMAGE, CONV)
     net.weights["conv"][0] *= 1e-5
-    found = both(net)
-    assert found.proved
-    assert [scale for _, scale in found.tried] == [1, 1, 0.1, 10]
+    comparison = both(net)
+    assert comparison.proved
+    assert [scale for _, scale in comparison.tried] == [1, 1, 0.1, 10]
 
 
-def test_only_constants():
-    """Those of one value would agree in any order; others were compared."""
+def test_net_of_constants():
+    """Equal constants would agree in any order; different ones are compared."""
     dummy = 'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 2 dim: 3 } } }'
-    assert told(both(net_of({}, dummy))) == {
-        "d": 'layer "d" (DummyData) reads no input and writes one number'
+    assert reasons(both(net_of({}, dummy))) == {
+        "d": 'layer "d" (DummyData) does not depend on an input, and all its values are equal'
     }
     blob = (
         'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 2 dim: 3 } } }'
     )
     net = net_of({}, blob)
-    found = both(net)
-    assert found.proved
-    assert found.tried == ((0, 1.0),)
+    comparison = both(net)
+    assert comparison.proved
+    assert comparison.tried == ((0, 1.0),)
     other = exported(net)
     numbers = numpy_helper.to_array(other.graph.initializer[0]).copy()
     numbers[0, 0] += 1
@@ -140,15 +140,15 @@ def test_only_constants():
     assert not pg.verify(net, other, check=False).proved
 
 
-def test_priors_are_constants_that_prove():
-    """They follow from shapes alone."""
+def test_prior_boxes_are_proved():
+    """Prior boxes depend on shapes only."""
     layers = CONV + (
         'layer { name: "p" type: "PriorBox" bottom: "conv" bottom: "data" top: "p" '
         "prior_box_param { min_size: 2 aspect_ratio: 2 } }"
     )
-    found = both(net_of(IMAGE, layers))
-    assert not found.unproved
-    assert len(found.tried) == 2
+    comparison = both(net_of(IMAGE, layers))
+    assert not comparison.unproved
+    assert len(comparison.tried) == 2
 
 
 # Some blobs prove nothing
@@ -158,24 +158,24 @@ def test_saturation():
     net = net_of(IMAGE, CONV + HEAD)
     net.weights["fc"][0] *= 1e7
     with pytest.warns(pg.ProtogenWarning) as caught:
-        found = pg.verify(net, exported(net))
-    assert found.proved
-    assert told(found) == {
+        comparison = pg.verify(net, exported(net))
+    assert comparison.proved
+    assert reasons(comparison) == {
         "prob": 'layer "prob" (Softmax) saturates: every value is 0 or 1 for all inputs tried'
     }
     assert str(caught[0].message) == (
-        'blob "prob": agrees, but is unproved: layer "prob" (Softmax) saturates: every value is 0 or 1 '
+        'blob "prob": agrees but is unproved: layer "prob" (Softmax) saturates: every value is 0 or 1 '
         "for all inputs tried."
     )
 
 
-def test_smaller_inputs_leave_saturation():
+def test_smaller_inputs_avoid_saturation():
     net = net_of(IMAGE, CONV + HEAD)
     for name in ("conv", "fc"):
         net.weights[name] = [net.weights[name][0] * 4, 0 * net.weights[name][1]]
-    found = both(net)
-    assert not found.unproved
-    assert found.tried[-1][1] < 1
+    comparison = both(net)
+    assert not comparison.unproved
+    assert comparison.tried[-1][1] < 1
     other = exported(net)
     for node in other.graph.node:
         if node.op_type == "Softmax":
@@ -189,21 +189,21 @@ def test_a_variance_of_0():
     net = net_of(
         IMAGE, BN.replace('"data" top: "bn"', '"data" top: "bn" batch_norm_param { eps: 1e-20 }'), 0
     )
-    found = both(net)
-    assert told(found) == {
+    comparison = both(net)
+    assert reasons(comparison) == {
         "s": 'layer "bn" (BatchNorm) has a variance of 0, so that layer "s" (TanH) saturates: every '
         "value is -1 or 1 for all inputs tried"
     }
 
 
-def test_a_dead_rectifier():
+def test_dead_relu():
     net = net_of(IMAGE, CONV + HEAD)
     net.weights["conv"] = [net.weights["conv"][0], net.weights["conv"][1] * 0 - 1e6]
-    found = both(net)
+    comparison = both(net)
     dead = 'layer "relu" (ReLU) saturates: every value is 0 for all inputs tried'
-    assert told(found)["relu"] == dead
-    assert told(found)["fc"] == dead  # what comes behind it has the same cause
-    assert told(found)["prob"] == dead
+    assert reasons(comparison)["relu"] == dead
+    assert reasons(comparison)["fc"] == dead  # later layers have the same cause
+    assert reasons(comparison)["prob"] == dead
 
 
 def test_values_that_are_not_finite():
@@ -213,20 +213,20 @@ def test_values_that_are_not_finite():
     layer { name: "c" type: "Log" bottom: "b" top: "c" }
     layer { name: "d" type: "ReLU" bottom: "c" top: "d" }
     """
-    found = both(net_of(IMAGE, layers))
-    cause = 'layer "c" (Log) makes no finite number of the inputs tried'
-    assert told(found) == {"c": cause, "d": cause}
+    comparison = both(net_of(IMAGE, layers))
+    cause = 'layer "c" (Log) produces no finite value for any of the inputs tried'
+    assert reasons(comparison) == {"c": cause, "d": cause}
 
 
-def test_infinite_on_both_sides():
+def test_infinite_values_in_both_models():
     layers = 'layer { name: "e" type: "Exp" bottom: "data" top: "e" exp_param { shift: 1000 } }'
-    assert told(both(net_of(IMAGE, layers)))["e"].endswith(
-        "makes no finite number of the inputs tried"
+    assert reasons(both(net_of(IMAGE, layers)))["e"].endswith(
+        "produces no finite value for any of the inputs tried"
     )
 
 
-def test_the_largest_number_hides_nothing():
-    """MAX writes -FLT_MAX where a window has no pixel; all others are small beside it."""
+def test_flt_max_does_not_hide_differences():
+    """MAX gives -FLT_MAX for a window without a pixel; all other values are small relative to it."""
     layers = (
         'layer { name: "p" type: "Pooling" bottom: "data" top: "p" '
         "pooling_param { kernel_size: 1 stride: 4 } }"
@@ -243,8 +243,8 @@ def test_the_largest_number_hides_nothing():
 # What is not finite
 
 
-def maker(bad):
-    """x, with one value replaced."""
+def model_with_value(bad):
+    """Return a model that returns x with one value replaced."""
     place, value = np.zeros((2, 3), bool), np.full((2, 3), bad, np.float32)
     place[1, 2] = True
     return model_of(
@@ -264,24 +264,25 @@ def maker(bad):
     ],
 )  # fmt: skip
 def test_one_value_that_is_not_finite(one, two, equal):
-    found = pg.verify(maker(one), maker(two), check=False)
-    assert found.proved is equal
+    comparison = pg.verify(model_with_value(one), model_with_value(two), check=False)
+    assert comparison.proved is equal
     if not equal:
-        row = found.first
+        row = comparison.first
         assert (row.largest, row.relative) == (None, None)
-        json.dumps(found.plain(), allow_nan=False)
+        json.dumps(comparison.plain(), allow_nan=False)
         with pytest.raises(
-            pg.MismatchError, match="is NaN or infinite at other places than it must be"
+            pg.MismatchError,
+            match="has NaN or infinite values at different positions in the two models",
         ):
-            pg.verify(maker(one), maker(two))
+            pg.verify(model_with_value(one), model_with_value(two))
 
 
-def test_a_small_difference_beside_nan_is_found():
-    other = maker(np.nan)
+def test_small_difference_next_to_nan_is_found():
+    other = model_with_value(np.nan)
     other.graph.node[0].output[0] = "z"
     other.graph.node.append(helper.make_node("Mul", ["z", "f"], ["y"]))
     other.graph.initializer.append(numpy_helper.from_array(np.float32(1.01), "f"))
-    assert pg.verify(maker(np.nan), other, check=False).first.relative == pytest.approx(
+    assert pg.verify(model_with_value(np.nan), other, check=False).first.relative == pytest.approx(
         0.01, rel=0.01
     )
 
@@ -295,17 +296,19 @@ def test_all_zeros_against_numbers():
 # Outputs
 
 
-def test_an_output_of_one_side():
+def test_output_of_one_model_only():
     net = net_of(IMAGE, CONV + HEAD)
     whole, cut = exported(net), exported(net, outputs=["fc"])
     for a, b, only in ((net, cut, "first"), (cut, net, "second"), (whole, cut, "first")):
-        found = pg.verify(a, b, check=False)
-        assert (found.first.blob, found.first.only) == ("prob", only)
-        with pytest.raises(pg.MismatchError, match=f'output "prob": only the {only} of the two'):
+        comparison = pg.verify(a, b, check=False)
+        assert (comparison.first.blob, comparison.first.only) == ("prob", only)
+        with pytest.raises(
+            pg.MismatchError, match=f'output "prob": exists only in the {only} model'
+        ):
             pg.verify(a, b)
     assert pg.verify(net, cut, outputs=["fc"]).proved
     assert pg.verify(cut, net, outputs=["fc"]).proved
-    with pytest.raises(pg.MismatchError, match='output "prob": only the first'):
+    with pytest.raises(pg.MismatchError, match='output "prob": exists only in the first'):
         pg.verify(net, cut, outputs=["fc", "prob"])
     with pytest.raises(
         pg.InputError, match=r'"porb": the model has no such blob\. Did you mean prob\?'
@@ -330,7 +333,7 @@ def test_outputs_swapped():
     assert pg.verify(net, model, names=names).proved
 
 
-def test_a_constant_output_that_is_lost():
+def test_missing_constant_output():
     two = model_of(
         [("Relu", ["x"], ["y"], {})],
         {"x": (FLOAT, (2, 3))},
@@ -343,19 +346,19 @@ def test_a_constant_output_that_is_lost():
 
 
 def test_scalar_outputs():
-    """One number tells nothing alone, but it must follow the input."""
+    """A single number must depend on the input to prove something."""
     inputs = {"data": (4, 5), "label": (4,)}
     layers = """
     layer { name: "loss" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "loss" }
     layer { name: "right" type: "Accuracy" bottom: "data" bottom: "label" top: "right" }
     """
     net = net_of(inputs, layers)
-    found = pg.verify(net, exported(net))
-    assert found.proved
-    assert {row.shapes[0] for row in found.rows} == {()}
+    comparison = pg.verify(net, exported(net))
+    assert comparison.proved
+    assert {row.shapes[0] for row in comparison.rows} == {()}
     always = 'layer { name: "right" type: "Accuracy" bottom: "data" bottom: "label" top: "right" accuracy_param { top_k: 5 } }'
-    assert told(both(net_of(inputs, always))) == {
-        "right": 'layer "right" (Accuracy) gives the same, to the tolerance, for all inputs tried'
+    assert reasons(both(net_of(inputs, always))) == {
+        "right": 'layer "right" (Accuracy) gives the same values (within the tolerance) for all inputs tried'
     }
 
 
@@ -371,15 +374,17 @@ def test_two_inputs():
     assert pg.verify(net, model).proved
     swapped = exported(net)
     first, second = swapped.graph.input
-    first.name, second.name = "b", "a"  # another order of the same names
+    first.name, second.name = "b", "a"  # the same names in another order
     assert pg.verify(net, swapped).proved
     first.name, second.name = "x", "y"
-    with pytest.raises(pg.InputError, match="the inputs differ: a 2x3, b 2x3 against x 2x3, y 2x3"):
+    with pytest.raises(
+        pg.InputError, match="the models have different inputs: a 2x3, b 2x3 and x 2x3, y 2x3"
+    ):
         pg.verify(net, swapped)
 
 
-def test_an_input_that_nobody_needs():
-    """A label that only Silence reads is no input of the model."""
+def test_unused_input():
+    """A label that only Silence reads is not an input of the ONNX model."""
     silence = 'layer { name: "s" type: "Silence" bottom: "label" }'
     net = net_of({"data": (1, 3, 8, 8), "label": (1,)}, CONV + silence)
     model = exported(net)
@@ -388,7 +393,7 @@ def test_an_input_that_nobody_needs():
     assert pg.verify(model, net).proved
 
 
-def test_a_label_that_is_data_too():
+def test_label_that_is_also_data():
     layers = """
     layer { name: "loss" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "loss" }
     layer { name: "twice" type: "Power" bottom: "label" top: "twice" power_param { scale: 2 } }
@@ -397,8 +402,8 @@ def test_a_label_that_is_data_too():
     assert pg.verify(net, exported(net)).proved
 
 
-def test_whole_inputs():
-    """Between two ONNX models nothing says what they are for: 0 and 1 are in range of most."""
+def test_integer_inputs():
+    """Two ONNX models do not tell the range of an integer input: 0 and 1 are valid for most."""
     model = model_of(
         [("Gather", ["table", "i"], ["rows"], {}), ("Shape", ["rows"], ["shape"], {}),
          ("Reshape", ["rows", "shape"], ["y"], {})],
@@ -406,18 +411,18 @@ def test_whole_inputs():
         {"y": (FLOAT, (5, 3))},
         {"table": np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)},
     )  # fmt: skip
-    found = pg.verify(model, model)
-    assert found.proved
-    assert told(found) == {}
+    comparison = pg.verify(model, model)
+    assert comparison.proved
+    assert reasons(comparison) == {}
 
 
-def test_inputs_that_are_given(tmp_path):
+def test_feeds_replace_random_inputs(tmp_path):
     net = net_of(IMAGE, CONV)
     x = np.random.default_rng(3).standard_normal((1, 3, 8, 8), np.float32)
-    found = pg.verify(net, exported(net), feeds={"data": x})
-    assert found.proved
-    assert len(found.tried) == 1
-    with pytest.raises(pg.InputError, match='"dta": there is no such input'):
+    comparison = pg.verify(net, exported(net), feeds={"data": x})
+    assert comparison.proved
+    assert len(comparison.tried) == 1
+    with pytest.raises(pg.InputError, match='"dta": the first model has no such input'):
         pg.verify(net, net, feeds={"dta": x})
 
 
@@ -428,7 +433,7 @@ def test_free_batch():
     assert pg.verify(free, free).proved
 
 
-def test_results_whose_length_data_decides():
+def test_output_with_data_dependent_length():
     layers = 'layer { name: "f" type: "Filter" bottom: "data" bottom: "keep" top: "f" }'
     net = net_of({"data": (9, 3), "keep": (9,)}, layers)
     assert pg.verify(net, exported(net)).proved
@@ -478,12 +483,12 @@ def test_convert_and_cut(protogen, files):
     assert checked["unproved"] == {}
     done = protogen("verify", "net.prototxt", "net.caffemodel", "a.onnx")
     assert done.returncode == 1
-    assert 'output "prob": only the first of the two models has it.' in done.stderr
+    assert 'output "prob": exists only in the first model.' in done.stderr
     arguments = ("net.prototxt", "net.caffemodel", "a.onnx", "--output", "fc", "--output", "conv")
     assert protogen("verify", *arguments).returncode == 0
 
 
-def test_convert_with_blobs_that_are_unproved(protogen, files):
+def test_convert_with_unproved_blobs(protogen, files):
     done = protogen(
         "convert",
         "net.prototxt",
@@ -496,7 +501,7 @@ def test_convert_with_blobs_that_are_unproved(protogen, files):
     )
     assert done.returncode == 0
     cause = 'layer "null" (Convolution) has all-zero weights'
-    assert done.stderr == f'protogen: warning: blob "null": agrees, but is unproved: {cause}.\n'
+    assert done.stderr == f'protogen: warning: blob "null": agrees but is unproved: {cause}.\n'
     assert "onnxruntime: 5 blobs agree, 1 of them unproved, largest relative error" in done.stdout
     checked = json.loads((files / "r.json").read_text())["checked"]["onnxruntime"]
     assert checked["unproved"] == {"null": cause}
@@ -508,7 +513,7 @@ def test_convert_with_nothing_proved(protogen, files):
     done = protogen("convert", "net.prototxt", "zero.caffemodel", "-o", "a.onnx", "--verify")
     assert done.returncode == 1
     assert done.stderr == (
-        "protogen: nothing is proved, for 5 blobs would agree whatever the models compute: "
+        "protogen: nothing is proved: 5 blobs would agree whatever the models compute, because "
         'layer "conv" (Convolution) has all-zero weights.\n'
     )
     assert not (files / "a.onnx").exists()
@@ -532,11 +537,11 @@ def test_verify_command(protogen, files):
     pair = ("net.prototxt", "zero.caffemodel")
     done = protogen("verify", *pair, *pair, "--json")
     assert done.returncode == 1
-    assert "nothing is proved, for 5 blobs" in done.stderr
-    found = json.loads(done.stdout)
-    assert found["passed"] is False
-    assert len(found["unproved"]) == 5
-    assert found["blobs"][0]["unproved"] == 'layer "conv" (Convolution) has all-zero weights'
+    assert "nothing is proved: 5 blobs" in done.stderr
+    report = json.loads(done.stdout)
+    assert report["passed"] is False
+    assert len(report["unproved"]) == 5
+    assert report["blobs"][0]["unproved"] == 'layer "conv" (Convolution) has all-zero weights'
 
 
 def test_pair_option(protogen, files):
@@ -545,7 +550,7 @@ def test_pair_option(protogen, files):
     model.graph.node[-1].output[0] = model.graph.output[0].name = "scores"
     onnx.save(model, files / "a.onnx")
     arguments = ("verify", "net.prototxt", "net.caffemodel", "a.onnx", "--blob", "prob")
-    assert 'output "prob": only the first' in protogen(*arguments).stderr
+    assert 'output "prob": exists only in the first' in protogen(*arguments).stderr
     assert protogen(*arguments, "--pair", "prob=scores").returncode == 0
     done = protogen(*arguments, "--pair", "prob")
     assert (done.returncode, done.stderr) == (2, "protogen: --pair: 'prob' is not A=B.\n")
@@ -585,7 +590,7 @@ def test_onnx_to_caffe(protogen, files):
     assert protogen(*arguments, "--tolerance", "0").returncode in (0, 1)
 
 
-def test_onnx_to_caffe_with_names_that_caffe_cannot_hold(tmp_path):
+def test_onnx_to_caffe_with_names_invalid_in_caffe(tmp_path):
     model = model_of(
         [("Relu", ['x"1'], ['y"1'], {}), ("Neg", ['y"1'], ['z"1'], {})],
         {'x"1': (FLOAT, (2, 3))},
@@ -593,11 +598,11 @@ def test_onnx_to_caffe_with_names_that_caffe_cannot_hold(tmp_path):
         {'c"1': np.float32([1, 2])},
     )
     onnx.save(model, tmp_path / "a.onnx")
-    made = pg.convert_onnx(
+    imported = pg.convert_onnx(
         tmp_path / "a.onnx", tmp_path / "a.prototxt", tmp_path / "a.caffemodel", verify=True
     )
-    assert made.checked.proved
-    assert {row.blob for row in made.checked.rows} == {'y"1', 'z"1', 'c"1'}
+    assert imported.checked.proved
+    assert {row.blob for row in imported.checked.rows} == {'y"1', 'z"1', 'c"1'}
 
 
 @pytest.mark.parametrize("kind", ["ROIPooling", "Upsample"])

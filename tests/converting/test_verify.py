@@ -1,4 +1,4 @@
-"""``verify`` names the first layer that differs and why; ``run`` runs nets."""
+"""``verify`` reports the first layer that differs and the likely cause; ``run`` runs nets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import protogen as pg
-from protogen.converting.mistakes import changed
+from protogen.converting.mistakes import with_parameters
 from protogen.formats import prototxt
 from protogen.net.net import Net
 from protogen.onnx import lower, to_model
@@ -40,19 +40,19 @@ def layer(kind, param="", bottom="conv", name="x"):
 
 
 def altered(net, name, **changes):
-    """The same net with other parameters of one layer, as another tool would read it."""
+    """Return the net with other parameters of one layer, as another tool would read it."""
     paths = {key.replace("__", "."): value for key, value in changes.items()}
-    return Net(changed(net.message, name, paths), net.weights)
+    return Net(with_parameters(net.message, name, paths), net.weights)
 
 
 def node(model, op_type):
     return next(n for n in model.graph.node if n.op_type == op_type)
 
 
-def set_attribute(found, name, value):
-    for attribute in [a for a in found.attribute if a.name == name]:
-        found.attribute.remove(attribute)
-    found.attribute.append(helper.make_attribute(name, value))
+def set_attribute(node, name, value):
+    for attribute in [a for a in node.attribute if a.name == name]:
+        node.attribute.remove(attribute)
+    node.attribute.append(helper.make_attribute(name, value))
 
 
 def exported(net):
@@ -143,7 +143,7 @@ def corners():
 
 
 def border():
-    """A tool that writes the classic bilinear Deconvolution as Resize."""
+    """A tool that exports a bilinear Deconvolution as a Resize."""
     up = pg.upsample(2, channels=4, bottom="conv", top="x", name="x")
     net = net_of(CONV + up.prototxt)
     net.weights["x"] = up.weights["x"]
@@ -171,9 +171,9 @@ CAUSES = {
     coefficients: "coeff is left out",
     transposed: "read transposed",
     bias: "bias is left out",
-    colours: "RGB for BGR",
+    colours: "RGB instead of BGR",
     corners: "corners are not aligned (half_pixel)",
-    border: "along the border only",
+    border: "only along the border",
 }
 
 
@@ -196,39 +196,42 @@ def test_the_net_agrees_with_itself(mistake):
     assert pg.verify(exported(net), net).first is None
 
 
-def test_an_unknown_cause_is_not_invented():
+def test_unknown_cause_is_empty():
     net = net_of(CONV + layer("ReLU"))
     other = Net(net.message, dict(net.weights))
     other.weights["conv"] = [net.weights["conv"][0] * 1.5, net.weights["conv"][1]]
-    found = pg.verify(net, other, check=False)
-    assert found.first.blob == "conv"
-    assert found.cause == ""
-    with pytest.raises(pg.MismatchError, match=r'after layer "conv" \(Convolution\); 2 of 2'):
-        pg.verify(net, other)
-
-
-def test_the_cause_is_found_through_folded_layers(tmp_path):
-    """The first blob that both have may stand behind several layers."""
-    text = CONV + layer("BatchNorm", name="bn") + layer("Scale", bottom="bn", name="x")
-    net = net_of(text)
-    other = Net(net.message, dict(net.weights))
-    other.weights["bn"] = [*net.weights["bn"][:2], np.float32([1])]
-    found = pg.verify(net, to_model(lower(other)), check=False)
-    assert found.first.blob == "x"
-    assert found.cause.startswith("BatchNorm's third blob")
-    assert 'layer "bn"' in found.cause
-
-
-def test_inputs_that_differ():
-    net = net_of(CONV)
-    other = Net(net.message, net.weights, input_shapes={"data": (1, 3, 5, 5)})
+    comparison = pg.verify(net, other, check=False)
+    assert comparison.first.blob == "conv"
+    assert comparison.cause == ""
     with pytest.raises(
-        pg.InputError, match="the inputs differ: data 1x3x12x13 against data 1x3x5x5"
+        pg.MismatchError,
+        match=r'after layer "conv" \(Convolution\), but the tolerance is 0\.0001; 2 of 2 blobs differ',
     ):
         pg.verify(net, other)
 
 
-def test_outputs_are_paired_by_name_alone():
+def test_cause_is_found_through_folded_layers(tmp_path):
+    """The first blob that both models have can come after several layers."""
+    text = CONV + layer("BatchNorm", name="bn") + layer("Scale", bottom="bn", name="x")
+    net = net_of(text)
+    other = Net(net.message, dict(net.weights))
+    other.weights["bn"] = [*net.weights["bn"][:2], np.float32([1])]
+    comparison = pg.verify(net, to_model(lower(other)), check=False)
+    assert comparison.first.blob == "x"
+    assert comparison.cause.startswith("BatchNorm's third blob")
+    assert 'layer "bn"' in comparison.cause
+
+
+def test_different_input_shapes():
+    net = net_of(CONV)
+    other = Net(net.message, net.weights, input_shapes={"data": (1, 3, 5, 5)})
+    with pytest.raises(
+        pg.InputError, match="the models have different inputs: data 1x3x12x13 and data 1x3x5x5"
+    ):
+        pg.verify(net, other)
+
+
+def test_outputs_are_paired_by_name_only():
     net = net_of(CONV)
     model = exported(net)
     node(model, "Conv").output[0] = "out"
@@ -236,7 +239,7 @@ def test_outputs_are_paired_by_name_alone():
     model.graph.input[0].name = node(model, "Conv").input[0] = "picture"
     with pytest.raises(pg.MismatchError) as caught:
         pg.verify(net, model)
-    assert str(caught.value).startswith('output "conv": only the first of the two models has it.')
+    assert str(caught.value).startswith('output "conv": exists only in the first model.')
     assert [(row.blob, row.only) for row in caught.value.table.rows] == [
         ("conv", "first"), ("out", "second"),
     ]  # fmt: skip
@@ -272,8 +275,8 @@ def test_verify_command(protogen, files):
         "verify", "net.prototxt", "net.caffemodel", "bad.prototxt", "net.caffemodel", "--json"
     )
     assert done.returncode == 1
-    found = json.loads(done.stdout)
-    assert (found["passed"], found["first"]) == (False, "x")
+    report = json.loads(done.stdout)
+    assert (report["passed"], report["first"]) == (False, "x")
     assert 'Likely cause: negative_slope is left out (layer "x" (ReLU)).' in done.stderr
 
 
@@ -299,18 +302,18 @@ def test_verify_mistakes(protogen, files, arguments, sentence):
 # run
 
 
-def test_run_gives_inner_blobs(files):
+def test_run_returns_inner_blobs(files):
     net = pg.load(files / "net.prototxt", files / "net.caffemodel")
     x = np.random.default_rng(0).standard_normal((1, 3, 12, 13), np.float32)
-    found = pg.run(net, {"data": x}, ["data", "x", "conv"])
-    assert list(found) == ["data", "x", "conv"]
-    assert np.array_equal(found["data"], x)
-    slope = np.where(found["conv"] > 0, 1, np.float32(0.1))
-    assert np.allclose(found["x"], found["conv"] * slope)
+    blobs = pg.run(net, {"data": x}, ["data", "x", "conv"])
+    assert list(blobs) == ["data", "x", "conv"]
+    assert np.array_equal(blobs["data"], x)
+    slope = np.where(blobs["conv"] > 0, 1, np.float32(0.1))
+    assert np.allclose(blobs["x"], blobs["conv"] * slope)
     again = pg.run(files / "net.onnx", {"data": x})
     assert np.allclose(again["prob"], pg.run(net, {"data": x})["prob"], atol=1e-6)
     assert np.allclose(
-        pg.run(files / "net.onnx", {"data": x}, ["conv"])["conv"], found["conv"], atol=1e-5
+        pg.run(files / "net.onnx", {"data": x}, ["conv"])["conv"], blobs["conv"], atol=1e-5
     )
 
 

@@ -98,7 +98,7 @@ def test_convert_and_verify_take_a_stage(folder, protogen):
         "convert", "all.prototxt", "-o", "net.onnx", *STAGE, "--verify", "--receipt", "r.json"
     )
     assert done.returncode == 0, done.stderr
-    assert "opencv: not asked: it reads nets in phase TEST alone" in done.stdout
+    assert "opencv: not run: OpenCV reads nets only in phase TEST" in done.stdout
     options = json.loads((folder / "r.json").read_text())["options"]
     assert (options["phase"], options["level"], options["stages"]) == ("TEST", 0, ["deploy"])
     done = protogen("verify", "all.prototxt", "net.onnx", *STAGE, "--json")
@@ -169,7 +169,10 @@ def test_invalid_option_values_are_rejected(folder, protogen, command, option, s
 def test_onnx_input_does_not_accept_a_stage(protogen):
     done = protogen("convert", "a.onnx", "-o", "a.prototxt", "--stage", "deploy")
     assert done.returncode == 2
-    assert done.stderr == "protogen: --stage does not apply to ONNX to Caffe: an ONNX model has no stages.\n"
+    assert (
+        done.stderr
+        == "protogen: --stage does not apply to ONNX to Caffe: an ONNX model has no stages.\n"
+    )
 
 
 def test_phase_train_normalises_by_batch_statistics(tmp_path, protogen):

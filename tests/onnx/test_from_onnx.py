@@ -1,4 +1,5 @@
-"""``pg.from_onnx``: operators with random attributes, names, what a net looks like, refusals."""
+"""``pg.from_onnx``: operators with random attributes, names, the imported net, unsupported
+models."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import protogen as pg
 from protogen.errors import ProtogenWarning
 from protogen.layers import kind_of
-from protogen.onnx.importer import REGISTRY, lift
+from protogen.onnx.importer import REGISTRY, import_model
 from protogen.onnx.importer.activation import ERF_ERROR
 from protogen.onnx.session import run_model
 
@@ -22,7 +23,7 @@ TOLERANCE = 1e-5  # of the largest value: sums of at most some hundred float32 p
 
 
 def model(nodes, inputs, outputs=("y",), constants=None, opset=18):
-    """A model of nodes; ``inputs`` are shapes by name."""
+    """Return a model of these nodes; ``inputs`` are shapes by name."""
     graph = helper.make_graph(
         nodes,
         "net",
@@ -36,18 +37,18 @@ def model(nodes, inputs, outputs=("y",), constants=None, opset=18):
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
-def agrees(made: onnx.ModelProto, tolerance: float = TOLERANCE, **options) -> pg.Net:
-    """Lifts and runs both on the same numbers."""
-    net = pg.from_onnx(made, **options)
+def agrees(onnx_model: onnx.ModelProto, tolerance: float = TOLERANCE, **options) -> pg.Net:
+    """Import a model, run both on the same inputs, and compare all outputs."""
+    net = pg.from_onnx(onnx_model, **options)
     generator = np.random.default_rng(0)
     feeds = {n: generator.standard_normal(net.shapes[n]).astype(np.float32) for n in net.inputs}
-    wanted = run_model(made.SerializeToString(), feeds)
-    found = pg.run(net, feeds)
-    assert found.keys() == wanted.keys()
-    for name, values in wanted.items():
-        assert found[name].shape == values.shape
+    expected = run_model(onnx_model.SerializeToString(), feeds)
+    actual = pg.run(net, feeds)
+    assert actual.keys() == expected.keys()
+    for name, values in expected.items():
+        assert actual[name].shape == values.shape
         limit = tolerance * max(np.abs(values).max(), 1e-3)
-        np.testing.assert_allclose(found[name], values, rtol=0, atol=limit)
+        np.testing.assert_allclose(actual[name], values, rtol=0, atol=limit)
     return net
 
 
@@ -59,7 +60,7 @@ def stock(net: pg.Net) -> bool:
     return all(kind_of(layer).stock for layer in net.layers)
 
 
-# operators with random attributes, each against onnxruntime
+# Operators with random attributes, each compared with onnxruntime
 
 lengths = st.integers(5, 11)
 small = st.integers(1, 3)
@@ -132,26 +133,29 @@ def test_pools(data):
     if kind == "AveragePool":
         attributes["count_include_pad"] = data.draw(st.integers(0, 1))
     node = helper.make_node(kind, ["x"], ["y"], **attributes)
-    made = model([node], {"x": (1, 2, *size)}, opset=19)
-    reference = run_model(made.SerializeToString(), {"x": np.ones((1, 2, *size), np.float32)})
-    # onnxruntime makes windows that begin in the pad at the end; ONNX's shape rule has none.
-    shape = onnx.shape_inference.infer_shapes(made).graph.output[0].type.tensor_type.shape
-    assume(reference["y"].shape == tuple(d.dim_value for d in shape.dim))
+    onnx_model = model([node], {"x": (1, 2, *size)}, opset=19)
+    actual = run_model(onnx_model.SerializeToString(), {"x": np.ones((1, 2, *size), np.float32)})
+    # onnxruntime has windows that begin in the pad at the end; ONNX's shape rule does not count
+    # them.
+    shape = onnx.shape_inference.infer_shapes(onnx_model).graph.output[0].type.tensor_type.shape
+    assume(actual["y"].shape == tuple(d.dim_value for d in shape.dim))
     try:
-        assert stock(agrees(made))
+        assert stock(agrees(onnx_model))
     except pg.UnsupportedError as error:
-        assert "no windows of Caffe's Pooling" in str(error)  # noqa: PT017 (both ways are right)
+        assert "Caffe's Pooling cannot produce the windows" in str(error)  # noqa: PT017
 
 
 @settings(max_examples=40)
 @given(st.booleans(), st.booleans(), st.sampled_from([1.0, 0.5]), st.sampled_from([1.0, 2.0]),
        st.sampled_from(["none", "row", "number", "whole", "computed"]), st.booleans())  # fmt: skip
-def test_gemm(turn_a, turn_b, alpha, beta, bias, computed):
+def test_gemm(transpose_a, transpose_b, alpha, beta, bias, computed):
     m, k, n = 3, 4, 5
-    inputs = {"x": (k, m) if turn_a else (m, k)}
+    inputs = {"x": (k, m) if transpose_a else (m, k)}
     constants = {}
     (inputs if computed else constants)["w"] = (
-        ((n, k) if turn_b else (k, n)) if computed else weights(*((n, k) if turn_b else (k, n)))
+        ((n, k) if transpose_b else (k, n))
+        if computed
+        else weights(*((n, k) if transpose_b else (k, n)))
     )
     if bias == "computed":
         inputs["c"] = (m, n)
@@ -159,20 +163,27 @@ def test_gemm(turn_a, turn_b, alpha, beta, bias, computed):
         constants["c"] = weights(*{"row": (n,), "number": (1,), "whole": (m, n)}[bias], seed=1)
     names = ["x", "w", "c"] if bias != "none" else ["x", "w"]
     node = helper.make_node(
-        "Gemm", names, ["y"], alpha=alpha, beta=beta, transA=int(turn_a), transB=int(turn_b)
+        "Gemm",
+        names,
+        ["y"],
+        alpha=alpha,
+        beta=beta,
+        transA=int(transpose_a),
+        transB=int(transpose_b),
     )
     assert stock(agrees(model([node], inputs, constants=constants)))
 
 
-def test_both_orientations_keep_the_weights():
-    """Y = X W and Y = X W^T: Caffe's transpose, and the model's own numbers in the model's file."""
+def test_gemm_keeps_weights_in_both_orientations():
+    """Y = X W and Y = X W^T: only Caffe's ``transpose`` differs; the weights are the model's
+    own."""
     w = weights(40, 600)  # large enough to stay in the file
-    for turned in (0, 1):
-        node = helper.make_node("Gemm", ["x", "w"], ["y"], name="ip", transB=turned)
-        shape = (1, 600 if turned else 40)
+    for transposed in (0, 1):
+        node = helper.make_node("Gemm", ["x", "w"], ["y"], name="ip", transB=transposed)
+        shape = (1, 600 if transposed else 40)
         net = agrees(model([node], {"x": shape}, constants={"w": w}))
         layer = net.layers[-1]
-        assert layer.params.inner_product_param.transpose is not bool(turned)
+        assert layer.params.inner_product_param.transpose is not bool(transposed)
         assert np.array_equal(net.weights["ip"][0], w)
 
 
@@ -185,11 +196,11 @@ def test_weights_are_views_of_the_file(tmp_path):
     assert not net.weights["ip"][0].flags.owndata
 
 
-def test_external_data(tmp_path):
+def test_external_data_is_read_and_checked(tmp_path):
     w = weights(40, 600)
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="ip")
-    made = model([node], {"x": (1, 40)}, constants={"w": w})
-    onnx.save(made, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin",
+    onnx_model = model([node], {"x": (1, 40)}, constants={"w": w})
+    onnx.save(onnx_model, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin",
               size_threshold=0)  # fmt: skip
     net = pg.from_onnx(tmp_path / "m.onnx")
     assert np.array_equal(net.weights["ip"][0], w)
@@ -204,7 +215,7 @@ def test_external_data(tmp_path):
 @settings(max_examples=40)
 @given(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max", "Min"]), st.data())
 def test_broadcasting(operator, data):
-    """Of computed values and of constants, on either side."""
+    """Operands are computed values and constants, on either side."""
     shape = [data.draw(st.integers(1, 3)) for _ in range(4)]
     other = [n if data.draw(st.booleans()) else 1 for n in shape][data.draw(st.integers(0, 3)) :]
     names = data.draw(st.permutations(["x", "c"]))
@@ -212,10 +223,10 @@ def test_broadcasting(operator, data):
     constant = data.draw(st.booleans(), "constant")
     values = np.abs(weights(*other)) + 1
     inputs = {"x": shape} if constant else {"x": shape, "c": other}
-    made = model([node], inputs, constants={"c": values} if constant else None)
+    onnx_model = model([node], inputs, constants={"c": values} if constant else None)
     if operator == "Div" and (not constant or names[0] == "c"):
-        return  # numbers near 0 as divisors say nothing
-    assert stock(agrees(made))
+        return  # divisors near 0 give errors of any size
+    assert stock(agrees(onnx_model))
 
 
 @settings(max_examples=40)
@@ -229,17 +240,17 @@ def test_reductions(data):
         f"Reduce{kind}", ["x", "axes"], ["y"], keepdims=data.draw(st.integers(0, 1))
     )
     assume(len(axes) < rank or node.attribute[0].i)
-    made = model([node], {"x": shape}, constants={"axes": np.array(axes)})
-    assert stock(agrees(made, 1e-5))
+    onnx_model = model([node], {"x": shape}, constants={"axes": np.array(axes)})
+    assert stock(agrees(onnx_model, 1e-5))
 
 
 @settings(max_examples=40)
 @given(st.permutations([0, 1, 2, 3]), st.tuples(small, small, small, small))
 def test_transpose(order, shape):
     node = helper.make_node("Transpose", ["x"], ["y"], perm=order)
-    made = model([node], {"x": shape})
-    assert stock(agrees(made))
-    types = [layer.type for layer in agrees(made, dialect="ssd").layers]
+    onnx_model = model([node], {"x": shape})
+    assert stock(agrees(onnx_model))
+    types = [layer.type for layer in agrees(onnx_model, dialect="ssd").layers]
     assert len(types) <= 2
 
 
@@ -281,23 +292,23 @@ def test_resize(mode, transformation, scale):
     assert stock(agrees(model([node], {"x": (1, 2, 6, 8)}, constants=constants)))
 
 
-def test_erf_is_as_near_as_it_says():
+def test_erf_error_is_within_stated_bound():
     from math import erf
 
     node = helper.make_node("Erf", ["x"], ["y"])
-    with pytest.warns(ProtogenWarning, match="off by 1e-07 at most"):
+    with pytest.warns(ProtogenWarning, match="an error of at most 1e-07"):
         net = pg.from_onnx(model([node], {"x": (1, 10001)}))
     x = np.linspace(-6, 6, 10001, dtype=np.float32)[None]
-    wanted = np.array([[erf(v) for v in x[0]]])
+    expected = np.array([[erf(v) for v in x[0]]])
     # float32 itself rounds the value, and each of the polynomial's steps
-    assert np.abs(pg.run(net, {"x": x})["y"] - wanted).max() < ERF_ERROR + 3 * np.spacing(
+    assert np.abs(pg.run(net, {"x": x})["y"] - expected).max() < ERF_ERROR + 3 * np.spacing(
         np.float32(1)
     )
 
 
 @pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 12, 13, 15, 17, 19, 21, 22])
 def test_operator_sets(opset):
-    """Forms that changed between sets: Clip's limits, Slice's places, Softmax's axes."""
+    """Operators that changed between sets: Clip's limits, Slice's bounds, Softmax's axes."""
     nodes = [helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], name="conv")]
     constants = {"w": weights(4, 3, 3, 3)}
     if opset < 11:
@@ -314,17 +325,17 @@ def test_operator_sets(opset):
     agrees(model(nodes, {"x": (1, 3, 6, 6)}, constants=constants, opset=opset))
 
 
-def test_sets_before_7_go_through_onnx_converter():
+def test_operator_sets_before_7_are_converted():
     node = helper.make_node("Add", ["x", "c"], ["y"], broadcast=1, axis=1)
-    made = model([node], {"x": (3, 3, 4, 4)}, constants={"c": weights(3)}, opset=6)
-    net = pg.from_onnx(made)
+    onnx_model = model([node], {"x": (3, 3, 4, 4)}, constants={"c": weights(3)}, opset=6)
+    net = pg.from_onnx(onnx_model)
     x = weights(3, 3, 4, 4, seed=1)
-    wanted = x + weights(3)[:, None, None]
-    assert np.allclose(pg.run(net, {"x": x})["y"], wanted, atol=1e-6)
+    expected = x + weights(3)[:, None, None]
+    assert np.allclose(pg.run(net, {"x": x})["y"], expected, atol=1e-6)
     assert "operator set 6" in net.message.source.text
 
 
-# what a net looks like
+# The imported net
 
 
 def chain():
@@ -344,7 +355,7 @@ def chain():
     return model(nodes, {"data": (1, 3, 8, 8)}, constants=constants)
 
 
-def test_a_net_reads_as_a_person_would_write_it():
+def test_chain_gets_plain_names_and_in_place_layers():
     net = agrees(chain())
     assert [(x.name, x.type, x.bottoms, x.tops) for x in net.layers] == [
         ("data", "Input", (), ("data",)),
@@ -358,12 +369,12 @@ def test_a_net_reads_as_a_person_would_write_it():
     assert net.message.source.text.startswith("# From an ONNX model, operator set 18.\n")
 
 
-def test_fold():
+def test_fold_merges_batch_normalization():
     net = agrees(chain(), fold=True)
     assert [x.type for x in net.layers[1:3]] == ["Convolution", "ReLU"]
 
 
-def test_an_output_that_others_read_keeps_its_name():
+def test_output_that_is_read_keeps_its_name():
     nodes = [
         helper.make_node("Abs", ["x"], ["a"], name="abs"),
         helper.make_node("Relu", ["a"], ["y"], name="relu"),
@@ -372,7 +383,7 @@ def test_an_output_that_others_read_keeps_its_name():
     assert set(net.outputs) == {"a", "y"}
 
 
-def test_an_output_that_is_an_input_or_twice_the_same():
+def test_output_that_is_an_input_or_a_duplicate():
     nodes = [
         helper.make_node("Identity", ["x"], ["same"]),
         helper.make_node("Relu", ["x"], ["y"]),
@@ -381,8 +392,8 @@ def test_an_output_that_is_an_input_or_twice_the_same():
     agrees(model(nodes, {"x": (1, 3)}, outputs=("same", "y", "again")))
 
 
-def test_nothing_is_written_over_what_others_read():
-    """x is read by both; a is read twice: ReLU must not work in place."""
+def test_value_with_two_readers_is_not_overwritten():
+    """Two layers read a, so the ReLU must not work in place."""
     nodes = [
         helper.make_node("Abs", ["x"], ["a"]),
         helper.make_node("Relu", ["a"], ["b"]),
@@ -392,31 +403,31 @@ def test_nothing_is_written_over_what_others_read():
     assert len({top for layer in net.layers for top in layer.tops}) == len(net.layers)
 
 
-def test_names_that_caffe_cannot_hold(tmp_path):
+def test_names_invalid_in_caffe_are_replaced(tmp_path):
     nodes = [helper.make_node("Relu", ["in\nput"], ['say "y"'], name="a\\b")]
-    made = model(nodes, {"in\nput": (1, 3)}, outputs=('say "y"',))
-    found = lift(made)
-    assert found.net.inputs == ("in_put",)
-    assert found.net.outputs == ("say _y_",)
-    assert set(found.renamed) == {"in\nput", 'say "y"', "a\\b"}
-    assert found.blobs == {"in\nput": "in_put", 'say "y"': "say _y_"}
-    onnx.save(made, tmp_path / "m.onnx")
+    onnx_model = model(nodes, {"in\nput": (1, 3)}, outputs=('say "y"',))
+    imported = import_model(onnx_model)
+    assert imported.net.inputs == ("in_put",)
+    assert imported.net.outputs == ("say _y_",)
+    assert set(imported.renamed) == {"in\nput", 'say "y"', "a\\b"}
+    assert imported.blobs == {"in\nput": "in_put", 'say "y"': "say _y_"}
+    onnx.save(onnx_model, tmp_path / "m.onnx")
     written = pg.convert_onnx(tmp_path / "m.onnx", tmp_path / "net.prototxt", verify=True)
     assert written.names == tmp_path / "net.names.json"
     assert written.names.exists()
     assert written.caffemodel is None
 
 
-def test_a_free_batch_is_one_and_other_sizes_can_be_given():
-    made = chain()
-    made.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
-    assert pg.from_onnx(made).shapes["data"] == (1, 3, 8, 8)
-    net = pg.from_onnx(made, input_shapes={"data": (4, 3, 10, 12)})
+def test_free_batch_is_1_unless_input_shapes_are_set():
+    onnx_model = chain()
+    onnx_model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    assert pg.from_onnx(onnx_model).shapes["data"] == (1, 3, 8, 8)
+    net = pg.from_onnx(onnx_model, input_shapes={"data": (4, 3, 10, 12)})
     assert net.shapes["data"] == (4, 3, 10, 12)
 
 
-def test_shape_arithmetic_is_folded_away():
-    """What PyTorch writes for x.view(x.size(0), -1)."""
+def test_shape_arithmetic_is_folded():
+    """The operators that PyTorch exports for x.view(x.size(0), -1)."""
     nodes = [
         helper.make_node("Shape", ["x"], ["s"]),
         helper.make_node("Gather", ["s", "zero"], ["n"]),
@@ -429,7 +440,7 @@ def test_shape_arithmetic_is_folded_away():
     assert [layer.type for layer in net.layers] == ["Input", "Flatten"]
 
 
-def test_patterns_are_one_operator():
+def test_patterns_become_one_operator():
     nodes = [
         helper.make_node("Softplus", ["x"], ["s"]),
         helper.make_node("Tanh", ["s"], ["t"]),
@@ -447,7 +458,7 @@ def test_patterns_are_one_operator():
     assert types[-2:] == ["Power", "Clip"]
 
 
-def test_products_with_biases_and_parts_of_one_axis():
+def test_bias_and_slices_are_fused():
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["m"]),
         helper.make_node("Add", ["b", "m"], ["a"], name="fc"),
@@ -463,16 +474,16 @@ def test_products_with_biases_and_parts_of_one_axis():
     assert [layer.type for layer in net.layers] == ["Input", "InnerProduct", "Slice", "Concat"]
 
 
-# refusals
+# Unsupported models
 
 
-def refusal(made, **options) -> str:
+def refusal(onnx_model, **options) -> str:
     with pytest.raises(pg.UnsupportedError) as caught:
-        pg.from_onnx(made, **options)
+        pg.from_onnx(onnx_model, **options)
     return str(caught.value)
 
 
-def test_all_offenders_are_named_and_what_is_behind_them_is_counted():
+def test_all_unsupported_operators_are_named_and_dependent_ones_counted():
     nodes = [
         helper.make_node("NonZero", ["x"], ["places"], name="places"),
         helper.make_node("Cast", ["places"], ["c"], to=TensorProto.FLOAT, name="cast"),
@@ -481,97 +492,107 @@ def test_all_offenders_are_named_and_what_is_behind_them_is_counted():
     ]
     text = refusal(model(nodes, {"x": (3, 3)}, outputs=("y", "r")))
     assert text.splitlines() == [
-        "2 operators have no form in Caffe, and 1 behind them:",
-        '  operator "places" (NonZero): Caffe has no layer for the operator.',
-        '  operator "det" (Det): Caffe has no layer for the operator.',
+        "2 operators have no equivalent in Caffe, and 1 more depends on them:",
+        '  operator "places" (NonZero): Caffe has no layer for this operator.',
+        '  operator "det" (Det): Caffe has no layer for this operator.',
     ]
 
 
-def test_control_flow_is_refused_by_name():
+def test_control_flow_is_unsupported():
     body = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["b"])], "then", [],
         [helper.make_tensor_value_info("b", TensorProto.FLOAT, (1, 3))],
     )  # fmt: skip
-    made = model(
+    onnx_model = model(
         [helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body, name="choice")],
         {"x": (1, 3)},
     )
-    made.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, ()))
-    assert refusal(made) == (
-        'operator "choice" (If): control flow has no form in Caffe, whose nets run every layer.'
+    onnx_model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, ()))
+    assert refusal(onnx_model) == (
+        'operator "choice" (If): control flow has no equivalent in Caffe: a net runs every layer.'
     )
 
 
 @pytest.mark.parametrize(
     ("kind", "name"), [(TensorProto.DOUBLE, "DOUBLE"), (TensorProto.INT64, "INT64")]
 )
-def test_other_element_types_are_named(kind, name):
+def test_unsupported_element_type_is_named(kind, name):
     graph = helper.make_graph(
         [helper.make_node("Abs", ["x"], ["y"])], "net",
         [helper.make_tensor_value_info("x", kind, (1, 3))],
         [helper.make_tensor_value_info("y", kind, (1, 3))],
     )  # fmt: skip
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    assert refusal(made) == (f'operator "y" (Abs): "x" is {name}, but Caffe computes in float32.')
+    onnx_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    assert refusal(onnx_model) == (
+        f'operator "y" (Abs): "x" has type {name}, but Caffe computes in float32.'
+    )
 
 
-def test_an_operator_of_another_domain():
+def test_operator_of_another_domain_is_unsupported():
     node = helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft", name="f")
-    made = model([node], {"x": (1, 3)})
-    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    assert "Caffe has no layer for the operator of com.microsoft" in refusal(made)
+    onnx_model = model([node], {"x": (1, 3)})
+    onnx_model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert "Caffe has no layer for this operator of domain com.microsoft" in refusal(onnx_model)
 
 
-def test_a_dialect_has_layers_that_stock_caffe_lacks():
+def test_dialect_supports_more_layers():
     node = helper.make_node("Transpose", ["x"], ["y"], perm=[0, 3, 1, 2], name="t")
-    made = model([node], {"x": (1, 70, 70, 70)})
-    found = pg.check_onnx(made)
-    net = pg.from_onnx(made, dialect="ssd")
+    onnx_model = model([node], {"x": (1, 70, 70, 70)})
+    verdicts = pg.check_onnx(onnx_model)
+    net = pg.from_onnx(onnx_model, dialect="ssd")
     assert net.layers[-1].type == "Permute"
-    assert [(one.operator, one.kind, one.output) for one in found] in (
+    assert [(verdict.operator, verdict.kind, verdict.output) for verdict in verdicts] in (
         [("Transpose", "converts", "y")], [("Transpose", "dialect", "y")]
     )  # fmt: skip
-    with pytest.raises(pg.InputError, match="dialect: unknown name 'sdd'"):
-        pg.from_onnx(made, dialect="sdd")
+    with pytest.raises(pg.InputError, match="dialect: 'sdd' is not known"):
+        pg.from_onnx(onnx_model, dialect="sdd")
 
 
-def test_check_onnx_of_every_kind():
+def test_check_onnx_reports_every_kind():
     nodes = [
         helper.make_node("Relu", ["x"], ["r"], name="relu"),
         helper.make_node("Erf", ["r"], ["e"], name="erf"),
         helper.make_node("Det", ["e"], ["y"], name="det"),
     ]
-    found = pg.check_onnx(model(nodes, {"x": (1, 3, 3)}))
-    assert [(one.name, one.kind, one.text) for one in found] == [
+    verdicts = pg.check_onnx(model(nodes, {"x": (1, 3, 3)}))
+    assert [(verdict.name, verdict.kind, verdict.text) for verdict in verdicts] == [
         ("relu", "converts", "ReLU"),
-        ("erf", "approximated", "erf by tanh of a polynomial, off by 1e-07 at most"),
-        ("det", "refused", "Caffe has no layer for the operator"),
+        (
+            "erf",
+            "approximated",
+            "erf is approximated with an error of at most 1e-07 by the tanh of a polynomial",
+        ),
+        ("det", "refused", "Caffe has no layer for this operator"),
     ]
 
 
 def test_input_mistakes():
-    made = chain()
+    onnx_model = chain()
     with pytest.raises(pg.InputError, match=r'"dat": the model has no such input \(inputs: data\)'):
-        pg.from_onnx(made, input_shapes={"dat": (1, 3, 8, 8)})
-    with pytest.raises(pg.InputError, match="weights have the shapes 4x3x3x3, expected 4x2x3x3"):
-        pg.from_onnx(made, input_shapes={"data": (1, 2, 8, 8)})
+        pg.from_onnx(onnx_model, input_shapes={"dat": (1, 3, 8, 8)})
+    with pytest.raises(
+        pg.InputError, match="weights have the shapes 4x3x3x3, but must have 4x2x3x3"
+    ):
+        pg.from_onnx(onnx_model, input_shapes={"data": (1, 2, 8, 8)})
     product = model(
         [helper.make_node("MatMul", ["x", "w"], ["y"], name="m")], {"x": (1, 4)},
         constants={"w": weights(4, 5)},
     )  # fmt: skip
-    with pytest.raises(pg.InputError, match=r'given shapes do not fit: operator "m" \(MatMul\): '):
+    with pytest.raises(
+        pg.InputError, match=r'given shapes do not fit the model: operator "m" \(MatMul\): '
+    ):
         pg.from_onnx(product, input_shapes={"x": (1, 3)})
-    made.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
-    with pytest.raises(pg.InputError, match="axis 2 of 1x3xheightx8 is free"):
-        pg.from_onnx(made)
-    made.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx_model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    with pytest.raises(pg.InputError, match="axis 2 of shape 1x3xheightx8 has no fixed length"):
+        pg.from_onnx(onnx_model)
+    onnx_model.graph.input[0].type.tensor_type.ClearField("shape")
     with pytest.raises(pg.InputError, match='input "data": has no shape'):
-        pg.from_onnx(made)
+        pg.from_onnx(onnx_model)
 
 
-def test_every_promised_operator_has_a_function():
-    """The list that users were promised; docs/onnx.md shows it."""
-    wanted = (
+def test_every_documented_operator_is_registered():
+    """The operators that docs/onnx.md lists."""
+    expected = (
         "Conv ConvTranspose Gemm MatMul BatchNormalization InstanceNormalization "
         "LayerNormalization GroupNormalization LRN Relu LeakyRelu PRelu Elu Selu Celu Sigmoid "
         "HardSigmoid Tanh Softplus HardSwish Swish Gelu Mish Clip Abs Exp Log Pow Sqrt Reciprocal "
@@ -580,10 +601,10 @@ def test_every_promised_operator_has_a_function():
         "Expand Tile Transpose Resize Upsample DepthToSpace SpaceToDepth Gather ArgMax Softmax "
         "LogSoftmax Dropout Identity Cast LSTM"
     )
-    assert set(wanted.split()) <= set(REGISTRY)
+    assert set(expected.split()) <= set(REGISTRY)
 
 
-def test_nothing_warns_without_a_reason():
+def test_exact_import_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error", ProtogenWarning)
         pg.from_onnx(chain())

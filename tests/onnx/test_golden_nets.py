@@ -1,4 +1,4 @@
-"""Whole published nets: every blob is compared with real Caffe, without and with folding."""
+"""Published nets: every blob is compared with the values of real Caffe, unfolded and folded."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import protogen as pg
 from protogen.formats import prototxt
 from protogen.layers.fillers import bilinear
 from protogen.onnx import check, exposing, lower
-from protogen.onnx.importer import lift
+from protogen.onnx.importer import import_model
 from protogen.running.runtime import run_program
 
 NETS = sorted(path.name for path in (SHARED / "golden" / "nets").glob("*.json.gz"))
 # Relative to the blob's mean magnitude: sums of thousands of float32 products over a hundred layers.
 TOLERANCE = 1e-3
-# A probability between 0 and 1 moves by a quarter of what its scores do, and scores near 100 have
-# steps of 8e-6: onnxruntime's own optimisation levels differ by as much.
+# A probability changes by at most a quarter of the change of its score, and float32 scores near 100
+# have steps of 8e-6. onnxruntime's own optimisation levels differ by as much.
 STEPS_OF_SCORES = 4
 
 pytestmark = [
@@ -48,34 +48,32 @@ def path_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_blobs_match_caffe(name, made):
+def test_every_blob_agrees_with_caffe(name, made):
     golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
     net = load(name, made)
     assert {n: list(net.shapes[n]) for n in net.inputs} == golden["inputs"]
     feeds = {n: made.network_input(n, shape) for n, shape in golden["inputs"].items()}
     blobs = [b for b in golden["blobs"] if "_split_" not in b and b not in feeds]
-    outputs = run(lower(net, outputs=blobs, fold=False), feeds)
+    actual = run(lower(net, outputs=blobs, fold=False), feeds)
     steps = {
-        layer.writes[0]: STEPS_OF_SCORES / 4 * np.spacing(np.abs(outputs[layer.reads[0]]).max())
+        layer.writes[0]: STEPS_OF_SCORES / 4 * np.spacing(np.abs(actual[layer.reads[0]]).max())
         for layer in net.layers
         if layer.type == "Softmax"
     }
-    _compare(golden, made, outputs, blobs, steps)
+    _compare(golden, made, actual, blobs, steps)
     folded = lower(net)
-    outputs = run(exposing(folded, blobs), feeds)
-    _compare(golden, made, outputs, golden["outputs"], steps)
+    actual = run(exposing(folded, blobs), feeds)
+    _compare(golden, made, actual, golden["outputs"], steps)
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_round_trip_keeps_outputs_and_layers(name, made):
-    """Caffe to ONNX to Caffe: the outputs still match Caffe's.
-
-    A second round trip changes nothing: layers, names and weights stay exactly the same.
-    """
+def test_round_trip_keeps_net_and_outputs(name, made):
+    """Caffe to ONNX to Caffe keeps the golden outputs. A second round trip changes nothing: neither
+    the layers, nor their names, nor any bit of the weights."""
     golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
     net = load(name, made)
     dialect = "ssd" if any(layer.type == "DetectionOutput" for layer in net.layers) else "bvlc"
-    once = lift(pg.to_onnx(net), dialect=dialect)
+    once = import_model(pg.to_onnx(net), dialect=dialect)
     assert not once.approximated
     assert set(once.net.outputs) == set(golden["outputs"])
     feeds = {n: made.network_input(n, shape) for n, shape in golden["inputs"].items()}
@@ -85,7 +83,7 @@ def test_round_trip_keeps_outputs_and_layers(name, made):
         if layer.type == "Softmax" and "dpn98" in name
     }
     _compare(golden, made, pg.run(once.net, feeds), golden["outputs"], steps)
-    twice = lift(pg.to_onnx(once.net), dialect=dialect)
+    twice = import_model(pg.to_onnx(once.net), dialect=dialect)
     assert prototxt.write(twice.net.message) == prototxt.write(once.net.message)
     assert twice.net.weights.keys() == once.net.weights.keys()
     for layer, blobs in once.net.weights.items():
@@ -98,9 +96,9 @@ def run(program, feeds):
     return run_program(program, feeds)
 
 
-def _compare(golden, made, outputs, required, steps):
-    assert set(required) <= set(outputs) | set(golden["inputs"])
-    for blob, values in outputs.items():
+def _compare(golden, made, actual, least, steps):
+    assert set(least) <= set(actual) | set(golden["inputs"])
+    for blob, values in actual.items():
         expected = golden["blobs"][blob]
         assert list(values.shape) == expected["shape"], blob
         error = np.abs(np.array(made.sample(values)) - expected["sample"]).max(initial=0)

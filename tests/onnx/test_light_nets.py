@@ -1,4 +1,4 @@
-"""The nine published nets that the onnx package carries: as layers of BVLC Caffe, through files."""
+"""The nine published nets in the onnx package, converted to files with layers of BVLC Caffe."""
 
 from __future__ import annotations
 
@@ -20,43 +20,46 @@ NETS = sorted(path.stem for path in FOLDER.glob("*.onnx"))
 TOLERANCE = 1e-4  # of the output's largest value
 
 
-def test_all_nine():
+def test_list_of_nets_is_complete():
     names = "bvlc_alexnet densenet121 inception_v1 inception_v2 resnet50 shufflenet squeezenet "
     assert [f"light_{name}" for name in (names + "vgg19 zfnet512").split()] == NETS
 
 
 @pytest.mark.parametrize("weights", ["constant", "random"])
 @pytest.mark.parametrize("name", NETS)
-def test_net(name, weights, tmp_path):
+def test_import_agrees_with_onnxruntime(name, weights, tmp_path):
     path = FOLDER / f"{name}.onnx"
     if weights == "random":
         path = tmp_path / "random.onnx"
         model = with_random_weights(onnx.load(FOLDER / f"{name}.onnx"))
-        # Softmax of such scores is 0 and 1: the scores are an output as well.
+        # The Softmax of such scores is 0 and 1, so the scores are an output too.
         scores = [node.input[0] for node in model.graph.node if node.op_type == "Softmax"]
         onnx.save(exposed(model, scores), path)
-    made = pg.convert_onnx(path, tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
-    assert not made.lifted.approximated
+    imported = pg.convert_onnx(path, tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
+    assert not imported.lifted.approximated
     net = pg.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", strict=True)
     assert all(kind_of(layer).stock for layer in net.layers)
     generator = np.random.default_rng(0)
     feeds = {
         blob: generator.standard_normal(net.shapes[blob]).astype(np.float32) for blob in net.inputs
     }
-    wanted = run_model(path.read_bytes(), feeds)
-    found = pg.run(net, feeds)
-    assert found.keys() == wanted.keys()
-    for blob, values in wanted.items():
-        assert found[blob].shape == values.shape
-        if weights == "random" and blob == list(wanted)[-1]:  # so that a permuted channel shows
+    expected = run_model(path.read_bytes(), feeds)
+    actual = pg.run(net, feeds)
+    assert actual.keys() == expected.keys()
+    for blob, values in expected.items():
+        assert actual[blob].shape == values.shape
+        if weights == "random" and blob == list(expected)[-1]:  # so that a permuted channel shows
             assert np.unique(values).size > values.size / 2
-        error = np.abs(found[blob] - values).max() / np.abs(values).max()
+        error = np.abs(actual[blob] - values).max() / np.abs(values).max()
         assert error < TOLERANCE, (blob, error)
 
 
 def with_random_weights(model: ModelProto) -> ModelProto:
-    """Constant weights hide permuted channels: random ones of He's size for products, and for
-    BatchNormalization statistics near those of such signals."""
+    """Replace constant weights, which hide permuted channels, by random ones.
+
+    Weights of products have He's standard deviation. BatchNormalization statistics are near those
+    of such signals.
+    """
     graph = model.graph
     generator = np.random.default_rng(1)
     shapes = shapes_of_constants(model)
@@ -66,7 +69,7 @@ def with_random_weights(model: ModelProto) -> ModelProto:
         for place, name in enumerate(node.input)
         if node.op_type in ("Conv", "Gemm", "MatMul", "BatchNormalization", "Mul", "Add", "Reshape")
     }
-    made: dict[str, np.ndarray] = {}
+    weights: dict[str, np.ndarray] = {}
     for name, shape in shapes.items():
         kind, place = kinds.get(renamed(graph, name), ("", 0))
         if kind == "Reshape" and place == 1:
@@ -80,29 +83,31 @@ def with_random_weights(model: ModelProto) -> ModelProto:
             values *= np.sqrt(2 / fan_in(graph, renamed(graph, name), shape))
         else:
             values *= 0.1
-        made[name] = values.astype(np.float32)
-    kept = [node for node in graph.node if node.output[0] not in made]
+        weights[name] = values.astype(np.float32)
+    nodes = [node for node in graph.node if node.output[0] not in weights]
     del graph.node[:]
-    graph.node.extend(kept)
-    kept = [tensor for tensor in graph.initializer if tensor.name not in made]
+    graph.node.extend(nodes)
+    constants = [tensor for tensor in graph.initializer if tensor.name not in weights]
     del graph.initializer[:]
-    graph.initializer.extend([*kept, *(numpy_helper.from_array(v, n) for n, v in made.items())])
+    graph.initializer.extend(
+        [*constants, *(numpy_helper.from_array(v, n) for n, v in weights.items())]
+    )
     model.ir_version = max(model.ir_version, 4)
     return model
 
 
 def shapes_of_constants(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of float constants: the light nets make theirs with ConstantOfShape."""
-    held = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    shapes = {name: array.shape for name, array in held.items() if array.dtype == np.float32}
+    """Return the shapes of float constants; the light nets define them by ConstantOfShape."""
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    shapes = {name: array.shape for name, array in constants.items() if array.dtype == np.float32}
     for node in model.graph.node:
-        if node.op_type == "ConstantOfShape" and node.input[0] in held:
-            shapes[node.output[0]] = tuple(int(n) for n in held[node.input[0]])
+        if node.op_type == "ConstantOfShape" and node.input[0] in constants:
+            shapes[node.output[0]] = tuple(int(n) for n in constants[node.input[0]])
     return shapes
 
 
 def renamed(graph: onnx.GraphProto, name: str) -> str:
-    """The name under which the constant is used: some are reshaped first."""
+    """Return the name under which the constant is used; some are reshaped first."""
     for node in graph.node:
         if node.op_type in ("Reshape", "Unsqueeze") and node.input[0] == name:
             return node.output[0]

@@ -1,4 +1,4 @@
-"""Small nets as PyTorch's exporters write them (see golden/torch_nets/make_nets.py)."""
+"""Small nets that PyTorch's exporters wrote (see golden/torch_nets/make_nets.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from places import GOLDEN
 
 import protogen as pg
 from protogen.layers import kind_of
-from protogen.onnx.importer import lift
+from protogen.onnx.importer import import_model
 from protogen.onnx.session import run_model
 
 FOLDER = GOLDEN / "torch_nets"
@@ -17,7 +17,7 @@ TOLERANCE = 1e-5  # of the output's largest value
 KINDS = ["_11", "_17", "_dynamo"]  # operator sets of the older exporter, and the newer exporter
 
 
-def test_each_net_by_each_exporter():
+def test_every_net_by_every_exporter():
     stems = {name.rsplit("_", 1)[0] for name in NETS}
     assert len(stems) >= 12
     assert {stem + kind for stem in stems for kind in KINDS} == set(NETS)
@@ -25,34 +25,34 @@ def test_each_net_by_each_exporter():
 
 @pytest.mark.parametrize("fold", [False, True])
 @pytest.mark.parametrize("name", NETS)
-def test_net(name, fold, tmp_path):
+def test_import_agrees_with_onnxruntime(name, fold, tmp_path):
     path = FOLDER / f"{name}.onnx"
-    made = lift(path, fold=fold)
-    assert not made.approximated or name.startswith("convnext")  # GELU by erf
-    made.net.save(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
+    imported = import_model(path, fold=fold)
+    assert not imported.approximated or name.startswith("convnext")  # GELU by erf
+    imported.net.save(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
     net = pg.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", strict=True)
     assert all(kind_of(layer).stock for layer in net.layers)
     generator = np.random.default_rng(0)
     feeds = {
         blob: generator.standard_normal(net.shapes[blob]).astype(np.float32) for blob in net.inputs
     }
-    wanted = run_model(path.read_bytes(), feeds)
-    found = pg.run(net, feeds)
-    assert found.keys() == wanted.keys()
-    for blob, values in wanted.items():
-        assert found[blob].shape == values.shape
-        error = np.abs(found[blob] - values).max() / np.abs(values).max()
+    expected = run_model(path.read_bytes(), feeds)
+    actual = pg.run(net, feeds)
+    assert actual.keys() == expected.keys()
+    for blob, values in expected.items():
+        assert actual[blob].shape == values.shape
+        error = np.abs(actual[blob] - values).max() / np.abs(values).max()
         assert error < TOLERANCE, (blob, error)
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_nets_are_as_short_as_a_person_would_write_them(name, golden):
-    """A list of layers, so that a change of any shows."""
+def test_layers_of_imported_nets(name, golden):
+    """Compare the list of layers with a golden file."""
     if not name.endswith("_17"):
         return
-    made = lift(FOLDER / f"{name}.onnx")
+    imported = import_model(FOLDER / f"{name}.onnx")
     lines = [
         f"{layer.name} {layer.type} {' '.join(layer.bottoms)} -> {' '.join(layer.tops)}"
-        for layer in made.net.layers
+        for layer in imported.net.layers
     ]
     golden(f"torch_nets/{name}.txt", "\n".join(lines) + "\n")

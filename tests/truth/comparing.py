@@ -19,7 +19,7 @@ from protogen.formats.caffemodel import write_weights
 from protogen.net.net import Net
 from protogen.net.upgrade import upgrade
 from protogen.onnx import lower
-from protogen.onnx.importer import lift
+from protogen.onnx.importer import import_model
 from protogen.running.runtime import run_program
 
 # Of the blob's largest magnitude: float32 sums in another order.
@@ -174,7 +174,7 @@ def compare_back(drawn: Drawn, judge: Caffe) -> Outcome:
         if theirs.refused:
             return Outcome("refused", theirs.refused)
         try:
-            back = lift(model)
+            back = import_model(model)
         except pg.UnsupportedError as error:
             return Outcome("no way back", str(error))
     text = prototxt.write(back.net.message)

@@ -1,4 +1,4 @@
-"""ONNX to Caffe: one function for each operator (``REGISTRY``), and the nets that they make."""
+"""Import of ONNX models into Caffe: one function per operator (``REGISTRY``)."""
 
 from protogen.onnx.importer import (
     activation,
@@ -14,15 +14,15 @@ from protogen.onnx.importer import (
     reduction,
     shaping,
 )
-from protogen.onnx.importer.context import Lifter
-from protogen.onnx.importer.net import Lifted, from_onnx, lift
-from protogen.onnx.importer.registry import REGISTRY, lifts
+from protogen.onnx.importer.context import ImportContext
+from protogen.onnx.importer.net import ImportedNet, from_onnx, import_model
+from protogen.onnx.importer.registry import REGISTRY, imports
 from protogen.onnx.importer.verdicts import Verdict, check_onnx
 
 __all__ = [
     "REGISTRY",
-    "Lifted",
-    "Lifter",
+    "ImportContext",
+    "ImportedNet",
     "Verdict",
     "activation",
     "check_onnx",
@@ -31,8 +31,8 @@ __all__ = [
     "elementwise",
     "from_onnx",
     "fusion",
-    "lift",
-    "lifts",
+    "import_model",
+    "imports",
     "normalization",
     "padding",
     "patterns",

@@ -1,4 +1,4 @@
-"""Operators on each value alone: activations, powers, limits."""
+"""Elementwise operators with one input: activations, powers, limits."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 
 from protogen.formats.message import Name
 from protogen.onnx.importer.arithmetic import LARGEST, clipped, eltwise, powered, with_constant
-from protogen.onnx.importer.context import Lifter
-from protogen.onnx.importer.registry import lifts
+from protogen.onnx.importer.context import ImportContext
+from protogen.onnx.importer.registry import imports
 
-# erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) to ERF_ERROR, a minimax fit of the odd polynomial.
+# erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) with an error of at most ERF_ERROR: a minimax fit
+# of the odd polynomial.
 ERF_TERMS = (
     1.12837971,
     1.02765481e-1,
@@ -23,11 +24,11 @@ ERF_ERROR = 1e-7
 
 
 def _plain(onnx: str, caffe: str) -> None:
-    """Operators without attributes that are a layer without parameters."""
+    """Register an operator without attributes that becomes a layer without parameters."""
 
-    @lifts(onnx)
-    def lift(to: Lifter, x: str) -> None:
-        to.add(caffe, [x])
+    @imports(onnx)
+    def import_operator(ctx: ImportContext, x: str) -> None:
+        ctx.add(caffe, [x])
 
 
 for _onnx, _caffe in (
@@ -42,160 +43,163 @@ for _onnx, _caffe in (
     _plain(_onnx, _caffe)
 
 
-@lifts("Sqrt")
-def square_root(to: Lifter, x: str) -> None:
-    powered(to, x, power=0.5)
+@imports("Sqrt")
+def square_root(ctx: ImportContext, x: str) -> None:
+    powered(ctx, x, power=0.5)
 
 
-@lifts("Reciprocal")
-def reciprocal(to: Lifter, x: str) -> None:
-    powered(to, x, power=-1.0)
+@imports("Reciprocal")
+def reciprocal(ctx: ImportContext, x: str) -> None:
+    powered(ctx, x, power=-1.0)
 
 
-@lifts("Neg")
-def negative(to: Lifter, x: str) -> None:
-    powered(to, x, scale=-1.0)
+@imports("Neg")
+def negative(ctx: ImportContext, x: str) -> None:
+    powered(ctx, x, scale=-1.0)
 
 
-@lifts("Pow")
-def power(to: Lifter, x: str, exponent: str) -> None:
-    values = to.wanted(exponent, "exponent")
+@imports("Pow")
+def power(ctx: ImportContext, x: str, exponent: str) -> None:
+    values = ctx.require_constant(exponent, "exponent")
     if values.size != 1:
-        raise to.refuse("its exponents are many, but Caffe's Power has one")
-    powered(to, x, power=float(values.reshape(())))
+        raise ctx.unsupported(f"the exponent must be one number, got {values.size} values")
+    powered(ctx, x, power=float(values.reshape(())))
 
 
-@lifts("LeakyRelu")
-def leaky_relu(to: Lifter, x: str, *, alpha: float = 0.01) -> None:
-    to.add("ReLU", [x], {"relu_param": {"negative_slope": alpha}})
+@imports("LeakyRelu")
+def leaky_relu(ctx: ImportContext, x: str, *, alpha: float = 0.01) -> None:
+    ctx.add("ReLU", [x], {"relu_param": {"negative_slope": alpha}})
 
 
-@lifts("PRelu")
-def prelu(to: Lifter, x: str, slope: str) -> None:
-    """PReLU for one slope or one a channel; else max(x, 0) - slope max(-x, 0)."""
-    values = to.wanted(slope, "slope")
-    shape = to.shape(x)
-    if to.source.written < 7 and values.ndim == 1 and len(shape) > 1:  # then along the channels
+@imports("PRelu")
+def prelu(ctx: ImportContext, x: str, slope: str) -> None:
+    """PReLU for one slope or one slope per channel; else max(x, 0) - slope max(-x, 0)."""
+    values = ctx.require_constant(slope, "slope")
+    shape = ctx.shape(x)
+    if (
+        ctx.source.written < 7 and values.ndim == 1 and len(shape) > 1
+    ):  # before set 7: along the channels
         values = values.reshape(-1, *(1,) * (len(shape) - 2))
     padded = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
-    fits = 2 <= len(shape) <= 4  # Caffe's PReLU takes no other blobs
-    if values.size == 1 and not fits:
-        to.add("ReLU", [x], {"relu_param": {"negative_slope": float(values.reshape(-1)[0])}})
+    prelu_rank = 2 <= len(shape) <= 4  # the ranks that Caffe's PReLU supports
+    if values.size == 1 and not prelu_rank:
+        ctx.add("ReLU", [x], {"relu_param": {"negative_slope": float(values.reshape(-1)[0])}})
         return
     if values.size == 1:
-        to.add("PReLU", [x], {"prelu_param": {"channel_shared": True}}, [values.reshape(())])
+        ctx.add("PReLU", [x], {"prelu_param": {"channel_shared": True}}, [values.reshape(())])
         return
-    if fits and values.size == shape[1] == padded.shape[1]:
-        to.add("PReLU", [x], {}, [values.reshape(-1)])
+    if prelu_rank and values.size == shape[1] == padded.shape[1]:
+        ctx.add("PReLU", [x], {}, [values.reshape(-1)])
         return
-    above = to.add("ReLU", [x], role="above")
-    below = to.add("ReLU", [powered(to, x, scale=-1.0, role="negated")], role="below")
-    eltwise(to, "SUM", [above, with_constant(to, below, -padded, "Scale", "sloped")])
+    above = ctx.add("ReLU", [x], role="above")
+    below = ctx.add("ReLU", [powered(ctx, x, scale=-1.0, role="negated")], role="below")
+    eltwise(ctx, "SUM", [above, with_constant(ctx, below, -padded, "Scale", "sloped")])
 
 
-@lifts("Elu")
-def elu(to: Lifter, x: str, *, alpha: float = 1.0) -> None:
-    to.add("ELU", [x], {"elu_param": {"alpha": alpha}})
+@imports("Elu")
+def elu(ctx: ImportContext, x: str, *, alpha: float = 1.0) -> None:
+    ctx.add("ELU", [x], {"elu_param": {"alpha": alpha}})
 
 
-@lifts("Selu")
-def selu(to: Lifter, x: str, *, alpha: float = 1.67326319, gamma: float = 1.05070102) -> None:
+@imports("Selu")
+def selu(
+    ctx: ImportContext, x: str, *, alpha: float = 1.67326319, gamma: float = 1.05070102
+) -> None:
     """gamma ELU(x)."""
-    y = to.add("ELU", [x], {"elu_param": {"alpha": alpha}}, role="elu")
-    powered(to, y, scale=gamma)
+    y = ctx.add("ELU", [x], {"elu_param": {"alpha": alpha}}, role="elu")
+    powered(ctx, y, scale=gamma)
 
 
-@lifts("Celu")
-def celu(to: Lifter, x: str, *, alpha: float = 1.0) -> None:
+@imports("Celu")
+def celu(ctx: ImportContext, x: str, *, alpha: float = 1.0) -> None:
     """alpha (exp(x / alpha) - 1) below 0: alpha ELU(x / alpha)."""
-    y = powered(to, x, scale=1 / alpha, role="scaled")
-    y = to.add("ELU", [y], {}, role="elu")
-    powered(to, y, scale=alpha)
+    y = powered(ctx, x, scale=1 / alpha, role="scaled")
+    y = ctx.add("ELU", [y], {}, role="elu")
+    powered(ctx, y, scale=alpha)
 
 
-@lifts("HardSigmoid")
-def hard_sigmoid(to: Lifter, x: str, *, alpha: float = 0.2, beta: float = 0.5) -> None:
-    y = powered(to, x, scale=alpha, shift=beta, role="line")
-    to.add("Clip", [y], {"clip_param": {"min": 0.0, "max": 1.0}})
+@imports("HardSigmoid")
+def hard_sigmoid(ctx: ImportContext, x: str, *, alpha: float = 0.2, beta: float = 0.5) -> None:
+    y = powered(ctx, x, scale=alpha, shift=beta, role="line")
+    ctx.add("Clip", [y], {"clip_param": {"min": 0.0, "max": 1.0}})
 
 
-@lifts("HardSwish")
-def hard_swish(to: Lifter, x: str) -> None:
-    to.fork("HardSwish", [x])
+@imports("HardSwish")
+def hard_swish(ctx: ImportContext, x: str) -> None:
+    ctx.add_fork_layer("HardSwish", [x])
 
 
-@lifts("Mish")
-def mish(to: Lifter, x: str) -> None:
-    to.fork("Mish", [x])
+@imports("Mish")
+def mish(ctx: ImportContext, x: str) -> None:
+    ctx.add_fork_layer("Mish", [x])
 
 
-@lifts("Swish")
-def swish(to: Lifter, x: str, *, alpha: float = 1.0) -> None:
+@imports("Swish")
+def swish(ctx: ImportContext, x: str, *, alpha: float = 1.0) -> None:
     """x Sigmoid(alpha x)."""
-    to.add("Swish", [x], {"swish_param": {"beta": alpha}} if alpha != 1 else {})
+    ctx.add("Swish", [x], {"swish_param": {"beta": alpha}} if alpha != 1 else {})
 
 
-@lifts("Softsign")
-def softsign(to: Lifter, x: str) -> None:
+@imports("Softsign")
+def softsign(ctx: ImportContext, x: str) -> None:
     """x / (1 + |x|)."""
-    y = powered(to, to.add("AbsVal", [x], role="abs"), shift=1.0, power=-1.0, role="inverse")
-    eltwise(to, "PROD", [x, y])
+    y = powered(ctx, ctx.add("AbsVal", [x], role="abs"), shift=1.0, power=-1.0, role="inverse")
+    eltwise(ctx, "PROD", [x, y])
 
 
-@lifts("ThresholdedRelu")
-def thresholded_relu(to: Lifter, x: str, *, alpha: float = 1.0) -> None:
+@imports("ThresholdedRelu")
+def thresholded_relu(ctx: ImportContext, x: str, *, alpha: float = 1.0) -> None:
     """x where it is above alpha, else 0."""
-    y = to.add("Threshold", [x], {"threshold_param": {"threshold": alpha}}, role="above")
-    eltwise(to, "PROD", [x, y])
+    y = ctx.add("Threshold", [x], {"threshold_param": {"threshold": alpha}}, role="above")
+    eltwise(ctx, "PROD", [x, y])
 
 
-@lifts("Sign")
-def sign(to: Lifter, x: str) -> None:
-    """1 where x > 0, less 1 where -x > 0."""
-    above = to.add("Threshold", [x], role="above")
-    below = to.add("Threshold", [powered(to, x, scale=-1.0, role="negated")], role="below")
+@imports("Sign")
+def sign(ctx: ImportContext, x: str) -> None:
+    """(1 where x > 0, else 0) - (1 where -x > 0, else 0)."""
+    above = ctx.add("Threshold", [x], role="above")
+    below = ctx.add("Threshold", [powered(ctx, x, scale=-1.0, role="negated")], role="below")
     params = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, -1.0]}}
-    to.add("Eltwise", [above, below], params)
+    ctx.add("Eltwise", [above, below], params)
 
 
-@lifts("Erf")
-def erf(to: Lifter, x: str) -> None:
-    """No layer of Caffe's: tanh of a polynomial, to 1e-7."""
-    _erf(to, x, "")
+@imports("Erf")
+def erf(ctx: ImportContext, x: str) -> None:
+    """tanh of a polynomial, with an error of at most 1e-7, because Caffe has no layer for erf."""
+    _erf(ctx, x, "")
 
 
-def _erf(to: Lifter, z: str, role: str) -> str:
-    to.approximated.append(
-        (to.operator, f"erf by tanh of a polynomial, off by {ERF_ERROR:g} at most")
-    )
-    square = powered(to, z, power=2.0, role="square")
+def _erf(ctx: ImportContext, z: str, role: str) -> str:
+    text = f"erf is approximated with an error of at most {ERF_ERROR:g} by the tanh of a polynomial"
+    ctx.approximated.append((ctx.operator, text))
+    square = powered(ctx, z, power=2.0, role="square")
     *terms, second, first = ERF_TERMS
-    y = powered(to, square, scale=first, shift=second, role=f"term{len(terms)}")
+    y = powered(ctx, square, scale=first, shift=second, role=f"term{len(terms)}")
     for i, term in reversed(list(enumerate(terms))):
-        y = eltwise(to, "PROD", [square, y], role=f"product{i}")
-        y = powered(to, y, shift=term, role=f"term{i}")
-    y = eltwise(to, "PROD", [z, y], role="polynomial")
-    return to.add("TanH", [y], role=role)
+        y = eltwise(ctx, "PROD", [square, y], role=f"product{i}")
+        y = powered(ctx, y, shift=term, role=f"term{i}")
+    y = eltwise(ctx, "PROD", [z, y], role="polynomial")
+    return ctx.add("TanH", [y], role=role)
 
 
-@lifts("Gelu")
-def gelu(to: Lifter, x: str, *, approximate: str = "none") -> None:
-    """x (1 + erf(x / sqrt 2)) / 2; the tanh form is exact: tanh(sqrt(2 / pi) (x + 0.044715 x^3))."""
+@imports("Gelu")
+def gelu(ctx: ImportContext, x: str, *, approximate: str = "none") -> None:
+    """x (1 + erf(x / sqrt 2)) / 2; the tanh form tanh(sqrt(2 / pi) (x + 0.044715 x^3)) is exact."""
     if approximate == "tanh":
-        cube = powered(to, x, power=3.0, role="cube")
+        cube = powered(ctx, x, power=3.0, role="cube")
         params = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, 0.044715]}}
-        y = to.add("Eltwise", [x, cube], params, role="inner")
-        y = to.add(
-            "TanH", [powered(to, y, scale=math.sqrt(2 / math.pi), role="scaled")], role="tanh"
+        y = ctx.add("Eltwise", [x, cube], params, role="inner")
+        y = ctx.add(
+            "TanH", [powered(ctx, y, scale=math.sqrt(2 / math.pi), role="scaled")], role="tanh"
         )
     else:
-        y = _erf(to, powered(to, x, scale=math.sqrt(0.5), role="scaled"), "erf")
-    eltwise(to, "PROD", [x, powered(to, y, scale=0.5, shift=0.5, role="gate")])
+        y = _erf(ctx, powered(ctx, x, scale=math.sqrt(0.5), role="scaled"), "erf")
+    eltwise(ctx, "PROD", [x, powered(ctx, y, scale=0.5, shift=0.5, role="gate")])
 
 
-@lifts("Clip")
+@imports("Clip")
 def clip(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     low: str | None = None,
     high: str | None = None,
@@ -203,13 +207,13 @@ def clip(
     min: float | None = None,
     max: float | None = None,
 ) -> None:
-    """Limits are attributes before operator set 11, and inputs since."""
-    clipped(to, x, _limit(to, min, low, -LARGEST), _limit(to, max, high, LARGEST))
+    """The limits are attributes before operator set 11, and inputs from 11 on."""
+    clipped(ctx, x, _limit(ctx, min, low, -LARGEST), _limit(ctx, max, high, LARGEST))
 
 
-def _limit(to: Lifter, given: float | None, name: str | None, otherwise: float) -> float:
-    if given is not None:
-        return float(given)
+def _limit(ctx: ImportContext, attribute: float | None, name: str | None, default: float) -> float:
+    if attribute is not None:
+        return float(attribute)
     if not name:
-        return otherwise
-    return float(to.wanted(name, "limit").reshape(()))
+        return default
+    return float(ctx.require_constant(name, "limit").reshape(()))

@@ -1,4 +1,4 @@
-"""Sums, products, powers and limits as layers: what operators of several families are made of."""
+"""Layers for sums, products, powers and limits, which several families of operators use."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.formats.message import Name
 from protogen.geometry import Shape
-from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import tiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST = 3.4028234663852886e38  # of float32
+LARGEST = 3.4028234663852886e38  # largest float32
 
 
 def powered(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     *,
     power: float = 1.0,
@@ -24,81 +24,90 @@ def powered(
     shift: float = 0.0,
     role: str = "",
 ) -> str:
-    """Power: (shift + scale x) ^ power."""
-    given = (("power", power, 1.0), ("scale", scale, 1.0), ("shift", shift, 0.0))
-    params = {key: float(value) for key, value, default in given if value != default}
-    return to.add("Power", [x], {"power_param": params} if params else {}, role=role)
+    """Add a Power layer: (shift + scale x) ^ power."""
+    arguments = (("power", power, 1.0), ("scale", scale, 1.0), ("shift", shift, 0.0))
+    params = {key: float(value) for key, value, default in arguments if value != default}
+    return ctx.add("Power", [x], {"power_param": params} if params else {}, role=role)
 
 
-def eltwise(to: Lifter, operation: str, bottoms: list[str], role: str = "") -> str:
-    """Eltwise; SUM is what Caffe does unless told otherwise."""
+def eltwise(ctx: ImportContext, operation: str, bottoms: list[str], role: str = "") -> str:
+    """Add an Eltwise layer; the operation SUM is Caffe's default."""
     params = {} if operation == "SUM" else {"eltwise_param": {"operation": Name(operation)}}
-    return to.add("Eltwise", bottoms, params, role=role)
+    return ctx.add("Eltwise", bottoms, params, role=role)
 
 
-def clipped(to: Lifter, x: str, low: float, high: float) -> None:
-    """ReLU where only 0 limits, else Clip; limits beyond float32 are its own."""
+def clipped(ctx: ImportContext, x: str, low: float, high: float) -> None:
+    """Limit a value: ReLU if the only limit is 0 from below, else Clip.
+
+    Limits beyond float32's range are set to its ends.
+    """
     low, high = (min(max(value, -LARGEST), LARGEST) for value in (low, high))
-    if low > high:  # ONNX: then all is the upper limit
+    if low > high:  # ONNX: then every value becomes the upper limit
         low = high
     if low == 0 and high == LARGEST:
-        to.add("ReLU", [x])
+        ctx.add("ReLU", [x])
     elif (low, high) == (-LARGEST, LARGEST):
-        to.same(x)
+        ctx.pass_through(x)
     else:
-        to.add("Clip", [x], {"clip_param": {"min": low, "max": high}})
+        ctx.add("Clip", [x], {"clip_param": {"min": low, "max": high}})
 
 
 def span(shape: Shape, small: Shape) -> tuple[int, Shape] | None:
-    """(first axis, lengths) of the axes that ``small`` has, if they stand side by side in
-    ``shape`` and all others are 1; None otherwise."""
+    """Return (first axis, lengths) of the axes of ``small``, aligned to the last axes of ``shape``.
+
+    Return None unless the axes that are longer than 1 are consecutive and match ``shape``.
+    """
     if len(small) > len(shape):
         return None
     padded = (1,) * (len(shape) - len(small)) + small
-    used = [i for i, n in enumerate(padded) if n != 1]
-    if not used:
+    long_axes = [i for i, n in enumerate(padded) if n != 1]
+    if not long_axes:
         return None
-    first, last = used[0], used[-1]
+    first, last = long_axes[0], long_axes[-1]
     if padded[first : last + 1] != shape[first : last + 1]:
         return None
     return first, padded[first : last + 1]
 
 
 def with_constant(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     values: NDArray[Any],
     kind: str,
     role: str = "",
     bias: NDArray[Any] | None = None,
 ) -> str:
-    """Times (Scale) or plus (Bias) a constant, with broadcasting: Power for one number; else a
-    Scale or Bias with a number along some axes, or along all axes behind the batch. ``bias`` goes
-    into the same Scale, and has the shape of the factors."""
+    """Multiply by (Scale) or add (Bias) a constant, with broadcasting.
+
+    One number becomes a Power. Other constants become a Scale or Bias along some axes, or along all
+    axes after the batch. ``bias`` goes into the same Scale and has the shape of the factors.
+    """
     import numpy as np
 
     if values.dtype.kind != "f":
-        raise to.refuse(f"its constant is {values.dtype}, but Caffe computes in float32")
-    shape = to.shape(x)
-    wanted = np.broadcast_shapes(shape, values.shape)
-    if values.size == 1 and wanted == shape and bias is None:
+        raise ctx.unsupported(
+            f"the constant has type {values.dtype}, but Caffe computes in float32"
+        )
+    shape = ctx.shape(x)
+    out = np.broadcast_shapes(shape, values.shape)
+    if values.size == 1 and out == shape and bias is None:
         number = float(values.reshape(()))
         if number == (1 if kind == "Scale" else 0):
-            return x if role else to.same(x)
+            return x if role else ctx.pass_through(x)
         if kind == "Scale":
-            return powered(to, x, scale=number, role=role)
-        return powered(to, x, shift=number, role=role)
-    x = tiled(to, x, wanted, "wide") if shape != wanted else x
-    found = span(wanted, values.shape)
-    if found is None:
-        full = np.broadcast_to(values, wanted)
-        alike = len(wanted) > 1 and (wanted[0] == 1 or not any(full.strides[:1]))
-        found = (1, wanted[1:]) if alike else (0, wanted)
-        values = np.ascontiguousarray(full[0] if alike else full)
+            return powered(ctx, x, scale=number, role=role)
+        return powered(ctx, x, shift=number, role=role)
+    x = tiled(ctx, x, out, "wide") if shape != out else x
+    axes = span(out, values.shape)
+    if axes is None:
+        full = np.broadcast_to(values, out)
+        same_for_batch = len(out) > 1 and (out[0] == 1 or not any(full.strides[:1]))
+        axes = (1, out[1:]) if same_for_batch else (0, out)
+        values = np.ascontiguousarray(full[0] if same_for_batch else full)
         if bias is not None:
-            whole = np.broadcast_to(bias, wanted)
-            bias = np.ascontiguousarray(whole[0] if alike else whole)
-    axis, inner = found
+            full_bias = np.broadcast_to(bias, out)
+            bias = np.ascontiguousarray(full_bias[0] if same_for_batch else full_bias)
+    axis, inner = axes
     params: dict[str, Any] = {"axis": axis} if axis != 1 else {}
     if len(inner) != 1:
         params["num_axes"] = len(inner)
@@ -107,4 +116,4 @@ def with_constant(
         params["bias_term"] = True
         blobs.append(bias.reshape(inner).astype(np.float32, copy=False))
     key = f"{kind.lower()}_param"
-    return to.add(kind, [x], {key: params} if params else {}, blobs, role=role)
+    return ctx.add(kind, [x], {key: params} if params else {}, blobs, role=role)

@@ -1,4 +1,4 @@
-"""What the functions that lift operators read from and write to."""
+"""State of an import: what import functions read from the model, and the layers they write."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from protogen.geometry import Shape
 from protogen.layers import LayerType
 from protogen.layers.graph import Layer, free_name
 from protogen.layers.writing import NewLayer, Rewriter
-from protogen.onnx.importer.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, Lift
-from protogen.onnx.importer.roundtrip import remembered
+from protogen.onnx.importer.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, ImportFunction
+from protogen.onnx.importer.roundtrip import restore_layer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from protogen.resampling.request import ResizeRequest
 
 
-class Lifter:
-    """Collects Caffe layers for a model's operators.
+class ImportContext:
+    """Collects the Caffe layers of a model's operators.
 
     Attributes:
-        operator: the operator that is being lifted.
+        operator: the operator that is being imported.
         layers: LayerParameters in execution order.
-        weights: parameter blobs by layer name, as they stand in the model where possible.
-        refused: operators that have no form, with the reason.
-        approximated: operators whose form is not exact, with the error.
-        forks: types of forks' layers that the dialect has.
-        shapes: of all values, where they are known.
-        made_of: layers by name of their operator.
-        types_of: types of layers by outputs of their operator.
+        weights: parameter blobs by layer name; the model's own arrays where possible.
+        refused: unsupported operators, with the reason.
+        approximated: operators that are imported approximately, with the error.
+        forks: types of fork layers that the dialect supports.
+        shapes: shapes by value, None where unknown.
+        layers_of: names of layers, by name of their operator.
+        types_of: types of layers, by outputs of their operator.
     """
 
     def __init__(self, source: OnnxGraph, forks: frozenset[str] = frozenset()) -> None:
@@ -46,54 +46,54 @@ class Lifter:
         self.weights: dict[str, list[NDArray[np.floating]]] = {}
         self.refused: list[tuple[Operator, Diagnostic]] = []
         self.approximated: list[tuple[Operator, str]] = []
-        self.made_of: dict[str, tuple[str, ...]] = {}
+        self.layers_of: dict[str, tuple[str, ...]] = {}
         self.types_of: dict[tuple[str, ...], str] = {}
-        self._first = 0  # of the operator's own layers
+        self._first = 0  # index of the operator's first layer
         self._alias: dict[str, str] = {}
         self.shapes: dict[str, Shape | None] = dict(source.shapes)
         self._names: set[str] = set()
-        self._made: set[str] = set(source.inputs)  # values that a layer makes
+        self._produced: set[str] = set(source.inputs)  # values that a layer produces
         self._values = {
             name for one in source.operators for name in (*one.inputs, *one.outputs) if name
         } | set(source.inputs)
-        self._read = {name for one in source.operators for name in one.inputs if name} | set(
+        self._used = {name for one in source.operators for name in one.inputs if name} | set(
             source.outputs
         )
 
-    def lift(self, operator: Operator) -> None:
-        """Writes the layers of one operator, or notes why there are none."""
+    def import_operator(self, operator: Operator) -> None:
+        """Add the layers of one operator, or record why it is unsupported."""
         self.operator = operator
-        self._first = count = len(self.layers)
+        self._first = first = len(self.layers)
         try:
             function = REGISTRY.get(operator.type) if not operator.domain else None
             if operator.domain == CAFFE:
-                function = remembered
+                function = restore_layer
             if function is None:
-                where = f" of {operator.domain}" if operator.domain else ""
-                reason = f"Caffe has no layer for the operator{where}"
-                raise self.refuse(REASONS.get(operator.type, reason))
+                where = f" of domain {operator.domain}" if operator.domain else ""
+                reason = f"Caffe has no layer for this operator{where}"
+                raise self.unsupported(REASONS.get(operator.type, reason))
             self._check_kinds()
             self._check_attributes(function)
             self._call(function)
-            made = self.layers[count:]
-            self.made_of[operator.name] = tuple(layer.name for layer in made)
-            self.types_of[operator.outputs] = ", ".join(dict.fromkeys(one.type for one in made))
+            layers = self.layers[first:]
+            self.layers_of[operator.name] = tuple(layer.name for layer in layers)
+            self.types_of[operator.outputs] = ", ".join(dict.fromkeys(one.type for one in layers))
             for name in operator.outputs:
-                if name in self._read and name not in self._made and name not in self._alias:
-                    raise self.refuse(f'its output "{name}" has no form in Caffe')
+                if name in self._used and name not in self._produced and name not in self._alias:
+                    raise self.unsupported(f'output "{name}" has no equivalent in Caffe')
         except (UnsupportedError, InputError) as error:
-            for layer in self.layers[count:]:
+            for layer in self.layers[first:]:
                 self.weights.pop(layer.name, None)
-            del self.layers[count:]
-            self._made.update(operator.outputs)  # so that its readers are looked at as well
-            found = error.diagnostic
-            if found.subject != operator.subject:  # of a layer that stands for the operator
-                found = self.refuse(str(error)).diagnostic
-            self.refused.append((operator, found))
+            del self.layers[first:]
+            self._produced.update(operator.outputs)  # so that its readers are checked too
+            diagnostic = error.diagnostic
+            if diagnostic.subject != operator.subject:  # raised by a layer of the operator
+                diagnostic = self.unsupported(str(error)).diagnostic
+            self.refused.append((operator, diagnostic))
 
-    def _call(self, function: Lift) -> None:
-        """Runs an operator's function. One that stumbles over what ONNX does not allow either is
-        refused in ONNX's words."""
+    def _call(self, function: ImportFunction) -> None:
+        """Call an import function. If it fails on an operator that violates ONNX's definition,
+        raise an error with ONNX's own message."""
         try:
             function(self, *self.operator.inputs, **self.operator.attributes)
         except (
@@ -104,41 +104,41 @@ class Lifter:
             TypeError,
             ValueError,
         ) as error:
-            told = self.source.objection(self.operator, self.shapes)
+            objection = self.source.objection(self.operator, self.shapes)
             shapes = [self.shapes.get(name) for name in self.operator.inputs if name]
-            raise self.refuse(
-                f"it is not as ONNX defines it: {told}"
-                if told
-                else f"its attributes do not fit its inputs {shapes}"
+            raise self.unsupported(
+                f"violates ONNX's definition of the operator: {objection}"
+                if objection
+                else f"the attributes do not fit the input shapes {shapes}"
             ) from error
 
-    def _check_attributes(self, function: Lift) -> None:
+    def _check_attributes(self, function: ImportFunction) -> None:
         known = inspect.signature(function).parameters
         if any(p.kind is p.VAR_KEYWORD for p in known.values()):
             return
         for key in self.operator.attributes:
             if key not in known or known[key].kind is not inspect.Parameter.KEYWORD_ONLY:
-                raise self.refuse(f"its attribute {key} has no form in Caffe")
-        most = [p for p in known.values() if p.kind is not p.KEYWORD_ONLY]
-        if len(self.operator.inputs) >= len(most) and not any(
-            p.kind is p.VAR_POSITIONAL for p in most
+                raise self.unsupported(f"attribute {key} has no equivalent in Caffe")
+        positional = [p for p in known.values() if p.kind is not p.KEYWORD_ONLY]
+        if len(self.operator.inputs) >= len(positional) and not any(
+            p.kind is p.VAR_POSITIONAL for p in positional
         ):
-            raise self.refuse(f"its input {len(most)} has no form in Caffe")
+            raise self.unsupported(f"input {len(positional)} has no equivalent in Caffe")
 
     def _check_kinds(self) -> None:
         for name in (*self.operator.inputs, *self.operator.outputs):
             empty = name not in self.source.constants and 0 in (self.shapes.get(name) or ())
-            if empty and name in self._read:
-                raise self.refuse(f'"{name}" has no values, and Caffe\'s blobs are not empty')
+            if empty and name in self._used:
+                raise self.unsupported(f'"{name}" is empty, but Caffe blobs cannot be empty')
         for name in self.operator.inputs:
             kind = self.kind(name)
             if name in self.source.constants or kind in FLOATS:
                 continue
             if self.operator.type in MOVERS and kind.lstrip("U").startswith("INT"):
                 continue
-            raise self.refuse(f'"{name}" is {kind}, but Caffe computes in float32')
+            raise self.unsupported(f'"{name}" has type {kind}, but Caffe computes in float32')
 
-    # what an operator's function reads
+    # Access to the operator and its inputs
 
     @property
     def out(self) -> str:
@@ -150,50 +150,52 @@ class Lifter:
         return self.source.opset
 
     def is_read(self, name: str) -> bool:
-        """Whether an operator reads the value, or it is an output of the model."""
-        return name in self._read
+        """Return whether an operator reads the value, or it is an output of the model."""
+        return name in self._used
 
     def kind(self, name: str) -> str:
-        """ONNX's name of a value's element type."""
+        """Return ONNX's name of a value's element type."""
         return self.source.kinds.get(name, "FLOAT")
 
     def constant(self, name: str | None) -> NDArray[Any] | None:
-        """The value of a constant; None where there is none, or the value is computed."""
+        """Return a constant's array; None if ``name`` is empty or the value is computed."""
         return self.source.constants.get(name) if name else None
 
-    def wanted(self, name: str | None, what: str) -> NDArray[Any]:
-        """The value of what must be a constant.
+    def require_constant(self, name: str | None, role: str) -> NDArray[Any]:
+        """Return the array of a value that must be a constant.
 
         Raises:
-            UnsupportedError: it is computed.
+            UnsupportedError: the value is computed.
         """
-        found = self.constant(name)
-        if found is None:
-            raise self.refuse(f'its {what} "{name}" is computed, not constant')
-        return found
+        array = self.constant(name)
+        if array is None:
+            raise self.unsupported(f'{role} "{name}" must be a constant, but it is computed')
+        return array
 
-    def numbers(self, given: Sequence[int] | None, name: str | None, what: str) -> list[int] | None:
-        """Whole numbers that are an attribute in old operator sets and an input in new ones."""
-        if given is not None:
-            return [int(n) for n in given]
-        return [int(n) for n in self.wanted(name, what).reshape(-1)] if name else None
+    def integers(
+        self, attribute: Sequence[int] | None, name: str | None, role: str
+    ) -> list[int] | None:
+        """Return integers that are an attribute in old operator sets and an input in new ones."""
+        if attribute is not None:
+            return [int(n) for n in attribute]
+        return [int(n) for n in self.require_constant(name, role).reshape(-1)] if name else None
 
     def shape(self, name: str) -> Shape:
-        """The shape of a value.
+        """Return the shape of a value.
 
         Raises:
-            UnsupportedError: it is not known.
+            UnsupportedError: the shape is unknown.
         """
-        found = self.shapes.get(name)
-        if found is None:
-            raise self.refuse(f'the shape of "{name}" is not known')
-        return found
+        shape = self.shapes.get(name)
+        if shape is None:
+            raise self.unsupported(f'the shape of "{name}" is unknown')
+        return shape
 
-    def refuse(self, problem: str, advice: str = "") -> UnsupportedError:
-        """An UnsupportedError that names the operator."""
+    def unsupported(self, problem: str, advice: str = "") -> UnsupportedError:
+        """Return an UnsupportedError that names the operator."""
         return UnsupportedError(problem, subject=self.operator.subject, advice=advice)
 
-    # what it writes
+    # Output of layers
 
     def add(
         self,
@@ -205,14 +207,14 @@ class Lifter:
         role: str = "",
         tops: Sequence[str] | None = None,
     ) -> str:
-        """Adds a layer and gives its (first) top's value.
+        """Add a layer and return its first top.
 
-        Without a ``role`` it makes the operator's output and bears its name; else it makes a value
-        of its own.
+        Without a ``role`` the layer produces the operator's output and has the operator's name.
+        With a ``role`` it produces a new, intermediate value.
         """
-        made = list(tops or ()) or [self.value(role) if role else self.out]
-        self._append(self._layer_name(role), type_, bottoms, made, params or {}, weights)
-        return made[0]
+        names = list(tops or ()) or [self.new_value(role) if role else self.out]
+        self._append(self._layer_name(role), type_, bottoms, names, params or {}, weights)
+        return names[0]
 
     def _append(
         self,
@@ -223,38 +225,42 @@ class Lifter:
         params: Mapping[str, Any],
         weights: Sequence[NDArray[np.floating]] | None = None,
     ) -> None:
-        """Adds a layer; the shapes of its tops follow from its type's own rule."""
+        """Add a layer; the layer type computes the shapes of the tops."""
         reads = [self.blob(one) for one in bottoms]
         fields = {"bottom": reads} if reads else {}
         message = Message.make(
             "LayerParameter", name=name, type=type_, **fields, top=list(tops), **params
         )
         layer = Layer(name, type_, tuple(reads), tuple(tops), message)
-        given = [self.shapes.get(one) for one in reads]
+        bottom_shapes = [self.shapes.get(one) for one in reads]
         shapes: Sequence[Shape | None] = [None] * len(tops)
-        if None not in given:
-            shapes = LayerType.registry[type_].shapes(layer, [s for s in given if s is not None])
+        if None not in bottom_shapes:
+            shapes = LayerType.registry[type_].shapes(
+                layer, [s for s in bottom_shapes if s is not None]
+            )
         for top, shape in zip(tops, shapes, strict=True):
             known = self.source.shapes.get(top)
             if None not in (known, shape) and known != shape:
-                raise self.refuse(f"Caffe's {type_} makes {shape} of {given}, not {known}")
+                raise self.unsupported(
+                    f"Caffe's {type_} gives shape {shape} for {bottom_shapes}, expected {known}"
+                )
             self.shapes[top] = shape
         self.layers.append(message)
-        self._made.update(tops)
+        self._produced.update(tops)
         if weights is not None:
             self.weights[name] = list(weights)
 
-    def fork(
+    def add_fork_layer(
         self,
         type_: str,
         bottoms: Sequence[str],
         params: Mapping[str, Any] | None = None,
         role: str = "",
     ) -> str:
-        """A layer of forks, or where the dialect lacks it, the stock layers that stand for it."""
+        """Add a fork layer, or equivalent stock layers if the dialect lacks it."""
         if type_ in self.forks:
             return self.add(type_, bottoms, params, role=role)
-        top = self.value(role) if role else self.out
+        top = self.new_value(role) if role else self.out
         message = Message.make(
             "LayerParameter",
             name=self.operator.name or self.out,
@@ -268,7 +274,7 @@ class Lifter:
         return top
 
     def resize(self, request: ResizeRequest, x: str, top: str = "") -> None:
-        """The stock layers of a resize."""
+        """Add the stock layers of a resize."""
         from protogen.resampling.emit import emit
         from protogen.resampling.planning import decide
 
@@ -281,63 +287,64 @@ class Lifter:
             weights = list(step.weights) if step.make else None
             self._append(step.name, step.type, step.bottoms, step.tops, step.params, weights)
 
-    def same(self, value: str) -> str:
-        """The operator hands on a value: no layer is needed."""
-        return self.give(value, self.out)
+    def pass_through(self, value: str) -> str:
+        """Make the operator's output an alias of a value, without a layer."""
+        return self.bind_output(value, self.out)
 
-    def give(self, value: str, output: str) -> str:
-        """A value is an output of the operator. One of the operator's own layers takes its name."""
-        maker = next((one for one in self.layers[self._first :] if value in one.top), None)
-        if maker is None or value in self.operator.outputs:
+    def bind_output(self, value: str, output: str) -> str:
+        """Bind a value to an output of the operator. A value that one of the operator's own layers
+        produces is renamed; for another value, the output becomes an alias."""
+        producer = next((layer for layer in self.layers[self._first :] if value in layer.top), None)
+        if producer is None or value in self.operator.outputs:
             self._alias[output] = value
             return value
         for layer in self.layers[self._first :]:
             for entry in (*layer.all("bottom"), *layer.all("top")):
                 if entry.value == value:
                     entry.value = output
-        self._made.add(output)
+        self._produced.add(output)
         self.shapes[output] = self.shapes.get(value)
         base = self.operator.name or output
         if base not in self._names:
-            if maker.name in self.weights:
-                self.weights[base] = self.weights.pop(maker.name)
+            if producer.name in self.weights:
+                self.weights[base] = self.weights.pop(producer.name)
             self._names.add(base)
-            maker.all("name")[0].value = base
+            producer.all("name")[0].value = base
         return output
 
     def blob(self, value: str) -> str:
-        """The blob of a value; a constant becomes a Parameter layer."""
+        """Return the blob of a value; add a Parameter layer for a constant."""
         while value in self._alias:
             value = self._alias[value]
         array = self.source.constants.get(value)
-        if array is not None and value not in self._made:
+        if array is not None and value not in self._produced:
             self.parameter(value, array)
         return value
 
-    def finish(self, outputs: Sequence[str]) -> dict[str, str]:
-        """Outputs that are another value's alias, with that value."""
+    def output_aliases(self, outputs: Sequence[str]) -> dict[str, str]:
+        """Return the outputs that are an alias, with the aliased value."""
         return {name: self.blob(name) for name in outputs if name in self._alias}
 
     def split(
-        self, x: str, axis: int, points: Sequence[int], role: str = "part", kept: int | None = None
+        self, x: str, axis: int, points: Sequence[int], role: str = "part", main: int | None = None
     ) -> list[str]:
-        """A Slice at these places; its tops. The one at ``kept`` is the operator's output."""
+        """Add a Slice and return its tops. The top number ``main`` is the operator's output."""
         tops = [
-            self.out if i == kept else self.value(f"{role}_{i}") for i in range(len(points) + 1)
+            self.out if i == main else self.new_value(f"{role}_{i}") for i in range(len(points) + 1)
         ]
-        self.slice(x, axis, points, tops, "" if kept is not None else role)
+        self.slice(x, axis, points, tops, "" if main is not None else role)
         return tops
 
     def slice(
         self, x: str, axis: int, points: Sequence[int], tops: Sequence[str], role: str = ""
     ) -> None:
-        """A Slice at these places, with these tops."""
-        places = {"slice_point": [int(point) for point in points]}
-        params = {"axis": axis, **places} if axis != 1 else places
+        """Add a Slice at these points, with these tops."""
+        params: dict[str, Any] = {"axis": axis} if axis != 1 else {}
+        params["slice_point"] = [int(point) for point in points]
         self.add("Slice", [x], {"slice_param": params}, role=role, tops=tops)
 
     def parameter(self, value: str, array: NDArray[Any]) -> str:
-        """A constant as a blob, by a Parameter layer."""
+        """Add a Parameter layer that produces a constant."""
         import numpy as np
 
         shape = {"dim": list(array.shape)}
@@ -346,8 +353,8 @@ class Lifter:
         self._append(name, "Parameter", [], [value], {"parameter_param": {"shape": shape}}, blob)
         return value
 
-    def value(self, role: str) -> str:
-        """A name for a new value."""
+    def new_value(self, role: str) -> str:
+        """Return an unused name for a new value."""
         return free_name(f"{self.out}_{role}", self._values)
 
     def _layer_name(self, role: str, base: str = "") -> str:
@@ -356,32 +363,32 @@ class Lifter:
 
 
 class _Stock(Rewriter):
-    """A layer type's ``rewrite`` writes into a Lifter; its last layer makes ``top``."""
+    """Adds the stock layers of a fork layer to an import; the last one produces ``top``."""
 
-    def __init__(self, to: Lifter, role: str, top: str) -> None:
-        self._to = to
+    def __init__(self, ctx: ImportContext, role: str, top: str) -> None:
+        self._ctx = ctx
         self._role = role
         self._top = top
 
     def append(self, new: NewLayer) -> str:
         tops = None if new.role else [self._top]
         role = self._named(new.role)
-        return self._to.add(new.type, new.bottoms, new.params, new.weights, role=role, tops=tops)
+        return self._ctx.add(new.type, new.bottoms, new.params, new.weights, role=role, tops=tops)
 
     def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
-        return self._to.split(bottom, axis, points, self._named(role))
+        return self._ctx.split(bottom, axis, points, self._named(role))
 
     def _named(self, role: str) -> str:
         return "_".join(filter(None, (self._role, role)))
 
     def retype(self, type_: str, **params: Mapping[str, Any]) -> None:
-        raise self._to.refuse(f"a layer of forks cannot be retyped to {type_} here")
+        raise self._ctx.unsupported(f"cannot import a fork layer as a retyped {type_}")
 
     def resize(self, sizes: Sequence[int], **sampling: Any) -> None:
-        raise self._to.refuse("a layer of forks that resizes is not made of ONNX")
+        raise self._ctx.unsupported("cannot import a fork layer that resizes")
 
     def shape(self, blob: str) -> Shape:
-        return self._to.shape(blob)
+        return self._ctx.shape(blob)
 
     def weights(self) -> list[NDArray[np.floating]] | None:
         return None

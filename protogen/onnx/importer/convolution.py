@@ -7,9 +7,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen import geometry
-from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import cropped, window
-from protogen.onnx.importer.registry import lifts
+from protogen.onnx.importer.registry import imports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from protogen.geometry import Shape
 
 
-@lifts("Conv")
+@imports("Conv")
 def conv(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     w: str,
     b: str | None = None,
@@ -31,18 +31,18 @@ def conv(
     group: int = 1,
     auto_pad: str = "NOTSET",
 ) -> None:
-    """Convolution; weights are the same in both, blob for blob. Pads that differ at the two ends
-    become a kernel that is extended by zeros at one of them."""
-    weight = to.wanted(w, "weight")
+    """Convolution. Weight and bias are the same in Caffe and ONNX. If the pads at the two ends of
+    an axis differ, the kernel is extended by zeros at one end."""
+    weight = ctx.require_constant(w, "weight")
     axes = weight.ndim - 2
     strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
-    low, high = pads_of(pads, auto_pad, to.shape(x)[2:], weight.shape[2:], strides, dilations)
-    bias = to.wanted(b, "bias") if b else None
-    convolved(to, x, weight, bias, strides, low, high, dilations, group, to.shape(to.out), "")
+    low, high = pads_of(pads, auto_pad, ctx.shape(x)[2:], weight.shape[2:], strides, dilations)
+    bias = ctx.require_constant(b, "bias") if b else None
+    convolved(ctx, x, weight, bias, strides, low, high, dilations, group, ctx.shape(ctx.out), "")
 
 
 def convolved(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     weight: NDArray[Any],
     bias: NDArray[Any] | None,
@@ -54,40 +54,41 @@ def convolved(
     out: Shape,
     role: str,
 ) -> str:
-    """A Convolution with these pads at the low and the high ends, of the shape ``out``.
+    """Add a Convolution with these pads at the low and the high ends and the shape ``out``.
 
-    Caffe has one pad for both ends: the larger, and a kernel with zeros where its windows would
-    begin too early or be too many; what zeros cannot take back is sliced off.
+    Caffe has one pad for both ends. The larger one is used, and zeros extend the kernel where the
+    windows would begin too early or be too many. A Slice removes any windows that are left over.
     """
     import numpy as np
 
-    size = to.shape(x)[2:]
+    size = ctx.shape(x)[2:]
     pads, zeros = [], []
     for i, (a, c) in enumerate(zip(low, high, strict=True)):
         d, kernel = dilations[i], weight.shape[2 + i]
-        before = -(-max(0, c - a) // d)  # taps of 0, each d pixels
-        pad, behind = a + before * d, 0
+        before = -(-max(0, c - a) // d)  # zero taps, each d pixels wide
+        pad, after = a + before * d, 0
         while (
-            geometry.conv_out(size[i], kernel + before + behind + 1, strides[i], pad, d)
+            geometry.conv_out(size[i], kernel + before + after + 1, strides[i], pad, d)
             >= out[2 + i]
-            and geometry.conv_out(size[i], kernel + before + behind, strides[i], pad, d)
-            > out[2 + i]
+            and geometry.conv_out(size[i], kernel + before + after, strides[i], pad, d) > out[2 + i]
         ):
-            behind += 1
-            if behind > pad + strides[i]:  # the ends of all windows lie within them
-                raise to.refuse(f"its windows do not make {out[2 + i]} of {size[i]}")
+            after += 1
+            if after > pad + strides[i]:  # all windows already end within the zeros
+                raise ctx.unsupported(
+                    f"the windows cannot produce length {out[2 + i]} from length {size[i]}"
+                )
         pads.append(pad)
-        zeros.append((before, behind))
+        zeros.append((before, after))
     if any(map(any, zeros)):
         weight = np.pad(weight, [(0, 0), (0, 0), *zeros])
     params: dict[str, Any] = {"num_output": weight.shape[0]}
     params |= window(weight.shape[2:], strides, pads, dilations)
-    return _layer(to, x, "Convolution", params, weight, bias, group, [0] * len(size), out, role)
+    return _layer(ctx, x, "Convolution", params, weight, bias, group, [0] * len(size), out, role)
 
 
-@lifts("ConvTranspose")
+@imports("ConvTranspose")
 def conv_transpose(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     w: str,
     b: str | None = None,
@@ -101,46 +102,48 @@ def conv_transpose(
     output_padding: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
 ) -> None:
-    """Deconvolution; weights are the same in both. Caffe crops both ends by ``pad``: where ONNX
-    crops less at the high end (output_padding, uneven pads), zeros extend the kernel there; where
-    it crops more, a Slice does."""
+    """Deconvolution. The weights are the same in Caffe and ONNX. Caffe crops both ends by ``pad``.
+
+    If ONNX crops less at the high end (output_padding, uneven pads), zeros extend the kernel there.
+    If it crops more, a Slice crops the rest.
+    """
     import numpy as np
 
-    weight = to.wanted(w, "weight")
+    weight = ctx.require_constant(w, "weight")
     axes = weight.ndim - 2
     strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
-    size, out = to.shape(x)[2:], to.shape(to.out)
-    given = list(pads or [0] * 2 * axes)
-    wide, zeros, begins = [], [], []
+    size, out = ctx.shape(x)[2:], ctx.shape(ctx.out)
+    begin_pads = list(pads or [0] * 2 * axes)
+    caffe_pads, zeros, begins = [], [], []
     for i in range(axes):
         d = dilations[i]
-        # The whole output, of which ONNX crops ``low`` and ``high``.
-        whole = geometry.deconv_out(size[i], weight.shape[2 + i], strides[i], 0, d)
-        total = whole - out[2 + i]
-        low = given[i]
+        # The full output; ONNX crops ``low`` and ``high`` from its ends.
+        full_size = geometry.deconv_out(size[i], weight.shape[2 + i], strides[i], 0, d)
+        cropped_size = full_size - out[2 + i]
+        low = begin_pads[i]
         if auto_pad.startswith("SAME") or output_shape:
-            shared = max(0, total)
-            low = shared // 2 if auto_pad == "SAME_UPPER" else shared - shared // 2
-        high = total - low
-        front = -(-max(0, -low) // d)  # taps of 0 before the kernel, where it begins too late
-        low += front * d
+            both_ends = max(0, cropped_size)
+            low = both_ends // 2 if auto_pad == "SAME_UPPER" else both_ends - both_ends // 2
+        high = cropped_size - low
+        before = -(-max(0, -low) // d)  # zero taps before the kernel if it begins too late
+        low += before * d
         if high <= low and (low - high) % d == 0:
-            pad, more = low, (low - high) // d
+            pad, after = low, (low - high) // d
         else:
-            pad, more = min(low, max(high, 0)), -(-max(0, -high) // d)
-        wide.append(pad)
-        zeros.append((front, more))
+            pad, after = min(low, max(high, 0)), -(-max(0, -high) // d)
+        caffe_pads.append(pad)
+        zeros.append((before, after))
         begins.append(low - pad)
     if any(map(any, zeros)):
         weight = np.pad(weight, [(0, 0), (0, 0), *zeros])
     params: dict[str, Any] = {"num_output": weight.shape[1] * group}
-    params |= window(weight.shape[2:], strides, wide, dilations)
-    bias = to.wanted(b, "bias") if b else None
-    _layer(to, x, "Deconvolution", params, weight, bias, group, begins, out, "")
+    params |= window(weight.shape[2:], strides, caffe_pads, dilations)
+    bias = ctx.require_constant(b, "bias") if b else None
+    _layer(ctx, x, "Deconvolution", params, weight, bias, group, begins, out, "")
 
 
 def _layer(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     type_: str,
     params: dict[str, Any],
@@ -151,7 +154,7 @@ def _layer(
     out: Shape,
     role: str,
 ) -> str:
-    """The layer, and Slices where it makes more than ``out``."""
+    """Add the layer, and Slices if its output is larger than ``out``."""
     from protogen.formats.message import Message
     from protogen.layers import LayerType
     from protogen.layers.graph import Layer
@@ -162,17 +165,17 @@ def _layer(
         params["bias_term"] = False
     blobs = [weight] if bias is None else [weight, bias]
     message = Message.make("LayerParameter", convolution_param=params)
-    layer = Layer("", type_, (x,), (to.out,), message)
-    (made,) = LayerType.registry[type_].shapes(layer, [to.shape(x)])
-    assert made is not None
-    extra = [axis for axis in range(2, len(out)) if made[axis] != out[axis]]
+    layer = Layer("", type_, (x,), (ctx.out,), message)
+    (shape,) = LayerType.registry[type_].shapes(layer, [ctx.shape(x)])
+    assert shape is not None
+    extra = [axis for axis in range(2, len(out)) if shape[axis] != out[axis]]
     name = role or "whole"
-    y = to.add(type_, [x], {"convolution_param": params}, blobs, role=name if extra else role)
+    y = ctx.add(type_, [x], {"convolution_param": params}, blobs, role=name if extra else role)
     for axis in extra:
         begin = begins[axis - 2]
-        final = "" if axis == extra[-1] else f"{name}{axis}"
-        y = cropped(to, y, axis, begin, begin + out[axis], final or role)
-    assert prod(to.shape(y)) == prod(out)
+        cut_role = "" if axis == extra[-1] else f"{name}{axis}"
+        y = cropped(ctx, y, axis, begin, begin + out[axis], cut_role or role)
+    assert prod(ctx.shape(y)) == prod(out)
     return y
 
 
@@ -184,11 +187,11 @@ def pads_of(
     strides: Sequence[int],
     dilations: Sequence[int],
 ) -> tuple[list[int], list[int]]:
-    """Pads at the low and the high end of each axis."""
+    """Return the pads at the low and at the high end of each axis."""
     axes = len(kernel)
     if auto_pad == "NOTSET":
-        given = list(pads or [0] * 2 * axes)
-        return given[:axes], given[axes:]
+        values = list(pads or [0] * 2 * axes)
+        return values[:axes], values[axes:]
     if auto_pad == "VALID":
         return [0] * axes, [0] * axes
     low, high = [], []

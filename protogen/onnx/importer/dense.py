@@ -1,4 +1,4 @@
-"""Gemm and MatMul: dense layers in both orientations, without copying the weights."""
+"""Gemm and MatMul: InnerProduct in both orientations of the weights, without copying them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen.onnx.importer.arithmetic import eltwise, powered, with_constant
-from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.elementwise import paired, widened
 from protogen.onnx.importer.forms import permuted, reshaped, tiled
 from protogen.onnx.importer.reduction import reduced
-from protogen.onnx.importer.registry import lifts
+from protogen.onnx.importer.registry import imports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST_PRODUCT = 2**24  # values of all products of two computed matrices, before they are summed
+LARGEST_PRODUCT = (
+    2**24
+)  # limit for the values of a product of two computed matrices, before summing
 
 
-@lifts("Gemm")
+@imports("Gemm")
 def gemm(
-    to: Lifter,
+    ctx: ImportContext,
     a: str,
     b: str,
     c: str | None = None,
@@ -30,67 +32,80 @@ def gemm(
     transA: int = 0,  # noqa: N803 (ONNX's names)
     transB: int = 0,  # noqa: N803 (ONNX's names)
 ) -> None:
-    """InnerProduct. Caffe's weights are (N, K), Y = X W^T: transB = 1. With ``transpose`` they are
-    (K, N), Y = X W: transB = 0. Either way they stay as they are in memory."""
+    """InnerProduct. Caffe's weights are (N, K) for Y = X W^T, which is transB = 1. With
+    ``transpose`` they are (K, N) for Y = X W, which is transB = 0. In both cases the weights are
+    not copied."""
     import numpy as np
 
-    weight = to.constant(b)
+    weight = ctx.constant(b)
     if weight is None:
-        _computed(to, a, b, c, alpha, beta, bool(transA), bool(transB))
+        _computed_gemm(ctx, a, b, c, alpha, beta, bool(transA), bool(transB))
         return
     if alpha != 1:
         weight = weight * np.float32(alpha)
     if transA:
-        a = permuted(to, a, (1, 0), "transposed")
+        a = permuted(ctx, a, (1, 0), "transposed")
     n = weight.shape[0] if transB else weight.shape[1]
-    bias = to.constant(c)
+    bias = ctx.constant(c)
     if bias is not None and beta != 1:
         bias = bias * np.float32(beta)
     if c and bias is None and beta not in (0, 1):
-        c = powered(to, c, scale=beta, role="beta")
-    whole = bias is None or bias.size not in (1, n) or (bias.ndim > 1 and bias.shape[0] != 1)
+        c = powered(ctx, c, scale=beta, role="beta")
+    needs_sum = bias is None or bias.size not in (1, n) or (bias.ndim > 1 and bias.shape[0] != 1)
     if not c or beta == 0:
-        _inner_product(to, a, weight, bool(transB), None, "")
-    elif whole:  # a term for each row too, or a computed one
-        y = _inner_product(to, a, weight, bool(transB), None, "product")
+        _inner_product(ctx, a, weight, bool(transB), None, "")
+    elif needs_sum:  # one term for each row too, or a computed bias
+        y = _inner_product(ctx, a, weight, bool(transB), None, "product")
         if bias is None:
-            paired(to, y, c, "SUM")
+            paired(ctx, y, c, "SUM")
         else:
-            with_constant(to, y, bias, "Bias")
+            with_constant(ctx, y, bias, "Bias")
     elif bias is not None:
         bias = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), (n,)))
-        _inner_product(to, a, weight, bool(transB), bias, "")
+        _inner_product(ctx, a, weight, bool(transB), bias, "")
 
 
-def _computed(
-    to: Lifter, a: str, b: str, c: str | None, alpha: float, beta: float, turn_a: bool, turn_b: bool
+def _computed_gemm(
+    ctx: ImportContext,
+    a: str,
+    b: str,
+    c: str | None,
+    alpha: float,
+    beta: float,
+    transpose_a: bool,
+    transpose_b: bool,
 ) -> None:
-    """alpha A B + beta C where B is computed as well."""
+    """alpha A B + beta C, where B is computed too."""
     import numpy as np
 
-    if turn_a:
-        a = permuted(to, widened(to, a, to.shape(a)), (1, 0), "transposed")
-    if turn_b:
-        b = permuted(to, b, (1, 0), "transposed_b")
-    more = bool(c) and beta != 0
-    y = _products(to, a, b, "product" if more or alpha != 1 else "")
+    if transpose_a:
+        a = permuted(ctx, widened(ctx, a, ctx.shape(a)), (1, 0), "transposed")
+    if transpose_b:
+        b = permuted(ctx, b, (1, 0), "transposed_b")
+    has_bias = bool(c) and beta != 0
+    y = _products(ctx, a, b, "product" if has_bias or alpha != 1 else "")
     if alpha != 1:
-        y = powered(to, y, scale=alpha, role="scaled" if more else "")
-    if not c or not more:
+        y = powered(ctx, y, scale=alpha, role="scaled" if has_bias else "")
+    if not c or not has_bias:
         return
-    bias = to.constant(c)
+    bias = ctx.constant(c)
     if bias is not None:
-        with_constant(to, y, bias * np.float32(beta), "Bias")
+        with_constant(ctx, y, bias * np.float32(beta), "Bias")
     else:
-        paired(to, y, powered(to, c, scale=beta, role="beta") if beta != 1 else c, "SUM")
+        paired(ctx, y, powered(ctx, c, scale=beta, role="beta") if beta != 1 else c, "SUM")
 
 
 def _inner_product(
-    to: Lifter, x: str, weight: NDArray[Any], rows: bool, bias: NDArray[Any] | None, role: str
+    ctx: ImportContext,
+    x: str,
+    weight: NDArray[Any],
+    rows: bool,
+    bias: NDArray[Any] | None,
+    role: str,
 ) -> str:
-    """Over the last axis; ``rows``: the weights are (N, K)."""
+    """Add an InnerProduct over the last axis. With ``rows`` the weights are (N, K), else (K, N)."""
     params: dict[str, Any] = {"num_output": weight.shape[0 if rows else 1]}
-    axis = len(to.shape(x)) - 1
+    axis = len(ctx.shape(x)) - 1
     if axis != 1:
         params["axis"] = axis
     if not rows:
@@ -98,73 +113,81 @@ def _inner_product(
     if bias is None:
         params["bias_term"] = False
     blobs = [weight] if bias is None else [weight, bias]
-    return to.add("InnerProduct", [x], {"inner_product_param": params}, blobs, role=role)
+    return ctx.add("InnerProduct", [x], {"inner_product_param": params}, blobs, role=role)
 
 
-@lifts("protogen:InnerProduct")
-def inner_product(to: Lifter, x: str, w: str, b: str) -> None:
-    """A product and its bias (see ``fusion``)."""
-    weight = to.wanted(w, "weight")
-    _inner_product(to, x, weight, False, to.wanted(b, "bias").reshape(-1), "")
+@imports("protogen:InnerProduct")
+def inner_product(ctx: ImportContext, x: str, w: str, b: str) -> None:
+    """A matrix product with its bias (see ``fusion``)."""
+    weight = ctx.require_constant(w, "weight")
+    _inner_product(ctx, x, weight, False, ctx.require_constant(b, "bias").reshape(-1), "")
 
 
-@lifts("MatMul")
-def matmul(to: Lifter, a: str, b: str) -> None:
-    """With a constant matrix on the right (Y = X W) InnerProduct over the last axis; with one on
-    the left (Y = W X) a Convolution whose channels are the axis before the last; else products and
-    their sums."""
-    left, right = to.constant(a), to.constant(b)
+@imports("MatMul")
+def matmul(ctx: ImportContext, a: str, b: str) -> None:
+    """A constant matrix on the right (Y = X W): InnerProduct over the last axis. A constant matrix
+    on the left (Y = W X): a Convolution whose channels are the last axis but one. Otherwise:
+    products and their sums."""
+    left, right = ctx.constant(a), ctx.constant(b)
     if left is None and right is not None and right.ndim == 2:
-        if len(to.shape(a)) == 1:
-            y = reshaped(to, a, (1, *to.shape(a)), "row")
-            reshaped(to, _inner_product(to, y, right, False, None, "product"), to.shape(to.out))
+        if len(ctx.shape(a)) == 1:
+            y = reshaped(ctx, a, (1, *ctx.shape(a)), "row")
+            reshaped(ctx, _inner_product(ctx, y, right, False, None, "product"), ctx.shape(ctx.out))
         else:
-            _inner_product(to, a, right, False, None, "")
-    elif right is None and left is not None and left.ndim == 2 and len(to.shape(b)) >= 2:
-        _from_left(to, left, b)
+            _inner_product(ctx, a, right, False, None, "")
+    elif right is None and left is not None and left.ndim == 2 and len(ctx.shape(b)) >= 2:
+        _from_left(ctx, left, b)
     else:
-        _products(to, a, b, "")
+        _products(ctx, a, b, "")
 
 
-def _from_left(to: Lifter, matrix: NDArray[Any], b: str) -> None:
-    shape = to.shape(b)
+def _from_left(ctx: ImportContext, matrix: NDArray[Any], b: str) -> None:
+    shape = ctx.shape(b)
     flat = (prod(shape[:-2]), *shape[-2:], 1)
-    y = reshaped(to, b, flat, "columns")
+    y = reshaped(ctx, b, flat, "columns")
     params = {"num_output": matrix.shape[0], "kernel_size": 1, "bias_term": False}
-    y = to.add(
+    y = ctx.add(
         "Convolution",
         [y],
         {"convolution_param": params},
         [matrix.reshape(*matrix.shape, 1, 1)],
         role="product",
     )
-    reshaped(to, y, to.shape(to.out))
+    reshaped(ctx, y, ctx.shape(ctx.out))
 
 
-def _products(to: Lifter, a: str, b: str, role: str) -> str:
-    """C[.., i, j] = sum over k of A[.., i, k] B[.., k, j]: both tiled to [.., i, j, k], multiplied,
-    and summed along the last axis. Caffe has no product of two blobs."""
-    one, other = to.shape(a), to.shape(b)
-    if len(one) == 1:
-        a = reshaped(to, widened(to, a, one), (1, *one), "row")
-    if len(other) == 1:
-        b = reshaped(to, widened(to, b, other), (*other, 1), "column")
-    one, other = (1, *one) if len(one) == 1 else one, (*other, 1) if len(other) == 1 else other
-    rank = max(len(one), len(other))
-    one, other = ((1,) * (rank - len(shape)) + shape for shape in (one, other))
-    batch = tuple(max(m, n) for m, n in zip(one[:-2], other[:-2], strict=True))
-    i, k, j = one[-2], one[-1], other[-1]
+def _products(ctx: ImportContext, a: str, b: str, role: str) -> str:
+    """Multiply two matrices: C[.., i, j] = sum over k of A[.., i, k] B[.., k, j].
+
+    Both are tiled to [.., i, j, k], multiplied, and summed along the last axis, because Caffe has
+    no layer for the matrix product of two blobs.
+    """
+    left_shape, right_shape = ctx.shape(a), ctx.shape(b)
+    if len(left_shape) == 1:
+        a = reshaped(ctx, widened(ctx, a, left_shape), (1, *left_shape), "row")
+    if len(right_shape) == 1:
+        b = reshaped(ctx, widened(ctx, b, right_shape), (*right_shape, 1), "column")
+    left_shape, right_shape = (
+        (1, *left_shape) if len(left_shape) == 1 else left_shape,
+        (*right_shape, 1) if len(right_shape) == 1 else right_shape,
+    )
+    rank = max(len(left_shape), len(right_shape))
+    left_shape, right_shape = (
+        (1,) * (rank - len(shape)) + shape for shape in (left_shape, right_shape)
+    )
+    batch = tuple(max(m, n) for m, n in zip(left_shape[:-2], right_shape[:-2], strict=True))
+    i, k, j = left_shape[-2], left_shape[-1], right_shape[-1]
     full = (*batch, i, j, k)
     if prod(full) > LARGEST_PRODUCT:
-        raise to.refuse(
-            f"Caffe multiplies by constant matrices, and the {prod(full)} products of two computed "
-            "ones are too many to be summed as they are"
+        raise ctx.unsupported(
+            f"the product of two computed matrices takes {prod(full)} multiplications, but the "
+            f"limit is {LARGEST_PRODUCT}"
         )
-    left = reshaped(to, widened(to, a, to.shape(a)), (*one[:-1], 1, k), "left")
-    right = reshaped(to, widened(to, b, to.shape(b)), other, "right")
+    left = reshaped(ctx, widened(ctx, a, ctx.shape(a)), (*left_shape[:-1], 1, k), "left")
+    right = reshaped(ctx, widened(ctx, b, ctx.shape(b)), right_shape, "right")
     order = [*range(rank - 2), rank - 1, rank - 2]
-    right = permuted(to, right, order, "turned")
-    right = reshaped(to, right, (*other[:-2], 1, j, k), "right_rows")
-    wide = [tiled(to, left, full, "left_tiled"), tiled(to, right, full, "right_tiled")]
-    y = reduced(to, eltwise(to, "PROD", wide, "products"), [rank], "SUM", "summed")
-    return reshaped(to, y, (i, j) if role else to.shape(to.out), role)
+    right = permuted(ctx, right, order, "turned")
+    right = reshaped(ctx, right, (*right_shape[:-2], 1, j, k), "right_rows")
+    operands = [tiled(ctx, left, full, "left_tiled"), tiled(ctx, right, full, "right_tiled")]
+    y = reduced(ctx, eltwise(ctx, "PROD", operands, "products"), [rank], "SUM", "summed")
+    return reshaped(ctx, y, (i, j) if role else ctx.shape(ctx.out), role)

@@ -1,4 +1,4 @@
-"""Models of operator sets before 7, by ONNX's own converter."""
+"""Conversion of models with operator sets before 7, by ONNX's own converter."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from onnx import ModelProto, NodeProto, helper
 
 from protogen.errors import UnsupportedError
 
-# Before set 7 their second input went along the first's axes from ``axis`` on.
+# Before operator set 7, the attribute ``axis`` of these operators is the axis of the first input
+# that the first axis of the second input matches.
 _BROADCAST = ("Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor")
 
 
-def brought_to(wanted: int, model: ModelProto, opset: int, path: str) -> ModelProto:
-    """The model in a newer operator set.
+def convert_opset(target: int, model: ModelProto, opset: int, path: str) -> ModelProto:
+    """Return the model converted from operator set ``opset`` to operator set ``target``.
 
     Raises:
-        UnsupportedError: ONNX's converter fails on it.
+        UnsupportedError: ONNX's converter fails on the model.
     """
     known = {value.name for value in model.graph.input}
-    for tensor in model.graph.initializer:  # which the converter looks for among the inputs
+    for tensor in model.graph.initializer:  # the converter expects initializers to be inputs too
         if tensor.name not in known:
             model.graph.input.append(
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
     try:
-        _spread(model)
-        return onnx.version_converter.convert_version(model, wanted)
+        _align_broadcasts(model)
+        return onnx.version_converter.convert_version(model, target)
     except (
         RuntimeError,
         ValueError,
@@ -34,16 +35,19 @@ def brought_to(wanted: int, model: ModelProto, opset: int, path: str) -> ModelPr
         onnx.shape_inference.InferenceError,
     ) as error:
         raise UnsupportedError(
-            f"its operator set is {opset}, and ONNX's converter to {wanted} fails "
+            f"ONNX's converter from operator set {opset} to {target} failed "
             f"({' '.join(str(error).split())[:200]})",
             where=path,
         ) from None
 
 
-def _spread(model: ModelProto) -> None:
-    """Axes of length 1 behind the second input where ``axis`` says that it has others behind it.
-    ONNX's converter puts them elsewhere, so that another axis would be meant."""
-    shapes = {
+def _align_broadcasts(model: ModelProto) -> None:
+    """Replace the attribute ``axis`` by trailing axes of length 1 on the second input.
+
+    ONNX's converter puts these axes at another position, so that the operator would broadcast along
+    the wrong axis.
+    """
+    ranks = {
         value.name: len(value.type.tensor_type.shape.dim)
         for part in (model.graph, onnx.shape_inference.infer_shapes(model).graph)
         for value in (*part.input, *part.value_info, *part.output)
@@ -51,20 +55,20 @@ def _spread(model: ModelProto) -> None:
     }
     nodes: list[NodeProto] = []
     for node in model.graph.node:
-        axis = next((one.i for one in node.attribute if one.name == "axis"), None)
+        axis = next((item.i for item in node.attribute if item.name == "axis"), None)
         if node.op_type in _BROADCAST and axis is not None:
-            if not shapes.keys() >= set(node.input):
-                raise RuntimeError(f"no shape is known of what {node.op_type} reads")
-            a, b = (shapes[name] for name in node.input)
-            behind = a - axis % a - b
-            if behind > 0:
+            if not ranks.keys() >= set(node.input):
+                raise RuntimeError(f"the shape of an input of {node.op_type} is unknown")
+            first, second = (ranks[name] for name in node.input)
+            trailing = first - axis % first - second
+            if trailing > 0:
                 name = f"{node.output[0]}_spread"
-                axes = list(range(b, b + behind))
+                axes = list(range(second, second + trailing))
                 nodes.append(helper.make_node("Unsqueeze", [node.input[1]], [name], axes=axes))
                 node.input[1] = name
-            kept = [one for one in node.attribute if one.name != "axis"]
+            attributes = [item for item in node.attribute if item.name != "axis"]
             del node.attribute[:]
-            node.attribute.extend(kept)
+            node.attribute.extend(attributes)
         nodes.append(node)
     if len(nodes) > len(model.graph.node):
         copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]

@@ -1,7 +1,7 @@
-"""How groups of operators that are one operator are found.
+"""Engine that replaces groups of operators by equivalent single operators.
 
-A pattern looks at the group's last operator and gives those that stand for the group; what nobody
-reads then goes. The patterns are in ``patterns`` and ``fusion``.
+A pattern gets the last operator of a group and returns the operators that replace it. Operators
+whose outputs are then unused are removed. The patterns are in ``patterns`` and ``fusion``.
 """
 
 from __future__ import annotations
@@ -18,29 +18,31 @@ PATTERNS: list[Pattern] = []
 
 
 class View:
-    """Who makes and who reads each value of a model."""
+    """Producer and readers of each value of a model."""
 
     def __init__(self, source: OnnxGraph, operators: Sequence[Operator]) -> None:
         self.source = source
-        self.makers = {name: one for one in operators for name in one.outputs if name}
+        self.producers = {name: op for op in operators for name in op.outputs if name}
         self.readers: dict[str, list[Operator]] = {name: [] for name in source.outputs}
-        for one in operators:
-            for name in one.inputs:
+        for operator in operators:
+            for name in operator.inputs:
                 if name:
-                    self.readers.setdefault(name, []).append(one)
+                    self.readers.setdefault(name, []).append(operator)
 
-    def maker(self, name: str, *types: str) -> Operator | None:
-        """The operator that makes a value, if it is of one of these types."""
-        found = self.makers.get(name)
-        return found if found is not None and found.type in types and not found.domain else None
+    def producer(self, name: str, *types: str) -> Operator | None:
+        """Return the operator that produces a value if it has one of these types, else None."""
+        operator = self.producers.get(name)
+        if operator is None or operator.type not in types or operator.domain:
+            return None
+        return operator
 
     def number(self, name: str) -> float | None:
-        """A constant of one value."""
+        """Return the number in a constant of one element, else None."""
         array = self.source.constants.get(name)
         return float(array.reshape(())) if array is not None and array.size == 1 else None
 
     def with_number(self, operator: Operator | None) -> tuple[str, float] | None:
-        """(value, number) of an operator of two inputs of which one is a constant number."""
+        """Return (value, number) if one of an operator's two inputs is a constant number."""
         if operator is None or len(operator.inputs) != 2:
             return None
         for name, other in (operator.inputs, operator.inputs[::-1]):
@@ -49,54 +51,59 @@ class View:
                 return name, number
         return None
 
-    def alone(self, name: str) -> bool:
-        """Whether one operator reads the value, and it is no output."""
+    def read_once(self, name: str) -> bool:
+        """Return whether exactly one operator reads the value and the value is not an output."""
         return len(self.readers.get(name, ())) == 1 and name not in self.source.outputs
 
 
-def matched(source: OnnxGraph, patterns: Sequence[Pattern]) -> tuple[Operator, ...]:
-    """The model's operators after all patterns, each tried until none finds anything."""
+def apply_patterns(source: OnnxGraph, patterns: Sequence[Pattern]) -> tuple[Operator, ...]:
+    """Return the model's operators after applying the patterns until none of them matches."""
     operators = list(source.operators)
     changed = True
     while changed:
         view = View(source, operators)
         changed = False
-        after: list[Operator] = []
+        rewritten: list[Operator] = []
         for operator in operators:
-            found = None
-            for one in () if operator.domain else patterns:
-                found = one(view, operator)
-                if found is not None:
+            replacements = None
+            for match in () if operator.domain else patterns:
+                replacements = match(view, operator)
+                if replacements is not None:
                     break
-            made = [operator] if found is None else found
-            changed |= found is not None
-            for one_made in made if found is not None else ():
-                view.makers.update(dict.fromkeys(filter(None, one_made.outputs), one_made))
-            after += made
-        operators = _read(after, source.outputs)
+            if replacements is None:
+                rewritten.append(operator)
+                continue
+            changed = True
+            for new in replacements:
+                view.producers.update(dict.fromkeys(filter(None, new.outputs), new))
+            rewritten += replacements
+        operators = _reachable(rewritten, source.outputs)
     return tuple(operators)
 
 
-def _read(operators: Sequence[Operator], outputs: Sequence[str]) -> list[Operator]:
-    """Those operators whose outputs lead to the model's."""
-    needed, kept = set(outputs), []
+def _reachable(operators: Sequence[Operator], outputs: Sequence[str]) -> list[Operator]:
+    """Return the operators on which these outputs depend, in the same order."""
+    needed, reachable = set(outputs), []
     for operator in reversed(operators):
         if needed.intersection(operator.outputs):
             needed.update(operator.inputs)
-            kept.append(operator)
-    return kept[::-1]
+            reachable.append(operator)
+    return reachable[::-1]
 
 
 def pattern(function: Pattern) -> Pattern:
+    """Register a pattern."""
     PATTERNS.append(function)
     return function
 
 
-def one_of(
-    like: Operator, type_: str, inputs: Sequence[str], attributes: Mapping[str, Any] | None = None
+def replacement(
+    last: Operator, type_: str, inputs: Sequence[str], attributes: Mapping[str, Any] | None = None
 ) -> Operator:
-    return replace(like, type=type_, inputs=tuple(inputs), attributes=dict(attributes or {}))
+    """Return an operator of another type with the name and the outputs of ``last``."""
+    return replace(last, type=type_, inputs=tuple(inputs), attributes=dict(attributes or {}))
 
 
-def near(value: float | None, wanted: float) -> bool:
-    return value is not None and math.isclose(value, wanted, rel_tol=1e-5)
+def is_close(value: float | None, expected: float) -> bool:
+    """Return whether the value is not None and equals the expected number up to rounding."""
+    return value is not None and math.isclose(value, expected, rel_tol=1e-5)

@@ -1,4 +1,4 @@
-"""An ONNX model as a Caffe net that reads as a person would write it."""
+"""Cleans up an imported net: renames blobs, makes layers in-place, removes redundant reshapes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.layers import LayerType
 from protogen.net.net import Net
-from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import constant_outputs, view_of
-from protogen.onnx.importer.fusion import joined
+from protogen.onnx.importer.fusion import fuse_operators
 from protogen.toolchains.dialects import forks_of
 
 if TYPE_CHECKING:
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
     from protogen.onnx import Model
     from protogen.onnx.importer.source import OnnxGraph
 
-# Their tops share memory with their bottoms, so nothing may be written over them.
+# The tops of these layers share memory with the bottoms, so no layer may write over them in place.
 _VIEWS = frozenset(("Flatten", "Reshape"))
 
 
 @dataclass(frozen=True)
-class Lifted:
-    """A net made of an ONNX model.
+class ImportedNet:
+    """A net that was imported from an ONNX model.
 
-    ``blobs`` names the blob of each value of the model that has another name in the net, and
-    ``layers`` the layers of each operator that are not one layer of its name. ``renamed`` are
-    those names that Caffe cannot hold. ``approximated`` are sentences on operators whose form is
-    not exact.
+    Attributes:
+        blobs: the blob of each value of the model whose name differs in the net.
+        layers: the layers of each operator that is not imported as one layer of the same name.
+        renamed: names of the model that are invalid in Caffe.
+        approximated: one sentence for each operator that is imported approximately.
     """
 
     net: Net
@@ -46,11 +47,11 @@ class Lifted:
     approximated: tuple[str, ...] = ()
 
     def names(self) -> dict[str, Any]:
-        """The map of names, as data for JSON."""
+        """Return the map of names, as data for JSON."""
         return {
             "renamed": list(self.renamed),
             "values": dict(self.blobs),
-            "operators": {name: list(made) for name, made in self.layers.items()},
+            "operators": {name: list(layers) for name, layers in self.layers.items()},
         }
 
 
@@ -61,105 +62,118 @@ def from_onnx(
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Net:
-    """The Caffe net of an ONNX model, with its weights.
+    """Import an ONNX model as a Caffe net, with its weights.
 
-    Values keep their names as blobs; where a layer works in place, the name is that of the last
-    value. Weights are the model's own arrays where Caffe's blobs have the same layout; those of a
-    file are views of it.
+    Blobs have the names of the model's values; the blob of in-place layers has the name of the last
+    value. Weights are the model's own arrays where Caffe's blobs have the same layout. Weights of a
+    file are views of the file.
 
     Args:
-        model: the path of a file of operator set 7 or newer (older ones are brought to 7 by ONNX's
-            converter), or a model in memory.
-        dialect: ``bvlc``, or ``ssd`` for the layers of that fork as well.
-        fold: BatchNormalization goes into the convolution before it.
-        input_shapes: shapes by name that replace what the model says; a free batch is 1 else.
+        model: the path of an ONNX file, or a model in memory. Operator set 7 and newer are read
+            directly; ONNX's converter first converts older models to 7.
+        dialect: ``bvlc``, or ``ssd`` to use the layers of that fork too.
+        fold: fold BatchNormalization into the convolution before it.
+        input_shapes: shapes by input name that replace the model's own. By default, a free batch
+            axis has length 1.
 
     Raises:
-        InputError: the model cannot be read, or an input's shape is not known.
-        UnsupportedError: operators have no form in Caffe; all of them are named.
+        InputError: the model cannot be read, or an input's shape is unknown.
+        UnsupportedError: the model has unsupported operators; the message names all of them.
 
     Warns:
-        ProtogenWarning: an operator's form is not exact; the sentence has the error.
+        ProtogenWarning: an operator is imported approximately; the message states the error.
     """
-    made = lift(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
-    for sentence in made.approximated:
+    imported = import_model(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
+    for sentence in imported.approximated:
         warnings.warn(sentence, ProtogenWarning, stacklevel=2)
-    return made.net
+    return imported.net
 
 
-def lift(
+def import_model(
     model: str | Path | Model,
     *,
     dialect: str = "bvlc",
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-) -> Lifted:
-    """``from_onnx`` with all that is known of the result."""
+) -> ImportedNet:
+    """Import a model like ``from_onnx``, and return the map of names and the approximations too."""
     import numpy as np
 
-    source, to = lifted(model, forks_of(dialect), fold, input_shapes)
-    if to.refused:
-        raise _refused(source, to)
-    names = _Names(source, to)
-    layers = [*_inputs(source), *to.layers, *constant_outputs(source, to)]
-    names.outputs(layers)
-    layers = _one_view(layers, to.shapes, source.outputs)
-    layers = _flattened_by_products(layers, source.outputs)
-    _silence(source, layers)
-    names.in_place(layers)
-    names.clean(layers)
-    whole = Message.make("NetParameter", name=_clean(source.name) or "net", layer=layers)
-    text = _headline(source) + prototxt.write(whole)
-    net = Net(prototxt.parse(text, f"{source.path or 'the model'}, in Caffe's layers"))
+    source, ctx = import_operators(model, forks_of(dialect), fold, input_shapes)
+    if ctx.refused:
+        raise _unsupported_error(source, ctx)
+    names = _Names(source, ctx)
+    layers = [*_inputs(source), *ctx.layers, *constant_outputs(source, ctx)]
+    names.name_outputs(layers)
+    layers = _merge_views(layers, ctx.shapes, source.outputs)
+    layers = _drop_flattens(layers, source.outputs)
+    _silence_unread(source, layers)
+    names.make_in_place(layers)
+    names.sanitize(layers)
+    message = Message.make("NetParameter", name=_sanitized(source.name) or "net", layer=layers)
+    text = _header(source) + prototxt.write(message)
+    net = Net(prototxt.parse(text, f"{source.path or 'the model'}, imported to Caffe"))
     net.weights = {
         names.layer(name): [np.asarray(blob, np.float32) for blob in blobs]
-        for name, blobs in to.weights.items()
+        for name, blobs in ctx.weights.items()
     }
     net.check_weights()
     approximated = dict.fromkeys(
-        str(Diagnostic(text, subject=one.subject)) for one, text in to.approximated
+        str(Diagnostic(text, subject=one.subject)) for one, text in ctx.approximated
     )
-    return Lifted(
-        net, source, names.blobs(), names.layers(), tuple(names.renamed), tuple(approximated)
+    return ImportedNet(
+        net,
+        source,
+        names.blob_names(),
+        names.layer_names(),
+        tuple(names.renamed),
+        tuple(approximated),
     )
 
 
-def lifted(
+def import_operators(
     model: str | Path | Model | OnnxGraph,
     forks: frozenset[str],
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-) -> tuple[OnnxGraph, Lifter]:
-    """The model's operators, and what became of each."""
+) -> tuple[OnnxGraph, ImportContext]:
+    """Import the model's operators one by one; the ImportContext has the outcome of each."""
     from protogen.onnx.importer.source import OnnxGraph, read_source
 
     source = model if isinstance(model, OnnxGraph) else read_source(model, input_shapes)
-    source.operators = joined(source, fold)
-    to = Lifter(source, forks)
+    source.operators = fuse_operators(source, fold)
+    ctx = ImportContext(source, forks)
     for operator in source.operators:
-        to.lift(operator)
-    return source, to
+        ctx.import_operator(operator)
+    return source, ctx
 
 
-def _refused(source: OnnxGraph, to: Lifter) -> UnsupportedError:
-    """One message for every operator that has no form; not for those that only read of them what
-    has no shape."""
-    known = {name for name, shape in to.shapes.items() if shape is not None}
-    first = [reason for one, reason in to.refused if known.issuperset(filter(None, one.inputs))]
-    first = first or [reason for _, reason in to.refused]
-    behind = len(to.refused) - len(first)
-    if len(to.refused) == 1:
-        return UnsupportedError.of(to.refused[0][1]._replace(where=source.path))
-    more = f", and {behind} behind them" if behind else ""
-    told = f"{len(first)} operators have" if len(first) != 1 else "1 operator has"
-    lines = [f"  {reason}" for reason in first]
-    return UnsupportedError(f"{told} no form in Caffe{more}:", where=source.path, lines=lines)
+def _unsupported_error(source: OnnxGraph, ctx: ImportContext) -> UnsupportedError:
+    """Return one error that lists every unsupported operator.
+
+    Operators that fail only because an input has no shape are counted, not listed: they depend on
+    an unsupported operator.
+    """
+    known = {name for name, shape in ctx.shapes.items() if shape is not None}
+    reasons = [reason for one, reason in ctx.refused if known.issuperset(filter(None, one.inputs))]
+    reasons = reasons or [reason for _, reason in ctx.refused]
+    dependent = len(ctx.refused) - len(reasons)
+    if len(ctx.refused) == 1:
+        return UnsupportedError.of(ctx.refused[0][1]._replace(where=source.path))
+    count = f"{len(reasons)} operators have" if len(reasons) != 1 else "1 operator has"
+    others = ""
+    if dependent:
+        depend = "depends" if dependent == 1 else "depend"
+        others = f", and {dependent} more {depend} on {'it' if len(reasons) == 1 else 'them'}"
+    lines = [f"  {reason}" for reason in reasons]
+    problem = f"{count} no equivalent in Caffe{others}:"
+    return UnsupportedError(problem, where=source.path, lines=lines)
 
 
-def _headline(source: OnnxGraph) -> str:
-    made = f" made by {source.producer}" if source.producer else ""
+def _header(source: OnnxGraph) -> str:
+    producer = f" made by {source.producer}" if source.producer else ""
     name = Path(source.path).name if source.path else "an ONNX model"
-    return f"# From {_clean(f'{name}{made}, operator set {source.written}')}.\n"
+    return f"# From {_sanitized(f'{name}{producer}, operator set {source.written}')}.\n"
 
 
 def _inputs(source: OnnxGraph) -> list[Message]:
@@ -175,8 +189,8 @@ def _inputs(source: OnnxGraph) -> list[Message]:
     ]
 
 
-def _silence(source: OnnxGraph, layers: list[Message]) -> None:
-    """What nobody reads would be an output of the net."""
+def _silence_unread(source: OnnxGraph, layers: list[Message]) -> None:
+    """Add a Silence layer for unused tops, which would otherwise be outputs of the net."""
     read = {bottom for layer in layers for bottom in layer.bottom} | set(source.outputs)
     unread = [
         top for layer in layers for top in layer.top if top not in read and layer.type != "Input"
@@ -187,30 +201,30 @@ def _silence(source: OnnxGraph, layers: list[Message]) -> None:
         )
 
 
-def _one_view(
+def _merge_views(
     layers: list[Message], shapes: Mapping[str, Shape | None], outputs: Sequence[str]
 ) -> list[Message]:
-    """Of views of views (Reshape, Flatten) only the last counts, and none that changes nothing."""
+    """Merge consecutive views (Reshape, Flatten) into one; remove views that keep the shape."""
     readers = Counter(bottom for layer in layers for bottom in layer.bottom)
     makers = {layer.top[0]: layer for layer in layers if layer.type in _VIEWS}
-    same: dict[str, str] = {}
-    gone: set[int] = set()
+    replaced: dict[str, str] = {}
+    removed: set[int] = set()
     for layer in layers:
         for entry in layer.all("bottom"):
-            entry.value = same.get(entry.value, entry.value)
-        first = makers.get(layer.bottom[0]) if layer.type in _VIEWS else None
-        if first is None or id(first) in gone:
+            entry.value = replaced.get(entry.value, entry.value)
+        previous = makers.get(layer.bottom[0]) if layer.type in _VIEWS else None
+        if previous is None or id(previous) in removed:
             continue
-        bottom, top = first.bottom[0], layer.top[0]
+        bottom, top = previous.bottom[0], layer.top[0]
         before, after = shapes.get(bottom), shapes.get(top)
         if before is None or after is None:
             continue
-        if readers[first.top[0]] == 1 and first.top[0] not in outputs:
-            gone.add(id(first))
+        if readers[previous.top[0]] == 1 and previous.top[0] not in outputs:
+            removed.add(id(previous))
         if before == after and top not in outputs:
-            same[top] = bottom
+            replaced[top] = bottom
             readers[bottom] += readers[top]
-            gone.add(id(layer))
+            removed.add(id(layer))
             continue
         type_, params = view_of(before, after)
         layer.all("bottom")[0].value = bottom
@@ -219,78 +233,86 @@ def _one_view(
             layer.remove(key)
         for key, value in params.items():
             layer.add(key, value)
-    return [layer for layer in layers if id(layer) not in gone]
+    return [layer for layer in layers if id(layer) not in removed]
 
 
-def _flattened_by_products(layers: list[Message], outputs: Sequence[str]) -> list[Message]:
-    """InnerProduct flattens what it reads by itself."""
+def _drop_flattens(layers: list[Message], outputs: Sequence[str]) -> list[Message]:
+    """Remove a Flatten before an InnerProduct, which flattens its bottom anyway."""
     readers = Counter(bottom for layer in layers for bottom in layer.bottom)
-    flats = {layer.top[0]: layer for layer in layers if layer.type == "Flatten"}
-    gone: set[int] = set()
+    flattens = {layer.top[0]: layer for layer in layers if layer.type == "Flatten"}
+    removed: set[int] = set()
     for layer in layers:
-        flat = flats.get(layer.bottom[0]) if layer.type == "InnerProduct" else None
-        if flat is None or layer.inner_product_param.axis != 1 or flat.has("flatten_param"):
+        flatten = flattens.get(layer.bottom[0]) if layer.type == "InnerProduct" else None
+        if flatten is None or layer.inner_product_param.axis != 1 or flatten.has("flatten_param"):
             continue
-        if readers[flat.top[0]] == 1 and flat.top[0] not in outputs:
-            layer.all("bottom")[0].value = flat.bottom[0]
-            gone.add(id(flat))
-    return [layer for layer in layers if id(layer) not in gone]
+        if readers[flatten.top[0]] == 1 and flatten.top[0] not in outputs:
+            layer.all("bottom")[0].value = flatten.bottom[0]
+            removed.add(id(flatten))
+    return [layer for layer in layers if id(layer) not in removed]
 
 
-def _shares(layer: Message) -> bool:
-    """Whether its top is memory that something else has, so that nothing may be written over it."""
+def _shares_memory(layer: Message) -> bool:
+    """Return whether the layer's top shares memory, so that no layer may write over it in place."""
     return not layer.bottom or layer.type == "Split" or layer.type in _VIEWS
 
 
 class _Names:
-    """What became of the model's names."""
+    """Renames blobs and layers, and maps the model's names to the new ones."""
 
-    def __init__(self, source: OnnxGraph, to: Lifter) -> None:
+    def __init__(self, source: OnnxGraph, ctx: ImportContext) -> None:
         self._source = source
-        self._to = to
-        self._blob: dict[str, str] = {}  # one step each
-        self._cleaned: dict[str, str] = {}
+        self._ctx = ctx
+        self._blob: dict[str, str] = {}  # each entry is one renaming; entries can chain
+        self._sanitized: dict[str, str] = {}
         self._tops: set[str] = set()
         self.renamed: list[str] = []
 
-    def outputs(self, layers: list[Message]) -> None:
-        """Outputs are blobs that nobody reads: one that is another value's alias, or that a layer
-        reads, is made by a Split, or takes the name of a value that nobody else has use for."""
-        source, to = self._source, self._to
-        taken: set[str] = {*source.inputs, *source.outputs}
-        for output, value in to.finish(source.outputs).items():
-            if value in taken:
+    def name_outputs(self, layers: list[Message]) -> None:
+        """Make each output of the model an output of the net, which is a blob that no layer reads.
+
+        An output that is an alias gives its name to the aliased value, or a Split copies the value.
+        An output that a layer reads is copied by a Split too.
+        """
+        source, ctx = self._source, self._ctx
+        used: set[str] = {*source.inputs, *source.outputs}
+        for output, value in ctx.output_aliases(source.outputs).items():
+            if value in used:
                 _split(layers, value, output)
             else:
                 _rename(layers, {value: output})
                 self._blob[value] = output
-                taken.add(output)
+                used.add(output)
         for output in source.outputs:
             if output in source.inputs or not any(output in one.bottom for one in layers):
                 continue
             inner = f"{output}_value"
-            while inner in to.shapes:
+            while inner in ctx.shapes:
                 inner += "_"
             _rename(layers, {output: inner})
             _split(layers, inner, output)
 
-    def in_place(self, layers: list[Message]) -> None:
-        """Layers that are the only reader of their bottom work in place, under their top's name."""
+    def make_in_place(self, layers: list[Message]) -> None:
+        """Make layers in-place if they alone read their bottom; the blob gets the top's name."""
         fixed = {*self._source.inputs, *self._source.outputs}
         readers: dict[str, int] = {}
-        maker: dict[str, Message] = {}
+        producers: dict[str, Message] = {}
         for layer in layers:
             for bottom in layer.bottom:
                 readers[bottom] = readers.get(bottom, 0) + 1
             for top in layer.top:
-                maker.setdefault(top, layer)
+                producers.setdefault(top, layer)
         last: dict[str, str] = {}
         for layer in layers:
             if not LayerType.registry[layer.type].written_in_place or len(layer.bottom) != 1:
                 continue
             bottom, top = layer.bottom[0], layer.top[0]
-            made = maker.get(bottom)
-            if made is None or bottom in fixed or readers[bottom] != 1 or _shares(made):
+            producer = producers.get(bottom)
+            if (
+                producer is None
+                or bottom in fixed
+                or readers[bottom] != 1
+                or _shares_memory(producer)
+            ):
                 continue
             last[bottom] = top
         self._blob |= last
@@ -298,59 +320,61 @@ class _Names:
             last[name] = last.get(last[name], last[name])
         _rename(layers, last)
 
-    def clean(self, layers: list[Message]) -> None:
-        """Characters that cannot be written in a line become underscores."""
+    def sanitize(self, layers: list[Message]) -> None:
+        """Replace characters that cannot be written in one line by underscores."""
         for key in ("name", "top"):
             names = {name: None for layer in layers for name in _values(layer, key)}
             for name in names:
-                good = _clean(name)
-                while good != name and good in names:
-                    good += "_"
-                if good != name:
-                    self._cleaned[name] = good
+                new = _sanitized(name)
+                while new != name and new in names:
+                    new += "_"
+                if new != name:
+                    self._sanitized[name] = new
                     self.renamed.append(name)
-        for layer in layers if self._cleaned else ():
+        for layer in layers if self._sanitized else ():
             for key in ("name", "bottom", "top"):
                 for entry in layer.all(key):
-                    entry.value = self._cleaned.get(entry.value, entry.value)
+                    entry.value = self._sanitized.get(entry.value, entry.value)
         self._tops = {top for layer in layers for top in layer.top}
 
     def layer(self, name: str) -> str:
-        """A layer's name in the net."""
-        return self._cleaned.get(name, name)
+        """Return a layer's name in the net."""
+        return self._sanitized.get(name, name)
 
-    def blobs(self) -> dict[str, str]:
-        made = {}
+    def blob_names(self) -> dict[str, str]:
+        blobs = {}
         for operator in self._source.operators:
             for value in operator.outputs:
                 if value and value not in self._source.constants:
-                    made[value] = self._final(value)
+                    blobs[value] = self._final(value)
         ends = (*self._source.inputs, *self._source.outputs)
-        made |= {name: self._final(name) for name in ends}
-        return {value: blob for value, blob in made.items() if value != blob and blob in self._tops}
+        blobs |= {name: self._final(name) for name in ends}
+        return {
+            value: blob for value, blob in blobs.items() if value != blob and blob in self._tops
+        }
 
     def _final(self, value: str) -> str:
         if value not in self._source.outputs:
-            value = self._to.blob(value)
+            value = self._ctx.blob(value)
         while value in self._blob and value not in self._source.outputs:
             value = self._blob[value]
-        return self._cleaned.get(value, value)
+        return self._sanitized.get(value, value)
 
-    def layers(self) -> dict[str, tuple[str, ...]]:
-        made = {
-            name: tuple(self.layer(one) for one in layers)
-            for name, layers in self._to.made_of.items()
+    def layer_names(self) -> dict[str, tuple[str, ...]]:
+        layers = {
+            name: tuple(self.layer(one) for one in names)
+            for name, names in self._ctx.layers_of.items()
             if name
         }
-        return {name: layers for name, layers in made.items() if layers != (name,)}
+        return {name: names for name, names in layers.items() if names != (name,)}
 
 
 def _values(layer: Message, key: str) -> Iterator[str]:
     return (entry.value for entry in layer.all(key))
 
 
-def _clean(name: str) -> str:
-    """A name in printable characters without quotes or backslashes."""
+def _sanitized(name: str) -> str:
+    """Replace unprintable characters, quotes and backslashes in a name by underscores."""
     return "".join("_" if not c.isprintable() or c in "\"'\\" else c for c in name)
 
 
@@ -359,7 +383,7 @@ def _split(layers: list[Message], value: str, output: str) -> None:
         Message.make("LayerParameter", name=output, type="Split", bottom=[value], top=[output])
     )
     for layer in layers[:-1]:
-        if layer.name == output:  # it is the value's maker
+        if layer.name == output:  # the layer that produces the value has this name
             layers[-1].all("name")[0].value = f"{output}_out"
 
 

@@ -1,4 +1,4 @@
-"""Normalisation and Softmax."""
+"""Normalisation operators and Softmax."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen.onnx.importer.arithmetic import eltwise, powered, with_constant
-from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.elementwise import DIFFERENCE
 from protogen.onnx.importer.forms import reshaped, tiled
 from protogen.onnx.importer.reduction import reduced
-from protogen.onnx.importer.registry import lifts
+from protogen.onnx.importer.registry import imports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@lifts("BatchNormalization")
+@imports("BatchNormalization")
 def batch_normalization(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     scale: str,
     bias: str,
@@ -31,34 +31,42 @@ def batch_normalization(
     spatial: int = 1,
     training_mode: int = 0,
 ) -> None:
-    """BatchNorm (mean, variance, and a factor of 1), and Scale unless it does nothing."""
+    """BatchNorm (mean, variance, and a factor of 1), and a Scale unless it has no effect."""
     import numpy as np
 
-    if training_mode or not spatial or len([o for o in to.operator.outputs if o]) > 1:
-        raise to.refuse("its statistics are those of training")
-    gamma, beta = to.wanted(scale, "scale"), to.wanted(bias, "bias")
-    blobs = [to.wanted(mean, "mean"), to.wanted(variance, "variance"), np.ones(1, np.float32)]
+    if training_mode or not spatial or len([o for o in ctx.operator.outputs if o]) > 1:
+        raise ctx.unsupported(
+            "only inference is supported: training_mode 0, spatial 1 and one output"
+        )
+    gamma, beta = ctx.require_constant(scale, "scale"), ctx.require_constant(bias, "bias")
+    blobs = [
+        ctx.require_constant(mean, "mean"),
+        ctx.require_constant(variance, "variance"),
+        np.ones(1, np.float32),
+    ]
     params = {"batch_norm_param": _eps({"use_global_stats": True}, epsilon)}
     if (gamma == 1).all() and not beta.any():
-        to.add("BatchNorm", [x], params, blobs)
+        ctx.add("BatchNorm", [x], params, blobs)
         return
-    y = to.add("BatchNorm", [x], params, blobs, tops=[to.value("bn")])
+    y = ctx.add("BatchNorm", [x], params, blobs, tops=[ctx.new_value("bn")])
     scale_ = {"scale_param": {"bias_term": True}}
-    to.add("Scale", [y], scale_, [gamma, beta], role="scale", tops=[to.out])
+    ctx.add("Scale", [y], scale_, [gamma, beta], role="scale", tops=[ctx.out])
 
 
-@lifts("InstanceNormalization")
+@imports("InstanceNormalization")
 def instance_normalization(
-    to: Lifter, x: str, scale: str, bias: str, *, epsilon: float = 1e-5
+    ctx: ImportContext, x: str, scale: str, bias: str, *, epsilon: float = 1e-5
 ) -> None:
-    shape = to.shape(x)
-    y = _normalised(to, x, shape[0] * shape[1], epsilon)
-    _scale_and_bias(to, y, to.wanted(scale, "scale"), to.wanted(bias, "bias"), 1)
+    shape = ctx.shape(x)
+    y = _normalised(ctx, x, shape[0] * shape[1], epsilon)
+    _scale_and_bias(
+        ctx, y, ctx.require_constant(scale, "scale"), ctx.require_constant(bias, "bias"), 1
+    )
 
 
-@lifts("GroupNormalization")
+@imports("GroupNormalization")
 def group_normalization(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     scale: str,
     bias: str,
@@ -67,20 +75,20 @@ def group_normalization(
     epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> None:
-    """Scale and bias are one a group before operator set 21, and one a channel since."""
+    """Scale and bias have one value per group before operator set 21, per channel from 21 on."""
     import numpy as np
 
-    shape = to.shape(x)
-    factors, terms = to.wanted(scale, "scale"), to.wanted(bias, "bias")
-    if to.opset < 21:
+    shape = ctx.shape(x)
+    factors, terms = ctx.require_constant(scale, "scale"), ctx.require_constant(bias, "bias")
+    if ctx.opset < 21:
         factors, terms = (np.repeat(one, shape[1] // num_groups) for one in (factors, terms))
-    y = _normalised(to, x, shape[0] * num_groups, epsilon)
-    _scale_and_bias(to, y, factors, terms, 1)
+    y = _normalised(ctx, x, shape[0] * num_groups, epsilon)
+    _scale_and_bias(ctx, y, factors, terms, 1)
 
 
-@lifts("LayerNormalization")
+@imports("LayerNormalization")
 def layer_normalization(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     scale: str,
     bias: str | None = None,
@@ -91,95 +99,105 @@ def layer_normalization(
 ) -> None:
     import numpy as np
 
-    shape = to.shape(x)
+    shape = ctx.shape(x)
     axis %= len(shape)
-    _layer_statistics(to, x, range(axis, len(shape)), epsilon)
-    y = _normalised(to, x, prod(shape[:axis]), epsilon)
-    factors = np.broadcast_to(to.wanted(scale, "scale"), shape[axis:])
-    terms = np.broadcast_to(to.wanted(bias, "bias"), shape[axis:]) if bias else None
-    _scale_and_bias(to, y, factors, terms, axis)
+    _layer_statistics(ctx, x, range(axis, len(shape)), epsilon)
+    y = _normalised(ctx, x, prod(shape[:axis]), epsilon)
+    factors = np.broadcast_to(ctx.require_constant(scale, "scale"), shape[axis:])
+    terms = np.broadcast_to(ctx.require_constant(bias, "bias"), shape[axis:]) if bias else None
+    _scale_and_bias(ctx, y, factors, terms, axis)
 
 
-def _layer_statistics(to: Lifter, x: str, axes: Sequence[int], epsilon: float) -> None:
-    """The second and third output, mean and 1 / sqrt(variance + epsilon), where they are read."""
-    names = (*to.operator.outputs[1:], "", "")[:2]
-    if not any(map(to.is_read, names)):
+def _layer_statistics(ctx: ImportContext, x: str, axes: Sequence[int], epsilon: float) -> None:
+    """Add the second and third output, mean and 1 / sqrt(variance + epsilon), if they are used."""
+    names = (*ctx.operator.outputs[1:], "", "")[:2]
+    if not any(map(ctx.is_read, names)):
         return
-    mean = reduced(to, x, axes, "MEAN", "mean")
-    wide = tiled(to, mean, to.shape(x), "wide_mean")
-    below = to.add("Eltwise", [x, wide], DIFFERENCE, role="centred")
-    squares = powered(to, below, power=2.0, role="squares")
-    variance = reduced(to, squares, axes, "MEAN", "variance")
-    if to.is_read(names[0]):
-        to.add("Split", [mean], role="mean_out", tops=[names[0]])
-    if to.is_read(names[1]):
+    mean = reduced(ctx, x, axes, "MEAN", "mean")
+    tiled_mean = tiled(ctx, mean, ctx.shape(x), "wide_mean")
+    centred = ctx.add("Eltwise", [x, tiled_mean], DIFFERENCE, role="centred")
+    squares = powered(ctx, centred, power=2.0, role="squares")
+    variance = reduced(ctx, squares, axes, "MEAN", "variance")
+    if ctx.is_read(names[0]):
+        ctx.add("Split", [mean], role="mean_out", tops=[names[0]])
+    if ctx.is_read(names[1]):
         params = {"power_param": {"shift": epsilon, "power": -0.5}}
-        to.add("Power", [variance], params, role="inverse", tops=[names[1]])
+        ctx.add("Power", [variance], params, role="inverse", tops=[names[1]])
 
 
-@lifts("MeanVarianceNormalization")
-def mean_variance_normalization(to: Lifter, x: str, *, axes: Sequence[int] = (0, 2, 3)) -> None:
-    """MVN where each channel of each sample is by itself: both add 1e-9 to the deviation. Over the
-    batch as well it is a BatchNorm with the statistics of its input."""
-    rank = len(to.shape(x))
+@imports("MeanVarianceNormalization")
+def mean_variance_normalization(
+    ctx: ImportContext, x: str, *, axes: Sequence[int] = (0, 2, 3)
+) -> None:
+    """MVN if each channel of each sample is normalised separately: ONNX and Caffe both add 1e-9 to
+    the deviation. Over the batch too: a BatchNorm with the statistics of its input."""
+    rank = len(ctx.shape(x))
     chosen = sorted(axis % rank for axis in axes)
     if chosen == list(range(2, rank)):
-        to.add("MVN", [x], {"mvn_param": {"eps": 1e-9}})
+        ctx.add("MVN", [x], {"mvn_param": {"eps": 1e-9}})
     elif chosen == [0, *range(2, rank)]:
-        _statistics(to, x, to.shape(x)[1], 1e-18, "")
+        _statistics(ctx, x, ctx.shape(x)[1], 1e-18, "")
     else:
-        raise to.refuse(f"axes {chosen} are not those of Caffe's MVN or BatchNorm")
+        raise ctx.unsupported(
+            f"axes must be {[*range(2, rank)]} or {[0, *range(2, rank)]} in Caffe, got {chosen}"
+        )
 
 
-@lifts("RMSNormalization")
+@imports("RMSNormalization")
 def rms_normalization(
-    to: Lifter, x: str, scale: str, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+    ctx: ImportContext,
+    x: str,
+    scale: str,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
 ) -> None:
-    """x (mean(x^2) + epsilon)^-1/2."""
-    shape = to.shape(x)
+    """x (mean(x^2) + epsilon)^-1/2, times the scale."""
+    shape = ctx.shape(x)
     axis %= len(shape)
-    squares = powered(to, x, power=2.0, role="squares")
-    means = reduced(to, squares, range(axis, len(shape)), "MEAN", "mean")
-    roots = powered(to, means, shift=epsilon, power=-0.5, role="inverse")
-    y = eltwise(to, "PROD", [x, tiled(to, roots, shape, "wide")], "normalised")
-    with_constant(to, y, to.wanted(scale, "scale"), "Scale")
+    squares = powered(ctx, x, power=2.0, role="squares")
+    means = reduced(ctx, squares, range(axis, len(shape)), "MEAN", "mean")
+    roots = powered(ctx, means, shift=epsilon, power=-0.5, role="inverse")
+    y = eltwise(ctx, "PROD", [x, tiled(ctx, roots, shape, "wide")], "normalised")
+    with_constant(ctx, y, ctx.require_constant(scale, "scale"), "Scale")
 
 
-def _normalised(to: Lifter, x: str, rows: int, epsilon: float) -> str:
-    """Each of ``rows`` equal parts less its mean, over sqrt(variance + epsilon).
+def _normalised(ctx: ImportContext, x: str, rows: int, epsilon: float) -> str:
+    """Normalise each of ``rows`` equal parts: (x - mean) / sqrt(variance + epsilon).
 
-    Caffe's MVN divides by sqrt(variance) + eps; BatchNorm with statistics of its own, on a blob
-    whose parts are its channels, is ONNX's.
+    Caffe's MVN divides by sqrt(variance) + eps instead. A BatchNorm with the statistics of its
+    input, on a blob whose channels are the parts, computes ONNX's formula.
     """
-    shape = to.shape(x)
-    y = reshaped(to, x, (1, rows, prod(shape) // rows), "parts")
-    y = _statistics(to, y, rows, epsilon, "normalised")
-    return reshaped(to, y, shape, "back")
+    shape = ctx.shape(x)
+    y = reshaped(ctx, x, (1, rows, prod(shape) // rows), "parts")
+    y = _statistics(ctx, y, rows, epsilon, "normalised")
+    return reshaped(ctx, y, shape, "back")
 
 
-def _statistics(to: Lifter, x: str, channels: int, epsilon: float, role: str) -> str:
+def _statistics(ctx: ImportContext, x: str, channels: int, epsilon: float, role: str) -> str:
     import numpy as np
 
     params = {"batch_norm_param": _eps({"use_global_stats": False}, epsilon)}
     blobs = [np.zeros(channels, np.float32), np.ones(channels, np.float32), np.ones(1, np.float32)]
-    return to.add("BatchNorm", [x], params, blobs, role=role)
+    return ctx.add("BatchNorm", [x], params, blobs, role=role)
 
 
 def _eps(params: dict[str, Any], epsilon: float) -> dict[str, Any]:
-    """Without what is Caffe's default, 1e-5 (ONNX keeps it as float32)."""
-    near = abs(epsilon - 1e-5) < 1e-12
-    return params if near else params | {"eps": epsilon}
+    """Add ``eps`` unless it is Caffe's default, 1e-5 (rounded to float32 in ONNX)."""
+    is_default = abs(epsilon - 1e-5) < 1e-12
+    return params if is_default else params | {"eps": epsilon}
 
 
 def _scale_and_bias(
-    to: Lifter, x: str, scale: NDArray[Any], bias: NDArray[Any] | None, axis: int
+    ctx: ImportContext, x: str, scale: NDArray[Any], bias: NDArray[Any] | None, axis: int
 ) -> None:
     params: dict[str, Any] = {"axis": axis} if axis != 1 else {}
     if scale.ndim != 1:
         params["num_axes"] = scale.ndim
     if bias is not None:
         params["bias_term"] = True
-    to.add(
+    ctx.add(
         "Scale",
         [x],
         {"scale_param": params} if params else {},
@@ -187,58 +205,67 @@ def _scale_and_bias(
     )
 
 
-@lifts("LRN")
+@imports("LRN")
 def lrn(
-    to: Lifter, x: str, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+    ctx: ImportContext,
+    x: str,
+    *,
+    size: int,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    bias: float = 1.0,
 ) -> None:
-    """Across channels; Caffe too divides alpha by the size."""
+    """LRN across channels. Caffe divides alpha by the size, as ONNX does."""
     if size % 2 == 0:
-        raise to.refuse(f"its size is {size}, but Caffe takes odd ones only")
+        raise ctx.unsupported(f"size must be odd in Caffe, got {size}")
     params = {"local_size": size, "alpha": alpha, "beta": beta}
     if bias != 1:
         params["k"] = bias
-    to.add("LRN", [x], {"lrn_param": params})
+    ctx.add("LRN", [x], {"lrn_param": params})
 
 
-@lifts("Softmax")
-def softmax(to: Lifter, x: str, *, axis: int | None = None) -> None:
-    """Along one axis since operator set 13; before, over all axes from ``axis`` on as one."""
-    y, along, back = _softmax_form(to, x, axis)
-    params = {"softmax_param": {"axis": along}} if along != 1 else {}
-    y = to.add("Softmax", [y], params, role="flat" if back else "")
-    if back:
-        reshaped(to, y, to.shape(to.out))
+@imports("Softmax")
+def softmax(ctx: ImportContext, x: str, *, axis: int | None = None) -> None:
+    """Along one axis from operator set 13 on; before 13, over all axes from ``axis`` on as one."""
+    y, axis_, flattened = _softmax_form(ctx, x, axis)
+    params = {"softmax_param": {"axis": axis_}} if axis_ != 1 else {}
+    y = ctx.add("Softmax", [y], params, role="flat" if flattened else "")
+    if flattened:
+        reshaped(ctx, y, ctx.shape(ctx.out))
 
 
-@lifts("LogSoftmax")
-def log_softmax(to: Lifter, x: str, *, axis: int | None = None) -> None:
-    """d - log(sum(exp d)) with d = x - max(x). The logarithm of Caffe's Softmax would be -inf
-    where a probability is below float32's least number."""
-    y, along, back = _softmax_form(to, x, axis)
-    shape = to.shape(y)
-    most = reduced(to, y, [along], "MAX", "max")
-    d = to.add("Eltwise", [y, tiled(to, most, shape, "maxima")], DIFFERENCE, role="below")
-    total = reduced(to, to.add("Exp", [d], role="exp"), [along], "SUM", "total")
-    logs = tiled(to, to.add("Log", [total], role="log"), shape, "logs")
-    y = to.add("Eltwise", [d, logs], DIFFERENCE, role="flat" if back else "")
-    if back:
-        reshaped(to, y, to.shape(to.out))
+@imports("LogSoftmax")
+def log_softmax(ctx: ImportContext, x: str, *, axis: int | None = None) -> None:
+    """d - log(sum(exp d)) with d = x - max(x).
+
+    The logarithm of Caffe's Softmax would be -inf where a probability is below the smallest
+    float32.
+    """
+    y, axis_, flattened = _softmax_form(ctx, x, axis)
+    shape = ctx.shape(y)
+    most = reduced(ctx, y, [axis_], "MAX", "max")
+    d = ctx.add("Eltwise", [y, tiled(ctx, most, shape, "maxima")], DIFFERENCE, role="below")
+    total = reduced(ctx, ctx.add("Exp", [d], role="exp"), [axis_], "SUM", "total")
+    logs = tiled(ctx, ctx.add("Log", [total], role="log"), shape, "logs")
+    y = ctx.add("Eltwise", [d, logs], DIFFERENCE, role="flat" if flattened else "")
+    if flattened:
+        reshaped(ctx, y, ctx.shape(ctx.out))
 
 
-@lifts("protogen:Softmax")
-def axis_softmax(to: Lifter, x: str, *, axis: int) -> None:
-    """Softmax along one axis, whatever the operator set (see ``patterns``)."""
-    to.add("Softmax", [x], {"softmax_param": {"axis": axis}} if axis != 1 else {})
+@imports("protogen:Softmax")
+def axis_softmax(ctx: ImportContext, x: str, *, axis: int) -> None:
+    """Softmax along one axis in every operator set (see ``patterns``)."""
+    ctx.add("Softmax", [x], {"softmax_param": {"axis": axis}} if axis != 1 else {})
 
 
-def _softmax_form(to: Lifter, x: str, axis: int | None) -> tuple[str, int, bool]:
-    """(value, the one axis to go along, whether it must be brought back to x's shape)."""
-    shape = to.shape(x)
-    if to.opset >= 13:
+def _softmax_form(ctx: ImportContext, x: str, axis: int | None) -> tuple[str, int, bool]:
+    """Return (value, axis, whether the result must be reshaped to x's shape)."""
+    shape = ctx.shape(x)
+    if ctx.opset >= 13:
         return x, (-1 if axis is None else axis) % len(shape), False
     axis = (1 if axis is None else axis) % len(shape)
-    long = [i for i in range(axis, len(shape)) if shape[i] != 1]
-    if len(long) <= 1:
-        return x, long[0] if long else axis, False
+    long_axes = [i for i in range(axis, len(shape)) if shape[i] != 1]
+    if len(long_axes) <= 1:
+        return x, long_axes[0] if long_axes else axis, False
     flat = (*shape[:axis], prod(shape[axis:]))
-    return reshaped(to, x, flat, "rows"), axis, True
+    return reshaped(ctx, x, flat, "rows"), axis, True

@@ -1,18 +1,18 @@
-"""Pad in its four modes."""
+"""Pad in its four modes: constant, edge, reflect and wrap."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from protogen.onnx.importer.context import Lifter
-from protogen.onnx.importer.forms import bordered, gathered, window
-from protogen.onnx.importer.registry import lifts
+from protogen.onnx.importer.context import ImportContext
+from protogen.onnx.importer.forms import extended, gathered, window
+from protogen.onnx.importer.registry import imports
 
 
-@lifts("Pad")
+@imports("Pad")
 def pad(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     pads_: str | None = None,
     value_: str | None = None,
@@ -22,31 +22,31 @@ def pad(
     value: float = 0.0,
     mode: str = "constant",
 ) -> None:
-    """Zeros around height and width are the pad of a Convolution that copies; other constants are
-    concatenated; copies of the border are slices. Negative pads cut."""
-    shape = to.shape(x)
-    given = to.numbers(pads, pads_, "pads") or []
-    axes = [a % len(shape) for a in to.numbers(None, axes_, "axes") or range(len(shape))]
-    number = to.wanted(value_, "value") if value_ else None
-    filled = value if number is None else float(number.reshape(()))
-    work = {
-        axis: (given[i], given[len(axes) + i])
+    """Zeros around height and width: the pad of a Convolution that copies its input. Other
+    constants: a Concat. Copies of the border: slices. Negative pads crop."""
+    shape = ctx.shape(x)
+    sizes = ctx.integers(pads, pads_, "pads") or []
+    axes = [a % len(shape) for a in ctx.integers(None, axes_, "axes") or range(len(shape))]
+    number = ctx.require_constant(value_, "value") if value_ else None
+    fill = value if number is None else float(number.reshape(()))
+    pads_by_axis = {
+        axis: (sizes[i], sizes[len(axes) + i])
         for i, axis in enumerate(axes)
-        if given[i] or given[len(axes) + i]
+        if sizes[i] or sizes[len(axes) + i]
     }
-    if not work:
-        to.same(x)
+    if not pads_by_axis:
+        ctx.pass_through(x)
         return
     if mode == "constant":
-        _constant(to, x, work, filled)
+        _constant(ctx, x, pads_by_axis, fill)
         return
-    for number_, (axis, (low, high)) in enumerate(work.items()):
+    for count, (axis, (low, high)) in enumerate(pads_by_axis.items()):
         indices = _indices(shape[axis], low, high, mode)
-        x = gathered(to, x, axis, indices, "" if number_ == len(work) - 1 else f"axis{axis}")
+        x = gathered(ctx, x, axis, indices, "" if count == len(pads_by_axis) - 1 else f"axis{axis}")
 
 
 def _indices(n: int, low: int, high: int, mode: str) -> list[int]:
-    """Which place of the axis each place of the padded one shows."""
+    """Return, for each position of the padded axis, the index that it copies."""
     places = range(-low, n + high)
     if mode == "edge":
         return [min(max(i, 0), n - 1) for i in places]
@@ -56,39 +56,41 @@ def _indices(n: int, low: int, high: int, mode: str) -> list[int]:
     return [min(i % period, period - i % period) if n > 1 else 0 for i in places]
 
 
-def _constant(to: Lifter, x: str, work: dict[int, tuple[int, int]], filled: float) -> None:
-    cuts = {axis: pads for axis, pads in work.items() if min(pads) < 0}
-    grows = {a: (max(p[0], 0), max(p[1], 0)) for a, p in work.items() if max(p) > 0}
-    for number, (axis, (low, high)) in enumerate(cuts.items()):
-        length = to.shape(x)[axis]
-        kept = range(max(-low, 0), length - max(-high, 0))
-        if not kept:
-            raise to.refuse("it makes nothing, and Caffe's blobs are not empty")
-        last = not grows and number == len(cuts) - 1
-        x = gathered(to, x, axis, kept, "" if last else f"cut{axis}")
-    if len(to.shape(x)) == 4 and grows and set(grows) <= {2, 3} and filled == 0:
-        _zeros_around(to, x, grows)
+def _constant(
+    ctx: ImportContext, x: str, pads_by_axis: dict[int, tuple[int, int]], fill: float
+) -> None:
+    cuts = {axis: pads for axis, pads in pads_by_axis.items() if min(pads) < 0}
+    grown = {a: (max(p[0], 0), max(p[1], 0)) for a, p in pads_by_axis.items() if max(p) > 0}
+    for count, (axis, (low, high)) in enumerate(cuts.items()):
+        length = ctx.shape(x)[axis]
+        inside = range(max(-low, 0), length - max(-high, 0))
+        if not inside:
+            raise ctx.unsupported("the output is empty, but Caffe blobs cannot be empty")
+        last = not grown and count == len(cuts) - 1
+        x = gathered(ctx, x, axis, inside, "" if last else f"cut{axis}")
+    if len(ctx.shape(x)) == 4 and grown and set(grown) <= {2, 3} and fill == 0:
+        _zeros_around(ctx, x, grown)
         return
-    for number, (axis, (low, high)) in enumerate(grows.items()):
-        role = "" if number == len(grows) - 1 else f"padded{axis}"
-        x = bordered(to, x, axis, low, high, filled, role)
+    for count, (axis, (low, high)) in enumerate(grown.items()):
+        role = "" if count == len(grown) - 1 else f"padded{axis}"
+        x = extended(ctx, x, axis, low, high, fill, role)
 
 
-def _zeros_around(to: Lifter, x: str, grows: dict[int, tuple[int, int]]) -> None:
-    """The wider end decides the pad; zeros before or behind the kernel's 1 take the rest back."""
+def _zeros_around(ctx: ImportContext, x: str, grown: dict[int, tuple[int, int]]) -> None:
+    """Pad both ends by the larger pad; zeros beside the kernel's 1 remove the excess."""
     import numpy as np
 
-    channels = to.shape(x)[1]
-    low = [grows.get(axis, (0, 0))[0] for axis in (2, 3)]
-    high = [grows.get(axis, (0, 0))[1] for axis in (2, 3)]
-    wide = [max(a, b) for a, b in zip(low, high, strict=True)]
-    before = [w - a for w, a in zip(wide, low, strict=True)]
-    behind = [w - b for w, b in zip(wide, high, strict=True)]
-    size = [1 + a + b for a, b in zip(before, behind, strict=True)]
+    channels = ctx.shape(x)[1]
+    low = [grown.get(axis, (0, 0))[0] for axis in (2, 3)]
+    high = [grown.get(axis, (0, 0))[1] for axis in (2, 3)]
+    larger = [max(a, b) for a, b in zip(low, high, strict=True)]
+    before = [w - a for w, a in zip(larger, low, strict=True)]
+    after = [w - b for w, b in zip(larger, high, strict=True)]
+    size = [1 + a + b for a, b in zip(before, after, strict=True)]
     kernel = np.zeros((channels, 1, *size), np.float32)
     kernel[:, :, before[0], before[1]] = 1
     params: dict[str, Any] = {"num_output": channels, "bias_term": False}
     if channels > 1:
         params["group"] = channels
-    params |= window(size, [1, 1], wide, [1, 1])
-    to.add("Convolution", [x], {"convolution_param": params}, [kernel])
+    params |= window(size, [1, 1], larger, [1, 1])
+    ctx.add("Convolution", [x], {"convolution_param": params}, [kernel])

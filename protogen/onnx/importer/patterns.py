@@ -1,5 +1,7 @@
-"""What exporters take apart is put together again: activations, normalisations, axes that are
-turned and turned back."""
+"""Patterns that recognise groups of operators which exporters write for one operation.
+
+These are activations, normalisations, and pairs of Transposes that cancel out.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from protogen.onnx.importer.matching import View, near, one_of, pattern
+from protogen.onnx.importer.matching import View, is_close, pattern, replacement
 
 if TYPE_CHECKING:
     from protogen.onnx.importer.source import Operator
 
-# Operators on each value alone: an order of axes passes through them.
+# Elementwise operators (and Softmax): a Transpose can move from before them to after them.
 POINTWISE = frozenset(
     ("Abs", "Cast", "Celu", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish",
      "Identity", "LeakyRelu", "Log", "LogSoftmax", "Mish", "Neg", "Reciprocal", "Relu", "Selu",
@@ -21,63 +23,63 @@ POINTWISE = frozenset(
 
 
 @pattern
-def gated(view: View, last: Operator) -> list[Operator] | None:
-    """x Sigmoid(a x) is Swish, x HardSigmoid(x) HardSwish, x Tanh(Softplus(x)) Mish."""
+def gated_activation(view: View, last: Operator) -> list[Operator] | None:
+    """x Sigmoid(a x) is Swish, x HardSigmoid(x) is HardSwish, x Tanh(Softplus(x)) is Mish."""
     if last.type != "Mul" or len(last.inputs) != 2:
         return None
     for x, other in (last.inputs, last.inputs[::-1]):
-        gate = view.maker(other, "Sigmoid", "HardSigmoid", "Tanh")
+        gate = view.producer(other, "Sigmoid", "HardSigmoid", "Tanh")
         if gate is None:
             continue
-        (read,) = gate.inputs
+        (gate_input,) = gate.inputs
         if gate.type == "Sigmoid":
-            scaled = view.with_number(view.maker(read, "Mul"))
-            if read == x:
-                return [one_of(last, "Swish", [x])]
+            scaled = view.with_number(view.producer(gate_input, "Mul"))
+            if gate_input == x:
+                return [replacement(last, "Swish", [x])]
             if scaled is not None and scaled[0] == x:
-                return [one_of(last, "Swish", [x], {"alpha": scaled[1]})]
-        elif gate.type == "HardSigmoid" and read == x:
-            if near(gate.attributes.get("alpha", 0.2), 1 / 6) and near(
+                return [replacement(last, "Swish", [x], {"alpha": scaled[1]})]
+        elif gate.type == "HardSigmoid" and gate_input == x:
+            if is_close(gate.attributes.get("alpha", 0.2), 1 / 6) and is_close(
                 gate.attributes.get("beta", 0.5), 0.5
             ):
-                return [one_of(last, "HardSwish", [x])]
+                return [replacement(last, "HardSwish", [x])]
         elif gate.type == "Tanh":
-            soft = view.maker(read, "Softplus")
-            if soft is not None and soft.inputs[0] == x:
-                return [one_of(last, "Mish", [x])]
+            softplus = view.producer(gate_input, "Softplus")
+            if softplus is not None and softplus.inputs[0] == x:
+                return [replacement(last, "Mish", [x])]
     return None
 
 
 @pattern
 def hard_sigmoid(view: View, last: Operator) -> list[Operator] | None:
-    """Clip(x + 3, 0, 6) / 6 is HardSigmoid; x times it, divided last, HardSwish."""
+    """Clip(x + 3, 0, 6) / 6 is HardSigmoid; x Clip(x + 3, 0, 6) / 6 is HardSwish."""
     if last.type not in ("Div", "Mul"):
         return None
-    inner = view.with_number(last)
-    if inner is None or not near(inner[1], 6 if last.type == "Div" else 1 / 6):
+    scaled = view.with_number(last)
+    if scaled is None or not is_close(scaled[1], 6 if last.type == "Div" else 1 / 6):
         return None
     if last.type == "Div" and view.number(last.inputs[1]) is None:  # 6 / x
         return None
-    read = _relu6_of(view, inner[0])
-    if read is not None:
-        return [one_of(last, "HardSigmoid", [read], {"alpha": 1 / 6, "beta": 0.5})]
-    product = view.maker(inner[0], "Mul")
+    gate_input = _relu6_of(view, scaled[0])
+    if gate_input is not None:
+        return [replacement(last, "HardSigmoid", [gate_input], {"alpha": 1 / 6, "beta": 0.5})]
+    product = view.producer(scaled[0], "Mul")
     if product is not None and len(product.inputs) == 2:
         for x, other in (product.inputs, product.inputs[::-1]):
             if _relu6_of(view, other) == x:
-                return [one_of(last, "HardSwish", [x])]
+                return [replacement(last, "HardSwish", [x])]
     return None
 
 
 def _relu6_of(view: View, name: str) -> str | None:
-    """x of Clip(x + 3, 0, 6)."""
-    clip = view.maker(name, "Clip")
+    """Return x if the value is Clip(x + 3, 0, 6), else None."""
+    clip = view.producer(name, "Clip")
     if clip is None:
         return None
     limits = [clip.attributes.get(key) for key in ("min", "max")]
-    for i, given in enumerate(clip.inputs[1:]):
-        limits[i] = view.number(given)
-    added = view.with_number(view.maker(clip.inputs[0], "Add"))
+    for i, limit in enumerate(clip.inputs[1:]):
+        limits[i] = view.number(limit)
+    added = view.with_number(view.producer(clip.inputs[0], "Add"))
     if limits != [0, 6] or added is None or added[1] != 3:
         return None
     return added[0]
@@ -85,94 +87,102 @@ def _relu6_of(view: View, name: str) -> str | None:
 
 @pattern
 def layer_normalization(view: View, last: Operator) -> list[Operator] | None:
-    """(x - mean) / sqrt(mean((x - mean)^2) + epsilon) along the last axis."""
+    """(x - mean) / sqrt(mean((x - mean)^2) + epsilon) along the last axis is LayerNormalization."""
     if last.type != "Div" or len(last.inputs) != 2:
         return None
-    below, root = view.maker(last.inputs[0], "Sub"), view.maker(last.inputs[1], "Sqrt")
-    if below is None or root is None:
+    centred, root = view.producer(last.inputs[0], "Sub"), view.producer(last.inputs[1], "Sqrt")
+    if centred is None or root is None:
         return None
-    x = below.inputs[0]
-    shifted = view.with_number(view.maker(root.inputs[0], "Add"))
+    x = centred.inputs[0]
+    with_epsilon = view.with_number(view.producer(root.inputs[0], "Add"))
     shape = view.source.shapes.get(x)
-    if shifted is None or shape is None or not _is_mean(view, below.inputs[1], x, len(shape)):
+    if (
+        with_epsilon is None
+        or shape is None
+        or not _is_mean(view, centred.inputs[1], x, len(shape))
+    ):
         return None
-    variance = view.maker(shifted[0], "ReduceMean")
-    power = view.maker(variance.inputs[0], "Pow") if variance is not None else None
+    variance = view.producer(with_epsilon[0], "ReduceMean")
+    power = view.producer(variance.inputs[0], "Pow") if variance is not None else None
     if power is None or view.number(power.inputs[1]) != 2:
         return None
-    centred = view.maker(power.inputs[0], "Sub", "Cast")
-    if centred is None or centred.inputs[:2] != below.inputs[:2]:
+    squared = view.producer(power.inputs[0], "Sub", "Cast")
+    if squared is None or squared.inputs[:2] != centred.inputs[:2]:
         return None
-    if not _is_mean(view, shifted[0], power.outputs[0], len(shape)):
+    if not _is_mean(view, with_epsilon[0], power.outputs[0], len(shape)):
         return None
     import numpy as np
 
     name = f"{last.outputs[0]}_ones"
     view.source.constants[name] = np.broadcast_to(np.float32(1), shape[-1:])
-    return [one_of(last, "LayerNormalization", [x, name], {"axis": -1, "epsilon": shifted[1]})]
+    return [
+        replacement(last, "LayerNormalization", [x, name], {"axis": -1, "epsilon": with_epsilon[1]})
+    ]
 
 
 def _is_mean(view: View, name: str, x: str, rank: int) -> bool:
-    """Whether the value is the mean of ``x`` along its last axis, kept as an axis of length 1."""
-    mean = view.maker(name, "ReduceMean")
+    """Return whether the value is the mean of ``x`` along its last axis, which keeps length 1."""
+    mean = view.producer(name, "ReduceMean")
     if mean is None or mean.inputs[0] != x or not mean.attributes.get("keepdims", 1):
         return False
     axes = mean.attributes.get("axes")
     if axes is None and len(mean.inputs) > 1:
-        found = view.source.constants.get(mean.inputs[1])
-        axes = None if found is None else found.reshape(-1).tolist()
+        constant = view.source.constants.get(mean.inputs[1])
+        axes = None if constant is None else constant.reshape(-1).tolist()
     return axes is not None and [axis % rank for axis in axes] == [rank - 1]
 
 
 @pattern
-def turned_back(view: View, last: Operator) -> list[Operator] | None:
-    """A Transpose that undoes another one, with operators on each value alone between them: those
-    work on the values as they were. Two Transposes without anything between are one."""
+def cancel_transposes(view: View, last: Operator) -> list[Operator] | None:
+    """A Transpose that undoes another one, with elementwise operators between: both are removed.
+
+    Two consecutive Transposes are merged into one.
+    """
     if last.type != "Transpose":
         return None
     chain, name = [], last.inputs[0]
-    while (one := view.maker(name, *POINTWISE)) is not None and view.alone(name):
+    while (one := view.producer(name, *POINTWISE)) is not None and view.read_once(name):
         chain.append(one)
         name = one.inputs[0]
-    first = view.maker(name, "Transpose")
+    first = view.producer(name, "Transpose")
     if first is None:
         return None
     rank = len(view.source.shapes.get(name, ()))
-    before, behind = _order(first, rank), _order(last, rank)
-    both = [before[axis] for axis in behind]
+    before, after = _order(first, rank), _order(last, rank)
+    combined = [before[axis] for axis in after]
     if not chain:
-        if both == list(range(rank)):
-            return [one_of(last, "Identity", first.inputs)]
-        return [one_of(last, "Transpose", first.inputs, {"perm": both})]
-    if both != list(range(rank)):
+        if combined == list(range(rank)):
+            return [replacement(last, "Identity", first.inputs)]
+        return [replacement(last, "Transpose", first.inputs, {"perm": combined})]
+    if combined != list(range(rank)):
         return None
-    made: list[Operator] = []
+    moved: list[Operator] = []
     read = first.inputs[0]
     for one in reversed(chain):
         attributes = _axis_before(view, one, before)
         if attributes is None:
             return None
-        old = one.type == "Softmax" and view.source.opset < 13
+        old_softmax = one.type == "Softmax" and view.source.opset < 13
         name = last.outputs[0] if one is chain[0] else f"{one.outputs[0]}_turned_back"
         view.source.shapes[name] = view.source.shapes[first.inputs[0]]
-        made.append(
+        moved.append(
             replace(
                 one,
-                type="protogen:Softmax" if old else one.type,
+                type="protogen:Softmax" if old_softmax else one.type,
                 attributes=attributes,
                 inputs=(read, *one.inputs[1:]),
                 outputs=(name,),
             )
         )
         read = name
-    return made
+    return moved
 
 
 def _axis_before(view: View, one: Operator, before: Sequence[int]) -> Mapping[str, Any] | None:
-    """The operator's attributes where the axes are as they were before the Transpose."""
+    """Return the operator's attributes for the order of axes before the first Transpose."""
     if one.type not in ("Softmax", "LogSoftmax"):
         return one.attributes
-    old = view.source.opset < 13  # then over all axes from one on
+    old = view.source.opset < 13  # before set 13: over all axes from ``axis`` on
     axis = one.attributes.get("axis", 1 if old else -1) % len(before)
     if old and (axis != len(before) - 1 or one.type == "LogSoftmax"):
         return None

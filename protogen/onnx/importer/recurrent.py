@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import gathered, permuted, reshaped
-from protogen.onnx.importer.registry import lifts
+from protogen.onnx.importer.registry import imports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,9 +16,9 @@ _GATES = {"LSTM": (0, 2, 1, 3), "RNN": (0,)}
 _ACTIVATIONS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
 
 
-@lifts("LSTM")
+@imports("LSTM")
 def lstm(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     w: str,
     r: str,
@@ -34,20 +34,22 @@ def lstm(
     layout: int = 0,
     input_forget: int = 0,
 ) -> None:
-    """LSTM for each direction; with initial states, or where the last ones are read, it exposes
-    them. The backward direction reads the steps turned round."""
-    if p and to.wanted(p, "peephole weights").any():
-        raise to.refuse("its peepholes have no form in Caffe")
+    """One LSTM layer per direction. The backward direction reads the steps in reverse order.
+
+    The layer exposes its states if initial states are set or the last states are used.
+    """
+    if p and ctx.require_constant(p, "peephole weights").any():
+        raise ctx.unsupported("peephole weights have no equivalent in Caffe")
     if input_forget:
-        raise to.refuse("its input_forget has no form in Caffe")
+        raise ctx.unsupported("input_forget has no equivalent in Caffe")
     _recurrent(
-        to, "LSTM", x, w, r, b, lengths, [initial_h, initial_c], direction, activations, layout
+        ctx, "LSTM", x, w, r, b, lengths, [initial_h, initial_c], direction, activations, layout
     )
 
 
-@lifts("RNN")
+@imports("RNN")
 def rnn(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     w: str,
     r: str,
@@ -60,17 +62,17 @@ def rnn(
     activations: Sequence[str] | None = None,
     layout: int = 0,
 ) -> None:
-    """Where only the last state is read: Caffe's RNN gives out what a layer of its own makes of the
-    states between."""
-    if to.is_read(to.out):
-        raise to.refuse(
-            "Caffe's RNN puts a layer of its own behind each hidden state, which ONNX gives out"
+    """Supported if only the last hidden state is used: for each step, Caffe's RNN outputs the
+    result of an output layer, not the hidden state."""
+    if ctx.is_read(ctx.out):
+        raise ctx.unsupported(
+            f'output "{ctx.out}" is used, but Caffe\'s RNN applies an output layer to each state'
         )
-    _recurrent(to, "RNN", x, w, r, b, lengths, [initial_h], direction, activations, layout)
+    _recurrent(ctx, "RNN", x, w, r, b, lengths, [initial_h], direction, activations, layout)
 
 
 def _recurrent(
-    to: Lifter,
+    ctx: ImportContext,
     type_: str,
     x: str,
     w: str,
@@ -84,99 +86,114 @@ def _recurrent(
 ) -> None:
     import numpy as np
 
-    weights, recurrent = to.wanted(w, "weights W"), to.wanted(r, "weights R")
+    weights, recurrent = ctx.require_constant(w, "weights W"), ctx.require_constant(r, "weights R")
     directions, d = recurrent.shape[0], recurrent.shape[2]
     if activations and list(activations) != _ACTIVATIONS[type_] * directions:
-        raise to.refuse(
-            f"its activations {', '.join(activations)} are not those of Caffe's {type_}"
+        raise ctx.unsupported(
+            f"activations must be {', '.join(_ACTIVATIONS[type_])}, got {', '.join(activations)}"
         )
     if layout:
-        x = permuted(to, x, (1, 0, 2), "steps")
-    steps, batch, _ = to.shape(x)
-    if lengths and (to.wanted(lengths, "sequence lengths") != steps).any():
-        raise to.refuse("its sequences differ in length")
-    bias = to.wanted(b, "bias") if b else None
-    names = (*to.operator.outputs, "", "", "")[: 1 + len(initial)]
-    exposed = any(initial) or any(map(to.is_read, names[1:]))
+        x = permuted(ctx, x, (1, 0, 2), "steps")
+    steps, batch, _ = ctx.shape(x)
+    if lengths and (ctx.require_constant(lengths, "sequence lengths") != steps).any():
+        raise ctx.unsupported(f"all sequences must have the length {steps}")
+    bias = ctx.require_constant(b, "bias") if b else None
+    names = (*ctx.operator.outputs, "", "", "")[: 1 + len(initial)]
+    exposed = any(initial) or any(map(ctx.is_read, names[1:]))
     parts: list[list[str]] = []
     for k in range(directions):
         backward = direction == "reverse" or k == 1
         role = ("backward" if backward else "forward") if directions > 1 else "steps"
-        order = range(steps - 1, -1, -1)
-        read = gathered(to, x, 0, order, f"{role}_in") if backward and steps > 1 else x
-        begins = np.ones((steps, batch), np.float32)
-        begins[0] = 1 if exposed else 0
-        bottoms = [read, to.parameter(to.value(f"{role}_cont"), begins)]
+        backwards = range(steps - 1, -1, -1)
+        bottom = gathered(ctx, x, 0, backwards, f"{role}_in") if backward and steps > 1 else x
+        continues = np.ones((steps, batch), np.float32)
+        continues[0] = 1 if exposed else 0
+        bottoms = [bottom, ctx.parameter(ctx.new_value(f"{role}_cont"), continues)]
         if exposed:
-            states = [_initial(to, name, k, layout, (1, batch, d), role) for name in initial]
+            states = [_initial(ctx, name, k, layout, (1, batch, d), role) for name in initial]
             bottoms += states
         blobs = _blobs(type_, weights[k], recurrent[k], None if bias is None else bias[k], d)
         params: dict[str, Any] = {"num_output": d, **({"expose_hidden": True} if exposed else {})}
         tops = [
-            to.value(f"{role}_{part}") for part in ("out", "h", "c")[: 1 + exposed * len(initial)]
+            ctx.new_value(f"{role}_{part}")
+            for part in ("out", "h", "c")[: 1 + exposed * len(initial)]
         ]
-        to.add(type_, bottoms, {"recurrent_param": params}, blobs, role=role, tops=tops)
-        if backward and steps > 1 and to.is_read(names[0]):
-            tops[0] = gathered(to, tops[0], 0, order, f"{role}_turned")
+        ctx.add(type_, bottoms, {"recurrent_param": params}, blobs, role=role, tops=tops)
+        if backward and steps > 1 and ctx.is_read(names[0]):
+            tops[0] = gathered(ctx, tops[0], 0, backwards, f"{role}_turned")
         parts.append(tops)
     for i, name in enumerate(names):
-        if to.is_read(name):
+        if ctx.is_read(name):
             _output(
-                to, [tops[i] for tops in parts], name, (steps if i == 0 else 0, batch, d), layout
+                ctx, [tops[i] for tops in parts], name, (steps if i == 0 else 0, batch, d), layout
             )
 
 
 def _initial(
-    to: Lifter, name: str | None, k: int, layout: int, shape: tuple[int, int, int], role: str
+    ctx: ImportContext,
+    name: str | None,
+    k: int,
+    layout: int,
+    shape: tuple[int, int, int],
+    role: str,
 ) -> str:
-    """The initial state of one direction: 1 x N x D."""
+    """Return the initial state of one direction: 1 x N x D."""
     import numpy as np
 
     if not name:
-        return to.parameter(to.value(f"{role}_zeros"), np.zeros(shape, np.float32))
-    constant = to.constant(name)
+        return ctx.parameter(ctx.new_value(f"{role}_zeros"), np.zeros(shape, np.float32))
+    constant = ctx.constant(name)
     if constant is not None:
         values = constant.swapaxes(0, 1) if layout else constant
-        return to.parameter(to.value(f"{role}_initial"), np.ascontiguousarray(values[k : k + 1]))
-    y = permuted(to, name, (1, 0, 2), f"{role}_initial") if layout else name
-    return gathered(to, y, 0, [k], f"{role}_state")
+        return ctx.parameter(
+            ctx.new_value(f"{role}_initial"), np.ascontiguousarray(values[k : k + 1])
+        )
+    y = permuted(ctx, name, (1, 0, 2), f"{role}_initial") if layout else name
+    return gathered(ctx, y, 0, [k], f"{role}_state")
 
 
 def _blobs(
     type_: str, w: NDArray[Any], r: NDArray[Any], bias: NDArray[Any] | None, d: int
 ) -> list[NDArray[Any]]:
-    """W_x, b, W_h with the gates in Caffe's order; RNN's own output layer is not read."""
+    """Return W_x, b, W_h with the gates in Caffe's order.
+
+    For RNN, the weights of its output layer follow. They are 0, because that output is unused.
+    """
     import numpy as np
 
     def ordered(array: NDArray[Any]) -> NDArray[Any]:
         return np.concatenate([array[g * d : (g + 1) * d] for g in _GATES[type_]])
 
     rows = len(_GATES[type_]) * d
-    both = np.zeros(rows, np.float32) if bias is None else bias[:rows] + bias[rows:]
-    made = [ordered(w), ordered(both), ordered(r)]
+    bias_sum = np.zeros(rows, np.float32) if bias is None else bias[:rows] + bias[rows:]
+    blobs = [ordered(w), ordered(bias_sum), ordered(r)]
     if type_ == "RNN":
-        made += [np.zeros((d, d), np.float32), np.zeros(d, np.float32)]
-    return made
+        blobs += [np.zeros((d, d), np.float32), np.zeros(d, np.float32)]
+    return blobs
 
 
 def _output(
-    to: Lifter, parts: list[str], name: str, sizes: tuple[int, int, int], layout: int
+    ctx: ImportContext, directions: list[str], name: str, sizes: tuple[int, int, int], layout: int
 ) -> None:
-    """Directions joined: Y is T x directions x N x D (with ``layout`` N x T x directions x D), the
-    last states directions x N x D (N x directions x D)."""
+    """Join the directions.
+
+    Y is T x directions x N x D, or N x T x directions x D with ``layout``. A last state is
+    directions x N x D, or N x directions x D with ``layout``.
+    """
     steps, batch, d = sizes
-    role = f"output{to.operator.outputs.index(name)}"
+    role = f"output{ctx.operator.outputs.index(name)}"
     axis = 1 if steps else 0
     order = (2, 0, 1, 3) if steps else (1, 0, 2)
-    rows = parts
+    rows = directions
     if steps:
         rows = [
-            reshaped(to, one, (steps, 1, batch, d), f"{role}_{i}") for i, one in enumerate(parts)
+            reshaped(ctx, one, (steps, 1, batch, d), f"{role}_{i}")
+            for i, one in enumerate(directions)
         ]
     y = rows[0]
     if len(rows) > 1:
         params = {"concat_param": {"axis": axis}} if axis != 1 else {}
-        y = to.add("Concat", rows, params, role=f"{role}_joined")
+        y = ctx.add("Concat", rows, params, role=f"{role}_joined")
     if layout:
-        y = permuted(to, y, order, f"{role}_layout")
-    to.give(y, name)
+        y = permuted(ctx, y, order, f"{role}_layout")
+    ctx.bind_output(y, name)

@@ -1,4 +1,4 @@
-"""Reductions along axes, and places of maxima."""
+"""Reductions along axes, and ArgMax and ArgMin."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 from protogen.formats.message import Name
 from protogen.onnx.importer.arithmetic import eltwise, powered
-from protogen.onnx.importer.context import Lifter
+from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import gathered, reshaped, tiled
 from protogen.onnx.importer.pooling import pooled_whole
-from protogen.onnx.importer.registry import lifts
+from protogen.onnx.importer.registry import imports
 
 if TYPE_CHECKING:
     from protogen.geometry import Shape
 
 
 def _reduction(onnx: str, kind: str) -> None:
-    """An operator whose axes are an attribute, or in newer operator sets an input."""
+    """Register a reduction; its axes are an attribute, or an input in newer operator sets."""
 
-    @lifts(onnx)
-    def lift(
-        to: Lifter,
+    @imports(onnx)
+    def import_operator(
+        ctx: ImportContext,
         x: str,
         names: str | None = None,
         *,
@@ -30,34 +30,34 @@ def _reduction(onnx: str, kind: str) -> None:
         keepdims: int = 1,
         noop_with_empty_axes: int = 0,
     ) -> None:
-        chosen = _axes(to, x, names, axes, noop_with_empty_axes)
-        shape = to.shape(x)
+        chosen = _axes(ctx, x, names, axes, noop_with_empty_axes)
+        shape = ctx.shape(x)
         if kind in ("MAX", "MEAN") and len(shape) == 4 and chosen == [2, 3]:
-            pooled_whole(to, x, "AVE" if kind == "MEAN" else "MAX")
+            pooled_whole(ctx, x, "AVE" if kind == "MEAN" else "MAX")
             return
-        to.same(reduced(to, x, chosen, kind, "reduced", to.shape(to.out)))
+        ctx.pass_through(reduced(ctx, x, chosen, kind, "reduced", ctx.shape(ctx.out)))
 
 
 def _axes(
-    to: Lifter, x: str, names: str | None, axes: Sequence[int] | None, noop: int
+    ctx: ImportContext, x: str, names: str | None, axes: Sequence[int] | None, noop: int
 ) -> list[int]:
-    rank = len(to.shape(x))
-    given = to.numbers(axes, names, "axes")
-    if not given:
+    rank = len(ctx.shape(x))
+    chosen = ctx.integers(axes, names, "axes")
+    if not chosen:
         return [] if noop else list(range(rank))
-    return sorted({axis % rank for axis in given})
+    return sorted({axis % rank for axis in chosen})
 
 
 for _onnx, _kind in (("ReduceMax", "MAX"), ("ReduceMean", "MEAN"), ("ReduceSum", "SUM")):
     _reduction(_onnx, _kind)
 
 
-def _composed(onnx: str, before: str, kind: str, after: str) -> None:
-    """A sum with something done to each value before and to the sums after."""
+def _composed_reduction(onnx: str, before: str, kind: str, after: str) -> None:
+    """Register a reduction with an elementwise operation before it and another one after it."""
 
-    @lifts(onnx)
-    def lift(
-        to: Lifter,
+    @imports(onnx)
+    def import_operator(
+        ctx: ImportContext,
         x: str,
         names: str | None = None,
         *,
@@ -65,22 +65,22 @@ def _composed(onnx: str, before: str, kind: str, after: str) -> None:
         keepdims: int = 1,
         noop_with_empty_axes: int = 0,
     ) -> None:
-        chosen = _axes(to, x, names, axes, noop_with_empty_axes)
-        y = reduced(to, _step(to, x, before), chosen, kind, "reduced")
-        reshaped(to, _step(to, y, after), to.shape(to.out))
+        chosen = _axes(ctx, x, names, axes, noop_with_empty_axes)
+        y = reduced(ctx, _elementwise_step(ctx, x, before), chosen, kind, "reduced")
+        reshaped(ctx, _elementwise_step(ctx, y, after), ctx.shape(ctx.out))
 
 
-def _step(to: Lifter, x: str, what: str) -> str:
-    if what == "abs":
-        return to.add("AbsVal", [x], role="abs")
-    if what == "square":
-        return powered(to, x, power=2.0, role="square")
-    if what == "root":
-        return powered(to, x, power=0.5, role="root")
-    if what == "log":
-        return to.add("Log", [x], role="log")
-    if what == "negate":
-        return powered(to, x, scale=-1.0, role="negated")
+def _elementwise_step(ctx: ImportContext, x: str, operation: str) -> str:
+    if operation == "abs":
+        return ctx.add("AbsVal", [x], role="abs")
+    if operation == "square":
+        return powered(ctx, x, power=2.0, role="square")
+    if operation == "root":
+        return powered(ctx, x, power=0.5, role="root")
+    if operation == "log":
+        return ctx.add("Log", [x], role="log")
+    if operation == "negate":
+        return powered(ctx, x, scale=-1.0, role="negated")
     return x
 
 
@@ -91,12 +91,12 @@ for _onnx, _before, _kind, _after in (
     ("ReduceMin", "negate", "MAX", "negate"),
     ("ReduceSumSquare", "square", "SUM", ""),
 ):
-    _composed(_onnx, _before, _kind, _after)
+    _composed_reduction(_onnx, _before, _kind, _after)
 
 
-@lifts("ReduceLogSumExp")
+@imports("ReduceLogSumExp")
 def reduce_log_sum_exp(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     names: str | None = None,
     *,
@@ -104,18 +104,18 @@ def reduce_log_sum_exp(
     keepdims: int = 1,
     noop_with_empty_axes: int = 0,
 ) -> None:
-    """m + log(sum(exp(x - m))) with the maximum m."""
-    chosen = _axes(to, x, names, axes, noop_with_empty_axes)
-    most = reduced(to, x, chosen, "MAX", "max")
-    low = powered(to, tiled(to, most, to.shape(x), "maxima"), scale=-1.0, role="negated")
-    y = to.add("Exp", [eltwise(to, "SUM", [x, low], "below")], role="exp")
-    y = to.add("Log", [reduced(to, y, chosen, "SUM", "total")], role="log")
-    reshaped(to, eltwise(to, "SUM", [y, most], "sum"), to.shape(to.out))
+    """m + log(sum(exp(x - m))), where m is the maximum."""
+    chosen = _axes(ctx, x, names, axes, noop_with_empty_axes)
+    most = reduced(ctx, x, chosen, "MAX", "max")
+    low = powered(ctx, tiled(ctx, most, ctx.shape(x), "maxima"), scale=-1.0, role="negated")
+    y = ctx.add("Exp", [eltwise(ctx, "SUM", [x, low], "below")], role="exp")
+    y = ctx.add("Log", [reduced(ctx, y, chosen, "SUM", "total")], role="log")
+    reshaped(ctx, eltwise(ctx, "SUM", [y, most], "sum"), ctx.shape(ctx.out))
 
 
-@lifts("ReduceProd")
+@imports("ReduceProd")
 def reduce_prod(
-    to: Lifter,
+    ctx: ImportContext,
     x: str,
     names: str | None = None,
     *,
@@ -123,26 +123,27 @@ def reduce_prod(
     keepdims: int = 1,
     noop_with_empty_axes: int = 0,
 ) -> None:
-    """Slices, multiplied."""
-    for axis in _axes(to, x, names, axes, noop_with_empty_axes):
-        length = to.shape(x)[axis]
+    """A Slice along each axis; an Eltwise multiplies the parts."""
+    for axis in _axes(ctx, x, names, axes, noop_with_empty_axes):
+        length = ctx.shape(x)[axis]
         if length > 1:
-            parts = to.split(x, axis, range(1, length), "factor")
-            x = eltwise(to, "PROD", parts, "product")
-    reshaped(to, x, to.shape(to.out))
+            parts = ctx.split(x, axis, range(1, length), "factor")
+            x = eltwise(ctx, "PROD", parts, "product")
+    reshaped(ctx, x, ctx.shape(ctx.out))
 
 
 def reduced(
-    to: Lifter, x: str, axes: Sequence[int], kind: str, role: str, out: Shape | None = None
+    ctx: ImportContext, x: str, axes: Sequence[int], kind: str, role: str, out: Shape | None = None
 ) -> str:
-    """The value with these axes reduced to length 1 (or in the shape ``out``), by MAX, MEAN or SUM.
+    """Reduce axes to length 1 by MAX, MEAN or SUM; reshape the result to ``out`` if it is set.
 
-    Axes that stand side by side go at once: the last ones by a Reduction, others as the rows of a
-    picture by a Pooling over the whole column (MAX, MEAN) or a Convolution of ones (SUM).
+    Consecutive axes are reduced together. The last axes are reduced by a Reduction. Other axes
+    become the rows of an image, which a Pooling over the whole column (MAX, MEAN) or a Convolution
+    of ones (SUM) reduces.
     """
     import numpy as np
 
-    shape = to.shape(x)
+    shape = ctx.shape(x)
     after = tuple(1 if axis in axes else n for axis, n in enumerate(shape))
     runs: list[list[int]] = []
     for axis in (a for a in axes if shape[a] != 1):
@@ -150,56 +151,59 @@ def reduced(
             runs[-1].append(axis)
         else:
             runs.append([axis])
-    now = list(shape)
+    lengths = list(shape)
     for run in reversed(runs):
         first, last = run[0], run[-1]
-        length = prod(now[first : last + 1])
-        outer, inner = prod(now[:first]), prod(now[last + 1 :])
+        length = prod(lengths[first : last + 1])
+        outer, inner = prod(lengths[:first]), prod(lengths[last + 1 :])
         for axis in run:
-            now[axis] = 1
+            lengths[axis] = 1
         if inner == 1 and kind != "MAX":
-            x = reshaped(to, x, (outer, length), f"{role}_rows")
+            x = reshaped(ctx, x, (outer, length), f"{role}_rows")
             params = {"operation": Name(kind), "axis": 1}
-            x = to.add("Reduction", [x], {"reduction_param": params}, role=role)
+            x = ctx.add("Reduction", [x], {"reduction_param": params}, role=role)
         elif kind == "SUM":
-            x = reshaped(to, x, (outer, length, inner, 1), f"{role}_columns")
+            x = reshaped(ctx, x, (outer, length, inner, 1), f"{role}_columns")
             params = {"num_output": 1, "kernel_size": 1, "bias_term": False}
             ones = np.ones((1, length, 1, 1), np.float32)
-            x = to.add("Convolution", [x], {"convolution_param": params}, [ones], role=role)
+            x = ctx.add("Convolution", [x], {"convolution_param": params}, [ones], role=role)
         else:
-            x = reshaped(to, x, (outer, 1, length, inner), f"{role}_columns")
+            x = reshaped(ctx, x, (outer, 1, length, inner), f"{role}_columns")
             params = {
                 "pool": Name("AVE" if kind == "MEAN" else kind),
                 "kernel_h": length,
                 "kernel_w": 1,
             }
-            x = to.add("Pooling", [x], {"pooling_param": params}, role=role)
-    return reshaped(to, x, after if out is None else out, f"{role}_kept")
+            x = ctx.add("Pooling", [x], {"pooling_param": params}, role=role)
+    return reshaped(ctx, x, after if out is None else out, f"{role}_kept")
 
 
-@lifts("ArgMax")
+@imports("ArgMax")
 def arg_max(
-    to: Lifter, x: str, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
+    ctx: ImportContext, x: str, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
 ) -> None:
-    _arg(to, x, axis, select_last_index)
+    _arg(ctx, x, axis, select_last_index)
 
 
-@lifts("ArgMin")
+@imports("ArgMin")
 def arg_min(
-    to: Lifter, x: str, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
+    ctx: ImportContext, x: str, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
 ) -> None:
-    _arg(to, powered(to, x, scale=-1.0, role="negated"), axis, select_last_index)
+    _arg(ctx, powered(ctx, x, scale=-1.0, role="negated"), axis, select_last_index)
 
 
-def _arg(to: Lifter, x: str, axis: int, last: int) -> None:
-    """Of equal maxima Caffe's ArgMax takes the last. Where ONNX takes the first, the axis is turned
-    round, and places count from its end. The places are float32."""
-    shape = to.shape(x)
+def _arg(ctx: ImportContext, x: str, axis: int, last: int) -> None:
+    """Add an ArgMax. The indices are float32.
+
+    Of equal maxima Caffe's ArgMax takes the last. Where ONNX takes the first, the axis is reversed,
+    and the index is counted from its end.
+    """
+    shape = ctx.shape(x)
     axis %= len(shape)
     length = shape[axis]
     if not last:
-        x = gathered(to, x, axis, range(length - 1, -1, -1), "reversed")
-    place = to.add("ArgMax", [x], {"argmax_param": {"axis": axis}}, role="place")
+        x = gathered(ctx, x, axis, range(length - 1, -1, -1), "reversed")
+    place = ctx.add("ArgMax", [x], {"argmax_param": {"axis": axis}}, role="place")
     if not last:
-        place = powered(to, place, scale=-1.0, shift=length - 1.0, role="first")
-    reshaped(to, place, to.shape(to.out))
+        place = powered(ctx, place, scale=-1.0, shift=length - 1.0, role="first")
+    reshaped(ctx, place, ctx.shape(ctx.out))

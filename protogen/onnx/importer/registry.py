@@ -1,21 +1,22 @@
-"""The registry of functions that lift ONNX's operators, one for each."""
+"""Registry of the functions that import ONNX operators, by operator type."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-Lift = Callable[..., None]
-REGISTRY: dict[str, Lift] = {}
-CAFFE = "protogen.caffe"  # domain of operators that stand for a layer of Caffe's
-FLOATS = frozenset(("FLOAT", "FLOAT16", "BFLOAT16"))  # what float32 holds without loss
-# Whole numbers pass through these as they are; below 2^24 float32 holds each of them.
-# Why operators have no form whatever their attributes are, where there is more to say.
+ImportFunction = Callable[..., None]
+REGISTRY: dict[str, ImportFunction] = {}
+CAFFE = "protogen.caffe"  # domain of operators that hold one Caffe layer as prototxt
+FLOATS = frozenset(("FLOAT", "FLOAT16", "BFLOAT16"))  # float32 represents their values exactly
+# Operators that are unsupported whatever their attributes are, with a specific reason.
 REASONS = {
-    "GRU": "Caffe's recurrent layers are LSTM and RNN, and neither has a GRU's gates",
-    "If": "control flow has no form in Caffe, whose nets run every layer",
-    "Loop": "control flow has no form in Caffe, whose nets run every layer once",
-    "Scan": "control flow has no form in Caffe, whose nets run every layer once",
+    "GRU": "Caffe's recurrent layers are LSTM and RNN; neither has the gates of a GRU",
+    "If": "control flow has no equivalent in Caffe: a net runs every layer",
+    "Loop": "control flow has no equivalent in Caffe: a net runs every layer once",
+    "Scan": "control flow has no equivalent in Caffe: a net runs every layer once",
 }
+# Operators that move values without arithmetic. They accept integers, because float32 represents
+# every integer below 2^24 exactly.
 MOVERS = frozenset(
     (
         "Cast",
@@ -35,16 +36,20 @@ MOVERS = frozenset(
 )
 
 
-def lifts(*types: str) -> Callable[[Lift], Lift]:
-    """Registers a function for operators of ONNX. Its positional arguments are a Lifter and the
-    operator's inputs (names of values, "" or None where absent), its keywords the attributes; an
-    attribute that it has no keyword for is refused by name."""
+def imports(*types: str) -> Callable[[ImportFunction], ImportFunction]:
+    """Register a function for ONNX operators of these types.
 
-    def register(function: Lift) -> Lift:
-        for one in types:
-            if one in REGISTRY:
-                raise TypeError(f"the operator {one} is lifted twice")
-            REGISTRY[one] = function
+    The function's positional arguments are an ImportContext and the operator's inputs (names of
+    values, "" or None where absent). Its keyword arguments are the operator's attributes. An
+    operator with an attribute that the function does not accept is unsupported; the error names
+    the attribute.
+    """
+
+    def register(function: ImportFunction) -> ImportFunction:
+        for type_ in types:
+            if type_ in REGISTRY:
+                raise TypeError(f"operator {type_} is registered twice")
+            REGISTRY[type_] = function
         return function
 
     return register

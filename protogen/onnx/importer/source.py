@@ -1,7 +1,7 @@
 """ONNX models as plain data: operators in order, constants as arrays, shapes of all values.
 
-Constants that follow from others (shape arithmetic, transposed weights) are folded: the part of the
-graph that makes them is cut out and run by onnxruntime.
+Values that depend on constants only (shape arithmetic, transposed weights) are folded: onnxruntime
+runs the part of the graph that computes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from protogen.errors import InputError
 from protogen.geometry import shape_text
 from protogen.net.shapes import MAX_COUNT
 from protogen.onnx.files import load_model
-from protogen.onnx.importer.legacy import brought_to
+from protogen.onnx.importer.legacy import convert_opset
 from protogen.onnx.memory_mapped import read_memory_mapped
 from protogen.onnx.metadata import restore_layers
 from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
@@ -36,7 +36,8 @@ OLDEST = 7
 
 @dataclass(frozen=True)
 class Operator:
-    """One node. Absent inputs are empty names; attributes are plain values, arrays for tensors."""
+    """One node. The name of an absent input is empty. Attributes are plain values; a tensor is an
+    array."""
 
     type: str
     name: str
@@ -47,22 +48,25 @@ class Operator:
 
     @property
     def subject(self) -> str:
-        """How messages call it."""
+        """Name of the operator in messages."""
         return f'operator "{self.name or self.outputs[0]}" ({self.onnx_type})'
 
     @property
     def onnx_type(self) -> str:
-        """ONNX's name of it, or what stands for a group of operators."""
+        """ONNX's operator type; for fused operators, the type that replaces the group."""
         return self.type.removeprefix("protogen:")
 
 
 @dataclass
 class OnnxGraph:
-    """A model as it is to be lifted.
+    """A model to be imported.
 
-    ``shapes`` has every value whose shape is known; ``kinds`` the ONNX name of the element type of
-    those that are not float (INT64, BOOL, ...). ``opset`` is the operator set of the operators;
-    ``written`` that of the file, which is lower where it was older than 7.
+    Attributes:
+        opset: the operator set of ``operators``.
+        written: the operator set of the file; it differs from ``opset`` if it is below 7.
+        constants: arrays by value.
+        shapes: shapes by value, where known.
+        kinds: ONNX names of element types (INT64, BOOL, ...) by value; float values are left out.
     """
 
     name: str
@@ -78,7 +82,7 @@ class OnnxGraph:
     kinds: dict[str, str] = field(default_factory=dict)
 
     def objection(self, operator: Operator, shapes: Mapping[str, Shape | None]) -> str:
-        """What ONNX's definition of an operator has against this one; empty where nothing."""
+        """Return how the operator violates ONNX's definition; empty if it does not."""
         if operator.type != operator.onnx_type or operator.domain:
             return ""
         node = helper.make_node(
@@ -94,14 +98,16 @@ class OnnxGraph:
 def read_source(
     model: str | Path | ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None
 ) -> OnnxGraph:
-    """A model, its shapes inferred and its constants folded.
+    """Read a model, infer its shapes and fold its constants.
 
     Args:
-        input_shapes: shapes by name that replace what the model says; free axes are 1 else.
+        model: a path or a model in memory.
+        input_shapes: shapes by input name that replace the model's own. By default, a first axis
+            without a fixed length has length 1.
 
     Raises:
-        InputError: it cannot be read, is no ONNX model, or an input has no shape.
-        UnsupportedError: its operator set is older than 7.
+        InputError: the file cannot be read, is not a valid ONNX model, or an input has no shape.
+        UnsupportedError: the operator set is below 7 and ONNX's converter fails.
     """
     path = "" if isinstance(model, ModelProto) else str(model)
     large: dict[str, NDArray[Any]] = {}
@@ -116,9 +122,9 @@ def read_source(
     if opset < OLDEST and large:
         loaded, large = load_model(path), {}
     if opset < OLDEST:
-        loaded, opset = brought_to(OLDEST, loaded, opset, path), OLDEST
+        loaded, opset = convert_opset(OLDEST, loaded, opset, path), OLDEST
     restore_layers(loaded)
-    loaded.ir_version = max(loaded.ir_version, 4)  # before, initializers had to be inputs too
+    loaded.ir_version = max(loaded.ir_version, 4)  # below 4, initializers must be inputs too
     constants = {
         t.name: large[t.name] if t.name in large else constant(t, path)
         for t in loaded.graph.initializer
@@ -127,16 +133,16 @@ def read_source(
     small = [t for t in loaded.graph.initializer if t.name not in large]
     del loaded.graph.initializer[:]
     loaded.graph.initializer.extend(small)
-    graph = _inferred(_with_constants(loaded, loaded.graph, constants), path)
+    graph = _infer_shapes(_with_constants(loaded, loaded.graph, constants), path)
     shapes, kinds = _shapes(graph, path)
     while True:
-        left = fold(graph.node, constants, shapes, opset)
-        done = len(left) == len(graph.node)
+        nodes = fold(graph.node, constants, shapes, opset)
+        folded_all = len(nodes) == len(graph.node)
         del graph.node[:]
-        graph.node.extend(left)
-        if done:
+        graph.node.extend(nodes)
+        if folded_all:
             break
-        graph = _inferred(_with_constants(loaded, graph, constants), path)
+        graph = _infer_shapes(_with_constants(loaded, graph, constants), path)
         shapes, kinds = _shapes(graph, path)
     if input_shapes:
         _check_fit(_with_constants(loaded, graph, constants), path)
@@ -159,96 +165,103 @@ def read_source(
 
 
 def _fix_inputs(
-    graph: GraphProto, constants: set[str], given: dict[str, Sequence[int]], path: str
+    graph: GraphProto, constants: set[str], input_shapes: dict[str, Sequence[int]], path: str
 ) -> None:
-    """Gives every input a whole shape: the user's, the model's, and 1 where an axis is free."""
+    """Set a complete shape for every input: the user's or the model's, with 1 for a free batch."""
     names = [value.name for value in graph.input if value.name not in constants]
-    for name in given:
+    for name in input_shapes:
         if name not in names:
             raise InputError(
                 f"the model has no such input (inputs: {', '.join(names) or 'none'})",
                 where=path,
                 subject=f'"{name}"',
             )
-    for value in graph.output if given else ():  # what is said of them was for other inputs
+    for value in (
+        graph.output if input_shapes else ()
+    ):  # the model's output shapes are for other input shapes
         value.type.tensor_type.ClearField("shape")
     for value in graph.input:
         if value.name in constants:
             continue
         tensor = value.type.tensor_type
-        if value.name in given:
+        if value.name in input_shapes:
             tensor.shape.Clear()
-            for length in given[value.name]:
+            for length in input_shapes[value.name]:
                 tensor.shape.dim.add(dim_value=int(length))
         elif not tensor.HasField("shape"):
             raise InputError(
                 "has no shape",
                 where=path,
                 subject=f'input "{value.name}"',
-                advice=f"Give one: --input-shape {value.name}=1,3,224,224.",
+                advice=f"Give a shape: --input-shape {value.name}=1,3,224,224.",
             )
         for axis, dim in enumerate(tensor.shape.dim):
             if dim.HasField("dim_value") and (dim.dim_value > 0 or (axis and dim.dim_value == 0)):
                 continue
             if axis:
-                shown = [str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim]
+                lengths = [str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim]
                 raise InputError(
-                    f"axis {axis} of {'x'.join(shown)} is free",
+                    f"axis {axis} of shape {'x'.join(lengths)} has no fixed length",
                     where=path,
                     subject=f'input "{value.name}"',
-                    advice=f"Give its shape: --input-shape {value.name}=1,3,224,224.",
+                    advice=f"Give the whole shape: --input-shape {value.name}=1,3,224,224.",
                 )
             dim.dim_value = 1
         if prod(dim.dim_value for dim in tensor.shape.dim) > MAX_COUNT:
-            whole = shape_text(dim.dim_value for dim in tensor.shape.dim)
+            shape = shape_text(dim.dim_value for dim in tensor.shape.dim)
             raise InputError(
-                f"{whole} is more than the {MAX_COUNT} values of Caffe's largest blob",
+                f"shape {shape} exceeds Caffe's limit of {MAX_COUNT} values in a blob",
                 where=path,
                 subject=f'input "{value.name}"',
             )
 
 
-def _inferred(model: ModelProto, path: str) -> GraphProto:
-    """The graph with the shapes of what it makes; what cannot be inferred has none."""
+def _infer_shapes(model: ModelProto, path: str) -> GraphProto:
+    """Infer the shapes of the graph's values; a value whose inference fails has no shape."""
     for _ in range(len(model.graph.value_info)):
         model.graph.value_info.pop()
     return inferred(model, path)
 
 
 def _check_fit(model: ModelProto, path: str) -> None:
-    """Refuses shapes that the user gave and the model's operators cannot take."""
+    """Raise an InputError if the user's input shapes do not fit the model's operators."""
     try:
         onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         text = " ".join(re.sub(r"\[\w+\]|Inference error\(s\):", "", str(error)).split())
-        first = text.split("(op_type:", 2)[1] if "(op_type:" in text else text
-        told = re.sub(r"^(\w+), node name: (.*?)\): ", r'operator "\2" (\1): ', first).strip(" .")
+        detail = text.split("(op_type:", 2)[1] if "(op_type:" in text else text
+        reason = re.sub(r"^(\w+), node name: (.*?)\): ", r'operator "\2" (\1): ', detail).strip(
+            " ."
+        )
         raise InputError(
-            f"the given shapes do not fit: {told}",
+            f"the given shapes do not fit the model: {reason}",
             where=path,
-            advice="Give shapes that the model was made for.",
+            advice="Give shapes that the model supports.",
         ) from None
 
 
 def _with_constants(
     model: ModelProto, graph: GraphProto, constants: Mapping[str, NDArray[Any]]
 ) -> ModelProto:
-    """The model with what was folded so far, for another inference; only small values matter."""
-    made = ModelProto()
-    made.CopyFrom(model)
-    del made.graph.node[:]
-    made.graph.node.extend(graph.node)
-    known = {t.name for t in made.graph.initializer}
-    named = {value.name for value in made.graph.input}
+    """Return the model with the constants folded so far, for the next shape inference.
+
+    Only small constants are added with their values; inference needs just the shape of the others.
+    """
+    extended = ModelProto()
+    extended.CopyFrom(model)
+    del extended.graph.node[:]
+    extended.graph.node.extend(graph.node)
+    known = {t.name for t in extended.graph.initializer}
+    named = {value.name for value in extended.graph.input}
     for name, array in constants.items():
         if name in known:
             continue
         if array.size <= LAZY:
-            made.graph.initializer.append(numpy_helper.from_array(array, name))
-        elif name not in named:  # its shape is enough
+            extended.graph.initializer.append(numpy_helper.from_array(array, name))
+        elif name not in named:
             kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-            made.graph.input.append(helper.make_tensor_value_info(name, kind, array.shape))
-    return made
+            extended.graph.input.append(helper.make_tensor_value_info(name, kind, array.shape))
+    return extended
 
 
 def _shapes(graph: GraphProto, path: str) -> tuple[dict[str, Shape], dict[str, str]]:
@@ -261,10 +274,9 @@ def _shapes(graph: GraphProto, path: str) -> tuple[dict[str, Shape], dict[str, s
         if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
             shape = tuple(d.dim_value for d in tensor.shape.dim)
             if prod(shape) > MAX_COUNT or min(shape, default=0) < 0:
-                whole = shape_text(shape)
                 raise InputError(
-                    f"it would be {whole}: more than the {MAX_COUNT} values of Caffe's "
-                    "largest blob",
+                    f"shape {shape_text(shape)} exceeds Caffe's limit of {MAX_COUNT} values in a "
+                    "blob",
                     where=path,
                     subject=f'value "{value.name}"',
                 )

@@ -1,4 +1,4 @@
-"""What becomes of each operator of a model, told in advance."""
+"""Dry run of an import: the outcome for each operator of a model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protogen.errors import Diagnostic
-from protogen.onnx.importer.context import Lifter
-from protogen.onnx.importer.net import lifted
+from protogen.onnx.importer.context import ImportContext
+from protogen.onnx.importer.net import import_operators
 from protogen.toolchains.dialects import forks_of, known_dialects
 
 if TYPE_CHECKING:
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One operator: ``kind`` is ``converts``, ``approximated``, ``dialect`` or ``refused``; ``text``
-    has the layers that it becomes, the dialect that has them, or the reason."""
+    """The outcome for one operator.
+
+    ``kind`` is ``converts``, ``approximated``, ``dialect`` or ``refused``. ``text`` holds the
+    layers that the operator becomes, the error of the approximation, the dialect that has the
+    layers, or the reason of the refusal.
+    """
 
     operator: str
     name: str
@@ -32,9 +36,10 @@ class Verdict:
 def check_onnx(
     model: str | Path | Model, *, input_shapes: Mapping[str, Sequence[int]] | None = None
 ) -> list[Verdict]:
-    """What becomes of each operator of a model, before anything is converted.
+    """Return the outcome of an import for each operator of a model, without converting it.
 
     Args:
+        model: see ``from_onnx``.
         input_shapes: see ``from_onnx``.
 
     Raises:
@@ -44,34 +49,35 @@ def check_onnx(
 
     source = read_source(model, input_shapes)
     operators = source.operators
-    _, plain = lifted(source, frozenset())
-    reasons = {one.outputs: reason for one, reason in plain.refused}
-    ways: dict[tuple[str, ...], str] = {}
+    _, stock = import_operators(source, frozenset())
+    reasons = {operator.outputs: reason for operator, reason in stock.refused}
+    dialects: dict[tuple[str, ...], str] = {}
     for dialect in known_dialects():
         source.operators = operators
-        _, to = lifted(source, forks_of(dialect))
-        refused = {one.outputs for one, _ in to.refused}
+        _, ctx = import_operators(source, forks_of(dialect))
+        refused = {operator.outputs for operator, _ in ctx.refused}
         for outputs in reasons:
             if outputs not in refused:
-                ways.setdefault(outputs, dialect)
-    off = {one.outputs: text for one, text in plain.approximated}
-    return [_verdict(one, plain, reasons, ways, off) for one in source.operators]
+                dialects.setdefault(outputs, dialect)
+    errors = {operator.outputs: text for operator, text in stock.approximated}
+    return [_verdict(operator, stock, reasons, dialects, errors) for operator in source.operators]
 
 
 def _verdict(
-    one: Operator,
-    to: Lifter,
+    operator: Operator,
+    stock: ImportContext,
     reasons: Mapping[tuple[str, ...], Diagnostic],
-    ways: Mapping[tuple[str, ...], str],
-    off: Mapping[tuple[str, ...], str],
+    dialects: Mapping[tuple[str, ...], str],
+    errors: Mapping[tuple[str, ...], str],
 ) -> Verdict:
-    reason = reasons.get(one.outputs)
+    outputs = operator.outputs
+    reason = reasons.get(outputs)
     if reason is None:
-        kind, text = "converts", to.types_of.get(one.outputs, "")
-        if one.outputs in off:
-            kind, text = "approximated", off[one.outputs]
-    elif one.outputs in ways:
-        kind, text = "dialect", ways[one.outputs]
+        kind, text = "converts", stock.types_of.get(outputs, "")
+        if outputs in errors:
+            kind, text = "approximated", errors[outputs]
+    elif outputs in dialects:
+        kind, text = "dialect", dialects[outputs]
     else:
         kind, text = "refused", reason.message.rstrip(".")
-    return Verdict(one.onnx_type, one.name, one.outputs[0], kind, text)
+    return Verdict(operator.onnx_type, operator.name, outputs[0], kind, text)
