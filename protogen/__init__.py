@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from protogen.net.net import Net, load
     from protogen.net.netspec import NetSpec, params, to_proto
     from protogen.onnx import Preprocessing, to_onnx
-    from protogen.onnx.importer import Verdict, check_onnx, from_onnx
+    from protogen.onnx.exporter.verdicts import check_caffe
+    from protogen.onnx.importer import check_onnx, from_onnx
+    from protogen.onnx.verdict import Verdict
     from protogen.preprocessing.insertion import preprocess
     from protogen.preprocessing.proving import Preprocessed
     from protogen.preprocessing.statistics import Statistics, picture_statistics, whitening
@@ -61,10 +63,11 @@ _HOMES = {
     "InputError": "errors",
     "Preprocessing": "onnx",
     "Imported": "converting.onnx_to_caffe",
-    "Verdict": "onnx.importer",
+    "Verdict": "onnx.verdict",
     "Checked": "lint.engine",
     "check_file": "lint.engine",
     "check_text": "lint.engine",
+    "check_caffe": "onnx.exporter.verdicts",
     "check_onnx": "onnx.importer",
     "convert": "converting.caffe_to_onnx",
     "convert_onnx": "converting.onnx_to_caffe",
@@ -141,6 +144,7 @@ __all__ = [
     "__version__",
     "activations",
     "add_proto",
+    "check_caffe",
     "check_file",
     "check_onnx",
     "check_text",

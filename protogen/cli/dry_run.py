@@ -12,7 +12,7 @@ import click
 from protogen.cli import options, output
 
 if TYPE_CHECKING:
-    from protogen.onnx.importer import Verdict
+    from protogen.onnx.verdict import Verdict
 
 _WORDS = {
     "converts": "converts",
@@ -20,9 +20,12 @@ _WORDS = {
     "dialect": "needs a dialect",
     "refused": "does not convert",
 }
-_COUNTED = _WORDS | {
-    "converts": "convert", "dialect": "need a dialect", "refused": "do not convert"
-}  # fmt: skip
+_PLURAL = {
+    "converts": "convert",
+    "approximated": "approximated",
+    "dialect": "need a dialect",
+    "refused": "do not convert",
+}
 
 
 def dry_run(net: str, caffemodel: str | None, from_onnx: bool, flags: dict[str, Any]) -> bool:
@@ -81,5 +84,9 @@ def _show(verdicts: Sequence[Verdict], what: str, flags: dict[str, Any]) -> None
     if rows:
         tables.show(headings[what], rows)
     counts = Counter(one.kind for one in verdicts)
-    parts = [f"{counts[kind]} {words}" for kind, words in _COUNTED.items() if counts[kind]]
+    parts = [
+        f"{count} {_WORDS[kind] if count == 1 else plural}"
+        for kind, plural in _PLURAL.items()
+        if (count := counts[kind])
+    ]
     click.echo(f"{len(verdicts)} {what}s: {', '.join(parts)}")

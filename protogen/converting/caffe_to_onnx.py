@@ -63,6 +63,7 @@ def convert(
     preprocessing: Preprocessing | None = None,
     receipt: str | Path | None = None,
     verify: bool = False,
+    seed: int = 0,
     tolerance: float | None = None,
     progress: Progress | None = None,
     **reading: Unpack[Reading],
@@ -89,6 +90,7 @@ def convert(
             the blobs that prove nothing.
         verify: compare the written model with the net, and with OpenCV's Caffe reader if it is
             installed and reads all layers of the net correctly.
+        seed: seed of the random inputs of ``verify``.
         tolerance: the largest error relative to a blob's largest magnitude; None means 1e-4, or
             2e-2 with ``half``.
         progress: called with the bytes written so far and the total.
@@ -141,7 +143,9 @@ def convert(
         _write(program, model, weights, weights_file, progress)
         if report or verify:
             readable = _readable_model(model, weights_file) or program
-            checked = _verify(net, readable, preprocessing, options, tolerance, sources, reading)
+            checked = _verify(
+                net, readable, preprocessing, options, (seed, tolerance), sources, reading
+            )
             contents = _receipt(sources, options, program, checked)
         if report:
             report.write(json.dumps(contents, indent=2, ensure_ascii=False).encode() + b"\n")
@@ -166,19 +170,23 @@ def _verify(
     written: Path | Program,
     how: Preprocessing | None,
     options: Mapping[str, Any],
-    tolerance: float | None,
+    proof: tuple[int, float | None],
     sources: Sources,
     reading: Reading,
 ) -> dict[str, Any]:
-    """Compare the written model, and OpenCV's reader, with the net without folding."""
+    """Compare the written model, and OpenCV's reader, with the net without folding; ``proof`` has the
+    seed and the tolerance."""
     outputs: Sequence[str] = options["outputs"]
+    seed, tolerance = proof
     if tolerance is None:
         tolerance = HALF_TOLERANCE if options["half"] else TOLERANCE
-    comparison = verify_conversion(net, written, how, outputs=outputs, tolerance=tolerance)
+    comparison = verify_conversion(
+        net, written, how, outputs=outputs, seed=seed, tolerance=tolerance
+    )
     checked: dict[str, Any] = {"onnxruntime": comparison.plain()}
     graph = cut(net.graph, outputs) if outputs else net.graph
     shapes = {name: graph.shapes[name] or () for name in graph.inputs}
-    feeds = random_inputs(shapes, 0, wanted_inputs(graph, 0))
+    feeds = random_inputs(shapes, seed, wanted_inputs(graph, seed))
     opencv_outputs: Any = "not run: OpenCV reads nets only in phase TEST, without level and stages"
     if is_usual(reading):
         opencv_outputs = opencv.outputs(*sources, graph, feeds)

@@ -24,20 +24,20 @@ class Imported:
     Attributes:
         prototxt, caffemodel: the written files; ``caffemodel`` is None for a net without weights.
         names: the JSON file with the map of names; None if it is not written.
-        lifted: the imported net.
+        imported: the imported net.
         checked: the result of ``verify``; None without it.
     """
 
     prototxt: Path
     caffemodel: Path | None
     names: Path | None
-    lifted: ImportedNet
+    imported: ImportedNet
     checked: Comparison | None
 
     @property
     def weight_bytes(self) -> int:
         """Size in bytes of all parameter blobs as Caffe stores them."""
-        blobs = self.lifted.net.weights.values()
+        blobs = self.imported.net.weights.values()
         return sum(4 * blob.size for one in blobs for blob in one)
 
 
@@ -49,8 +49,10 @@ def convert_onnx(
     dialect: str = "bvlc",
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] = (),
     names: str | Path | None = None,
     verify: bool = False,
+    seed: int = 0,
     tolerance: float | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Imported:
@@ -60,11 +62,12 @@ def convert_onnx(
         model: the ONNX file; external data files next to it are read.
         output: the prototxt to write.
         caffemodel: the caffemodel to write; optional for a model without weights.
-        dialect, fold, input_shapes: see ``from_onnx``.
+        dialect, fold, input_shapes, outputs: see ``from_onnx``.
         names: a JSON file to write, with the map from the model's names to the net's. If a name is
             invalid in Caffe it is written by default, as ``output`` with the suffix
             ``.names.json``.
         verify: run the model and the net on random inputs and compare all values of the same name.
+        seed: seed of the random inputs of ``verify``.
         tolerance: the largest error relative to a value's largest magnitude; None means 1e-4.
         progress: called with the bytes written so far and the total.
 
@@ -76,7 +79,9 @@ def convert_onnx(
     Warns:
         ProtogenWarning: ``verify`` found values that prove nothing.
     """
-    imported = import_model(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
+    imported = import_model(
+        model, dialect=dialect, fold=fold, input_shapes=input_shapes, outputs=outputs
+    )
     net = imported.net
     if net.weights and caffemodel is None:
         raise InputError(
@@ -96,7 +101,14 @@ def convert_onnx(
             where=str(model),
         )
     comparison = (
-        _verify_import(model, imported, input_shapes, TOLERANCE if tolerance is None else tolerance)
+        _verify_import(
+            model,
+            imported,
+            input_shapes,
+            outputs,
+            seed,
+            TOLERANCE if tolerance is None else tolerance,
+        )
         if verify
         else None
     )
@@ -118,6 +130,8 @@ def _verify_import(
     model: str | Path,
     imported: ImportedNet,
     input_shapes: Mapping[str, Sequence[int]] | None,
+    outputs: Sequence[str],
+    seed: int,
     tolerance: float,
 ) -> Comparison:
     """Compare the model with the net, value by value."""
@@ -126,4 +140,6 @@ def _verify_import(
     ends = {*imported.source.inputs, *imported.source.outputs}
     names = {value: blob for value, blob in imported.blobs.items() if value in ends}
     model = with_inputs(model, input_shapes or {})
-    return compare(model, imported.net, names=names, tolerance=tolerance)
+    return compare(
+        model, imported.net, names=names, outputs=outputs, seed=seed, tolerance=tolerance
+    )

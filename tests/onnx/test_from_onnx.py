@@ -541,7 +541,7 @@ def test_dialect_supports_more_layers():
     verdicts = pg.check_onnx(onnx_model)
     net = pg.from_onnx(onnx_model, dialect="ssd")
     assert net.layers[-1].type == "Permute"
-    assert [(verdict.operator, verdict.kind, verdict.output) for verdict in verdicts] in (
+    assert [(verdict.type, verdict.kind, verdict.output) for verdict in verdicts] in (
         [("Transpose", "converts", "y")], [("Transpose", "dialect", "y")]
     )  # fmt: skip
     with pytest.raises(pg.InputError, match="dialect: 'sdd' is not known"):

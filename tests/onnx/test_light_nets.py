@@ -36,7 +36,7 @@ def test_import_agrees_with_onnxruntime(name, weights, tmp_path):
         scores = [node.input[0] for node in model.graph.node if node.op_type == "Softmax"]
         onnx.save(exposed(model, scores), path)
     imported = pg.convert_onnx(path, tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
-    assert not imported.lifted.approximated
+    assert not imported.imported.approximated
     net = pg.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", strict=True)
     assert all(kind_of(layer).stock for layer in net.layers)
     generator = np.random.default_rng(0)

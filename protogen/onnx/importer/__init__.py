@@ -17,13 +17,12 @@ from protogen.onnx.importer import (
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.net import ImportedNet, from_onnx, import_model
 from protogen.onnx.importer.registry import REGISTRY, imports
-from protogen.onnx.importer.verdicts import Verdict, check_onnx
+from protogen.onnx.importer.verdicts import check_onnx
 
 __all__ = [
     "REGISTRY",
     "ImportContext",
     "ImportedNet",
-    "Verdict",
     "activation",
     "check_onnx",
     "convolution",

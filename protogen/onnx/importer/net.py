@@ -61,6 +61,7 @@ def from_onnx(
     dialect: str = "bvlc",
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] = (),
 ) -> Net:
     """Import an ONNX model as a Caffe net, with its weights.
 
@@ -75,15 +76,20 @@ def from_onnx(
         fold: fold BatchNormalization into the convolution before it.
         input_shapes: shapes by input name that replace the model's own. By default, a free batch
             axis has length 1.
+        outputs: values of the model that become the outputs; what they do not depend on is left
+            out. By default the model's outputs.
 
     Raises:
-        InputError: the model cannot be read, or an input's shape is unknown.
+        InputError: the model cannot be read, an input's shape is unknown, or the model has no value
+            of a name in ``outputs``.
         UnsupportedError: the model has unsupported operators; the message names all of them.
 
     Warns:
         ProtogenWarning: an operator is imported approximately; the message states the error.
     """
-    imported = import_model(model, dialect=dialect, fold=fold, input_shapes=input_shapes)
+    imported = import_model(
+        model, dialect=dialect, fold=fold, input_shapes=input_shapes, outputs=outputs
+    )
     for sentence in imported.approximated:
         warnings.warn(sentence, ProtogenWarning, stacklevel=2)
     return imported.net
@@ -95,11 +101,12 @@ def import_model(
     dialect: str = "bvlc",
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] = (),
 ) -> ImportedNet:
     """Import a model like ``from_onnx``, and return the map of names and the approximations too."""
     import numpy as np
 
-    source, ctx = import_operators(model, forks_of(dialect), fold, input_shapes)
+    source, ctx = import_operators(model, forks_of(dialect), fold, input_shapes, outputs)
     if ctx.refused:
         raise _unsupported_error(source, ctx)
     names = _Names(source, ctx)
@@ -136,11 +143,12 @@ def import_operators(
     forks: frozenset[str],
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] = (),
 ) -> tuple[OnnxGraph, ImportContext]:
     """Import the model's operators one by one; the ImportContext has the outcome of each."""
     from protogen.onnx.importer.source import OnnxGraph, read_source
 
-    source = model if isinstance(model, OnnxGraph) else read_source(model, input_shapes)
+    source = model if isinstance(model, OnnxGraph) else read_source(model, input_shapes, outputs)
     source.operators = fuse_operators(source, fold)
     ctx = ImportContext(source, forks)
     for operator in source.operators:
@@ -149,11 +157,8 @@ def import_operators(
 
 
 def _unsupported_error(source: OnnxGraph, ctx: ImportContext) -> UnsupportedError:
-    """Return one error that lists every unsupported operator.
-
-    Operators that fail only because an input has no shape are counted, not listed: they depend on
-    an unsupported operator.
-    """
+    """Return one error that lists every unsupported operator. Operators that fail only because an input
+    has no shape are counted, not listed: they depend on an unsupported operator."""
     known = {name for name, shape in ctx.shapes.items() if shape is not None}
     reasons = [reason for one, reason in ctx.refused if known.issuperset(filter(None, one.inputs))]
     reasons = reasons or [reason for _, reason in ctx.refused]

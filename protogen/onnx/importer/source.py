@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from protogen.errors import InputError
+from protogen.errors import InputError, did_you_mean
 from protogen.geometry import shape_text
 from protogen.net.shapes import MAX_COUNT
 from protogen.onnx.files import load_model
@@ -96,7 +96,9 @@ class OnnxGraph:
 
 
 def read_source(
-    model: str | Path | ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None
+    model: str | Path | ModelProto,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] = (),
 ) -> OnnxGraph:
     """Read a model, infer its shapes and fold its constants.
 
@@ -104,9 +106,12 @@ def read_source(
         model: a path or a model in memory.
         input_shapes: shapes by input name that replace the model's own. By default, a first axis
             without a fixed length has length 1.
+        outputs: values that become the outputs; operators and inputs that they do not depend on are
+            left out. By default the model's outputs.
 
     Raises:
-        InputError: the file cannot be read, is not a valid ONNX model, or an input has no shape.
+        InputError: the file cannot be read, is not a valid ONNX model, an input has no shape, or the
+            model has no value of a name in ``outputs``.
         UnsupportedError: the operator set is below 7 and ONNX's converter fails.
     """
     path = "" if isinstance(model, ModelProto) else str(model)
@@ -149,7 +154,7 @@ def read_source(
     inputs = {
         value.name: shapes[value.name] for value in graph.input if value.name not in constants
     }
-    return OnnxGraph(
+    source = OnnxGraph(
         name=loaded.graph.name,
         path=path,
         opset=opset,
@@ -162,6 +167,31 @@ def read_source(
         shapes=shapes | {name: array.shape for name, array in constants.items()},
         kinds=kinds,
     )
+    if outputs:
+        _cut(source, outputs)
+    return source
+
+
+def _cut(source: OnnxGraph, outputs: Sequence[str]) -> None:
+    """Leave only the operators and inputs that these values depend on."""
+    values = [*source.inputs, *(name for one in source.operators for name in one.outputs if name)]
+    for name in outputs:
+        if name not in values:
+            raise InputError(
+                "the model has no such value",
+                where=source.path,
+                subject=f'"{name}"',
+                advice=did_you_mean(name, values),
+            )
+    needed = set(outputs)
+    operators = []
+    for operator in reversed(source.operators):
+        if needed.intersection(operator.outputs):
+            needed.update(operator.inputs)
+            operators.append(operator)
+    source.operators = tuple(reversed(operators))
+    source.outputs = tuple(dict.fromkeys(outputs))
+    source.inputs = {name: shape for name, shape in source.inputs.items() if name in needed}
 
 
 def _fix_inputs(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protogen.errors import Diagnostic
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.net import import_operators
+from protogen.onnx.verdict import Verdict
 from protogen.toolchains.dialects import forks_of, known_dialects
 
 if TYPE_CHECKING:
@@ -17,55 +17,42 @@ if TYPE_CHECKING:
     from protogen.onnx.importer.source import Operator
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The outcome for one operator.
-
-    ``kind`` is ``converts``, ``approximated``, ``dialect`` or ``refused``. ``text`` holds the
-    layers that the operator becomes, the error of the approximation, the dialect that has the
-    layers, or the reason of the refusal.
-    """
-
-    operator: str
-    name: str
-    output: str
-    kind: str
-    text: str
-
-
 def check_onnx(
-    model: str | Path | Model, *, input_shapes: Mapping[str, Sequence[int]] | None = None
+    model: str | Path | Model,
+    *,
+    dialect: str = "bvlc",
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    outputs: Sequence[str] = (),
 ) -> list[Verdict]:
     """Return the outcome of an import for each operator of a model, without converting it.
 
     Args:
-        model: see ``from_onnx``.
-        input_shapes: see ``from_onnx``.
+        model, dialect, input_shapes, outputs: see ``from_onnx``.
 
     Raises:
         InputError, UnsupportedError: the model cannot be read.
     """
     from protogen.onnx.importer.source import read_source
 
-    source = read_source(model, input_shapes)
+    source = read_source(model, input_shapes, outputs)
     operators = source.operators
-    _, stock = import_operators(source, frozenset())
-    reasons = {operator.outputs: reason for operator, reason in stock.refused}
+    _, ctx = import_operators(source, forks_of(dialect))
+    reasons = {operator.outputs: reason for operator, reason in ctx.refused}
     dialects: dict[tuple[str, ...], str] = {}
-    for dialect in known_dialects():
+    for other in known_dialects():
         source.operators = operators
-        _, ctx = import_operators(source, forks_of(dialect))
-        refused = {operator.outputs for operator, _ in ctx.refused}
-        for outputs in reasons:
-            if outputs not in refused:
-                dialects.setdefault(outputs, dialect)
-    errors = {operator.outputs: text for operator, text in stock.approximated}
-    return [_verdict(operator, stock, reasons, dialects, errors) for operator in source.operators]
+        _, attempt = import_operators(source, forks_of(other))
+        refused = {operator.outputs for operator, _ in attempt.refused}
+        for names in reasons:
+            if names not in refused:
+                dialects.setdefault(names, other)
+    errors = {operator.outputs: text for operator, text in ctx.approximated}
+    return [_verdict(operator, ctx, reasons, dialects, errors) for operator in source.operators]
 
 
 def _verdict(
     operator: Operator,
-    stock: ImportContext,
+    ctx: ImportContext,
     reasons: Mapping[tuple[str, ...], Diagnostic],
     dialects: Mapping[tuple[str, ...], str],
     errors: Mapping[tuple[str, ...], str],
@@ -73,7 +60,7 @@ def _verdict(
     outputs = operator.outputs
     reason = reasons.get(outputs)
     if reason is None:
-        kind, text = "converts", stock.types_of.get(outputs, "")
+        kind, text = "converts", ctx.types_of.get(outputs, "")
         if outputs in errors:
             kind, text = "approximated", errors[outputs]
     elif outputs in dialects:
