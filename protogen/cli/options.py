@@ -264,7 +264,7 @@ def mean(text: str) -> Any:
 
     from protogen.preprocessing import meanfiles
 
-    if Path(text).suffix in meanfiles.SUFFIXES:
+    if Path(text).suffix[1:].isalpha():
         array = np.asarray(meanfiles.read(text))
     else:
         array = np.array(numbers(text, "--mean"))

@@ -132,7 +132,7 @@ def convert(
     )
     check(program)
     weights_file = _weights_file(output, program, external_data)
-    written = [("-o", output), ("the weights file", weights_file), ("--receipt", receipt)]
+    written = [("--output", output), ("the weights file", weights_file), ("--receipt", receipt)]
     sources = (prototxt, caffemodel)
     files.distinct(written, sources)
     contents: dict[str, Any] = {}

@@ -309,7 +309,7 @@ def mismatch(result: Comparison) -> MismatchError:
             table=result,
             subject=f'output "{first.blob}"',
             advice="If the other model has it under another name, give --pair A=B. To compare "
-            "other outputs only, give --output.",
+            "other outputs only, give --blob.",
         )
     after = f" after {first.layer}" if first.layer else ""
     differ = "differs" if count == 1 else "differ"

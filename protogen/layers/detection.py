@@ -248,7 +248,7 @@ class DetectionOutput(_Rows):
             raise layer.unsupported(
                 "share_location: false is unsupported: ONNX's NonMaxSuppression has no separate boxes "
                 "per class",
-                "End the net at its bottoms with --output, and select the boxes outside of the model.",
+                "End the net at its bottoms with --to-blob, and select the boxes outside of the model.",
             )
         if p.nms_param.eta != 1:
             raise layer.unsupported(
@@ -298,7 +298,7 @@ class _Yolo(_Rows, abstract=True):
 
     refusal = (
         "forks decode its boxes by different rules, without published numbers to check against",
-        "End the net at its bottoms with --output, and decode the boxes outside of the model.",
+        "End the net at its bottoms with --to-blob, and decode the boxes outside of the model.",
     )
 
 
@@ -340,7 +340,7 @@ class Proposal(LayerType):
 
     refusal = (
         "forks select its regions by different rules, without published numbers to check against",
-        "End the net at its bottoms with --output, and select the regions outside of the model.",
+        "End the net at its bottoms with --to-blob, and select the regions outside of the model.",
     )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -15,7 +15,7 @@ from protogen.layers.writing import Emitter
 
 PYTHON_ADVICE = (
     "Define its ONNX operators with pg.layer, pass its bottom through unchanged with "
-    "--layer-as-identity, or end the net before this layer with --output."
+    "--layer-as-identity, or end the net before this layer with --to-blob."
 )
 
 
@@ -58,7 +58,7 @@ class DummyData(LayerType):
             if kind != "constant":
                 raise layer.unsupported(
                     f"its {kind} filler generates new values in every run",
-                    "End the net before this layer with --output, or replace it by an Input layer.",
+                    "End the net before this layer with --to-blob, or replace it by an Input layer.",
                 )
             value = float(filler.value) if filler else 0.0
             shape = e.array(list(e.shape(write)))

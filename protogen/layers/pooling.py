@@ -373,7 +373,7 @@ class PSROIPooling(LayerType):
 
     refusal = (
         "standard ONNX has no position-sensitive average over the bins of a region",
-        "End the net at this layer's bottoms with --output, and do the pooling outside the model.",
+        "End the net at this layer's bottoms with --to-blob, and do the pooling outside the model.",
     )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -85,7 +85,7 @@ def _note(layer: Layer, inferred: Inferred) -> Diagnostic:
         f"{CHANNELS} channels are assumed: the net does not set the number of channels",
         where=layer.place,
         subject=layer.subject,
-        advice=f"Give --input {layer.tops[0]}={lengths} if the number is different.",
+        advice=f"Give --input-shape {layer.tops[0]}={lengths} if the number is different.",
         severity="warning",
         layer=layer.name,
     )

@@ -82,7 +82,7 @@ def _input(net: Net, blob: str | None) -> tuple[str, tuple[int, ...]]:
     if blob is None and len(net.inputs) != 1:
         raise InputError(
             f"the net has {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'})",
-            advice="Name one: --blob data.",
+            advice="Name one: --bottom data.",
         )
     name = blob or net.inputs[0]
     shape = net.graph.shapes[name]

@@ -62,7 +62,7 @@ def draw(
         InputError: the net is invalid, or the extension is neither .svg nor .png.
         UnsupportedError: igraph or resvg-py is not installed.
     """
-    files.distinct([("-o", output)], [path])
+    files.distinct([("--output", output)], [path])
     extension = Path(output).suffix.lower()
     if extension not in (".svg", ".png"):
         raise InputError("unsupported image extension: expected .svg or .png", where=str(output))
@@ -116,7 +116,7 @@ def write_report(
     """
     from protogen.report.page import page
 
-    files.distinct([("-o", output)], [path, caffemodel, against])
+    files.distinct([("--output", output)], [path, caffemodel, against])
     net, phase = _loaded(path, caffemodel, input_shapes, reading)
     reading["phase"] = phase
     layout = diagram(net.graph)

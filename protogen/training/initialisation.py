@@ -177,7 +177,7 @@ def _blobs(net: Net, layer: Layer) -> Iterator[FilledBlob]:
     shapes = net.parameter_shapes[layer.name]
     if shapes is None:
         raise layer.error(
-            "the shapes of its blobs are not known", "Give the input's shape: --input."
+            "the shapes of its blobs are not known", "Give the input's shape: --input-shape."
         )
     kind = kind_of(layer)
     if not shapes or kind is None:

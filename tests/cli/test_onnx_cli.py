@@ -138,7 +138,7 @@ def test_check_onnx(protogen, tmp_path):
     assert "Caffe has no layer for this operator" in done.stdout
     assert "an error of at most 1e-07" in done.stdout
     assert done.stdout.endswith("3 operators: 1 convert, 1 approximated, 1 do not convert\n")
-    told = json.loads(protogen("convert", "--dry-run", "m.onnx", "--json").stdout)
+    told = json.loads(protogen("convert", "--dry-run", "m.onnx", "--json").stdout)["verdicts"]
     assert [one["kind"] for one in told] == ["converts", "refused", "approximated"]
     assert protogen("convert", "--dry-run", MODEL).returncode == 0
 

@@ -480,7 +480,7 @@ def test_all_unsupported_layers_are_named(tmp_path):
 
 
 def test_output_path_equal_to_input_is_refused(pair, tmp_path):
-    with pytest.raises(pg.InputError, match="is read, and -o would write over it"):
+    with pytest.raises(pg.InputError, match="is an input, and --output would overwrite it"):
         pg.convert(*pair, pair[1])
     assert pair[1].stat().st_size > 100
 
@@ -527,7 +527,7 @@ def test_command_line(protogen, pair, tmp_path):
     [
         (["net.prototxt", "-o", "a.onnx"], 2, 'layer "conv1" (Convolution): has no weights'),
         (["net.prototxt", "none.caffemodel", "-o", "a.onnx"], 2, "none.caffemodel: cannot be read"),
-        (["net.prototxt", "net.caffemodel"], 2, "Missing option '-o'"),
+        (["net.prototxt", "net.caffemodel"], 2, "missing the output file. Name it with -o, or look with --dry-run."),
         (["net.prototxt", "net.caffemodel", "-o", "a.onnx", "--mean", "m.jpg"], 2, "is no mean file"),
         (["net.caffemodel", "-o", "a.onnx"], 2, "net.caffemodel"),
         (["net.prototxt", "net.caffemodel", "-o", "no/a.onnx"], 2, "no/a.onnx: cannot be written"),

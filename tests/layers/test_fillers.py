@@ -358,7 +358,7 @@ def test_rules_and_recommendations():
     net = net_of(text)
     fillings = {b.layer.name: b for b in blobs_of(net, recommend=True) if b.is_weight}
     assert fillings["c"].filler == Filler("gaussian", std=float(f"{math.sqrt(2 / 1.01 / 27):.4g}"))
-    assert "Caffe counts 64 inputs where 32 meet" in fillings["d"].reason
+    assert "Caffe counts 64 inputs per output value, but there are 32" in fillings["d"].reason
     assert fillings["d"].filler == Filler("gaussian", std=float(f"{math.sqrt(1 / 32):.4g}"))
     assert fillings["up"].filler.type == "bilinear"
     assert fillings["i"].filler == Filler("msra")
@@ -515,7 +515,7 @@ def test_written_net_preserves_comments(protogen, tmp_path):
     assert 'type: "msra"' in text
     assert "std: 0.01" in text
     assert "std: 0.5" not in text
-    fillings = json.loads(protogen("init", "better.prototxt", "--json").stdout)
+    fillings = json.loads(protogen("init", "better.prototxt", "--json").stdout)["blobs"]
     assert [filling["filler"]["type"] for filling in fillings] == [
         "msra",
         "constant",
@@ -527,8 +527,8 @@ def test_written_net_preserves_comments(protogen, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["net.prototxt"], "nothing is to be written. Name a file with -o, or look with --recommend."),
-        (["net.prototxt", "-o", "net.prototxt"], "is an input, and -o would overwrite it"),
+        (["net.prototxt"], "missing the output file. Name it with -o, or list the fillers with --recommend."),
+        (["net.prototxt", "-o", "net.prototxt"], "is an input, and --output would overwrite it"),
         (["net.prototxt", "-o", "a.caffemodel", "--set", "conw=msra"],
          '"conw": fits no layer with weights. Did you mean conv?'),
     ],

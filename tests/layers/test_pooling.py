@@ -268,11 +268,11 @@ KERNEL = "pooling_param { kernel_size: 3 "
         ('"Pooling" bottom: "x0" top: "y" pooling_param { kernel_h: 1 kernel_w: 12 }',
          "the output size would be 6x-2 for input 6x9 and kernel 1x12. Use a smaller kernel."),
         ('"Pooling" bottom: "x1" top: "y" ' + KERNEL + "}", "its bottom must have 4 axes, got shape 5x5"),
-        ('"Pooling" bottom: "x0" bottom: "x0" top: "y" ' + KERNEL + "}", "has 2 bottoms, but takes 1"),
+        ('"Pooling" bottom: "x0" bottom: "x0" top: "y" ' + KERNEL + "}", "expected 1 bottom, got 2"),
         ('"SPP" bottom: "x1" top: "y" spp_param { pyramid_height: 2 }', "its bottom must have 4 axes, got shape 5x5"),
         ('"SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 0 }', "pyramid_height must be from 1 to 15, got 0"),
         ('"SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 16 }', "pyramid_height must be from 1 to 15, got 16"),
-        ('"SPP" bottom: "x0" bottom: "x0" top: "y" spp_param { pyramid_height: 2 }', "has 2 bottoms, but takes 1"),
+        ('"SPP" bottom: "x0" bottom: "x0" top: "y" spp_param { pyramid_height: 2 }', "expected 1 bottom, got 2"),
         ('"ROIPooling" bottom: "x0" bottom: "x1" top: "y" roi_pooling_param { pooled_h: 0 pooled_w: 2 }',
          "pooled_h and pooled_w must be at least 1, got 0x2"),
         ('"ROIPooling" bottom: "x0" bottom: "x1" bottom: "x1" top: "y" roi_pooling_param { pooled_h: 1 pooled_w: 2 }',
@@ -303,7 +303,7 @@ def test_invalid_pooling_is_refused(layer, message):
          "ONNX has no STOCHASTIC pooling. Use MAX or AVE."),
         ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 1 group_size: 2 spatial_scale: 1 }',
          "standard ONNX has no position-sensitive average over the bins of a region. "
-         "End the net at this layer's bottoms with --output, and do the pooling outside the model."),
+         "End the net at this layer's bottoms with --to-blob, and do the pooling outside the model."),
     ],
 )  # fmt: skip
 def test_pooling_without_onnx_equivalent_is_refused(layer, message):

@@ -61,14 +61,14 @@ def test_layers_command(protogen):
     done = protogen("layers")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert lines[-1].endswith("of them in ONNX")
+    assert lines[-1].endswith("export to ONNX")
     assert len(lines) > 80
     done = protogen("layers", "Pooling", "Proposal")
     assert done.returncode == 0
     assert "Pooling (pooling): MAX, AVE or STOCHASTIC" in done.stdout
     assert "    ONNX: yes (not STOCHASTIC)" in done.stdout
     assert "    ONNX: no" in done.stdout
-    rows = json.loads(protogen("layers", "Pooling", "--json").stdout)
+    rows = json.loads(protogen("layers", "Pooling", "--json").stdout)["layers"]
     assert [row["type"] for row in rows] == ["Pooling"]
     done = protogen("layers", "Poling")
     assert done.returncode == 2

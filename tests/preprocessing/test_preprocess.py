@@ -217,7 +217,7 @@ def pictures(tmp_path):
 
 def test_mean_command(protogen, tmp_path, pictures):
     done = protogen(
-        "mean", "compute", "pictures", "-o", "m.binaryproto", "--npy", "m.npy", "--png", "m.png"
+        "mean", "compute", "pictures", "-o", "m.binaryproto", "-o", "m.npy", "-o", "m.png"
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4 pictures of 3x9x8\nmean ")
@@ -260,12 +260,12 @@ def test_preprocess_command(protogen, tmp_path, files, pictures):
 
     data = GENERATOR.integers(0, 256, (1, 3, 9, 8)).astype(np.float32)
     told, raw = run("--from", "train.prototxt", "--verify")
-    assert "in front: data_preprocessed" in told
+    assert "new layers: data_preprocessed" in told
     transform = Transform(np.array([104.0, 117, 123]), np.array([[0.5]]))
     wanted = pg.run(files, {"data": transform.apply(data)})["c"]
     np.testing.assert_allclose(pg.run(raw, {"data": data})["c"], wanted, atol=1e-4 * wanted.max())
     told, _ = run("--mean", "104,117,123", "--std", "57,57,58", "--fold")
-    assert "border: c pads" in told
+    assert "note: c has padding" in told
     assert "Exact without --fold." in told
     told, raw = run("--whiten", "zca", "--images", "pictures", "--plot", "w.png", "--verify")
     assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
@@ -278,14 +278,14 @@ def test_preprocess_command(protogen, tmp_path, files, pictures):
         (["--mean", "1,2"], 2, "the mean has 2 channels, but the data has 3"),
         (["--mean", "small.npy"], 2, "the mean is 4x4, smaller than the data, 9x8"),
         (["--mean", "grey.npy", "--caffemodel", "x.caffemodel"], 2, "the mean has 2 channels"),
-        (["--mean", "nan.npy"], 2, "nan.npy: the mean holds NaN or infinities."),
-        (["--mean", "a,b"], 2, "--mean: 'a,b' is no list of numbers"),
-        (["--std", "0,1,1"], 2, "--std: must be above 0"),
-        (["--whiten", "zca"], 2, "Give --images DIR."),
+        (["--mean", "nan.npy"], 2, "nan.npy: --mean: the mean contains NaN or infinite values."),
+        (["--mean", "a,b"], 2, "--mean: 'a,b' is not a list of numbers"),
+        (["--std", "0,1,1"], 2, "--std: every number must be above 0"),
+        (["--whiten", "zca"], 2, "Give pictures with --images DIR."),
         (["--from", "net.prototxt"], 2, "no layer has a transform_param"),
-        (["--from", "train.prototxt", "--scale", "2"], 2, "--from and other numbers are both given"),
-        ([], 2, "nothing is to be done"),
-        (["--mean", "1", "--blob", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
+        (["--from", "train.prototxt", "--scale", "2"], 2, "--from and --scale exclude each other"),
+        ([], 2, "no preprocessing is requested"),
+        (["--mean", "1", "--bottom", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
         (["--mean", "1,2,3"], 3, "Name a file: --caffemodel new.caffemodel."),
         (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "is an input, and --caffemodel would overwrite it"),
     ],
@@ -319,7 +319,7 @@ def test_mean_mistakes(protogen, tmp_path, pictures):
             ["pictures/bad.txt"],
             "bad.txt: not an image of a supported format. Supported formats: PNG",
         ),
-        (["pictures", "--size", "x"], "--size: 'x' is no list of numbers"),
+        (["pictures", "--size", "x"], "--size: 'x' is not a size. Write 256x256."),
     ):
         done = protogen("mean", "compute", *words, "-o", "m.binaryproto")
         assert done.returncode == 2, words

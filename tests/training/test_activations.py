@@ -122,7 +122,7 @@ def test_command(protogen, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "below 0" in done.stdout
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    told = json.loads(protogen("activations", "--json", "--no-time").stdout)
+    told = json.loads(protogen("activations", "--json", "--no-time").stdout)["activations"]
     assert len(told) == len(FORMS)
     done = protogen("activations", "Tanhh")
     assert done.returncode == 2

@@ -193,7 +193,7 @@ def test_command(protogen, tmp_path):
     assert (tmp_path / "full.prototxt").read_text().count("weight_filler") == 4
     found = pg.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
     assert found.weights["bn"][1].tolist() == [1, 1, 1, 1]
-    plain = json.loads(protogen("init", "net.prototxt", "--fill", "--json").stdout)
+    plain = json.loads(protogen("init", "net.prototxt", "--fill", "--json").stdout)["blobs"]
     assert plain[0]["why"] == "no filler: ReLU follows"
 
 
