@@ -35,7 +35,7 @@ def test_every_blob_has_a_filler(file):
     """Of every deploy net, as it stands and as recommended; small ones are filled."""
     net = pg.load(CORPUS / file, tolerant=True)
     if None in net.parameter_shapes.values():
-        with pytest.raises(pg.InputError, match="the shapes of its blobs are not known"):
+        with pytest.raises(pg.InputError, match="the shapes of its blobs are unknown"):
             blobs_of(net)
         return
     plain, better = blobs_of(net), blobs_of(net, recommend=True)

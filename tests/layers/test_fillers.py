@@ -417,8 +417,8 @@ def test_fillers_that_do_not_fit(param, text):
         ("c=msr", '"msr": there is no such filler. Did you mean msra?'),
         ("c=gaussian:x", '"gaussian:x": is no filler. Write it like msra'),
         ("c=gaussian:std=1,sdt=2", '"gaussian:std=1,sdt=2": is no filler'),
-        ("conv9=msra", '"conv9": fits no layer with weights'),
-        ("c", "--set: 'c' is no PATTERN=FILLER"),
+        ("conv9=msra", '"conv9": pattern matches no layer with weights'),
+        ("c", "--set: expected PATTERN=FILLER, got 'c'"),
     ],
 )
 def test_rules_that_do_not_fit(rule, text):
@@ -522,7 +522,7 @@ def test_the_net_is_written_back_with_its_comments(protogen, tmp_path):
         (["net.prototxt"], "nothing is to be written. Name a file with -o, or look with --recommend."),
         (["net.prototxt", "-o", "net.prototxt"], "is read, and -o would write over it"),
         (["net.prototxt", "-o", "a.caffemodel", "--set", "conw=msra"],
-         '"conw": fits no layer with weights. Did you mean conv?'),
+         '"conw": pattern matches no layer with weights. Did you mean conv?'),
     ],
 )  # fmt: skip
 def test_command_mistakes(protogen, tmp_path, options, text):
