@@ -59,9 +59,8 @@ class FilledBlob:
     @property
     def why(self) -> str:
         """The reason for the filler, for a table."""
-        return self.reason or (
-            "the net's filler" if self.explicit else "no filler: Caffe's default"
-        )
+        default = "the net's filler" if self.explicit else "no filler: Caffe's default"
+        return self.reason or default
 
     @property
     def is_weight(self) -> bool:
@@ -77,14 +76,10 @@ class FilledBlob:
         return Fan(self.filling.into, self.filling.out) if self.is_weight else self.caffes
 
     def deviation(self, fan: str = "caffe") -> float | None:
-        """Return the standard deviation of the filler's values.
-
-        It is None for fillers that depend on the blob's shape.
-        """
+        """Return the standard deviation of the filler; None if it depends on the blob's shape."""
         formula = fillers.DEVIATIONS.get(self.filler.type)
-        if formula is None:
-            return None
-        return formula(self.filler, self.true if fan == "true" else self.caffes)
+        fans = self.true if fan == "true" else self.caffes
+        return formula(self.filler, fans) if formula is not None else None
 
     def made(self, seed: int, fan: str = "caffe") -> Made:
         """Return the values; they are computed when they are written.
@@ -112,13 +107,9 @@ class FilledBlob:
                 f"{where}: bilinear needs a square kernel (4 axes), got {'x'.join(map(str, shape))}"
             )
         if filler.sparse >= 0 and filler.type != "gaussian":
-            raise self.layer.error(
-                f"{where}: sparse is invalid for {filler.type}, only gaussian has it"
-            )
+            raise self.layer.error(f"{where}: sparse is for gaussian only, got {filler.type}")
         if filler.type in EXTRAS and not self.is_weight:
-            raise self.layer.error(
-                f"{where}: {filler.type} is only for weights that multiply the data"
-            )
+            raise self.layer.error(f"{where}: {filler.type} is for weights only, got another blob")
 
     def _extra(self, stream: Sequence[int]) -> NDArray[np.float32]:
         """Return the values of a filler that Caffe does not have."""
@@ -173,11 +164,9 @@ def blobs_of(
     matched: set[str] = set()
     for layer in net.layers:
         for blob in _blobs(net, layer):
-            recommendation = recommended.get((layer.name, blob.index))
-            if recommendation is not None:
-                blob = replace(
-                    blob, filler=recommendation.filler, reason=recommendation.reason, explicit=True
-                )
+            best = recommended.get((layer.name, blob.index))
+            if best is not None:
+                blob = replace(blob, filler=best.filler, reason=best.reason, explicit=True)
             for pattern, filler in rules if blob.is_weight else ():
                 if fnmatchcase(layer.name, pattern):
                     matched.add(pattern)
@@ -186,10 +175,8 @@ def blobs_of(
     names = [layer.name for layer in net.layers]
     for pattern, _ in rules:
         if pattern not in matched:
-            advice = did_you_mean(pattern, names)
-            raise InputError(
-                "pattern matches no layer with weights", subject=f'"{pattern}"', advice=advice
-            )
+            problem, advice = "pattern matches no layer with weights", did_you_mean(pattern, names)
+            raise InputError(problem, subject=f'"{pattern}"', advice=advice)
     return with_suitable_fillers(net.graph, blobs) if fill else blobs
 
 
@@ -197,16 +184,13 @@ def _blobs(net: Net, layer: Layer) -> Iterator[FilledBlob]:
     """Return the parameter blobs of a layer, with the fillers of the net's text."""
     shapes = net.parameter_shapes[layer.name]
     if shapes is None:
-        raise layer.error(
-            "the shapes of its blobs are unknown", "Set the input's shape with --input."
-        )
+        raise layer.error("the shapes of its blobs are unknown", "Set the input's shape: --input.")
     kind = kind_of(layer)
     if not shapes or kind is None:
         return
     bottoms = [net.graph.shapes[read] or () for read in layer.reads]
-    for index, (shape, filling) in enumerate(
-        zip(shapes, kind.fillings(layer, bottoms, shapes), strict=True)
-    ):
+    fillings = kind.fillings(layer, bottoms, shapes)
+    for index, (shape, filling) in enumerate(zip(shapes, fillings, strict=True)):
         owner = net.graph.owners.get((layer.name, index), (layer.name, index))
         filler, explicit = filler_of(layer, filling), _has_filler(layer, filling)
         yield FilledBlob(layer, index, shape, filler, filling, owner, explicit=explicit)
