@@ -1,4 +1,4 @@
-"""A program for OpenCV 4. `protogen doctor --opencv5 examples` finds its model and what to change."""
+"""A program for OpenCV 4. `protogen check --opencv5 examples` finds its model and what to change."""
 
 import sys
 
