@@ -1,7 +1,7 @@
-"""Generate the net of the guide's picture of checkerboard artefacts.
+"""Generate the net of the guide's picture of Deconvolutions with kernels 3 to 6 and stride 3.
 
-It shows why the kernel of a Deconvolution should be a multiple of its stride. The input is 1 everywhere,
-and all weights of a kernel are equal: differences in the output come from the overlap of windows.
+The input is 1 everywhere, and all weights of a kernel are equal. Differences in the output come from
+the overlap of windows: a kernel should be a multiple of its stride.
 
     python examples/checkerboard.py
     protogen run checkerboard.prototxt checkerboard.caffemodel --plot checkerboard.png
