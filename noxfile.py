@@ -1,11 +1,11 @@
-"""The same tests on other Pythons and other releases of what protogen needs.
+"""Test sessions with other versions of Python and of the dependencies.
 
-nox -l                   what there is
-nox -s tests             every Python that is installed
-nox -s oldest newest     the ends of each dependency's range
-nox -s pure              protobuf in Python, without its C parts
-nox -s coverage          branches, at least 95 %
-nox -s fuzz              a minute of broken files
+nox -l                   list all sessions
+nox -s tests             all installed versions of Python
+nox -s oldest newest     the lowest and the newest version of each dependency
+nox -s pure              protobuf in pure Python
+nox -s coverage          branch coverage, at least 95 %
+nox -s fuzz              one minute of fuzzing
 nox -s release           wheel, source archive, SBOM, licences
 """
 
@@ -21,21 +21,23 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 PROJECT = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]
 
 
-def run_tests(session: nox.Session, *more: str) -> None:
-    session.run("pytest", "-q", "-n", "auto", *more, *session.posargs)
+def run_tests(session: nox.Session, *options: str) -> None:
+    session.run("pytest", "-q", "-n", "auto", *options, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The whole suite."""
+    """Run all tests."""
     session.install("-e", ".[test]")
     run_tests(session)
 
 
 @nox.session(python="3.11")
 def oldest(session: nox.Session) -> None:
-    """The lowest release of each dependency, optional ones too, that pyproject.toml allows. What
-    these need themselves is the newest that fits."""
+    """Test with the lowest version of each dependency that pyproject.toml allows, optional ones too.
+
+    Indirect dependencies have the newest compatible version.
+    """
     extras = PROJECT["optional-dependencies"]
     (all_of,) = extras["all"]  # protogen[hdf5,...]
     optional = all_of.partition("[")[2].rstrip("]").split(",")
@@ -44,13 +46,13 @@ def oldest(session: nox.Session) -> None:
     limits = pathlib.Path(session.create_tmp()) / "lowest.txt"
     limits.write_text("\n".join(lowest))
     session.install("-e", ".[test]", "-c", str(limits))
-    # The docs show what today's releases print.
+    # The docs show the output of the newest versions.
     run_tests(session, "--deselect", "tests/test_docs.py::test_shown_commands")
 
 
 @nox.session(python=PYTHONS[-1])
 def newest(session: nox.Session) -> None:
-    """The newest release of each, those before their final version too."""
+    """Test with the newest version of each dependency, pre-releases too."""
     session.install("-e", ".[test]")
     session.install("--upgrade", "--pre", *(one.split(">")[0] for one in PROJECT["dependencies"]))
     run_tests(session)
@@ -58,7 +60,7 @@ def newest(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def pure(session: nox.Session) -> None:
-    """protobuf's own Python: what platforms without wheels run."""
+    """Test with protobuf in pure Python, as on platforms without wheels."""
     session.install("-e", ".[test]")
     session.env["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"
     run_tests(session)
@@ -66,21 +68,21 @@ def pure(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def coverage(session: nox.Session) -> None:
-    """Branches that the tests pass through, those of commands in processes of their own too."""
+    """Measure branch coverage, including commands that run in other processes."""
     session.install("-e", ".[test,opencv]", "pytest-cov>=6", "coverage>=7.10")
     run_tests(session, "--cov", "--cov-report=term")
 
 
 @nox.session(python="3.11")
 def fuzz(session: nox.Session) -> None:
-    """All targets, led by coverage where atheris is to be had."""
+    """Run all targets of the fuzzer, guided by coverage if atheris is available."""
     session.install("-e", ".[test]", "atheris; sys_platform == 'linux'")
     session.run("python", "fuzz/fuzz.py", "--guided", *(session.posargs or ["--seconds", "4"]))
 
 
 @nox.session(python=PYTHONS[-1])
 def release(session: nox.Session) -> None:
-    """What is published, and what is said of it."""
+    """Build and check the distributions, the SBOM and the list of licences."""
     session.install("build", "twine")
     session.run("python", "-m", "build")
     session.run("twine", "check", "--strict", *map(str, pathlib.Path("dist").iterdir()))

@@ -1,7 +1,7 @@
-"""``protogen check``: milliseconds for 100 layers, beside reading the text alone.
+"""``protogen check``: milliseconds per 100 layers, compared with parsing alone.
 
-Over the published nets of ``../shared/corpus`` where they are there, else over a chain of 10,000
-layers. Goal: below 10 ms for 100 layers.
+Input: the published nets of ``../shared/corpus`` if present, otherwise a chain of 10,000 layers. Goal:
+below 10 ms per 100 layers.
 
     python benchmarks/check.py
 """
@@ -23,7 +23,7 @@ CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 
 
 def main() -> None:
-    gc.set_threshold(100_000)  # as the command line does
+    gc.set_threshold(100_000)  # the same setting as the command line
     rules = selected()
     texts = [path.read_text(errors="surrogateescape") for path in CORPUS.rglob("*.prototxt")]
     texts = texts or [chain(10_000)]
@@ -43,7 +43,7 @@ def main() -> None:
     findings = sum(len(check_text(text, "net", rules).diagnostics) for text in texts)
     checking = time.perf_counter() - start
     print(
-        f"{len(texts)} nets, {layers} layers, {findings} findings: {checking / layers * 1e5:.1f} ms for 100 "
+        f"{len(texts)} nets, {layers} layers, {findings} findings: {checking / layers * 1e5:.1f} ms per 100 "
         f"layers (goal 10), {checking / parsing:.1f} x parsing"
     )
 

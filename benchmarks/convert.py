@@ -1,9 +1,12 @@
-"""How fast and in how much memory a net of VGG16's size goes from Caffe to ONNX.
+"""Time and peak memory of the conversion between Caffe and ONNX.
 
-138 million parameters are written as prototxt and caffemodel, then converted by the command line.
-Printed: the ratio of its time beyond the interpreter's start to ``cp`` of the weights in the same
-run (goal: at most 3) and its peak memory (goal: at most 150 MB); the way back, from ONNX to Caffe
-(goals: 3 and 200 MB); the weights through message objects; and 10,000 layers, for time per layer.
+The net is VGG16 with 138 million random parameters; the command line converts it. The script prints:
+
+- Caffe to ONNX: the time without the start of Python, as a ratio to ``cp`` of the weights in the same
+  run (goal: at most 3), and peak memory (goal: at most 150 MB);
+- ONNX to Caffe: the same (goals: 3 and 200 MB);
+- the weights alone, converted through protobuf message objects;
+- chains of 1,000 and 10,000 layers: the time per layer.
 
     python benchmarks/convert.py
 """
@@ -41,15 +44,15 @@ open(sys.argv[2], "wb").write(onnx.helper.make_model(graph).SerializeToString())
 
 
 def vgg16() -> str:
-    """VGG16 as prototxt."""
+    """Return VGG16 as prototxt."""
     head = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 224 dim: 224 } } }\n'
     lines, bottom = [head], "data"
 
-    def add(name: str, kind: str, param: str, in_place: bool = False) -> None:
+    def add(name: str, type_: str, param: str, in_place: bool = False) -> None:
         nonlocal bottom
         top = bottom if in_place else name
         lines.append(
-            f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{top}" {param} }}\n'
+            f'layer {{ name: "{name}" type: "{type_}" bottom: "{bottom}" top: "{top}" {param} }}\n'
         )
         bottom = top
 
@@ -73,7 +76,7 @@ def vgg16() -> str:
 
 
 def chain(layers: int) -> str:
-    """Convolution, BatchNorm, Scale and ReLU, over and over."""
+    """Return a chain of Convolution, BatchNorm, Scale and ReLU, repeated."""
     head = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 8 dim: 8 } } }\n'
     block = (
         'layer {{ name: "conv{i}" type: "Convolution" bottom: "{b}" top: "conv{i}" convolution_param {{ num_output: 4 kernel_size: 3 pad: 1 }} }}\n'
@@ -87,7 +90,7 @@ def chain(layers: int) -> str:
 
 
 def make(folder: Path, name: str, text: str) -> tuple[Path, Path]:
-    """Writes a net and random weights for it."""
+    """Write a net and random weights for it."""
     prototxt, caffemodel = folder / f"{name}.prototxt", folder / f"{name}.caffemodel"
     prototxt.write_text(text)
     net = load(prototxt)
@@ -112,27 +115,38 @@ print(json.dumps([took, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss /
 
 
 def run(*command: object) -> tuple[float, float]:
-    """Seconds and peak resident MB of a process, started by a small one: what a process that
-    forks has in memory counts for its children too."""
-    launched = (sys.executable, "-S", "-c", LAUNCH, *map(str, command))
-    done = subprocess.run(launched, check=True, capture_output=True, encoding="utf-8")
-    took, peak = json.loads(done.stdout)
+    """Return seconds and peak resident MB of a command.
+
+    A small process starts it, because the memory of a process that forks counts for its children too.
+    """
+    launcher = (sys.executable, "-S", "-c", LAUNCH, *map(str, command))
+    completed = subprocess.run(launcher, check=True, capture_output=True, encoding="utf-8")
+    took, peak = json.loads(completed.stdout)
     return took, peak
 
 
 def medians(
-    commands: list[tuple[object, ...]], made: list[Path], runs: int = 7
+    commands: list[tuple[object, ...]], outputs: list[Path], runs: int = 7
 ) -> list[tuple[float, float]]:
-    """Median seconds and largest peak of each command. They take turns, so that the disk is as
-    busy for one as for the other, and each writes its file anew."""
-    found: list[list[tuple[float, float]]] = [[] for _ in commands]
+    """Return median seconds and largest peak of each command.
+
+    The commands run in turn, so that the load of the disk is the same for all. Output files are
+    deleted before each run.
+    """
+    results: list[list[tuple[float, float]]] = [[] for _ in commands]
     for _ in range(runs):
-        for command, times in zip(commands, found, strict=True):
-            for path in made:
+        for command, of_command in zip(commands, results, strict=True):
+            for path in outputs:
                 path.unlink(missing_ok=True)
             subprocess.run(["sync"], check=True)
-            times.append(run(*command))
-    return [(statistics.median(t for t, _ in f), max(m for _, m in f)) for f in found]
+            of_command.append(run(*command))
+    return [
+        (
+            statistics.median(seconds for seconds, _ in of_command),
+            max(peak for _, peak in of_command),
+        )
+        for of_command in results
+    ]
 
 
 def main() -> None:
@@ -145,15 +159,15 @@ def main() -> None:
         convert = (python, "-m", "protogen", "convert", prototxt, caffemodel, "-o", onnx_file)
         copy = folder / "copy"
         cp = (shutil.which("cp") or "cp", caffemodel, copy)
-        nothing = (python, "-c", "import protogen")
-        (floor, _), (start, _), (took, peak) = medians([cp, nothing, convert], [onnx_file, copy])
+        start_only = (python, "-c", "import protogen")
+        (floor, _), (start, _), (took, peak) = medians([cp, start_only, convert], [onnx_file, copy])
         print(
             f"VGG16, {size:.0f} MB: cp {floor * 1e3:.0f} ms; start of Python {start * 1e3:.0f} ms; convert "
-            f"{took * 1e3:.0f} ms, beyond the start {(took - start) / floor:.2f} x cp (goal 3), "
+            f"{took * 1e3:.0f} ms, without the start {(took - start) / floor:.2f} x cp (goal 3), "
             f"peak {peak:.0f} MB (goal 150)"
         )
         back = (folder / "back.prototxt", folder / "back.caffemodel")
-        lift = (
+        import_command = (
             python,
             "-m",
             "protogen",
@@ -164,25 +178,27 @@ def main() -> None:
             "--caffemodel",
             back[1],
         )
-        (floor, _), (took, peak) = medians([(cp[0], onnx_file, copy), lift], [*back, copy])
+        (floor, _), (took, peak) = medians(
+            [(cp[0], onnx_file, copy), import_command], [*back, copy]
+        )
         print(
-            f"back to Caffe: cp {floor * 1e3:.0f} ms; convert {took * 1e3:.0f} ms, beyond the start "
+            f"ONNX to Caffe: cp {floor * 1e3:.0f} ms; convert {took * 1e3:.0f} ms, without the start "
             f"{(took - start) / floor:.2f} x cp (goal 3), peak {peak:.0f} MB (goal 200)"
         )
-        theirs, memory = run(python, "-c", THROUGH_OBJECTS, caffemodel, onnx_file)
+        with_objects, memory = run(python, "-c", THROUGH_OBJECTS, caffemodel, onnx_file)
         print(
-            f"the weights alone through message objects: {theirs * 1e3:.0f} ms, "
-            f"{(theirs - start) / floor:.1f} x cp, peak {memory:.0f} MB"
+            f"the weights alone through message objects: {with_objects * 1e3:.0f} ms, "
+            f"{(with_objects - start) / floor:.1f} x cp, peak {memory:.0f} MB"
         )
         for layers in (1000, 10_000):
             pair = make(folder, f"chain{layers}", chain(layers))
             command = (python, "-m", "protogen", "convert", *pair, "-o", onnx_file)
             [(took, peak)] = medians([command], [onnx_file], 3)
-            again = ("convert", onnx_file, "-o", back[0], "--caffemodel", back[1])
-            [(lifting, _)] = medians([(python, "-m", "protogen", *again)], [*back], 3)
+            import_arguments = ("convert", onnx_file, "-o", back[0], "--caffemodel", back[1])
+            [(importing, _)] = medians([(python, "-m", "protogen", *import_arguments)], [*back], 3)
             print(
-                f"{layers} layers: {took * 1e3:.0f} ms, {(took - start) / layers * 1e6:.0f} us a layer, peak {peak:.0f} MB; "
-                f"back {lifting * 1e3:.0f} ms, {(lifting - start) / layers * 1e6:.0f} us a layer"
+                f"{layers} layers: {took * 1e3:.0f} ms, {(took - start) / layers * 1e6:.0f} us per layer, peak {peak:.0f} MB; "
+                f"ONNX to Caffe {importing * 1e3:.0f} ms, {(importing - start) / layers * 1e6:.0f} us per layer"
             )
 
 

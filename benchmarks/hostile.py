@@ -1,9 +1,11 @@
-"""Files that hold one thing over and over: how time grows where the file doubles, and its memory.
+"""Time and memory of reading untrusted files that repeat one element many times.
 
-Each reader gets a file of a size and one of twice the size. Time that grows 2 x is linear; a reader
-that looks back at all it has read would show 4 x. Memory is the peak beside the size of the file.
+Each reader gets a file, and one of twice its size. Linear time grows 2 x, quadratic time 4 x. Memory
+is the peak, as a multiple of the file's size.
 
-    python benchmarks/hostile.py [BYTES [READER or KIND ...]]     of the smaller file (100000)
+    python benchmarks/hostile.py [BYTES [READER or KIND ...]]
+
+BYTES is the size of the smaller file (100000).
 """
 
 from __future__ import annotations
@@ -27,17 +29,17 @@ from protogen.formats import wire  # noqa: E402
 Make = Callable[[int], bytes]
 
 
-def over(piece: str, before: str = "", after: str = "") -> Make:
-    """A piece over and over; {i} in it counts."""
+def repeated(piece: str, before: str = "", after: str = "") -> Make:
+    """Return a function that repeats a piece up to a size; {i} in the piece counts up, {j} is i + 1."""
 
     def make(size: int) -> bytes:
-        text, i = [before], 0
+        parts, i = [before], 0
         length = len(before) + len(after)
         while length < size:
-            text.append(piece.replace("{i}", str(i)).replace("{j}", str(i + 1)))
-            length += len(text[-1])
+            parts.append(piece.replace("{i}", str(i)).replace("{j}", str(i + 1)))
+            length += len(parts[-1])
             i += 1
-        return "".join((*text, after)).encode()
+        return "".join((*parts, after)).encode()
 
     return make
 
@@ -45,57 +47,57 @@ def over(piece: str, before: str = "", after: str = "") -> Make:
 INPUT = 'input: "b0" input_shape { dim: 1 dim: 4 dim: 8 dim: 8 }\n'
 RELU = 'layer { name: "r{i}" type: "ReLU" bottom: "b{i}" top: "b{j}" }\n'
 TEXTS = {
-    "a chain": over(RELU, INPUT),
-    "in place": over('layer { name: "r{i}" type: "ReLU" bottom: "b0" top: "b0" }\n', INPUT),
-    "all read one blob": over('layer { name: "r{i}" type: "ReLU" bottom: "b0" top: "t{i}" }\n', INPUT),
-    "one layer, many bottoms": over(' bottom: "b0"', INPUT + 'layer { type: "Concat" top: "c"', "}"),
-    "one layer, many tops": over(' top: "t{i}"', INPUT + 'layer { type: "Slice" bottom: "b0"', "}"),
-    "bottoms of nowhere": over('layer { name: "r{i}" type: "ReLU" bottom: "x{i}" top: "y{i}" }\n'),
-    "one name": over('layer { name: "r" type: "ReLU" bottom: "b0" top: "b0" }\n', INPUT),
-    "backwards": over('layer { name: "r{i}" type: "ReLU" bottom: "b{j}" top: "b{i}" }\n'),
-    "old layers": over('layers { name: "r{i}" type: RELU bottom: "b{i}" top: "b{j}" }\n', INPUT),
-    "unknown types": over('layer { name: "r{i}" type: "T{i}" bottom: "b0" top: "c{i}" }\n', INPUT),
-    "unknown fields": over("layer { x{i}: 1 }\n"),
-    "one unknown field": over("layer { x: 1 }\n"),
-    "a field twice": over('name: "a" '),
-    "numbers": over("input_dim: 1 "),
-    "a list": over("1,", "input_dim: [", "1]"),
-    "names": over('layer { name: "' + "n" * 200 + '{i}" }\n'),
-    "shared weights": over(
+    "a chain": repeated(RELU, INPUT),
+    "in-place layers": repeated('layer { name: "r{i}" type: "ReLU" bottom: "b0" top: "b0" }\n', INPUT),
+    "one blob, many readers": repeated('layer { name: "r{i}" type: "ReLU" bottom: "b0" top: "t{i}" }\n', INPUT),
+    "one layer, many bottoms": repeated(' bottom: "b0"', INPUT + 'layer { type: "Concat" top: "c"', "}"),
+    "one layer, many tops": repeated(' top: "t{i}"', INPUT + 'layer { type: "Slice" bottom: "b0"', "}"),
+    "undefined bottoms": repeated('layer { name: "r{i}" type: "ReLU" bottom: "x{i}" top: "y{i}" }\n'),
+    "one layer name": repeated('layer { name: "r" type: "ReLU" bottom: "b0" top: "b0" }\n', INPUT),
+    "reverse order": repeated('layer { name: "r{i}" type: "ReLU" bottom: "b{j}" top: "b{i}" }\n'),
+    "V1 layers": repeated('layers { name: "r{i}" type: RELU bottom: "b{i}" top: "b{j}" }\n', INPUT),
+    "unknown types": repeated('layer { name: "r{i}" type: "T{i}" bottom: "b0" top: "c{i}" }\n', INPUT),
+    "unknown fields": repeated("layer { x{i}: 1 }\n"),
+    "one unknown field": repeated("layer { x: 1 }\n"),
+    "repeated field": repeated('name: "a" '),
+    "numbers": repeated("input_dim: 1 "),
+    "one list": repeated("1,", "input_dim: [", "1]"),
+    "names": repeated('layer { name: "' + "n" * 200 + '{i}" }\n'),
+    "shared weights": repeated(
         'layer { name: "c{i}" type: "Convolution" bottom: "b0" top: "c{i}" param { name: "w" } '
         "convolution_param { num_output: 4 kernel_size: 3 } }\n", INPUT),
-    "blank lines": over("\n"),
-    "blanks": over(" "),
-    "comments": over("# protogen: ignore[PG1]\n"),
-    "comments in a layer": over("# x\n", "layer {\n", "}"),
-    "strings side by side": over('"a" ', "name: "),
-    "escapes": over(r"\n", 'name: "', '"'),
-    "quotes that do not end": over('"a\n'),
-    "deep": over("layer {"),
-    "braces": over("{"),
-    "one word": over("a"),
+    "blank lines": repeated("\n"),
+    "blanks": repeated(" "),
+    "comments": repeated("# protogen: ignore[PG1]\n"),
+    "comments in a layer": repeated("# x\n", "layer {\n", "}"),
+    "adjacent strings": repeated('"a" ', "name: "),
+    "escapes": repeated(r"\n", 'name: "', '"'),
+    "unterminated quotes": repeated('"a\n'),
+    "deep nesting": repeated("layer {"),
+    "braces": repeated("{"),
+    "one word": repeated("a"),
 }  # fmt: skip
-MANY: list[tuple[str, str, Make]] = [
+FILES: list[tuple[str, str, Make]] = [
     *((target, name, make) for target in ("prototxt", "net", "lint", "page") for name, make in TEXTS.items()),
-    ("log", "losses", over("I1125 10:00:00.0 1 solver.cpp:218] Iteration {i}, loss = 2\n")),
-    ("log", "layers", over("I1125 10:00:00.0 1 net.cpp:6] [Backward] Layer l{i}, param blob 0 diff: 1\n")),
-    ("log", "one line", over("Iteration 1 (")),
-    ("log", "headers", over("[Forward] Layer ")),
-    ("log", "digits", over("1", "Iteration ")),
-    ("schema", "fields", over("optional float a{i} = {j};\n", "message V {", "}")),
-    ("schema", "messages", over("message M{i} { optional M{j} a = 1; }\n", "", "")),
-    ("schema", "values", over("V{i} = {j};\n", "enum E { Z = 0;", "}")),
-    ("schema", "clashes", over("optional float a{i} = 1;\n", "message LayerParameter {", "}")),
-    ("schema", "comments that do not end", over("/* ")),
-    ("schema", "options", over('a = "b", ', "message V { optional float a = 1 [", "]; }")),
-    ("schema", "options that do not end", over("message V { optional float a = 1 [\n")),
-    ("toml", "keys", over("k{i} = 1\n")),
-    ("toml", "tables", over("[t{i}]\n")),
-    ("toml", "lists of tables", over("[[t]]\n")),
-    ("toml", "deep", over("[")),
-    ("toml", "dotted", over("a.", "", "a = 1")),
-    ("toml", "layers", over('[[layer]]\nname = "l{i}"\nbottom = "b"\nfactor = 2\n')),
-    ("template", "values", over("{{ name }}")),
+    ("log", "losses", repeated("I1125 10:00:00.0 1 solver.cpp:218] Iteration {i}, loss = 2\n")),
+    ("log", "layers", repeated("I1125 10:00:00.0 1 net.cpp:6] [Backward] Layer l{i}, param blob 0 diff: 1\n")),
+    ("log", "one line", repeated("Iteration 1 (")),
+    ("log", "headers", repeated("[Forward] Layer ")),
+    ("log", "digits", repeated("1", "Iteration ")),
+    ("schema", "fields", repeated("optional float a{i} = {j};\n", "message V {", "}")),
+    ("schema", "messages", repeated("message M{i} { optional M{j} a = 1; }\n", "", "")),
+    ("schema", "values", repeated("V{i} = {j};\n", "enum E { Z = 0;", "}")),
+    ("schema", "clashes", repeated("optional float a{i} = 1;\n", "message LayerParameter {", "}")),
+    ("schema", "unterminated comments", repeated("/* ")),
+    ("schema", "options", repeated('a = "b", ', "message V { optional float a = 1 [", "]; }")),
+    ("schema", "unterminated options", repeated("message V { optional float a = 1 [\n")),
+    ("toml", "keys", repeated("k{i} = 1\n")),
+    ("toml", "tables", repeated("[t{i}]\n")),
+    ("toml", "lists of tables", repeated("[[t]]\n")),
+    ("toml", "deep nesting", repeated("[")),
+    ("toml", "dotted", repeated("a.", "", "a = 1")),
+    ("toml", "layers", repeated('[[layer]]\nname = "l{i}"\nbottom = "b"\nfactor = 2\n')),
+    ("template", "values", repeated("{{ name }}")),
     ("caffemodel", "layers", lambda n: b"\xa2\x06\x04\x0a\x02ab" * (n // 7)),
     ("caffemodel", "blobs", lambda n: _layer(b"\x3a\x00" * (n // 2))),
     ("caffemodel", "unknown fields", lambda n: b"\xf8\x7f\x01" * (n // 3)),
@@ -105,40 +107,42 @@ MANY: list[tuple[str, str, Make]] = [
 
 
 def _layer(raw: bytes) -> bytes:
-    """The bytes of a caffemodel's layer, as one."""
+    """Return a caffemodel with one layer of these bytes."""
     return wire.head("NetParameter", "layer", len(raw)) + raw
 
 
 def _blob(raw: bytes) -> bytes:
+    """Return a caffemodel with one blob of these bytes."""
     return _layer(wire.head("LayerParameter", "blobs", len(raw)) + raw)
 
 
 def run(target: str, raw: bytes, folder: Path) -> tuple[float, float]:
-    """Seconds, and peak memory by the size of the file."""
-    one = TARGETS[target]
-    place = folder / f"input{one.suffix}"
-    place.write_bytes(raw)
+    """Return seconds, and peak memory divided by the size of the file."""
+    reader = TARGETS[target]
+    path = folder / f"input{reader.suffix}"
+    path.write_bytes(raw)
     before, start = reset(), time.process_time()
     with suppress(ProtogenError, RecursionError):
-        one.run(place)
+        reader.run(path)
     return time.process_time() - start, (peak() - before) / len(raw)
 
 
 def main() -> None:
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    only = sys.argv[2:]
-    chosen = [one for one in MANY if not only or {one[0], one[1]} & {*only}]
+    names = sys.argv[2:]
+    selected = [entry for entry in FILES if not names or {entry[0], entry[1]} & {*names}]
     warnings.simplefilter("ignore")
     print(f"{'reader':<12} {'file of':<26} {'seconds':>7} {'growth':>6}  memory")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for target, _, make in chosen:  # what is loaded once is not time of a file
+        # The first run loads modules, which must not count as time of a file.
+        for target, _, make in selected:
             run(target, make(200), folder)
-        for target, what, make in chosen:
+        for target, kind, make in selected:
             first, _ = run(target, make(size), folder)
             second, memory = run(target, make(2 * size), folder)
             growth = f"{second / first:>4.1f} x" if second > 0.05 else "      "
-            print(f"{target:<12} {what:<26} {second:>7.2f} {growth}  {memory:.0f} x", flush=True)
+            print(f"{target:<12} {kind:<26} {second:>7.2f} {growth}  {memory:.0f} x", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """``protogen init`` on VGG16: 138 million random weights, streamed to a caffemodel.
 
-Printed: the ratio of its time beyond the interpreter's start to the time of writing the file
-(``cp`` of the weights in the same run; goal: below 10), and its peak memory (goal: below 300 MB).
+The script prints the time without the start of Python, as a ratio to ``cp`` of the weights in the same
+run (goal: below 10), and the peak memory (goal: below 300 MB).
 
     python benchmarks/init.py
 """
@@ -28,7 +28,7 @@ def main() -> None:
             [(took, peak)] = medians([init], [weights])
             [(floor, _)] = medians([(shutil.which("cp"), weights, copy)], [copy])
             print(
-                f"{filler}: cp {floor * 1e3:.0f} ms; init {took * 1e3:.0f} ms, beyond the start "
+                f"{filler}: cp {floor * 1e3:.0f} ms; init {took * 1e3:.0f} ms, without the start "
                 f"{(took - start) / floor:.2f} x cp (goal 10), peak {peak:.0f} MB (goal 300)"
             )
 

@@ -1,8 +1,9 @@
-"""How fast nets and weights are read.
+"""Time of reading nets and weights.
 
-Text: parse and shapes of nets of 150 and 10,000 layers, beside protobuf's own text_format (goal:
-at most 3x; time per layer not growing). Weights: a caffemodel of 550 MB, opened and listed (goal:
-milliseconds, memory far below the file), beside ``cp`` of it and protobuf's own reader.
+Text: parsing and shapes of nets with 150 and 10,000 layers, compared with protobuf's text_format
+(goal: at most 3x, and constant time per layer). Weights: opening a caffemodel of 550 MB and listing its
+shapes (goal: milliseconds, and memory far below the size of the file), compared with ``cp`` of the file
+and with protobuf's reader.
 
     python benchmarks/read.py
 """
@@ -40,7 +41,7 @@ took = time.perf_counter() - start
 status = open("/proc/self/status").read()
 print(took, int(status.split("VmHWM:")[1].split()[0]), len(shapes))
 """
-THEIRS = """
+PROTOBUF_CHILD = """
 import sys, time
 from protogen.formats.schema.pool import message_class
 raw = open(sys.argv[1], "rb").read()
@@ -53,7 +54,7 @@ print(took, int(status.split("VmHWM:")[1].split()[0]))
 
 
 def net_text(layers: int) -> str:
-    """A chain of convolutions and ReLUs."""
+    """Return a chain of convolutions and ReLUs."""
     head = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 32 dim: 32 } } }'
     blocks = (
         BLOCK.format(i=i, b=f"conv{i - 1}" if i else "data") for i in range((layers - 1) // 2)
@@ -62,7 +63,7 @@ def net_text(layers: int) -> str:
 
 
 def best(function: object, runs: int = 3) -> float:
-    """Seconds of the fastest of some runs."""
+    """Return the seconds of the fastest run."""
     times = []
     for _ in range(runs):
         start = time.perf_counter()
@@ -72,24 +73,24 @@ def best(function: object, runs: int = 3) -> float:
 
 
 def text() -> None:
-    """Parsing against text_format, and shapes, for two sizes of net."""
+    """Compare parsing with text_format, and time shapes, for nets of two sizes."""
     for layers in (150, 10_000):
         source = net_text(layers)
-        floor = best(
+        text_format_time = best(
             lambda source=source: text_format.Parse(source, message_class("NetParameter")())
         )
-        ours = best(lambda source=source: prototxt.parse(source))
+        parse_time = best(lambda source=source: prototxt.parse(source))
         document = prototxt.parse(source)
         shapes = best(lambda document=document: Net(document))
-        per = (ours + shapes) / layers * 1e6
+        per_layer = (parse_time + shapes) / layers * 1e6
         print(
-            f"{layers:>6} layers: text_format {floor * 1e3:7.1f} ms, parse {ours * 1e3:7.1f} ms "
-            f"(ratio {ours / floor:.2f}, goal 3), shapes {shapes * 1e3:7.1f} ms, {per:.0f} us a layer"
+            f"{layers:>6} layers: text_format {text_format_time * 1e3:7.1f} ms, parse {parse_time * 1e3:7.1f} ms "
+            f"(ratio {parse_time / text_format_time:.2f}, goal 3), shapes {shapes * 1e3:7.1f} ms, {per_layer:.0f} us per layer"
         )
 
 
 def weights() -> None:
-    """Opening 550 MB against copying it."""
+    """Compare opening a file of 550 MB with copying it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "big.caffemodel"
         arrays = [np.full((512, 512, 3, 3), i, np.float32) for i in range(58)]
@@ -97,25 +98,25 @@ def weights() -> None:
             entries = [Entry(header(f"conv{i}", "Convolution"), [a]) for i, a in enumerate(arrays)]
             write_weights(file, "big", entries)
         size = path.stat().st_size / 1e6
-        floor = best(lambda: shutil.copyfile(path, Path(folder) / "copy"), 2)
+        copy_time = best(lambda: shutil.copyfile(path, Path(folder) / "copy"), 2)
         took, peak, blobs = run(CHILD, path)
-        theirs, their_peak = run(THEIRS, path)
+        protobuf_time, protobuf_peak = run(PROTOBUF_CHILD, path)
         print(
-            f"{size:.0f} MB caffemodel: cp {floor * 1e3:.0f} ms; opened and {blobs:.0f} shapes listed in "
-            f"{took * 1e3:.2f} ms (ratio {took / floor:.4f}), peak {peak / 1024:.0f} MiB of the whole process; "
-            f"protobuf's own reader {theirs * 1e3:.0f} ms, {their_peak / 1024:.0f} MiB"
+            f"{size:.0f} MB caffemodel: cp {copy_time * 1e3:.0f} ms; opened and {blobs:.0f} shapes listed in "
+            f"{took * 1e3:.2f} ms (ratio {took / copy_time:.4f}), peak {peak / 1024:.0f} MiB of the whole process; "
+            f"protobuf's reader {protobuf_time * 1e3:.0f} ms, {protobuf_peak / 1024:.0f} MiB"
         )
 
 
 def run(code: str, path: Path) -> list[float]:
-    """The numbers that a process of its own prints."""
-    done = subprocess.run(
+    """Run code in a process and return the numbers that it prints."""
+    completed = subprocess.run(
         [sys.executable, "-c", code, str(path)], check=True, capture_output=True, encoding="utf-8"
     )
-    return [float(word) for word in done.stdout.split()]
+    return [float(word) for word in completed.stdout.split()]
 
 
 if __name__ == "__main__":
-    gc.set_threshold(100_000)  # as the command line does
+    gc.set_threshold(100_000)  # the same setting as the command line
     text()
     weights()

@@ -1,7 +1,7 @@
-"""``pg.write_report``: bytes and seconds of pages, beside reading the net alone.
+"""``pg.write_report``: size and time of pages, compared with loading the net alone.
 
-Over known nets of ``../shared/corpus`` where they are there, and over chains of 1,000 and 5,000 layers.
-Goals: below 1 MB for ResNet-152; time linear in layers.
+Input: known nets of ``../shared/corpus`` if present, and chains of 1,000 and 5,000 layers. Goals: below
+1 MB for ResNet-152, and time linear in the number of layers.
 
     python benchmarks/report.py
 """
@@ -22,6 +22,7 @@ NETS = ("*googlenet__deploy*", "*ResNet-152-deploy*", "*ssd_lite__deploy*", "*he
 
 
 def seconds(call: object) -> float:
+    """Return the seconds of one call."""
     assert callable(call)
     start = time.perf_counter()
     call()
@@ -37,13 +38,13 @@ def main() -> None:
             path = Path(folder, f"chain_{count}.prototxt")
             path.write_text(chain(count))
             paths.append(path)
-        pg.write_report(paths[0], page)  # imports
+        pg.write_report(paths[0], page)  # imports modules
         for path in paths:
             layers = len(pg.load(path, tolerant=True).layers)
-            floor = seconds(lambda path=path: pg.load(path, tolerant=True))
-            made = seconds(lambda path=path: pg.write_report(path, page))
-            print(f"{path.name}: {layers} layers, {page.stat().st_size / 1e6:.2f} MB, {made:.2f} s, "
-                  f"{made / floor:.1f} x load, {made / layers * 1e3:.2f} ms a layer")  # fmt: skip
+            load_time = seconds(lambda path=path: pg.load(path, tolerant=True))
+            report_time = seconds(lambda path=path: pg.write_report(path, page))
+            print(f"{path.name}: {layers} layers, {page.stat().st_size / 1e6:.2f} MB, {report_time:.2f} s, "
+                  f"{report_time / load_time:.1f} x load, {report_time / layers * 1e3:.2f} ms per layer")  # fmt: skip
 
 
 if __name__ == "__main__":

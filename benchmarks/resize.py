@@ -1,10 +1,9 @@
-"""Resizing by plans of stock layers: planning, and running each strategy beside onnxruntime's Resize.
+"""Resizing with standard layers: time of planning, and of each strategy compared with Resize.
 
     python benchmarks/resize.py [--quick]
 
-Prints milliseconds in onnxruntime, as a ratio to its own Resize of the same input, measured in the
-same run. These are times of onnxruntime, which has no fast path for grouped ConvTranspose; Caffe
-and NPU toolchains have other ones.
+The script prints milliseconds in onnxruntime, and the ratio to its Resize of the same input in the same
+run. onnxruntime has no fast path for grouped ConvTranspose; times in Caffe and in NPU toolchains differ.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ SHAPES = [(1, 16, 16, 16), (1, 64, 32, 32), (1, 256, 32, 32), (1, 21, 128, 128)]
 ONNX_MODES = {"bilinear": "linear", "cubic": "cubic"}
 
 
-def best(call: Callable[[], object], least: float = 0.15) -> float:
-    """Seconds of the fastest of several calls."""
+def best(call: Callable[[], object], minimum: float = 0.15) -> float:
+    """Return the seconds of the fastest of several calls."""
     call()
     times: list[float] = []
-    while sum(times) < least or len(times) < 3:
+    while sum(times) < minimum or len(times) < 3:
         begin = time.perf_counter()
         call()
         times.append(time.perf_counter() - begin)
@@ -51,8 +50,8 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def own_resize(request: ResizeRequest) -> bytes:
-    """onnxruntime's Resize of the request."""
+def resize_model(request: ResizeRequest) -> bytes:
+    """Return an ONNX model with one Resize operator for the request."""
     sizes = [request.batch, request.channels, *request.output]
     node = helper.make_node(
         "Resize", ["data", "", "", "sizes"], ["y"], mode=ONNX_MODES[request.sampling.mode],
@@ -71,41 +70,44 @@ def own_resize(request: ResizeRequest) -> bytes:
 
 
 def milliseconds(model: bytes, x: np.ndarray) -> float:
-    running = session(model)
-    return 1000 * best(lambda: running.run(None, {"data": x}))
+    """Return the milliseconds of the fastest run of a model."""
+    runner = session(model)
+    return 1000 * best(lambda: runner.run(None, {"data": x}))
 
 
 def strategies(quick: bool) -> None:
-    print("milliseconds in onnxruntime; in brackets the ratio to its own Resize")
+    """Print the time of each strategy for several sizes and factors."""
+    print("milliseconds in onnxruntime; in brackets the ratio to its Resize")
     for shape in SHAPES[1:3] if quick else SHAPES:
         for title, arguments in FORMS[:3] if quick else FORMS:
-            made: Plan = pg.resize(**arguments, input_shape=shape)
+            planned: Plan = pg.resize(**arguments, input_shape=shape)
             x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-            floor = milliseconds(own_resize(made.request), x)
+            floor = milliseconds(resize_model(planned.request), x)
             size = "x".join(map(str, shape))
             print(f"\n{title} of {size}: Resize {floor:.2f} ms")
-            for one in made.decision.candidates:
-                own = plan(made.request, strategy=one.label)
-                took = milliseconds(encode(to_onnx(own.net)), x)
-                mark = "  <- chosen" if one is made.decision.chosen else ""
+            for one in planned.decision.candidates:
+                candidate = plan(planned.request, strategy=one.label)
+                took = milliseconds(encode(to_onnx(candidate.net)), x)
+                mark = "  <- chosen" if one is planned.decision.chosen else ""
                 print(f"  {one.label:<22} {took:8.2f} ({took / floor:6.1f}){mark}")
 
 
 def planning(quick: bool) -> None:
-    print("\nplanning, without running anything")
+    """Print the time of planning, with and without cached decisions."""
+    print("\nplanning, without running")
     for size in (8, 32, 128, 512):
         request = ResizeRequest(size=(size, size), scale=(2.0, 2.0))
 
-        def again(request: ResizeRequest = request) -> object:
+        def plan_uncached(request: ResizeRequest = request) -> object:
             decide.cache_clear()
             return decide(request)
 
-        print(f"  x2 of {size}x{size}: {1000 * best(again):.1f} ms")
+        print(f"  x2 of {size}x{size}: {1000 * best(plan_uncached):.1f} ms")
     count = 100 if quick else 1000
     decide.cache_clear()
     begin = time.perf_counter()
     for i in range(count):
-        # sizes and factors of a real net repeat; here are 40 different ones
+        # sizes and factors repeat in a real net: here 40 combinations
         size = 7 + i % 20
         pg.resize(2 + i % 2, input_shape=(1, 64, size, size), name=f"up{i}", whole_net=False)
     took = time.perf_counter() - begin
@@ -116,7 +118,7 @@ def planning(quick: bool) -> None:
         size = (4 + i % 40, 5 + i // 40)
         pg.resize(2, input_shape=(1, 64, *size), name=f"up{i}", whole_net=False)
     took = time.perf_counter() - begin
-    print(f"  {count} layers, each of its own size, with their text: {took:.1f} s")
+    print(f"  {count} layers of different sizes, with their text: {took:.1f} s")
 
 
 def main() -> None:

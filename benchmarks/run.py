@@ -1,9 +1,9 @@
-"""How fast converted nets run in onnxruntime.
+"""Time of converted nets in onnxruntime.
 
-For AlexNet, GoogLeNet, ResNet-50 and MobileNet-SSD: milliseconds of one forward, folded and
-unfolded, beside what no export of the net can go below: its convolutions and dense layers alone, as
-single operators of onnxruntime. And what real Caffe took, where ../shared has the net's golden.
-Needs the published nets in ../shared.
+Nets: AlexNet, GoogLeNet, ResNet-50 and MobileNet-SSD. The script prints the milliseconds of one forward
+pass, folded and unfolded. It compares them with a lower bound for every export: the convolutions and
+dense layers alone, as single operators. If ../shared has the golden of the net, it also prints the
+time of real Caffe. The published nets in ../shared are required.
 
     python benchmarks/run.py
 """
@@ -35,7 +35,7 @@ NETS = {
 
 
 def golden_weights() -> Any:
-    """The script that the goldens' weights and inputs are made with."""
+    """Import the script that generates the weights and inputs of the goldens."""
     spec = importlib.util.spec_from_file_location("weights", SHARED / "golden" / "weights.py")
     assert spec is not None
     assert spec.loader is not None
@@ -45,13 +45,13 @@ def golden_weights() -> Any:
 
 
 def forward(model: bytes, feeds: dict[str, Any]) -> float:
-    """Milliseconds of one run, the median of many."""
+    """Return the median milliseconds of a run."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     times = []
-    started = time.perf_counter()
-    while len(times) < 5 or time.perf_counter() - started < 3:
+    first_start = time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - first_start < 3:
         start = time.perf_counter()
         session.run(None, feeds)
         times.append(time.perf_counter() - start)
@@ -59,8 +59,10 @@ def forward(model: bytes, feeds: dict[str, Any]) -> float:
 
 
 def arithmetic(net: pg.Net) -> bytes:
-    """The floor: only the convolutions and dense layers of the net, each with an input of its own
-    shape and joined to nothing."""
+    """Return a model of only the net's convolutions and dense layers: a lower bound of its time.
+
+    They are not connected; each has an input of its own shape.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, tensors, outputs = [], [], []
@@ -79,7 +81,7 @@ def arithmetic(net: pg.Net) -> bytes:
             *(program.tensors[r].array() for r in node.reads[2:]),
         ]
         names = [f"{i}.{j}" for j in range(len(constants))]
-        # The input is what the net's input adds to zeros: no optimiser can compute it beforehand.
+        # The model's input is added to zeros, so that the optimiser cannot fold the operator.
         tensors += [
             numpy_helper.from_array(np.asarray(c, np.float32), n)
             for c, n in zip(constants, names, strict=True)
@@ -103,21 +105,22 @@ def arithmetic(net: pg.Net) -> bytes:
 
 def main() -> None:
     if not SHARED.is_dir():
-        raise SystemExit("no ../shared beside this checkout: it holds the nets")
+        raise SystemExit("../shared is missing: it contains the nets")
     warnings.simplefilter("ignore", pg.ProtogenWarning)
-    made = golden_weights()
+    golden_script = golden_weights()
     for name, file in NETS.items():
         net = pg.load(SHARED / "corpus" / file)
         for layer in net.layers:
             shapes = net.parameter_shapes[layer.name]
             if shapes:
                 net.weights[layer.name] = [
-                    made.parameter(layer.name, layer.type, i, s) for i, s in enumerate(shapes)
+                    golden_script.parameter(layer.name, layer.type, i, s)
+                    for i, s in enumerate(shapes)
                 ]
-        feeds = {n: made.network_input(n, net.shapes[n]) for n in net.inputs}
+        feeds = {n: golden_script.network_input(n, net.shapes[n]) for n in net.inputs}
         folded = forward(to_model(lower(net)).SerializeToString(), feeds)
-        plain = forward(to_model(lower(net, fold=False)).SerializeToString(), feeds)
-        floor = forward(arithmetic(net), {"x": np.array(0.5, np.float32)})
+        unfolded = forward(to_model(lower(net, fold=False)).SerializeToString(), feeds)
+        lower_bound = forward(arithmetic(net), {"x": np.array(0.5, np.float32)})
         golden = SHARED / "golden" / "nets" / f"{file.replace('/', '__')}.json.gz"
         caffe = ""
         if golden.exists():
@@ -125,8 +128,8 @@ def main() -> None:
             caffe = f", real Caffe {seconds * 1e3:.0f} ms"
         batch = net.shapes[net.inputs[0]][0]
         print(
-            f"{name:<14} batch {batch:>2}: {folded:7.1f} ms, unfolded {plain:7.1f} ms; its convolutions "
-            f"and dense layers alone {floor:7.1f} ms (ratio {folded / floor:.2f}){caffe}"
+            f"{name:<14} batch {batch:>2}: {folded:7.1f} ms, unfolded {unfolded:7.1f} ms; its convolutions "
+            f"and dense layers alone {lower_bound:7.1f} ms (ratio {folded / lower_bound:.2f}){caffe}"
         )
 
 

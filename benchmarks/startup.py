@@ -1,9 +1,9 @@
-"""How long protogen takes to start, and how its time grows with the number of layers.
+"""Time of starting protogen, and time per layer of a specification.
 
-The floor of the first is a process that imports what any such tool must:
+The start is compared with a process that imports the required libraries:
 ``python -c "import click, jinja2, google.protobuf"``. Goal: ratio at most 1.5.
-The second is the time per layer of a specification with 10,000 layers against one with 100.
-Goal: ratio at most 1.
+The time per layer of a specification with 10,000 layers is compared with that of 100 layers. Goal: ratio
+at most 1.
 
     python benchmarks/startup.py
 """
@@ -21,12 +21,12 @@ from protogen.generate.specification import UpsampleSpec
 from protogen.generate.upsampling import Upsampling
 
 RUNS = 21
-# As installed: with bytecode beside the modules, whatever this shell says of it.
+# An installed package has bytecode files, even if this shell disables them.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def best(command: list[str]) -> float:
-    """Seconds of the fastest of some runs."""
+    """Return the seconds of the fastest run."""
     times = []
     for _ in range(RUNS):
         start = time.perf_counter()
@@ -36,7 +36,7 @@ def best(command: list[str]) -> float:
 
 
 def per_layer(count: int) -> float:
-    """Seconds a layer to check, render and parse back ``count`` layers."""
+    """Return the seconds per layer to check, render and parse ``count`` layers."""
     times = []
     for _ in range(3):
         start = time.perf_counter()

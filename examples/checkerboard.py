@@ -1,6 +1,7 @@
-"""Why a Deconvolution's kernel should be a multiple of its stride: makes the net of the guide's
-picture. An input of ones goes through kernels of equal weights; what is not even in the result is
-the kernel's overlap with itself.
+"""Generate the net of the guide's picture of Deconvolutions with kernels 3 to 6 and stride 3.
+
+The input is 1 everywhere, and all weights of a kernel are equal. Differences in the output come from
+the overlap of windows: a kernel should be a multiple of its stride.
 
     python examples/checkerboard.py
     protogen run checkerboard.prototxt checkerboard.caffemodel --plot checkerboard.png
@@ -39,4 +40,5 @@ for name, shapes in net.parameter_shapes.items():
         net.weights[name] = [np.full(shapes[0], (STRIDE / kernel) ** 2, np.float32)]
 net.save(folder / "checkerboard.prototxt", folder / "checkerboard.caffemodel")
 for name in net.weights:
-    print(name, "makes values from", *(f"{f(pg.run(net, {})[name]):.4g}" for f in (np.min, np.max)))
+    values = pg.run(net, {})[name]
+    print(f"{name}: values from {values.min():.4g} to {values.max():.4g}")

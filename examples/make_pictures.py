@@ -1,5 +1,6 @@
-"""Draws the small pictures of examples/pictures: light and shade, whose colours depend on each other
-as those of nature do.
+"""Generate the small images of examples/pictures.
+
+Their channels are correlated, as in natural images.
 
     python examples/make_pictures.py examples/pictures
 """
@@ -14,11 +15,12 @@ from PIL import Image
 
 
 def picture(generator: np.random.Generator, size: int = 32) -> Image.Image:
+    """Return a random image."""
     light = generator.uniform(80, 140)
-    rows = light * generator.normal(1, 0.05, 3)
+    colour = light * generator.normal(1, 0.05, 3)
     shade = generator.normal(1, 0.3, (size, size, 1)) * np.linspace(1.2, 0.8, size)[:, None, None]
-    grain = generator.normal(0, 7, (size, size, 3))
-    return Image.fromarray(np.clip(rows * shade + grain, 0, 255).astype(np.uint8))
+    noise = generator.normal(0, 7, (size, size, 3))
+    return Image.fromarray(np.clip(colour * shade + noise, 0, 255).astype(np.uint8))
 
 
 def main(folder: Path) -> None:

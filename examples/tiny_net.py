@@ -1,7 +1,7 @@
-"""Writes tiny.prototxt and tiny.caffemodel: a small classifier with what converters trip over.
+"""Generate tiny.prototxt and tiny.caffemodel: a small classifier with difficult cases for converters.
 
-BatchNorm with a factor that is not 1, a Scale behind it, layers in place, a ReLU with a slope, an
-AVE pooling whose last windows are clipped, and dense weights.
+The cases are: BatchNorm with a factor other than 1, a Scale after it, in-place layers, a ReLU with a
+negative slope, an AVE pooling whose last windows are clipped, and dense weights.
 """
 
 from __future__ import annotations

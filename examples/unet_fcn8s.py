@@ -1,7 +1,7 @@
-"""A U-Net and an FCN-8s in pycaffe's NetSpec, without Caffe: shapes are known as they are built.
+"""A U-Net and an FCN-8s with the NetSpec interface of pycaffe, without Caffe.
 
-Both end in upsampling whose crop offsets and kernels must fit: the script prints the shapes that
-prove it.
+protogen computes all shapes. Both nets end with upsampling whose crop offsets and kernels must match the
+input: the script prints the shapes of input and output.
 """
 
 from protogen import NetSpec
@@ -21,7 +21,7 @@ def conv_relu(bottom, num_output, kernel_size=3, pad=1):
 
 
 def bilinear(bottom, channels, factor):
-    """The classic layer: kernel 2f - f % 2, stride f, pad ceil((f - 1) / 2)."""
+    """Upsample with Caffe's classic layer: kernel 2f - f % 2, stride f, pad ceil((f - 1) / 2)."""
     return L.Deconvolution(
         bottom,
         convolution_param=dict(
@@ -52,7 +52,7 @@ def unet(size=64, channels=(16, 32, 64)):
 
 
 def fcn8s(size=224, classes=21):
-    """VGG16 with scores from pool3, pool4 and fc7; pad 100 and crops as in the published net."""
+    """Build VGG16 with scores from pool3, pool4 and fc7; pad 100 and crops equal the published net."""
     n = NetSpec()
     n.data = top = L.Input(shape=dict(dim=[1, 3, size, size]))
     for block, (count, width) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], 1):

@@ -1,4 +1,4 @@
-"""Upsampling from Python: the layer's text, its weights, its ONNX, and its error before any run."""
+"""Upsampling from Python: the layer's text, weights, ONNX model, and its error without a run."""
 
 import protogen as pg
 
@@ -9,8 +9,8 @@ print(up.prototxt)
 print("weights", weight.shape, weight.dtype)
 
 error = up.error
-print(f"inside the border: off by {error.inside:.1g} at most")
-print(f"at the border ({error.ring[0]} px): off by up to {error.border:.4g} for data in [-1, 1]")
+print(f"inside the border: error up to {error.inside:.1g}")
+print(f"at the border ({error.ring[0]} px): error up to {error.border:.4g} for data in [-1, 1]")
 
 for check in pg.verify_upsampling(up):
     print(f"{check.data:<6} data: inside {check.inside:.1g}, border {check.border:.2g}")

@@ -1,11 +1,11 @@
-"""Feeds protogen with broken files, and tells of everything that is not a clear refusal.
+"""Fuzzer: runs protogen on invalid files, and reports every outcome but success or ProtogenError.
 
     python fuzz/fuzz.py                          all targets, 5 s each
-    python fuzz/fuzz.py lint onnx --seconds 600  some, longer
-    python fuzz/fuzz.py net --guided             edits led by coverage (atheris; Linux)
-    python fuzz/fuzz.py --replay fuzz/findings   inputs that once broke something
+    python fuzz/fuzz.py lint onnx --seconds 600  selected targets, longer
+    python fuzz/fuzz.py net --guided             edits guided by coverage (atheris; Linux)
+    python fuzz/fuzz.py --replay fuzz/findings   inputs that failed in the past
 
-Exits with 1 where it found something; the inputs then lie in fuzz/new/TARGET.
+The exit code is 1 if there are findings. Their inputs are in fuzz/new/TARGET.
 """
 
 from __future__ import annotations
@@ -29,126 +29,131 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from targets import TARGETS, Target  # noqa: E402
 from watch import Findings, Watch  # noqa: E402
 
-LONGEST = 1 << 15  # bytes of an input
-ROOM = 8 << 30  # bytes of address space for a process
-KEEP = 2000  # inputs in the pool that edits start from
+LONGEST = 1 << 15  # maximum bytes of an input
+ADDRESS_SPACE = 8 << 30  # maximum bytes of a process
+POOL = 2000  # maximum number of inputs that edits start from
 
 
-def execute(target: Target, raw: bytes, place: Path, findings: Findings) -> None:
-    """One input, written as a file and read by the target."""
-    place.write_bytes(raw)
+def execute(target: Target, raw: bytes, path: Path, findings: Findings) -> None:
+    """Write one input to a file, and run the target on it."""
+    path.write_bytes(raw)
     with Watch(raw, target.suffix, findings, target.bounded, target.floor):
-        target.run(place)
+        target.run(path)
 
 
 def prepare() -> None:
-    """Warnings of libraries are findings, those of protogen are not; little is printed."""
+    """Set up warnings: those of other libraries are findings, those of protogen are not."""
     from protogen.errors import ProtogenWarning
 
     warnings.simplefilter("error")
     warnings.simplefilter("ignore", ProtogenWarning)
-    warnings.filterwarnings("ignore", module="PIL")  # of damaged pictures it warns, which is right
+    warnings.filterwarnings("ignore", module="PIL")  # PIL warns of damaged images, which is correct
 
 
-def warm(target: Target, place: Path, findings: Findings) -> list[bytes]:
-    """Runs the seeds twice: what is loaded once is not memory of an input."""
+def warm(target: Target, path: Path, findings: Findings) -> list[bytes]:
+    """Run the seeds twice, and return them.
+
+    The first run is not counted: it loads modules, whose memory does not belong to an input.
+    """
     seeds = [raw for raw in target.seeds() if len(raw) <= LONGEST]
     prepare()
-    for counted in (Findings(), findings):
+    for run_findings in (Findings(), findings):
         for raw in seeds:
-            execute(target, raw, place, counted)
+            execute(target, raw, path, run_findings)
     return seeds
 
 
-def blind(target: Target, seconds: float, seed: int, findings: Findings, place: Path) -> None:
-    """Edits of seeds and of edited seeds, without coverage."""
-    seeds = warm(target, place, findings)
+def blind(target: Target, seconds: float, seed: int, findings: Findings, path: Path) -> None:
+    """Run edited seeds and edits of these, without coverage."""
+    seeds = warm(target, path, findings)
     random = Random(seed)
     pool = list(seeds)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         raw = target.mutate(random.choice(pool), random)[:LONGEST]
         refused = findings.refused
-        execute(target, raw, place, findings)
-        # What was not refused is worth another edit.
+        execute(target, raw, path, findings)
+        # Accepted inputs are edited again.
         if findings.refused == refused and random.randrange(4) == 0:
-            if len(pool) < KEEP:
+            if len(pool) < POOL:
                 pool.append(raw)
             else:
-                pool[random.randrange(len(seeds), KEEP)] = raw
+                pool[random.randrange(len(seeds), POOL)] = raw
 
 
-def guided(target: Target, seconds: float, seed: int, findings: Findings, place: Path) -> None:
-    """Atheris chooses by coverage what is edited further, with the target's own edits."""
+def guided(target: Target, seconds: float, seed: int, findings: Findings, path: Path) -> None:
+    """Run inputs that atheris selects by coverage, with the target's own edits."""
     import atheris
 
     corpus = Path(tempfile.mkdtemp())
     with atheris.instrument_imports(include=["protogen"]):
-        seeds = warm(target, place, Findings())
+        seeds = warm(target, path, Findings())
     for i, raw in enumerate(seeds):
         (corpus / f"{i:04}").write_bytes(raw)
 
-    def edit(raw: bytes, most: int, number: int) -> bytes:
-        random = Random(number)
+    def edit(raw: bytes, limit: int, seed: int) -> bytes:
+        random = Random(seed)
         if random.randrange(5) == 0:
-            made: bytes = atheris.Mutate(raw, most)
-            return made
-        return target.mutate(raw, random)[:most]
+            edited: bytes = atheris.Mutate(raw, limit)
+            return edited
+        return target.mutate(raw, random)[:limit]
 
-    told = time.monotonic()
+    last_report = time.monotonic()
 
-    def one(raw: bytes) -> None:
-        nonlocal told
-        execute(target, raw, place, findings)
-        if time.monotonic() - told > 1:
-            told = time.monotonic()
-            _tell(target, findings)
+    def run_one(raw: bytes) -> None:
+        nonlocal last_report
+        execute(target, raw, path, findings)
+        if time.monotonic() - last_report > 1:
+            last_report = time.monotonic()
+            _write_figures(target, findings)
 
     flags = [f"-max_total_time={int(seconds)}", f"-seed={seed or 1}", f"-max_len={LONGEST}",
              "-timeout=60", "-rss_limit_mb=4096", "-verbosity=0", "-print_final_stats=0"]  # fmt: skip
-    atheris.Setup([sys.argv[0], *flags, str(corpus)], one, custom_mutator=edit)
+    atheris.Setup([sys.argv[0], *flags, str(corpus)], run_one, custom_mutator=edit)
     atheris.Fuzz()
 
 
-def _tell(target: Target, findings: Findings) -> None:
-    """Figures so far, for the process that waits."""
-    if place := os.environ.get("FUZZ_FIGURES"):
-        told = {"target": target.name, "executions": findings.executions,
-                "refused": findings.refused, "slowest": findings.slowest, "memory": findings.most,
-                "kinds": findings.kinds}  # fmt: skip
-        Path(f"{place}.part").write_text(json.dumps(told))
-        os.replace(f"{place}.part", place)
+def _write_figures(target: Target, findings: Findings) -> None:
+    """Write the current figures to a file for the parent process."""
+    if path := os.environ.get("FUZZ_FIGURES"):
+        figures = {"target": target.name, "executions": findings.executions,
+                   "refused": findings.refused, "slowest": findings.slowest, "memory": findings.memory,
+                   "kinds": findings.kinds}  # fmt: skip
+        Path(f"{path}.part").write_text(json.dumps(figures))
+        os.replace(f"{path}.part", path)
 
 
 def replay(folder: Path) -> Iterator[tuple[str, Findings]]:
-    """Runs inputs that were kept, FOLDER/TARGET/FILE, each once."""
+    """Run each stored input FOLDER/TARGET/FILE."""
     for path in sorted(folder.glob("*/*")):
         target = TARGETS[path.parent.name]
         raw = path.read_bytes()
         with tempfile.TemporaryDirectory() as name:
             prepare()
-            for findings in (Findings(), Findings()):  # what is loaded once is not its memory
+            # The second run counts: the first loads modules, whose memory is not the input's.
+            for findings in (Findings(), Findings()):
                 execute(target, raw, Path(name) / f"input{target.suffix}", findings)
         yield f"{path.parent.name}/{path.name}", findings
 
 
-def alone(name: str, seconds: float, seed: int, led: bool) -> int:
-    """One target in this process."""
+def run_in_process(name: str, seconds: float, seed: int, by_coverage: bool) -> int:
+    """Run one target in this process."""
     target = TARGETS[name]
     findings = Findings(HERE / "new" / name)
-    # Whoever takes all memory shall fail, not the machine; the input of a crash stays.
-    resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
+    # An input that needs too much memory must not stop the machine. The file of an input that ends
+    # the process remains.
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     findings.folder.mkdir(parents=True, exist_ok=True)
-    place = findings.folder / f"last{target.suffix}"
-    (guided if led else blind)(target, seconds, seed, findings, place)
-    place.unlink()
-    _tell(target, findings)
+    path = findings.folder / f"last{target.suffix}"
+    (guided if by_coverage else blind)(target, seconds, seed, findings, path)
+    path.unlink()
+    _write_figures(target, findings)
     return bool(findings.kinds)
 
 
-def all_of(names: list[str], seconds: float, seed: int, led: bool) -> int:
-    """Each target in a process of its own, so that a crash of one is a finding too."""
-    print(f"{'target':<12} {'executions':>10} {'a second':>8} {'refused':>7} {'slowest':>9} "
+def run_all(names: list[str], seconds: float, seed: int, by_coverage: bool) -> int:
+    """Run each target in its own process, so that a crash is a finding too."""
+    print(f"{'target':<12} {'executions':>10} {'per s':>8} {'refused':>7} {'slowest':>9} "
           f"{'memory':>8}  findings")  # fmt: skip
     failed = False
     total = 0
@@ -156,32 +161,32 @@ def all_of(names: list[str], seconds: float, seed: int, led: bool) -> int:
         with tempfile.TemporaryDirectory() as folder:
             figures = Path(folder) / "figures.json"
             command = [sys.executable, __file__, "--alone", name, "--seconds", str(seconds),
-                       "--seed", str(seed), *(["--guided"] if led else [])]  # fmt: skip
+                       "--seed", str(seed), *(["--guided"] if by_coverage else [])]  # fmt: skip
             start = time.monotonic()
             log = Path(folder) / "log"
             with log.open("wb") as file:
-                ended = subprocess.run(
+                completed = subprocess.run(
                     command, env=os.environ | {"FUZZ_FIGURES": str(figures)},
                     stdout=file, stderr=subprocess.STDOUT, check=False,
                 )  # fmt: skip
             took = time.monotonic() - start
-            told = json.loads(figures.read_text()) if figures.exists() else None
+            results = json.loads(figures.read_text()) if figures.exists() else None
             text = log.read_text(errors="replace")
-        if told is None or ended.returncode not in (0, 1):
-            print(f"{name:<12} the process ended with {ended.returncode}\n{text[-3000:]}")
+        if results is None or completed.returncode not in (0, 1):
+            print(f"{name:<12} the process ended with {completed.returncode}\n{text[-3000:]}")
             failed = True
-        if told is None:
+        if results is None:
             continue
-        failed = failed or bool(told["kinds"])
-        total += told["executions"]
-        kinds = ", ".join(f"{what} ({count})" for what, count in told["kinds"].items()) or "none"
+        failed = failed or bool(results["kinds"])
+        total += results["executions"]
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in results["kinds"].items()) or "none"
         print(
-            f"{name:<12} {told['executions']:>10} {told['executions'] / took:>8.0f} "
-            f"{told['refused'] / max(1, told['executions']):>7.0%} {told['slowest'] * 1e3:>6.0f} ms "
-            f"{told['memory'] / 1e6:>5.1f} MB  {kinds}",
+            f"{name:<12} {results['executions']:>10} {results['executions'] / took:>8.0f} "
+            f"{results['refused'] / max(1, results['executions']):>7.0%} {results['slowest'] * 1e3:>6.0f} ms "
+            f"{results['memory'] / 1e6:>5.1f} MB  {kinds}",
             flush=True,
         )
-        if told["kinds"]:
+        if results["kinds"]:
             print(text[-4000:])
     print(f"{total} executions")
     return int(failed)
@@ -191,23 +196,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}")
-    parser.add_argument("--seconds", type=float, default=5, help="for each target (5)")
-    parser.add_argument("--seed", type=int, default=0, help="of the edits (0)")
-    parser.add_argument("--guided", action="store_true", help="by coverage, with atheris")
+    parser.add_argument("targets", nargs="*", help=f"targets: {', '.join(TARGETS)}")
+    parser.add_argument("--seconds", type=float, default=5, help="time for each target (5)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the edits (0)")
+    parser.add_argument(
+        "--guided", action="store_true", help="guide edits by coverage, with atheris"
+    )
     parser.add_argument("--alone", metavar="TARGET", help=argparse.SUPPRESS)
-    parser.add_argument("--replay", type=Path, metavar="FOLDER", help="run kept inputs once")
-    given = parser.parse_args()
-    if given.alone:
-        return alone(given.alone, given.seconds, given.seed, given.guided)
-    if given.replay:
-        broken = [name for name, findings in replay(given.replay) if findings.kinds]
-        print("\n".join(broken) or "all fine")
-        return int(bool(broken))
-    unknown = [name for name in given.targets if name not in TARGETS]
+    parser.add_argument("--replay", type=Path, metavar="FOLDER", help="run stored inputs")
+    options = parser.parse_args()
+    if options.alone:
+        return run_in_process(options.alone, options.seconds, options.seed, options.guided)
+    if options.replay:
+        failed = [name for name, findings in replay(options.replay) if findings.kinds]
+        print("\n".join(failed) or "all fine")
+        return int(bool(failed))
+    unknown = [name for name in options.targets if name not in TARGETS]
     if unknown:
-        parser.error(f"no target {unknown[0]!r}; there are {', '.join(TARGETS)}")
-    return all_of(given.targets or list(TARGETS), given.seconds, given.seed, given.guided)
+        parser.error(f"unknown target {unknown[0]!r}, expected one of {', '.join(TARGETS)}")
+    return run_all(options.targets or list(TARGETS), options.seconds, options.seed, options.guided)
 
 
 if __name__ == "__main__":

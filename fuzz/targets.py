@@ -1,8 +1,7 @@
-"""What is fuzzed: each target reads one file as a command of protogen would, to the end.
+"""Targets of the fuzzer: each reads one file as a command of protogen does.
 
-A target may raise ProtogenError. Anything else that leaves it is a finding: another exception, a
-warning that is not protogen's, an answer that contradicts itself, a second of time, or memory of
-more than ten times the input.
+A target may raise ProtogenError. Everything else is a finding: another exception, a warning of another
+library, an inconsistent result, more than a second of time, or more memory than ten times the input.
 """
 
 from __future__ import annotations
@@ -21,15 +20,22 @@ import mutations
 from watch import FLOOR
 
 ROOT = Path(__file__).resolve().parent.parent
-PIXELS = 600 << 20  # bytes: a picture of the most pixels that is read, decoded twice
-SMALL = 1 << 16  # values: nets with more parameters are not lowered, their weights would be made up
+PIXELS = 600 << 20  # bytes of the largest image that protogen reads, decoded twice
+SMALL = 1 << 16  # maximum number of parameters of a net that is exported, with constant weights
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``seeds`` are inputs to begin with; ``mutate`` knows the format; ``floor`` is the memory in
-    bytes that any input may take. Where ``bounded`` is not set, time and memory do not count: what
-    runs too long is broken off."""
+    """A target of the fuzzer.
+
+    Attributes:
+        run: reads a file.
+        suffix: the extension of the file.
+        mutate: edits an input of this format.
+        seeds: returns the first inputs.
+        floor: bytes of memory that every input may use.
+        bounded: whether time and memory count; if not, long executions are stopped without a finding.
+    """
 
     name: str
     run: Callable[[Path], object]
@@ -41,16 +47,16 @@ class Target:
 
 
 def _prototxt(path: Path) -> None:
-    """Text to messages and back: what is written says the same."""
+    """Parse a prototxt, write it, and parse it again: the text must not change."""
     from protogen.formats import prototxt
 
     text = prototxt.write(prototxt.read(path))
-    again = prototxt.write(prototxt.parse(text))
-    assert again == text, "a text that was written reads back as another one"
+    rewritten = prototxt.write(prototxt.parse(text))
+    assert rewritten == text, "written text changes when it is read and written again"
 
 
 def _net(path: Path) -> None:
-    """A net with its shapes, its cost, its older form, and its ONNX model."""
+    """Load a net, and compute its shapes, cost, V1 form and ONNX model."""
     import numpy as np
 
     import protogen as pg
@@ -60,31 +66,31 @@ def _net(path: Path) -> None:
 
     net = pg.load(path, tolerant=True)
     costs(net.graph)
-    wanted = {name: blobs or () for name, blobs in net.parameter_shapes.items()}
-    size = sum(math.prod(shape) for blobs in wanted.values() for shape in blobs)
+    shapes = {name: blobs or () for name, blobs in net.parameter_shapes.items()}
+    size = sum(math.prod(shape) for blobs in shapes.values() for shape in blobs)
     if size <= SMALL:
-        net.weights.update({n: [np.full(s, 0.5, np.float32) for s in b] for n, b in wanted.items()})
+        net.weights.update({n: [np.full(s, 0.5, np.float32) for s in b] for n, b in shapes.items()})
         with suppress(ProtogenError):
             pg.to_onnx(net)
     downgrade(net.message)
 
 
 def _lint(path: Path) -> None:
-    """All rules, and their fixes."""
+    """Run all rules, and apply fixes."""
     from protogen.lint.engine import check_file, selected
 
     check_file(path, selected(["ALL"]), fix=True)
 
 
 def _page(path: Path) -> None:
-    """The page of a net."""
+    """Write the report page of a net."""
     from protogen.report.write import write_report
 
     write_report(path, path.with_suffix(".html"))
 
 
 def _caffemodel(path: Path) -> None:
-    """Weights: every value, their upgrade, and their file again."""
+    """Read all weights, upgrade them, and write them again."""
     import numpy as np
 
     from protogen.formats.caffemodel import parse_weights, read_weights, write_weights
@@ -95,11 +101,11 @@ def _caffemodel(path: Path) -> None:
     weights = model.weights()
     file = BytesIO()
     write_weights(file, model.name, upgraded_entries(model, []))
-    again = parse_weights(Bytes(file.getvalue(), "again")).weights()
-    assert again.keys() == weights.keys(), "layers were lost in writing"
+    written = parse_weights(Bytes(file.getvalue(), "written")).weights()
+    assert written.keys() == weights.keys(), "layers were lost in writing"
     for name, blobs in weights.items():
-        for old, new in zip(blobs, again[name], strict=True):
-            with np.errstate(all="ignore"):  # double values may pass float32's range
+        for old, new in zip(blobs, written[name], strict=True):
+            with np.errstate(all="ignore"):  # double values may exceed the range of float32
                 np.testing.assert_array_equal(old.astype(np.float32), new)
 
 
@@ -111,13 +117,13 @@ def _binaryproto(path: Path) -> None:
 
 
 def _arrays(path: Path) -> None:
-    """Arrays of numpy's, as input, as mean and as weights."""
+    """Read NumPy arrays as an input, a mean and weights."""
     from protogen.errors import ProtogenError
     from protogen.formats.arrayfiles import read_arrays
     from protogen.formats.weightfiles import read_npz
     from protogen.preprocessing import meanfiles
 
-    for read in (read_arrays, read_npz, lambda one: meanfiles.read(one.with_suffix(".npy"))):
+    for read in (read_arrays, read_npz, lambda file: meanfiles.read(file.with_suffix(".npy"))):
         with suppress(ProtogenError):
             read(path)
 
@@ -135,14 +141,14 @@ def _picture(path: Path) -> None:
 
 
 def _onnx(path: Path) -> None:
-    """An ONNX model as a Caffe net."""
+    """Import an ONNX model as a Caffe net."""
     import protogen as pg
 
     pg.from_onnx(path)
 
 
 def _verdict(path: Path) -> None:
-    """What check-onnx says, and a look at the model as onnx itself reads it."""
+    """Run ``convert --dry-run`` on a model, and load it with the onnx package."""
     import protogen as pg
     from protogen.onnx import load_model
 
@@ -151,19 +157,23 @@ def _verdict(path: Path) -> None:
 
 
 def _toml(path: Path) -> None:
-    """A TOML file as each of those that protogen reads."""
+    """Read a TOML file as each kind that protogen supports."""
     import protogen as pg
     from protogen.errors import ProtogenError
     from protogen.lint.configuration import find
     from protogen.toolchains.limits import load_target
 
-    for read in (lambda one: pg.load_spec(one).prototxt, load_target, lambda one: find(one.parent)):
+    for read in (
+        lambda file: pg.load_spec(file).prototxt,
+        load_target,
+        lambda file: find(file.parent),
+    ):
         with suppress(ProtogenError):
             read(path)
 
 
 class _Guarded:
-    """What a template must not get at."""
+    """An object with an attribute that a template must not read."""
 
     size = 3
 
@@ -171,12 +181,15 @@ class _Guarded:
         self._hidden = CANARY
 
 
-CANARY = "the canary sang"
+CANARY = "hidden attribute"
 
 
 def _template(path: Path) -> None:
-    """A stranger's template, and its text as a target's condition. Time and memory are watched where
-    such a template runs, in a process of its own; here is what it may do."""
+    """Render an untrusted template, and evaluate its text as a condition of a target description.
+
+    protogen limits time and memory in the process that renders templates. This target only checks
+    which attributes a template can read.
+    """
     from protogen.errors import ProtogenError
     from protogen.formats.render import _render, condition
 
@@ -184,18 +197,19 @@ def _template(path: Path) -> None:
               "net": {}, "layer": _Guarded()}  # fmt: skip
     with suppress(ProtogenError):
         text = _render("upsample", values, None, path)
-        assert CANARY not in text, "a template got at a hidden attribute"
+        assert CANARY not in text, "the template read a hidden attribute"
     condition(path.read_text("utf-8", "replace")[:200])({"kernel": 3, "stride": 2})
 
 
 def _log(path: Path) -> None:
+    """Diagnose a training log."""
     import protogen as pg
 
     pg.diagnose(path)
 
 
 def _schema(path: Path) -> None:
-    """A vendor's .proto, and the same bytes as a descriptor set."""
+    """Read a vendor's .proto file, and the same bytes as a descriptor set."""
     from protogen.errors import ProtogenError
     from protogen.formats.schema.extension import check_proto
     from protogen.formats.schema.pool import proto_text
@@ -206,7 +220,7 @@ def _schema(path: Path) -> None:
     check_proto(proto_text(raw, "vendor.desc"), "vendor.desc")
 
 
-# Seeds: the project's own examples and cases
+# Seeds: examples and test cases of the project
 
 
 def _texts() -> Iterator[bytes]:
@@ -298,7 +312,9 @@ def _onnx_models() -> Iterator[bytes]:
     yield (ROOT / "examples" / "squeeze_excite.onnx").read_bytes()
     from onnx import TensorProto, helper
 
-    numbers = helper.make_tensor("w", TensorProto.FLOAT, [2], [1, 2])  # a constant to be computed
+    numbers = helper.make_tensor(
+        "w", TensorProto.FLOAT, [2], [1, 2]
+    )  # a constant that the importer folds
     graph = helper.make_graph(
         [helper.make_node("Exp", ["w"], ["e"]), helper.make_node("Add", ["x", "e"], ["y"])], "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
@@ -350,28 +366,28 @@ def _protos() -> Iterator[bytes]:
         yield f'syntax = "proto2";\npackage caffe;\n{block}\n'.encode()
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-    made = FileDescriptorSet()
-    message = made.file.add(name="v.proto", package="caffe").message_type.add(
+    descriptors = FileDescriptorSet()
+    message = descriptors.file.add(name="v.proto", package="caffe").message_type.add(
         name="VendorParameter"
     )
     message.field.add(name="alpha", number=1, type=2, label=1, default_value="0.5")
-    yield made.SerializeToString()
+    yield descriptors.SerializeToString()
 
 
 @cache
 def _words() -> list[bytes]:
-    """Names of fields, values of enums and types of layers."""
+    """Return the names of fields and enum values, and the layer types."""
     from protogen.formats.schema import caffe
     from protogen.layers import LayerType
 
     schema = caffe()
-    found = {name for message in schema.messages.values() for name in message.fields}
-    found |= {name for enum in schema.enums.values() for name in enum.values}
-    return sorted(name.encode() for name in found | set(LayerType.registry))
+    names = {name for message in schema.messages.values() for name in message.fields}
+    names |= {name for enum in schema.enums.values() for name in enum.values}
+    return sorted(name.encode() for name in names | set(LayerType.registry))
 
 
 def _onnx_wire(raw: bytes, random: mutations.Random) -> bytes:
-    """Edits of a model's fields, or another operator in the place of one."""
+    """Edit fields of a model, or an operator."""
     if random.randrange(4):
         return mutations.wire(raw, random)
     import onnx
@@ -385,7 +401,7 @@ def _onnx_wire(raw: bytes, random: mutations.Random) -> bytes:
         return mutations.wire(raw, random)
     if not model.graph.node:
         return mutations.wire(raw, random)
-    with suppress(UnicodeError):  # names that an edit before this one broke
+    with suppress(UnicodeError):  # an earlier edit may have broken names
         _edit_node(model, random, types)
     return model.SerializeToString()
 
@@ -399,9 +415,9 @@ def _edit_node(model: Any, random: mutations.Random, types: list[str]) -> None:
         names = [name for one in model.graph.node for name in (*one.input, *one.output)]
         node.input[random.randrange(len(node.input))] = random.choice(names)
     elif edit == 2 and node.attribute:
-        one = random.choice(node.attribute)
-        one.i = random.choice((0, 1, -1, 2**31, 2**63 - 1, -(2**63)))
-        one.ints.append(one.i)
+        attribute = random.choice(node.attribute)
+        attribute.i = random.choice((0, 1, -1, 2**31, 2**63 - 1, -(2**63)))
+        attribute.ints.append(attribute.i)
     elif model.graph.input:
         shape = random.choice(model.graph.input).type.tensor_type.shape
         shape.dim.add().dim_value = random.choice((0, 1, -1, 2**31, 2**62))

@@ -1,4 +1,4 @@
-"""Options and helpers that all tests share."""
+"""Options and fixtures that several test modules use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """A worker that is done takes tests from another: some tests last a minute."""
+    """Idle workers take tests from busy ones, because some tests last a minute."""
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
@@ -33,20 +33,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Compares a text with tests/golden/<name>; a difference shows as a diff."""
+    """Compare a text with tests/golden/<name>, and show differences as a diff."""
     update = request.config.getoption("--update-golden")
 
-    def check(name: str, found: str) -> None:
+    def check(name: str, actual: str) -> None:
         path = GOLDEN / name
         if update:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(found, encoding="utf-8", newline="")
+            path.write_text(actual, encoding="utf-8", newline="")
         if not path.exists():
             pytest.fail(f"{path.name} is missing: run pytest --update-golden and read it")
-        wanted = path.read_bytes().decode("utf-8")
-        if found != wanted:
+        expected = path.read_bytes().decode("utf-8")
+        if actual != expected:
             lines = difflib.unified_diff(
-                wanted.splitlines(True), found.splitlines(True), f"golden/{name}", "now"
+                expected.splitlines(True), actual.splitlines(True), f"golden/{name}", "now"
             )
             pytest.fail("".join(lines), pytrace=False)
 
@@ -55,8 +55,10 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture(scope="session")
 def onnxs_cases() -> None:
-    """Skips where onnx is older than the release whose own test cases the docs' tables show: older
-    ones have others, and make some of them only with an older numpy."""
+    """Skip if onnx is older than 1.23, whose test cases are in the tables of the docs.
+
+    Older releases have other test cases, and some of these need an older numpy.
+    """
     import onnx
 
     if tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23):
@@ -65,7 +67,7 @@ def onnxs_cases() -> None:
 
 @pytest.fixture
 def protogen(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line as a process of its own, in an empty folder."""
+    """Return a function that runs the command line in a new process, in an empty folder."""
 
     def run(*args: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -82,15 +84,15 @@ def protogen(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with published nets and whole-net goldens, where the checkout has it beside it."""
-    if not (CORPUS).is_dir():
-        pytest.skip("no ../shared beside this checkout: tests over published nets need it")
+    """Return the folder with published nets and goldens of whole nets; skip if it is missing."""
+    if not CORPUS.is_dir():
+        pytest.skip("../shared is missing, which tests of published nets need")
     return SHARED
 
 
-@pytest.fixture(scope="session")
-def made() -> ModuleType:
-    """Weights and inputs of published nets, as the goldens' own script makes them."""
+@pytest.fixture(scope="session", name="made")
+def golden_script() -> ModuleType:
+    """Import the script that generates weights and inputs for the goldens of published nets."""
     spec = importlib.util.spec_from_file_location("weights", SHARED / "golden" / "weights.py")
     assert spec is not None
     assert spec.loader is not None
@@ -107,7 +109,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def judges() -> None:
-    """Skips where real Caffe is not installed."""
+    """Skip if real Caffe is not installed."""
     from judge import NAMES, missing
 
     for name in NAMES:
@@ -117,7 +119,7 @@ def judges() -> None:
 
 @pytest.fixture
 def fcn8s(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The text of the FCN-8s of examples/unet_fcn8s.py."""
+    """Return the text of the FCN-8s of examples/unet_fcn8s.py."""
     monkeypatch.syspath_prepend(EXAMPLES)
     from unet_fcn8s import fcn8s
 

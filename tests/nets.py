@@ -9,11 +9,13 @@ from protogen.net.net import Net
 
 
 def net_with(inputs: Mapping[str, tuple[int, ...]], layers: str) -> Net:
-    """A net called net.prototxt of an Input layer for each shape by name, a line each, and the
-    given layers."""
-    heads = [
+    """Build a net with an Input layer for each input, one line each, and further layers.
+
+    The name of its file is net.prototxt.
+    """
+    input_layers = [
         f'layer {{ name: "{name}" type: "Input" top: "{name}" '
         f"input_param {{ shape {{ {' '.join(f'dim: {n}' for n in shape)} }} }} }}"
         for name, shape in inputs.items()
     ]
-    return Net(prototxt.parse("\n".join([*heads, layers]), "net.prototxt"))
+    return Net(prototxt.parse("\n".join([*input_layers, layers]), "net.prototxt"))

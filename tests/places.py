@@ -1,11 +1,11 @@
-"""Where things lie: the checkout, the tests' data, and what stands beside the checkout."""
+"""Paths of the checkout, of test data, and of the folder ../shared."""
 
 from pathlib import Path
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-CASES = TESTS / "cases"  # nets with the numbers that real Caffe computes for them
+CASES = TESTS / "cases"  # nets with the values that real Caffe computes
 GOLDEN = TESTS / "golden"
 EXAMPLES = ROOT / "examples"
-SHARED = ROOT.parent / "shared"  # published nets; tests that need them are skipped without
+SHARED = ROOT.parent / "shared"  # published nets; tests that need them are skipped if it is missing
 CORPUS = SHARED / "corpus"

@@ -35,7 +35,7 @@ def test_every_blob_has_a_filler(file):
     """Of every deploy net, as it stands and as recommended; small ones are filled."""
     net = pg.load(CORPUS / file, tolerant=True)
     if None in net.parameter_shapes.values():
-        with pytest.raises(pg.InputError, match="the shapes of its blobs are not known"):
+        with pytest.raises(pg.InputError, match="the shapes of its blobs are unknown"):
             blobs_of(net)
         return
     plain, better = blobs_of(net), blobs_of(net, recommend=True)
@@ -43,10 +43,10 @@ def test_every_blob_has_a_filler(file):
         s for shapes in net.parameter_shapes.values() for s in shapes
     ]
     for blob in better:
-        blob.made(0)  # a filler that does not fit is an error
+        blob.values(0)  # a filler that does not fit is an error
         if blob.reason and blob.is_weight:
             assert blob.filler.type in ("xavier", "msra", "gaussian")
-    if sum(blob.made(0).size for blob in plain) < 2_000_000:
+    if sum(blob.values(0).size for blob in plain) < 2_000_000:
         pg.initialise(net)
         net.check_weights()
 

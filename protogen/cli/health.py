@@ -169,7 +169,7 @@ def _compare(results: dict[str, Health]) -> None:
         [
             (
                 title,
-                f"{one.kept:.3g}",
+                f"{one.signal_ratio:.3g}",
                 _share(
                     max((s.saturated for s in one.signals if s.saturated is not None), default=None)
                 ),

@@ -87,7 +87,7 @@ def command(net: str, target: str | None, **flags: Any) -> None:
         output.print_json("init", blobs=[_plain(blob, flags["fan"]) for blob in blobs])
         return
     _show_all(blobs) if flags["fill"] else _show(blobs, flags["fan"])
-    count = sum(blob.made(0).size for blob in blobs)
+    count = sum(blob.values(0).size for blob in blobs)
     output.note(f"{tables.count(count)} parameters in {len(blobs)} blobs")
     output.wrote(target, flags["write_net"])
 

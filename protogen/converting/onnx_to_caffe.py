@@ -93,7 +93,9 @@ def convert_onnx(
     if names_file is None and imported.renamed:
         names_file = Path(output).with_suffix(".names.json")
     weights = Path(caffemodel) if caffemodel is not None and net.weights else None
-    files.distinct([("--output", output), ("--caffemodel", caffemodel), ("--names", names_file)], [model])
+    files.distinct(
+        [("--output", output), ("--caffemodel", caffemodel), ("--names", names_file)], [model]
+    )
     size = sum(4 * blob.size for one in net.weights.values() for blob in one)
     if size > LIMIT:
         raise UnsupportedError(

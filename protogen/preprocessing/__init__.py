@@ -1,1 +1,1 @@
-"""Means, scales and data sets; steps put before a net."""
+"""Preprocessing: means, scales and image folders, and preprocessing as part of a net."""

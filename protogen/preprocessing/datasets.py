@@ -1,4 +1,4 @@
-"""Folders of pictures as data, one picture in memory at a time."""
+"""Folders of images as data, with one image in memory at a time."""
 
 from __future__ import annotations
 
@@ -17,46 +17,49 @@ if TYPE_CHECKING:
     from protogen.geometry import Shape
     from protogen.net.net import Net
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-BATCH = 64
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+BATCH = 64  # images
 
 
 def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
-    """Picture files: those named, and all below the folders named, by name.
+    """Return the named image files, and all image files in the named folders, sorted by name.
 
     Raises:
-        InputError: a path does not exist, or there are no pictures.
+        InputError: a path does not exist, or there are no images.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += sorted(one for one in path.rglob("*") if one.suffix.lower() in ENDINGS)
+            files += sorted(one for one in path.rglob("*") if one.suffix.lower() in EXTENSIONS)
         elif path.exists():
-            found.append(path)
+            files.append(path)
         else:
-            raise InputError("is not there", where=str(path), advice="Check the path.")
-    if not found:
-        shown = ", ".join(map(str, paths))
+            raise InputError("does not exist", where=str(path), advice="Check the path.")
+    if not files:
         raise InputError(
-            "holds no pictures", where=shown, advice=f"Known endings: {' '.join(ENDINGS)}."
+            "contains no images",
+            where=", ".join(map(str, paths)),
+            advice=f"Supported file extensions: {' '.join(EXTENSIONS)}.",
         )
-    return found
+    return files
 
 
 def read_each(paths: Sequence[Path], shape: Shape) -> Iterator[NDArray[np.float32]]:
-    """Each picture as (C, H, W): see ``pictures.read_pictures``."""
+    """Read images one at a time, each as (C, H, W): see ``pictures.read_pictures``."""
     for path in paths:
         yield read_pictures([path], shape, exact=True)[0]
 
 
 def batch_of_pictures(net: Net, folder: str | Path, shape: Shape) -> NDArray[np.float32]:
-    """The first pictures of a folder as a net eats them: what the ``transform_param`` of its data
-    layer says is done to them.
+    """Read the first 64 images of a folder, with the ``transform_param`` of the net's data layer.
+
+    Args:
+        shape: the shape of the net's input (N, C, H, W).
 
     Raises:
-        InputError: there are no pictures, or the input takes none.
+        InputError: there are no images, or they do not fit the input.
     """
-    found = find_pictures([folder])[: max(BATCH, 1)]
-    pictures = read_pictures(found, (len(found), *shape[1:]), exact=True)
+    files = find_pictures([folder])[:BATCH]
+    pictures = read_pictures(files, (len(files), *shape[1:]), exact=True)
     transform = transform_of(net.message)
     return transform.apply(pictures) if transform is not None else pictures

@@ -22,15 +22,15 @@ SUFFIXES = (".binaryproto", ".npy", ".png")
 def check_suffix(path: str | Path) -> None:
     """Raise InputError if the file's extension is not that of a mean file."""
     if Path(path).suffix not in SUFFIXES:
-        raise _ending(path)
+        raise _unsupported(path)
 
 
 def read(path: str | Path) -> NDArray[np.floating]:
-    """The (C, H, W) array of a mean file, channels in Caffe's order (blue, green, red).
+    """Return the (C, H, W) array of a mean file, channels in Caffe's order (blue, green, red).
 
     Raises:
-        InputError: the file cannot be read, is damaged, or its ending is not known.
-        UnsupportedError: a PNG, and Pillow is not installed.
+        InputError: the file cannot be read, is damaged, or has an unsupported extension.
+        UnsupportedError: the file is a PNG, and Pillow is not installed.
     """
     suffix = Path(path).suffix
     try:
@@ -42,15 +42,15 @@ def read(path: str | Path) -> NDArray[np.floating]:
             return _read_png(path)
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
-    raise _ending(path)
+    raise _unsupported(path)
 
 
 def write(file: BinaryIO, mean: NDArray[np.floating], suffix: str) -> None:
-    """Writes a (C, H, W) array in the form that ``suffix`` names.
+    """Write a (C, H, W) array in the format of a file extension.
 
     Raises:
-        InputError: the ending is not known, or the values do not fit a PNG.
-        UnsupportedError: a PNG, and Pillow is not installed.
+        InputError: the extension is unsupported, or the values do not fit a PNG.
+        UnsupportedError: the format is PNG, and Pillow is not installed.
     """
     import numpy as np
 
@@ -64,7 +64,7 @@ def write(file: BinaryIO, mean: NDArray[np.floating], suffix: str) -> None:
     elif suffix == ".png":
         _write_png(file, mean)
     else:
-        raise _ending(suffix)
+        raise _unsupported(suffix)
 
 
 def _read_blob(path: str | Path) -> NDArray[np.floating]:
@@ -73,7 +73,9 @@ def _read_blob(path: str | Path) -> NDArray[np.floating]:
     blob = parse_blob(data, wire.Span(0, wire.BYTES, 0, len(raw), 0))
     if not blob.count:
         raise InputError(
-            "holds no values", where=str(path), advice="It is empty, or no binaryproto."
+            "contains no values",
+            where=str(path),
+            advice="The file is empty or not a .binaryproto file.",
         )
     array = blob.array()
     return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
@@ -82,16 +84,18 @@ def _read_blob(path: str | Path) -> NDArray[np.floating]:
 def _read_npy(path: str | Path) -> NDArray[np.floating]:
     import numpy as np
 
-    found = read_arrays(path)
-    array = found.get("")
+    array = read_arrays(path).get("")
     if array is None:
-        raise InputError("is an archive, not one array", where=str(path))
+        raise InputError("expected one array, got an archive", where=str(path))
     if array.dtype.kind not in "fiu" or array.ndim not in (1, 2, 3, 4):
-        raise InputError(f"holds {array.dtype} of shape {array.shape}", where=str(path))
+        raise InputError(
+            f"expected numbers with 1 to 4 axes, got {array.dtype} of shape {array.shape}",
+            where=str(path),
+        )
     with np.errstate(over="ignore"):
-        made = array.astype(np.float32)
-    # One sample, as in Caffe's own mean files.
-    return made[0] if made.ndim == 4 and made.shape[0] == 1 else made
+        mean = array.astype(np.float32)
+    # Caffe's own mean files have a leading axis of one sample.
+    return mean[0] if mean.ndim == 4 and mean.shape[0] == 1 else mean
 
 
 def _pillow() -> Any:
@@ -115,12 +119,13 @@ def _write_png(file: BinaryIO, mean: NDArray[np.floating]) -> None:
 
     if mean.ndim != 3 or mean.shape[0] not in (1, 3):
         raise InputError(
-            f"an array of {mean.shape} is no picture", advice="It must be 1 or 3 x H x W."
+            f"a PNG must have shape (1, H, W) or (3, H, W), got {mean.shape}",
+            advice="Write .npy instead.",
         )
     low, high = float(mean.min()), float(mean.max())
     if not (low >= -0.5 and high < 255.5):
         raise InputError(
-            f"values from {low:.4g} to {high:.4g} do not fit a PNG of 8 bits",
+            f"values from {low:.4g} to {high:.4g} do not fit an 8-bit PNG",
             advice="Write .npy instead.",
         )
     pixels = np.rint(mean).astype(np.uint8)
@@ -128,7 +133,7 @@ def _write_png(file: BinaryIO, mean: NDArray[np.floating]) -> None:
     _pillow().fromarray(np.ascontiguousarray(image)).save(file, "PNG")
 
 
-def _ending(path: str | Path) -> InputError:
+def _unsupported(path: str | Path) -> InputError:
     return InputError(
-        "is no mean file by its ending", where=str(path), advice=f"Known: {', '.join(SUFFIXES)}."
+        f"unsupported mean file extension: expected {', '.join(SUFFIXES)}", where=str(path)
     )

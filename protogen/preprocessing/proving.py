@@ -1,4 +1,4 @@
-"""What a net with preprocessing in it is, and the proof that it computes the same."""
+"""A net with built-in preprocessing, and the check that its outputs equal the original net's."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ if TYPE_CHECKING:
     from protogen.preprocessing.transforms import Transform
 
 
-TOLERANCE = 1e-4  # of a blob's largest value: two roundings through a net
+TOLERANCE = 1e-4  # of a blob's largest value: rounding differs in two runs of a net
 
 
 @dataclass(frozen=True, slots=True)
 class Border:
-    """What folding changes where the first layer pads: its zeros stand for black, not for the mean.
-    ``ring`` pixels at each border of the layer's output differ, by up to ``error``, where values reach
-    ``largest``."""
+    """Difference that folding causes at the border of a padded layer.
+
+    Before folding a padding zero means the mean, afterwards it means black.
+
+    Attributes:
+        ring: the number of pixels at each border of the layer's output that differ.
+        error: the largest difference.
+        largest: the largest value of the output.
+    """
 
     layer: str
     ring: int
@@ -34,8 +40,14 @@ class Border:
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """A net that eats raw data. ``layers`` are the new ones; ``folded`` those whose weights changed;
-    ``border`` what changed where they pad."""
+    """A net whose input is raw data.
+
+    Attributes:
+        layers: names of the new layers.
+        folded: names of the layers whose weights contain the transform.
+        border: differences at the border of layers with padding.
+        error: the largest error of the check, as a share of the largest value; None without a check.
+    """
 
     net: Net
     layers: tuple[str, ...] = ()
@@ -45,7 +57,7 @@ class Preprocessed:
 
 
 def value_of(net: Net, feeds: Mapping[str, NDArray[Any]], value: str) -> NDArray[np.float64]:
-    """One value, computed with as many samples as are fed."""
+    """Compute one value of a net, with as many samples as the data has."""
     import numpy as np
 
     sized = net.with_inputs({name: array.shape for name, array in feeds.items()})
@@ -53,60 +65,74 @@ def value_of(net: Net, feeds: Mapping[str, NDArray[Any]], value: str) -> NDArray
 
 
 def verified(
-    net: Net, made: Preprocessed, transform: Transform, name: str, data: NDArray[np.floating]
+    net: Net, result: Preprocessed, transform: Transform, name: str, data: NDArray[np.floating]
 ) -> float:
-    """The largest error, a part of the largest value, at the outputs and right behind the steps:
-    what a saturated output cannot show, the first value behind them does."""
+    """Return the largest error, as a share of the largest value.
+
+    It compares the outputs, and the first values after the transform: a saturated output would hide
+    an error there.
+
+    Raises:
+        MismatchError: an error is above ``TOLERANCE``, or a value does not depend on the data.
+    """
     import numpy as np
 
     worst = 0.0
     shapes = {name: data.shape}
-    ready = transform.apply(data)
-    wanted = run(net.with_inputs(shapes), {name: ready})
-    found = run(made.net.with_inputs(shapes), {name: data.astype(np.float32)})
+    transformed = transform.apply(data)
+    expected = run(net.with_inputs(shapes), {name: transformed})
+    actual = run(result.net.with_inputs(shapes), {name: data.astype(np.float32)})
     pairs = {
-        blob: (found.get(blob, found.get(_last(made))), value) for blob, value in wanted.items()
+        blob: (actual.get(blob, actual.get(_last(result))), value)
+        for blob, value in expected.items()
     }
-    pairs |= _behind(net, made, name, data, ready)
-    for blob, (own, values) in pairs.items():
-        assert own is not None
-        error = np.abs(own.astype(np.float64) - values).max() / max(np.abs(values).max(), 1e-30)
+    pairs |= _first_values(net, result, name, data, transformed)
+    for blob, (actual_value, expected_value) in pairs.items():
+        assert actual_value is not None
+        largest = max(np.abs(expected_value).max(), 1e-30)
+        error = np.abs(actual_value.astype(np.float64) - expected_value).max() / largest
         worst = max(worst, float(error))
-        if error > TOLERANCE and not made.border:
-            text = f"differs by {error:.2g} of its largest value from the net on preprocessed data"
-            raise MismatchError(text, subject=f'blob "{blob}"')
+        if error > TOLERANCE and not result.border:
+            raise MismatchError(
+                f"differs by {error:.2g} of its largest value from the original net on "
+                "preprocessed data",
+                subject=f'blob "{blob}"',
+            )
     return worst
 
 
-def _last(made: Preprocessed) -> str:
-    return made.layers[-1] if made.layers else ""
+def _last(result: Preprocessed) -> str:
+    return result.layers[-1] if result.layers else ""
 
 
-def _behind(
-    net: Net, made: Preprocessed, name: str, data: NDArray[np.floating], ready: NDArray[Any]
+def _first_values(
+    net: Net,
+    result: Preprocessed,
+    name: str,
+    data: NDArray[np.floating],
+    transformed: NDArray[Any],
 ) -> dict[str, tuple[NDArray[Any] | None, NDArray[Any]]]:
-    """What the new layers make, or the layers that the steps were folded into, in the new net and
-    as it must be.
+    """Return (actual, expected) of the output of the new layers, or of each layer with folded weights.
 
     Raises:
-        MismatchError: it is the same for all data, and so proves nothing.
+        MismatchError: a value does not depend on the data, so that the comparison has no meaning.
     """
     import numpy as np
 
     feeds = {name: data.astype(np.float32)}
-    by_name = {layer.name: layer for layer in made.net.layers}
+    by_name = {layer.name: layer for layer in result.net.layers}
     pairs: dict[str, tuple[NDArray[Any] | None, NDArray[Any]]] = {}
-    if made.layers:
-        value = by_name[made.layers[-1]].writes[0]
-        pairs[value] = (value_of(made.net, feeds, value), ready)
-    for folded in made.folded:
+    if result.layers:
+        value = by_name[result.layers[-1]].writes[0]
+        pairs[value] = (value_of(result.net, feeds, value), transformed)
+    for folded in result.folded:
         value = by_name[folded].writes[0]
-        wanted = value_of(net, {name: ready}, value)
-        if np.array_equal(wanted, value_of(net, {name: 0 * ready}, value)):
+        expected = value_of(net, {name: transformed}, value)
+        if np.array_equal(expected, value_of(net, {name: 0 * transformed}, value)):
             raise MismatchError(
-                "nothing is proved: it is the same whatever the data are",
+                "cannot be verified: its value does not depend on the data",
                 subject=f'blob "{value}"',
                 advice="The layer's weights are 0.",
             )
-        pairs[value] = (value_of(made.net, feeds, value), wanted)
+        pairs[value] = (value_of(result.net, feeds, value), expected)
     return pairs

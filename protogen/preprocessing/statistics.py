@@ -1,4 +1,4 @@
-"""Mean, deviation and covariance of a folder of pictures, in one pass."""
+"""Mean, deviation and covariance of image folders, in one pass."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_KEPT = 20_000  # pixels that are kept for a plot
+_SAMPLED = 20_000  # maximum number of pixels for a plot
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of ``count`` pictures: ``mean`` (C, H, W) is the mean picture; ``channel_mean``, ``channel_std``
-    and ``covariance`` (C, C) are over all pixels. Channels are blue, green, red, or grey; values
-    0 to 255. ``pixels`` (n, C) are a sample."""
+    """Statistics of images. Channels are blue, green, red, or grey; values are from 0 to 255.
+
+    Attributes:
+        count: the number of images.
+        mean: the mean image (C, H, W).
+        channel_mean, channel_std: of each channel over all pixels (C,).
+        covariance: of the channels over all pixels (C, C).
+        pixels: a random sample of pixels (n, C).
+    """
 
     count: int
     mean: NDArray[np.float64]
@@ -31,7 +37,7 @@ class Statistics:
     pixels: NDArray[np.float32]
 
     def plain(self) -> dict[str, Any]:
-        """As data for JSON, without the mean picture."""
+        """Return a dictionary for JSON, without the mean image."""
         return {
             "pictures": self.count,
             "shape": list(self.mean.shape),
@@ -47,57 +53,63 @@ def picture_statistics(
     grey: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> Statistics:
-    """The statistics of pictures, read one after the other.
+    """Compute the statistics of images; one image is in memory at a time.
 
     Args:
         paths: files and folders.
-        size: height and width that all are resized to; else all must have one size.
-        progress: is told how many are done, and how many there are.
+        size: height and width to resize all images to; by default all must have the same size.
+        grey: convert all images to grey.
+        progress: callback with the number of images that are read, and of all images.
 
     Raises:
-        InputError: there are none, one cannot be read, or sizes differ.
+        InputError: there are no images, one cannot be read, or sizes differ.
     """
-    found = find_pictures(paths)
-    first = size or _size(found[0])
-    shape = (1, 1 if grey else 3, *first)
+    files = find_pictures(paths)
+    height, width = size or _size(files[0])
+    shape = (1, 1 if grey else 3, height, width)
 
     def checked() -> Iterable[NDArray[np.float32]]:
-        for i, path in enumerate(found):
-            if size is None and (own := _size(path)) != first:
+        for i, path in enumerate(files):
+            if size is None and (actual := _size(path)) != (height, width):
                 raise InputError(
-                    f"is {own[0]}x{own[1]}, but {found[0].name} is {first[0]}x{first[1]}",
+                    f"expected {height}x{width}, the size of {files[0].name}, got "
+                    f"{actual[0]}x{actual[1]}",
                     where=str(path),
-                    advice="Give one size for all: --size 256,256.",
+                    advice="Resize all images: --size 256,256.",
                 )
             yield from read_each([path], shape)
             if progress:
-                progress(i + 1, len(found))
+                progress(i + 1, len(files))
 
     return gather(checked())
 
 
 def gather(pictures: Iterable[NDArray[np.floating]]) -> Statistics:
-    """The same of arrays (C, H, W) of one shape; sums are float64."""
+    """Compute the statistics of arrays (C, H, W) of the same shape; sums are float64.
+
+    Raises:
+        InputError: there are no arrays.
+    """
     import numpy as np
 
     generator = np.random.default_rng(0)
     total: Any = None
     products: Any = None
-    kept: list[NDArray[np.float32]] = []
+    samples: list[NDArray[np.float32]] = []
     count = 0
     for picture in pictures:
-        wide = picture.astype(np.float64)
-        rows = wide.reshape(len(wide), -1)
+        values = picture.astype(np.float64)
+        rows = values.reshape(len(values), -1)
         if total is None:
-            total, products = np.zeros_like(wide), np.zeros((len(wide),) * 2)
-        total += wide
+            total, products = np.zeros_like(values), np.zeros((len(values),) * 2)
+        total += values
         products += rows @ rows.T
         count += 1
-        if sum(len(one) for one in kept) < _KEPT:
-            chosen = generator.integers(0, rows.shape[1], min(rows.shape[1], 500))
-            kept.append(rows[:, chosen].T.astype(np.float32))
+        if sum(len(sample) for sample in samples) < _SAMPLED:
+            indices = generator.integers(0, rows.shape[1], min(rows.shape[1], 500))
+            samples.append(rows[:, indices].T.astype(np.float32))
     if not count:
-        raise InputError("there are no pictures")
+        raise InputError("there are no images")
     mean = total / count
     channels = mean.reshape(len(mean), -1).mean(axis=1)
     pixels = count * mean[0].size
@@ -108,12 +120,12 @@ def gather(pictures: Iterable[NDArray[np.floating]]) -> Statistics:
         channels,
         np.sqrt(np.maximum(np.diag(covariance), 0)),
         covariance,
-        np.concatenate(kept)[:_KEPT],
+        np.concatenate(samples)[:_SAMPLED],
     )
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Height and width, without decoding the picture."""
+    """Return height and width of an image without decoding it."""
     from protogen.running.pictures import open_picture
 
     with open_picture(path, decode=False) as picture:
@@ -121,29 +133,32 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def whitening(covariance: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
-    """The matrix that decorrelates channels: ``rotate`` turns them into principal components
-    (largest first), ``pca`` gives these deviation 1 as well, ``zca`` turns them back, so that
-    colours stay as near to what they were as white data can (Bell and Sejnowski 1997).
+    """Return the matrix that decorrelates channels.
+
+    Args:
+        covariance: the covariance of the channels (C, C).
+        kind: ``rotate`` converts to principal components, the largest first. ``pca`` also scales
+            them to deviation 1. ``zca`` also rotates back; of all whitened data the result is
+            nearest to the original colours (Bell and Sejnowski 1997).
 
     Raises:
-        InputError: the kind is not known, or the data does not vary in some direction.
+        InputError: the kind is unknown, or the data does not vary in some direction.
     """
     import numpy as np
 
     if kind not in ("rotate", "pca", "zca"):
-        raise InputError(f"{kind!r} is not zca, pca or rotate", subject="whiten")
+        raise InputError(f"expected zca, pca or rotate, got {kind!r}", subject="whiten")
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]
-    vectors = vectors * np.where(
-        vectors.sum(axis=0) < 0, -1, 1
-    )  # the sign is free: mostly positive
-    turned: NDArray[np.float64] = vectors.T
+    # The sign of an eigenvector is arbitrary: this choice makes its sum positive.
+    vectors = vectors * np.where(vectors.sum(axis=0) < 0, -1, 1)
+    rotation: NDArray[np.float64] = vectors.T
     if kind == "rotate":
-        return turned
+        return rotation
     if values[-1] <= 1e-9 * max(values[0], 1e-30):
         raise InputError(
-            "the channels depend on each other, so that they cannot be whitened",
-            advice="Grey pictures in colour have one direction only: use --std.",
+            "the channels are linearly dependent and cannot be whitened",
+            advice="Grey images that are stored in colour have equal channels: use --std.",
         )
-    made: NDArray[np.float64] = turned / np.sqrt(values)[:, None]
-    return made if kind == "pca" else vectors @ made
+    scaled: NDArray[np.float64] = rotation / np.sqrt(values)[:, None]
+    return scaled if kind == "pca" else vectors @ scaled

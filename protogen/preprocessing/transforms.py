@@ -1,4 +1,4 @@
-"""What is done to data before a net: subtract, scale, swap channels, decorrelate, whiten."""
+"""Transforms of a net's input data: subtract, scale, swap channels, decorrelate, whiten."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Transform:
-    """y = M (s(x) - mean) for every pixel, where s swaps the channels' order if ``swap`` says so.
+    """The transform y = M (s(x) - mean) of every pixel, where s reverses the order of channels.
 
-    ``mean`` is a number for each channel, or an array (C, H, W), in the order that the net eats.
-    ``matrix`` (C, C) holds scale, 1 / deviation and whitening; (1, 1) is a number for all channels,
-    None stands for 1. All float64.
+    Attributes:
+        mean: a number for each channel, or an array (C, H, W), in the channel order of the net;
+            float64. None means 0.
+        matrix: M (C, C): scale, 1 / deviation and whitening; float64. (1, 1) is a factor for all
+            channels, None means 1.
+        swap: whether s reverses the channels; otherwise s has no effect.
     """
 
     mean: NDArray[np.float64] | None = None
@@ -31,29 +34,32 @@ class Transform:
 
     @property
     def does_nothing(self) -> bool:
+        """Whether the transform has no effect."""
         return self.mean is None and self.matrix is None and not self.swap
 
     def apply(self, pictures: NDArray[np.floating]) -> NDArray[np.float32]:
-        """The data (N, C, H, W) after the transform, as a net in float32 gets it.
+        """Apply the transform to data (N, C, H, W); the result is float32.
 
         Raises:
-            InputError: the mean has other channels or another size.
+            InputError: the mean or the matrix does not fit the data.
         """
         import numpy as np
 
-        made = pictures[:, ::-1] if self.swap else pictures
-        made = made.astype(np.float64)
+        transformed = pictures[:, ::-1] if self.swap else pictures
+        transformed = transformed.astype(np.float64)
         if self.mean is not None:
-            made -= self.mean_for(made.shape[1:])
+            transformed -= self.mean_for(transformed.shape[1:])
         if self.matrix is not None:
-            made = np.einsum("oc,nchw->nohw", self.matrix_for(made.shape[1]), made)
-        return made.astype(np.float32)
+            transformed = np.einsum(
+                "oc,nchw->nohw", self.matrix_for(transformed.shape[1]), transformed
+            )
+        return transformed.astype(np.float32)
 
     def matrix_for(self, channels: int) -> NDArray[np.float64]:
-        """The matrix (channels, channels): one number stands for that times the identity.
+        """Return the matrix (channels, channels); a single factor multiplies the identity.
 
         Raises:
-            InputError: it has other channels.
+            InputError: the matrix has another number of channels.
         """
         import numpy as np
 
@@ -62,16 +68,19 @@ class Transform:
             return np.eye(channels) * factor
         if len(self.matrix) != channels:
             raise InputError(
-                f"the factors are for {len(self.matrix)} channels, but the data has {channels}"
+                f"the matrix has {len(self.matrix)} channels, but the data has {channels}"
             )
         return self.matrix
 
     def mean_for(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """The mean as (C, 1, 1), or (C, H, W): one that is larger is cropped at its centre, as Caffe
+        """Return the mean as (C, 1, 1), or (C, H, W); a larger mean is cropped to its centre, as Caffe
         does.
 
+        Args:
+            shape: the shape of an image (C, H, W).
+
         Raises:
-            InputError: it has other channels, or is smaller.
+            InputError: the mean has another number of channels, or is smaller than the data.
         """
         assert self.mean is not None
         mean = self.mean
@@ -80,30 +89,34 @@ class Transform:
         if len(mean) not in (1, shape[0]):
             raise InputError(
                 f"the mean has {len(mean)} channels, but the data has {shape[0]}",
-                advice="A grey mean fits no colour net.",
+                advice="A grey mean cannot be used for a colour net.",
             )
         if mean.shape[1:] == (1, 1):
             return mean
         top, left = ((a - b) // 2 for a, b in zip(mean.shape[1:], shape[1:], strict=True))
         if top < 0 or left < 0:
-            found, wanted = (shape_text(s) for s in (mean.shape[1:], shape[1:]))
+            mean_size, data_size = (shape_text(s) for s in (mean.shape[1:], shape[1:]))
             raise InputError(
-                f"the mean is {found}, smaller than the data, {wanted}",
-                advice="Make one of that size, or use a mean for each channel.",
+                f"the mean image ({mean_size}) is smaller than the data ({data_size})",
+                advice="Use a mean image of that size, or a mean for each channel.",
             )
         return mean[:, top : top + shape[1], left : left + shape[2]]
 
 
 def transform_of(net: Message, folder: str | Path = ".") -> Transform | None:
-    """The transform of a training net's first data layer with a ``transform_param``.
+    """Return the transform of the first data layer whose ``transform_param`` has a mean or a scale.
+
+    Args:
+        net: the message of a training net.
+        folder: the folder to which the path of the mean file is relative.
 
     Raises:
-        InputError: its mean file cannot be read.
+        InputError: the mean file cannot be read.
     """
     import numpy as np
 
-    for item in net.all("layer"):
-        layer: Message = item.value
+    for entry in net.all("layer"):
+        layer: Message = entry.value
         if not layer.has("transform_param"):
             continue
         p: Any = layer.transform_param

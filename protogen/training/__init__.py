@@ -1,1 +1,1 @@
-"""Logs of Caffe's training: reading them, and naming what went wrong."""
+"""Training: initial weights, signals before training, activation functions, training logs."""

@@ -1,7 +1,7 @@
-"""Activation functions: what each does to a signal, computed by running the layer.
+"""Measured properties of activation functions: range, mean, slopes, saturation, run time.
 
-Nothing here is looked up: a net of the layer alone is run by onnxruntime, and its values tell the
-range, the slopes (differences of neighbouring values) and where it saturates.
+No property is taken from a table. onnxruntime runs a net that contains only the activation. The
+range, the slopes (differences of neighbouring values) and the saturation follow from its output.
 """
 
 from __future__ import annotations
@@ -21,19 +21,27 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SPAN = 8.0  # of the curve
-POINTS = 1025
-FLAT = 0.01  # a slope below this hands on next to nothing
-FAR = 1000.0  # what a function does far from 0
+SPAN = 8.0  # the curve is sampled over [-SPAN, SPAN]
+POINTS = 1025  # samples of the curve
+FLAT = 0.01  # a smaller slope passes almost no gradient
+FAR = 1000.0  # input that shows the function's behaviour far from 0
 TIMED = 1 << 20  # elements of a timed run
-RUNS = 9
+RUNS = 9  # timed runs, of which the median counts
 
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """One function. ``low`` and ``high`` are None where it is not bounded; ``mean`` is what comes out
-    of normal numbers; ``flat_below`` and ``flat_above`` are where its slope falls under 0.01;
-    ``slopes_at_0`` are those on either side."""
+    """Measured properties of one activation function.
+
+    Attributes:
+        low, high: the range; None where the function is not bounded.
+        mean: the mean output for standard normal input.
+        flat_below, flat_above: the inputs beyond which the slope is below 0.01; None where it is
+            not.
+        slopes_at_0: the slopes to the left and to the right of 0.
+        nanoseconds: run time of one element; None where it was not measured.
+        suits: the recommended weight filler.
+    """
 
     name: str
     low: float | None
@@ -48,67 +56,70 @@ class Activation:
     suits: str
 
     def plain(self) -> dict[str, Any]:
-        """As data for JSON."""
+        """Return a dictionary for JSON."""
         return asdict(self)
 
 
 def activations(names: Sequence[str] = (), *, timed: bool = True) -> list[Activation]:
-    """What these activation functions do; all of them where none is named.
+    """Measure activation functions.
 
     Args:
-        timed: measure nanoseconds an element on this machine, one thread.
+        names: names of activation functions; all known ones by default.
+        timed: measure nanoseconds per element on this machine, with one thread.
 
     Raises:
-        InputError: a name is not known.
+        InputError: a name is unknown.
     """
-    chosen = [_known(name) for name in names] or list(FORMS)
-    return [_facts(name, timed) for name in chosen]
+    known_names = [_known(name) for name in names] or list(FORMS)
+    return [_facts(name, timed) for name in known_names]
 
 
 def _known(name: str) -> str:
-    alike = {known.lower(): known for known in FORMS} | {k.lower(): v for k, v in ALSO.items()}
-    if name.lower() not in alike:
-        known = f"Known are {', '.join(FORMS)}."
+    """Return the key of ``FORMS`` for a name in any case or for a synonym."""
+    by_lower_case = {known.lower(): known for known in FORMS}
+    by_lower_case |= {synonym.lower(): known for synonym, known in ALSO.items()}
+    if name.lower() not in by_lower_case:
+        supported = f"Supported: {', '.join(FORMS)}."
         raise InputError(
-            "there is no such activation here",
+            "unknown activation function",
             subject=f'"{name}"',
-            advice=did_you_mean(name, (*FORMS, *ALSO)) or known,
+            advice=did_you_mean(name, (*FORMS, *ALSO)) or supported,
         )
-    return alike[name.lower()]
+    return by_lower_case[name.lower()]
 
 
 def net_of(name: str, count: int) -> Net:
-    """The activation alone, for ``count`` numbers."""
-    text = [
+    """Build a net that contains only the activation, for ``count`` numbers."""
+    layers = [
         'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 1 '
         f"dim: {count} }} }} }}"
     ]
     for i, layer in enumerate(FORMS[name].layers):
         bottom = f"y{i}" if i else "x"
-        text.append(f'layer {{ name: "l{i}" bottom: "{bottom}" top: "y{i + 1}" {layer} }}')
-    net = Net(prototxt.parse("\n".join(text), name))
+        layers.append(f'layer {{ name: "l{i}" bottom: "{bottom}" top: "y{i + 1}" {layer} }}')
+    net = Net(prototxt.parse("\n".join(layers), name))
     from protogen.training.initialisation import initialise
 
     return initialise(net)
 
 
 def curve(name: str, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The function's values at these places."""
+    """Return the function's values at the inputs ``x``."""
     import numpy as np
 
     from protogen.running.runtime import run
 
     net = net_of(name, x.size)
-    found = run(net, {"x": x.reshape(1, 1, 1, -1).astype(np.float32)})
-    made: NDArray[np.float64] = found[net.outputs[0]].reshape(-1).astype(np.float64)
-    return made
+    outputs = run(net, {"x": x.reshape(1, 1, 1, -1).astype(np.float32)})
+    y: NDArray[np.float64] = outputs[net.outputs[0]].reshape(-1).astype(np.float64)
+    return y
 
 
 def sampled(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """(x, y, slopes between neighbouring x) over [-8, 8]."""
+    """Return (x, y, slopes between neighbouring x) over [-8, 8]."""
     import numpy as np
 
-    x = np.linspace(-SPAN, SPAN, POINTS)  # a step of 1/64, which float32 holds
+    x = np.linspace(-SPAN, SPAN, POINTS)  # the step 1/64 is exact in float32
     y = curve(name, x.astype(np.float32))
     return x, y, np.diff(y) / np.diff(x)
 
@@ -118,10 +129,10 @@ def _facts(name: str, timed: bool) -> Activation:
 
     x, y, slopes = sampled(name)
     far = curve(name, np.array([-FAR, FAR], np.float32))
-    everything = np.concatenate([y, far])
+    outputs = np.concatenate([y, far])
     bounded = [abs(end) < FAR / 10 for end in far]
-    low = float(everything.min()) if bounded[0] and (bounded[1] or far[1] > 0) else None
-    high = float(everything.max()) if bounded[1] and (bounded[0] or far[0] < 0) else None
+    low = float(outputs.min()) if bounded[0] and (bounded[1] or far[1] > 0) else None
+    high = float(outputs.max()) if bounded[1] and (bounded[0] or far[0] < 0) else None
     normal = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
     mean = float(curve(name, normal).mean())
     middle = len(slopes) // 2
@@ -141,16 +152,16 @@ def _facts(name: str, timed: bool) -> Activation:
 
 
 def _flat(x: NDArray[np.float64], slopes: NDArray[np.float64], sign: int = 1) -> float | None:
-    """Up to where all slopes from this end on are flat; None where the end is not flat."""
+    """Return the last x up to which all slopes from this end are flat; None where the first is steep."""
     import numpy as np
 
     steep = np.flatnonzero(np.abs(slopes) >= FLAT)
-    first = int(steep[0]) if steep.size else len(slopes)
-    return sign * float(x[first - 1]) if first else None
+    first_steep = int(steep[0]) if steep.size else len(slopes)
+    return sign * float(x[first_steep - 1]) if first_steep else None
 
 
 def _nanoseconds(name: str) -> float:
-    """The median of some runs, for one element; without what a run costs by itself."""
+    """Return the median run time per element, without the fixed cost of a run."""
     import numpy as np
     import onnxruntime
 
@@ -159,22 +170,22 @@ def _nanoseconds(name: str) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    times = []
+    medians = []
     for count in (1, TIMED):
         model = encode(to_model(lower(net_of(name, count))))
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         x = np.random.default_rng(0).standard_normal((1, 1, 1, count)).astype(np.float32)
-        found = []
+        seconds = []
         for _ in range(RUNS):
             start = time.perf_counter()
             session.run(None, {"x": x})
-            found.append(time.perf_counter() - start)
-        times.append(sorted(found)[RUNS // 2])
-    return max(times[1] - times[0], 0.0) / TIMED * 1e9
+            seconds.append(time.perf_counter() - start)
+        medians.append(sorted(seconds)[RUNS // 2])
+    return max(medians[1] - medians[0], 0.0) / TIMED * 1e9
 
 
 def written(value: float | None) -> str:
-    """A bound as people write it."""
+    """Return the text of a bound of the range."""
     if value is None:
         return "no bound"
     return f"{value:.3g}" if math.isfinite(value) else str(value)

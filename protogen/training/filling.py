@@ -1,4 +1,4 @@
-"""Blobs for which a net names no filler: which start dead, and what suits them."""
+"""Parameter blobs without a filler: warnings for those that start at 0, and suitable fillers."""
 
 from __future__ import annotations
 
@@ -15,56 +15,65 @@ if TYPE_CHECKING:
     from protogen.layers.graph import Graph
     from protogen.training.initialisation import FilledBlob
 
-LISTED = 8  # names in a warning
-FILL = "Give --fill (fill=True) for what suits the net."
+LISTED = 8  # blobs that a warning names
+FILL = "Use --fill (fill=True) to choose suitable fillers."
 
 
 class StartsDead(ProtogenWarning):
-    """Blobs that start as 0 because nobody says how they begin."""
+    """Blobs without a filler start at 0, so that the net cannot learn."""
 
 
-def filled(graph: Graph, blobs: Sequence[FilledBlob]) -> list[FilledBlob]:
-    """The blobs; those of which neither the net nor the user says how they begin with what suits
-    them: weights as the activation behind asks, others so that their layer changes nothing."""
+def with_suitable_fillers(graph: Graph, blobs: Sequence[FilledBlob]) -> list[FilledBlob]:
+    """Return the blobs; those without an explicit filler get a suitable one.
+
+    Weights get the filler that suits the activation after their layer. Other blobs get the value
+    that leaves their layer without effect.
+    """
     after = activations_after(graph)
-    return [blob if blob.said else _filled(blob, after.get(blob.layer.name)) for blob in blobs]
+    return [
+        blob if blob.explicit else _with_suitable_filler(blob, after.get(blob.layer.name))
+        for blob in blobs
+    ]
 
 
-def _filled(blob: FilledBlob, activation: object) -> FilledBlob:
+def _with_suitable_filler(blob: FilledBlob, activation: object) -> FilledBlob:
     filling = blob.filling
     if filling.suits:
-        return replace(blob, filler=Filler(filling.suits), reason="no filler: it upsamples")
+        return replace(blob, filler=Filler(filling.suits), reason="no filler: the layer upsamples")
     if blob.is_weight:
-        kind = activation.type if isinstance(activation, Layer) else ""
+        type_ = activation.type if isinstance(activation, Layer) else ""
         if isinstance(activation, Layer) and role_of(activation) == "rectifier":
-            return replace(blob, filler=Filler("msra"), reason=f"no filler: {kind} follows")
-        why = f"{kind} follows" if kind else "no rectifier follows"
+            return replace(blob, filler=Filler("msra"), reason=f"no filler: {type_} follows")
+        why = f"{type_} follows" if type_ else "no rectifier follows"
         return replace(blob, filler=Filler("xavier"), reason=f"no filler: {why}")
     if filling.neutral is not None:
         filler = Filler(value=filling.neutral)
-        return replace(blob, filler=filler, reason="no filler: the layer changes nothing so")
+        return replace(blob, filler=filler, reason="no filler: neutral value")
     return blob
 
 
-def dead(blobs: Sequence[FilledBlob]) -> Iterator[ProtogenWarning]:
-    """What starts dead because nobody says how it begins, a warning for each kind."""
+def zero_start_warnings(blobs: Sequence[FilledBlob]) -> Iterator[ProtogenWarning]:
+    """Return warnings for blobs that start at 0: one for weights, and one for all other blobs."""
     weights = [blob for blob in blobs if blob.is_weight and _is_zero(blob)]
     if weights:
-        problem = "without a filler, and so 0: no signal gets through, and none back"
-        yield StartsDead(f"{_names(weights)} {problem}", advice=FILL)
+        problem = "weights without a filler start at 0, so that no signal and no gradient passes"
+        yield StartsDead(f"{problem}: {_names(weights)}", advice=FILL)
     others = {b.layer.name: b for b in reversed(blobs) if b.filling.neutral and _is_zero(b)}
     if others:
-        problem = "0 at the start: no variance in phase TEST, and a scale that lets nothing through"
-        listed = _names(list(reversed(others.values())))
-        yield StartsDead(f"{listed} {problem}", advice=FILL)
+        problem = (
+            "blobs without a filler start at 0, so that phase TEST has no variance, or the scale "
+            "blocks the signal"
+        )
+        names = _names(list(reversed(others.values())))
+        yield StartsDead(f"{problem}: {names}", advice=FILL)
 
 
 def _is_zero(blob: FilledBlob) -> bool:
-    return not blob.said and blob.filler.type == "constant" and blob.filler.value == 0
+    return not blob.explicit and blob.filler.type == "constant" and blob.filler.value == 0
 
 
 def _names(blobs: Sequence[FilledBlob]) -> str:
-    """The first of them, how many more, and the verb."""
+    """Return the names of the first blobs, and the number of the others."""
     names = [f"{blob.layer.name}.{blob.name}" for blob in blobs]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{', '.join(names[:LISTED])}{more} {'is' if len(names) == 1 else 'are'}"
+    return ", ".join(names[:LISTED]) + more

@@ -1,4 +1,4 @@
-"""Real weights from a net's fillers, before any training."""
+"""Initial weights of a net, from its fillers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from protogen.geometry import Shape
 from protogen.layers import Filling, fillers, kind_of
 from protogen.layers.fillers import EXTRAS, Fan, Filler, caffes_fan, parse_filler
 from protogen.layers.graph import Layer
-from protogen.training.filling import dead, filled
+from protogen.training.filling import with_suitable_fillers, zero_start_warnings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,11 +30,14 @@ FANS = ("caffe", "true")
 
 @dataclass(frozen=True, slots=True)
 class FilledBlob:
-    """A parameter blob before training: what fills it, and why if that is not what the net says.
+    """A parameter blob before training, with its filler.
 
-    ``said``: the net's text or the user names its filler.
-    ``owner`` is the layer and index whose stream it is filled from: another one's where
-    ``param { name }`` shares it. ``caffes`` and ``true`` are its fans by Caffe's rule and in fact.
+    Attributes:
+        owner: the layer and index whose random stream fills the blob; those of another blob if
+            ``param { name }`` shares it.
+        reason: why the filler differs from the net's text; empty if it does not.
+        explicit: whether the net's text or the user names the filler.
+        caffes, true: the fans by Caffe's rule, and the correct ones.
     """
 
     layer: Layer
@@ -44,23 +47,24 @@ class FilledBlob:
     filling: Filling
     owner: tuple[str, int]
     reason: str = ""
-    said: bool = False
+    explicit: bool = False
 
     @property
     def name(self) -> str:
-        """``weight``, ``bias``, ``variance``, ...: the index where the type has no name for it."""
+        """The blob's name: ``weight``, ``bias``, ``variance``, ...; its index if the type has no name."""
         kind = kind_of(self.layer)
         names = kind.blob_names if kind is not None else ()
         return names[self.index] if self.index < len(names) else str(self.index)
 
     @property
     def why(self) -> str:
-        """Why it has this filler, whoever says it."""
-        return self.reason or ("the net's filler" if self.said else "no filler, as in Caffe")
+        """The reason for the filler, for a table."""
+        default = "the net's filler" if self.explicit else "no filler: Caffe's default"
+        return self.reason or default
 
     @property
     def is_weight(self) -> bool:
-        """Whether it multiplies the data."""
+        """Whether the blob multiplies the data."""
         return self.filling.fan_in > 0
 
     @property
@@ -72,42 +76,43 @@ class FilledBlob:
         return Fan(self.filling.fan_in, self.filling.fan_out) if self.is_weight else self.caffes
 
     def deviation(self, fan: str = "caffe") -> float | None:
-        """The standard deviation of what the filler draws; None where it looks at the shape."""
-        found = fillers.DEVIATIONS.get(self.filler.type)
-        return found(self.filler, self.true if fan == "true" else self.caffes) if found else None
+        """Return the standard deviation of the filler; None if it depends on the blob's shape."""
+        formula = fillers.DEVIATIONS.get(self.filler.type)
+        fans = self.true if fan == "true" else self.caffes
+        return formula(self.filler, fans) if formula is not None else None
 
-    def made(self, seed: int, fan: str = "caffe") -> LazyArray:
-        """The values, made when they are written.
+    def values(self, seed: int, fan: str = "caffe") -> LazyArray:
+        """Return the values; they are computed when they are written.
 
         Raises:
             InputError: the filler does not fit the blob.
         """
         stream = fillers.stream_of(seed, *self.owner)
-        chosen = self.true if fan == "true" else self.caffes
+        fans = self.true if fan == "true" else self.caffes
         self._check()
         if self.filler.type in EXTRAS:
             return LazyArray(self.shape, lambda: iter([self._extra(stream).reshape(-1)]))
-        return LazyArray(
-            self.shape, lambda: fillers.chunks(self.filler, self.shape, chosen, stream)
-        )
+        return LazyArray(self.shape, lambda: fillers.chunks(self.filler, self.shape, fans, stream))
 
     def _check(self) -> None:
+        """Raise InputError if the filler does not fit the blob."""
         filler, shape = self.filler, self.shape
         where = self.filling.field or f"blob {self.index}"
         if filler.type not in (*fillers.CAFFES, *EXTRAS):
-            known = f"Known are {', '.join(fillers.CAFFES)}."
-            advice = did_you_mean(filler.type, fillers.CAFFES) or known
-            raise self.layer.error(f'{where}: there is no filler "{filler.type}"', advice)
+            supported = f"Supported: {', '.join(fillers.CAFFES)}."
+            advice = did_you_mean(filler.type, fillers.CAFFES) or supported
+            raise self.layer.error(f'{where}: unknown filler "{filler.type}"', advice)
         if filler.type == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
             raise self.layer.error(
-                f"{where}: bilinear takes square kernels, not {'x'.join(map(str, shape))}"
+                f"{where}: bilinear needs a square kernel (4 axes), got {'x'.join(map(str, shape))}"
             )
         if filler.sparse >= 0 and filler.type != "gaussian":
-            raise self.layer.error(f"{where}: sparse is for gaussian, not {filler.type}")
+            raise self.layer.error(f"{where}: sparse is for gaussian only, got {filler.type}")
         if filler.type in EXTRAS and not self.is_weight:
-            raise self.layer.error(f"{where}: {filler.type} is for weights that multiply the data")
+            raise self.layer.error(f"{where}: {filler.type} is for weights only, got another blob")
 
     def _extra(self, stream: Sequence[int]) -> NDArray[np.float32]:
+        """Return the values of a filler that Caffe does not have."""
         import numpy as np
 
         shape = self.shape
@@ -119,19 +124,22 @@ class FilledBlob:
         return fillers.orthogonal(shape[0], columns, stream).reshape(shape)
 
     def _icnr(self, stream: Sequence[int]) -> NDArray[np.float32]:
-        """He's, the same for all r^2 channels that PixelShuffle makes one of (Aitken et al. 2017)."""
+        """Return He's values, equal for the r^2 channels that PixelShuffle joins (Aitken et al. 2017)."""
         import numpy as np
 
         factor = self.filler.value
-        each = int(factor) ** 2
-        if factor < 2 or factor != int(factor) or self.shape[0] % each:
+        copies = int(factor) ** 2
+        if factor < 2 or factor != int(factor) or self.shape[0] % copies:
             raise self.layer.error(
-                f"icnr: {self.shape[0]} outputs are no whole number of squares of {factor:g}",
+                "icnr: value must be a whole number above 1 whose square divides the number of "
+                f"outputs, got value {factor:g} and {self.shape[0]} outputs",
                 "Write icnr:value=2 for a pixel shuffle by 2.",
             )
-        shape = (self.shape[0] // each, *self.shape[1:])
-        drawn = LazyArray(shape, lambda: fillers.chunks(Filler("msra"), shape, self.true, stream))
-        return np.repeat(drawn.array(), each, axis=0)
+        shape = (self.shape[0] // copies, *self.shape[1:])
+        distinct = LazyArray(
+            shape, lambda: fillers.chunks(Filler("msra"), shape, self.true, stream)
+        )
+        return np.repeat(distinct.array(), copies, axis=0)
 
 
 def blobs_of(
@@ -140,59 +148,60 @@ def blobs_of(
     recommend: bool = False,
     fill: bool = False,
 ) -> list[FilledBlob]:
-    """Every parameter blob of a net with its filler.
+    """Return every parameter blob of a net, with its filler.
 
     Args:
-        rules: (pattern of layer names, filler) for weights; the last that fits counts.
-        recommend: where no rule fits, what each layer should have (see ``recommendations``).
-        fill: what suits blobs of which nobody says how they begin.
+        rules: (pattern of layer names, filler) for weights; the last match counts.
+        recommend: use the recommended filler for weights that match no rule (see
+            ``recommendations``).
+        fill: choose suitable fillers for blobs without one.
 
     Raises:
-        InputError: a pattern fits no layer with weights, or a shape is not known.
+        InputError: a pattern matches no layer with weights, or a shape is unknown.
     """
     from protogen.layers.recommending import recommendations
 
-    better = recommendations(net.graph) if recommend else {}
-    made: list[FilledBlob] = []
-    fitted: set[str] = set()
+    recommended = recommendations(net.graph) if recommend else {}
+    blobs: list[FilledBlob] = []
+    matched: set[str] = set()
     for layer in net.layers:
         for blob in _blobs(net, layer):
-            found = better.get((layer.name, blob.index))
-            if found is not None:
-                blob = replace(blob, filler=found.filler, reason=found.reason, said=True)
+            best = recommended.get((layer.name, blob.index))
+            if best is not None:
+                blob = replace(blob, filler=best.filler, reason=best.reason, explicit=True)
             for pattern, filler in rules if blob.is_weight else ():
                 if fnmatchcase(layer.name, pattern):
-                    fitted.add(pattern)
-                    blob = replace(blob, filler=filler, reason=f"--set {pattern}", said=True)
-            made.append(blob)
-    named = [layer.name for layer in net.layers]
+                    matched.add(pattern)
+                    blob = replace(blob, filler=filler, reason=f"--set {pattern}", explicit=True)
+            blobs.append(blob)
+    names = [layer.name for layer in net.layers]
     for pattern, _ in rules:
-        if pattern not in fitted:
-            advice = did_you_mean(pattern, named)
-            raise InputError("fits no layer with weights", subject=f'"{pattern}"', advice=advice)
-    return filled(net.graph, made) if fill else made
+        if pattern not in matched:
+            problem, advice = "pattern matches no layer with weights", did_you_mean(pattern, names)
+            raise InputError(problem, subject=f'"{pattern}"', advice=advice)
+    return with_suitable_fillers(net.graph, blobs) if fill else blobs
 
 
 def _blobs(net: Net, layer: Layer) -> Iterator[FilledBlob]:
+    """Return the parameter blobs of a layer, with the fillers of the net's text."""
     shapes = net.parameter_shapes[layer.name]
     if shapes is None:
         raise layer.error(
-            "the shapes of its blobs are not known", "Give the input's shape: --input-shape."
+            "the shapes of its blobs are unknown", "Set the input's shape with --input-shape."
         )
     kind = kind_of(layer)
     if not shapes or kind is None:
         return
     bottoms = [net.graph.shapes[read] or () for read in layer.reads]
-    for index, (shape, filling) in enumerate(
-        zip(shapes, kind.fillings(layer, bottoms, shapes), strict=True)
-    ):
+    fillings = kind.fillings(layer, bottoms, shapes)
+    for index, (shape, filling) in enumerate(zip(shapes, fillings, strict=True)):
         owner = net.graph.owners.get((layer.name, index), (layer.name, index))
-        filler, said = filler_of(layer, filling), _speaks_of(layer, filling)
-        yield FilledBlob(layer, index, shape, filler, filling, owner, said=said)
+        filler, explicit = filler_of(layer, filling), _has_filler(layer, filling)
+        yield FilledBlob(layer, index, shape, filler, filling, owner, explicit=explicit)
 
 
-def _speaks_of(layer: Layer, filling: Filling) -> bool:
-    """Whether the layer's text names a blob's filler: its type, or the value of Caffe's constant."""
+def _has_filler(layer: Layer, filling: Filling) -> bool:
+    """Return whether the layer's text names a blob's filler: its type, or the constant's value."""
     block, _, name = filling.field.partition(".")
     if not (block and layer.params.has(block) and getattr(layer.params, block).has(name)):
         return False
@@ -201,7 +210,7 @@ def _speaks_of(layer: Layer, filling: Filling) -> bool:
 
 
 def filler_of(layer: Layer, filling: Filling) -> Filler:
-    """What the layer's text says of a blob."""
+    """Return the filler of a blob by the layer's text; Caffe's constant by default."""
     message: Any = layer.params
     for name in filter(None, filling.field.split(".")):
         if not message.has(name):
@@ -213,6 +222,7 @@ def filler_of(layer: Layer, filling: Filling) -> Filler:
 
 
 def _filler(message: Message) -> Filler:
+    """Convert a FillerParameter message."""
     return Filler(
         type=message.type,
         value=message.value,
@@ -226,22 +236,22 @@ def _filler(message: Message) -> Filler:
 
 
 def parse_rules(texts: Sequence[str]) -> list[tuple[str, Filler]]:
-    """``conv*=msra`` as a pattern and a filler.
+    """Parse rules such as ``conv*=msra`` into patterns and fillers.
 
     Raises:
-        InputError: the text has another form.
+        InputError: a text is not PATTERN=FILLER, or its filler is invalid.
     """
-    made = []
+    rules = []
     for text in texts:
         pattern, equals, filler = text.partition("=")
         if not equals or not pattern:
             raise InputError(
-                f"{text!r} is no PATTERN=FILLER",
+                f"expected PATTERN=FILLER, got {text!r}",
                 subject="--set",
                 advice="Write it like 'conv*=msra' or fc8=gaussian:0.01.",
             )
-        made.append((pattern, parse_filler(filler)))
-    return made
+        rules.append((pattern, parse_filler(filler)))
+    return rules
 
 
 def initialise(
@@ -254,35 +264,35 @@ def initialise(
     fill: bool = False,
     feeds: Mapping[str, NDArray[Any]] | None = None,
 ) -> Net:
-    """Fills the net's weights from its fillers, and gives the net back.
+    """Fill the net's weights from its fillers, and return the net.
 
-    The same seed gives the same weights, whatever the order of layers. Constant and bilinear are
-    Caffe's bit for bit; random fillers have Caffe's distributions.
+    The same seed gives the same weights, independent of the order of layers. Constant and bilinear
+    equal Caffe's bit for bit; random fillers have Caffe's distributions.
 
     Args:
-        fan: ``caffe`` counts inputs as Caffe does, ``true`` as they are: they differ on
+        fan: ``caffe`` counts inputs by Caffe's rule, ``true`` counts them correctly: they differ on
             Deconvolution, on InnerProduct with ``transpose``, and on Embed.
         rules: fillers by pattern of layer names: ``{"conv*": "msra", "fc8": "gaussian:0.01"}``.
-        recommend: fillers that suit each layer's activation.
-        fill: for blobs of which nobody says how they begin, what suits them instead of Caffe's 0:
-            msra before rectifiers, xavier elsewhere, bilinear where a Deconvolution upsamples
-            each channel, and a BatchNorm that changes nothing. Without it such blobs are warned of.
-        feeds: data for ``lsuv``; random numbers where it is left out.
+        recommend: use fillers that suit each layer's activation.
+        fill: choose suitable fillers for blobs without one, instead of Caffe's 0: msra before
+            rectifiers, xavier elsewhere, bilinear for a Deconvolution that upsamples each channel,
+            and neutral values for BatchNorm. Without ``fill`` such blobs cause a warning.
+        feeds: data for ``lsuv``; random numbers by default.
 
     Raises:
-        InputError: a filler is not known or does not fit, a pattern fits nothing.
+        InputError: a filler is unknown or does not fit its blob, or a pattern matches no layer.
     """
     texts = [f"{pattern}={filler}" for pattern, filler in (rules or {}).items()]
-    found = blobs_of(net, parse_rules(texts), recommend, fill)
+    blobs = blobs_of(net, parse_rules(texts), recommend, fill)
     _check_fan(fan)
-    _warn_of_dead(found)
+    _warn_of_zeros(blobs)
     net.weights = {}
-    for blob in found:
-        net.weights.setdefault(blob.layer.name, []).append(blob.made(seed, fan).array())
-    if any(blob.filler.type == "lsuv" for blob in found):
+    for blob in blobs:
+        net.weights.setdefault(blob.layer.name, []).append(blob.values(seed, fan).array())
+    if any(blob.filler.type == "lsuv" for blob in blobs):
         from protogen.training.lsuv import scale_to_unit_variance
 
-        names = {blob.layer.name for blob in found if blob.filler.type == "lsuv"}
+        names = {blob.layer.name for blob in blobs if blob.filler.type == "lsuv"}
         scale_to_unit_variance(net, names, feeds, seed)
     return net
 
@@ -299,10 +309,10 @@ def write_initial(
     feeds: Mapping[str, NDArray[Any]] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[FilledBlob]:
-    """Writes a caffemodel of initial weights, a chunk at a time, and tells what filled each blob.
+    """Write a caffemodel of initial weights, in chunks, and return each blob with its filler.
 
     Args:
-        progress: is told bytes written and bytes in all.
+        progress: callback with the bytes written and the bytes in total.
 
     Raises:
         InputError: as ``initialise``; the net has no parameters; the file cannot be written.
@@ -310,79 +320,82 @@ def write_initial(
     from protogen.formats.caffemodel import write_weights
     from protogen.net.net import entry
 
-    found = blobs_of(net, rules, recommend, fill)
+    blobs = blobs_of(net, rules, recommend, fill)
     _check_fan(fan)
-    if not found:
+    if not blobs:
         raise InputError("no layer has parameters", subject=f'net "{net.name}"')
-    whole = any(blob.filler.type == "lsuv" for blob in found)
-    if whole:
+    in_memory = any(blob.filler.type == "lsuv" for blob in blobs)
+    if in_memory:
         texts = {pattern: filler_text(filler) for pattern, filler in rules}
         initialise(net, seed, fan=fan, rules=texts, recommend=recommend, fill=fill, feeds=feeds)
     else:
-        _warn_of_dead(found)
-    size = sum(4 * blob.made(seed, fan).size for blob in found)
+        _warn_of_zeros(blobs)
+    size = sum(4 * blob.values(seed, fan).size for blob in blobs)
     by_layer: dict[str, list[LazyArray]] = {}
-    for blob in found:
-        by_layer.setdefault(blob.layer.name, []).append(blob.made(seed, fan))
+    for blob in blobs:
+        by_layer.setdefault(blob.layer.name, []).append(blob.values(seed, fan))
     with files.replacing(path) as file:
         entries = (
             net.entries()
-            if whole
+            if in_memory
             else (
                 entry(layer, by_layer[layer.name]) for layer in net.layers if layer.name in by_layer
             )
         )
         write_weights(file, net.name, entries, progress=counted(progress, size))
-    return found
+    return blobs
 
 
-def _warn_of_dead(blobs: Sequence[FilledBlob]) -> None:
-    for told in dead(blobs):
-        warnings.warn(told, stacklevel=3)
+def _warn_of_zeros(blobs: Sequence[FilledBlob]) -> None:
+    for warning in zero_start_warnings(blobs):
+        warnings.warn(warning, stacklevel=3)
 
 
 def filler_text(filler: Filler) -> str:
-    """As ``parse_filler`` reads it: ``gaussian:std=0.01``."""
+    """Return the text of a filler that ``parse_filler`` accepts: ``gaussian:std=0.01``."""
     numbers = filler.numbers()
-    kind = str(numbers.pop("type"))
-    return kind + (":" if numbers else "") + ",".join(f"{k}={v}" for k, v in numbers.items())
+    type_ = str(numbers.pop("type"))
+    return type_ + (":" if numbers else "") + ",".join(f"{k}={v}" for k, v in numbers.items())
 
 
 def _check_fan(fan: str) -> None:
     if fan not in FANS:
-        raise InputError(f"{fan!r} is not caffe or true", subject="fan")
+        raise InputError(f"expected caffe or true, got {fan!r}", subject="fan")
 
 
 def with_fillers(net: Net, blobs: Sequence[FilledBlob]) -> Message:
-    """The net's message with these blobs' fillers written into its layers. Blobs that Caffe has no
-    filler for, such as BatchNorm's, begin so in the caffemodel alone.
+    """Return a copy of the net's message with the fillers of these blobs.
+
+    Blobs for which Caffe has no filler, such as BatchNorm's, are left out: only the caffemodel has
+    their initial values.
 
     Raises:
         UnsupportedError: Caffe has no such filler.
     """
     changed: dict[str, list[FilledBlob]] = {}
     for blob in blobs:
-        if not blob.reason or not blob.filling.field:  # a field is where the text can say it
+        if not blob.reason or not blob.filling.field:  # without a field no text can name the filler
             continue
         if blob.filler.type in EXTRAS:
             raise UnsupportedError(
-                f"Caffe has no filler {blob.filler.type}: it can only be written as weights",
+                f"Caffe has no filler {blob.filler.type}, so that the prototxt cannot contain it",
                 subject=blob.layer.subject,
+                advice="Write its values to a caffemodel.",
             )
         changed.setdefault(blob.layer.name, []).append(blob)
-    text = prototxt.parse(prototxt.write(net.message), net.name or "net")
-    for item in text.all("layer"):
-        for blob in changed.get(item.value.name, ()):
+    copy = prototxt.parse(prototxt.write(net.message), net.name or "net")
+    for entry in copy.all("layer"):
+        for blob in changed.get(entry.value.name, ()):
             outer, name = blob.filling.field.split(".")
-            if not item.value.has(outer):
-                item.value.add(outer, {})
-            param: Message = getattr(item.value, outer)
+            if not entry.value.has(outer):
+                entry.value.add(outer, {})
+            param: Message = getattr(entry.value, outer)
             numbers = blob.filler.numbers()
-            made = Message.make("FillerParameter", **numbers)
-            given = param.all(name)
-            if given:
-                given[0].value = made
-                given[0].literal = None
+            filler = Message.make("FillerParameter", **numbers)
+            present = param.all(name)
+            if present:
+                present[0].value = filler
+                present[0].literal = None
             else:
-                param.append(Field(name, made, param.kind.fields[name] if param.kind else None))
-    return text
+                param.append(Field(name, filler, param.kind.fields[name] if param.kind else None))
+    return copy

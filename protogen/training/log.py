@@ -1,4 +1,4 @@
-"""Caffe's training log as data: losses, learning rates, outputs, and norms where debug_info is on."""
+"""Parser for Caffe's training log: losses, learning rates, outputs, and norms from debug_info."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from protogen.errors import InputError
 
-LONGEST = 1 << 15  # characters of a line; glog's own limit is 30,000 bytes
+LONGEST = 1 << 15  # maximum characters of a line; glog's own limit is 30,000 bytes
 _NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
 _ITERATION = r"Iteration (\d{1,18})"
 _LOSS = re.compile(rf"{_ITERATION}(?: \([^)\n]{{0,200}}\))?, loss = {_NUMBER}")
@@ -26,8 +26,13 @@ _LINE = re.compile(r"^[IWEF]\d{4,8} [\d:.]+ +\d+ [\w./]+:\d+\]")
 
 @dataclass
 class Log:
-    """What a log tells. Each series is (iteration, value) in order; norms are mean absolute values
-    of the last iteration with debug_info, by layer in the order of the net."""
+    """The content of a training log.
+
+    ``loss``, ``rate``, ``train`` and ``test`` are series of (iteration, value) in order. The norms
+    ``values`` (of outputs), ``weights``, ``gradients`` (of bottoms) and ``weight_gradients`` are mean
+    absolute values of the last iteration with debug_info, by layer in the order of the net.
+    ``gradient_history`` contains all norms of weight gradients.
+    """
 
     path: str
     loss: list[tuple[int, float]] = field(default_factory=list)
@@ -41,7 +46,7 @@ class Log:
     gradient_history: dict[str, list[float]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """As data for JSON: how much there is, and the ends."""
+        """Return a dictionary for JSON: the number of iterations, and first and last values."""
         return {
             "iterations": self.loss[-1][0] if self.loss else 0,
             "first_loss": self.loss[0][1] if self.loss else None,
@@ -53,10 +58,10 @@ class Log:
 
 
 def read_log(path: str | Path) -> Log:
-    """The log in a file.
+    """Read a training log from a file.
 
     Raises:
-        InputError: it cannot be read, or nothing in it is of Caffe's training.
+        InputError: the file cannot be read, or contains no output of Caffe's training.
     """
     try:
         with Path(path).open(encoding="utf-8", errors="replace") as file:
@@ -68,42 +73,50 @@ def read_log(path: str | Path) -> Log:
 
 
 def parse_log(lines: Iterable[str], path: str = "the log") -> Log:
-    """The same of lines that are there already; they are looked at one by one."""
+    """Parse the lines of a training log; only one line is in memory at a time.
+
+    Raises:
+        InputError: the lines contain no output of Caffe's training.
+    """
     log = Log(path)
-    iteration = tested = 0
-    seen = False
+    iteration = test_iteration = 0
+    has_glog_line = False
     for line in lines:
-        seen = seen or bool(_LINE.match(line))
+        has_glog_line = has_glog_line or bool(_LINE.match(line))
         if "[Forward]" in line or "[Backward]" in line:
             _norm(log, line)
-        elif (found := _LOSS.search(line)) is not None:
-            iteration = int(found[1])
-            log.loss.append((iteration, float(found[2])))
-        elif (found := _RATE.search(line)) is not None:
-            log.rate.append((int(found[1]), float(found[2])))
-        elif (found := _TESTING.search(line)) is not None:
-            tested = int(found[1])
-        elif (found := _OUTPUT.search(line)) is not None:
-            series, at = (log.train, iteration) if found[1] == "Train" else (log.test, tested)
-            series.setdefault(found[2], []).append((at, float(found[3])))
+        elif (match := _LOSS.search(line)) is not None:
+            iteration = int(match[1])
+            log.loss.append((iteration, float(match[2])))
+        elif (match := _RATE.search(line)) is not None:
+            log.rate.append((int(match[1]), float(match[2])))
+        elif (match := _TESTING.search(line)) is not None:
+            test_iteration = int(match[1])
+        elif (match := _OUTPUT.search(line)) is not None:
+            if match[1] == "Train":
+                log.train.setdefault(match[2], []).append((iteration, float(match[3])))
+            else:
+                log.test.setdefault(match[2], []).append((test_iteration, float(match[3])))
     if not (log.loss or log.test or log.train or log.weight_gradients):
-        problem = "tells of no iteration" if seen else "is no log of Caffe's"
-        advice = "Training writes it to stderr: caffe train ... 2> train.log"
+        problem = "log contains no iteration" if has_glog_line else "not a Caffe training log"
+        advice = "Caffe writes the log to stderr: caffe train ... 2> train.log"
         raise InputError(problem, where=path, advice=advice)
     return log
 
 
 def _norm(log: Log, line: str) -> None:
-    # From the first place on alone: a line that repeats it is looked through once.
-    at = max(line.find("[Forward]"), line.find("[Backward]"))
-    if (found := _FORWARD.match(line, at)) is not None:
-        log.values[found[1]] = float(found[3])
-    elif (found := _WEIGHT.match(line, at)) is not None:
-        if found[2] == "0":
-            log.weights[found[1]] = float(found[3])
-    elif (found := _DIFF.match(line, at)) is not None:
-        if found[2] == "0":
-            log.weight_gradients[found[1]] = float(found[3])
-            log.gradient_history.setdefault(found[1], []).append(float(found[3]))
-    elif (found := _BOTTOM.match(line, at)) is not None:
-        log.gradients[found[1]] = float(found[3])
+    """Store the norm of a debug_info line."""
+    # Each pattern is tried at one position only: a line that repeats the marker many times does not
+    # take quadratic time.
+    start = max(line.find("[Forward]"), line.find("[Backward]"))
+    if (match := _FORWARD.match(line, start)) is not None:
+        log.values[match[1]] = float(match[3])
+    elif (match := _WEIGHT.match(line, start)) is not None:
+        if match[2] == "0":
+            log.weights[match[1]] = float(match[3])
+    elif (match := _DIFF.match(line, start)) is not None:
+        if match[2] == "0":
+            log.weight_gradients[match[1]] = float(match[3])
+            log.gradient_history.setdefault(match[1], []).append(float(match[3]))
+    elif (match := _BOTTOM.match(line, start)) is not None:
+        log.gradients[match[1]] = float(match[3])

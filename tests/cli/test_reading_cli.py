@@ -115,7 +115,7 @@ def test_fmt(protogen, tmp_path):
     assert protogen("fmt", path).returncode == 0
     text = path.read_text()
     assert prototxt.parse(text) == prototxt.read(HEAD)
-    assert "# rewired by --rewire" in text
+    assert "# changed by --rewire" in text
     assert protogen("fmt", "--check", path).returncode == 0
 
 

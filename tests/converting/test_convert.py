@@ -527,8 +527,8 @@ def test_command_line(protogen, pair, tmp_path):
     [
         (["net.prototxt", "-o", "a.onnx"], 2, 'layer "conv1" (Convolution): has no weights'),
         (["net.prototxt", "none.caffemodel", "-o", "a.onnx"], 2, "none.caffemodel: cannot be read"),
-        (["net.prototxt", "net.caffemodel"], 2, "missing the output file. Name it with -o, or look with --dry-run."),
-        (["net.prototxt", "net.caffemodel", "-o", "a.onnx", "--mean", "m.jpg"], 2, "is no mean file"),
+        (["net.prototxt", "net.caffemodel"], 2, "Missing option '-o'"),
+        (["net.prototxt", "net.caffemodel", "-o", "a.onnx", "--mean", "m.jpg"], 2, "unsupported mean file extension"),
         (["net.caffemodel", "-o", "a.onnx"], 2, "net.caffemodel"),
         (["net.prototxt", "net.caffemodel", "-o", "no/a.onnx"], 2, "no/a.onnx: cannot be written"),
     ],

@@ -184,7 +184,9 @@ def test_interp_precedence_of_size_fields(words):
 
 
 def test_upsample_without_factor_depends_on_dialect():
-    with pytest.raises(pg.UnsupportedError, match="its default differs between forks: 1 in yolo, 2 in huawei"):
+    with pytest.raises(
+        pg.UnsupportedError, match="its default differs between forks: 1 in yolo, 2 in huawei"
+    ):
         y('type: "Upsample"', X)
     assert net('type: "Upsample"', X.shape, dialect="yolo").shapes["y"] == X.shape
     assert net('type: "Upsample"', X.shape, dialect="huawei").shapes["y"][2:] == (14, 12)
@@ -310,7 +312,10 @@ def test_segnet_bn():
     ):
         actual = y(f'type: "BN" bn_param {{ {words} }}', X, **options)
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(pg.UnsupportedError, match="the type is ambiguous: SegNet's BN has the blobs scale and shift"):
+    with pytest.raises(
+        pg.UnsupportedError,
+        match="the type is ambiguous: SegNet's BN has the blobs scale and shift",
+    ):
         y('type: "BN"', X)
 
 

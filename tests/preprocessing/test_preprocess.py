@@ -1,4 +1,4 @@
-"""Preprocessing as layers and as weights, against the arithmetic on the data; means of pictures."""
+"""Preprocessing as layers and as weights, against arithmetic on the data; statistics of images."""
 
 from __future__ import annotations
 
@@ -51,25 +51,26 @@ def transforms():
     )  # fmt: skip
 
 
-def check(net: Net, made: pg.Preprocessed, transform: Transform) -> None:
+def check(net: Net, result: pg.Preprocessed, transform: Transform) -> None:
+    """Compare the new net on raw data with the original net on transformed data."""
     data = GENERATOR.integers(0, 256, net.shapes["data"]).astype(np.float32)
-    wanted = pg.run(net, {"data": transform.apply(data)})
-    found = pg.run(made.net, {"data": data})
-    assert found.keys() == wanted.keys()
-    for name, values in wanted.items():
+    expected = pg.run(net, {"data": transform.apply(data)})
+    actual = pg.run(result.net, {"data": data})
+    assert actual.keys() == expected.keys()
+    for name, values in expected.items():
         limit = TOLERANCE * max(np.abs(values).max(), 1)
-        np.testing.assert_allclose(found[name], values, rtol=0, atol=limit)
+        np.testing.assert_allclose(actual[name], values, rtol=0, atol=limit)
 
 
 @settings(max_examples=60)
 @given(transforms(), st.sampled_from([CONV % "pad: 1", CONV % "group: 3", DENSE % ""]))
-def test_in_front_is_exact(transform, first):
+def test_new_layers_are_exact(transform, first):
     net = net_of(first)
-    made = pg.preprocess(net, transform)
-    check(net, made, transform)
+    result = pg.preprocess(net, transform)
+    check(net, result, transform)
     assert all(one.type in ("Power", "Scale", "Bias", "Convolution", "InnerProduct", "Input")
-               for one in made.net.layers)  # fmt: skip
-    made.net.check_weights()
+               for one in result.net.layers)  # fmt: skip
+    result.net.check_weights()
 
 
 @settings(max_examples=60)
@@ -78,66 +79,70 @@ def test_in_front_is_exact(transform, first):
      DENSE % "bias_term: false"]))  # fmt: skip
 def test_folded_is_exact_without_padding(transform, first):
     net = net_of(first)
-    picture = transform.mean is not None and transform.mean.ndim == 3
-    if picture and "Convolution" in first:
-        with pytest.raises(pg.UnsupportedError, match="a mean picture cannot be folded into it"):
+    has_mean_image = transform.mean is not None and transform.mean.ndim == 3
+    if has_mean_image and "Convolution" in first:
+        with pytest.raises(pg.UnsupportedError, match="a mean image cannot be folded into it"):
             pg.preprocess(net, transform, fold=True)
         return
-    made = pg.preprocess(net, transform, fold=True)
-    check(net, made, transform)
-    assert not made.border
-    assert len(made.net.layers) == len(net.layers)
+    result = pg.preprocess(net, transform, fold=True)
+    check(net, result, transform)
+    assert not result.border
+    assert len(result.net.layers) == len(net.layers)
 
 
 @settings(max_examples=20)
 @given(transforms())
-def test_folded_into_groups(transform):
+def test_fold_into_groups(transform):
     net = net_of(CONV % "group: 3")
-    mixed = transform.swap or (transform.matrix is not None and np.any(
+    mixes_channels = transform.swap or (transform.matrix is not None and np.any(
         transform.matrix_for(3) - np.diag(np.diag(transform.matrix_for(3)))))  # fmt: skip
-    picture = transform.mean is not None and transform.mean.ndim == 3
-    if mixed or picture:
+    has_mean_image = transform.mean is not None and transform.mean.ndim == 3
+    if mixes_channels or has_mean_image:
         with pytest.raises(pg.UnsupportedError, match="cannot be"):
             pg.preprocess(net, transform, fold=True)
     else:
         check(net, pg.preprocess(net, transform, fold=True), transform)
 
 
-def test_the_border_is_measured():
+def test_error_at_border_is_measured():
     net = net_of(CONV % "pad: 1")
     transform = Transform(np.array([104.0, 117, 123]))
-    made = pg.preprocess(net, transform, fold=True, verify=True)
-    (border,) = made.border
+    result = pg.preprocess(net, transform, fold=True, verify=True)
+    (border,) = result.border
     assert (border.layer, border.ring) == ("c", 1)
     assert border.error > 0.1 * border.largest
-    assert made.error > 0.01
+    assert result.error > 0.01
     data = GENERATOR.integers(0, 256, net.shapes["data"]).astype(np.float32)
-    wanted = pg.run(net, {"data": transform.apply(data)})["c"]
-    found = pg.run(made.net, {"data": data})["c"]
-    inside = np.abs(found - wanted)[:, :, 1:-1, 1:-1].max()
-    assert inside < TOLERANCE * np.abs(wanted).max()
-    # black is what padding is without a mean: then nothing changes
+    expected = pg.run(net, {"data": transform.apply(data)})["c"]
+    actual = pg.run(result.net, {"data": data})["c"]
+    inner_error = np.abs(actual - expected)[:, :, 1:-1, 1:-1].max()
+    assert inner_error < TOLERANCE * np.abs(expected).max()
+    # without a mean, padding means black before and after folding
     assert not pg.preprocess(net, Transform(None, np.array([[0.1]])), fold=True).border
 
 
-def test_a_proof_that_no_output_can_hide(monkeypatch):
-    """Behind a saturated Softmax every mistake looks right: what the new layers make is compared."""
+def test_verify_compares_first_values_after_transform(monkeypatch):
+    """A saturated Softmax hides every error, so the values of the new layers are compared too."""
     saturated = DENSE % "" + 'layer { name: "p" type: "Softmax" bottom: "i" top: "p" }'
     net = net_of(saturated)
     net.weights["i"] = [np.zeros_like(net.weights["i"][0]), np.float32([0, 0, 0, 0, 1000])]
     transform = Transform(np.array([104.0, 117, 123]))
     pg.preprocess(net, transform, verify=True)
     monkeypatch.setattr(Transform, "apply", lambda self, data: 2 * data)
-    with pytest.raises(pg.MismatchError, match=r"differs by .* from the net on preprocessed data"):
+    with pytest.raises(
+        pg.MismatchError, match=r"differs by .* from the original net on preprocessed data"
+    ):
         pg.preprocess(net, transform, verify=True)
-    with pytest.raises(pg.MismatchError, match="nothing is proved"):
+    with pytest.raises(
+        pg.MismatchError, match="cannot be verified: its value does not depend on the data"
+    ):
         pg.preprocess(net, transform, fold=True, verify=True)
 
 
-def test_the_cheapest_layer():
+def test_cheapest_layer_is_inserted():
     def types(transform: Transform) -> list[str]:
-        made = pg.preprocess(net_of(DENSE % ""), transform)
-        return [layer.type for layer in made.net.layers if layer.name in made.layers]
+        result = pg.preprocess(net_of(DENSE % ""), transform)
+        return [layer.type for layer in result.net.layers if layer.name in result.layers]
 
     mean, std = np.array([104.0, 117, 123]), np.diag([0.1, 0.2, 0.3])
     assert types(Transform(np.array([127.0]), np.array([[0.01]]))) == ["Power"]
@@ -148,14 +153,14 @@ def test_the_cheapest_layer():
     assert types(Transform(np.zeros((3, 9, 8)), None, True)) == ["Convolution", "Bias"]
 
 
-def test_readers_and_layers_in_place_follow():
+def test_readers_and_in_place_layers_use_new_blob():
     rest = 'layer { name: "a" type: "AbsVal" bottom: "data" top: "a" }\n' + CONV % ""
     net = net_of('layer { name: "r" type: "ReLU" bottom: "data" top: "data" }', rest=rest)
     transform = Transform(np.array([127.0]))
     check(net, pg.preprocess(net, transform), transform)
 
 
-def test_whitening():
+def test_whitening_decorrelates_channels():
     stats = gather(GENERATOR.multivariate_normal([100, 110, 120], [[900, 800, 700], [800, 950, 750],
                    [700, 750, 800]], (5, 40, 30)).transpose(0, 3, 1, 2))  # fmt: skip
     for kind in ("pca", "zca"):
@@ -163,28 +168,30 @@ def test_whitening():
         np.testing.assert_allclose(matrix @ stats.covariance @ matrix.T, np.eye(3), atol=1e-9)
     zca = pg.whitening(stats.covariance, "zca")
     np.testing.assert_allclose(zca, zca.T, atol=1e-12)
-    turned = pg.whitening(stats.covariance, "rotate")
-    np.testing.assert_allclose(turned @ turned.T, np.eye(3), atol=1e-12)
-    rotated = turned @ stats.covariance @ turned.T
-    np.testing.assert_allclose(rotated - np.diag(np.diag(rotated)), 0, atol=1e-9)
-    assert (np.diff(np.diag(rotated)) < 0).all()
-    with pytest.raises(pg.InputError, match="depend on each other"):
+    rotation = pg.whitening(stats.covariance, "rotate")
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+    rotated_covariance = rotation @ stats.covariance @ rotation.T
+    np.testing.assert_allclose(
+        rotated_covariance - np.diag(np.diag(rotated_covariance)), 0, atol=1e-9
+    )
+    assert (np.diff(np.diag(rotated_covariance)) < 0).all()
+    with pytest.raises(pg.InputError, match="channels are linearly dependent"):
         pg.whitening(np.ones((3, 3)), "zca")
-    with pytest.raises(pg.InputError, match="'zac' is not zca, pca or rotate"):
+    with pytest.raises(pg.InputError, match="expected zca, pca or rotate, got 'zac'"):
         pg.whitening(np.eye(3), "zac")
 
 
-def test_statistics_are_those_of_all_pixels():
+def test_statistics_equal_numpy():
     pictures = GENERATOR.uniform(0, 255, (7, 3, 6, 5))
-    found = gather(pictures)
-    np.testing.assert_allclose(found.mean, pictures.mean(axis=0))
-    np.testing.assert_allclose(found.channel_mean, pictures.mean(axis=(0, 2, 3)))
-    np.testing.assert_allclose(found.channel_std, pictures.std(axis=(0, 2, 3)))
+    statistics = gather(pictures)
+    np.testing.assert_allclose(statistics.mean, pictures.mean(axis=0))
+    np.testing.assert_allclose(statistics.channel_mean, pictures.mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(statistics.channel_std, pictures.std(axis=(0, 2, 3)))
     flat = pictures.transpose(1, 0, 2, 3).reshape(3, -1)
-    np.testing.assert_allclose(found.covariance, np.cov(flat, bias=True), rtol=1e-9)
+    np.testing.assert_allclose(statistics.covariance, np.cov(flat, bias=True), rtol=1e-9)
 
 
-def test_transform_param(tmp_path):
+def test_transform_is_read_from_transform_param(tmp_path):
     text = 'layer { name: "d" type: "Data" top: "data" transform_param { %s } }'
 
     def read(param: str) -> Transform | None:
@@ -215,12 +222,12 @@ def pictures(tmp_path):
     return arrays[:, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float64)  # blue, green, red
 
 
-def test_mean_command(protogen, tmp_path, pictures):
-    done = protogen(
-        "mean", "compute", "pictures", "-o", "m.binaryproto", "-o", "m.npy", "-o", "m.png"
+def test_mean_command_writes_files(protogen, tmp_path, pictures):
+    completed = protogen(
+        "mean", "compute", "pictures", "-o", "m.binaryproto", "--npy", "m.npy", "--png", "m.png"
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("4 pictures of 3x9x8\nmean ")
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.startswith("4 pictures of 3x9x8\nmean ")
     np.testing.assert_allclose(np.load(tmp_path / "m.npy"), pictures.mean(axis=0), rtol=1e-6)
     from protogen.preprocessing import meanfiles
 
@@ -228,8 +235,8 @@ def test_mean_command(protogen, tmp_path, pictures):
         meanfiles.read(tmp_path / "m.binaryproto"), pictures.mean(axis=0), rtol=1e-6
     )
     assert np.abs(meanfiles.read(tmp_path / "m.png") - pictures.mean(axis=0)).max() <= 0.5
-    told = json.loads(protogen("mean", "compute", "pictures", "--json").stdout)
-    np.testing.assert_allclose(told["mean"], pictures.mean(axis=(0, 2, 3)))
+    report = json.loads(protogen("mean", "compute", "pictures", "--json").stdout)
+    np.testing.assert_allclose(report["mean"], pictures.mean(axis=(0, 2, 3)))
     grey = json.loads(
         protogen("mean", "compute", "pictures", "--grey", "--size", "5", "--json").stdout
     )
@@ -251,23 +258,25 @@ def files(tmp_path):
     return net
 
 
-def test_preprocess_command(protogen, tmp_path, files, pictures):
+def test_preprocess_command_writes_net(protogen, tmp_path, files, pictures):
     def run(*options):
-        done = protogen("preprocess", "net.prototxt", "net.caffemodel", "-o", "raw.prototxt",
+        completed = protogen("preprocess", "net.prototxt", "net.caffemodel", "-o", "raw.prototxt",
                         "--caffemodel", "raw.caffemodel", *options)  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout, pg.load(tmp_path / "raw.prototxt", tmp_path / "raw.caffemodel")
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout, pg.load(tmp_path / "raw.prototxt", tmp_path / "raw.caffemodel")
 
     data = GENERATOR.integers(0, 256, (1, 3, 9, 8)).astype(np.float32)
-    told, raw = run("--from", "train.prototxt", "--verify")
-    assert "new layers: data_preprocessed" in told
+    output, raw = run("--from", "train.prototxt", "--verify")
+    assert "in front: data_preprocessed" in output
     transform = Transform(np.array([104.0, 117, 123]), np.array([[0.5]]))
-    wanted = pg.run(files, {"data": transform.apply(data)})["c"]
-    np.testing.assert_allclose(pg.run(raw, {"data": data})["c"], wanted, atol=1e-4 * wanted.max())
-    told, _ = run("--mean", "104,117,123", "--std", "57,57,58", "--fold")
-    assert "note: c has padding" in told
-    assert "Exact without --fold." in told
-    told, raw = run("--whiten", "zca", "--images", "pictures", "--plot", "w.png", "--verify")
+    expected = pg.run(files, {"data": transform.apply(data)})["c"]
+    np.testing.assert_allclose(
+        pg.run(raw, {"data": data})["c"], expected, atol=1e-4 * expected.max()
+    )
+    output, _ = run("--mean", "104,117,123", "--std", "57,57,58", "--fold")
+    assert "border: c pads" in output
+    assert "Exact without --fold." in output
+    output, raw = run("--whiten", "zca", "--images", "pictures", "--plot", "w.png", "--verify")
     assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
     assert next(layer.type for layer in raw.layers if layer.reads) == "Convolution"
 
@@ -276,52 +285,51 @@ def test_preprocess_command(protogen, tmp_path, files, pictures):
     ("options", "code", "text"),
     [
         (["--mean", "1,2"], 2, "the mean has 2 channels, but the data has 3"),
-        (["--mean", "small.npy"], 2, "the mean is 4x4, smaller than the data, 9x8"),
+        (["--mean", "small.npy"], 2, "the mean image (4x4) is smaller than the data (9x8)"),
         (["--mean", "grey.npy", "--caffemodel", "x.caffemodel"], 2, "the mean has 2 channels"),
         (["--mean", "nan.npy"], 2, "nan.npy: --mean: the mean contains NaN or infinite values."),
         (["--mean", "a,b"], 2, "--mean: 'a,b' is not a list of numbers"),
         (["--std", "0,1,1"], 2, "--std: every number must be above 0"),
         (["--whiten", "zca"], 2, "Give pictures with --images DIR."),
         (["--from", "net.prototxt"], 2, "no layer has a transform_param"),
-        (["--from", "train.prototxt", "--scale", "2"], 2, "--from and --scale exclude each other"),
-        ([], 2, "no preprocessing is requested"),
-        (["--mean", "1", "--bottom", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
-        (["--mean", "1,2,3"], 3, "Name a file: --caffemodel new.caffemodel."),
-        (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "is an input, and --caffemodel would overwrite it"),
+        (["--from", "train.prototxt", "--scale", "2"], 2, "--from and other numbers are both given"),
+        ([], 2, "nothing is to be done"),
+        (["--mean", "1", "--blob", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
+        (["--mean", "1,2,3"], 3, "missing an output file for the weights of data_preprocessed. Set it: --caffemodel new.caffemodel."),
+        (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "is read, and --caffemodel would write over it"),
     ],
 )  # fmt: skip
-def test_mistakes(protogen, tmp_path, files, options, code, text):
+def test_invalid_options_are_refused(protogen, tmp_path, files, options, code, text):
     np.save(tmp_path / "small.npy", np.zeros((3, 4, 4)))
     np.save(tmp_path / "grey.npy", np.zeros((2, 9, 8)))
     np.save(tmp_path / "nan.npy", np.full((3, 9, 8), np.nan))
     before = set(tmp_path.iterdir())
-    done = protogen("preprocess", "net.prototxt", "net.caffemodel", "-o", "o.prototxt", *options)
-    assert done.returncode == code, done.stderr
-    assert text in done.stderr
+    completed = protogen(
+        "preprocess", "net.prototxt", "net.caffemodel", "-o", "o.prototxt", *options
+    )
+    assert completed.returncode == code, completed.stderr
+    assert text in completed.stderr
     assert set(tmp_path.iterdir()) == before
 
 
-def test_mean_mistakes(protogen, tmp_path, pictures):
+def test_mean_command_refuses_invalid_images(protogen, tmp_path, pictures):
     Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(tmp_path / "pictures" / "z.png")
     (tmp_path / "grey").mkdir()
     Image.fromarray(np.zeros((3, 4), np.uint8)).save(tmp_path / "grey" / "g.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "pictures" / "bad.txt").write_text("hello")
-    for words, text in (
-        (["pictures"], "z.png: is 3x4, but 0.png is 9x8. Give one size for all: --size 256,256."),
-        (["empty"], "empty: holds no pictures."),
+    for arguments, text in (
         (
-            ["grey"],
-            "g.png: is grey, but the input has 3 channels, which would all get the same values.",
+            ["pictures"],
+            "z.png: expected 9x8, the size of 0.png, got 3x4. Resize all images: --size 256,256.",
         ),
-        (["nothere"], "nothere: is not there."),
-        (
-            ["pictures/bad.txt"],
-            "bad.txt: not an image of a supported format. Supported formats: PNG",
-        ),
-        (["pictures", "--size", "x"], "--size: 'x' is not a size. Write 256x256."),
+        (["empty"], "empty: contains no images."),
+        (["grey"], "g.png: is grey, but the input has 3 channels, which would all show the same."),
+        (["nothere"], "nothere: does not exist."),
+        (["pictures/bad.txt"], "bad.txt: is no picture. Known are PNG"),
+        (["pictures", "--size", "x"], "--size: 'x' is no list of numbers"),
     ):
-        done = protogen("mean", "compute", *words, "-o", "m.binaryproto")
-        assert done.returncode == 2, words
-        assert text in done.stderr
+        completed = protogen("mean", "compute", *arguments, "-o", "m.binaryproto")
+        assert completed.returncode == 2, arguments
+        assert text in completed.stderr
         assert not (tmp_path / "m.binaryproto").exists()

@@ -1,4 +1,4 @@
-"""What is said of activation functions, against their formulas in float64."""
+"""Measured properties of activation functions against their formulas in float64."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ FORMULAS = {
 }
 
 
-def facts(name: str) -> pg.Activation:
+def measured(name: str) -> pg.Activation:
     return pg.activations([name], timed=False)[0]
 
 
-def test_all_are_here():
+def test_every_activation_has_a_formula():
     assert set(FORMULAS) == set(FORMS)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_curve(name):
+def test_curve_and_slopes_equal_formula(name):
     x, y, slopes = sampled(name)
-    wanted = FORMULAS[name](X)
-    np.testing.assert_allclose(y, wanted, atol=2e-6)
+    expected = FORMULAS[name](X)
+    np.testing.assert_allclose(y, expected, atol=2e-6)
     np.testing.assert_allclose(x, X)
-    middle = np.diff(wanted) / np.diff(X)
-    np.testing.assert_allclose(slopes, middle, atol=2e-4)
+    expected_slopes = np.diff(expected) / np.diff(X)
+    np.testing.assert_allclose(slopes, expected_slopes, atol=2e-4)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_curve(name):
      ("ELU", -1, None), ("SELU", -1.7581, None), ("Swish", -0.2785, None), ("Mish", -0.3088, None),
      ("HardSwish", -0.375, None), ("BNLL", 0, None), ("ReLU6", 0, 6), ("Clip", -1, 1)],
 )  # fmt: skip
-def test_range(name, low, high):
-    found = facts(name)
-    assert found.low == (None if low is None else pytest.approx(low, abs=2e-4))
-    assert found.high == (None if high is None else pytest.approx(high, abs=2e-4))
+def test_range_of_activation(name, low, high):
+    activation = measured(name)
+    assert activation.low == (None if low is None else pytest.approx(low, abs=2e-4))
+    assert activation.high == (None if high is None else pytest.approx(high, abs=2e-4))
 
 
 @pytest.mark.parametrize(
@@ -79,51 +79,53 @@ def test_range(name, low, high):
      ("LeakyReLU", 1, (0.1, 1)), ("Swish", 1.0998, (0.5, 0.5)), ("Mish", 1.0885, (0.6, 0.6)),
      ("BNLL", 1, (0.5, 0.5))],
 )  # fmt: skip
-def test_slopes(name, largest, at_zero):
-    found = facts(name)
-    assert found.largest_slope == pytest.approx(largest, abs=1e-3)
-    assert found.slopes_at_0 == pytest.approx(at_zero, abs=0.02)
+def test_slopes_of_activation(name, largest, at_zero):
+    activation = measured(name)
+    assert activation.largest_slope == pytest.approx(largest, abs=1e-3)
+    assert activation.slopes_at_0 == pytest.approx(at_zero, abs=0.02)
 
 
 def test_saturation_and_centre():
     # the slope of a sigmoid is 0.01 where s (1 - s) = 0.01
     s = (1 - math.sqrt(1 - 0.04)) / 2
-    found = facts("Sigmoid")
-    assert found.flat_below == pytest.approx(math.log(s / (1 - s)), abs=1 / 64)
-    assert found.flat_above == pytest.approx(-math.log(s / (1 - s)), abs=1 / 64)
-    assert facts("ReLU").flat_below == pytest.approx(0, abs=1 / 64)
-    assert facts("ReLU").flat_above is None
-    assert facts("LeakyReLU").flat_below is None
-    assert facts("TanH").zero_centred
-    assert not facts("Sigmoid").zero_centred
-    assert facts("ReLU").mean == pytest.approx(1 / math.sqrt(2 * math.pi), abs=0.01)
+    sigmoid_values = measured("Sigmoid")
+    assert sigmoid_values.flat_below == pytest.approx(math.log(s / (1 - s)), abs=1 / 64)
+    assert sigmoid_values.flat_above == pytest.approx(-math.log(s / (1 - s)), abs=1 / 64)
+    assert measured("ReLU").flat_below == pytest.approx(0, abs=1 / 64)
+    assert measured("ReLU").flat_above is None
+    assert measured("LeakyReLU").flat_below is None
+    assert measured("TanH").zero_centred
+    assert not measured("Sigmoid").zero_centred
+    assert measured("ReLU").mean == pytest.approx(1 / math.sqrt(2 * math.pi), abs=0.01)
 
 
 def test_time_is_measured():
-    (found,) = pg.activations(["ReLU"])
-    assert found.nanoseconds is not None
-    assert 0 <= found.nanoseconds < 1000
+    (activation,) = pg.activations(["ReLU"])
+    assert activation.nanoseconds is not None
+    assert 0 <= activation.nanoseconds < 1000
 
 
-def test_other_names():
+def test_synonyms_and_unknown_names():
     assert [one.name for one in pg.activations(["softplus", "silu", "tanh"], timed=False)] == [
         "BNLL", "Swish", "TanH",
     ]  # fmt: skip
-    with pytest.raises(pg.InputError, match=r"Did you mean Sigmoid"):
+    with pytest.raises(
+        pg.InputError, match=r'"Sigmod": unknown activation function\. Did you mean Sigmoid\?'
+    ):
         pg.activations(["Sigmod"])
 
 
-def test_far_away():
+def test_large_inputs_give_finite_values():
     assert np.isfinite(curve("Mish", np.float32([-1000, 1000, 3e38]))).all()
 
 
-def test_command(protogen, tmp_path):
-    done = protogen("activations", "TanH", "ReLU", "--no-time", "--plot", "a.png")
-    assert done.returncode == 0, done.stderr
-    assert "below 0" in done.stdout
+def test_command_prints_and_plots(protogen, tmp_path):
+    completed = protogen("activations", "TanH", "ReLU", "--no-time", "--plot", "a.png")
+    assert completed.returncode == 0, completed.stderr
+    assert "below 0" in completed.stdout
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    told = json.loads(protogen("activations", "--json", "--no-time").stdout)["activations"]
-    assert len(told) == len(FORMS)
-    done = protogen("activations", "Tanhh")
-    assert done.returncode == 2
-    assert "Did you mean" in done.stderr
+    parsed = json.loads(protogen("activations", "--json", "--no-time").stdout)
+    assert len(parsed) == len(FORMS)
+    completed = protogen("activations", "Tanhh")
+    assert completed.returncode == 2
+    assert "Did you mean" in completed.stderr

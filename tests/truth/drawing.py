@@ -1,8 +1,8 @@
-"""Draws small nets for real Caffe: every layer type with odd parameters, legal and illegal.
+"""Random small nets for real Caffe: every layer type with unusual parameters, valid and invalid.
 
-A ``Spec`` says for one type which bottoms it gets (shapes, and what their values are) and which
-parameters. Sizes are small and include 1; ranks go from 1 to 5; axes may be negative or outside;
-about one net in eight works in place, one in four is in phase TRAIN.
+A ``Spec`` defines the bottoms of a type (shapes and values) and its parameters. Sizes are small and
+include 1; ranks are 1 to 5; axes may be negative or out of range. About one net in eight has an
+in-place layer, and one in four is in phase TRAIN.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 Values = Callable[[np.random.Generator, Shape], NDArray[np.float32]]
 
 SIZES = st.sampled_from([1, 1, 2, 3, 4, 5, 6, 7])
-MOST = 3000  # values of a bottom
+MOST = 3000  # maximum number of values of a blob
 
 
 # Values
@@ -43,12 +43,12 @@ def positive(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
 
 
 def ties(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
-    """Few whole numbers: many are equal."""
+    """Return whole numbers from -2 to 2, so that many are equal."""
     return rng.integers(-2, 3, shape).astype(np.float32)
 
 
 def below(count: int, *more: int) -> Values:
-    """Whole numbers from 0 to ``count`` - 1, as labels and indexes are, and those in ``more``."""
+    """Return whole numbers below ``count`` and the numbers in ``more``: labels or indexes."""
     values = [*range(count), *more]
 
     def values_of(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
@@ -65,8 +65,13 @@ class Bottom:
 
 @dataclass(frozen=True)
 class Params:
-    """A layer's text behind its bottoms and tops, how many tops it has, and which values some
-    bottoms must have because of it."""
+    """Parameters of a layer.
+
+    Attributes:
+        text: the text of the layer after its bottoms and tops.
+        tops: the number of tops.
+        values: values that bottoms need for these parameters, by index.
+    """
 
     text: str = ""
     tops: int = 1
@@ -75,11 +80,12 @@ class Params:
 
 @dataclass(frozen=True)
 class Spec:
-    """How layers of a type are drawn.
+    """How to draw a layer of a type.
 
-    bottoms: draws the bottoms; None for types that take any one blob.
-    params: draws the parameters for bottoms of these shapes.
-    judges: which Caffe is asked, the first that has the type.
+    Attributes:
+        params: draws the parameters for bottoms of these shapes.
+        bottoms: draws the bottoms; None for types with one bottom of any shape.
+        judges: names of the Caffes to compare with; the first that has the type is used.
     """
 
     params: Callable[[Draw, list[Shape]], Params]
@@ -95,17 +101,19 @@ def spec(
     bottoms: Callable[[Draw], list[Bottom]] | None = None,
     judges: tuple[str, ...] = NAMES,
 ) -> Callable[[Callable[..., Params]], Callable[..., Params]]:
-    """Registers a function that draws the parameters of these types; it gets the type's name where
-    they are several."""
+    """Register a function that draws the parameters of these types.
+
+    The function gets the name of the type as an argument if there are several types.
+    """
 
     def register(function: Callable[..., Params]) -> Callable[..., Params]:
         for type_ in types:
-            named = (
+            of_type = (
                 function
                 if len(types) == 1
                 else lambda draw, shapes, type_=type_: function(draw, shapes, type_)
             )
-            SPECS[type_] = Spec(named, bottoms, judges)
+            SPECS[type_] = Spec(of_type, bottoms, judges)
         return function
 
     return register
@@ -115,55 +123,58 @@ def spec(
 
 
 def shapes(least: int = 1, most: int = 5) -> st.SearchStrategy[Shape]:
-    """Shapes of these ranks, four axes most often."""
+    """Return a strategy for shapes of these ranks, mostly of four axes."""
     ranks = [r for r in (1, 2, 3, 4, 4, 4, 5) if least <= r <= most]
-    sized = st.sampled_from(ranks).flatmap(lambda r: st.tuples(*[SIZES] * r))
-    return sized.filter(lambda s: math.prod(s) <= MOST)
+    of_rank = st.sampled_from(ranks).flatmap(lambda r: st.tuples(*[SIZES] * r))
+    return of_rank.filter(lambda s: math.prod(s) <= MOST)
 
 
 def like(draw: Draw, shape: Shape) -> Shape:
-    """The shape, or now and then another."""
+    """Return the shape, or sometimes another."""
     return draw(shapes()) if rarely(draw) else shape
 
 
 def rarely(draw: Draw, one_in: int = 8) -> bool:
-    # True stands first among few: hypothesis shrinks to False.
+    """Return True about once in ``one_in`` calls."""
+    # hypothesis shrinks the integer to 0, which gives False.
     return bool(draw(st.integers(0, one_in - 1)) == one_in - 1)
 
 
 def axis(draw: Draw, rank: int) -> int:
-    """Any axis of a blob, counted from either end, or the first outside."""
+    """Return an axis of a blob, positive or negative, or sometimes one that is out of range."""
     if rarely(draw, 12):
         return int(draw(st.sampled_from([-rank - 1, rank])))
     return int(draw(st.integers(-rank, rank - 1)))
 
 
-def word(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a value as prototxt."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
-def some(draw: Draw, **choices: Sequence[Any]) -> str:
-    """Fields with one of their values each; each is left out now and then."""
-    chosen = []
+def random_fields(draw: Draw, **choices: Sequence[Any]) -> str:
+    """Return fields, each with one of its values; each field is left out once in three times."""
+    parts = []
     for name, values in choices.items():
         if draw(st.integers(0, 2)):
-            chosen.append(f"{name}: {word(draw(st.sampled_from(list(values))))}")
-    return " ".join(chosen)
+            parts.append(f"{name}: {value_text(draw(st.sampled_from(list(values))))}")
+    return " ".join(parts)
 
 
-def block(name: str, inside: str) -> str:
-    return f"{name} {{ {inside} }}" if inside.strip() else ""
+def block(name: str, content: str) -> str:
+    """Return a nested message; empty if it has no content."""
+    return f"{name} {{ {content} }}" if content.strip() else ""
 
 
-def four(draw: Draw) -> list[Bottom]:
-    """One bottom of four axes: what forks' layers take."""
+def four_axes(draw: Draw) -> list[Bottom]:
+    """Draw one bottom of four axes, as layers of forks need."""
     return [Bottom(draw(shapes(4, 4)))]
 
 
-def one(*ranks: int) -> Callable[[Draw], list[Bottom]]:
-    """One bottom, of these ranks most often."""
+def of_rank(*ranks: int) -> Callable[[Draw], list[Bottom]]:
+    """Return a function that draws one bottom, mostly of these ranks."""
 
     def draws(draw: Draw) -> list[Bottom]:
         if rarely(draw):
@@ -173,7 +184,7 @@ def one(*ranks: int) -> Callable[[Draw], list[Bottom]]:
     return draws
 
 
-# Layers that work on each value alone
+# Elementwise layers
 
 PLAIN = ("AbsVal", "BNLL", "Sigmoid", "TanH", "Mish")
 
@@ -185,7 +196,9 @@ def plain(draw: Draw, shapes: list[Shape], type_: str) -> Params:
 
 @spec("ReLU")
 def relu(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(block("relu_param", some(draw, negative_slope=[0.0, 0.1, 1.0, 2.0, -0.5])))
+    return Params(
+        block("relu_param", random_fields(draw, negative_slope=[0.0, 0.1, 1.0, 2.0, -0.5]))
+    )
 
 
 @spec("ReLU6")
@@ -195,17 +208,17 @@ def relu6(draw: Draw, shapes: list[Shape]) -> Params:
 
 @spec("ELU")
 def elu(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(block("elu_param", some(draw, alpha=[1.0, 0.5, 0.0, -1.0])))
+    return Params(block("elu_param", random_fields(draw, alpha=[1.0, 0.5, 0.0, -1.0])))
 
 
 @spec("Swish")
 def swish(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(block("swish_param", some(draw, beta=[1.0, 0.5, 0.0, -1.0])))
+    return Params(block("swish_param", random_fields(draw, beta=[1.0, 0.5, 0.0, -1.0])))
 
 
 @spec("Threshold")
 def threshold(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(block("threshold_param", some(draw, threshold=[0.0, 0.5, -1.0])))
+    return Params(block("threshold_param", random_fields(draw, threshold=[0.0, 0.5, -1.0])))
 
 
 @spec("Clip")
@@ -219,7 +232,7 @@ def exp(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(
         block(
             "exp_param",
-            some(
+            random_fields(
                 draw,
                 base=[-1.0, 2.0, 0.5, 10.0, 1.0, 0.0, -2.0],
                 scale=[1.0, 0.5, -1.0, 0.0],
@@ -238,7 +251,7 @@ def log(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(
         block(
             "log_param",
-            some(
+            random_fields(
                 draw,
                 base=[-1.0, 2.0, 0.5, 10.0, 1.0, 0.0, -2.0],
                 scale=[1.0, 0.5, -1.0, 0.0],
@@ -253,7 +266,7 @@ def power(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(
         block(
             "power_param",
-            some(
+            random_fields(
                 draw,
                 power=[0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5],
                 scale=[1.0, 0.0, -1.0, 0.5, 2.0],
@@ -265,20 +278,25 @@ def power(draw: Draw, shapes: list[Shape]) -> Params:
 
 @spec("Dropout")
 def dropout(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(block("dropout_param", some(draw, dropout_ratio=[0.5, 0.3, 0.0])))
+    return Params(block("dropout_param", random_fields(draw, dropout_ratio=[0.5, 0.3, 0.0])))
 
 
 # Layers with weights
 
 
 def window(draw: Draw, sizes: Sequence[int], needed: Sequence[str] = ()) -> str:
-    """kernel, stride, pad and dilation for spatial axes of these lengths, in one of their forms.
-    Kernels fit the axes but for one time in four. ``needed``: fields that must not be left out."""
+    """Return kernel, stride, pad and dilation for spatial axes of these lengths.
+
+    Each field has one of its forms. Kernels are never longer than the axes in three of four cases.
+
+    Args:
+        needed: fields that must not be left out.
+    """
     axes = len(sizes)
     fits = [k for k in (1, 2, 3, 4) if k <= min(sizes, default=4)] or [1]
     kernels = fits if draw(st.integers(0, 3)) else [1, 2, 3, 4]
 
-    def said(name: str, short: str, values: Sequence[int]) -> str:
+    def field_text(name: str, short: str, values: Sequence[int]) -> str:
         form = draw(st.integers(0, 5))
         if axes == 2 and form > 3:
             return f"{short}_h: {draw(st.sampled_from(values))} {short}_w: {draw(st.sampled_from(values))}"
@@ -287,10 +305,10 @@ def window(draw: Draw, sizes: Sequence[int], needed: Sequence[str] = ()) -> str:
             count = axes + 1
         return " ".join(f"{name}: {draw(st.sampled_from(values))}" for _ in range(count))
 
-    parts = [] if rarely(draw, 24) else [said("kernel_size", "kernel", kernels)]
+    parts = [] if rarely(draw, 24) else [field_text("kernel_size", "kernel", kernels)]
     for name, values in (("stride", [1, 2, 3]), ("pad", [0, 1, 2, 3])):
         if name in needed or draw(st.booleans()):
-            parts.append(said(name, name, [0, *values] if rarely(draw, 24) else values))
+            parts.append(field_text(name, name, [0, *values] if rarely(draw, 24) else values))
     if draw(st.integers(0, 2)) == 2:
         parts.append(f"dilation: {draw(st.integers(1, 3))}")
     return " ".join(parts)
@@ -303,8 +321,8 @@ def convolved(draw: Draw) -> list[Bottom]:
     return [Bottom(shape)]
 
 
-def where_windows_begin(draw: Draw, shape: Shape) -> tuple[int, str]:
-    """Channels' axis, and how a net says it."""
+def channel_axis(draw: Draw, shape: Shape) -> tuple[int, str]:
+    """Draw the axis of channels, and the field that sets it."""
     rank = len(shape)
     if rank < 2 or rarely(draw, 4):
         at = axis(draw, rank)
@@ -317,41 +335,43 @@ FILLERS = 'weight_filler { type: "gaussian" std: 1 } bias_filler { type: "gaussi
 
 @spec("Convolution", "Deconvolution", bottoms=convolved)
 def convolution(draw: Draw, shapes: list[Shape], type_: str) -> Params:
-    at, said = where_windows_begin(draw, shapes[0])
+    at, fields = channel_axis(draw, shapes[0])
     channels = shapes[0][at]
     group = draw(st.sampled_from([g for g in (1, 1, 2, 3, channels) if channels % g == 0]))
     out = group * draw(st.integers(1, 3))
     if rarely(draw):
         group = draw(st.integers(0, 3))
-    more = some(draw, bias_term=[True, False], group=[group], force_nd_im2col=[False, True])
-    inside = f"num_output: {out} {said} {more} {window(draw, shapes[0][at + 1 :])} {FILLERS}"
-    return Params(f"convolution_param {{ {inside} }}", len(shapes))
+    more = random_fields(
+        draw, bias_term=[True, False], group=[group], force_nd_im2col=[False, True]
+    )
+    content = f"num_output: {out} {fields} {more} {window(draw, shapes[0][at + 1 :])} {FILLERS}"
+    return Params(f"convolution_param {{ {content} }}", len(shapes))
 
 
-@spec("ConvolutionDepthwise", bottoms=four)
+@spec("ConvolutionDepthwise", bottoms=four_axes)
 def depthwise(draw: Draw, shapes: list[Shape]) -> Params:
     channels = shapes[0][1]
-    more = some(draw, bias_term=[True, False], group=[channels])
-    # tpucaffe reads beyond its memory where stride or pad is left out.
+    more = random_fields(draw, bias_term=[True, False], group=[channels])
+    # tpucaffe reads out of bounds if stride or pad is missing.
     windows = window(draw, shapes[0][2:], ("stride", "pad"))
     return Params(f"convolution_param {{ num_output: {channels} {more} {windows} {FILLERS} }}")
 
 
 @spec("Im2col", bottoms=lambda draw: convolved(draw)[: 2 if rarely(draw, 16) else 1])
 def im2col(draw: Draw, shapes: list[Shape]) -> Params:
-    at, said = where_windows_begin(draw, shapes[0])
-    more = some(draw, force_nd_im2col=[False, True])
-    inside = f"{said} {more} {window(draw, shapes[0][at + 1 :])}"
-    return Params(f"convolution_param {{ {inside} }}", len(shapes))
+    at, fields = channel_axis(draw, shapes[0])
+    more = random_fields(draw, force_nd_im2col=[False, True])
+    content = f"{fields} {more} {window(draw, shapes[0][at + 1 :])}"
+    return Params(f"convolution_param {{ {content} }}", len(shapes))
 
 
 @spec("InnerProduct")
 def inner_product(draw: Draw, shapes: list[Shape]) -> Params:
     rank = len(shapes[0])
-    inside = some(draw, bias_term=[True, False], transpose=[True, False])
+    content = random_fields(draw, bias_term=[True, False], transpose=[True, False])
     at = f"axis: {axis(draw, rank)}" if rank < 2 or draw(st.booleans()) else ""
     out = draw(st.sampled_from([1, 2, 3, 5]))
-    return Params(f"inner_product_param {{ num_output: {out} {at} {inside} {FILLERS} }}")
+    return Params(f"inner_product_param {{ num_output: {out} {at} {content} {FILLERS} }}")
 
 
 def indexes(draw: Draw) -> list[Bottom]:
@@ -360,9 +380,9 @@ def indexes(draw: Draw) -> list[Bottom]:
 
 @spec("Embed", bottoms=indexes)
 def embed(draw: Draw, shapes: list[Shape]) -> Params:
-    inside = some(draw, bias_term=[True, False])
+    content = random_fields(draw, bias_term=[True, False])
     out = draw(st.sampled_from([1, 2, 3, 5, 0 if rarely(draw) else 4]))
-    return Params(f"embed_param {{ input_dim: {draw(st.sampled_from([4, 5]))} num_output: {out} {inside} {FILLERS} }}")  # fmt: skip
+    return Params(f"embed_param {{ input_dim: {draw(st.sampled_from([4, 5]))} num_output: {out} {content} {FILLERS} }}")  # fmt: skip
 
 
 def scaled(draw: Draw) -> list[Bottom]:
@@ -379,22 +399,22 @@ def scaled(draw: Draw) -> list[Bottom]:
 @spec("Scale", "Bias", bottoms=scaled)
 def scale(draw: Draw, shapes: list[Shape], type_: str) -> Params:
     rank = len(shapes[0])
-    said = ""
-    if len(shapes) == 2 and not rarely(draw, 4):  # where the second bottom fits
+    fields = ""
+    if len(shapes) == 2 and not rarely(draw, 4):  # an axis at which the second bottom fits
         n = len(shapes[1])
         fits = [i for i in range(rank - n + 1) if shapes[0][i : i + n] == shapes[1]]
         if fits:
             at = draw(st.sampled_from(fits))
-            said = f"axis: {draw(st.sampled_from([at, at - rank]))}"
+            fields = f"axis: {draw(st.sampled_from([at, at - rank]))}"
     elif draw(st.booleans()) or rank < 2:
-        said = f"axis: {axis(draw, rank)}"
+        fields = f"axis: {axis(draw, rank)}"
     count = [] if len(shapes) == 2 else [-1, 0, 1, 2, 3]
-    inside = some(draw, num_axes=count) if count and draw(st.booleans()) else ""
+    content = random_fields(draw, num_axes=count) if count and draw(st.booleans()) else ""
     filler = 'filler { type: "gaussian" std: 1 }'
     if type_ == "Scale":
-        inside += " " + some(draw, bias_term=[True, False])
+        content += " " + random_fields(draw, bias_term=[True, False])
         filler += ' bias_filler { type: "gaussian" std: 1 }'
-    return Params(f"{type_.lower()}_param {{ {said} {inside} {filler} }}")
+    return Params(f"{type_.lower()}_param {{ {fields} {content} {filler} }}")
 
 
 # BVLC's prebuilt Caffe ignores use_global_stats: false.
@@ -403,7 +423,7 @@ def batch_norm(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(
         block(
             "batch_norm_param",
-            some(
+            random_fields(
                 draw,
                 use_global_stats=[True, False],
                 eps=[1e-5, 1e-3, 0.1],
@@ -415,13 +435,16 @@ def batch_norm(draw: Draw, shapes: list[Shape]) -> Params:
 
 @spec("PReLU")
 def prelu(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(block("prelu_param", some(draw, channel_shared=[True, False])))
+    return Params(block("prelu_param", random_fields(draw, channel_shared=[True, False])))
 
 
-@spec("Normalize", bottoms=four)
+@spec("Normalize", bottoms=four_axes)
 def normalize(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(
-        block("norm_param", some(draw, across_spatial=[True, False], channel_shared=[True, False]))
+        block(
+            "norm_param",
+            random_fields(draw, across_spatial=[True, False], channel_shared=[True, False]),
+        )
     )
 
 
@@ -434,10 +457,10 @@ def parameter(draw: Draw, bottoms: list[Shape]) -> Params:
 # Windows
 
 
-def pair_of(draw: Draw, name: str, single: str, values: Sequence[int], wild: bool) -> str:
-    """A setting of two axes in one of its forms; with ``wild`` in one that Caffe refuses too."""
+def pair_of(draw: Draw, name: str, single: str, values: Sequence[int], any_form: bool) -> str:
+    """Return a field of two axes in one of its forms; with ``any_form`` also forms that Caffe refuses."""
     first, second = values
-    form = draw(st.integers(0, 5 if wild else 3))
+    form = draw(st.integers(0, 5 if any_form else 3))
     if form < 2:
         return f"{single}: {min(values) if name == 'pad' else first}"
     both = f"{name}_h: {first} {name}_w: {second}"
@@ -445,43 +468,47 @@ def pair_of(draw: Draw, name: str, single: str, values: Sequence[int], wild: boo
     return {4: one, 5: f"{single}: {first} {both}"}.get(form, both)
 
 
-@spec("Pooling", bottoms=one(4))
+@spec("Pooling", bottoms=of_rank(4))
 def pooling(draw: Draw, shapes: list[Shape]) -> Params:
     pool = draw(st.sampled_from(["MAX", "AVE", "AVE"]))
-    said = [f"pool: {pool}" if pool == "AVE" or draw(st.booleans()) else ""]
+    fields = [f"pool: {pool}" if pool == "AVE" or draw(st.booleans()) else ""]
     if rarely(draw, 5):
-        said.append("global_pooling: true")
-        said.append(some(draw, stride=[1, 2], pad=[0, 1]) if draw(st.booleans()) else "")
+        fields.append("global_pooling: true")
+        fields.append(random_fields(draw, stride=[1, 2], pad=[0, 1]) if draw(st.booleans()) else "")
     else:
-        # One net in four is of any windows; the others fit their bottom.
-        wild = rarely(draw, 4)
-        least = 4 if wild else min(shapes[0][2:], default=4)
-        kernel = [draw(st.sampled_from([k for k in (1, 2, 3, 4) if k <= least])) for _ in range(2)]
-        gaps = rarely(draw, 4)  # windows further apart than they are wide
+        # One net in four has any window; in the others the window fits the bottom.
+        any_window = rarely(draw, 4)
+        largest = 4 if any_window else min(shapes[0][2:], default=4)
+        kernel = [
+            draw(st.sampled_from([k for k in (1, 2, 3, 4) if k <= largest])) for _ in range(2)
+        ]
+        gaps = rarely(draw, 4)  # the stride is larger than the kernel
         strides = [max(kernel) + 1, 5] if gaps else [1, 2, 2, 3]
-        pads = [0, 1, 2] if wild else range(min(kernel))
-        said.append(pair_of(draw, "kernel", "kernel_size", kernel, wild))
+        pads = [0, 1, 2] if any_window else range(min(kernel))
+        fields.append(pair_of(draw, "kernel", "kernel_size", kernel, any_window))
         for name, values in (("stride", strides), ("pad", pads)):
             if (gaps and name == "stride") or draw(st.booleans()):
-                pick = [draw(st.sampled_from(values)) for _ in range(2)]
-                said.append(pair_of(draw, name, name, pick, wild))
-    said.append(some(draw, round_mode=["CEIL", "FLOOR"]) if draw(st.booleans()) else "")
+                pair = [draw(st.sampled_from(values)) for _ in range(2)]
+                fields.append(pair_of(draw, name, name, pair, any_window))
+    fields.append(random_fields(draw, round_mode=["CEIL", "FLOOR"]) if draw(st.booleans()) else "")
     tops = 2 if pool == "MAX" and rarely(draw, 4) else 1
-    return Params(block("pooling_param", " ".join(said)), tops)
+    return Params(block("pooling_param", " ".join(fields)), tops)
 
 
-@spec("SPP", bottoms=one(4))
+@spec("SPP", bottoms=of_rank(4))
 def spp(draw: Draw, shapes: list[Shape]) -> Params:
     height = draw(st.sampled_from([1, 1, 2, 2, 3]))
-    return Params(f"spp_param {{ pyramid_height: {height} {some(draw, pool=['MAX', 'AVE'])} }}")
+    return Params(
+        f"spp_param {{ pyramid_height: {height} {random_fields(draw, pool=['MAX', 'AVE'])} }}"
+    )
 
 
-@spec("LRN", bottoms=one(4))
+@spec("LRN", bottoms=of_rank(4))
 def lrn(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(
         block(
             "lrn_param",
-            some(
+            random_fields(
                 draw,
                 local_size=[1, 3, 5, 7, 2],
                 alpha=[1.0, 0.1, 1e-4, 2.0],
@@ -498,7 +525,7 @@ def mvn(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(
         block(
             "mvn_param",
-            some(
+            random_fields(
                 draw,
                 across_channels=[True, False],
                 normalize_variance=[True, False],
@@ -508,14 +535,14 @@ def mvn(draw: Draw, shapes: list[Shape]) -> Params:
     )
 
 
-# Layers that move values
+# Layers that copy or reorder values
 
 
 @spec("Softmax")
 def softmax(draw: Draw, shapes: list[Shape]) -> Params:
     rank = len(shapes[0])
-    said = f"axis: {axis(draw, rank)}" if rank < 2 or draw(st.booleans()) else ""
-    return Params(block("softmax_param", said))
+    fields = f"axis: {axis(draw, rank)}" if rank < 2 or draw(st.booleans()) else ""
+    return Params(block("softmax_param", fields))
 
 
 @spec("Split")
@@ -532,9 +559,9 @@ def silence(draw: Draw, shapes: list[Shape]) -> Params:
 def flatten(draw: Draw, shapes: list[Shape]) -> Params:
     rank = len(shapes[0])
     at, end = axis(draw, rank), axis(draw, rank)
-    said = [f"axis: {at}"] if rank < 2 or draw(st.booleans()) else []
-    said += [f"end_axis: {end}"] if draw(st.booleans()) else []
-    return Params(block("flatten_param", " ".join(said)))
+    fields = [f"axis: {at}"] if rank < 2 or draw(st.booleans()) else []
+    fields += [f"end_axis: {end}"] if draw(st.booleans()) else []
+    return Params(block("flatten_param", " ".join(fields)))
 
 
 @spec("Reshape")
@@ -561,12 +588,12 @@ def reshape(draw: Draw, shapes: list[Shape]) -> Params:
             dims[i] = 0
     if dims and rarely(draw):
         dims[draw(st.integers(0, len(dims) - 1))] = draw(st.sampled_from([-1, 0, 2, 3, -2]))
-    inside = "shape { " + " ".join(f"dim: {n}" for n in dims) + " }"
+    content = "shape { " + " ".join(f"dim: {n}" for n in dims) + " }"
     if start or draw(st.booleans()):
-        inside += f" axis: {draw(st.sampled_from([start, start - rank - 1]))}"
+        content += f" axis: {draw(st.sampled_from([start, start - rank - 1]))}"
     if end < rank or rarely(draw):
-        inside += f" num_axes: {end - start}"
-    return Params(f"reshape_param {{ {inside} }}")
+        content += f" num_axes: {end - start}"
+    return Params(f"reshape_param {{ {content} }}")
 
 
 def cropped(draw: Draw) -> list[Bottom]:
@@ -580,40 +607,40 @@ def cropped(draw: Draw) -> list[Bottom]:
 def crop(draw: Draw, shapes: list[Shape]) -> Params:
     rank = len(shapes[0])
     at = draw(st.integers(0, rank - 1))
-    said = f"axis: {draw(st.sampled_from([at, at - rank]))}"
+    fields = f"axis: {draw(st.sampled_from([at, at - rank]))}"
     if rank > 2 and rarely(draw, 4):
-        at, said = 2, ""
+        at, fields = 2, ""
     elif rarely(draw, 16):
-        said = f"axis: {axis(draw, rank)}"
+        fields = f"axis: {axis(draw, rank)}"
     room = [max(a - b, 0) for a, b in zip(shapes[0], shapes[1], strict=False)][at:]
     form = draw(st.integers(0, 4))
     if form in (1, 2) and room:
-        said += "".join(f" offset: {draw(st.integers(0, n))}" for n in room)
+        fields += "".join(f" offset: {draw(st.integers(0, n))}" for n in room)
     elif form == 3:
-        said += f" offset: {draw(st.integers(0, min(room, default=0)))}"
+        fields += f" offset: {draw(st.integers(0, min(room, default=0)))}"
     elif form == 4:
-        said += f" offset: {draw(st.integers(0, 3))}" * draw(st.integers(1, 3))
-    return Params(block("crop_param", said))
+        fields += f" offset: {draw(st.integers(0, 3))}" * draw(st.integers(1, 3))
+    return Params(block("crop_param", fields))
 
 
 @spec("Tile")
 def tile(draw: Draw, shapes: list[Shape]) -> Params:
     rank = len(shapes[0])
-    said = f"axis: {axis(draw, rank)}" if rank < 2 or draw(st.booleans()) else ""
+    fields = f"axis: {axis(draw, rank)}" if rank < 2 or draw(st.booleans()) else ""
     tiles = "" if rarely(draw) else f"tiles: {draw(st.integers(1, 3))}"
-    return Params(block("tile_param", f"{said} {tiles}"))
+    return Params(block("tile_param", f"{fields} {tiles}"))
 
 
 def joined(draw: Draw) -> list[Bottom]:
     shape = draw(shapes())
     count = draw(st.integers(1, 4))
     at = draw(st.integers(0, len(shape) - 1))
-    made = [shape]
+    joined_shapes = [shape]
     for _ in range(count - 1):
-        made.append((*shape[:at], draw(SIZES), *shape[at + 1 :]))
+        joined_shapes.append((*shape[:at], draw(SIZES), *shape[at + 1 :]))
     if rarely(draw):
-        made[-1] = draw(shapes())
-    return [Bottom(s) for s in made]
+        joined_shapes[-1] = draw(shapes())
+    return [Bottom(s) for s in joined_shapes]
 
 
 @spec("Concat", bottoms=joined)
@@ -630,10 +657,10 @@ def concat(draw: Draw, shapes: list[Shape]) -> Params:
     elif draw(st.booleans()):
         at -= rank
     form = draw(st.integers(0, 9))
-    said = f"axis: {at}" if form < 8 else f"concat_dim: {max(at, 0)}"
+    fields = f"axis: {at}" if form < 8 else f"concat_dim: {max(at, 0)}"
     if form == 9 and rarely(draw, 2):
-        said += " axis: 1"
-    return Params(f"concat_param {{ {said} }}")
+        fields += " axis: 1"
+    return Params(f"concat_param {{ {fields} }}")
 
 
 @spec("Slice")
@@ -641,17 +668,17 @@ def slice_(draw: Draw, shapes: list[Shape]) -> Params:
     shape = shapes[0]
     at = draw(st.integers(0, len(shape) - 1))
     n = shape[at]
-    said = f"axis: {draw(st.sampled_from([at, at - len(shape)]))}"
+    fields = f"axis: {draw(st.sampled_from([at, at - len(shape)]))}"
     if rarely(draw):
         at = axis(draw, len(shape))
-        said = f"axis: {at}" if draw(st.booleans()) else f"slice_dim: {max(at, 0)}"
+        fields = f"axis: {at}" if draw(st.booleans()) else f"slice_dim: {max(at, 0)}"
     tops = draw(st.integers(1, min(n, 4)))
     if n % tops or draw(st.booleans()):
         points = sorted(draw(st.lists(st.integers(1, max(n - 1, 1)), min_size=tops - 1,
                                       max_size=tops - 1, unique=not rarely(draw))
                              if n > 1 or tops == 1 else st.just([1] * (tops - 1))))  # fmt: skip
-        said += "".join(f" slice_point: {p}" for p in points)
-    return Params(f"slice_param {{ {said} }}", tops)
+        fields += "".join(f" slice_point: {p}" for p in points)
+    return Params(f"slice_param {{ {fields} }}", tops)
 
 
 def reindexed(draw: Draw) -> list[Bottom]:
@@ -667,11 +694,11 @@ def batch_reindex(draw: Draw, shapes: list[Shape]) -> Params:
 def filtered(draw: Draw) -> list[Bottom]:
     shape = draw(shapes())
     n = shape[0]
-    made = [Bottom(shape)]
+    bottoms = [Bottom(shape)]
     if draw(st.booleans()):
-        made.append(Bottom((n, *draw(shapes(1, 3)))))
+        bottoms.append(Bottom((n, *draw(shapes(1, 3)))))
     selector = draw(st.sampled_from([(n,), (n,), (n, 1), (n, 1, 1, 1), (n, 2), (n + 1,)]))
-    return [*made, Bottom(selector, below(2))]
+    return [*bottoms, Bottom(selector, below(2))]
 
 
 @spec("Filter", bottoms=filtered)
@@ -688,41 +715,42 @@ def permute(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(block("permute_param", " ".join(f"order: {i}" for i in order)))
 
 
-@spec("ShuffleChannel", bottoms=four)
+@spec("ShuffleChannel", bottoms=four_axes)
 def shuffle_channel(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(block("shuffle_channel_param", some(draw, group=[1, 2, 3])))
+    return Params(block("shuffle_channel_param", random_fields(draw, group=[1, 2, 3])))
 
 
 # Several bottoms
 
 
 def several(draw: Draw) -> list[Bottom]:
+    """Draw several bottoms, mostly of the same shape."""
     shape = draw(shapes())
     count = draw(st.integers(2, 4)) if not rarely(draw, 12) else 1
     values = draw(st.sampled_from([normal, normal, ties]))
-    made = [Bottom(shape, values) for _ in range(count)]
+    bottoms = [Bottom(shape, values) for _ in range(count)]
     if rarely(draw):
-        made[-1] = Bottom(draw(shapes()))
-    return made
+        bottoms[-1] = Bottom(draw(shapes()))
+    return bottoms
 
 
 @spec("Eltwise", bottoms=several)
 def eltwise(draw: Draw, shapes: list[Shape]) -> Params:
     operation = draw(st.sampled_from(["", "SUM", "SUM", "PROD", "MAX"]))
-    said = f"operation: {operation}" if operation else ""
+    fields = f"operation: {operation}" if operation else ""
     if (operation in ("SUM", "") and draw(st.booleans())) or rarely(draw):
         count = len(shapes) if not rarely(draw) else 1
-        said += "".join(
+        fields += "".join(
             f" coeff: {draw(st.sampled_from([1.0, -1.0, 0.5, 0.0, 2.0]))}" for _ in range(count)
         )
-    said += " " + some(draw, stable_prod_grad=[True, False])
-    return Params(block("eltwise_param", said))
+    fields += " " + random_fields(draw, stable_prod_grad=[True, False])
+    return Params(block("eltwise_param", fields))
 
 
 def axpy_bottoms(draw: Draw) -> list[Bottom]:
     shape = draw(shapes(4, 4))
     factor = (*shape[:2], 1, 1) if draw(st.booleans()) else shape[:2]
-    # A factor of three axes is read as if it had two, whatever it holds: not drawn.
+    # Factors of three axes are not drawn: Caffe reads them as if they had two.
     other = draw(shapes(4, 4)) if rarely(draw) else factor
     return [Bottom(other), Bottom(shape), Bottom(like(draw, shape))]
 
@@ -732,15 +760,17 @@ def axpy(draw: Draw, shapes: list[Shape]) -> Params:
     return Params()
 
 
-# One value of many
+# Reductions
 
 
 @spec("Reduction")
 def reduction(draw: Draw, shapes: list[Shape]) -> Params:
     rank = len(shapes[0])
-    said = f"axis: {axis(draw, rank)} " if draw(st.booleans()) else ""
-    said += some(draw, operation=["SUM", "ASUM", "SUMSQ", "MEAN"], coeff=[1.0, -0.5, 0.0, 3.0])
-    return Params(block("reduction_param", said))
+    fields = f"axis: {axis(draw, rank)} " if draw(st.booleans()) else ""
+    fields += random_fields(
+        draw, operation=["SUM", "ASUM", "SUMSQ", "MEAN"], coeff=[1.0, -0.5, 0.0, 3.0]
+    )
+    return Params(block("reduction_param", fields))
 
 
 def with_ties(draw: Draw) -> list[Bottom]:
@@ -750,12 +780,12 @@ def with_ties(draw: Draw) -> list[Bottom]:
 @spec("ArgMax", bottoms=with_ties)
 def argmax(draw: Draw, shapes: list[Shape]) -> Params:
     rank = len(shapes[0])
-    said = f"axis: {axis(draw, rank)} " if draw(st.booleans()) else ""
-    said += some(draw, top_k=[1, 2, 3], out_max_val=[True, False])
-    return Params(block("argmax_param", said))
+    fields = f"axis: {axis(draw, rank)} " if draw(st.booleans()) else ""
+    fields += random_fields(draw, top_k=[1, 2, 3], out_max_val=[True, False])
+    return Params(block("argmax_param", fields))
 
 
-# Losses and measures
+# Losses and accuracy
 
 
 def score_axis(draw: Draw, shape: Shape) -> int:
@@ -763,42 +793,44 @@ def score_axis(draw: Draw, shape: Shape) -> int:
 
 
 def labelled(draw: Draw) -> list[Bottom]:
-    """Scores, and labels for a class axis that the parameters may name."""
+    """Draw scores, and labels for one of their axes as the class axis."""
     shape = draw(shapes(2, 4))
     at = draw(st.sampled_from([1, 1, 1, 0, len(shape) - 1]))
     rest = (*shape[:at], *shape[at + 1 :])
     label = draw(st.sampled_from([rest, rest, (*shape[:at], 1, *shape[at + 1 :])])) or (1,)
     if rarely(draw, 12):
         label = draw(shapes(1, 2))
-    made = [Bottom(shape, draw(st.sampled_from([normal, ties]))), Bottom(label)]
-    return [*made, Bottom(label)] if rarely(draw, 16) else made
+    bottoms = [Bottom(shape, draw(st.sampled_from([normal, ties]))), Bottom(label)]
+    return [*bottoms, Bottom(label)] if rarely(draw, 16) else bottoms
 
 
 def labels(draw: Draw, classes: int) -> tuple[str, Values]:
-    """``ignore_label``, if any, and labels that fit it: Caffe reads beyond its memory at others.
-    Now and then all are ignored."""
+    """Return ``ignore_label``, if any, and valid labels; Caffe reads out of bounds at other labels.
+
+    Sometimes all labels are ignored.
+    """
     ignored = draw(st.sampled_from([None, None, 0, 1, 255, -1]))
     if ignored is None:
         return "", below(classes)
-    some_of = below(classes, ignored, ignored) if not rarely(draw) else below(0, ignored)
-    return f"ignore_label: {ignored}", some_of
+    values = below(classes, ignored, ignored) if not rarely(draw) else below(0, ignored)
+    return f"ignore_label: {ignored}", values
 
 
 def losses(draw: Draw, shapes: list[Shape], classes: int = 0) -> tuple[str, dict[int, Values]]:
-    """loss_param, and labels that fit. The classes may stand on any axis."""
+    """Return loss_param and valid labels, for classes on any axis."""
     ignore, values = labels(draw, classes or min(shapes[0]))
-    said = ignore
+    fields = ignore
     if draw(st.booleans()):
-        said += " " + some(
+        fields += " " + random_fields(
             draw,
             normalization=["FULL", "VALID", "BATCH_SIZE", "NONE"],
             normalize=[True, False],
         )
-    return block("loss_param", said), {1: values}
+    return block("loss_param", fields), {1: values}
 
 
 def guessed_axis(draw: Draw, shapes: list[Shape]) -> str:
-    """An axis for which the labels fit the scores, as far as there is one."""
+    """Return an axis for which the labels fit the scores, if there is one."""
     scores, label = shapes[:2]
     fits = [
         i for i in range(len(scores))
@@ -815,7 +847,7 @@ def guessed_axis(draw: Draw, shapes: list[Shape]) -> str:
 
 
 def top_count(draw: Draw, most: int = 2) -> tuple[int, str]:
-    """Tops, and a loss_weight of its own for each or one for all."""
+    """Return the number of tops, and no loss_weight, one, or one for each top."""
     tops = draw(st.integers(0, most)) if rarely(draw, 3) else 1
     weights = draw(st.sampled_from(["", "", "", "loss_weight: 2", "loss_weight: 1 loss_weight: 0"]))
     return tops, weights
@@ -824,31 +856,31 @@ def top_count(draw: Draw, most: int = 2) -> tuple[int, str]:
 @spec("SoftmaxWithLoss", bottoms=labelled)
 def softmax_with_loss(draw: Draw, shapes: list[Shape]) -> Params:
     tops, weights = top_count(draw)
-    tops = max(tops, len(shapes) - 2)  # nothing is computed of a net without outputs
-    said = block("softmax_param", guessed_axis(draw, shapes))
+    tops = max(tops, len(shapes) - 2)  # a net without outputs computes nothing
+    fields = block("softmax_param", guessed_axis(draw, shapes))
     loss, values = losses(draw, shapes)
-    return Params(f"{said} {loss} {weights}", tops, values)
+    return Params(f"{fields} {loss} {weights}", tops, values)
 
 
 @spec("Accuracy", bottoms=labelled)
 def accuracy(draw: Draw, shapes: list[Shape]) -> Params:
     ignore, values = labels(draw, min(shapes[0]))
-    said = f"{some(draw, top_k=[1, 2, 3])} {ignore} {guessed_axis(draw, shapes)}"
-    return Params(block("accuracy_param", said), 2 if rarely(draw, 4) else 1, {1: values})
+    fields = f"{random_fields(draw, top_k=[1, 2, 3])} {ignore} {guessed_axis(draw, shapes)}"
+    return Params(block("accuracy_param", fields), 2 if rarely(draw, 4) else 1, {1: values})
 
 
 def gained(draw: Draw) -> list[Bottom]:
-    made = labelled(draw)[:2]
-    n = draw(st.sampled_from(made[0].shape)) if rarely(draw) else made[0].shape[1]
-    return [*made, Bottom((1, 1, n, n), positive)]
+    bottoms = labelled(draw)[:2]
+    n = draw(st.sampled_from(bottoms[0].shape)) if rarely(draw) else bottoms[0].shape[1]
+    return [*bottoms, Bottom((1, 1, n, n), positive)]
 
 
 @spec("InfogainLoss", bottoms=gained)
 def infogain(draw: Draw, shapes: list[Shape]) -> Params:
     tops, weights = top_count(draw)
-    said = block("infogain_loss_param", guessed_axis(draw, shapes))
+    fields = block("infogain_loss_param", guessed_axis(draw, shapes))
     loss, values = losses(draw, shapes)
-    return Params(f"{said} {loss} {weights}", tops, values)
+    return Params(f"{fields} {loss} {weights}", tops, values)
 
 
 def same_count(draw: Draw) -> list[Bottom]:
@@ -876,7 +908,7 @@ def sigmoid_cross_entropy(draw: Draw, shapes: list[Shape]) -> Params:
 
 
 def classes_first(draw: Draw) -> list[Bottom]:
-    """Scores (N, classes) and N labels."""
+    """Draw scores (N, classes) and N labels."""
     shape = draw(shapes(1, 4))
     classes = math.prod(shape[1:])
     label = (shape[0],) if not rarely(draw, 4) else (shape[0], 1, 1, 1)
@@ -886,7 +918,9 @@ def classes_first(draw: Draw) -> list[Bottom]:
 
 @spec("HingeLoss", bottoms=classes_first)
 def hinge(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(block("hinge_loss_param", some(draw, norm=["L1", "L2"])) + top_count(draw, 1)[1])
+    return Params(
+        block("hinge_loss_param", random_fields(draw, norm=["L1", "L2"])) + top_count(draw, 1)[1]
+    )
 
 
 @spec("MultinomialLogisticLoss", bottoms=classes_first)
@@ -902,40 +936,40 @@ def pairs(draw: Draw) -> list[Bottom]:
 
 @spec("ContrastiveLoss", bottoms=pairs)
 def contrastive(draw: Draw, shapes: list[Shape]) -> Params:
-    said = some(draw, margin=[1.0, 3.0, 0.5], legacy_version=[True, False])
-    return Params(block("contrastive_loss_param", said))
+    fields = random_fields(draw, margin=[1.0, 3.0, 0.5], legacy_version=[True, False])
+    return Params(block("contrastive_loss_param", fields))
 
 
 # Recurrent layers
 
 
-WIDTH = 3  # of hidden states that are bottoms
+WIDTH = 3  # of hidden states as bottoms
 
 
-def i_last(places: list[int], count: int, bottoms: int) -> bool:
-    """Whether the last ``count`` of so many bottoms stand at these places."""
-    return set(range(bottoms - count, bottoms)) <= set(places)
+def are_last(indices: list[int], count: int, bottoms: int) -> bool:
+    """Return whether the indices contain those of the last ``count`` bottoms."""
+    return set(range(bottoms - count, bottoms)) <= set(indices)
 
 
 def sequence(draw: Draw) -> list[Bottom]:
     t, n = draw(st.integers(1, 4)), draw(st.integers(1, 3))
     x = (t, n, *draw(st.sampled_from([(3,), (2, 2), (1,), ()] if rarely(draw) else [(3,), (2, 2)])))
     cont = (t, n) if not rarely(draw) else draw(shapes(1, 2))
-    made = [Bottom(x), Bottom(cont, below(2))]
+    bottoms = [Bottom(x), Bottom(cont, below(2))]
     if draw(st.booleans()):
-        made.append(
+        bottoms.append(
             Bottom((n if not rarely(draw) else n + 1, *draw(st.sampled_from([(2,), (3, 2)]))))
         )
-    # The last states of a sequence before: expose_hidden.
+    # expose_hidden: the final states of the previous sequence.
     states = draw(st.sampled_from([0, 0, 1, 2]))
-    return made + [Bottom((1, n, WIDTH))] * states
+    return bottoms + [Bottom((1, n, WIDTH))] * states
 
 
 @spec("LSTM", "RNN", bottoms=sequence)
 def recurrent(draw: Draw, shapes: list[Shape], type_: str) -> Params:
     states = 2 if type_ == "LSTM" else 1
     hidden = [i for i, shape in enumerate(shapes) if shape == (1, shapes[0][1], WIDTH)]
-    exposed = len(hidden) >= states and len(shapes) > 2 and i_last(hidden, states, len(shapes))
+    exposed = len(hidden) >= states and len(shapes) > 2 and are_last(hidden, states, len(shapes))
     size = WIDTH if exposed else draw(st.sampled_from([1, 2, 3]))
     more = "expose_hidden: true" if exposed else ""
     tops = 1 + states if exposed else 1
@@ -954,7 +988,7 @@ def lstm_unit(draw: Draw, shapes: list[Shape]) -> Params:
     return Params("", 2)
 
 
-# Sources
+# Data layers
 
 
 # tpucaffe's DummyData does not run its fillers.
@@ -963,43 +997,45 @@ def dummy_data(draw: Draw, bottoms: list[Shape]) -> Params:
     tops = draw(st.integers(1, 3))
     count = draw(st.sampled_from([1, tops, tops + 1 if rarely(draw) else tops]))
     if draw(st.booleans()):
-        said = " ".join(
+        fields = " ".join(
             "shape { " + " ".join(f"dim: {n}" for n in draw(shapes())) + " }" for _ in range(count)
         )
     else:
-        said = " ".join(
+        fields = " ".join(
             f"{name}: {draw(SIZES)}"
             for name in ("num", "channels", "height", "width")
             for _ in range(count)
         )
     fillers = draw(st.sampled_from([0, 1, tops]))
     values = (f"value: {draw(st.sampled_from([0.0, 0.5, -2.0]))}" for _ in range(fillers))
-    said += "".join(f' data_filler {{ type: "constant" {value} }}' for value in values)
-    return Params(f"dummy_data_param {{ {said} }}", tops)
+    fields += "".join(f' data_filler {{ type: "constant" {value} }}' for value in values)
+    return Params(f"dummy_data_param {{ {fields} }}", tops)
 
 
-# Forks' layers: what tpucaffe and protogen both have
+# Layers of forks that both tpucaffe and protogen have
 
 
-@spec("Interp", bottoms=four)
+@spec("Interp", bottoms=four_axes)
 def interp(draw: Draw, shapes: list[Shape]) -> Params:
     form = draw(st.integers(0, 3))
     if form == 0:
-        said = f"height: {draw(st.integers(1, 9))} width: {draw(st.integers(1, 9))}"
+        fields = f"height: {draw(st.integers(1, 9))} width: {draw(st.integers(1, 9))}"
     elif form == 1:
-        said = f"zoom_factor: {draw(st.integers(1, 4))}"
+        fields = f"zoom_factor: {draw(st.integers(1, 4))}"
     elif form == 2:
-        said = f"shrink_factor: {draw(st.integers(1, 3))}"
+        fields = f"shrink_factor: {draw(st.integers(1, 3))}"
     else:
-        said = f"zoom_factor: {draw(st.integers(1, 3))} shrink_factor: {draw(st.integers(1, 3))}"
+        fields = f"zoom_factor: {draw(st.integers(1, 3))} shrink_factor: {draw(st.integers(1, 3))}"
     if rarely(draw, 4):
-        said += f" pad_beg: {draw(st.integers(-1, 0))} pad_end: {draw(st.integers(-1, 0))}"
-    return Params(f"interp_param {{ {said} }}")
+        fields += f" pad_beg: {draw(st.integers(-1, 0))} pad_end: {draw(st.integers(-1, 0))}"
+    return Params(f"interp_param {{ {fields} }}")
 
 
 def places(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
-    """A mask as MAX Pooling of 2x2 makes it, of maps that may end with half a window: another place for
-    each value of a plane."""
+    """Return a mask as a MAX Pooling of 2x2 computes it, whose last windows may be clipped.
+
+    Each value of a channel has another index.
+    """
     h, w = shape[2:]
     planes = [
         rng.permutation((2 * h - 1) * (2 * w - 1))[: h * w] for _ in range(shape[0] * shape[1])
@@ -1019,9 +1055,9 @@ def upsample(draw: Draw, shapes: list[Shape]) -> Params:
     if len(shapes) == 1:
         return Params(f"upsample_param {{ scale: {draw(st.integers(2, 4))} }}")
     h, w = (2 * n - draw(st.integers(0, 1)) for n in shapes[0][2:])
-    said = draw(st.sampled_from(["scale: 2", f"upsample_h: {h} upsample_w: {w}", "scale: 2 pad_out_h: true",
+    fields = draw(st.sampled_from(["scale: 2", f"upsample_h: {h} upsample_w: {w}", "scale: 2 pad_out_h: true",
                                  f"scale: 2 upsample_h: {h} upsample_w: {w}"]))  # fmt: skip
-    return Params(f"upsample_param {{ {said} }}")
+    return Params(f"upsample_param {{ {fields} }}")
 
 
 def two_maps(draw: Draw) -> list[Bottom]:
@@ -1034,20 +1070,20 @@ def two_maps(draw: Draw) -> list[Bottom]:
 @spec("PriorBox", bottoms=two_maps)
 def prior_box(draw: Draw, shapes: list[Shape]) -> Params:
     sizes = draw(st.lists(st.sampled_from([4.0, 10.0, 15.5]), min_size=1, max_size=2, unique=True))
-    said = "".join(f" min_size: {s}" for s in sizes)
+    fields = "".join(f" min_size: {s}" for s in sizes)
     if draw(st.booleans()):
-        said += "".join(f" max_size: {s + 6}" for s in sizes)
+        fields += "".join(f" max_size: {s + 6}" for s in sizes)
     ratios = draw(st.lists(st.sampled_from([1.0, 2.0, 3.0]), max_size=2, unique=True))
-    said += "".join(f" aspect_ratio: {r}" for r in ratios)
-    said += " " + some(draw, flip=[True, False], clip=[True, False], offset=[0.5, 0.0])
+    fields += "".join(f" aspect_ratio: {r}" for r in ratios)
+    fields += " " + random_fields(draw, flip=[True, False], clip=[True, False], offset=[0.5, 0.0])
     count = draw(st.sampled_from([0, 1, 4]))
-    said += "".join(f" variance: {draw(st.sampled_from([0.1, 0.2, 0.5]))}" for _ in range(count))
-    said += draw(
+    fields += "".join(f" variance: {draw(st.sampled_from([0.1, 0.2, 0.5]))}" for _ in range(count))
+    fields += draw(
         st.sampled_from(
             ["", "", " step: 8", " step_h: 6 step_w: 9", " img_size: 70", " img_h: 60 img_w: 80"]
         )
     )
-    return Params(f"prior_box_param {{ {said} }}")
+    return Params(f"prior_box_param {{ {fields} }}")
 
 
 # Whole nets
@@ -1055,7 +1091,7 @@ def prior_box(draw: Draw, shapes: list[Shape]) -> Params:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A net, its inputs, what else decides its numbers, and which Caffe is asked."""
+    """A net with its inputs, phase, seed of the weights, and the Caffes to compare with."""
 
     text: str
     feeds: dict[str, NDArray[np.float32]] = field(compare=False)
@@ -1080,15 +1116,15 @@ def layer_text(name: str, type_: str, bottoms: Sequence[str], tops: Sequence[str
 
 @st.composite
 def one_layer(draw: Draw, type_: str, in_place: bool = False) -> Drawn:
-    """Inputs and one layer of a type; one in eight, or each, works in place."""
-    chosen = SPECS[type_]
-    bottoms = chosen.bottoms(draw) if chosen.bottoms else [Bottom(draw(shapes()))]
-    params = chosen.params(draw, [bottom.shape for bottom in bottoms])
+    """Draw inputs and one layer of a type; one layer in eight is in-place, or every one."""
+    type_spec = SPECS[type_]
+    bottoms = type_spec.bottoms(draw) if type_spec.bottoms else [Bottom(draw(shapes()))]
+    params = type_spec.params(draw, [bottom.shape for bottom in bottoms])
     names = [f"x{i}" for i in range(len(bottoms))]
     tops = [f"y{i}" for i in range(params.tops)]
-    first = names[0] if names else ""
+    first_bottom = names[0] if names else ""
     if names and tops and (in_place or rarely(draw)):
-        first = tops[0] = draw(st.sampled_from([names[0], "made"]))
+        first_bottom = tops[0] = draw(st.sampled_from([names[0], "computed"]))
     phase = draw(st.sampled_from(["TEST", "TEST", "TEST", "TRAIN"]))
     seed = draw(st.integers(0, 999))
     rng = np.random.default_rng(seed)
@@ -1097,29 +1133,33 @@ def one_layer(draw: Draw, type_: str, in_place: bool = False) -> Drawn:
         for i, (name, bottom) in enumerate(zip(names, bottoms, strict=True))
     }
     lines = [input_layer(name, bottom.shape) for name, bottom in zip(names, bottoms, strict=True)]
-    if first == "made":  # in place on what a layer makes, not on an input
-        lines.append(layer_text("before", "Power", names[:1], ["made"], ""))
-    lines.append(layer_text("l", type_, [first, *names[1:]][: len(names)], tops, params.text))
-    return Drawn("\n".join(lines) + "\n", feeds, phase, seed, chosen.judges)
+    if first_bottom == "computed":  # in-place on the top of a layer, not on an input
+        lines.append(layer_text("before", "Power", names[:1], ["computed"], ""))
+    lines.append(
+        layer_text("l", type_, [first_bottom, *names[1:]][: len(names)], tops, params.text)
+    )
+    return Drawn("\n".join(lines) + "\n", feeds, phase, seed, type_spec.judges)
 
 
-# Types with one bottom of any shape that a net of several layers is made of.
+# Types with one bottom of any shape, for nets of several layers.
 CHAIN = [
     *PLAIN, "ReLU", "ELU", "Swish", "Threshold", "Clip", "Exp", "Power", "Dropout", "Convolution",
     "Deconvolution", "Im2col", "InnerProduct", "Scale", "Bias", "BatchNorm", "PReLU", "Pooling",
     "SPP", "LRN", "MVN", "Softmax", "Split", "Silence", "Flatten", "Reshape", "Tile", "Slice",
     "Permute", "Reduction", "ArgMax",
 ]  # fmt: skip
-MANY = ["Eltwise", "Concat", "EuclideanLoss"]  # of bottoms that have one shape
+SEVERAL_BOTTOMS = ["Eltwise", "Concat", "EuclideanLoss"]  # all of the same shape
 
 
 class Builder:
-    """Layers one after the other. Each is drawn until protogen accepts it: whether Caffe agrees on
-    the rest, the nets of one layer show."""
+    """Builder of nets of several layers.
+
+    It adds only layers that protogen accepts. Nets of one layer test whether Caffe refuses the others.
+    """
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
-        # BVLC's prebuilt Caffe has another BatchNorm in phase TRAIN, tpucaffe another Pooling.
+        # BatchNorm in phase TRAIN differs in BVLC's prebuilt Caffe, and Pooling in tpucaffe.
         self.judge = draw(st.sampled_from(["caffe", "tpucaffe"]))
         without = {"caffe": ("BatchNorm", "Clip", "Mish"), "tpucaffe": ("Pooling", "SPP")}[
             self.judge
@@ -1130,7 +1170,7 @@ class Builder:
         self.shared: list[tuple[str, Shape, str, str]] = []  # type, bottom, parameters, names
 
     def add(self, line: str) -> bool:
-        """Whether the net with this layer is sound; then it has it."""
+        """Add a layer if protogen accepts the net with it, and return whether it does."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", pg.ProtogenWarning)
@@ -1144,33 +1184,31 @@ class Builder:
         return True
 
     def step(self) -> None:
+        """Draw a layer and try to add it, in-place or with a new top."""
         draw = self.draw
         index = len(self.lines)
         names = list(self.blobs)[-4:]
         bottom = draw(st.sampled_from(names))
         shape = self.blobs[bottom]
         if rarely(draw, 3):
-            type_ = draw(st.sampled_from(MANY))
-            alike = [name for name, other in self.blobs.items() if other == shape]
-            bottoms = [bottom, draw(st.sampled_from(alike))]
+            type_ = draw(st.sampled_from(SEVERAL_BOTTOMS))
+            same_shape = [name for name, other in self.blobs.items() if other == shape]
+            bottoms = [bottom, draw(st.sampled_from(same_shape))]
         else:
             type_ = draw(st.sampled_from(self.types))
             bottoms = [bottom]
         params = SPECS[type_].params(draw, [self.blobs[name] for name in bottoms])
         text = params.text
-        fitting = [one for one in self.shared if one[:2] == (type_, shape)]
-        if fitting and draw(st.booleans()):  # the parameters of a layer before it
-            text = " ".join(draw(st.sampled_from(fitting))[2:])
+        shareable = [entry for entry in self.shared if entry[:2] == (type_, shape)]
+        if shareable and draw(st.booleans()):  # share the parameters of an earlier layer
+            text = " ".join(draw(st.sampled_from(shareable))[2:])
         elif type_ in ("Convolution", "InnerProduct", "PReLU"):
-            own = f'param {{ name: "w{index}" }} param {{ name: "b{index}" }}'
-            own = (
-                own
-                if "bias_term: false" not in text and type_ != "PReLU"
-                else own.split(" param")[0]
-            )
+            names_text = f'param {{ name: "w{index}" }} param {{ name: "b{index}" }}'
+            if "bias_term: false" in text or type_ == "PReLU":
+                names_text = names_text.split(" param")[0]
             if draw(st.booleans()):
-                self.shared.append((type_, shape, text, own))
-                text += f" {own}"
+                self.shared.append((type_, shape, text, names_text))
+                text += f" {names_text}"
         tops = [f"b{index}" if i == 0 else f"b{index}_{i}" for i in range(params.tops)]
         if tops and draw(st.booleans()):
             tops[0] = bottom
@@ -1180,8 +1218,10 @@ class Builder:
 
 @st.composite
 def several_layers(draw: Draw) -> Drawn:
-    """One or two inputs and two to eight layers: in place, with shared parameters, with blobs that
-    several layers read."""
+    """Draw one or two inputs and two to eight layers.
+
+    Layers may be in-place or share parameters, and several layers may read the same blob.
+    """
     builder = Builder(draw)
     for i in range(draw(st.integers(1, 2))):
         builder.add(

@@ -1,9 +1,9 @@
-"""Real Caffe, alive: a process in the judge's own environment that runs net after net.
+"""Real Caffe as a reference ("judge"): a process in Caffe's own environment that runs nets.
 
-Two Caffes are known. ``caffe`` is BVLC's, prebuilt, with a few layers more: the truth of all types that
-it has, but for its BatchNorm, which ignores ``use_global_stats: false``. ``tpucaffe`` is the fork inside
-TPU-MLIR, with 84 types. Where both have a type they agree, but for AVE Pooling at a window that the
-border cuts (the fork divides by the whole window) and for DummyData (the fork does not run fillers).
+There are two Caffes. ``caffe`` is BVLC's, prebuilt, with a few more layers. It is the reference for all its
+types except BatchNorm, where it ignores ``use_global_stats: false``. ``tpucaffe`` is the fork inside
+TPU-MLIR, with 84 types. Both agree on their common types, with two exceptions: AVE Pooling at a clipped
+window (the fork divides by the whole window), and DummyData (the fork does not run fillers).
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from numpy.typing import NDArray
 
 WORKER = Path(__file__).parent / "worker.py"
 JUDGES = Path(os.environ.get("JUDGES") or Path.home() / ".cache" / "judges")
-NAMES = ("caffe", "tpucaffe")  # the first that has a type is asked
+NAMES = ("caffe", "tpucaffe")  # in order of preference
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What Caffe did with a net: all blobs by name, or the words of its refusal."""
+    """Caffe's answer: all blobs by name, or its error message in ``refused``."""
 
     blobs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     refused: str = ""
 
 
 def missing(name: str) -> str:
-    """Why a Caffe cannot be asked; empty where it can."""
+    """Return why a Caffe is not available; empty if it is."""
     if (JUDGES / name / "READY").is_file():
         return ""
     return f"no {name} in {JUDGES}: ../shared/judges/setup {name} installs it"
 
 
 class Caffe:
-    """One Caffe in a process of its own."""
+    """One Caffe, in its own process."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -64,17 +64,17 @@ class Caffe:
         phase: str = "TEST",
         backward: bool = False,
     ) -> Answer:
-        """Every blob of a net after forward, but for the copies that Caffe puts in by itself.
+        """Run a net, and return all its blobs, without those of layers that Caffe inserts.
 
         Args:
-            net: its prototxt.
-            inputs: float32 arrays by the names of Input layers' tops, in their shapes.
-            caffemodel: its weights; without them Caffe's fillers make them.
+            net: the prototxt.
+            inputs: float32 arrays by top of the Input layers, with their shapes.
+            caffemodel: the weights; without them Caffe's fillers are used.
             phase: TRAIN or TEST.
-            backward: whether gradients are computed too.
+            backward: whether to compute gradients too.
 
         Raises:
-            RuntimeError: the request is wrong: an input that the net lacks, or of another shape.
+            RuntimeError: the request is invalid: an input is unknown or has a wrong shape.
         """
         arrays = {f"in:{name}": np.asarray(array, np.float32) for name, array in inputs.items()}
         arrays["net"] = np.frombuffer(net.encode(), np.uint8)
@@ -89,21 +89,21 @@ class Caffe:
         assert self.process.stdin is not None
         self.process.stdin.write(struct.pack(">Q", len(data)) + data)
         self.process.stdin.flush()
-        found = self._receive()
-        if "failed" in found:
-            raise RuntimeError(found["failed"].tobytes().decode())
-        if "refused" in found:
-            return Answer(refused=found["refused"].tobytes().decode())
+        answer = self._receive()
+        if "failed" in answer:
+            raise RuntimeError(answer["failed"].tobytes().decode())
+        if "refused" in answer:
+            return Answer(refused=answer["refused"].tobytes().decode())
         return Answer(
             {
                 key.removeprefix("out:"): array
-                for key, array in found.items()
+                for key, array in answer.items()
                 if "_split_" not in key and not key.startswith("out:(automatic)")
             }
         )
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         if self.process.poll() is None and self.process.stdin is not None:
             self.process.stdin.close()
             self.process.wait()
@@ -120,5 +120,5 @@ class Caffe:
 
 @functools.cache
 def caffe(name: str) -> Caffe:
-    """The process of a Caffe, one for all tests of a session."""
+    """Return the process of a Caffe; all tests of a session share it."""
     return Caffe(name)

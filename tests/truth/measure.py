@@ -1,8 +1,8 @@
-"""Runs many examples of each layer type in protogen and in real Caffe, and prints the figures.
+"""Compares protogen with real Caffe on many examples of each layer type, and counts the verdicts.
 
     python tests/truth/measure.py --examples 1000 [TYPE...]
 
-The tests stop at the first difference; this counts all and shows a few of each kind.
+The tests stop at the first difference. This script counts all differences and shows a few of each verdict.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from drawing import SPECS, Drawn, one_layer, several_layers
 
 
 def measure(type_: str, examples: int, back: bool) -> tuple[Counter[str], dict[str, list[str]]]:
-    """Counts of verdicts, and what was said of those that do not agree."""
+    """Return the counts of verdicts, and the details of examples that do not agree."""
     counts: Counter[str] = Counter()
     shown: dict[str, list[str]] = {}
 

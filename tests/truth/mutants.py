@@ -1,10 +1,10 @@
-"""Puts single mistakes into the ONNX forms of layers, and asks whether real Caffe shows each.
+"""Mutation test of the ONNX export: changes its code, and checks that the comparison with Caffe fails.
 
     python tests/truth/mutants.py [TYPE...]
 
-A mutant is one change in a ``lower`` or in a function that it calls: another operator, another number,
-a condition the other way round. It is found where one of the examples of a type that uses the function
-disagrees with Caffe. Those that no example finds are printed: each must be shown to make no difference.
+A mutant is one change in a ``lower`` or in a function that it calls: another operator, another number, or
+an inverted condition. It is found if an example of a type that uses the function disagrees with Caffe.
+Mutants that no example finds are printed ("live"): for each there must be a proof that it has no effect.
 """
 
 from __future__ import annotations
@@ -42,37 +42,38 @@ OTHERS = {
 
 
 class Mutation(ast.NodeTransformer):
-    """Changes the ``index``-th place of a function that can be changed."""
+    """Changes the ``index``-th position of a function that can be changed."""
 
     def __init__(self, index: int) -> None:
-        self.left = index
-        self.said = ""
+        self.remaining = index
+        self.change = ""
 
-    def at(self, node: ast.AST, said: str) -> bool:
-        self.left -= 1
-        if self.left == -1:
-            self.said = f"line {node.lineno}: {said}"
+    def selects(self, node: ast.AST, change: str) -> bool:
+        """Return whether this position is to be changed, and store the change."""
+        self.remaining -= 1
+        if self.remaining == -1:
+            self.change = f"line {node.lineno}: {change}"
             return True
         return False
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         value = node.value
         if isinstance(value, bool):
-            if self.at(node, f"{value} to {not value}"):
+            if self.selects(node, f"{value} to {not value}"):
                 return ast.copy_location(ast.Constant(not value), node)
         elif isinstance(value, (int, float)):
-            if self.at(node, f"{value} to {value + 1}"):
+            if self.selects(node, f"{value} to {value + 1}"):
                 return ast.copy_location(ast.Constant(value + 1), node)
         elif (
             isinstance(value, str)
             and value in OTHERS
-            and self.at(node, f"{value} to {OTHERS[value]}")
+            and self.selects(node, f"{value} to {OTHERS[value]}")
         ):
             return ast.copy_location(ast.Constant(OTHERS[value]), node)
         return node
 
     def visit_If(self, node: ast.If) -> ast.AST:
-        if not any(isinstance(inner, ast.Raise) for inner in node.body) and self.at(
+        if not any(isinstance(inner, ast.Raise) for inner in node.body) and self.selects(
             node, "if to if not"
         ):
             node.test = ast.copy_location(ast.UnaryOp(ast.Not(), node.test), node.test)
@@ -81,7 +82,7 @@ class Mutation(ast.NodeTransformer):
         return node
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
-        if self.at(node, "if to if not"):
+        if self.selects(node, "if to if not"):
             node.test = ast.copy_location(ast.UnaryOp(ast.Not(), node.test), node.test)
             return ast.fix_missing_locations(node)
         self.generic_visit(node)
@@ -91,93 +92,97 @@ class Mutation(ast.NodeTransformer):
         pairs = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
                  ast.FloorDiv: ast.Mult}  # fmt: skip
         other = pairs.get(type(node.op))
-        if other is not None and self.at(node, f"{type(node.op).__name__} to {other.__name__}"):
+        if other is not None and self.selects(
+            node, f"{type(node.op).__name__} to {other.__name__}"
+        ):
             node.op = other()
             return node
         self.generic_visit(node)
         return node
 
     def visit_keyword(self, node: ast.keyword) -> ast.AST:
-        if node.arg != "strict":  # of zip: it changes nothing where lengths are equal
+        if node.arg != "strict":  # argument of zip: no effect for equal lengths
             self.generic_visit(node)
         return node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        return node  # words of a refusal
+        return node  # only the text of an error
 
 
 def mutants(function: FunctionType) -> Iterator[tuple[str, FunctionType]]:
-    """Every mutant of a function, and what was changed."""
+    """Yield each mutant of a function, with a description of the change."""
     source = textwrap.dedent(inspect.getsource(function))
     tree = ast.parse(source)
     ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)
     index = 0
     while True:
         mutation = Mutation(index)
-        made = copy.deepcopy(tree)
-        body = made.body[0]
+        mutated = copy.deepcopy(tree)
+        body = mutated.body[0]
         assert isinstance(body, ast.FunctionDef)
-        rest = body.body[1:] if ast.get_docstring(body) is not None else body.body
-        body.body = [mutation.visit(one) for one in rest] or [ast.Pass()]
-        if not mutation.said:
+        statements = body.body[1:] if ast.get_docstring(body) is not None else body.body
+        body.body = [mutation.visit(one) for one in statements] or [ast.Pass()]
+        if not mutation.change:
             return
-        ast.fix_missing_locations(made)
-        space: dict[str, Any] = {}
-        exec(compile(made, function.__code__.co_filename, "exec"), function.__globals__, space)
-        yield mutation.said, space[body.name]
+        ast.fix_missing_locations(mutated)
+        namespace: dict[str, Any] = {}
+        exec(
+            compile(mutated, function.__code__.co_filename, "exec"), function.__globals__, namespace
+        )
+        yield mutation.change, namespace[body.name]
         index += 1
 
 
 def used(function: FunctionType) -> dict[str, FunctionType]:
-    """The functions of protogen/layers that a function calls, and those that they call."""
-    found: dict[str, FunctionType] = {}
-    waiting = [function]
-    while waiting:
-        for name in waiting.pop().__code__.co_names:
-            inner = function.__globals__.get(name) or getattr(LayerType, name, None)
+    """Return the functions of protogen/layers that a function calls, directly and indirectly."""
+    callees: dict[str, FunctionType] = {}
+    pending = [function]
+    while pending:
+        for name in pending.pop().__code__.co_names:
+            callee = function.__globals__.get(name) or getattr(LayerType, name, None)
             for module in layer_modules():
-                inner = inner if isinstance(inner, FunctionType) else getattr(module, name, None)
+                callee = callee if isinstance(callee, FunctionType) else getattr(module, name, None)
             if (
-                isinstance(inner, FunctionType)
-                and "layers" in inner.__module__
-                and name not in found
+                isinstance(callee, FunctionType)
+                and "layers" in callee.__module__
+                and name not in callees
             ):
-                found[name] = inner
-                waiting.append(inner)
-    return found
+                callees[name] = callee
+                pending.append(callee)
+    return callees
 
 
 def layer_modules() -> list[ModuleType]:
     return [m for name, m in sys.modules.items() if name.startswith("protogen.layers.")]
 
 
-def noticed(type_: str) -> bool:
-    """Whether an example of a type disagrees with Caffe."""
-    found = []
+def is_found(type_: str) -> bool:
+    """Return whether an example of a type disagrees with Caffe."""
+    failed = []
 
     @settings(max_examples=EXAMPLES, database=None, deadline=None, derandomize=True,
               phases=[Phase.generate], suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(one_layer(type_))
     def run(drawn: Drawn) -> None:
-        if found:
+        if failed:
             return
         judge = judge_of(drawn)
         assert judge is not None
         try:
             agrees = compare(drawn, judge).agrees
-        except Exception:  # a mutant may break anything
+        except Exception:  # a mutant may raise any exception
             agrees = False
         if not agrees:
-            found.append(drawn)
+            failed.append(drawn)
 
     run()
-    return bool(found)
+    return bool(failed)
 
 
 def places(
     types: list[str],
 ) -> Iterator[tuple[str, FunctionType, Callable[[FunctionType], None], list[str]]]:
-    """Functions to change: their name, how to put another in their place, and whose they are."""
+    """Yield the functions to change: name, function, a setter for a replacement, and the types that use it."""
     methods: dict[FunctionType, list[tuple[type, str]]] = {}
     helpers: dict[FunctionType, list[str]] = {}
     for type_ in types:
@@ -203,7 +208,7 @@ def places(
             setattr(owner, name, other)
 
         yield f"{owners[0][0].__name__}.{function.__name__}", function, put, [t for _, t in owners]
-    for function, of in helpers.items():
+    for function, users in helpers.items():
 
         def replace(other: FunctionType, first: FunctionType = function) -> None:
             for module in layer_modules():
@@ -212,7 +217,7 @@ def places(
             replace.now = other
 
         replace.now = function
-        yield function.__name__, function, replace, of
+        yield function.__name__, function, replace, users
 
 
 def main() -> None:
@@ -220,18 +225,18 @@ def main() -> None:
     parser.add_argument("types", nargs="*")
     options = parser.parse_args()
     types = options.types or [t for t in SPECS if LayerType.registry[t].has_form]
-    total = live = 0
-    for name, function, put, of in places(types):
-        own, missed = 0, []
-        for said, mutant in mutants(function):
-            own += 1
+    total = undetected = 0
+    for name, function, put, users in places(types):
+        count, missed = 0, []
+        for change, mutant in mutants(function):
+            count += 1
             put(mutant)
-            if not any(noticed(type_) for type_ in of):
-                missed.append(said)
+            if not any(is_found(type_) for type_ in users):
+                missed.append(change)
             put(function)
-        total, live = total + own, live + len(missed)
-        print(f"{name}: {own} mutants, {len(missed)} live", *missed, sep="\n    ", flush=True)
-    print(f"all: {total} mutants, {live} live")
+        total, undetected = total + count, undetected + len(missed)
+        print(f"{name}: {count} mutants, {len(missed)} live", *missed, sep="\n    ", flush=True)
+    print(f"all: {total} mutants, {undetected} live")
 
 
 if __name__ == "__main__":

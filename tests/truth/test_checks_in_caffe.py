@@ -1,5 +1,7 @@
-"""Nets that violate one of Caffe's checks, in real Caffe: it refuses them, in the file that the table names;
-and it runs those that just do not."""
+"""Nets that violate one of Caffe's checks, in real Caffe.
+
+Caffe refuses them in the source file that the table names, and runs similar nets that are valid.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("judges")
 
 
 def judge_of(row: Row) -> Caffe | None:
-    """The first Caffe that has all types of the nets; for a net of an unknown type the first of all."""
+    """Return the first Caffe that has all types of the nets; any Caffe for the check of unknown types."""
     types = set() if row.id == "layer.known-type" else types_of("".join((*row.bad, *row.good)))
     installed = (caffe(name) for name in NAMES if not missing(name))
     return next((one for one in installed if types <= one.types), None)
@@ -23,13 +25,13 @@ def judge_of(row: Row) -> Caffe | None:
 @pytest.mark.parametrize(
     "row", [row for row in ROWS if row.when != "weights"], ids=lambda row: row.id
 )
-def test_check(row):
+def test_caffe_refuses_violations(row):
     judge = judge_of(row)
     assert judge is not None, "no Caffe has all these types"
     backward = row.when == "backward"
     for text in row.bad if not row.loose else ():
-        said = judge.run(text, {}, phase=row.phase, backward=backward).refused
-        assert re.match(rf"{re.escape(row.file)}: ", said), said or "it runs"
+        refusal = judge.run(text, {}, phase=row.phase, backward=backward).refused
+        assert re.match(rf"{re.escape(row.file)}: ", refusal), refusal or "it runs"
         if backward:
             assert not judge.run(text, {}, phase=row.phase).refused
     for text in row.good if not row.unasked else ():

@@ -1,4 +1,4 @@
-"""Shapes of data layers in real Caffe, on pictures that are there."""
+"""Shapes of data layers in real Caffe, with existing images."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
-def test_shapes(name, phase, tmp_path):
+def test_shapes_of_data_layers(name, phase, tmp_path):
     picture = tmp_path / "a.png"
     Image.fromarray(np.zeros((9, 11, 3), np.uint8)).save(picture)
     (tmp_path / "list.txt").write_text(f"{picture} 1\n" * 4)
     windows = "3\n9\n11\n2\n1 0.9 0 0 5 5\n1 0.1 1 1 4 4\n"
     (tmp_path / "windows.txt").write_text(f"# 0\n{picture}\n{windows}")
     params = LAYERS[name].replace('source: "', f'source: "{tmp_path}/')
-    kind = name.partition(",")[0]
-    text = f'layer {{ name: "d" type: "{kind}" top: "data" top: "label" {params} }}'
-    theirs = caffe("caffe").run(text, {}, phase=phase)
-    assert not theirs.refused
+    type_ = name.partition(",")[0]
+    text = f'layer {{ name: "d" type: "{type_}" top: "data" top: "label" {params} }}'
+    reference = caffe("caffe").run(text, {}, phase=phase)
+    assert not reference.refused
     net = Net(prototxt.parse(text, "net.prototxt"), phase=phase)
-    assert {blob: array.shape for blob, array in theirs.blobs.items()} == net.shapes
+    assert {blob: array.shape for blob, array in reference.blobs.items()} == net.shapes

@@ -1,4 +1,4 @@
-"""Every layer type in real Caffe: odd parameters, legal and illegal, in both phases."""
+"""Every layer type in real Caffe: unusual parameters, valid and invalid, in both phases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from protogen.layers import LayerType
 
 pytestmark = pytest.mark.usefixtures("judges")
 EXAMPLES = 40
-# The same examples in every run: CI must not fail by chance. measure.py draws others.
+# Every run has the same examples, so that CI does not fail by chance. measure.py can run more.
+# hypothesis derives the examples from the source of each decorated function.
 DRAWING = settings(
     max_examples=EXAMPLES, derandomize=True, database=None, deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -44,21 +45,21 @@ def test_nets(drawn):
     agree(drawn)
 
 
-# Types of the judges that the tests above leave out, and why.
+# Types of the Caffes that the tests above leave out, with the reason.
 LEFT_OUT = {
     "Data": "reads a database", "HDF5Data": "reads files", "HDF5Output": "writes a file",
     "ImageData": "reads pictures", "WindowData": "reads pictures",
-    "MemoryData": "takes its data from a program", "Python": "runs a user's class",
-    "Input": "in every net",
-    "BN": "tpucaffe's has four blobs, protogen's goldens are of forks with two",
-    "DetectionOutput": "in golden/random", "Proposal": "has no ONNX form",
-    "ROIPooling": "tpucaffe takes regions of four axes, protogen those of Fast R-CNN",
+    "MemoryData": "gets its data from a program", "Python": "runs a user's class",
+    "Input": "part of every net",
+    "BN": "four blobs in tpucaffe, two in the forks of protogen's goldens",
+    "DetectionOutput": "tested in golden/random", "Proposal": "has no ONNX form",
+    "ROIPooling": "tpucaffe needs regions of four axes, protogen those of Fast R-CNN",
     "Reorg": "has no ONNX form: forks order its channels differently",
 }  # fmt: skip
 
 
 def test_all_types_are_drawn():
-    """Every type that a judge and protogen both have."""
+    """The tests cover every type that both a Caffe and protogen have."""
     from judge import NAMES, caffe
 
     judged = frozenset().union(*(caffe(name).types for name in NAMES))
@@ -66,20 +67,20 @@ def test_all_types_are_drawn():
     assert judged & known == set(SPECS) | set(LEFT_OUT)
 
 
-# Those that protogen never computes in place; for the others the tests above compare the values.
+# Types that protogen never computes in-place; the tests above compare the values of the others.
 SPOILED = sorted(
     name for name in SPECS
     if type(LayerType.registry[name]).in_place is LayerType.in_place
-    and name not in ("Silence", "Parameter", "DummyData")  # without bottoms or tops
+    and name not in ("Silence", "Parameter", "DummyData")  # no bottoms or no tops
 )  # fmt: skip
 
 
 class Found(Exception):
-    """An example shows what was looked for: hypothesis need draw no more."""
+    """Raised for an example with the expected property, so that hypothesis stops."""
 
 
 def first(examples, look):
-    """The first example for which ``look`` raises Found; None where there is none."""
+    """Return the exception of the first example for which ``look`` raises Found; None without one."""
 
     @settings(DRAWING, phases=[Phase.generate])
     @given(examples)
@@ -97,28 +98,30 @@ def first(examples, look):
 
 @pytest.mark.parametrize("type_", SPOILED)
 def test_in_place(type_):
-    """What protogen refuses in place, Caffe refuses too or computes otherwise than with a top of its
-    own."""
+    """If protogen refuses an in-place layer, Caffe refuses it too, or its values differ from those of
+    the layer with a separate top."""
     refused = []
 
     def look(drawn, judge):
         if compare(drawn, judge).verdict not in ("in place", "refused"):
             return
         *before, last = drawn.text.strip().split("\n")
-        apart = "\n".join([*before, re.sub(r'top: "\w+"', 'top: "own"', last, count=1)])
-        there = judge.run(drawn.text, drawn.feeds, phase=drawn.phase)
-        free = judge.run(apart, drawn.feeds, phase=drawn.phase)
-        if free.refused:
+        separate = "\n".join([*before, re.sub(r'top: "\w+"', 'top: "own"', last, count=1)])
+        in_place_answer = judge.run(drawn.text, drawn.feeds, phase=drawn.phase)
+        separate_answer = judge.run(separate, drawn.feeds, phase=drawn.phase)
+        if separate_answer.refused:
             return
         refused.append(drawn)
         top = re.search(r'top: "(\w+)"', last)[1]
-        if there.refused or difference(there.blobs[top], free.blobs["own"]):
+        if in_place_answer.refused or difference(
+            in_place_answer.blobs[top], separate_answer.blobs["own"]
+        ):
             raise Found
 
     assert first(one_layer(type_, in_place=True), look) or not refused
 
 
-# Types whose ONNX form cannot become stock layers again; the importer refuses each by its operator.
+# Types whose ONNX operators the importer does not support.
 NO_WAY_BACK = frozenset((
     "Threshold", "Embed", "BatchReindex", "Filter", "ArgMax", "SoftmaxWithLoss", "Accuracy",
     "InfogainLoss", "HingeLoss", "MultinomialLogisticLoss", "ContrastiveLoss",
@@ -127,7 +130,7 @@ NO_WAY_BACK = frozenset((
 
 @pytest.mark.parametrize("type_", sorted(set(SPECS) - NO_WAY_BACK))
 def test_back_to_caffe(type_):
-    """Caffe to ONNX and back to Caffe: real Caffe computes the same for both nets."""
+    """Caffe to ONNX and back to Caffe: real Caffe computes the same values for both nets."""
     verdicts = []
 
     @settings(DRAWING, max_examples=EXAMPLES // 3)
@@ -140,7 +143,7 @@ def test_back_to_caffe(type_):
         assert outcome.verdict in ("ran", "refused", "no way back"), outcome.said
 
     run()
-    assert "ran" in verdicts or type_ == "Silence"  # which has no output
+    assert "ran" in verdicts or type_ == "Silence"  # Silence has no output
 
 
 @settings(DRAWING, max_examples=EXAMPLES // 2)
@@ -158,24 +161,24 @@ WITH_FORM = sorted(
 
 
 @pytest.mark.parametrize("type_", WITH_FORM)
-def test_a_mistake_is_found(type_, monkeypatch):
-    """A layer whose values are a thousandth too large fails the tests above. (mutants.py tries all
-    small changes of the code.)"""
+def test_wrong_values_are_found(type_, monkeypatch):
+    """A layer whose values are too large by 0.1 % fails the comparison. mutants.py tests all small
+    changes of the code."""
     kind = type(LayerType.registry[type_])
-    right = kind.lower
+    original = kind.lower
 
-    def wrong(self, layer, e):
+    def scaled(self, layer, e):
         first = len(e.nodes)
-        right(self, layer, e)
+        original(self, layer, e)
         for i, node in enumerate(e.nodes[first:], first):
             if layer.writes[0] in node.writes:
-                inner = f"{layer.writes[0]}@right"
+                inner = f"{layer.writes[0]}@original"
                 writes = tuple(inner if w == layer.writes[0] else w for w in node.writes)
                 e.nodes[i] = replace(node, writes=writes)
                 e.op("Mul", [inner, e.array(1.001)], [layer.writes[0]])
                 return
 
-    monkeypatch.setattr(kind, "lower", wrong)
+    monkeypatch.setattr(kind, "lower", scaled)
 
     def look(drawn, judge):
         if compare(drawn, judge).verdict == "differs":

@@ -1,4 +1,4 @@
-"""The process that runs nets in real Caffe: refusals are words, faults of a request are errors."""
+"""The process that runs nets in real Caffe: refusals are messages, invalid requests raise errors."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ RELU = 'layer { name: "r" type: "ReLU" bottom: "x" top: "y" }'
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_values_refusals_and_faults(name):
+def test_values_refusals_and_invalid_requests(name):
     judge = caffe(name)
     assert {"Convolution", "ReLU"} <= judge.types
-    found = judge.run(NET.format(RELU), {"x": X})
-    assert found.blobs["y"].tolist() == [[1, 0, 3]]
-    refused = judge.run(NET.format(RELU.replace("ReLU", "None")), {"x": X})
-    assert refused.refused.startswith("layer_factory.hpp: Check failed")
-    assert not refused.blobs
-    assert "data_" not in judge.run(NET.format(RELU), {"x": X}).refused  # it goes on after that
+    answer = judge.run(NET.format(RELU), {"x": X})
+    assert answer.blobs["y"].tolist() == [[1, 0, 3]]
+    refusal = judge.run(NET.format(RELU.replace("ReLU", "None")), {"x": X})
+    assert refusal.refused.startswith("layer_factory.hpp: Check failed")
+    assert not refusal.blobs
+    assert "data_" not in judge.run(NET.format(RELU), {"x": X}).refused  # the process still works
     with pytest.raises(RuntimeError, match="KeyError: 'z'"):
         judge.run(NET.format(RELU), {"z": X})
     assert judge.run("layer {", {}).refused.startswith("upgrade_proto.cpp")
 
 
-def test_copies_that_caffe_puts_in_are_left_out():
+def test_blobs_of_inserted_layers_are_left_out():
     twice = RELU + RELU.replace('"r"', '"s"').replace('"y"', '"z"')
     assert set(caffe("caffe").run(NET.format(twice), {"x": X}).blobs) == {"x", "y", "z"}
 
 
 def test_phase_and_weights():
     layer = 'layer { name: "d" type: "Dropout" bottom: "x" top: "y" }'
-    many = np.ones((1, 3), np.float32)
+    ones = np.ones((1, 3), np.float32)
     judge = caffe("caffe")
-    assert judge.run(NET.format(layer), {"x": many}).blobs["y"].tolist() == [[1, 1, 1]]
-    assert set(judge.run(NET.format(layer), {"x": many}, phase="TRAIN").blobs["y"][0]) <= {0, 2}
+    assert judge.run(NET.format(layer), {"x": ones}).blobs["y"].tolist() == [[1, 1, 1]]
+    assert set(judge.run(NET.format(layer), {"x": ones}, phase="TRAIN").blobs["y"][0]) <= {0, 2}
 
 
-def test_a_process_that_ended_is_told():
+def test_ended_process_raises_error():
     judge = Caffe("caffe")
     judge.process.kill()
     judge.process.wait()
@@ -48,6 +48,6 @@ def test_a_process_that_ended_is_told():
         judge.run(NET.format(RELU), {"x": X})
 
 
-def test_what_is_missing_is_told(monkeypatch, tmp_path):
+def test_missing_caffe_gives_instruction(monkeypatch, tmp_path):
     monkeypatch.setattr("judge.JUDGES", tmp_path)
     assert missing("caffe").endswith("../shared/judges/setup caffe installs it")

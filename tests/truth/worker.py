@@ -1,18 +1,17 @@
-"""Runs nets in real Caffe, one after the other. Started by ``judge.py`` in the Caffe's own Python.
+"""Runs nets in real Caffe. ``judge.py`` starts it in the Python environment of the Caffe.
 
     worker.py caffe|tpucaffe
 
-A request on standard input and an answer on standard output are each 8 bytes of length (big endian)
-and that many bytes of an .npz archive.
+Requests on standard input and answers on standard output have the same format: a length of 8 bytes (big
+endian), and an .npz archive of that length.
 
-Request: ``net`` (the prototxt, bytes), ``phase`` (0 TRAIN, 1 TEST), ``caffemodel`` (bytes, none
-where the net has no weights), ``backward`` where gradients are computed too, and ``in:BLOB`` for each
-input.
-Answer: ``out:BLOB`` for every blob after forward; ``refused``, Caffe's own words, where it ended its
-process; or ``failed`` where this script, or what was asked of it, is wrong.
+Request: ``net`` (the prototxt, bytes), ``phase`` (0 TRAIN, 1 TEST), ``caffemodel`` (bytes; missing if the
+net has no weights), ``backward`` (present to compute gradients), and ``in:BLOB`` for each input.
+Answer: ``out:BLOB`` for every blob after forward; ``refused`` with Caffe's message if Caffe ended the
+process; or ``failed`` with an error of this script or of the request.
 
-Caffe ends the process when it refuses a net, so each net has a process of its own: a copy (fork) of
-this one, which has imported Caffe. Works on Python 3.9 and 3.10 with what Caffe's environment has.
+Caffe ends its process when it refuses a net. Each net therefore runs in a fork of this process, which has
+imported Caffe. Works on Python 3.9 and 3.10 with the packages of Caffe's environment.
 """
 
 import gc
@@ -59,35 +58,35 @@ def pack(arrays):
 
 def forward(caffe, request, folder):
     with np.load(io.BytesIO(request)) as archive:
-        given = {key: archive[key] for key in archive.files}
-    net = os.path.join(folder, "net.prototxt")
-    with open(net, "wb") as file:
-        file.write(given["net"].tobytes())
-    phase = (caffe.TRAIN, caffe.TEST)[int(given["phase"])]
-    made = caffe.Net(net, phase)
-    if "caffemodel" in given:
-        weights = os.path.join(folder, "net.caffemodel")
-        with open(weights, "wb") as file:
-            file.write(given["caffemodel"].tobytes())
-        made.copy_from(weights)
-    for key, array in given.items():
+        arrays = {key: archive[key] for key in archive.files}
+    net_path = os.path.join(folder, "net.prototxt")
+    with open(net_path, "wb") as file:
+        file.write(arrays["net"].tobytes())
+    phase = (caffe.TRAIN, caffe.TEST)[int(arrays["phase"])]
+    net = caffe.Net(net_path, phase)
+    if "caffemodel" in arrays:
+        weights_path = os.path.join(folder, "net.caffemodel")
+        with open(weights_path, "wb") as file:
+            file.write(arrays["caffemodel"].tobytes())
+        net.copy_from(weights_path)
+    for key, array in arrays.items():
         if key.startswith("in:"):
-            made.blobs[key[3:]].reshape(*array.shape)  # a layer in place may have changed it
-            made.blobs[key[3:]].data[...] = array
-    made.forward()
-    if "backward" in given:
-        made.backward()
-    return {"out:" + name: blob.data for name, blob in made.blobs.items()}
+            net.blobs[key[3:]].reshape(*array.shape)  # an in-place layer may have changed the shape
+            net.blobs[key[3:]].data[...] = array
+    net.forward()
+    if "backward" in arrays:
+        net.backward()
+    return {"out:" + name: blob.data for name, blob in net.blobs.items()}
 
 
-def words(log):
-    """What Caffe said last: the text of a failed check, without its time and process."""
+def last_message(log):
+    """Return Caffe's last message: the text of a failed check, without time and process."""
     with open(log, errors="replace") as file:
         lines = file.read().splitlines()
     fatal = [line for line in lines if line[:1] == "F" and "] " in line]
     if fatal:
-        source, said = fatal[-1].split("] ", 1)
-        return "%s: %s" % (source.split()[-1].split(":")[0], said)
+        source, message = fatal[-1].split("] ", 1)
+        return "%s: %s" % (source.split()[-1].split(":")[0], message)
     return " ".join(lines[-3:])
 
 
@@ -97,14 +96,14 @@ def answer(caffe, request):
         child = os.fork()
         if child == 0:
             signal.alarm(SECONDS)
-            handle = os.open(log, os.O_WRONLY | os.O_CREAT)
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
+            os.dup2(descriptor, 1)
+            os.dup2(descriptor, 2)
             try:
-                made = pack(forward(caffe, request, folder))
+                packed = pack(forward(caffe, request, folder))
                 with open(result, "wb") as file:
-                    file.write(made)
-            except BaseException as error:  # the copy of the process must end here whatever happens
+                    file.write(packed)
+            except BaseException as error:  # the forked process must end here in every case
                 os.write(2, ("%s: %s" % (type(error).__name__, error)).encode())
                 os._exit(1)
             os._exit(0)
@@ -112,15 +111,15 @@ def answer(caffe, request):
         if status == 0:
             with open(result, "rb") as file:
                 return file.read()
-        said = words(log)
+        message = last_message(log)
         kind = "failed"
         if os.WIFSIGNALED(status):
-            kind, said = "refused", said or "signal %d" % os.WTERMSIG(status)
-        return pack({kind: np.frombuffer(said.encode() or b"?", np.uint8)})
+            kind, message = "refused", message or "signal %d" % os.WTERMSIG(status)
+        return pack({kind: np.frombuffer(message.encode() or b"?", np.uint8)})
 
 
 def main():
-    # Nothing but answers may reach standard output.
+    # Only answers may be written to standard output.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     os.environ["GLOG_minloglevel"] = "2"
@@ -129,14 +128,14 @@ def main():
 
         sys.path.insert(0, os.path.join(os.path.dirname(tpu_mlir.__file__), "python"))
     for name in ("skimage", "skimage.io", "skimage.transform", "scipy", "scipy.ndimage"):
-        # What pycaffe reads pictures with. A small process is copied three times as fast.
+        # pycaffe reads images with these modules. Without them the fork is three times as fast.
         sys.modules[name] = types.ModuleType(name)
     sys.modules["scipy.ndimage"].zoom = sys.modules["skimage.transform"].resize = None
     import caffe
 
     gc.freeze()
-    known = "\n".join(caffe.layer_type_list())
-    send(output, pack({"types": np.frombuffer(known.encode(), np.uint8)}))
+    type_names = "\n".join(caffe.layer_type_list())
+    send(output, pack({"types": np.frombuffer(type_names.encode(), np.uint8)}))
     while True:
         request = receive(sys.stdin.buffer)
         if request is None:

@@ -1,1 +1,1 @@
-"""Signals through a net before it is trained: activations forwards, gradients backwards."""
+"""Signals of a net before training: activations in the forward pass, gradients in the backward pass."""

@@ -1,7 +1,7 @@
 """Gradients of a net's values, by JAX's automatic differentiation.
 
-A net's ONNX program is written once more in JAX's functions, and JAX differentiates it: no
-derivative is written here. It is for looking at gradients; nets are run by onnxruntime.
+JAX functions compute the operators of a net's ONNX program, and JAX differentiates them: this module
+contains no derivative. It is only used to examine gradients; onnxruntime runs nets.
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ if TYPE_CHECKING:
 
     from protogen.onnx import Program
 
-FORMS: dict[str, Callable[..., Any]] = {}
+OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
-def form(*types: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers a function that computes operators of these types: positional arguments are their
-    inputs, keywords their attributes."""
+def implements(*types: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function that computes ONNX operators of these types.
+
+    Its positional arguments are the operator's inputs, its keyword arguments the attributes.
+    """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        FORMS.update(dict.fromkeys(types, function))
+        OPERATORS.update(dict.fromkeys(types, function))
         return function
 
     return register
 
 
 def unsupported(program: Program) -> list[str]:
-    """Operators of a program that have no form here, with their layers."""
+    """Return the operators of a program that have no JAX function, with their layers."""
     return sorted(
         {
             f'{node.op_type} of layer "{node.layer}"'
             for node in program.nodes
-            if node.op_type not in FORMS
+            if node.op_type not in OPERATORS
         }
     )
 
@@ -52,60 +54,62 @@ def gradients(
     ends: Mapping[str, NDArray[Any]],
     watch: Sequence[str],
 ) -> dict[str, NDArray[np.float32]]:
-    """The gradient of sum(end * weights of the end) at each watched value.
+    """Return the gradient of a loss at each watched value.
 
     Args:
-        ends: values and what each is multiplied by before all are summed; whole numbers are classes
-            instead, and then the end's value is the mean cross-entropy of its Softmax.
-        watch: names of values that operators make.
+        ends: the terms of the loss, by name of a value. An array of floats multiplies the value, and
+            the term is the sum of the products. An array of integers contains classes, and the term
+            is the mean cross-entropy of the value's Softmax.
+        watch: names of values that operators compute.
 
     Raises:
-        UnsupportedError: JAX is not installed, or an operator has no form here.
+        UnsupportedError: JAX is not installed, or an operator has no JAX function.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA tells of slow compilation else
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides XLA's messages on slow compilation
     try:
         import jax
         import jax.numpy as jnp
     except ImportError:
         raise missing("JAX", "gradients") from None
-    lacking = unsupported(program)
-    if lacking:
+    missing_operators = unsupported(program)
+    if missing_operators:
         raise UnsupportedError(
-            f"gradients through {', '.join(lacking)} are not known here",
-            advice="The forward half works: leave out --gradients.",
+            f"gradients of {', '.join(missing_operators)} are unsupported",
+            advice="Leave out --gradients to measure the forward pass only.",
         )
     import numpy as np
 
     shapes: dict[str, tuple[int, ...]] = {}
 
-    # Shapes and axes are Python's; weights are arguments, which XLA does not try to compute with.
-    weights_ = {n: t.array() for n, t in program.tensors.items() if t.dtype == "float32"}
+    # Shapes and axes are Python values. Weights are arguments, so that XLA does not fold them.
+    weights = {n: t.array() for n, t in program.tensors.items() if t.dtype == "float32"}
 
-    def total(deltas: Mapping[str, Any], weights_: Mapping[str, Any]) -> Any:
-        values = _run(program, feeds, deltas, shapes, weights_)
-        parts = []
-        for name, weights in ends.items():
-            if weights.dtype.kind in "iu":
+    def loss(deltas: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+        values = _run(program, feeds, deltas, shapes, weights)
+        terms = []
+        for name, end in ends.items():
+            if end.dtype.kind in "iu":
                 logs = jax.nn.log_softmax(values[name], axis=1)
-                chosen = jnp.take_along_axis(logs, jnp.asarray(weights)[:, None], axis=1)
-                parts.append(-chosen.mean())
+                of_class = jnp.take_along_axis(logs, jnp.asarray(end)[:, None], axis=1)
+                terms.append(-of_class.mean())
             else:
-                parts.append((values[name] * weights).sum())
-        return sum(parts)
+                terms.append((values[name] * end).sum())
+        return sum(terms)
 
-    # A first look tells the shapes; then what is added to each value is differentiated.
-    jax.eval_shape(total, {}, weights_)
+    # The first evaluation fills ``shapes``. The gradient at a value is the gradient of a zero array
+    # that is added to it.
+    jax.eval_shape(loss, {}, weights)
     zeros = {name: np.zeros(shapes[name], np.float32) for name in watch}
-    found = jax.jit(jax.grad(total))(zeros, weights_)
-    return {name: np.asarray(found[name]) for name in watch}
+    by_name = jax.jit(jax.grad(loss))(zeros, weights)
+    return {name: np.asarray(by_name[name]) for name in watch}
 
 
 def forward(program: Program, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The program's values as JAX computes them, for the test that they are onnxruntime's."""
+    """Return the program's outputs as JAX computes them; a test compares them with onnxruntime's."""
     import numpy as np
 
-    found = _run(program, feeds, {}, {}, {})
-    return {value.name: np.asarray(found[value.name]) for value in program.outputs}
+    values = _run(program, feeds, {}, {}, {})
+    return {value.name: np.asarray(values[value.name]) for value in program.outputs}
 
 
 def _run(
@@ -115,27 +119,28 @@ def _run(
     shapes: dict[str, Any],
     weights: Mapping[str, Any],
 ) -> dict[str, Any]:
+    """Return all values of a program, each with its delta added, and store their shapes."""
     values: dict[str, Any] = {
         name: weights[name] if name in weights else t.array() for name, t in program.tensors.items()
     }
     values |= dict(feeds)
     for node in program.nodes:
         reads = [values[name] if name else None for name in node.reads]
-        made = FORMS[node.op_type](*reads, **node.attributes)
-        made = made if isinstance(made, (list, tuple)) else [made]
-        for name, value in zip(node.writes, made, strict=False):
+        outputs = OPERATORS[node.op_type](*reads, **node.attributes)
+        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        for name, value in zip(node.writes, outputs, strict=False):
             shapes[name] = value.shape
             values[name] = value + deltas[name] if name in deltas else value
     return values
 
 
-def _by_name(onnx: str, room: str, name: str) -> None:
-    """An operator that is one of JAX's functions; JAX is imported when it runs."""
+def _by_name(onnx: str, module: str, name: str) -> None:
+    """Register an operator that is a function of JAX; JAX is imported when the operator runs."""
 
     def call(*reads: Any) -> Any:
-        return getattr(import_module(room), name)(*reads)
+        return getattr(import_module(module), name)(*reads)
 
-    FORMS[onnx] = call
+    OPERATORS[onnx] = call
 
 
 for _onnx, _function in (
@@ -164,158 +169,160 @@ for _onnx in ("Relu", "Sigmoid", "Softplus"):
     _by_name(_onnx, "jax.nn", _onnx.lower())
 
 
-@form("Identity")
+@implements("Identity")
 def _identity(x: Any) -> Any:
     return x
 
 
-@form("Cast")
+@implements("Cast")
 def _cast(x: Any, *, to: int, **_: Any) -> Any:
     return x.astype({1: "float32", 6: "int32", 7: "int32", 9: "bool"}.get(to, "float32"))
 
 
-def _folded(onnx: str, function: str, mean: bool = False) -> None:
+def _accumulated(onnx: str, function: str, mean: bool = False) -> None:
+    """Register an operator of several inputs that applies a binary function of JAX repeatedly."""
+
     def call(*reads: Any) -> Any:
         import jax.numpy as jnp
 
-        made = reads[0]
+        total = reads[0]
         for read in reads[1:]:
-            made = getattr(jnp, function)(made, read)
-        return made / len(reads) if mean else made
+            total = getattr(jnp, function)(total, read)
+        return total / len(reads) if mean else total
 
-    FORMS[onnx] = call
+    OPERATORS[onnx] = call
 
 
 for _onnx, _function in (("Max", "maximum"), ("Min", "minimum"), ("Sum", "add")):
-    _folded(_onnx, _function)
-_folded("Mean", "add", True)
+    _accumulated(_onnx, _function)
+_accumulated("Mean", "add", True)
 
 
-@form("LeakyRelu")
+@implements("LeakyRelu")
 def _leaky(x: Any, *, alpha: float = 0.01) -> Any:
     import jax
 
     return jax.nn.leaky_relu(x, alpha)
 
 
-@form("PRelu")
+@implements("PRelu")
 def _prelu(x: Any, slope: Any) -> Any:
     import jax.numpy as jnp
 
     return jnp.where(x > 0, x, slope * x)
 
 
-@form("Elu")
+@implements("Elu")
 def _elu(x: Any, *, alpha: float = 1.0) -> Any:
     import jax
 
     return jax.nn.elu(x, alpha)
 
 
-@form("Clip")
+@implements("Clip")
 def _clip(x: Any, low: Any = None, high: Any = None) -> Any:
     import jax.numpy as jnp
 
     return jnp.clip(x, low, high)
 
 
-@form("HardSigmoid")
+@implements("HardSigmoid")
 def _hard_sigmoid(x: Any, *, alpha: float = 0.2, beta: float = 0.5) -> Any:
     import jax.numpy as jnp
 
     return jnp.clip(alpha * x + beta, 0, 1)
 
 
-@form("Softmax")
+@implements("Softmax")
 def _softmax(x: Any, *, axis: int = -1) -> Any:
     import jax
 
     return jax.nn.softmax(x, axis)
 
 
-@form("LogSoftmax")
+@implements("LogSoftmax")
 def _log_softmax(x: Any, *, axis: int = -1) -> Any:
     import jax
 
     return jax.nn.log_softmax(x, axis)
 
 
-@form("Reshape")
+@implements("Reshape")
 def _reshape(x: Any, shape: Any, **_: Any) -> Any:
     dims = [x.shape[i] if n == 0 else int(n) for i, n in enumerate(shape.tolist())]
     return x.reshape(dims)
 
 
-@form("Flatten")
+@implements("Flatten")
 def _flatten(x: Any, *, axis: int = 1) -> Any:
     return x.reshape((math.prod(x.shape[:axis]), -1))
 
 
-@form("Transpose")
+@implements("Transpose")
 def _transpose(x: Any, *, perm: Sequence[int]) -> Any:
     return x.transpose(tuple(perm))
 
 
-@form("Unsqueeze")
+@implements("Unsqueeze")
 def _unsqueeze(x: Any, axes: Any) -> Any:
     import jax.numpy as jnp
 
     return jnp.expand_dims(x, tuple(int(a) for a in axes))
 
 
-@form("Squeeze")
+@implements("Squeeze")
 def _squeeze(x: Any, axes: Any) -> Any:
     return x.squeeze(tuple(int(a) for a in axes))
 
 
-@form("Concat")
+@implements("Concat")
 def _concat(*reads: Any, axis: int) -> Any:
     import jax.numpy as jnp
 
     return jnp.concatenate(reads, axis)
 
 
-@form("Slice")
+@implements("Slice")
 def _slice(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
-    over = range(len(starts)) if axes is None else axes.tolist()
-    by = [1] * len(starts) if steps is None else steps.tolist()
+    along = range(len(starts)) if axes is None else axes.tolist()
+    strides = [1] * len(starts) if steps is None else steps.tolist()
     index = [slice(None)] * x.ndim
-    for axis, a, b, s in zip(over, starts.tolist(), ends.tolist(), by, strict=True):
+    for axis, a, b, s in zip(along, starts.tolist(), ends.tolist(), strides, strict=True):
         index[axis] = slice(a, b if b > -x.shape[axis] - 1 else None, s)
     return x[tuple(index)]
 
 
-@form("Split")
+@implements("Split")
 def _split(x: Any, sizes: Any = None, *, axis: int = 0, num_outputs: int = 0) -> Any:
     import jax.numpy as jnp
 
     lengths = sizes.tolist() if sizes is not None else [x.shape[axis] // num_outputs] * num_outputs
-    points = [sum(lengths[: i + 1]) for i in range(len(lengths) - 1)]
-    return jnp.split(x, points, axis)
+    boundaries = [sum(lengths[: i + 1]) for i in range(len(lengths) - 1)]
+    return jnp.split(x, boundaries, axis)
 
 
-@form("Gather")
-def _gather(x: Any, places: Any, *, axis: int = 0) -> Any:
+@implements("Gather")
+def _gather(x: Any, indices: Any, *, axis: int = 0) -> Any:
     import jax.numpy as jnp
 
-    return jnp.take(x, places, axis)
+    return jnp.take(x, indices, axis)
 
 
-@form("Tile")
+@implements("Tile")
 def _tile(x: Any, repeats: Any) -> Any:
     import jax.numpy as jnp
 
     return jnp.tile(x, tuple(int(n) for n in repeats))
 
 
-@form("Expand")
+@implements("Expand")
 def _expand(x: Any, shape: Any) -> Any:
     import jax.numpy as jnp
 
     return jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, tuple(int(n) for n in shape)))
 
 
-@form("Pad")
+@implements("Pad")
 def _pad(x: Any, pads: Any, value: Any = None, *, mode: str = "constant") -> Any:
     import jax.numpy as jnp
 
@@ -326,14 +333,16 @@ def _pad(x: Any, pads: Any, value: Any = None, *, mode: str = "constant") -> Any
 
 
 def _reduction(onnx: str, function: str) -> None:
-    def call(x: Any, given: Any = None, *, axes: Any = None, keepdims: int = 1) -> Any:
+    """Register a reduction; its axes are an input or an attribute, by opset."""
+
+    def call(x: Any, axes_input: Any = None, *, axes: Any = None, keepdims: int = 1) -> Any:
         import jax.numpy as jnp
 
-        chosen = axes if given is None else given.tolist()
-        over = None if chosen is None else tuple(int(a) for a in chosen)
-        return getattr(jnp, function)(x, axis=over, keepdims=bool(keepdims))
+        listed = axes if axes_input is None else axes_input.tolist()
+        along = None if listed is None else tuple(int(a) for a in listed)
+        return getattr(jnp, function)(x, axis=along, keepdims=bool(keepdims))
 
-    FORMS[onnx] = call
+    OPERATORS[onnx] = call
 
 
 for _onnx, _function in (
@@ -345,7 +354,7 @@ for _onnx, _function in (
     _reduction(_onnx, _function)
 
 
-@form("Gemm")
+@implements("Gemm")
 def _gemm(
     a: Any,
     b: Any,
@@ -356,20 +365,20 @@ def _gemm(
     transA: int = 0,  # noqa: N803 (ONNX's names)
     transB: int = 0,  # noqa: N803 (ONNX's names)
 ) -> Any:
-    made = alpha * ((a.T if transA else a) @ (b.T if transB else b))
-    return made if c is None else made + beta * c
+    product = alpha * ((a.T if transA else a) @ (b.T if transB else b))
+    return product if c is None else product + beta * c
 
 
-@form("BatchNormalization")
+@implements("BatchNormalization")
 def _batch_normalization(
     x: Any, scale: Any, bias: Any, mean: Any, variance: Any, *, epsilon: float = 1e-5
 ) -> Any:
-    along = (1, -1, *[1] * (x.ndim - 2))
-    factor = (scale / (variance + epsilon) ** 0.5).reshape(along)
-    return (x - mean.reshape(along)) * factor + bias.reshape(along)
+    channel_shape = (1, -1, *[1] * (x.ndim - 2))
+    factor = (scale / (variance + epsilon) ** 0.5).reshape(channel_shape)
+    return (x - mean.reshape(channel_shape)) * factor + bias.reshape(channel_shape)
 
 
-@form("LRN")
+@implements("LRN")
 def _lrn(x: Any, *, size: int, alpha: float, beta: float, bias: float) -> Any:
     from jax import lax
 

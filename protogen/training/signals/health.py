@@ -1,4 +1,4 @@
-"""``pg.health``: a net's signals before training, and what is wrong with them."""
+"""``pg.health``: signals of a net before training, and their findings."""
 
 from __future__ import annotations
 
@@ -34,8 +34,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to fill the weights: for each layer through depth its name, histogram with its ends,
-    deviation, and the gradient's deviation where it was measured."""
+    """Plot data of one choice of fillers, by layer in order of depth.
+
+    Attributes:
+        title: the choice of fillers.
+        names: names of the layers.
+        histograms: histograms of the outputs.
+        ends: the range (low, high) of each histogram.
+        deviations: deviations of the outputs.
+        gradients: deviations of the gradients; None where none was measured.
+    """
 
     title: str
     names: Sequence[str]
@@ -47,10 +55,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Health:
-    """What was measured, and what is wrong.
+    """Measured signals of a net, and their findings.
 
-    ``weights`` says where they come from; ``start`` is the deviation of the data; ``stages`` are
-    the layers with weights, each with its output and that of the activation behind it.
+    Attributes:
+        weights: the source of the weights, as text.
+        batch: the number of samples.
+        start: the deviation of the data.
+        signals: statistics of every layer's output.
+        stages: the layers with weights, each with its output and that of the activation after it.
+        gradients: whether gradients were measured.
     """
 
     net: Net
@@ -63,36 +76,36 @@ class Health:
     gradients: bool
 
     @property
-    def kept(self) -> float:
-        """The share of the data's deviation that is left behind the deepest activation."""
+    def signal_ratio(self) -> float:
+        """The deviation after the deepest activation, divided by that of the data."""
         return deepest(hidden(self.stages))[1] / self.start if self.start else float("nan")
 
     def plain(self) -> dict[str, Any]:
-        """As data for JSON."""
+        """Return a dictionary for JSON."""
         return {
             "weights": self.weights,
             "batch": self.batch,
             "data_std": self.start,
             "gradients": self.gradients,
-            "layers": [one.plain() for one in self.signals],
-            "findings": [one.plain() for one in self.findings],
+            "layers": [signal.plain() for signal in self.signals],
+            "findings": [finding.plain() for finding in self.findings],
         }
 
     def row(self, title: str) -> Row:
-        """What a picture of it shows, under a title."""
-        deep = hidden(self.stages)
+        """Return the data of a plot."""
+        inner = hidden(self.stages)
         return Row(
             title=title,
-            names=[layer.name for layer, *_ in deep],
-            histograms=[out.histogram for *_, out in deep],
-            ends=[(out.low, out.high) for *_, out in deep],
-            deviations=[out.std for *_, out in deep],
-            gradients=[own.gradient for _, own, _ in deep],
+            names=[layer.name for layer, *_ in inner],
+            histograms=[out.histogram for *_, out in inner],
+            ends=[(out.low, out.high) for *_, out in inner],
+            deviations=[out.std for *_, out in inner],
+            gradients=[own.gradient for _, own, _ in inner],
         )
 
 
 def gradients_known(net: Net) -> bool:
-    """Whether JAX is installed, and has a form of every layer of the net."""
+    """Return whether JAX is installed and can differentiate every layer of the net."""
     return find_spec("jax") is not None and has_gradients(net)
 
 
@@ -107,20 +120,23 @@ def health(
     rules: Mapping[str, str] | None = None,
     recommend: bool = False,
 ) -> Health:
-    """Measures a net's signals: with its weights where it has any, else with those that its fillers
-    make, as training would begin (BatchNorm then takes the batch's own statistics).
+    """Measure the signals of a net.
+
+    A net with weights is measured with them. A net without weights gets those of its fillers, as at
+    the start of training; BatchNorm then uses the statistics of the batch.
 
     Args:
-        seed: of the weights, of random data, and of random factors.
-        feeds: data by input; normal random numbers where it is left out.
-        batch: samples of random data; up to 64, as many as fit.
-        gradients: backwards as well, by JAX (the extra ``gradients``).
+        seed: seed of the weights, of random data, and of random factors.
+        feeds: data by input; normal random numbers by default.
+        batch: samples of random data; by default up to 64, limited by memory.
+        gradients: measure gradients as well, with JAX (the extra ``gradients``).
         fan, rules, recommend: see ``initialise``.
 
     Raises:
-        InputError: no layer has weights; data is missing, of another shape, or holds NaN; a filler
-            does not fit.
-        UnsupportedError: a layer has no form in ONNX, or gradients were asked for and are not known.
+        InputError: no layer has weights; data is missing, has a wrong shape or contains NaN; or a
+            filler does not fit its blob.
+        UnsupportedError: a layer has no ONNX form, or ``gradients`` is set and JAX is not installed
+            or cannot differentiate a layer.
     """
     from_file = bool(net.weights) and not rules and not recommend
     net = _fitted(net, feeds) if feeds else batch_of(net, batch)
@@ -137,76 +153,88 @@ def _health(
     rules: Mapping[str, str] | None,
     recommend: bool,
 ) -> Health:
+    """Measure a net whose input shapes are final."""
     blobs: list[FilledBlob] = []
-    told = "the caffemodel"
+    source = "the caffemodel"
     if not from_file:
         net = net.with_message(as_in_training(net))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", StartsDead)  # the findings say it, and more
+            warnings.simplefilter("ignore", StartsDead)  # the findings report them
             initialise(net, seed, fan=fan, rules=rules, recommend=recommend)
         texts = [f"{pattern}={filler}" for pattern, filler in (rules or {}).items()]
         blobs = blobs_of(net, parse_rules(texts), recommend)
-        told = ", ".join(texts) or ("recommended fillers" if recommend else "the net's fillers")
-    given = random_feeds(net, seed)
+        source = ", ".join(texts) or ("recommended fillers" if recommend else "the net's fillers")
+    data = random_feeds(net, seed)
     if feeds:
-        given |= dict(feeds)
-    signals = measure(net, given, gradients, seed)
-    found = stages(net, signals)
-    if not found:
+        data |= dict(feeds)
+    signals = measure(net, data, gradients, seed)
+    net_stages = stages(net, signals)
+    if not net_stages:
         raise InputError("no layer has weights", subject=f'net "{net.name}"')
-    data = found[0][0].reads[0]
-    start = float(given[data].std()) if data in given else 1.0
+    first_bottom = net_stages[0][0].reads[0]
+    start = float(data[first_bottom].std()) if first_bottom in data else 1.0
 
-    def better() -> float:
-        other = _health(net, False, seed, feeds or given, False, fan, None, True)
-        return other.kept * other.start
+    def recommended_deviation() -> float:
+        recommended = _health(net, False, seed, feeds or data, False, fan, None, True)
+        return recommended.signal_ratio * recommended.start
 
-    suited = (
+    recommended_blobs = (
         {}
         if recommend or from_file
         else {blob.layer.name: blob for blob in blobs_of(net, recommend=True) if blob.reason}
     )
-    problems = findings(net, signals, found, blobs, fan, start, suited, better)
-    first = next(iter(given.values()), None)
-    samples = int(first.shape[0]) if first is not None and first.ndim else 1
-    return Health(net, told, samples, start, signals, found, problems, gradients)
+    problems = findings(
+        net, signals, net_stages, blobs, fan, start, recommended_blobs, recommended_deviation
+    )
+    first_input = next(iter(data.values()), None)
+    samples = int(first_input.shape[0]) if first_input is not None and first_input.ndim else 1
+    return Health(net, source, samples, start, signals, net_stages, problems, gradients)
 
 
 def _fitted(net: Net, feeds: Mapping[str, NDArray[Any]]) -> Net:
-    """The net for as many samples as the data has; what else differs is told when it is fed."""
+    """Return the net with as many samples as the data.
+
+    Other differences in shape are reported when the data is checked.
+    """
     samples = next(iter(feeds.values())).shape[:1]
     shapes = {}
     for name in net.inputs:
-        known = net.graph.shapes[name]
-        if name in feeds and (known is None or feeds[name].shape[1:] == known[1:]):
+        shape = net.graph.shapes[name]
+        if name in feeds and (shape is None or feeds[name].shape[1:] == shape[1:]):
             shapes[name] = feeds[name].shape
-        elif known and name not in feeds:
-            shapes[name] = (*samples, *known[1:])
+        elif shape and name not in feeds:
+            shapes[name] = (*samples, *shape[1:])
     return net.with_inputs(shapes)
 
 
 def as_in_training(net: Net) -> Message:
-    """The net's message with BatchNorm by the batch: before training nothing else is known."""
-    made = prototxt.parse(prototxt.write(net.message), net.name or "net")
-    for item in made.all("layer"):
-        if item.value.type == "BatchNorm":
-            if not item.value.has("batch_norm_param"):
-                item.value.add("batch_norm_param", {})
-            param = item.value.batch_norm_param
+    """Return a copy of the net's message whose BatchNorm layers use the statistics of the batch.
+
+    Before training there are no stored statistics.
+    """
+    copy = prototxt.parse(prototxt.write(net.message), net.name or "net")
+    for entry in copy.all("layer"):
+        if entry.value.type == "BatchNorm":
+            if not entry.value.has("batch_norm_param"):
+                entry.value.add("batch_norm_param", {})
+            param = entry.value.batch_norm_param
             param.remove("use_global_stats")
             param.add("use_global_stats", False)
-    return made
+    return copy
 
 
 def compare(net: Net, fillers: Sequence[str], **options: Any) -> dict[str, Health]:
-    """``health`` of the same net with each of these fillers for all its weights; "recommended" and
-    "net" stand for what suits each layer, and for what the net says."""
-    made = {}
-    for one in fillers:
-        if one == "recommended":
-            made[one] = health(net, recommend=True, **options)
-        elif one == "net":
-            made[one] = health(net, **options)
+    """Run ``health`` on a net once for each filler, used for all its weights.
+
+    The filler "recommended" means the recommended filler of each layer, and "net" the net's own
+    fillers.
+    """
+    by_filler = {}
+    for filler in fillers:
+        if filler == "recommended":
+            by_filler[filler] = health(net, recommend=True, **options)
+        elif filler == "net":
+            by_filler[filler] = health(net, **options)
         else:
-            made[one] = health(net, rules={"*": one}, **options)
-    return made
+            by_filler[filler] = health(net, rules={"*": filler}, **options)
+    return by_filler

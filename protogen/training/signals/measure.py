@@ -1,4 +1,4 @@
-"""What goes through a net: statistics of every value, forwards and backwards."""
+"""Statistics of every layer's output in the forward pass, and of its gradient."""
 
 from __future__ import annotations
 
@@ -23,19 +23,25 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 Stage = tuple[Layer, "Signal", "Signal"]
-ROOM = 256 << 20  # bytes of values that are looked at together
-_BINS = 61
+MEMORY = 256 << 20  # bytes of all values of a net at once
+_BINS = 61  # of a histogram
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One layer's output before training.
+    """Statistics of one layer's output before training.
 
-    ``depth`` counts layers with weights on the longest way here. ``saturated`` is the share of a
-    Sigmoid's or TanH's values near its ends, ``dead`` the share of a rectifier's units that are 0
-    for all data, ``positive`` the share of positive numbers among the inputs of a layer with
-    weights. ``gradient`` is the deviation of the loss's gradient at this value, ``unit_difference``
-    the largest difference between two units' outputs.
+    Attributes:
+        layer, type: name and type of the layer.
+        value: the name of the output.
+        depth: the number of layers with weights on the longest path to this layer.
+        mean, std, low, high: of the finite values.
+        finite: whether all values are finite.
+        saturated: the share of values near the ends of a Sigmoid or TanH.
+        dead: the share of a rectifier's units that are 0 for all data.
+        positive: the share of positive inputs of a layer with weights.
+        gradient: the deviation of the loss's gradient at this value.
+        histogram: the counts of 61 equal bins from ``low`` to ``high``.
     """
 
     layer: str
@@ -54,128 +60,141 @@ class Signal:
     histogram: tuple[int, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        """As data for JSON, without the histogram."""
-        made = asdict(self)
-        del made["histogram"]
-        return {key: value for key, value in made.items() if value is not None}
+        """Return a dictionary for JSON, without the histogram and without attributes that are None."""
+        fields = asdict(self)
+        del fields["histogram"]
+        return {key: value for key, value in fields.items() if value is not None}
 
 
-def batch_of(net: Net, wanted: int | None) -> Net:
-    """The net with more samples, as many as make sense of a statistic and fit in memory; as it is
-    where its layers do not take another number."""
+def batch_of(net: Net, samples: int | None) -> Net:
+    """Return the net with another number of samples.
+
+    By default it is from 2 to 64, limited by memory. The net is unchanged if it has several numbers
+    of samples, or if its layers do not support another number and ``samples`` is None.
+
+    Raises:
+        InputError: a layer does not support ``samples``.
+    """
     lengths = [shape[0] for name in net.inputs if (shape := net.graph.shapes[name])]
     if not lengths or len(set(lengths)) != 1:
         return net
-    each = 4 * sum(math.prod(s) for s in net.graph.shapes.values() if s) / lengths[0]
-    batch = wanted or max(2, min(64, int(ROOM / max(each, 1))))
+    bytes_per_sample = 4 * sum(math.prod(s) for s in net.graph.shapes.values() if s) / lengths[0]
+    batch = samples or max(2, min(64, int(MEMORY / max(bytes_per_sample, 1))))
     shapes = {name: (batch, *(net.graph.shapes[name] or ())[1:]) for name in net.inputs}
     if batch == lengths[0]:
         return net
     try:
         return net.with_inputs(shapes)
     except InputError:
-        if wanted is not None:
+        if samples is not None:
             raise
         return net
 
 
 def measure(net: Net, feeds: Arrays, with_gradients: bool = False, seed: int = 0) -> list[Signal]:
-    """The statistics of every layer's output, in execution order.
+    """Return the statistics of every layer's output, in execution order.
 
     Raises:
-        InputError: an input is missing, of another shape, or holds NaN.
-        UnsupportedError: a layer has no form in ONNX, or its gradient is not known.
+        InputError: an input is missing, has a wrong shape, or contains NaN or infinity.
+        UnsupportedError: a layer has no ONNX form, or its gradient is unsupported.
     """
     from protogen.onnx import lower
 
     check_feeds(net, feeds)
-    shown = [one for one in net.layers if one.reads and _is_shown(one) and one.writes]
-    wanted = dict.fromkeys(value for one in shown for value in (*one.reads[:1], *one.writes[:1]))
-    computed = [value for value in wanted if value not in net.inputs]
+    layers = [one for one in net.layers if one.reads and _computes(one) and one.writes]
+    needed = dict.fromkeys(value for one in layers for value in (*one.reads[:1], *one.writes[:1]))
+    computed = [value for value in needed if value not in net.inputs]
     program = lower(net, outputs=computed, fold=False, expected=True)
-    given = {value.name: feeds[value.name] for value in program.inputs}
-    found: dict[str, Any] = {**feeds, **run_program(program, given)}
-    backwards = _gradients(net, feeds, seed) if with_gradients else {}
+    inputs = {value.name: feeds[value.name] for value in program.inputs}
+    values: dict[str, Any] = {**feeds, **run_program(program, inputs)}
+    gradients = _gradients(net, feeds, seed) if with_gradients else {}
     depths = _depths(net)
     return [
-        _signal(one, found, depths[one.name], backwards.get(one.writes[0]))
-        for one in shown
-        if one.writes[0] in found
+        _signal(layer, values, depths[layer.name], gradients.get(layer.writes[0]))
+        for layer in layers
+        if layer.writes[0] in values
     ]
 
 
 def check_feeds(net: Net, feeds: Arrays) -> None:
-    """Raises InputError for an input that is missing, of another shape, or not finite."""
+    """Raise InputError for an input that is missing, has a wrong shape, or is not finite."""
     import numpy as np
 
     for name in net.inputs:
         array = feeds.get(name)
         if array is None:
-            raise InputError("no data is given for it", subject=f'input "{name}"')
+            raise InputError("data is missing", subject=f'input "{name}"')
         bad = np.flatnonzero(~np.isfinite(array))
         if bad.size:
             raise InputError(
-                f"the data holds {'NaN' if np.isnan(array).any() else 'infinities'} "
+                f"the data contains {'NaN' if np.isnan(array).any() else 'infinities'} "
                 f"({bad.size} of {array.size} values, the first at {int(bad[0])})",
                 subject=f'input "{name}"',
-                advice="Look at what made it.",
+                advice="Check the program that wrote the data.",
             )
         shape = net.graph.shapes[name]
         if tuple(array.shape) != shape:
             raise InputError(
-                f"the data is {'x'.join(map(str, array.shape))}, but must be "
-                f"{'x'.join(map(str, shape or ()))}",
+                f"expected data of shape {'x'.join(map(str, shape or ()))}, got "
+                f"{'x'.join(map(str, array.shape))}",
                 subject=f'input "{name}"',
-                advice="Grey data fits no colour net: look at the second number."
+                advice="The number of channels (second axis) differs: the data may be grey."
                 if array.ndim == 4 and shape and array.shape[1] != shape[1]
                 else "",
             )
 
 
 def _signal(layer: Layer, values: Arrays, depth: int, gradient: NDArray[Any] | None) -> Signal:
+    """Compute the statistics of a layer's output."""
     import numpy as np
 
     y = values[layer.writes[0]].astype(np.float32, copy=False)
-    finite = bool(np.isfinite(y).all())
-    kept = y if finite else y[np.isfinite(y)]
-    low, high = (float(kept.min(initial=0)), float(kept.max(initial=0))) if kept.size else (0, 0)
-    reads = values.get(layer.reads[0])
+    all_finite = bool(np.isfinite(y).all())
+    finite_values = y if all_finite else y[np.isfinite(y)]
+    low, high = (
+        (float(finite_values.min(initial=0)), float(finite_values.max(initial=0)))
+        if finite_values.size
+        else (0, 0)
+    )
+    bottom = values.get(layer.reads[0])
     positive = None
-    if is_weighted(layer) and reads is not None:
-        positive = float((reads > 0).mean())
+    if is_weighted(layer) and bottom is not None:
+        positive = float((bottom > 0).mean())
     return Signal(
         layer.name,
         layer.type,
         layer.writes[0],
         depth,
-        mean=float(kept.mean(dtype=np.float64)) if kept.size else math.nan,
-        std=float(kept.std(dtype=np.float64)) if kept.size else math.nan,
+        mean=float(finite_values.mean(dtype=np.float64)) if finite_values.size else math.nan,
+        std=float(finite_values.std(dtype=np.float64)) if finite_values.size else math.nan,
         low=low,
         high=high,
-        finite=finite,
+        finite=all_finite,
         saturated=_saturated(layer, y),
         dead=_dead(layer, y),
         positive=positive,
         gradient=None if gradient is None else float(gradient.std(dtype=np.float64)),
-        histogram=tuple(np.histogram(kept, _BINS, (low, high or low + 1))[0].tolist())
+        histogram=tuple(np.histogram(finite_values, _BINS, (low, high or low + 1))[0].tolist())
         if low < high
         else (),
     )
 
 
-def _is_shown(layer: Layer) -> bool:
+def _computes(layer: Layer) -> bool:
+    """Return whether a layer computes new values; types that protogen does not know count."""
     kind = kind_of(layer)
     return kind is None or kind.computes
 
 
 def _saturated(layer: Layer, y: NDArray[np.float32]) -> float | None:
+    """Return the share of values at the ends of an activation's range."""
     kind = kind_of(layer)
     ends = kind.saturates_at(layer) if kind is not None else None
     return None if ends is None else float(((y <= ends[0]) | (y >= ends[1])).mean())
 
 
 def _dead(layer: Layer, y: NDArray[np.float32]) -> float | None:
-    """Units are channels: one that is 0 everywhere and for all data."""
+    """Return the share of channels that are 0 everywhere and for all data."""
     kind = kind_of(layer)
     if kind is None or not kind.dies(layer) or y.ndim < 2:
         return None
@@ -184,111 +203,118 @@ def _dead(layer: Layer, y: NDArray[np.float32]) -> float | None:
 
 
 def _depths(net: Net) -> dict[str, int]:
-    """How many layers with weights stand on the longest way to each layer, it included."""
-    at: dict[str, int] = {}
-    made = {}
+    """Count the layers with weights on the longest path to each layer, itself included."""
+    of_value: dict[str, int] = {}
+    of_layer = {}
     for layer in net.layers:
-        depth = max((at.get(read, 0) for read in layer.reads), default=0)
-        made[layer.name] = depth + is_weighted(layer)
-        at.update(dict.fromkeys(layer.writes, made[layer.name]))
-    return made
+        depth = max((of_value.get(read, 0) for read in layer.reads), default=0)
+        of_layer[layer.name] = depth + is_weighted(layer)
+        of_value.update(dict.fromkeys(layer.writes, of_layer[layer.name]))
+    return of_layer
 
 
 def _gradients(net: Net, feeds: Arrays, seed: int) -> Arrays:
-    """At each value that a layer with weights or an activation makes."""
+    """Return the gradient at the output of each layer that computes."""
     from protogen.onnx import lower
-    from protogen.training.signals import windows  # noqa: F401 (registers its forms)
+    from protogen.training.signals import windows  # noqa: F401 (registers its operators)
     from protogen.training.signals.gradients import gradients
 
     ends = _ends(net, feeds, seed)
     program = lower(net, outputs=list(ends), fold=False, expected=True)
-    made = {write for node in program.nodes for write in node.writes}
+    computed = {write for node in program.nodes for write in node.writes}
     watch = [
         one.writes[0]
         for one in net.layers
-        if one.reads and _is_shown(one) and one.writes and one.writes[0] in made
+        if one.reads and _computes(one) and one.writes and one.writes[0] in computed
     ]
-    given = {value.name: feeds[value.name] for value in program.inputs}
-    return gradients(program, given, ends, watch)
+    inputs = {value.name: feeds[value.name] for value in program.inputs}
+    return gradients(program, inputs, ends, watch)
 
 
 def has_gradients(net: Net) -> bool:
-    """Whether every layer's gradient is known."""
+    """Return whether JAX can differentiate every layer."""
     from protogen.onnx import lower
-    from protogen.training.signals import windows  # noqa: F401 (registers its forms)
+    from protogen.training.signals import windows  # noqa: F401 (registers its operators)
     from protogen.training.signals.gradients import unsupported
 
     ends = _ends(net, random_feeds(net, 0), 0)
-    empty = net.with_message(net.message)
-    empty.weights = {
+    zero_net = net.with_message(net.message)
+    zero_net.weights = {
         name: [_zeros(shape) for shape in shapes]
         for name, shapes in net.parameter_shapes.items()
         if shapes
     }
-    return not unsupported(lower(empty, outputs=list(ends), fold=False, expected=True))
+    return not unsupported(lower(zero_net, outputs=list(ends), fold=False, expected=True))
 
 
 def _zeros(shape: Sequence[int]) -> NDArray[np.float32]:
-    """Zeros that take no room."""
+    """Return zeros that all share one element of memory."""
     import numpy as np
 
     return np.broadcast_to(np.float32(0), tuple(shape))
 
 
 def _ends(net: Net, feeds: Arrays, seed: int) -> dict[str, NDArray[Any]]:
-    """Where gradients begin: scores that a loss reads, with the classes that it is given; else
-    those of the last Softmax, with classes drawn; else every output, each value with a random
-    factor."""
+    """Choose the terms of the loss (see ``gradients``).
+
+    The terms are the scores of each SoftmaxWithLoss, with its labels. Without one they are the scores
+    of each Softmax at the end, with random classes; without these every output, with random factors.
+    """
     import numpy as np
 
     generator = np.random.default_rng(seed)
     ends: dict[str, NDArray[Any]] = {}
     for layer in net.layers:
         shape = net.graph.shapes.get(layer.reads[0]) if layer.reads else None
-        ends_here = layer.type == "SoftmaxWithLoss" and layer.reads[1] in net.inputs
-        if ends_here and shape and len(shape) > 1:
-            given = np.asarray(feeds[layer.reads[1]]).clip(0, shape[1] - 1).astype(np.int32)
-            ends[layer.reads[0]] = given.reshape((shape[0], *shape[2:]))
+        has_labels = layer.type == "SoftmaxWithLoss" and layer.reads[1] in net.inputs
+        if has_labels and shape and len(shape) > 1:
+            labels = np.asarray(feeds[layer.reads[1]]).clip(0, shape[1] - 1).astype(np.int32)
+            ends[layer.reads[0]] = labels.reshape((shape[0], *shape[2:]))
     for layer in net.layers if not ends else ():
         shape = net.graph.shapes.get(layer.reads[0]) if layer.reads else None
         if layer.type == "Softmax" and layer.writes[0] in net.outputs and shape:
             classes = generator.integers(0, shape[1], (shape[0], *shape[2:]))
             ends[layer.reads[0]] = classes.astype(np.int32)
-    made = {write for layer in net.layers if layer.reads for write in layer.writes}
+    computed = {write for layer in net.layers if layer.reads for write in layer.writes}
     for name in net.outputs if not ends else ():
         shape = net.graph.shapes.get(name)
-        if shape is not None and name in made:
-            random = generator.standard_normal(shape, np.float32)
-            ends[name] = random / max(shape[0] if shape else 1, 1)
+        if shape is not None and name in computed:
+            factors = generator.standard_normal(shape, np.float32)
+            ends[name] = factors / max(shape[0] if shape else 1, 1)
     if not ends:
-        raise InputError("makes no output that a loss could read", subject=f'net "{net.name}"')
+        raise InputError("has no output for a loss", subject=f'net "{net.name}"')
     return ends
 
 
 def hidden(stages: Sequence[Stage]) -> list[Stage]:
-    """Those with an activation behind them; all but the last, which makes scores, where there are
-    none."""
+    """Return the stages with an activation after them.
+
+    If there are none, return all but the last, which computes scores.
+    """
     return [one for one in stages if one[1] is not one[2]] or list(stages[:-1]) or list(stages)
 
 
 def deepest(stages: Sequence[Stage]) -> tuple[int, float]:
-    """(depth, deviation) of the deepest of these."""
+    """Return (depth, deviation) of the deepest stage."""
     depth, std = max(((out.depth, out.std) for *_, out in stages), key=lambda one: one[0])
     return depth, std
 
 
 def stages(net: Net, signals: Sequence[Signal]) -> list[Stage]:
-    """(layer with weights, its output, the output of the activation behind it, or its own)."""
+    """Return for each layer with weights: the layer, its output, and that of the activation after it.
+
+    Without an activation the last is the layer's own output.
+    """
     from protogen.layers.recommending import activations_after
 
     after = activations_after(net.graph)
     by_name = {one.layer: one for one in signals}
-    made = []
+    listed = []
     for layer in net.layers:
         own = by_name.get(layer.name)
         if not is_weighted(layer) or own is None:
             continue
-        behind = after[layer.name]
-        activation = by_name.get(behind.name) if isinstance(behind, Layer) else None
-        made.append((layer, own, activation or own))
-    return made
+        following = after[layer.name]
+        activation = by_name.get(following.name) if isinstance(following, Layer) else None
+        listed.append((layer, own, activation or own))
+    return listed

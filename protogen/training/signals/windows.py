@@ -1,4 +1,4 @@
-"""JAX's forms of operators with windows: convolutions and pooling."""
+"""JAX functions of ONNX operators with windows: convolutions and pooling."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from protogen import geometry
-from protogen.training.signals.gradients import form
+from protogen.training.signals.gradients import implements
 
 _LETTERS = "DHW"
 
 
 def _pairs(pads: Sequence[int] | None, axes: int) -> list[tuple[int, int]]:
-    given = list(pads or [0] * 2 * axes)
-    return list(zip(given[:axes], given[axes:], strict=True))
+    """Convert ONNX pads, all low ends before all high ends, to (low, high) of each axis."""
+    ends = list(pads or [0] * 2 * axes)
+    return list(zip(ends[:axes], ends[axes:], strict=True))
 
 
 def _layout(axes: int) -> tuple[str, str, str]:
+    """Return JAX's dimension numbers of data, weights and output."""
     letters = _LETTERS[-axes:]
     return f"NC{letters}", f"OI{letters}", f"NC{letters}"
 
 
-@form("Conv")
+@implements("Conv")
 def conv(
     x: Any,
     w: Any,
@@ -36,7 +38,7 @@ def conv(
     from jax import lax
 
     axes = w.ndim - 2
-    made = lax.conv_general_dilated(
+    y = lax.conv_general_dilated(
         x,
         w,
         tuple(strides),
@@ -45,10 +47,10 @@ def conv(
         dimension_numbers=_layout(axes),
         feature_group_count=group,
     )
-    return made if b is None else made + b.reshape(1, -1, *[1] * axes)
+    return y if b is None else y + b.reshape(1, -1, *[1] * axes)
 
 
-@form("ConvTranspose")
+@implements("ConvTranspose")
 def conv_transpose(
     x: Any,
     w: Any,
@@ -61,24 +63,24 @@ def conv_transpose(
     group: int = 1,
     output_padding: Sequence[int] | None = None,
 ) -> Any:
-    """A convolution of the spread input with the turned kernel."""
+    """Convolve the dilated input with the flipped kernel."""
     import jax.numpy as jnp
     from jax import lax
 
     axes = w.ndim - 2
     into, out = w.shape[0] // group, w.shape[1]
-    turned = jnp.flip(w, tuple(range(2, w.ndim))).reshape(group, into, out, *w.shape[2:])
-    turned = turned.swapaxes(1, 2).reshape(group * out, into, *w.shape[2:])
-    more = list(output_padding or [0] * axes)
+    flipped = jnp.flip(w, tuple(range(2, w.ndim))).reshape(group, into, out, *w.shape[2:])
+    flipped = flipped.swapaxes(1, 2).reshape(group * out, into, *w.shape[2:])
+    extra_pads = list(output_padding or [0] * axes)
     ends = []
     for (low, high), k, d, extra in zip(
-        _pairs(pads, axes), w.shape[2:], dilations, more, strict=True
+        _pairs(pads, axes), w.shape[2:], dilations, extra_pads, strict=True
     ):
-        whole = geometry.kernel_extent(k, d) - 1
-        ends.append((whole - low, whole - high + extra))
-    made = lax.conv_general_dilated(
+        full_pad = geometry.kernel_extent(k, d) - 1
+        ends.append((full_pad - low, full_pad - high + extra))
+    y = lax.conv_general_dilated(
         x,
-        turned,
+        flipped,
         (1,) * axes,
         ends,
         lhs_dilation=tuple(strides),
@@ -86,10 +88,10 @@ def conv_transpose(
         dimension_numbers=_layout(axes),
         feature_group_count=group,
     )
-    return made if b is None else made + b.reshape(1, -1, *[1] * axes)
+    return y if b is None else y + b.reshape(1, -1, *[1] * axes)
 
 
-@form("MaxPool")
+@implements("MaxPool")
 def max_pool(
     x: Any,
     *,
@@ -107,7 +109,7 @@ def max_pool(
     )
 
 
-@form("AveragePool")
+@implements("AveragePool")
 def average_pool(
     x: Any,
     *,
@@ -117,18 +119,18 @@ def average_pool(
     ceil_mode: int = 0,
     count_include_pad: int = 0,
 ) -> Any:
-    """Sums over counts: places inside the padded border, or pixels."""
+    """Divide the sum of each window by its count: of pixels, or of positions inside the padding."""
     import numpy as np
     from jax import lax
 
     ends = _ends(x.shape[2:], kernel_shape, strides, pads, ceil_mode)
     window, steps = (1, 1, *kernel_shape), (1, 1, *strides)
     sums = lax.reduce_window(x, 0.0, lax.add, window, steps, [(0, 0), (0, 0), *ends])
-    given = _pairs(pads, len(kernel_shape))
+    padding = _pairs(pads, len(kernel_shape))
     ones = np.ones((1, 1, *x.shape[2:]), np.float32)
     if count_include_pad:
-        ones = np.pad(ones, [(0, 0), (0, 0), *given], constant_values=1)
-        ends = [(a - c, b - d) for (a, b), (c, d) in zip(ends, given, strict=True)]
+        ones = np.pad(ones, [(0, 0), (0, 0), *padding], constant_values=1)
+        ends = [(a - c, b - d) for (a, b), (c, d) in zip(ends, padding, strict=True)]
     counts = lax.reduce_window(ones, 0.0, lax.add, window, steps, [(0, 0), (0, 0), *ends])
     return sums / counts
 
@@ -140,25 +142,30 @@ def _ends(
     pads: Sequence[int],
     ceil: int,
 ) -> list[tuple[int, int]]:
-    """Pads at both ends; with ceil_mode as much more at the high end as the last window needs."""
-    made = []
+    """Return the pads at both ends of each axis.
+
+    With ceil_mode the high end is as long as the last window needs.
+    """
+    ends = []
     for n, k, s, (low, high) in zip(size, kernel, strides, _pairs(pads, len(kernel)), strict=True):
         span = n + low + high - k
         windows = (-(-span // s) if ceil else span // s) + 1
-        if ceil and (windows - 1) * s >= n + low:  # it would begin behind the data
+        if ceil and (windows - 1) * s >= n + low:  # the last window would start after the data
             windows -= 1
-        made.append((low, (windows - 1) * s + k - n - low))
-    return made
+        ends.append((low, (windows - 1) * s + k - n - low))
+    return ends
 
 
-def _whole(onnx: str, function: str) -> None:
+def _global_pool(onnx: str, function: str) -> None:
+    """Register a pooling over all spatial axes."""
+
     def call(x: Any) -> Any:
         import jax.numpy as jnp
 
         return getattr(jnp, function)(x, axis=tuple(range(2, x.ndim)), keepdims=True)
 
-    form(onnx)(call)
+    implements(onnx)(call)
 
 
-_whole("GlobalAveragePool", "mean")
-_whole("GlobalMaxPool", "max")
+_global_pool("GlobalAveragePool", "mean")
+_global_pool("GlobalMaxPool", "max")
