@@ -73,23 +73,23 @@ def test_a_dialect(protogen, tmp_path):
          "m.onnx: the net has 6 layers with weights, but no file is given for them. Give one: "
          "--caffemodel net.caffemodel."),
         (["m.onnx", "w.caffemodel", "-o", "net.prototxt"],
-         "w.caffemodel: a second file is given. The weights are an output here: --caffemodel "
-         "w.caffemodel."),
+         "w.caffemodel: an ONNX model needs no second file. To write the weights there, use "
+         "--caffemodel w.caffemodel."),
         (["m.onnx", "-o", "net.onnx", "--caffemodel", "w.caffemodel"],
-         "net.onnx: m.onnx is ONNX already. Write the net as text: -o net.prototxt."),
+         "net.onnx: m.onnx is an ONNX model already. Write a prototxt: -o net.prototxt."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.prototxt"],
-         "m.prototxt: -o and --caffemodel write the same file. Choose a different file for each output."),
+         "m.prototxt: --output and --caffemodel write the same file. Choose a different file for each output."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.onnx"],
          "m.onnx: is an input, and --caffemodel would overwrite it. Choose another output file."),
         (["m.onnx", "-o", "net.prototxt", "--half"],
-         "--half is for Caffe to ONNX, and m.onnx is ONNX."),
+         "--half does not apply to ONNX to Caffe: Caffe's weights are float32."),
         (["m.onnx", "-o", "net.prototxt", "--to-blob", "x"],
-         "--output is for Caffe to ONNX, and m.onnx is ONNX."),
+         "m.onnx: \"x\": the model has no such value."),
         (["none.onnx", "-o", "net.prototxt"],
          "none.onnx: cannot be read (No such file or directory). Check the path."),
         (["bad.onnx", "-o", "net.prototxt"],
-         "bad.onnx:byte 2: a group's end is not known. The file is cut short or damaged, or it is "
-         "no ONNX model."),
+         "bad.onnx:byte 2: unsupported wire type 4 (end of a group). The file is truncated or "
+         "damaged, or it is not a valid ONNX model."),
         (["m.onnx", "-o", "net.prototxt", "--input-shape", "dat=1,3,32,32"],
          'm.onnx: "dat": the model has no such input (inputs: data).'),
     ],
@@ -137,7 +137,7 @@ def test_check_onnx(protogen, tmp_path):
     assert done.returncode == 1
     assert "Caffe has no layer for this operator" in done.stdout
     assert "an error of at most 1e-07" in done.stdout
-    assert done.stdout.endswith("3 operators: 1 convert, 1 approximated, 1 do not convert\n")
+    assert done.stdout.endswith("3 operators: 1 converts, 1 approximated, 1 does not convert\n")
     told = json.loads(protogen("convert", "--dry-run", "m.onnx", "--json").stdout)["verdicts"]
     assert [one["kind"] for one in told] == ["converts", "refused", "approximated"]
     assert protogen("convert", "--dry-run", MODEL).returncode == 0

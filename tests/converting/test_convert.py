@@ -304,7 +304,7 @@ def test_data_layer_without_a_shape(tmp_path):
     path, caffemodel = make_data(tmp_path, TRAIN)
     with pytest.raises(
         pg.InputError,
-        match=r'does not define the shape of its top "data"\. Give it with --input data=',
+        match=r'does not define the shape of its top "data"\. Give it with --input-shape data=',
     ):
         pg.convert(path, caffemodel, tmp_path / "a.onnx")
 
@@ -527,7 +527,7 @@ def test_command_line(protogen, pair, tmp_path):
     [
         (["net.prototxt", "-o", "a.onnx"], 2, 'layer "conv1" (Convolution): has no weights'),
         (["net.prototxt", "none.caffemodel", "-o", "a.onnx"], 2, "none.caffemodel: cannot be read"),
-        (["net.prototxt", "net.caffemodel"], 2, "Missing option '-o'"),
+        (["net.prototxt", "net.caffemodel"], 2, "missing the output file. Name it with -o, or look with --dry-run."),
         (["net.prototxt", "net.caffemodel", "-o", "a.onnx", "--mean", "m.jpg"], 2, "unsupported mean file extension"),
         (["net.caffemodel", "-o", "a.onnx"], 2, "net.caffemodel"),
         (["net.prototxt", "net.caffemodel", "-o", "no/a.onnx"], 2, "no/a.onnx: cannot be written"),

@@ -470,7 +470,7 @@ def files(tmp_path):
 def test_convert_and_cut(protogen, files):
     done = protogen(
         "convert", "net.prototxt", "net.caffemodel", "-o", "a.onnx", "--to-blob", "fc",
-        "--blob", "conv", "--verify", "--receipt", "r.json",
+        "--to-blob", "conv", "--verify", "--receipt", "r.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "onnxruntime: 3 blobs agree, largest relative error" in done.stdout
@@ -484,7 +484,7 @@ def test_convert_and_cut(protogen, files):
     done = protogen("verify", "net.prototxt", "net.caffemodel", "a.onnx")
     assert done.returncode == 1
     assert 'output "prob": exists only in the first model.' in done.stderr
-    arguments = ("net.prototxt", "net.caffemodel", "a.onnx", "--output", "fc", "--output", "conv")
+    arguments = ("net.prototxt", "net.caffemodel", "a.onnx", "--blob", "fc", "--blob", "conv")
     assert protogen("verify", *arguments).returncode == 0
 
 
@@ -553,7 +553,7 @@ def test_pair_option(protogen, files):
     assert 'output "prob": exists only in the first' in protogen(*arguments).stderr
     assert protogen(*arguments, "--pair", "prob=scores").returncode == 0
     done = protogen(*arguments, "--pair", "prob")
-    assert (done.returncode, done.stderr) == (2, "protogen: --pair: 'prob' is not A=B.\n")
+    assert (done.returncode, done.stderr) == (2, "protogen: --pair: expected A=B, got 'prob'.\n")
 
 
 def test_tolerance_of_convert(protogen, files):
@@ -564,7 +564,7 @@ def test_tolerance_of_convert(protogen, files):
     assert "of its largest value" in done.stderr
     done = protogen(*arguments, "--tolerance", "1e-6")
     assert (done.returncode, done.stderr) == (
-        2, "protogen: --tolerance is for --verify, which is not given.\n",
+        2, "protogen: --tolerance needs --verify.\n",
     )  # fmt: skip
 
 

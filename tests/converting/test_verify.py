@@ -163,7 +163,7 @@ def border():
 CAUSES = {
     negative_slope: "negative_slope is left out",
     rounding: "rounded down",
-    divisor: "leaves padding out",
+    divisor: "excludes padding",
     whole_windows: "is the whole window",
     third_blob: "third blob",
     region: "region is read as WITHIN_CHANNEL",
@@ -283,8 +283,8 @@ def test_verify_command(protogen, files):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["net.onnx"], "1 models are given, but 2 can be compared"),
-        (["net.caffemodel", "net.onnx"], "net.caffemodel: stands behind no prototxt"),
+        (["net.onnx"], "expected 2 models, got 1"),
+        (["net.caffemodel", "net.onnx"], "net.caffemodel: no net before these weights"),
         (["net.onnx", "none.onnx"], "none.onnx: cannot be read"),
         (["net.onnx", "net.caffemodel.onnx"], "net.caffemodel.onnx: not a valid ONNX model"),
         (["net.prototxt", "net.onnx"], "has no weights"),
@@ -356,7 +356,7 @@ def test_run_command(protogen, files):
     net.save(files / "net.prototxt", files / "net.caffemodel")
     done = protogen(
         "run", "net.prototxt", "net.caffemodel", "--input", "a.png", "--mean", "104,117,123",
-        "--labels", "labels.txt", "--top", "2", "-o", "b.npz", "--plot", "b.png",
+        "--labels", "labels.txt", "--top-k", "2", "-o", "b.npz", "--plot", "b.png",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     x = pixels[None].transpose(0, 3, 1, 2)[:, ::-1] - np.float32([104, 117, 123])[:, None, None]
@@ -372,14 +372,14 @@ def test_run_command(protogen, files):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "nothing is given for data. Give a picture or an array, or --random SEED."),
+        ([], "missing data for data. Give a picture or an array, or use --random."),
         (["--input", "none.png"], "none.png: cannot be read"),
         (["--input", "net.prototxt"], "net.prototxt: not an image of a supported format"),
         (
             ["--input", "dta=x.npy"],
             '"dta": the net has no such input (inputs: data). Did you mean data?',
         ),
-        (["--random", "--plot", "a.jpg"], "is no picture that can be drawn"),
+        (["--random", "--plot", "a.jpg"], "unsupported image extension '.jpg'"),
     ],
 )
 def test_run_command_mistakes(protogen, files, arguments, sentence):

@@ -417,9 +417,9 @@ def test_invalid_filler_of_a_layer_is_rejected(param, text):
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        ("c=msr", '"msr": there is no such filler. Did you mean msra?'),
-        ("c=gaussian:x", '"gaussian:x": is no filler. Write it like msra'),
-        ("c=gaussian:std=1,sdt=2", '"gaussian:std=1,sdt=2": is no filler'),
+        ("c=msr", '"msr": unknown filler. Did you mean msra?'),
+        ("c=gaussian:x", '"gaussian:x": not a valid filler. Write it like msra'),
+        ("c=gaussian:std=1,sdt=2", '"gaussian:std=1,sdt=2": not a valid filler'),
         ("conv9=msra", '"conv9": pattern matches no layer with weights'),
         ("c", "--set: expected PATTERN=FILLER, got 'c'"),
     ],
@@ -528,7 +528,7 @@ def test_written_net_preserves_comments(protogen, tmp_path):
     ("options", "text"),
     [
         (["net.prototxt"], "missing the output file. Name it with -o, or list the fillers with --recommend."),
-        (["net.prototxt", "-o", "net.prototxt"], "is an input, and --to-blob would overwrite it"),
+        (["net.prototxt", "-o", "net.prototxt"], "is an input, and --output would overwrite it"),
         (["net.prototxt", "-o", "a.caffemodel", "--set", "conw=msra"],
          '"conw": pattern matches no layer with weights. Did you mean conv?'),
     ],

@@ -72,4 +72,4 @@ def test_layers_command(protogen):
     assert [row["type"] for row in rows] == ["Pooling"]
     done = protogen("layers", "Poling")
     assert done.returncode == 2
-    assert "Poling: protogen does not know this layer type. Did you mean Pooling?" in done.stderr
+    assert "Poling: unknown layer type. Did you mean Pooling?" in done.stderr

@@ -224,7 +224,7 @@ def pictures(tmp_path):
 
 def test_mean_command_writes_files(protogen, tmp_path, pictures):
     completed = protogen(
-        "mean", "compute", "pictures", "-o", "m.binaryproto", "--npy", "m.npy", "--png", "m.png"
+        "mean", "compute", "pictures", "-o", "m.binaryproto", "-o", "m.npy", "-o", "m.png"
     )
     assert completed.returncode == 0, completed.stderr
     assert completed.stdout.startswith("4 pictures of 3x9x8\nmean ")
@@ -267,15 +267,15 @@ def test_preprocess_command_writes_net(protogen, tmp_path, files, pictures):
 
     data = GENERATOR.integers(0, 256, (1, 3, 9, 8)).astype(np.float32)
     output, raw = run("--from", "train.prototxt", "--verify")
-    assert "in front: data_preprocessed" in output
+    assert "new layers: data_preprocessed" in output
     transform = Transform(np.array([104.0, 117, 123]), np.array([[0.5]]))
     expected = pg.run(files, {"data": transform.apply(data)})["c"]
     np.testing.assert_allclose(
         pg.run(raw, {"data": data})["c"], expected, atol=1e-4 * expected.max()
     )
     output, _ = run("--mean", "104,117,123", "--std", "57,57,58", "--fold")
-    assert "border: c pads" in output
-    assert "Exact without --fold." in output
+    assert "note: c has padding" in output
+    assert "Without --fold the result is exact." in output
     output, raw = run("--whiten", "zca", "--images", "pictures", "--plot", "w.png", "--verify")
     assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
     assert next(layer.type for layer in raw.layers if layer.reads) == "Convolution"
@@ -292,11 +292,11 @@ def test_preprocess_command_writes_net(protogen, tmp_path, files, pictures):
         (["--std", "0,1,1"], 2, "--std: every number must be above 0"),
         (["--whiten", "zca"], 2, "Give pictures with --images DIR."),
         (["--from", "net.prototxt"], 2, "no layer has a transform_param"),
-        (["--from", "train.prototxt", "--scale", "2"], 2, "--from and other numbers are both given"),
-        ([], 2, "nothing is to be done"),
-        (["--mean", "1", "--blob", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
+        (["--from", "train.prototxt", "--scale", "2"], 2, "--from and --scale exclude each other"),
+        ([], 2, "no preprocessing is requested"),
+        (["--mean", "1", "--bottom", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
         (["--mean", "1,2,3"], 3, "missing an output file for the weights of data_preprocessed. Set it: --caffemodel new.caffemodel."),
-        (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "is read, and --caffemodel would write over it"),
+        (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "is an input, and --caffemodel would overwrite it"),
     ],
 )  # fmt: skip
 def test_invalid_options_are_refused(protogen, tmp_path, files, options, code, text):
@@ -324,10 +324,16 @@ def test_mean_command_refuses_invalid_images(protogen, tmp_path, pictures):
             "z.png: expected 9x8, the size of 0.png, got 3x4. Resize all images: --size 256,256.",
         ),
         (["empty"], "empty: contains no images."),
-        (["grey"], "g.png: is grey, but the input has 3 channels, which would all show the same."),
+        (
+            ["grey"],
+            "g.png: is grey, but the input has 3 channels, which would all get the same values.",
+        ),
         (["nothere"], "nothere: does not exist."),
-        (["pictures/bad.txt"], "bad.txt: is no picture. Known are PNG"),
-        (["pictures", "--size", "x"], "--size: 'x' is no list of numbers"),
+        (
+            ["pictures/bad.txt"],
+            "bad.txt: not an image of a supported format. Supported formats: PNG",
+        ),
+        (["pictures", "--size", "x"], "--size: 'x' is not a size. Write 256x256."),
     ):
         completed = protogen("mean", "compute", *arguments, "-o", "m.binaryproto")
         assert completed.returncode == 2, arguments

@@ -124,7 +124,7 @@ def test_command_prints_and_plots(protogen, tmp_path):
     assert completed.returncode == 0, completed.stderr
     assert "below 0" in completed.stdout
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    parsed = json.loads(protogen("activations", "--json", "--no-time").stdout)
+    parsed = json.loads(protogen("activations", "--json", "--no-time").stdout)["activations"]
     assert len(parsed) == len(FORMS)
     completed = protogen("activations", "Tanhh")
     assert completed.returncode == 2

@@ -202,7 +202,7 @@ def test_command_warns_and_fills(protogen, tmp_path):
     assert (tmp_path / "full.prototxt").read_text().count("weight_filler") == 4
     loaded = pg.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
     assert loaded.weights["bn"][1].tolist() == [1, 1, 1, 1]
-    plain = json.loads(protogen("init", "net.prototxt", "--fill", "--json").stdout)
+    plain = json.loads(protogen("init", "net.prototxt", "--fill", "--json").stdout)["blobs"]
     assert plain[0]["why"] == "no filler: ReLU follows"
 
 

@@ -252,7 +252,11 @@ def test_compare_orders_fillers_by_signal():
     assert [one.weights for one in by_filler.values()] == [
         "the net's fillers", "recommended fillers", "*=gaussian:0.001",
     ]  # fmt: skip
-    assert by_filler["recommended"].kept > by_filler["net"].kept > by_filler["gaussian:0.001"].kept
+    assert (
+        by_filler["recommended"].signal_ratio
+        > by_filler["net"].signal_ratio
+        > by_filler["gaussian:0.001"].signal_ratio
+    )
 
 
 def test_health_does_not_change_weights():
@@ -285,17 +289,17 @@ def test_command_prints_and_plots(protogen, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--data", "nan.npy"],
+        (["--input", "nan.npy"],
          'input "data": the data contains NaN (1 of 120 values, the first at 3). Check the program '
          "that wrote the data."),
-        (["--data", "grey.npy"],
+        (["--input", "grey.npy"],
          'input "data": expected data of shape 2x3x4x5, got 2x1x4x5. The number of channels '
          "(second axis) differs: the data may be grey."),
-        (["--plot", "h.jpg"], "h.jpg: is no picture by its ending. Name a .png or .svg file."),
-        (["--compare-init", "xavier,msr"], '"msr": there is no such filler. Did you mean msra?'),
+        (["--plot", "h.jpg"], "h.jpg: --plot: unsupported image extension '.jpg': expected .png or .svg."),
+        (["--compare-init", "xavier,msr"], '"msr": unknown filler. Did you mean msra?'),
         (["--images", "none"], "none: does not exist. Check the path."),
         (["--images", "grey"], "g.png: is grey, but the input has 3 channels"),
-        (["--data", "x.npy", "--images", "."], "--data and --images are both given. Keep one."),
+        (["--input", "x.npy", "--images", "."], "--input and --images exclude each other. Keep one."),
     ],
 )  # fmt: skip
 def test_invalid_options_are_refused(protogen, tmp_path, options, text):
