@@ -90,7 +90,7 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture(scope="session", name="made")
+@pytest.fixture(scope="session")
 def golden_script() -> ModuleType:
     """Import the script that generates weights and inputs for the goldens of published nets."""
     spec = importlib.util.spec_from_file_location("weights", SHARED / "golden" / "weights.py")

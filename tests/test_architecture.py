@@ -63,23 +63,23 @@ NAMES = {name_of(path): path for path in MODULES}
 def imports(path: Path) -> list[tuple[str, int, bool]]:
     """Imported modules with the line, lazy ones too, and whether they are for type checkers alone. Of
     ours without ``protogen.``: the module where a name of it is imported."""
-    found = []
+    entries = []
 
     def visit(node: ast.AST, typing: bool) -> None:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             typing = True
         if isinstance(node, ast.Import):
-            found.extend((alias.name, node.lineno, typing) for alias in node.names)
+            entries.extend((alias.name, node.lineno, typing) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 module = inner if inner.removeprefix("protogen.") in NAMES else node.module
-                found.append((module, node.lineno, typing))
+                entries.append((module, node.lineno, typing))
         for child in ast.iter_child_nodes(node):
             visit(child, typing)
 
     visit(ast.parse(path.read_text(encoding="utf-8")), False)
-    return found
+    return entries
 
 
 def ours(path: Path) -> Iterator[tuple[str, int, bool]]:
@@ -110,7 +110,7 @@ def test_rooms_import_from_those_above():
 
 
 def test_no_module_is_in_a_circle():
-    """Whoever follows the imports never comes back, lazy ones counted."""
+    """No module imports itself through others; imports inside functions count too."""
     left = {
         name: {module for module, _, typing in ours(path) if not typing and module != name}
         for name, path in NAMES.items()
@@ -220,7 +220,7 @@ def test_tests_stand_beside_their_rooms():
 
 
 def names_of_types(node: ast.AST) -> list[str]:
-    """Layer types that stand in a list, as values or as keys."""
+    """The layer types in a list, as values or as keys."""
     known = set(LayerType.registry)
     items: list[ast.expr | None] = []
     if isinstance(node, ast.Tuple | ast.List | ast.Set):

@@ -1,4 +1,4 @@
-"""Every published net: read, laid out, summarised; what is no net is refused with its place."""
+"""Every published net is read, formatted and summarised; other files are refused with their place."""
 
 from __future__ import annotations
 
@@ -113,11 +113,11 @@ def test_upgrade_changes_nothing_twice(file):
 
 def test_few_warnings():
     """Union of all dialects: what is left is in no published caffe.proto."""
-    told = {}
+    warned = {}
     for file in SOUND:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ProtogenWarning)
             prototxt.read(CORPUS / file, prototxt.kind_of(CORPUS / file))
         if caught:
-            told[file] = len(caught)
-    assert sum(told.values()) <= 5, told
+            warned[file] = len(caught)
+    assert sum(warned.values()) <= 5, warned

@@ -32,7 +32,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("file", DEPLOY)
 def test_every_blob_has_a_filler(file):
-    """Of every deploy net, as it stands and as recommended; small ones are filled."""
+    """In every deploy net, with its own fillers and the recommended ones; small nets are filled."""
     net = pg.load(CORPUS / file, tolerant=True)
     if None in net.parameter_shapes.values():
         with pytest.raises(pg.InputError, match="the shapes of its blobs are unknown"):
@@ -75,10 +75,10 @@ TRAINING = {
 @pytest.mark.parametrize("file", TRAINING)
 def test_health(file):
     net = pg.load(CORPUS / file, phase="TRAIN", input_shapes=TRAINING[file])
-    found = pg.health(net, batch=None if TRAINING[file] else 2)
-    assert len(found.signals) > len(found.stages) >= 2
-    assert all(one.finite for one in found.signals)
-    for finding in found.findings:
+    report = pg.health(net, batch=None if TRAINING[file] else 2)
+    assert len(report.signals) > len(report.stages) >= 2
+    assert all(one.finite for one in report.signals)
+    for finding in report.findings:
         assert finding.text.endswith(".")
         assert set(finding.layers) <= {layer.name for layer in net.layers}
 
@@ -86,9 +86,9 @@ def test_health(file):
 def test_gradients_of_googlenet():
     file = BVLC + "models__bvlc_googlenet__train_val.prototxt"
     net = pg.load(CORPUS / file, phase="TRAIN", input_shapes=TRAINING[file])
-    found = pg.health(net, batch=2, gradients=True)
+    report = pg.health(net, batch=2, gradients=True)
     # all three losses are where gradients begin: the first layer's is there
-    first = next(one for one in found.signals if one.layer == "conv1/7x7_s2")
+    first = next(one for one in report.signals if one.layer == "conv1/7x7_s2")
     assert first.gradient is not None
     assert first.gradient > 0
 
@@ -129,9 +129,9 @@ def test_transform_params_of_training_nets():
                 transform_of(net, CORPUS)
             seen.add("file")
             continue
-        found = transform_of(net, CORPUS)
-        if found is not None:
-            seen.add("mean" if found.mean is not None else "scale")
+        transform = transform_of(net, CORPUS)
+        if transform is not None:
+            seen.add("mean" if report.mean is not None else "scale")
     assert seen == {"file", "mean", "scale"}
 
 

@@ -19,12 +19,12 @@ CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 def commands(page: Path) -> list[tuple[str, str]]:
     """Command lines and the output below each."""
-    found = []
+    pairs = []
     for block in CONSOLE.findall(page.read_text(encoding="utf-8")):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
-            found.append((command, output))
-    return found
+            pairs.append((command, output))
+    return pairs
 
 
 # Digits of rounding errors depend on the machine: what matters is that they are that small.
@@ -79,9 +79,9 @@ def test_recipes_have_options_that_exist():
     for line in lines:
         name, command, *words = shlex.split(line)
         assert name == "protogen"
-        found = cli.get_command(None, command)
-        context = found.make_context(command, words)
-        assert context.params["path"].endswith(".onnx")
+        entry = cli.get_command(None, command)
+        context = entry.make_context(command, words)
+        assert context.params["target"].endswith(".onnx")
 
 
 def test_python_of_the_guide(tmp_path):

@@ -55,8 +55,8 @@ def test_commands_know_it(command, recipe):
     assert "Tent is a layer type of a fork, and the dialect bvlc does not have it" in command(
         "check", "net.prototxt", "--dialect", "bvlc", code=1
     )
-    told = json.loads(command("check", "net.prototxt", "--dialect", "tent", "--format", "json"))
-    assert told == []
+    findings = json.loads(command("check", "net.prototxt", "--dialect", "tent", "--format", "json"))
+    assert findings == []
     listed = command("layers")
     assert "Tent" in listed
 

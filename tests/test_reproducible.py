@@ -35,21 +35,21 @@ OURS = (
 )
 
 
-def made(folder: Path, seed: str) -> dict[str, str]:
+def outputs(folder: Path, seed: str) -> dict[str, str]:
     folder.mkdir()
-    found = {}
+    hashes = {}
     for name, arguments in COMMANDS.items():
         done = subprocess.run(
             [sys.executable, "-m", "protogen", *map(str, arguments), name], cwd=folder,
             capture_output=True, encoding="utf-8", env=os.environ | {"PYTHONHASHSEED": seed},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    return found
+        hashes[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return hashes
 
 
 def test_same_bytes_with_other_hash_seeds(tmp_path, golden):
-    first, second = made(tmp_path / "a", "1"), made(tmp_path / "b", "2")
+    first, second = outputs(tmp_path / "a", "1"), outputs(tmp_path / "b", "2")
     assert first == second
     golden("hashes.txt", "".join(f"{first[name]}  {name}\n" for name in OURS))
 
@@ -58,16 +58,16 @@ def test_wheels_are_alike(tmp_path):
     """Two builds of one tree are one file, however old the tree's files are."""
     from hatchling.builders.wheel import WheelBuilder
 
-    found = []
+    hashes = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (wheel,) = WheelBuilder(str(ROOT)).build(
             directory=str(tmp_path / name), versions=["standard"]
         )
-        found.append(hashlib.sha256(Path(wheel).read_bytes()).hexdigest())
+        hashes.append(hashlib.sha256(Path(wheel).read_bytes()).hexdigest())
         with zipfile.ZipFile(wheel) as archive:
             assert len({member.date_time for member in archive.infolist()}) == 1
-    assert found[0] == found[1]
+    assert hashes[0] == hashes[1]
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "protogen/_version.py"])

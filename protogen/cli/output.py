@@ -40,7 +40,7 @@ def printable(text: str) -> str:
 
 
 def note(text: str, err: bool = False) -> None:
-    """Print a line that is no result: a note, a total, the name of a written file."""
+    """Print a line besides the results: a note, a total, the name of a written file."""
     if not is_quiet():
         click.echo(text, err=err)
 

@@ -74,16 +74,16 @@ def test_svg_is_reproducible(protogen, tmp_path):
 
 
 def test_own_templates(protogen, tmp_path):
-    mine = tmp_path / "mine"
-    mine.mkdir()
+    own = tmp_path / "own"
+    own.mkdir()
     shown = protogen("templates", "show", "deconvolution").stdout
-    (mine / "deconvolution.prototxt.j2").write_text(
+    (own / "deconvolution.prototxt.j2").write_text(
         shown.replace("bias_term: false", 'bias_term: false\n    engine: {{ "CAFFE" | enum }}')
     )
-    done = protogen("upsample", "--factor", 2, "--templates", "mine")
+    done = protogen("upsample", "--factor", 2, "--templates", "own")
     assert "engine: CAFFE" in done.stdout
-    listed = protogen("templates", "list", "--templates", "mine").stdout
-    assert re.search(r"deconvolution +mine", listed)
+    listed = protogen("templates", "list", "--templates", "own").stdout
+    assert re.search(r"deconvolution +own", listed)
     assert re.search(r"input +built in", listed)
 
 

@@ -35,9 +35,9 @@ def test_convert(protogen, tmp_path):
     assert text.startswith("# From squeeze_excite.onnx made by pytorch 2.13.0, operator set 17.\n")
     net = pg.load(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", strict=True)
     assert net.inputs == ("data",)
-    told = json.loads((tmp_path / "names.json").read_text())
-    assert told["renamed"] == []
-    assert set(told) == {"renamed", "values", "operators"}
+    report = json.loads((tmp_path / "names.json").read_text())
+    assert report["renamed"] == []
+    assert set(report) == {"renamed", "values", "operators"}
 
 
 def test_the_same_bytes_each_time(protogen, tmp_path):
@@ -49,8 +49,8 @@ def test_the_same_bytes_each_time(protogen, tmp_path):
 
 def test_json(protogen):
     done = convert(protogen, "--verify", "--json")
-    told = json.loads(done.stdout)
-    assert told["checked"]["worst"] < 1e-5
+    report = json.loads(done.stdout)
+    assert report["checked"]["worst"] < 1e-5
 
 
 def test_another_size_and_fold(protogen, tmp_path):
@@ -138,8 +138,8 @@ def test_check_onnx(protogen, tmp_path):
     assert "Caffe has no layer for this operator" in done.stdout
     assert "an error of at most 1e-07" in done.stdout
     assert done.stdout.endswith("3 operators: 1 converts, 1 approximated, 1 does not convert\n")
-    told = json.loads(protogen("convert", "--dry-run", "m.onnx", "--json").stdout)["verdicts"]
-    assert [one["kind"] for one in told] == ["converts", "refused", "approximated"]
+    report = json.loads(protogen("convert", "--dry-run", "m.onnx", "--json").stdout)["verdicts"]
+    assert [one["kind"] for one in report] == ["converts", "refused", "approximated"]
     assert protogen("convert", "--dry-run", MODEL).returncode == 0
 
 
@@ -152,17 +152,17 @@ def test_an_approximation_is_a_warning(protogen, tmp_path):
 
 
 def test_verify_finds_what_is_wrong(protogen, tmp_path, monkeypatch):
-    """An imported net with a permuted channel is no agreement, and then nothing is written."""
+    """A net with swapped channels does not agree with its model, and no file is written."""
     from protogen.converting import onnx_to_caffe
 
     right = onnx_to_caffe.import_model
 
     def wrong(*args, **options):
-        made = right(*args, **options)
-        name = next(iter(made.net.weights))
-        weight, *rest = made.net.weights[name]
-        made.net.weights[name] = [np.roll(weight, 1, 0), *rest]
-        return made
+        imported = right(*args, **options)
+        name = next(iter(golden_script.net.weights))
+        weight, *rest = golden_script.net.weights[name]
+        golden_script.net.weights[name] = [np.roll(weight, 1, 0), *rest]
+        return imported
 
     monkeypatch.setattr(onnx_to_caffe, "import_model", wrong)
     with pytest.raises(pg.MismatchError, match="differ"):

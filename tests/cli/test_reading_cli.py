@@ -273,8 +273,8 @@ def test_vendor_descriptor_set(protogen, tmp_path):
     from google.protobuf import descriptor_pb2
 
     file = descriptor_pb2.FileDescriptorProto(name="my.proto", package="caffe")
-    mine = file.message_type.add(name="MyParameter")
-    mine.field.add(name="way", number=1, type=3, label=1)
+    proto = file.message_type.add(name="MyParameter")
+    proto.field.add(name="way", number=1, type=3, label=1)
     layer = file.message_type.add(name="LayerParameter")
     layer.field.add(name="my_param", number=9, type=11, type_name=".caffe.MyParameter", label=1)
     (tmp_path / "my.desc").write_bytes(
@@ -356,11 +356,11 @@ def test_mistakes(protogen, tmp_path, arguments, code):
 def test_numbers_as_people_read_them():
     from protogen.cli import tables
 
-    told = [
+    texts = [
         tables.count(n)
         for n in (None, 0, 999_999, 1_000_000, 12_345_678, 999_600_000, 10**9, 5 * 10**12, 10**16)
     ]
-    assert told == ["?", "0", "999,999", "1 M", "12.3 M", "1 G", "1 G", "5 T", "10000 T"]
+    assert texts == ["?", "0", "999,999", "1 M", "12.3 M", "1 G", "1 G", "5 T", "10000 T"]
     assert [tables.shape(s) for s in (None, (), (1, 3, 8))] == ["?", "scalar", "1x3x8"]
     assert [tables.size(n) for n in (100, 1 << 20, 5 << 20)] == ["0.1 KiB", "1.0 MiB", "5.0 MiB"]
     assert tables.printable("a\x1b[31m\tä") == "a\\x1b[31m\\x09ä"

@@ -278,7 +278,7 @@ def test_nets_of_old_format_are_rewritten(tmp_path):
 @pytest.mark.skipif(not NETS, reason="no ../shared beside this checkout: it holds the nets")
 @pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
 @pytest.mark.parametrize("name", NETS, ids=str)
-def test_published_nets_are_rewritten(name, made):
+def test_published_nets_are_rewritten(name, golden_script):
     """Resizing layers of forks in published nets are replaced, and the outputs are equal."""
     path = CORPUS / name
     data = None
@@ -306,14 +306,15 @@ def test_published_nets_are_rewritten(name, made):
             shapes = one.parameter_shapes[layer.name]
             if shapes and layer.name not in one.weights:
                 arrays = [
-                    made.parameter(layer.name, layer.type, i, s) for i, s in enumerate(shapes)
+                    golden_script.parameter(layer.name, layer.type, i, s)
+                    for i, s in enumerate(shapes)
                 ]
                 if layer.params.convolution_param.weight_filler.type == "bilinear":
                     arrays[0] = np.broadcast_to(bilinear(shapes[0][-1]), shapes[0])
                 if layer.type == "BN":  # the last blob is the variance, and must be positive
                     arrays[-1] = np.abs(arrays[-1]) + np.float32(0.5)
                 one.weights[layer.name] = arrays
-    feeds = {n: made.network_input(n, net.shapes[n]) for n in net.inputs}
+    feeds = {n: golden_script.network_input(n, net.shapes[n]) for n in net.inputs}
     refused = [layer for layer in net.layers if kind_of(layer).refusal != LayerType.refusal]
     # Compare before a Softmax, which amplifies the rounding errors of large scores.
     refused += [layer for layer in net.layers if layer.type == "Softmax"]

@@ -29,12 +29,14 @@ pytestmark = [
 ]
 
 
-def load(name, made):
+def load(name, golden_script):
     net = pg.load(CORPUS / path_of(name))
     for layer in net.layers:
         shapes = net.parameter_shapes[layer.name]
         if shapes:
-            arrays = [made.parameter(layer.name, layer.type, i, s) for i, s in enumerate(shapes)]
+            arrays = [
+                golden_script.parameter(layer.name, layer.type, i, s) for i, s in enumerate(shapes)
+            ]
             if layer.params.convolution_param.weight_filler.type == "bilinear":
                 arrays[0] = np.broadcast_to(bilinear(shapes[0][-1]), shapes[0])
             net.weights[layer.name] = arrays
@@ -48,11 +50,11 @@ def path_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_every_blob_agrees_with_caffe(name, made):
+def test_every_blob_agrees_with_caffe(name, golden_script):
     golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
-    net = load(name, made)
+    net = load(name, golden_script)
     assert {n: list(net.shapes[n]) for n in net.inputs} == golden["inputs"]
-    feeds = {n: made.network_input(n, shape) for n, shape in golden["inputs"].items()}
+    feeds = {n: golden_script.network_input(n, shape) for n, shape in golden["inputs"].items()}
     blobs = [b for b in golden["blobs"] if "_split_" not in b and b not in feeds]
     actual = run(lower(net, outputs=blobs, fold=False), feeds)
     steps = {
@@ -60,29 +62,29 @@ def test_every_blob_agrees_with_caffe(name, made):
         for layer in net.layers
         if layer.type == "Softmax"
     }
-    _compare(golden, made, actual, blobs, steps)
+    _compare(golden, golden_script, actual, blobs, steps)
     folded = lower(net)
     actual = run(exposing(folded, blobs), feeds)
-    _compare(golden, made, actual, golden["outputs"], steps)
+    _compare(golden, golden_script, actual, golden["outputs"], steps)
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_round_trip_keeps_net_and_outputs(name, made):
+def test_round_trip_keeps_net_and_outputs(name, golden_script):
     """Caffe to ONNX to Caffe keeps the golden outputs. A second round trip changes nothing: neither
     the layers, nor their names, nor any bit of the weights."""
     golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
-    net = load(name, made)
+    net = load(name, golden_script)
     dialect = "ssd" if any(layer.type == "DetectionOutput" for layer in net.layers) else "bvlc"
     once = import_model(pg.to_onnx(net), dialect=dialect)
     assert not once.approximated
     assert set(once.net.outputs) == set(golden["outputs"])
-    feeds = {n: made.network_input(n, shape) for n, shape in golden["inputs"].items()}
+    feeds = {n: golden_script.network_input(n, shape) for n, shape in golden["inputs"].items()}
     steps = {
         layer.writes[0]: STEPS_OF_SCORES / 4 * np.spacing(np.float32(1e3))
         for layer in once.net.layers
         if layer.type == "Softmax" and "dpn98" in name
     }
-    _compare(golden, made, pg.run(once.net, feeds), golden["outputs"], steps)
+    _compare(golden, golden_script, pg.run(once.net, feeds), golden["outputs"], steps)
     twice = import_model(pg.to_onnx(once.net), dialect=dialect)
     assert prototxt.write(twice.net.message) == prototxt.write(once.net.message)
     assert twice.net.weights.keys() == once.net.weights.keys()
@@ -96,11 +98,11 @@ def run(program, feeds):
     return run_program(program, feeds)
 
 
-def _compare(golden, made, actual, least, steps):
+def _compare(golden, golden_script, actual, least, steps):
     assert set(least) <= set(actual) | set(golden["inputs"])
     for blob, values in actual.items():
         expected = golden["blobs"][blob]
         assert list(values.shape) == expected["shape"], blob
-        error = np.abs(np.array(made.sample(values)) - expected["sample"]).max(initial=0)
+        error = np.abs(np.array(golden_script.sample(values)) - expected["sample"]).max(initial=0)
         allowed = max(TOLERANCE * expected["mean_abs"], steps.get(blob, 0))
         assert error <= allowed, (blob, error / expected["mean_abs"])

@@ -31,7 +31,7 @@ def read(text: str) -> Net:
     ],
 )  # fmt: skip
 def test_legacy_inputs_as_caffe_reads_them(text):
-    """An input without a shape is dropped where a layer makes it; shapes beyond the inputs are not
+    """An input without a shape is dropped if a layer produces it; shapes beyond the inputs are not
     read (Caffe: UpgradeNetInput)."""
     net = read(text)
     assert net.shapes["y"] == (1, 3, 8, 8)
@@ -54,9 +54,9 @@ def test_legacy_inputs_that_caffe_refuses(text, said):
 
 
 def test_upgrade_says_that_it_drops_an_input():
-    told: list[str] = []
-    upgrade(prototxt.parse('input: "data"\n' + INPUT + RELU), told)
-    assert told == ["removed input data without a shape: a layer produces this blob"]
+    changes: list[str] = []
+    upgrade(prototxt.parse('input: "data"\n' + INPUT + RELU), changes)
+    assert changes == ["removed input data without a shape: a layer produces this blob"]
 
 
 FORK = """layer { name: "p" type: "Pooling" bottom: "x" top: "p" pooling_param { kernel_size: 1 stride: 2 %s} }

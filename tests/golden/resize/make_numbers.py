@@ -29,42 +29,44 @@ PIL = {"nearest": Image.NEAREST, "bilinear": Image.BILINEAR, "cubic": Image.BICU
 
 def main() -> None:
     x = np.random.default_rng(0).standard_normal((7, 9)).astype(np.float32)
-    made = {"x": x}
+    arrays = {"x": x}
     t, f = torch.from_numpy(x)[None, None], x[None, :, :, None]
     for h, w in SIZES:
         size = f"{h}x{w}"
         for mode, name in TORCH.items():
             resize = torch.nn.functional.interpolate
-            made[f"torch:{mode}::{size}"] = resize(t, (h, w), mode=name).numpy()[0, 0]
+            arrays[f"torch:{mode}::{size}"] = resize(t, (h, w), mode=name).numpy()[0, 0]
             if mode in ("bilinear", "cubic"):
-                found = resize(t, (h, w), mode=name, antialias=True)
-                made[f"torch:{mode}:antialias:{size}"] = found.numpy()[0, 0]
-                found = resize(t, (h, w), mode=name, align_corners=True)
-                made[f"torch-align:{mode}::{size}"] = found.numpy()[0, 0]
+                output = resize(t, (h, w), mode=name, antialias=True)
+                arrays[f"torch:{mode}:antialias:{size}"] = output.numpy()[0, 0]
+                output = resize(t, (h, w), mode=name, align_corners=True)
+                arrays[f"torch-align:{mode}::{size}"] = output.numpy()[0, 0]
         for mode, name in TF.items():
             for option in ("", "antialias"):
                 if option and mode in ("nearest", "area"):
                     continue
-                found = tf.image.resize(f, (h, w), name, antialias=bool(option))
-                made[f"tf2:{mode}:{option}:{size}"] = found.numpy()[0, :, :, 0]
+                output = tf.image.resize(f, (h, w), name, antialias=bool(option))
+                arrays[f"tf2:{mode}:{option}:{size}"] = output.numpy()[0, :, :, 0]
         for mode, name in TF.items():
             if mode == "lanczos":
                 continue
             method = getattr(tf.compat.v1.image.ResizeMethod, {"nearest": "NEAREST_NEIGHBOR"}.get(mode, name.upper()))  # fmt: skip
-            found = tf.compat.v1.image.resize_images(f, (h, w), method)
-            made[f"tf1:{mode}::{size}"] = found.numpy()[0, :, :, 0]
+            output = tf.compat.v1.image.resize_images(f, (h, w), method)
+            arrays[f"tf1:{mode}::{size}"] = output.numpy()[0, :, :, 0]
         for mode, flag in CV.items():
-            made[f"opencv:{mode}::{size}"] = cv2.resize(x, (w, h), interpolation=flag).reshape(h, w)
+            arrays[f"opencv:{mode}::{size}"] = cv2.resize(x, (w, h), interpolation=flag).reshape(
+                h, w
+            )
         for mode, flag in PIL.items():
-            made[f"pillow:{mode}::{size}"] = np.asarray(Image.fromarray(x).resize((w, h), flag))
+            arrays[f"pillow:{mode}::{size}"] = np.asarray(Image.fromarray(x).resize((w, h), flag))
     for factor in (2, 3, 4):
-        found = torch.nn.functional.interpolate(t, scale_factor=factor, mode="bilinear")
-        made[f"torch:bilinear::x{factor}"] = found.numpy()[0, 0]
+        output = torch.nn.functional.interpolate(t, scale_factor=factor, mode="bilinear")
+        arrays[f"torch:bilinear::x{factor}"] = output.numpy()[0, 0]
         layer = tf.keras.layers.UpSampling2D(factor, interpolation="bilinear")
-        made[f"keras:bilinear::x{factor}"] = layer(f).numpy()[0, :, :, 0]
+        arrays[f"keras:bilinear::x{factor}"] = layer(f).numpy()[0, :, :, 0]
         layer = tf.keras.layers.UpSampling2D(factor, interpolation="nearest")
-        made[f"keras:nearest::x{factor}"] = layer(f).numpy()[0, :, :, 0]
-    np.savez_compressed(Path(__file__).with_name("numbers.npz"), **made)
+        arrays[f"keras:nearest::x{factor}"] = layer(f).numpy()[0, :, :, 0]
+    np.savez_compressed(Path(__file__).with_name("numbers.npz"), **arrays)
 
 
 if __name__ == "__main__":
