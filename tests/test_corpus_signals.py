@@ -131,7 +131,7 @@ def test_transform_params_of_training_nets():
             continue
         transform = transform_of(net, CORPUS)
         if transform is not None:
-            seen.add("mean" if report.mean is not None else "scale")
+            seen.add("mean" if transform.mean is not None else "scale")
     assert seen == {"file", "mean", "scale"}
 
 

@@ -159,9 +159,9 @@ def test_verify_finds_what_is_wrong(protogen, tmp_path, monkeypatch):
 
     def wrong(*args, **options):
         imported = right(*args, **options)
-        name = next(iter(golden_script.net.weights))
-        weight, *rest = golden_script.net.weights[name]
-        golden_script.net.weights[name] = [np.roll(weight, 1, 0), *rest]
+        name = next(iter(imported.net.weights))
+        weight, *rest = imported.net.weights[name]
+        imported.net.weights[name] = [np.roll(weight, 1, 0), *rest]
         return imported
 
     monkeypatch.setattr(onnx_to_caffe, "import_model", wrong)
