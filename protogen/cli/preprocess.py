@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @options.dialect
 @options.input_shapes
 @click.option("--verify", is_flag=True, help="Run both nets and compare the outputs.")
+@options.seed
 @options.plot("the data before and after")
 @options.as_json
 def command(net: str, caffemodel: str | None, **flags: Any) -> None:
@@ -76,7 +77,12 @@ def command(net: str, caffemodel: str | None, **flags: Any) -> None:
     statistics = _statistics(flags["images"], shape)
     transform = _transform(flags, statistics)
     result = preprocess(
-        loaded, transform, blob=flags["bottom"], fold=flags["fold"], verify=flags["verify"]
+        loaded,
+        transform,
+        blob=flags["bottom"],
+        fold=flags["fold"],
+        verify=flags["verify"],
+        seed=flags["seed"],
     )
     if flags["weights"] is None:
         without_weights(result)

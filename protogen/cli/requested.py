@@ -54,6 +54,7 @@ class Requested(NamedTuple):
     trainable: bool = False
     kernels: str | None = None
     verify: bool = False
+    seed: int = 0
     spec: str | None = None
     into: str | None = None
     after: str | None = None
@@ -196,6 +197,7 @@ output_options = _decorated(
         is_flag=True,
         help="Run the layers; exit 1 if they are not exact (classic layer: inside the border).",
     ),
+    shared.seed,
     shared.output_text,
     click.option("--caffemodel", metavar="FILE.caffemodel", help="Write the weights here."),
     click.option("--onnx", metavar="FILE.onnx", help="Write the layers as an ONNX model."),

@@ -23,7 +23,7 @@ from protogen.cli.requested import (
 from protogen.errors import MismatchError
 
 if TYPE_CHECKING:
-    from protogen.generate.plan import Plan
+    from protogen.generate.plan import Plan, PlanError
     from protogen.generate.splicing import Spliced
 
 
@@ -60,10 +60,11 @@ def run(options: Requested, command: str) -> None:
     spliced = _splice(options, place) if place else None
     plan = spliced.upsampling if spliced else _plan(options)
     text = spliced.encode() if spliced else plan.prototxt.encode("utf-8", "surrogateescape")
-    error = plan.error  # measured before a file is written
+    # The layers run before a file is written.
+    error = plan.measure(plan.decision.chosen, options.seed) if options.seed else plan.error
     if options.verify and not error.exact:
         raise MismatchError(
-            f"the plan is not exact: {_error(plan)}",
+            f"the plan is not exact: {_error_text(error)}",
             subject=plan.name,
             advice="Leave out --verify to write it all the same.",
         )
@@ -80,7 +81,7 @@ def run(options: Requested, command: str) -> None:
         return
     if not options.output:
         click.echo(text, nl=False)
-    _report(plan, spliced, options)
+    _report(plan, error, spliced, options)
 
 
 def _draw(plan: Plan, file: Any, form: Any) -> None:
@@ -133,13 +134,13 @@ def _arguments(options: Requested, *more: str) -> dict[str, Any]:
     return arguments
 
 
-def _report(plan: Plan, spliced: Spliced | None, options: Requested) -> None:
+def _report(plan: Plan, error: PlanError, spliced: Spliced | None, options: Requested) -> None:
     """Print plan, cost and error; on stderr while stdout carries the prototxt."""
     from protogen.cli import tables
 
     err = not options.output
     report_files(options)
-    cost, error = plan.cost, plan.error
+    cost = plan.cost
     sample = "" if plan.request.size else f"  (for an input of {tables.shape(error.shape)})"
     for label, value in (
         ("plan", plan.headline()),
@@ -147,7 +148,7 @@ def _report(plan: Plan, spliced: Spliced | None, options: Requested) -> None:
         ("parameters", f"{tables.count(cost.parameters)}, {tables.size(cost.weight_bytes)}"),
         ("multiply-adds", tables.count(cost.multiply_adds) + sample),
         ("activations", tables.size(cost.activation_bytes) + sample),
-        ("error", _error(plan)),
+        ("error", _error_text(error)),
     ):
         output.note(f"{label:<14} {value}", err=err)
     if options.explain:
@@ -183,8 +184,7 @@ def some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:3]) + (", ..." if names[3:] else "")
 
 
-def _error(plan: Plan) -> str:
-    error = plan.error
+def _error_text(error: PlanError) -> str:
     text = f"at most {max(error.inside, error.border):.2g} for values up to {error.largest:.2g}"
     if error.exact:
         return f"{text}, measured by running the layers: exact"

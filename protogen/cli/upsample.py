@@ -107,7 +107,7 @@ def command(**flags: Any) -> None:
     if options.verify:
         from protogen.generate.verification import verify_upsampling
 
-        checks = verify_upsampling(up)
+        checks = verify_upsampling(up, seed=options.seed)
     write_files(options, up, text, lambda file, form: _draw(up, file, form))
     if options.as_json:
         output.print_json("upsample", **_fields(up, spliced, text, checks))

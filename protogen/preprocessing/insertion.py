@@ -32,6 +32,7 @@ def preprocess(
     fold: bool = False,
     data: NDArray[np.floating] | None = None,
     verify: bool = False,
+    seed: int = 0,
 ) -> Preprocessed:
     """Return the net with a transform of its input.
 
@@ -45,6 +46,7 @@ def preprocess(
         fold: change weights instead of adding layers.
         data: raw images (N, C, H, W) for measurements; random ones by default.
         verify: run both nets, and compare the outputs.
+        seed: seed of the random images.
 
     Raises:
         InputError: the input is unknown or not an image, the transform does not fit it, or weights
@@ -56,7 +58,7 @@ def preprocess(
 
     name, shape = _input(net, blob)
     if data is None:
-        generator = np.random.default_rng(0)
+        generator = np.random.default_rng(seed)
         data = generator.integers(0, 256, (1, *shape[1:])).astype(np.float32)
     if data.shape[1:] != shape[1:]:
         actual, expected = (shape_text(s) for s in (data.shape[1:], shape[1:]))
