@@ -131,9 +131,8 @@ def convert(
         metadata=_metadata(prototxt, caffemodel, options),
     )
     check(program)
-    weights_file = _weights_file(output, program, external_data)
-    written = [("--output", output), ("the weights file", weights_file), ("--receipt", receipt)]
-    sources = (prototxt, caffemodel)
+    weights_file, sources = _weights_file(output, program, external_data), (prototxt, caffemodel)
+    written = (("--output", output), ("the weights file", weights_file), ("--receipt", receipt))
     files.distinct(written, sources)
     contents: dict[str, Any] = {}
     with ExitStack() as stack:
@@ -142,14 +141,16 @@ def convert(
         weights = stack.enter_context(files.replacing(weights_file)) if weights_file else None
         _write(program, model, weights, weights_file, progress)
         if report or verify:
-            readable = _readable_model(model, weights_file) or program
-            checked = _verify(
-                net, readable, preprocessing, options, (seed, tolerance), sources, reading
-            )
+            readable, proof = _readable_model(model, weights_file) or program, (seed, tolerance)
+            checked = _verify(net, readable, preprocessing, options, proof, sources, reading)
             contents = _receipt(sources, options, program, checked)
         if report:
-            report.write(json.dumps(contents, indent=2, ensure_ascii=False).encode() + b"\n")
+            report.write(_json_bytes(contents))
     return Converted(Path(output), weights_file, net, program, contents)
+
+
+def _json_bytes(contents: Mapping[str, Any]) -> bytes:
+    return json.dumps(contents, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def _weights_file(output: str | Path, program: Program, external: bool | None) -> Path | None:

@@ -14,6 +14,7 @@ from protogen.errors import InputError, UnsupportedError
 from protogen.formats import files, prototxt
 from protogen.formats.caffemodel import LIMIT, write_weights
 from protogen.formats.mapped import counted
+from protogen.net.net import Net
 from protogen.onnx.importer.net import ImportedNet, import_model
 
 
@@ -83,12 +84,7 @@ def convert_onnx(
         model, dialect=dialect, fold=fold, input_shapes=input_shapes, outputs=outputs
     )
     net = imported.net
-    if net.weights and caffemodel is None:
-        raise InputError(
-            f"the net has {len(net.weights)} layers with weights, but no file is given for them",
-            where=str(model),
-            advice="Give one: --caffemodel net.caffemodel.",
-        )
+    size = _check_weights(net, model, caffemodel)
     names_file = Path(names) if names else None
     if names_file is None and imported.renamed:
         names_file = Path(output).with_suffix(".names.json")
@@ -96,12 +92,6 @@ def convert_onnx(
     files.distinct(
         [("--output", output), ("--caffemodel", caffemodel), ("--names", names_file)], [model]
     )
-    size = sum(4 * blob.size for one in net.weights.values() for blob in one)
-    if size > LIMIT:
-        raise UnsupportedError(
-            f"the weights take {size / 2**30:.1f} GiB, but Caffe reads at most 2 GiB",
-            where=str(model),
-        )
     comparison = (
         _verify_import(
             model,
@@ -126,6 +116,23 @@ def convert_onnx(
             )
             stack.enter_context(files.replacing(names_file)).write(text_of_names)
     return Imported(Path(output), weights, names_file, imported, comparison)
+
+
+def _check_weights(net: Net, model: str | Path, caffemodel: str | Path | None) -> int:
+    """Check that the weights have a file and fit it; returns their size in bytes."""
+    if net.weights and caffemodel is None:
+        raise InputError(
+            f"the net has {len(net.weights)} layers with weights, but no file is given for them",
+            where=str(model),
+            advice="Give one: --caffemodel net.caffemodel.",
+        )
+    size = sum(4 * blob.size for one in net.weights.values() for blob in one)
+    if size > LIMIT:
+        raise UnsupportedError(
+            f"the weights take {size / 2**30:.1f} GiB, but Caffe reads at most 2 GiB",
+            where=str(model),
+        )
+    return size
 
 
 def _verify_import(

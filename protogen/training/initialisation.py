@@ -152,8 +152,7 @@ def blobs_of(
 
     Args:
         rules: (pattern of layer names, filler) for weights; the last match counts.
-        recommend: use the recommended filler for weights that match no rule (see
-            ``recommendations``).
+        recommend: use ``recommendations`` for weights that match no rule.
         fill: choose suitable fillers for blobs without one.
 
     Raises:
@@ -201,12 +200,12 @@ def _blobs(net: Net, layer: Layer) -> Iterator[FilledBlob]:
 
 
 def _has_filler(layer: Layer, filling: Filling) -> bool:
-    """Return whether the layer's text names a blob's filler: its type, or the constant's value."""
+    """Return whether the layer's text sets the filler's type, or the constant's value."""
     block, _, name = filling.field.partition(".")
     if not (block and layer.params.has(block) and getattr(layer.params, block).has(name)):
         return False
-    filler = getattr(getattr(layer.params, block), name)
-    return bool(filler.has("type") or filler.has("value"))
+    filler: Message = getattr(getattr(layer.params, block), name)
+    return filler.has("type") or filler.has("value")
 
 
 def filler_of(layer: Layer, filling: Filling) -> Filler:

@@ -151,16 +151,14 @@ def read_source(
         shapes, kinds = _shapes(graph, path)
     if input_shapes:
         _check_fit(_with_constants(loaded, graph, constants), path)
-    inputs = {
-        value.name: shapes[value.name] for value in graph.input if value.name not in constants
-    }
+    inputs = [value.name for value in graph.input if value.name not in constants]
     source = OnnxGraph(
         name=loaded.graph.name,
         path=path,
         opset=opset,
         written=written,
         producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
-        inputs=inputs,
+        inputs={name: shapes[name] for name in inputs},
         outputs=tuple(value.name for value in graph.output),
         operators=tuple(_operator(node) for node in graph.node),
         constants=constants,
