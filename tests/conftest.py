@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from commands import CommandServer
 from hypothesis import settings
 from places import CORPUS, EXAMPLES, GOLDEN, SHARED
 
@@ -65,19 +64,22 @@ def onnxs_cases() -> None:
         pytest.skip(f"onnx {onnx.__version__} has other test cases; 1.23's are in the docs")
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[CommandServer]:
+    """Return the server that runs commands in forked processes."""
+    server = CommandServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def protogen(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def protogen(
+    commands: CommandServer, tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs the command line in a new process, in an empty folder."""
 
     def run(*args: object, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "protogen", *map(str, args)],
-            cwd=cwd,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=300,
-            env=os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"},
-        )
+        return commands.run(*args, cwd=cwd)
 
     return run
 

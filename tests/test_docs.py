@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -17,7 +16,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
-def commands(page: Path) -> list[tuple[str, str]]:
+def commands_of(page: Path) -> list[tuple[str, str]]:
     """Command lines and the output below each."""
     pairs = []
     for block in CONSOLE.findall(page.read_text(encoding="utf-8")):
@@ -32,27 +31,20 @@ ROUNDING = re.compile(r"\b\d(\.\d+)?e-0[6-9]\s*")
 
 
 def test_there_are_commands():
-    assert sum(len(commands(page)) for page in PAGES) >= 11
+    assert sum(len(commands_of(page)) for page in PAGES) >= 11
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_shown_commands(page, tmp_path, request):
+def test_shown_commands(page, tmp_path, request, commands):
     """The commands of a page run one after the other in a folder with the examples. With
     --update-golden the page is rewritten with what they print."""
     update = request.config.getoption("--update-golden")
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     text = page.read_text(encoding="utf-8")
-    for command, shown in commands(page):
+    for command, shown in commands_of(page):
         words = shlex.split(command)
         assert words[0] == "protogen"
-        done = subprocess.run(
-            [sys.executable, "-m", "protogen", *words[1:]],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            env=os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"},
-        )
+        done = commands.run(*words[1:], cwd=tmp_path, merge=True)
         printed, expected = (
             sorted(ROUNDING.sub("tiny ", x).splitlines()) for x in (done.stdout, shown)
         )

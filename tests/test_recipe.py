@@ -28,13 +28,10 @@ def recipe(tmp_path_factory):
 
 
 @pytest.fixture
-def command(recipe):
+def command(recipe, commands):
     def run(name, *args, code=0, plugin=True):
         own = ["--proto", "tent.proto"] + (["--plugin", "tent.py"] if plugin else [])
-        done = subprocess.run(
-            [sys.executable, "-m", "protogen", name, *own, *args],
-            cwd=recipe, capture_output=True, encoding="utf-8", timeout=120,
-        )  # fmt: skip
+        done = commands.run(name, *own, *args, cwd=recipe)
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
@@ -51,11 +48,13 @@ def test_commands_know_it(command, recipe):
     rows = json.loads(command("summary", "net.prototxt", "--json"))["layers"]
     assert [row["type"] for row in rows] == ["Input", "Tent"]
     assert rows[1]["output"] == [1, 3, 4, 5]
-    assert command("check", "net.prototxt") == "1 file: nothing found\n"
+    assert command("check", "net.prototxt") == "1 file: no findings\n"
     assert "Tent is a layer type of a fork, and the dialect bvlc does not have it" in command(
         "check", "net.prototxt", "--dialect", "bvlc", code=1
     )
-    findings = json.loads(command("check", "net.prototxt", "--dialect", "tent", "--format", "json"))
+    findings = json.loads(command("check", "net.prototxt", "--dialect", "tent", "--json"))[
+        "findings"
+    ]
     assert findings == []
     listed = command("layers")
     assert "Tent" in listed
