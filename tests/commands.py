@@ -60,9 +60,7 @@ class CommandServer:
     def close(self) -> None:
         """End the server."""
         if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process.wait()
+            self._process.communicate()
 
 
 def _plain(
