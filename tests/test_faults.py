@@ -212,7 +212,7 @@ def test_output_that_is_an_input_is_rejected(pair, protogen):
     for arguments in (
         ["convert", net, weights, "-o", weights], ["init", net, "-o", net],
         ["rewrite", net, weights, "-o", net], ["upgrade", net, "-o", net],
-        ["downgrade", weights, "-o", weights], ["weights", weights, "--to-npz", weights],
+        ["upgrade", "--to", "v1", weights, "-o", weights], ["weights", weights, "--to-npz", weights],
         ["run", net, weights, "--random", "-o", weights], ["draw", net, "-o", net],
         ["report", net, "-o", net], ["preprocess", net, "--scale", "2", "-o", net],
         ["health", net, weights, "--plot", weights],
