@@ -295,8 +295,9 @@ def test_names_cannot_write_to_the_terminal(protogen, tmp_path):
     (tmp_path / "n.prototxt").write_text(
         'layer { name: "\\033[31mred" type: "Input" top: "a\\nb" input_param { shape { dim: 1 } } }'
     )
-    for command in ("summary", "shapes"):
-        out = protogen(command, "n.prototxt").stdout
+    for options in ((), ("--shapes",)):
+        out = protogen("summary", "n.prototxt", *options).stdout
+        assert "a\\x0ab" in out
         assert "\x1b" not in out
         assert "a\nb" not in out
 
