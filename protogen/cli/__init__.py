@@ -140,6 +140,8 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except ProtogenError as error:
         _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "protogen"
         _fail(f"{error.format_message()} Try '{path} --help'.", error.exit_code)

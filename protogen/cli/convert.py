@@ -211,7 +211,7 @@ def _check_options(
             raise InputError(
                 f"--{flag} does not apply to {direction}: {reason}",
                 advice=f"Write protogen convert {net} {flags[key]}, without the option."
-                if key == "weights"
+                if key == "weights" and caffemodel is None
                 else "",
             )
     if from_onnx and flags["target"] and Path(flags["target"]).suffix == ".onnx":

@@ -12,7 +12,7 @@ from protogen.errors import InputError
 from protogen.formats import files
 
 
-@click.group("mean")
+@click.group("mean", cls=output.Group)
 def command() -> None:
     """Compute and convert mean files.
 
@@ -47,7 +47,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 def compute(
     images: tuple[str, ...], targets: tuple[str, ...], size: str | None, grey: bool, as_json: bool
 ) -> None:
-    """Compute the mean picture of pictures, and the mean and deviation of each channel.
+    """Compute the mean picture, and the mean and deviation of each channel.
 
     One picture is in memory at a time. Values are 0 to 255; the channels are blue, green, red, as in
     Caffe. Reading pictures needs the extra picture.
@@ -83,7 +83,7 @@ def compute(
 @click.argument("source", metavar="FILE")
 @click.option("-o", "--output", "target", required=True, metavar="FILE", help="Write this file.")
 def convert(source: str, target: str) -> None:
-    """Convert a mean file between .binaryproto, .npy and .png, by the file extensions.
+    """Convert a mean file to .binaryproto, .npy or .png, by the file extension.
 
     Arrays are (C, H, W); the channels are blue, green, red, as in Caffe. A PNG has 8 bits: values are
     rounded and must be 0 to 255. PNG needs the extra picture.

@@ -39,6 +39,18 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
+class Group(click.Group):
+    """A group of commands whose help shows each line whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            width = max(map(len, self.commands))
+            for name, command in self.commands.items():
+                formatter.write(
+                    f"  {name:<{width}}  {(command.help or '').partition(chr(10))[0]}\n"
+                )
+
+
 def note(text: str, err: bool = False) -> None:
     """Print a line besides the results: a note, a total, the name of a written file."""
     if not is_quiet():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from protogen.cli import options
+from protogen.cli import options, output
 from protogen.errors import InputError, did_you_mean
 
 
-@click.group("templates")
+@click.group("templates", cls=output.Group)
 def command() -> None:
     """List and show the prototxt templates.
 
