@@ -73,7 +73,8 @@ def test_recipes_have_options_that_exist():
         assert name == "protogen"
         entry = cli.get_command(None, command)
         context = entry.make_context(command, words)
-        assert context.params["target"].endswith(".onnx")
+        if command == "convert":
+            assert context.params["target"].endswith(".onnx")
 
 
 def test_python_of_the_guide(tmp_path):
