@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
@@ -11,6 +12,9 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from protogen._version import __version__
 from protogen.errors import UnsupportedError
 from protogen.onnx.program import TYPES, Node, Program, Tensor, Value, free_name
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 INLINE = 1024  # bytes: smaller constants may be shapes or axes, which shape inference reads
 LIMIT = 2**31 - 1  # bytes: the largest protobuf message
@@ -32,6 +36,27 @@ def to_model(program: Program) -> ModelProto:
     model = model_without_tensors(program, program.inputs)
     model.graph.initializer.extend(proto(name, t) for name, t in program.tensors.items())
     return model
+
+
+def to_external_model(program: Program) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
+    """Convert the program to a model whose large constants are not in the model.
+
+    Returns:
+        The model and the arrays of the large constants by name. onnxruntime takes the arrays as
+        they are (``SessionOptions.add_external_initializers``), without a copy.
+    """
+    model = model_without_tensors(program, program.inputs)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, tensor in program.tensors.items():
+        if tensor.size <= INLINE:
+            model.graph.initializer.append(proto(name, tensor))
+            continue
+        arrays[name] = tensor.array()
+        initializer = header(name, tensor)
+        initializer.data_location = TensorProto.EXTERNAL
+        initializer.external_data.add(key="location", value="weights")
+        model.graph.initializer.append(initializer)
+    return model, arrays
 
 
 def model_without_tensors(program: Program, inputs: Iterable[Value]) -> ModelProto:

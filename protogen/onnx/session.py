@@ -31,9 +31,14 @@ def run_model(
 
 
 def open_model(
-    model: bytes | str, outputs: Sequence[str] | None = None
+    model: bytes | str,
+    outputs: Sequence[str] | None = None,
+    initializers: Mapping[str, NDArray[Any]] | None = None,
 ) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
     """Load a model once and return a function that runs it on arrays, as ``run_model`` does.
+
+    Args:
+        initializers: arrays of the model's external initializers by name; they are not copied.
 
     Raises:
         ProtogenError: onnxruntime cannot load the model. The function raises as ``run_model`` does.
@@ -45,6 +50,9 @@ def open_model(
     options.log_severity_level = (
         4  # fatal only: errors are raised, so logging would report them twice
     )
+    values = _ort_values(initializers or {})
+    if values:
+        options.add_external_initializers(list(values), list(values.values()))
     runtime_errors = (
         state.Fail,
         state.InvalidArgument,
@@ -67,7 +75,8 @@ def open_model(
     needed = {value.name: value.type for value in session.get_inputs()}
     output_names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
 
-    def run(feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+    def run(feeds: Mapping[str, NDArray[Any]], _: object = values) -> Arrays:
+        # The default argument keeps the initializers alive as long as the session.
         check_feeds(list(needed), feeds)
         typed = {name: _typed(feeds[name], type_) for name, type_ in needed.items()}
         try:
@@ -76,6 +85,17 @@ def open_model(
             raise failure(error) from None
 
     return run
+
+
+def _ort_values(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Wrap arrays for onnxruntime; contiguous arrays are not copied."""
+    import numpy as np
+    from onnxruntime import OrtValue
+
+    return {
+        name: OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+        for name, array in arrays.items()
+    }
 
 
 def _typed(array: NDArray[Any], type_name: str) -> NDArray[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from protogen.onnx import Model, Program
 
     Arrays = dict[str, NDArray[Any]]
-
-IN_MEMORY = 10**9  # bytes of weights: a model with more is written to a temporary file
 
 
 def run(
@@ -149,18 +146,12 @@ def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
 
 
 def opened(program: Program) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
-    """Load a program and return a function that runs it. Large weights go through a file."""
-    from protogen.onnx import to_model
+    """Load a program and return a function that runs it. The weights are not copied."""
+    from protogen.onnx import to_external_model
     from protogen.onnx.session import open_model
-    from protogen.onnx.stream import write
 
-    if program.weight_bytes <= IN_MEMORY:
-        return open_model(to_model(program).SerializeToString())
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "net.onnx"
-        with path.open("wb") as file, path.with_suffix(".data").open("wb") as weights:
-            write(program, file, weights, "net.data")
-        return open_model(str(path))
+    model, arrays = to_external_model(program)
+    return open_model(model.SerializeToString(), initializers=arrays)
 
 
 def _checked_input(
