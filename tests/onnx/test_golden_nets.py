@@ -14,6 +14,7 @@ from protogen.formats import prototxt
 from protogen.layers.fillers import bilinear
 from protogen.onnx import check, exposing, lower
 from protogen.onnx.importer import import_model
+from protogen.onnx.stream import write
 from protogen.running.runtime import run_program
 
 NETS = sorted(path.name for path in (SHARED / "golden" / "nets").glob("*.json.gz"))
@@ -49,12 +50,17 @@ def path_of(name: str) -> str:
     return f"{owner}__{repository}/{rest}"
 
 
-@pytest.mark.parametrize("name", NETS)
-def test_every_blob_agrees_with_caffe(name, golden_script):
-    golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
-    net = load(name, golden_script)
-    assert {n: list(net.shapes[n]) for n in net.inputs} == golden["inputs"]
+@pytest.fixture(scope="module", params=NETS)
+def case(request, golden_script):
+    """A published net with weights, its golden values and its input."""
+    golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / request.param).read_bytes()))
     feeds = {n: golden_script.network_input(n, shape) for n, shape in golden["inputs"].items()}
+    return request.param, load(request.param, golden_script), golden, feeds
+
+
+def test_every_blob_agrees_with_caffe(case, golden_script):
+    _, net, golden, feeds = case
+    assert {n: list(net.shapes[n]) for n in net.inputs} == golden["inputs"]
     blobs = [b for b in golden["blobs"] if "_split_" not in b and b not in feeds]
     actual = run(lower(net, outputs=blobs, fold=False), feeds)
     steps = {
@@ -68,29 +74,35 @@ def test_every_blob_agrees_with_caffe(name, golden_script):
     _compare(golden, golden_script, actual, golden["outputs"], steps)
 
 
-@pytest.mark.parametrize("name", NETS)
-def test_round_trip_keeps_net_and_outputs(name, golden_script):
+def test_round_trip_keeps_net_and_outputs(case, golden_script, tmp_path):
     """Caffe to ONNX to Caffe keeps the golden outputs. A second round trip changes nothing: neither
     the layers, nor their names, nor any bit of the weights."""
-    golden = json.loads(gzip.decompress((SHARED / "golden" / "nets" / name).read_bytes()))
-    net = load(name, golden_script)
+    name, net, golden, feeds = case
     dialect = "ssd" if any(layer.type == "DetectionOutput" for layer in net.layers) else "bvlc"
-    once = import_model(pg.to_onnx(net), dialect=dialect)
+    once = import_model(written(net, tmp_path / "once" / "net.onnx"), dialect=dialect)
     assert not once.approximated
     assert set(once.net.outputs) == set(golden["outputs"])
-    feeds = {n: golden_script.network_input(n, shape) for n, shape in golden["inputs"].items()}
     steps = {
         layer.writes[0]: STEPS_OF_SCORES / 4 * np.spacing(np.float32(1e3))
         for layer in once.net.layers
         if layer.type == "Softmax" and "dpn98" in name
     }
     _compare(golden, golden_script, pg.run(once.net, feeds), golden["outputs"], steps)
-    twice = import_model(pg.to_onnx(once.net), dialect=dialect)
-    assert prototxt.write(twice.net.message) == prototxt.write(once.net.message)
+    twice = import_model(written(once.net, tmp_path / "twice" / "net.onnx"), dialect=dialect)
+    texts = [prototxt.write(one.net.message) for one in (once, twice)]
+    assert texts[0] == texts[1]
     assert twice.net.weights.keys() == once.net.weights.keys()
     for layer, blobs in once.net.weights.items():
         for before, after in zip(blobs, twice.net.weights[layer], strict=True):
             assert np.array_equal(before, after), layer
+
+
+def written(net, path):
+    """Export a net to a file, from which weights are mapped; returns the path."""
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        write(lower(net), file, None, "")
+    return path
 
 
 def run(program, feeds):
