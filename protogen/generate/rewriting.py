@@ -184,6 +184,7 @@ class _State:
         self.replaced: list[Replacement] = []
         self.retained: list[RetainedLayer] = []
         self.needed: list[str] = []
+        self.proofs: dict[tuple[object, ...], tuple[float, float]] = {}
         self.again = False
 
 
@@ -217,7 +218,7 @@ def _rewrite_pass(
             if kind is not None:
                 kind.decide(layer)
             substitute = replacement(state.net, layer, used_names, limits)
-            comparison = _compare(state.net, layer, substitute, limits, place)
+            comparison = _compare(state, layer, substitute, limits, place)
             changes = substitute.edits(state.document)
         except UnsupportedError as error:
             reason = " ".join(entry.message for entry in error.diagnostics)
@@ -262,21 +263,60 @@ def _check_types(types: Sequence[str], net: Net) -> None:
             raise InputError("the net has no layer of this type", subject=name)
 
 
-def _compare(net: Net, layer: Layer, substitute: Stock, limits: Limits, place: str) -> Replacement:
-    """Run the layer and its replacement on the same random data, and compare the outputs.
+def _compare(
+    state: _State, layer: Layer, substitute: Stock, limits: Limits, place: str
+) -> Replacement:
+    """Run the layer and its replacement on the same random data, and compare the outputs. Layers with
+    equal parameters, shapes and weights give equal numbers, so one of them is run.
 
     Raises:
         MismatchError: the outputs differ.
     """
+    shapes = {bottom: substitute.shape(bottom) for bottom in layer.bottoms}
+    key = _proof_key(state.net, layer, shapes)
+    if key not in state.proofs:
+        state.proofs[key] = _errors(state.net, layer, shapes, limits)
+    error, largest = state.proofs[key]
+    types = tuple(one.type for one in substitute.layers)
+    if error > TOLERANCE * max(1.0, largest):
+        raise MismatchError(
+            f"the output of its replacement ({', '.join(types)}) differs by {error:.3g}, but at "
+            f"most {TOLERANCE * max(1.0, largest):.3g} is allowed",
+            where=place,
+            subject=layer.subject,
+        )
+    return Replacement(layer.name, layer.type, place, types, error, largest)
+
+
+def _proof_key(net: Net, layer: Layer, shapes: Mapping[str, Shape]) -> tuple[object, ...]:
+    """Everything that the numbers of a comparison depend on."""
+    import hashlib
+
+    fields = [field for field in layer.params.fields if field.name not in ("name", "bottom", "top")]
+    names = list(dict.fromkeys((*layer.bottoms, *layer.tops)))
+    weights = net.weights.get(layer.name) or ()
+    return (
+        prototxt.write(Message(layer.params.kind, fields)),
+        tuple(map(names.index, (*layer.bottoms, *layer.tops))),
+        tuple(shapes.values()),
+        tuple(net.parameter_shapes[layer.name] or ()),
+        tuple(hashlib.sha256(blob.tobytes()).digest() for blob in weights),
+    )
+
+
+def _errors(
+    net: Net, layer: Layer, shapes: Mapping[str, Shape], limits: Limits
+) -> tuple[float, float]:
+    """Run a layer and its replacement; returns the largest difference and the largest value."""
     import numpy as np
 
     from protogen.running.runtime import run
 
     random = np.random.default_rng(0)
-    feeds: dict[str, NDArray[np.float32]] = {}
-    for bottom in layer.bottoms:
-        shape = substitute.shape(bottom)
-        feeds[bottom] = (3 * random.standard_normal(shape)).astype(np.float32)
+    feeds: dict[str, NDArray[np.float32]] = {
+        bottom: (3 * random.standard_normal(shape)).astype(np.float32)
+        for bottom, shape in shapes.items()
+    }
     blobs = net.parameter_shapes[layer.name] or ()
     weights = net.weights.get(layer.name) or [
         random.uniform(0.5, 1.5, shape).astype(np.float32) for shape in blobs
@@ -287,16 +327,7 @@ def _compare(net: Net, layer: Layer, substitute: Stock, limits: Limits, place: s
     expected, actual = (run(one, feeds)[_TOP].astype(np.float64) for one in (original, stock))
     same_shape = expected.shape == actual.shape
     error = float(np.abs(expected - actual).max(initial=0)) if same_shape else float("inf")
-    largest = float(np.abs(expected).max(initial=0))
-    types = tuple(one.type for one in substitute.layers)
-    if error > TOLERANCE * max(1.0, largest):
-        raise MismatchError(
-            f"the output of its replacement ({', '.join(types)}) differs by {error:.3g}, but at "
-            f"most {TOLERANCE * max(1.0, largest):.3g} is allowed",
-            where=place,
-            subject=layer.subject,
-        )
-    return Replacement(layer.name, layer.type, place, types, error, largest)
+    return error, float(np.abs(expected).max(initial=0))
 
 
 _TOP = "top of the layer"  # a name that no blob of a net has
