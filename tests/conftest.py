@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,16 @@ from places import CORPUS, EXAMPLES, GOLDEN, SHARED
 
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each worker a processor of its own: onnxruntime, OpenBLAS and JAX start as many threads as
+    they see processors, and the threads of several workers would wait for each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        processors = sorted(os.sched_getaffinity(0))
+        if int(os.environ["PYTEST_XDIST_WORKER_COUNT"]) <= len(processors):
+            os.sched_setaffinity(0, {processors[int(worker.removeprefix("gw"))]})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -43,7 +43,7 @@ def test_import_agrees_with_onnxruntime(name, weights, tmp_path):
     feeds = {
         blob: generator.standard_normal(net.shapes[blob]).astype(np.float32) for blob in net.inputs
     }
-    expected = run_model(path.read_bytes(), feeds)
+    expected = run_model(str(path), feeds)
     actual = pg.run(net, feeds)
     assert actual.keys() == expected.keys()
     for blob, values in expected.items():
@@ -76,14 +76,14 @@ def with_random_weights(model: ModelProto) -> ModelProto:
             continue
         if place == 0 or len(shape) == 0:
             continue
-        values = generator.standard_normal(shape)
+        values = generator.standard_normal(shape, dtype=np.float32)
         if (kind == "BatchNormalization" and place in (1, 4)) or kind == "Mul":
             values = generator.uniform(0.5, 1.5, shape)
         elif kind in ("Conv", "Gemm", "MatMul") and place == 1:
-            values *= np.sqrt(2 / fan_in(graph, renamed(graph, name), shape))
+            values *= np.float32(np.sqrt(2 / fan_in(graph, renamed(graph, name), shape)))
         else:
-            values *= 0.1
-        weights[name] = values.astype(np.float32)
+            values *= np.float32(0.1)
+        weights[name] = values.astype(np.float32, copy=False)
     nodes = [node for node in graph.node if node.output[0] not in weights]
     del graph.node[:]
     graph.node.extend(nodes)
