@@ -405,12 +405,12 @@ def test_target_from_own_file(tmp_path):
 
 @pytest.mark.parametrize(("text", "message"), [
     ('must = "1"', "unknown key 'must'"),
-    ('[[rule]]\nmust = "kernel <"', "rule 1: 'kernel <' is no condition"),
+    ('[[rule]]\nmust = "kernel <"', "rule 1: invalid condition 'kernel <': unexpected 'end of print statement'"),
     ('[[rule]]\nmust = "kernal < 3"', "'kernal' is undefined"),
     ('[[rule]]\nwithout = "grups"', "Did you mean group?"),
     ('[[rule]]\nlayers = ["Pooling"]', "rule 1 must set either must or without"),
     ("title = 3", "key 'title' must be a string"),
-    ("title = ", "is no TOML"),
+    ("title = ", "not valid TOML: Invalid value"),
 ])  # fmt: skip
 def test_invalid_targets_are_refused(tmp_path, text, message):
     file = tmp_path / "mine.toml"
