@@ -137,7 +137,9 @@ def test_libraries_are_imported_only_where_they_belong():
             homes = ONLY_IN.get(module.partition(".")[0], "")
             homes = (homes,) if isinstance(homes, str) else homes
             if not any(f"{name}.".startswith(f"{home}.") or not home for home in homes):
-                violations.append(f"{path.relative_to(ROOT)}:{line}: {module} belongs in {homes[0]}")
+                violations.append(
+                    f"{path.relative_to(ROOT)}:{line}: {module} belongs in {homes[0]}"
+                )
     assert not violations, "\n".join(violations)
 
 

@@ -55,7 +55,9 @@ def edges():
     """Return pairs of parts of which the first imports from the second."""
     pairs = set()
     for name, path in NAMES.items():
-        pairs |= {(name.partition(".")[0], module.partition(".")[0]) for module, _, _ in own_imports(path)}
+        pairs |= {
+            (name.partition(".")[0], module.partition(".")[0]) for module, _, _ in own_imports(path)
+        }
     return {(here, there) for here, there in pairs if here != there and {here, there} <= set(RANKS)}
 
 
