@@ -55,7 +55,9 @@ def test_summary_check_and_layers_support_the_type(command, recipe):
     assert "Tent is a layer type of a fork, and the dialect bvlc does not have it" in command(
         "check", "net.prototxt", "--dialect", "bvlc", code=1
     )
-    findings = json.loads(command("check", "net.prototxt", "--dialect", "tent", "--json"))["findings"]
+    findings = json.loads(command("check", "net.prototxt", "--dialect", "tent", "--json"))[
+        "findings"
+    ]
     assert findings == []
     assert "Tent" in command("layers")
 

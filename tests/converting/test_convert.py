@@ -128,7 +128,10 @@ def test_dynamic_batch_runs_at_any_batch_size(pair, tmp_path):
     whole = pg.run(net, {"data": x})["prob"]
     for count in (1, 2, 5):
         images = np.concatenate([x, x, x])[:count]
-        close(run_file(tmp_path / "a.onnx", {"data": images})["prob"], np.concatenate([whole] * 3)[:count])
+        close(
+            run_file(tmp_path / "a.onnx", {"data": images})["prob"],
+            np.concatenate([whole] * 3)[:count],
+        )
 
 
 def test_dynamic_batch_is_refused_for_layer_with_fixed_batch(tmp_path):
@@ -248,7 +251,9 @@ def test_preprocessing_is_part_of_the_model(pair, tmp_path, mean):
         with (tmp_path / "mean.binaryproto").open("wb") as file:
             meanfiles.write(file, array, ".binaryproto")
         array = meanfiles.read(tmp_path / "mean.binaryproto")
-    preprocessing = pg.Preprocessing(mean=array, scale=0.017, swap_channels=True, nhwc=True, uint8=True)
+    preprocessing = pg.Preprocessing(
+        mean=array, scale=0.017, swap_channels=True, nhwc=True, uint8=True
+    )
     pg.convert(*pair, tmp_path / "a.onnx", preprocessing=preprocessing, verify=True)
     model_input = session(tmp_path / "a.onnx").get_inputs()[0]
     assert (model_input.name, model_input.type, model_input.shape) == (
