@@ -84,7 +84,8 @@ def test_commands_of_recipes_are_parsed():
         assert name == "protogen"
         entry = cli.get_command(None, command)
         context = entry.make_context(command, words)
-        assert context.params["target"].endswith(".onnx")
+        if command == "convert":
+            assert context.params["target"].endswith(".onnx")
 
 
 def test_python_code_of_the_converting_page_runs(tmp_path):
