@@ -64,7 +64,7 @@ def node_cases() -> dict[str, onnx.backend.test.case.test_case.TestCase]:
 
 
 @pytest.fixture(scope="module")
-def cases(onnxs_cases):
+def cases(onnx_1_23_cases):
     return node_cases()
 
 
@@ -90,7 +90,7 @@ def case_request(case) -> tuple[ResizeRequest, np.ndarray, np.ndarray]:
     return request, inputs[0], expected
 
 
-def test_onnx_node_cases(cases, tmp_path, golden):
+def test_onnx_node_cases_are_exact_or_documented(cases, tmp_path, golden):
     """Run every case from the written files; docs/resize_cases.md lists the results."""
     assert len(cases) >= 40
     rows = []
@@ -269,7 +269,7 @@ def test_extrapolation_value_fills_outside(tmp_path):
     (ResizeRequest(size=(64, 64), scale=(0.5, 0.5)), "pooling", [(2, 2, 0)]),
     (ResizeRequest(size=(63, 63), scale=(1 / 3, 1 / 3)), "convolution", [(2, 3, 0)]),
 ])  # fmt: skip
-def test_chosen_layers(request_, strategy, expected):
+def test_simple_resizes_use_the_expected_layers(request_, strategy, expected):
     resize_plan = plan(request_)
     assert resize_plan.strategy == strategy
     windows = []
@@ -497,7 +497,7 @@ def test_resize_command_prints_json(protogen):
     assert printed["prototxt"].startswith('name: "resize"')
 
 
-def test_any_size_in_onnx(tmp_path, protogen):
+def test_onnx_model_of_a_factor_runs_at_any_size(tmp_path, protogen):
     result = protogen(
         "upsample", "--factor", "2", "--exact", "--onnx", "u.onnx", "-o", "u.prototxt"
     )
@@ -510,7 +510,7 @@ def test_any_size_in_onnx(tmp_path, protogen):
         np.testing.assert_allclose(actual, expected, atol=TOLERANCE)
 
 
-def test_exact_upsampling_into_a_net(tmp_path, protogen):
+def test_exact_upsampling_is_inserted_into_a_net(tmp_path, protogen):
     """The plan uses the size in the net. The rest of the text does not change."""
     source = EXAMPLES / "segnet_head.prototxt"
     result = protogen("upsample", "--exact", "--factor", "2", "--into", source, "--after", "score",
@@ -545,7 +545,7 @@ def test_exact_upsampling_into_a_net(tmp_path, protogen):
     (["upsample", "--factor", "2", "--exact", "--spec", "x.toml"], 2, "--spec is of the classic layer"),
     (["targets", "nowhere"], 2, "Known targets: ascend"),
 ])  # fmt: skip
-def test_command_errors(tmp_path, protogen, arguments, code, message):
+def test_invalid_arguments_give_one_error_and_no_file(tmp_path, protogen, arguments, code, message):
     """A wrong command line prints one error, has its exit code, and writes no file."""
     result = protogen(*arguments)
     assert result.returncode == code

@@ -242,7 +242,7 @@ def test_layers_without_stock_equivalent_are_reported(tmp_path, protogen):
     assert not (tmp_path / "none.prototxt").exists()
 
 
-def test_rewrite_command(tmp_path, protogen):
+def test_rewrite_command_writes_net_and_weights(tmp_path, protogen):
     path = tmp_path / "net.prototxt"
     path.write_text(NET % LAYERS["Interp"])
     result = protogen("rewrite", path)
@@ -325,7 +325,7 @@ def test_published_nets_are_rewritten(name, golden_script):
         assert np.abs(values - actual[blob]).max() <= TOLERANCE * max(1, np.abs(values).max())
 
 
-def test_blob_renamed_inside_a_replaced_layer(tmp_path):
+def test_blob_renamed_inside_a_replaced_layer_is_not_used_elsewhere(tmp_path):
     """The renamed blob is the top of a layer that is replaced too."""
     path = tmp_path / "net.prototxt"
     path.write_text(CHAIN.replace('"Power" bottom: "data" top: "x" power_param { scale: 2 }',

@@ -71,7 +71,7 @@ def codes(text: str, select=("PG3",), **options) -> list[str]:
     return [finding.code for finding in checked.diagnostics]
 
 
-def test_ignore_comments():
+def test_comments_turn_rules_off():
     assert codes(UP) == ["PG302"]
     assert codes(UP.replace("layer {\n", "layer {  # protogen: ignore[PG302]\n")) == []
     assert codes(UP.replace("layer {\n", "layer {  # protogen: ignore\n")) == []
@@ -81,7 +81,7 @@ def test_ignore_comments():
     assert codes("# protogen: ignore[PG302]\n" + UP) == ["PG302"]  # Only its own line.
 
 
-def test_selected_rules():
+def test_rules_are_selected_by_code_family_and_name():
     default = {rule.code for rule in selected()}
     assert "PG301" in default
     assert "PG321" not in default
@@ -119,7 +119,7 @@ def test_fixes_preserve_comments_and_order():
     assert checked.count_fixed == 2
 
 
-def test_check_of_a_folder_with_configuration(protogen, tmp_path):
+def test_check_command_reads_the_configuration_of_the_project(protogen, tmp_path):
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "a.prototxt").write_text(UP)
     (tmp_path / "nets" / "solver.prototxt").write_text('net: "a.prototxt"\nbase_lr: 0.1\n')
@@ -142,7 +142,7 @@ def test_check_of_a_folder_with_configuration(protogen, tmp_path):
     assert "group: 8" in (tmp_path / "nets" / "a.prototxt").read_text()
 
 
-def test_output_formats(protogen, tmp_path):
+def test_findings_in_each_output_format(protogen, tmp_path):
     import json
 
     (tmp_path / "a.prototxt").write_text(UP)
@@ -160,7 +160,7 @@ def test_output_formats(protogen, tmp_path):
     assert {rule["id"] for rule in run["tool"]["driver"]["rules"]} == {*RULES, "PG100"}
 
 
-def test_targets_and_dialects(protogen, tmp_path):
+def test_target_and_dialect_options(protogen, tmp_path):
     (tmp_path / "a.prototxt").write_text(RULES["PG401"].example)
     done = protogen("check", "a.prototxt", "--target", "horizon-x3", "--select", "PG401")
     assert done.returncode == 0  # Kernel 9 is within the limits.
@@ -170,7 +170,7 @@ def test_targets_and_dialects(protogen, tmp_path):
     assert protogen("check", "a.prototxt", "--dialect", "nowhere").returncode == 2
 
 
-def test_rule_command(protogen):
+def test_rule_command_lists_and_explains_rules(protogen):
     assert "mixed-channels [-]" in protogen("rule").stdout
     assert protogen("rule", "PG302").stdout == protogen("rule", "mixed-channels").stdout
     done = protogen("rule", "PG30")

@@ -96,7 +96,7 @@ def test_boxes_never_overlap_and_edges_lead_down(text):
 
 
 @pytest.mark.parametrize("name", ["tiny", "segnet_head", "deep_sigmoid"])
-def test_layout_of_examples(name):
+def test_boxes_of_examples_never_overlap(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_layout(pg.load(EXAMPLES / f"{name}.prototxt", tolerant=True).graph)
@@ -114,7 +114,7 @@ def test_in_place_layers_share_a_box_and_far_data_is_a_stub(fcn8s):
 # coordinates
 
 
-def test_coordinates_of_fcn8s(fcn8s):
+def test_coordinates_of_fcn8s_are_those_of_the_paper(fcn8s):
     coordinates = places(net(fcn8s))
     assert coordinates["data"].height == Map()
     assert coordinates["pool1"].height.scale == Fraction(1, 2)
