@@ -474,7 +474,7 @@ def test_resize_command_writes_all_outputs(tmp_path, protogen):
     assert (
         "plan           resize 8x8 to 12x12 (bilinear, half_pixel): matrix, exact" in result.stdout
     )
-    assert "found by running it: exact" in result.stdout
+    assert "measured by running the layers: exact" in result.stdout
     assert "deconvolution   " in result.stdout
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
     net = pg.load(tmp_path / "r.prototxt", tmp_path / "r.caffemodel", strict=True)
@@ -502,7 +502,7 @@ def test_onnx_model_of_a_factor_runs_at_any_size(tmp_path, protogen):
         "upsample", "--factor", "2", "--exact", "--onnx", "u.onnx", "-o", "u.prototxt"
     )
     assert result.returncode == 0, result.stderr
-    assert "an infinite input makes NaN" in result.stderr
+    assert "an infinite input value gives NaN" in result.stderr
     for size in ((1, 3), (9, 4)):
         x = np.random.default_rng(0).standard_normal((2, 3, *size), dtype=np.float32)
         actual = pg.run(tmp_path / "u.onnx", {"data": x})["upsample"]
@@ -523,7 +523,7 @@ def test_exact_upsampling_is_inserted_into_a_net(tmp_path, protogen):
         "Deconvolution",
         "Scale",
     ]
-    before = source.read_text().replace('bottom: "score"   # rewired', 'bottom: "up"   # rewired')
+    before = source.read_text().replace('bottom: "score"   # changed', 'bottom: "up"   # changed')
     text = (tmp_path / "net.prototxt").read_text()
     assert set(before.splitlines()) <= set(text.splitlines())
     repeated = protogen("upsample", "--exact", "--factor", "2", "--into", "net.prototxt", "--after", "score",
@@ -534,15 +534,15 @@ def test_exact_upsampling_is_inserted_into_a_net(tmp_path, protogen):
 
 @pytest.mark.parametrize(("arguments", "code", "message"), [
     (["resize"], 2, "Give --factor or --size"),
-    (["resize", "--factor", "2", "--into", "n.prototxt"], 2, "--into NET and --after BLOB go together"),
+    (["resize", "--factor", "2", "--into", "n.prototxt"], 2, "--into NET and --after BLOB must be given together"),
     (["resize", "--factor", "2", "--rewire"], 2, "--rewire needs --into NET and --after BLOB"),
     (["resize", "--factor", "2", "--mode", "cubic"], 3, "Give --input-shape"),
-    (["resize", "--factor", "2", "--plot", "x.gif"], 2, "End it in .png or .svg"),
+    (["resize", "--factor", "2", "--plot", "x.gif"], 2, "unsupported image extension '.gif': expected .png or .svg"),
     (["resize", "--factor", "2", "-o", "x", "--onnx", "x"], 2, "x"),
     (["resize", "--factor", "2", "--input-shape", "1,3,900,9", "--plot", "x.png"], 3, "cannot draw a resize of more than 512 pixels"),
     (["resize", "--size", "4", "--input-shape", "1,1,8,8", "--roi", "1,2"], 2, "expected top,left,bottom,right, got [1.0, 2.0]"),
-    (["upsample", "--factor", "2", "--exact", "--trainable"], 2, "--trainable is of the classic layer"),
-    (["upsample", "--factor", "2", "--exact", "--spec", "x.toml"], 2, "--spec is of the classic layer"),
+    (["upsample", "--factor", "2", "--exact", "--trainable"], 2, "--trainable belongs to the classic layer"),
+    (["upsample", "--factor", "2", "--exact", "--spec", "x.toml"], 2, "--spec belongs to the classic layer"),
     (["targets", "nowhere"], 2, "Known targets: ascend"),
 ])  # fmt: skip
 def test_invalid_arguments_give_one_error_and_no_file(tmp_path, protogen, arguments, code, message):

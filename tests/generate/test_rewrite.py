@@ -232,7 +232,7 @@ def test_layers_without_stock_equivalent_are_reported(tmp_path, protogen):
     assert result.returncode == 0
     assert "1 x ReLU6 -> Clip" in result.stdout
     assert (
-        "not replaced: Upsample (u): no stock layer puts values at places that a mask names."
+        "not replaced: Upsample (u): no stock layer places values by a mask of indices."
         in result.stderr
     )
     assert "not replaced: Resize (r): forks sample differently under this name" in result.stderr

@@ -154,7 +154,7 @@ def test_crop_offset_of_fcn32s_is_19(fcn8s):
         "crop_param { axis: 2 offset: 19 } }"
     )
     [crop] = crop_checks(net(head + up))
-    assert crop.given == crop.right == (19, 19)
+    assert crop.offsets == crop.expected == (19, 19)
 
 
 # content of a page
