@@ -64,7 +64,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 @pytest.fixture(scope="session")
-def onnxs_cases() -> None:
+def onnx_1_23_cases() -> None:
     """Skip if onnx is older than 1.23, whose test cases are in the tables of the docs.
 
     Older releases have other test cases, and some of these need an older numpy.

@@ -1,4 +1,4 @@
-"""Who may import whom, and other rules of the house."""
+"""Which part of the package may import which, sizes of modules and functions, and where data belongs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from protogen.layers import LayerType
 PACKAGE = ROOT / "protogen"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# A room may import from those above it, but not from those in the same line.
-ROOMS = (
+# A part may import from parts in the lines above, but not from parts in the same line.
+PARTS = (
     ("errors", "geometry", "_version", "_late"),
     ("formats",),
     ("layers",),
@@ -35,7 +35,8 @@ ROOMS = (
     ("report",),
     ("cli",),
 )
-FLOOR = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
+RANKS = {part: rank for rank, parts in enumerate(PARTS) for part in parts}
+# Each library, and the only modules that may import it.
 ONLY_IN = {
     "onnx": "onnx",
     "jinja2": "formats.render",
@@ -51,7 +52,7 @@ ONLY_IN = {
 
 
 def name_of(path: Path) -> str:
-    """``net.build``; the package itself is "", and ``net/__init__.py`` is ``net``."""
+    """Return the name of a module: ``net.build``, ``net`` for ``net/__init__.py``, "" for the package."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -61,8 +62,10 @@ NAMES = {name_of(path): path for path in MODULES}
 
 @cache
 def imports(path: Path) -> list[tuple[str, int, bool]]:
-    """Imported modules with the line, lazy ones too, and whether they are for type checkers alone. Of
-    ours without ``protogen.``: the module where a name of it is imported."""
+    """Return (module, line, for type checkers only) for each import, also inside functions.
+
+    ``from protogen.net import build`` imports the module ``protogen.net.build``.
+    """
     entries = []
 
     def visit(node: ast.AST, typing: bool) -> None:
@@ -82,70 +85,74 @@ def imports(path: Path) -> list[tuple[str, int, bool]]:
     return entries
 
 
-def ours(path: Path) -> Iterator[tuple[str, int, bool]]:
+def own_imports(path: Path) -> Iterator[tuple[str, int, bool]]:
+    """Yield the imports of modules of protogen, with names as in NAMES."""
     for module, line, typing in imports(path):
         top, _, rest = module.partition(".")
         if top == "protogen":
             yield rest, line, typing
 
 
-def test_every_room_has_its_floor():
-    assert {name.partition(".")[0] for name in NAMES} - {"", "__main__"} == set(FLOOR)
+def test_every_part_is_listed():
+    assert {name.partition(".")[0] for name in NAMES} - {"", "__main__"} == set(RANKS)
 
 
-def test_rooms_import_from_those_above():
-    """The law, over every import: lazy ones count, and those for type checkers too."""
-    broken = []
+def test_parts_import_only_from_parts_above():
+    """Imports inside functions and imports for type checkers count too."""
+    violations = []
     for name, path in NAMES.items():
         here = name.partition(".")[0]
-        if here not in FLOOR:  # the package itself: it offers what is public, lazily
+        if here not in RANKS:  # protogen/__init__.py imports the public names when they are used
             continue
-        for module, line, _ in ours(path):
+        for module, line, _ in own_imports(path):
             there = module.partition(".")[0]
-            if there != here and FLOOR.get(there, len(ROOMS)) >= FLOOR[here]:
-                broken.append(
+            if there != here and RANKS.get(there, len(PARTS)) >= RANKS[here]:
+                violations.append(
                     f"{path.relative_to(ROOT)}:{line}: {here} imports {there or 'protogen'}"
                 )
-    assert not broken, "\n".join(broken)
+    assert not violations, "\n".join(violations)
 
 
-def test_no_module_is_in_a_circle():
-    """No module imports itself through others; imports inside functions count too."""
+def test_there_are_no_import_cycles():
+    """No module imports itself through others. Imports inside functions count too."""
     left = {
-        name: {module for module, _, typing in ours(path) if not typing and module != name}
+        name: {module for module, _, typing in own_imports(path) if not typing and module != name}
         for name, path in NAMES.items()
     }
-    while True:  # who imports none that is left, or is imported by none, is in no circle
+    # A module that imports none of those left, or that none of them imports, is not in a cycle.
+    while True:
         imported = set().union(*left.values())
         ends = [n for n, modules in left.items() if n not in imported or not modules & left.keys()]
         if not ends:
             break
         for name in ends:
             del left[name]
-    assert not left, f"in circles, or between two of them: {sorted(left)}"
+    assert not left, f"in import cycles, or between two of them: {sorted(left)}"
 
 
-def test_libraries_stay_in_their_rooms():
-    broken = []
+def test_libraries_are_imported_only_where_they_belong():
+    violations = []
     for name, path in NAMES.items():
         for module, line, _ in imports(path):
             homes = ONLY_IN.get(module.partition(".")[0], "")
             homes = (homes,) if isinstance(homes, str) else homes
             if not any(f"{name}.".startswith(f"{home}.") or not home for home in homes):
-                broken.append(f"{path.relative_to(ROOT)}:{line}: {module} belongs in {homes[0]}")
-    assert not broken, "\n".join(broken)
+                violations.append(
+                    f"{path.relative_to(ROOT)}:{line}: {module} belongs in {homes[0]}"
+                )
+    assert not violations, "\n".join(violations)
 
 
-def test_the_map_has_every_room():
-    """CONTRIBUTING's table names the rooms in the order of the law."""
+def test_table_in_contributing_lists_every_part():
+    """The table in CONTRIBUTING.md lists the parts in the order of PARTS."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| `")]
     rows = [[cell.strip() for cell in row] for row in rows if len(row) == 3]
-    rooms = [word.strip("`/ ").removesuffix(".py") for row in rows for word in row[0].split(",")]
-    assert rooms == [room for floor in ROOMS for room in floor if room != "cli"] + ["cli"]
+    listed = [word.strip("`/ ").removesuffix(".py") for row in rows for word in row[0].split(",")]
+    assert listed == [part for parts in PARTS for part in parts]
 
 
-def test_modules_are_short():
+def test_modules_have_at_most_400_lines():
     lengths = {
         name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in NAMES.items()
     }
@@ -158,13 +165,13 @@ def tree(path: Path) -> ast.Module:
 
 
 def body_length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function without its docstring."""
+    """Return the number of lines of a function without its docstring."""
     first = node.body[0]
     docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) is not None else 0
     return node.end_lineno - node.lineno + 1 - docstring
 
 
-def test_functions_are_short():
+def test_functions_have_at_most_60_lines():
     long = {
         f"{name}.{node.name}": body_length(node)
         for name, path in NAMES.items()
@@ -174,8 +181,8 @@ def test_functions_are_short():
     assert long == {}
 
 
-def test_the_formatter_wins():
-    """``# fmt: skip`` is for tables."""
+def test_fmt_skip_is_rare():
+    """``# fmt: skip`` is for tables of data only."""
     skips = sum(path.read_text(encoding="utf-8").count("# fmt: skip") for path in MODULES)
     assert skips <= 40
 
@@ -188,24 +195,24 @@ def test_the_formatter_wins():
         ("from protogen.cli import cli", ["numpy", "onnx", "jinja2", "matplotlib"]),
     ],
 )
-def test_light_imports(code, absent):
+def test_imports_do_not_load_large_libraries(code, absent):
     check = f"import sys; {code}; print([m for m in {absent!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, encoding="utf-8")
     assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_module_names_do_not_hide_functions():
-    """protogen.NAME must stay the function, whatever module is imported."""
+    """Importing a module protogen.NAME would replace a public function with the same name."""
     import protogen as pg
 
     modules = {path.stem for path in PACKAGE.glob("*.py")}
-    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
-    # protogen.layers is both on purpose: the room, and through __getattr__ pycaffe's L.
-    assert set(pg.__all__) & (modules | rooms) == {"layers"}
+    packages = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    # protogen.layers is intentionally both: the package, and through __getattr__ pycaffe's L.
+    assert set(pg.__all__) & (modules | packages) == {"layers"}
 
 
-def test_layers_are_both_the_room_and_pycaffes():
-    """A module of the room is imported as such, and any other name makes a layer."""
+def test_protogen_layers_is_a_package_and_pycaffes_l():
+    """protogen.layers.support is a module, and protogen.layers.Input creates a layer."""
     code = (
         "from protogen.layers import support; from protogen import layers as L; "
         "print(support.__name__, L.Input().fn.type_name)"
@@ -214,13 +221,13 @@ def test_layers_are_both_the_room_and_pycaffes():
     assert done.stdout == "protogen.layers.support Input\n", done.stderr
 
 
-def test_tests_stand_beside_their_rooms():
+def test_folders_of_tests_are_named_after_parts():
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
-    assert folders - {"truth"} <= set(FLOOR)
+    assert folders - {"truth"} <= set(RANKS)
 
 
 def names_of_types(node: ast.AST) -> list[str]:
-    """The layer types in a list, as values or as keys."""
+    """Return the layer types in a tuple, list, set or dict, as values or as keys."""
     known = set(LayerType.registry)
     items: list[ast.expr | None] = []
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
@@ -230,9 +237,12 @@ def names_of_types(node: ast.AST) -> list[str]:
     return [i.value for i in items if isinstance(i, ast.Constant) and i.value in known]
 
 
-def test_facts_of_types_stand_in_their_class():
-    """No list of layer types stands outside layers/ and toolchains/: what is true of some of them is a
-    declaration of their classes. onnx/ names ONNX's operators, many of which have the same names."""
+def test_no_lists_of_layer_types_outside_of_layers():
+    """A property of some layer types is an attribute of their classes, not a list elsewhere.
+
+    toolchains/ may list types, because its data is about them. onnx/ lists ONNX operators, many of
+    which have the same names.
+    """
     lists = [
         f"{name}:{node.lineno}: {types}"
         for name, path in NAMES.items()

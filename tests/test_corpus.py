@@ -1,4 +1,4 @@
-"""Every published net is read, formatted and summarised; other files are refused with their place."""
+"""Published nets are read, formatted and summarised; malformed files are rejected with the place."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ else:
     ROWS = []
 
 pytestmark = [
-    pytest.mark.skipif(not ROWS, reason="no ../shared beside this checkout: it holds the nets"),
+    pytest.mark.skipif(not ROWS, reason="needs ../shared, which contains the nets"),
     pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning"),
 ]
-SOUND = [row["file"] for row in ROWS if row["kind"] != "malformed"]
+VALID = [row["file"] for row in ROWS if row["kind"] != "malformed"]
 MALFORMED = [row["file"] for row in ROWS if row["kind"] == "malformed"]
 DEPLOY = [row["file"] for row in ROWS if row["kind"] == "deploy"]
 
 
-@pytest.mark.parametrize("file", SOUND)
-def test_fmt_keeps_every_value_and_is_idempotent(file):
+@pytest.mark.parametrize("file", VALID)
+def test_fmt_keeps_values_and_comments_and_is_idempotent(file):
     kind = prototxt.kind_of(CORPUS / file)
     net = prototxt.read(CORPUS / file, kind)
     text = prototxt.write(net)
@@ -44,14 +44,14 @@ def test_fmt_keeps_every_value_and_is_idempotent(file):
 
 
 @pytest.mark.parametrize("file", MALFORMED)
-def test_malformed_files_are_refused_with_their_place(file):
+def test_malformed_file_is_rejected_with_the_place(file):
     with pytest.raises(pg.InputError) as caught:
         prototxt.read(CORPUS / file)
     assert re.match(rf"{re.escape(str(CORPUS / file))}:\d+:\d+: ", str(caught.value))
 
 
 @pytest.mark.parametrize("file", DEPLOY)
-def test_deploy_nets_have_shapes_and_costs(file):
+def test_deploy_net_has_shapes_and_costs(file):
     net = pg.load(CORPUS / file, tolerant=True)
     table = costs(net.graph)
     assert len(table) == len(net.layers)
@@ -60,16 +60,16 @@ def test_deploy_nets_have_shapes_and_costs(file):
     assert python or len(known) > 0.9 * len(net.shapes)
 
 
-@pytest.mark.parametrize("file", [f for f in SOUND if f not in DEPLOY])
-def test_training_nets_load_in_both_phases(file):
+@pytest.mark.parametrize("file", [f for f in VALID if f not in DEPLOY])
+def test_training_net_loads_in_at_least_one_phase(file):
     if prototxt.kind_of(CORPUS / file) == "SolverParameter":
-        pytest.skip("a solver file that holds a net: read and laid out above")
-    loaded = [phase for phase in ("TRAIN", "TEST") if _loads(file, phase)]
-    assert loaded
+        pytest.skip("a solver file that contains a net")
+    loads = [_loads(file, phase) for phase in ("TRAIN", "TEST")]
+    assert any(loads)
 
 
 def _loads(file: str, phase: str) -> bool:
-    """A net need not be complete in a phase that it was not written for."""
+    """Return whether the net is complete in the phase; only an unknown bottom means that it is not."""
     try:
         pg.load(CORPUS / file, phase=phase)
     except pg.InputError as error:
@@ -79,12 +79,13 @@ def _loads(file: str, phase: str) -> bool:
     return True
 
 
-def test_data_layers_have_shapes():
-    """59 nets have a layer that reads pictures. When such layers got no shape but what ImageData and
-    WindowData said outright, it was known in 4 of them. In the 8 that are left nothing crops or
-    resizes: the size stands in the data alone."""
+def test_number_of_nets_whose_data_layers_have_shapes():
+    """59 nets have a layer that reads pictures, and the shape of its top is known in 51 of them.
+
+    In the other 8, no parameter crops or resizes: the size follows from the data only.
+    """
     known, unknown, assumed = set(), set(), set()
-    for file in SOUND:
+    for file in VALID:
         if "data" not in (CORPUS / file).read_text(errors="replace").lower().replace('"data"', ""):
             continue  # a net without a data layer need not be loaded
         if prototxt.kind_of(CORPUS / file) == "SolverParameter":
@@ -92,7 +93,7 @@ def test_data_layers_have_shapes():
         for phase in ("TRAIN", "TEST"):
             try:
                 net = pg.load(CORPUS / file, phase=phase, tolerant=True)
-            except pg.InputError:  # it is a net in the other phase
+            except pg.InputError:  # the net is complete in the other phase only
                 continue
             for layer in net.layers:
                 kind = kind_of(layer)
@@ -105,18 +106,18 @@ def test_data_layers_have_shapes():
     assert len(assumed) == 3
 
 
-@pytest.mark.parametrize("file", SOUND[::7])
-def test_upgrade_changes_nothing_twice(file):
+@pytest.mark.parametrize("file", VALID[::7])
+def test_second_upgrade_changes_nothing(file):
     net = upgrade(prototxt.read(CORPUS / file))
     changes: list[str] = []
     assert upgrade(net, changes) is net
     assert not changes
 
 
-def test_few_warnings():
-    """Union of all dialects: what is left is in no published caffe.proto."""
+def test_at_most_five_fields_of_all_nets_are_unknown():
+    """The schema is the union of all dialects. No published caffe.proto has these fields."""
     warned = {}
-    for file in SOUND:
+    for file in VALID:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ProtogenWarning)
             prototxt.read(CORPUS / file, prototxt.kind_of(CORPUS / file))

@@ -1,4 +1,4 @@
-"""Rules on published nets: no crash, and the counts in docs/findings.md."""
+"""Rules and fixes on published nets, and the counts in docs/findings.md."""
 
 from __future__ import annotations
 
@@ -22,20 +22,18 @@ if (CORPUS / "manifest.csv").exists():
 else:
     FILES = []
 
-pytestmark = pytest.mark.skipif(
-    not FILES, reason="needs ../shared beside this checkout: it contains the nets"
-)
+pytestmark = pytest.mark.skipif(not FILES, reason="needs ../shared, which contains the nets")
 
 
-def test_counts_of_findings(golden):
-    """Every rule on every file. The findings of the default rules were reviewed one by one."""
+def test_findings_page_is_up_to_date(golden):
+    """Run every rule on every file."""
     rules = selected(["ALL"])
     counts: Counter[str] = Counter()
     files: dict[str, set[str]] = {}
     for file in FILES:
-        for one in check_file(CORPUS / file, rules).diagnostics:
-            counts[one.code] += 1
-            files.setdefault(one.code, set()).add(file)
+        for diagnostic in check_file(CORPUS / file, rules).diagnostics:
+            counts[diagnostic.code] += 1
+            files.setdefault(diagnostic.code, set()).add(file)
     rows = []
     for code, rule in all_rules().items():
         kind = "untrusted" if rule.untrusted else "default" if rule.usual else "if selected"
@@ -58,8 +56,7 @@ def test_counts_of_findings(golden):
 
 
 @pytest.mark.parametrize("file", FILES[::5])
-def test_fixed_files_are_valid_with_fewer_findings(file):
-    """A fixed file is a valid net with fewer findings, and the fixes add no new kind of finding."""
+def test_fixed_file_has_fewer_findings_and_no_new_kind(file):
     rules = selected()
     before = check_file(CORPUS / file, rules)
     after = check_file(CORPUS / file, rules, unsafe_fixes=True)
@@ -67,7 +64,10 @@ def test_fixed_files_are_valid_with_fewer_findings(file):
         assert after.text == before.text
         return
     assert len(after.diagnostics) < len(before.diagnostics)
-    assert not {one.code for one in after.diagnostics} - {one.code for one in before.diagnostics}
+    codes_before, codes_after = (
+        {diagnostic.code for diagnostic in checked.diagnostics} for checked in (before, after)
+    )
+    assert not codes_after - codes_before
 
 
 def computed(text: str, name: str) -> object:
@@ -91,7 +91,7 @@ def computed(text: str, name: str) -> object:
             program = lower(net, fold=False)
             parts.append([(n.op_type, n.reads, n.writes, str(n.attributes)) for n in program.nodes])
         except pg.ProtogenError as error:
-            parts.append([one.problem for one in error.diagnostics])
+            parts.append([diagnostic.problem for diagnostic in error.diagnostics])
     return parts
 
 

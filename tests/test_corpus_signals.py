@@ -25,28 +25,26 @@ DEPLOY = [row["file"] for row in ROWS if row["kind"] == "deploy"]
 BVLC = "BVLC__caffe/"
 
 pytestmark = [
-    pytest.mark.skipif(not ROWS, reason="no ../shared beside this checkout: it holds the nets"),
+    pytest.mark.skipif(not ROWS, reason="needs ../shared, which contains the nets"),
     pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning"),
 ]
 
 
 @pytest.mark.parametrize("file", DEPLOY)
-def test_every_blob_has_a_filler(file):
-    """In every deploy net, with its own fillers and the recommended ones; small nets are filled."""
+def test_every_blob_of_a_deploy_net_has_a_filler(file):
+    """The net's own fillers and the recommended ones. Small nets are also initialised."""
     net = pg.load(CORPUS / file, tolerant=True)
     if None in net.parameter_shapes.values():
         with pytest.raises(pg.InputError, match="the shapes of its blobs are unknown"):
             blobs_of(net)
         return
-    plain, better = blobs_of(net), blobs_of(net, recommend=True)
-    assert [b.shape for b in plain] == [
-        s for shapes in net.parameter_shapes.values() for s in shapes
-    ]
-    for blob in better:
-        blob.values(0)  # a filler that does not fit is an error
+    own, recommended = blobs_of(net), blobs_of(net, recommend=True)
+    assert [b.shape for b in own] == [s for shapes in net.parameter_shapes.values() for s in shapes]
+    for blob in recommended:
+        blob.values(0)  # raises InputError if the filler is not valid for the shape
         if blob.reason and blob.is_weight:
             assert blob.filler.type in ("xavier", "msra", "gaussian")
-    if sum(blob.values(0).size for blob in plain) < 2_000_000:
+    if sum(blob.values(0).size for blob in own) < 2_000_000:
         pg.initialise(net)
         net.check_weights()
 
@@ -73,22 +71,21 @@ TRAINING = {
 
 
 @pytest.mark.parametrize("file", TRAINING)
-def test_health(file):
+def test_health_report_has_finite_signals_and_names_layers(file):
     net = pg.load(CORPUS / file, phase="TRAIN", input_shapes=TRAINING[file])
     report = pg.health(net, batch=None if TRAINING[file] else 2)
     assert len(report.signals) > len(report.stages) >= 2
-    assert all(one.finite for one in report.signals)
+    assert all(signal.finite for signal in report.signals)
     for finding in report.findings:
-        assert finding.text.endswith(".")
         assert set(finding.layers) <= {layer.name for layer in net.layers}
 
 
-def test_gradients_of_googlenet():
+def test_gradient_reaches_the_first_layer_of_googlenet():
+    """The gradients of all three losses are added."""
     file = BVLC + "models__bvlc_googlenet__train_val.prototxt"
     net = pg.load(CORPUS / file, phase="TRAIN", input_shapes=TRAINING[file])
     report = pg.health(net, batch=2, gradients=True)
-    # all three losses are where gradients begin: the first layer's is there
-    first = next(one for one in report.signals if one.layer == "conv1/7x7_s2")
+    first = next(signal for signal in report.signals if signal.layer == "conv1/7x7_s2")
     assert first.gradient is not None
     assert first.gradient > 0
 
@@ -102,44 +99,43 @@ PICTURES = [
 
 
 @pytest.mark.parametrize("file", PICTURES)
-def test_preprocess(file):
+def test_preprocessing_is_exact_and_folding_needs_no_padding(file):
     net = pg.initialise(pg.load(CORPUS / file), rules={"*": "msra"})
     net.weights = {name: [np.array(b) for b in blobs] for name, blobs in net.weights.items()}
     mean = np.array([104.0, 117, 123])
     transform = Transform(mean, np.eye(3) / 128, swap=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        front = pg.preprocess(net, transform, verify=True)
+        inserted = pg.preprocess(net, transform, verify=True)
         folded = pg.preprocess(net, transform, fold=True)
-    assert front.error < 1e-4
+    assert inserted.error < 1e-4
     first = next(layer for layer in net.layers if layer.reads)
     pads = list(first.params.convolution_param.pad)
     assert bool(folded.border) == bool(any(pads))
 
 
-def test_transform_params_of_training_nets():
-    """What published training nets say: a mean for each channel, a scale, a mean file."""
-    seen = set()
+def test_transform_params_of_training_nets_are_read():
+    """Published training nets set a mean for each channel, a scale, or a mean file."""
+    kinds = set()
     for row in ROWS:
         if row["kind"] != "train":
             continue
         net = upgrade(prototxt.read(CORPUS / row["file"]))
         if any(item.value.transform_param.mean_file for item in net.all("layer")):
-            with pytest.raises(pg.InputError, match="cannot be read"):  # it lies with its makers
+            with pytest.raises(pg.InputError, match="cannot be read"):  # the file is not published
                 transform_of(net, CORPUS)
-            seen.add("file")
+            kinds.add("file")
             continue
         transform = transform_of(net, CORPUS)
         if transform is not None:
-            seen.add("mean" if transform.mean is not None else "scale")
-    assert seen == {"file", "mean", "scale"}
+            kinds.add("mean" if transform.mean is not None else "scale")
+    assert kinds == {"file", "mean", "scale"}
 
 
-def test_fillers_of_published_nets_are_caffes():
+def test_fillers_of_published_nets_are_types_of_caffe():
     types = set()
     for file in DEPLOY[::3]:
         net = pg.load(CORPUS / file, tolerant=True)
         if None not in net.parameter_shapes.values():
             types |= {blob.filler.type for blob in blobs_of(net)}
-    assert {"constant", "xavier", "msra", "gaussian", "bilinear"} & types == types
-    assert types <= set(fillers.CAFFES)
+    assert types <= {"constant", "xavier", "msra", "gaussian", "bilinear"} & set(fillers.CAFFES)

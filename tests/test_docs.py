@@ -1,4 +1,4 @@
-"""Every command that the docs show runs, and prints what they show."""
+"""The commands, Python code, tables and links of the docs are correct."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
 def commands_of(page: Path) -> list[tuple[str, str]]:
-    """Command lines and the output below each."""
+    """Return the command lines of a page, each with the output shown below it."""
     pairs = []
     for block in CONSOLE.findall(page.read_text(encoding="utf-8")):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
@@ -26,18 +26,21 @@ def commands_of(page: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-# Digits of rounding errors depend on the machine: what matters is that they are that small.
+# The digits of rounding errors depend on the machine, so that only their size is compared.
 ROUNDING = re.compile(r"\b\d(\.\d+)?e-0[6-9]\s*")
 
 
-def test_there_are_commands():
+def test_shown_commands_are_recognised():
+    """The test below has no effect if no command is recognised."""
     assert sum(len(commands_of(page)) for page in PAGES) >= 11
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_shown_commands(page, tmp_path, request, commands):
-    """The commands of a page run one after the other in a folder with the examples. With
-    --update-golden the page is rewritten with what they print."""
+def test_shown_commands_print_the_shown_output(page, tmp_path, request, commands):
+    """Run the commands of a page one after the other in a folder with the examples.
+
+    With --update-golden, write the actual output into the page.
+    """
     update = request.config.getoption("--update-golden")
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     text = page.read_text(encoding="utf-8")
@@ -57,8 +60,8 @@ def test_shown_commands(page, tmp_path, request, commands):
         page.write_text(text, encoding="utf-8")
 
 
-def test_recipes_have_options_that_exist():
-    """Their models are not here, so the commands are parsed only."""
+def test_commands_of_recipes_are_parsed():
+    """The models of the recipes are not in the repository, so that the commands cannot run."""
     from protogen.cli import cli
 
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
@@ -77,7 +80,7 @@ def test_recipes_have_options_that_exist():
             assert context.params["target"].endswith(".onnx")
 
 
-def test_python_of_the_guide(tmp_path):
+def test_python_code_of_the_converting_page_runs(tmp_path):
     text = (ROOT / "docs" / "converting.md").read_text(encoding="utf-8")
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -94,7 +97,7 @@ def test_python_of_the_guide(tmp_path):
 @pytest.mark.parametrize(
     "page", ["resizing.md", "onnx.md", "initialisation.md", "dense.md", "preprocessing.md"]
 )
-def test_python_of_one_block(page, tmp_path):
+def test_python_code_of_pages_with_one_block_runs(page, tmp_path):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     [block] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -104,8 +107,8 @@ def test_python_of_one_block(page, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_table_of_the_border():
-    """What the guide says of the ring, from the layers' own matrices."""
+def test_border_errors_in_the_upsampling_page_are_correct():
+    """Compare the table with the errors computed from the matrices of the layers."""
     import protogen as pg
 
     text = (ROOT / "docs" / "upsampling.md").read_text(encoding="utf-8")
@@ -122,37 +125,40 @@ def test_table_of_the_border():
         assert f"{1 - (1 - up.error.border) ** 0.5:.3f}" == edge
 
 
-def test_a_users_target_of_the_guide(tmp_path):
+def test_target_file_of_the_resizing_page_is_read(tmp_path):
     from protogen.toolchains.limits import load_target
 
     text = (ROOT / "docs" / "resizing.md").read_text(encoding="utf-8")
     [block] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "ours.toml").write_text(block)
-    assert len(load_target(tmp_path / "ours.toml").rules) == 2
+    (tmp_path / "target.toml").write_text(block)
+    assert len(load_target(tmp_path / "target.toml").rules) == 2
 
 
-def test_readme_shows_what_the_first_command_prints():
+def test_readme_shows_the_prototxt_of_upsample():
     import protogen as pg
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"```prototxt\n{pg.upsample(2).prototxt}```" in readme
 
 
-def test_readme_has_the_command_that_ci_runs():
+def test_readme_begins_with_upsample_and_the_test_command():
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks[0].strip().endswith("protogen upsample --factor 2")
     assert "pytest" in blocks[1]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+def test_relative_links_point_to_existing_files():
+    broken = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+        if not target.startswith("http") and not (page.parent / target).exists()
+    ]
+    assert broken == []
 
 
-@pytest.mark.parametrize("script", sorted((EXAMPLES).glob("*.py")), ids=lambda p: p.name)
-def test_example_scripts(script, tmp_path):
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
+def test_example_script_runs_and_prints(script, tmp_path):
     done = subprocess.run(
         [sys.executable, script], cwd=tmp_path, capture_output=True, encoding="utf-8"
     )
@@ -160,19 +166,19 @@ def test_example_scripts(script, tmp_path):
     assert done.stdout
 
 
-def test_example_files_parse():
+def test_example_files_are_valid():
     from protogen import load_spec
     from protogen.formats import prototxt
 
-    for path in (EXAMPLES).glob("*.prototxt"):
-        if path.name not in ("typo.prototxt", "flawed.prototxt"):  # the docs show their mistakes
+    for path in EXAMPLES.glob("*.prototxt"):
+        if path.name not in ("typo.prototxt", "flawed.prototxt"):  # examples of errors
             net = prototxt.read(path, strict=True)
             assert net.layer or net.layers
-    for path in (EXAMPLES).glob("*.toml"):
+    for path in EXAMPLES.glob("*.toml"):
         assert load_spec(path).specs
 
 
-def test_every_page_is_on_the_site():
+def test_navigation_of_the_site_lists_every_page():
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     listed = re.findall(r"([\w/]+\.md)$", nav, re.MULTILINE)
     assert sorted(listed) == sorted(
@@ -185,5 +191,5 @@ def test_every_public_name_is_in_the_reference():
 
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     named = {line.rpartition(".")[2] for line in re.findall(r"^::: (.+)$", text, re.MULTILINE)}
-    rooms = {"layers", "params", "__version__"}  # described in reading.md
-    assert named == set(protogen.__all__) - rooms
+    elsewhere = {"layers", "params", "__version__"}  # described in reading.md
+    assert named == set(protogen.__all__) - elsewhere

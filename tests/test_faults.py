@@ -94,7 +94,7 @@ for _ in range(points):
 
 @posix
 @pytest.mark.parametrize("name", ["convert", "init", "rewrite"])
-def test_killed_at_random_moments(pair, tmp_path, name):
+def test_killed_command_leaves_the_complete_old_or_new_file(pair, tmp_path, name):
     """After each of 200 kills the target is the complete old or the complete new file."""
     folder = tmp_path / "out"
     folder.mkdir()
@@ -227,7 +227,7 @@ def test_output_that_is_an_input_is_rejected(pair, protogen):
 
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="needs preadv")
 @pytest.mark.parametrize("change", ["shorter", "written"])
-def test_an_input_that_changes_while_it_is_read(pair, tmp_path, change):
+def test_input_that_changes_while_it_is_read_is_an_error(pair, tmp_path, change):
     net, weights = pair
     loaded = pg.load(net, weights)
     if change == "shorter":
@@ -258,7 +258,7 @@ def test_old_content_of_a_replaced_input_is_read(pair, tmp_path):
     assert digest(tmp_path / "a.caffemodel") == before
 
 
-def test_eight_processes_write_to_one_folder(pair, tmp_path):
+def test_parallel_processes_write_complete_files(pair, tmp_path):
     """Four processes write separate files and four write the same file; every file is complete."""
     net, weights = pair
     folder = tmp_path / "out"

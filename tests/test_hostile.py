@@ -484,12 +484,18 @@ def test_invalid_onnx_operators_are_rejected():
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     for nodes, problem in (
-        ([helper.make_node("Relu", ["missing"], ["y"])], "which nothing before it makes"),
-        ([helper.make_node("Identity", ["y"], ["y"])], "which nothing before it makes"),
-        ([helper.make_node("Relu", ["x"], ["y"])] * 2, "which is made already"),
-        ([helper.make_node("Relu", ["x", "x"], ["y"])], "is not as ONNX defines it"),
-        ([helper.make_node("Relu", ["x"], ["y"], slope=1.0)], "is not as ONNX defines it"),
-        ([helper.make_node("LSTM", ["x"], ["y"])], "is not as ONNX defines it"),
+        (
+            [helper.make_node("Relu", ["missing"], ["y"])],
+            "which no input, constant or earlier operator defines",
+        ),
+        (
+            [helper.make_node("Identity", ["y"], ["y"])],
+            "which no input, constant or earlier operator defines",
+        ),
+        ([helper.make_node("Relu", ["x"], ["y"])] * 2, "is already defined"),
+        ([helper.make_node("Relu", ["x", "x"], ["y"])], "does not match the ONNX schema"),
+        ([helper.make_node("Relu", ["x"], ["y"], slope=1.0)], "does not match the ONNX schema"),
+        ([helper.make_node("LSTM", ["x"], ["y"])], "does not match the ONNX schema"),
     ):
         graph = helper.make_graph(nodes, "g", [x], [y])
         imports = [helper.make_opsetid("", 18)]
@@ -561,4 +567,6 @@ def test_names_outside_of_utf8_cannot_be_converted_to_onnx(tmp_path, place):
     with pytest.raises(pg.InputError) as caught:
         pg.to_onnx(pg.load(path))
     message = str(caught.value).encode("utf-8", "replace").decode()
-    assert message.endswith("'n\\udc9b' is no UTF-8 text, as ONNX's names are. Rename it.")
+    assert message.endswith(
+        "'n\\udc9b' is not valid UTF-8, which ONNX requires of names. Rename it."
+    )

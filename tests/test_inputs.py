@@ -1,7 +1,6 @@
-"""Small nets that were once computed wrongly, or accepted, or refused: each with what is right.
+"""Small nets that an earlier version computed, accepted or rejected wrongly, with the correct result.
 
-What is right comes from real Caffe (BVLC), from the source of the fork that the net is of, or from
-onnxruntime.
+The correct result comes from real Caffe (BVLC), from the source code of the fork, or from onnxruntime.
 """
 
 import math
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning
 # 2: Caffe rejects the net.
 REFUSED = {
     "caffe/bn_alphabeta": (2, "the weights have 3 blobs, but the layer has 5"),
-    "caffe/det_mismatch": (2, '"loc" has 32 values a sample, but 4 priors and num_classes 2 need 16'),
+    "caffe/det_mismatch": (2, 'bottom "loc" must have 16 values per sample for 4 priors and num_classes 2, got 32'),
     "caffe/hinge_enum": (3, "hinge_loss_param.norm has the unknown value L3"),
     "caffe/lrn_enum": (3, "lrn_param.norm_region has the unknown value WITHIN_CHANNELS"),
     "caffe/r21": (3, "scale is not set, and its default differs"),
@@ -33,21 +32,21 @@ REFUSED = {
     "caffe/up_stride": (3, "upsample_param.stride is set to 2"),
     "caffe/up_stride2": (3, "upsample_param.stride is set to 2"),
     "check/absval_in_place": (2, "Caffe cannot compute this layer in-place"),
-    "check/axpy_wide": (2, "its bottoms must be a"),
-    "check/eltwise_coeff_prod": (2, "has coeff, which PROD does not take"),
-    "check/eltwise_in_place": (2, "Caffe does not compute this layer in place"),
-    "check/flatten_in_place": (2, "Caffe does not compute this layer in place"),
+    "check/axpy_wide": (2, "expected bottoms of shapes (N, C), (N, C, H, W) and (N, C, H, W), got 1x2x3x3, 1x2x3x3, 1x2x3x3"),
+    "check/eltwise_coeff_prod": (2, "coeff is not allowed with operation PROD"),
+    "check/eltwise_in_place": (2, "Caffe cannot compute this layer in-place"),
+    "check/flatten_in_place": (2, "Caffe cannot compute this layer in-place"),
     "check/global_pool_pad": (2, "global_pooling requires pad 0 and stride 1"),
     "check/global_pool_stride": (2, "global_pooling requires pad 0 and stride 1"),
-    "check/leaky_check": (2, "Caffe does not compute this layer in place"),
+    "check/leaky_check": (2, "Caffe cannot compute this layer in-place"),
     "check/pool_pad_h_only": (2, "pad_h and pad_w must both be given"),
     "check/selu_dropout": (3, "protogen does not know this type"),
     "check/selu_type": (3, "protogen does not know this type"),
     "check/stochastic_pad": (2, "STOCHASTIC"),
     "check/utf16": (2, "the file is UTF-16 text, which Caffe does not read"),
-    "refuse/eltwise_prod_coeff": (2, "has coeff, which PROD does not take"),
+    "refuse/eltwise_prod_coeff": (2, "coeff is not allowed with operation PROD"),
     "refuse/filter_selector_2x2": (2, "must have one value per sample"),
-    "refuse/flatten_inplace": (2, "Caffe does not compute this layer in place"),
+    "refuse/flatten_inplace": (2, "Caffe cannot compute this layer in-place"),
     "refuse/infogain_normalize": (2, "loss_param.normalize is not supported by this layer"),
     "refuse/pool_global_stride2": (2, "global_pooling requires pad 0 and stride 1"),
     "refuse/pool_pad_h_only": (2, "pad_h and pad_w must both be given"),
@@ -60,7 +59,7 @@ QUIET = ("caffe/bn_alphabeta", "caffe/r21")
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_invalid_net_is_rejected(name, tmp_path):
-    """convert fails with one sentence and writes nothing; `check` reports an error."""
+    """convert fails with one sentence and writes no file; `check` reports an error."""
     code, words = REFUSED[name]
     path = INPUTS / f"{name}.prototxt"
     weights = path.with_suffix(".caffemodel")
@@ -85,7 +84,7 @@ def test_every_input_file_has_a_test():
     assert nets == listed
 
 
-def value(name: str, folder: str = "caffe", **options) -> np.ndarray:
+def run_with_inputs(name: str, folder: str = "caffe", **options) -> np.ndarray:
     """Return the last blob of a net and its inputs, from the .npz of the net or random ones."""
     path = INPUTS / folder / f"{name}.prototxt"
     weights = path.with_suffix(".caffemodel")
@@ -96,9 +95,9 @@ def value(name: str, folder: str = "caffe", **options) -> np.ndarray:
     if path.with_suffix(".npz").exists():
         with np.load(path.with_suffix(".npz")) as file:
             feeds = dict(file)
-    drawn = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for blob in net.inputs:
-        feeds.setdefault(blob, drawn.standard_normal(net.shapes[blob], np.float32))
+        feeds.setdefault(blob, generator.standard_normal(net.shapes[blob], np.float32))
     return list(pg.run(net, feeds).values())[-1], feeds
 
 
@@ -143,13 +142,13 @@ VALUES_CHECK = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_of_a_net(name):
-    VALUES[name](*value(name))
+def test_values_of_a_converted_net_are_correct(name):
+    VALUES[name](*run_with_inputs(name))
 
 
 @pytest.mark.parametrize("name", VALUES_CHECK)
-def test_values_of_checked_nets(name):
-    VALUES_CHECK[name](*value(name, "check"))
+def test_values_of_a_checked_net_are_correct(name):
+    VALUES_CHECK[name](*run_with_inputs(name, "check"))
 
 
 # Nets whose ONNX model is verified against the net. For nets of forks, the expected numbers are in

@@ -12,9 +12,9 @@ import sys
 from html import escape
 
 from places import ROOT
-from test_architecture import FLOOR, NAMES, ours
+from test_architecture import NAMES, RANKS, own_imports
 
-ROOMS = [room for room in FLOOR if not room.startswith("_")]
+PARTS = [part for part in RANKS if not part.startswith("_")]
 
 JOBS = {
     "Upsampling": ["upsample", "--factor", "2", "--channels", "3", "-o", "up.prototxt", "--caffemodel", "up.caffemodel"],
@@ -23,8 +23,8 @@ JOBS = {
     "Check": ["check", "examples/flawed.prototxt"],
 }  # fmt: skip
 
-# Runs a command twice and prints the modules whose functions the second run enters, in order: by then
-# everything is imported, so that what is left is the job itself.
+# Runs a command twice and prints the modules whose functions the second run calls, in order. The second
+# run imports nothing, so that only the work of the command is recorded.
 TRACE = """
 import contextlib, io, json, sys
 from pathlib import Path
@@ -40,8 +40,8 @@ def enter(frame, event, argument):
         seen.setdefault(code.co_filename[len(here):])
 
 sys.argv = ["protogen", *sys.argv[1:]]
-for look in (None, enter):
-    sys.setprofile(look)
+for profile in (None, enter):
+    sys.setprofile(profile)
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
         main()
     sys.setprofile(None)
@@ -53,33 +53,36 @@ def edges():
     """Return pairs of parts of which the first imports from the second."""
     pairs = set()
     for name, path in NAMES.items():
-        pairs |= {(name.partition(".")[0], module.partition(".")[0]) for module, _, _ in ours(path)}
-    return {(here, there) for here, there in pairs if here != there and {here, there} <= set(FLOOR)}
+        pairs |= {
+            (name.partition(".")[0], module.partition(".")[0]) for module, _, _ in own_imports(path)
+        }
+    return {(here, there) for here, there in pairs if here != there and {here, there} <= set(RANKS)}
 
 
 def picture():
     """Return the imports as a picture: a row imports from the columns that are blue."""
     pairs, size, left, top = edges(), 26, 110, 106
-    width, height = left + size * len(ROOMS) + 10, top + size * len(ROOMS) + 10
+    width, height = left + size * len(PARTS) + 10, top + size * len(PARTS) + 10
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
-    for i, room in enumerate(ROOMS):
+    for i, part in enumerate(PARTS):
         y, x = top + size * i + 17, left + size * i + 17
-        parts.append(f'<text x="{left - 8}" y="{y}" text-anchor="end">{escape(room)}</text>')
+        parts.append(f'<text x="{left - 8}" y="{y}" text-anchor="end">{escape(part)}</text>')
         parts.append(
-            f'<text transform="translate({x} {top - 8}) rotate(-90)">{escape(room)}</text>'
+            f'<text transform="translate({x} {top - 8}) rotate(-90)">{escape(part)}</text>'
         )
-        for j, other in enumerate(ROOMS):
+        for j, other in enumerate(PARTS):
             at = f'x="{left + size * j}" y="{top + size * i}" width="{size}" height="{size}"'
-            fill = "#d0d4d9" if i == j else "#5b8def" if (room, other) in pairs else "#ffffff"
+            fill = "#d0d4d9" if i == j else "#5b8def" if (part, other) in pairs else "#ffffff"
             parts.append(f'<rect {at} fill="{fill}" stroke="#d0d4d9"/>')
     return "\n".join([*parts, "</svg>", ""])
 
 
-def path_of(job, folder):
+def modules_of(job, folder):
+    """Return the modules that a command uses, in the order in which they are first used."""
     shutil.copytree(ROOT / "examples", folder / "examples", dirs_exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", TRACE, *job],
@@ -91,13 +94,13 @@ def path_of(job, folder):
     return json.loads(done.stdout)
 
 
-def sentence(path):
-    """The first sentence of a module's docstring."""
+def first_sentence(path):
+    """Return the first sentence of a module's docstring."""
     text = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split())
     return re.split(r"(?<=[.])\s", text)[0].rstrip(".")
 
 
-def test_the_page_of_the_architecture(golden, tmp_path):
+def test_architecture_page_is_up_to_date(golden, tmp_path):
     golden("../../docs/pictures/imports.svg", picture())
     lines = [
         "# Architecture",
@@ -115,14 +118,9 @@ def test_the_page_of_the_architecture(golden, tmp_path):
     ]
     for title, job in JOBS.items():
         lines += ["", f"## {title}", "", f"`protogen {' '.join(job)}`", ""]
-        modules = path_of(job, tmp_path)
+        modules = modules_of(job, tmp_path)
         assert len(modules) == len(set(modules))
         for number, module in enumerate(modules, 1):
             name = module.removesuffix(".py").removesuffix("/__init__")
-            lines.append(f"{number}. `{name}`: {sentence(ROOT / 'protogen' / module)}.")
+            lines.append(f"{number}. `{name}`: {first_sentence(ROOT / 'protogen' / module)}.")
     golden("../../docs/architecture.md", "\n".join([*lines, ""]))
-
-
-def test_no_part_imports_from_a_later_part():
-    """An import from a later part would be right of the diagonal of the picture."""
-    assert all(FLOOR[there] < FLOOR[here] for here, there in edges())

@@ -1,4 +1,4 @@
-"""CONTRIBUTING's recipe: a layer type is one class, and every command then knows it."""
+"""The example layer type in CONTRIBUTING.md: one class is enough for every command to support it."""
 
 import json
 import re
@@ -17,7 +17,7 @@ layer { name: "tent" type: "Tent" bottom: "data" top: "tent" tent_param { width:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """The class and the schema as files of a user's."""
+    """Return a folder with the class, the schema and a net, as a user writes them."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     folder = tmp_path_factory.mktemp("recipe")
     for kind, name in (("python", "tent.py"), ("proto", "tent.proto")):
@@ -30,21 +30,21 @@ def recipe(tmp_path_factory):
 @pytest.fixture
 def command(recipe, commands):
     def run(name, *args, code=0, plugin=True):
-        own = ["--proto", "tent.proto"] + (["--plugin", "tent.py"] if plugin else [])
-        done = commands.run(name, *own, *args, cwd=recipe)
+        options = ["--proto", "tent.proto"] + (["--plugin", "tent.py"] if plugin else [])
+        done = commands.run(name, *options, *args, cwd=recipe)
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
     return run
 
 
-def test_without_the_class(command):
+def test_type_without_its_class_is_unknown(command):
     assert "does not know this type" in command(
         "convert", "net.prototxt", "-o", "x.onnx", code=3, plugin=False
     )
 
 
-def test_commands_know_it(command, recipe):
+def test_summary_check_and_layers_support_the_type(command, recipe):
     rows = json.loads(command("summary", "net.prototxt", "--json"))["layers"]
     assert [row["type"] for row in rows] == ["Input", "Tent"]
     assert rows[1]["output"] == [1, 3, 4, 5]
@@ -56,11 +56,10 @@ def test_commands_know_it(command, recipe):
         "findings"
     ]
     assert findings == []
-    listed = command("layers")
-    assert "Tent" in listed
+    assert "Tent" in command("layers")
 
 
-def test_numbers(command, recipe):
+def test_converted_and_computed_values_are_correct(command, recipe):
     command("convert", "net.prototxt", "-o", "net.onnx", "--verify")
     x = np.random.default_rng(0).normal(size=(1, 3, 4, 5)).astype(np.float32) * 2
     np.save(recipe / "x.npy", x)
@@ -71,7 +70,7 @@ def test_numbers(command, recipe):
         )
 
 
-def test_stock_layers_and_the_way_back(command, recipe):
+def test_rewrite_uses_stock_layers_and_onnx_converts_back(command, recipe):
     command("rewrite", "net.prototxt", "-o", "stock.prototxt", "--require-all")
     stock = (recipe / "stock.prototxt").read_text()
     assert re.findall(r'type: "(\w+)"', stock) == ["Input", "AbsVal", "Power", "ReLU"]
@@ -82,7 +81,7 @@ def test_stock_layers_and_the_way_back(command, recipe):
     command("verify", "net.prototxt", "net.onnx")
 
 
-def test_mistakes(command, recipe):
+def test_invalid_values_and_unknown_fields_are_rejected(command, recipe):
     (recipe / "wrong.prototxt").write_text(NET.replace("width: 2", "width: -1"))
     assert 'layer "tent" (Tent): width must be above 0.' in command(
         "convert", "wrong.prototxt", "-o", "x.onnx", code=2
@@ -94,8 +93,8 @@ def test_mistakes(command, recipe):
     )
 
 
-def test_the_table_of_the_docs(recipe):
-    """A process of its own: the type stays registered."""
+def test_support_table_has_the_type(recipe):
+    """Run in a new process, because a type stays registered."""
     code = (
         "from protogen.formats.schema.extension import add_proto; add_proto('tent.proto')\n"
         "from protogen.layers.plugins import run_plugin; run_plugin('tent.py')\n"

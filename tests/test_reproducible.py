@@ -1,4 +1,4 @@
-"""The same input gives the same bytes: on every run, in every process, on every Python."""
+"""The same input gives the same bytes on every run, in every process and on every Python version."""
 
 import hashlib
 import os
@@ -9,7 +9,6 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import pytest
 from places import EXAMPLES, ROOT
 
 COMMANDS = {
@@ -24,8 +23,9 @@ COMMANDS = {
     "tiny.html": ["report", EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel", "-o"],
     "tiny.svg": ["draw", EXAMPLES / "tiny.prototxt", "-o"],
 }  # fmt: skip
-# What a library writes may change with its release: only our own bytes have a golden hash.
-OURS = (
+# Files written without a library. Other files may change with the release of the library, so that they
+# have no golden hash.
+OWN_FORMATS = (
     "up.prototxt",
     "up.caffemodel",
     "head.prototxt",
@@ -48,14 +48,14 @@ def outputs(folder: Path, seed: str) -> dict[str, str]:
     return hashes
 
 
-def test_same_bytes_with_other_hash_seeds(tmp_path, golden):
+def test_outputs_do_not_depend_on_the_hash_seed(tmp_path, golden):
     first, second = outputs(tmp_path / "a", "1"), outputs(tmp_path / "b", "2")
     assert first == second
-    golden("hashes.txt", "".join(f"{first[name]}  {name}\n" for name in OURS))
+    golden("hashes.txt", "".join(f"{first[name]}  {name}\n" for name in OWN_FORMATS))
 
 
-def test_wheels_are_alike(tmp_path):
-    """Two builds of one tree are one file, however old the tree's files are."""
+def test_two_builds_give_the_same_wheel(tmp_path):
+    """The wheel does not contain the modification times of the files."""
     from hatchling.builders.wheel import WheelBuilder
 
     hashes = []
@@ -70,23 +70,23 @@ def test_wheels_are_alike(tmp_path):
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "protogen/_version.py"])
-def test_the_version_stands_in_one_place(name):
+def test_version_is_defined_once():
     import protogen
 
-    text = (ROOT / name).read_text()
-    assert (f'"{protogen.__version__}"' in text) == (name == "protogen/_version.py")
+    quoted = f'"{protogen.__version__}"'
+    assert quoted in (ROOT / "protogen" / "_version.py").read_text()
+    assert quoted not in (ROOT / "pyproject.toml").read_text()
 
 
 def test_dependencies_are_listed_with_their_licences():
-    """The docs' tables have every library that pyproject.toml names, with its lowest release."""
+    """docs/dependencies.md has every library of pyproject.toml with its lowest release."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = {("", one) for one in project["dependencies"]}
+    requirements = {("", text) for text in project["dependencies"]}
     for extra, names in project["optional-dependencies"].items():
         if extra not in ("all", "test", "docs", "dev"):
-            wanted |= {(extra, one) for one in names}
+            requirements |= {(extra, text) for text in names}
     split = re.compile(r"([\w-]+)>=([\d.]+)")
-    expected = {(extra, *split.match(one).groups()) for extra, one in wanted}
+    expected = {(extra, *split.match(text).groups()) for extra, text in requirements}
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in (ROOT / "docs" / "dependencies.md").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The built wheel in an environment of its own: templates and schema must be inside."""
+"""The built wheel contains the templates and the schema, and runs without the checkout."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def wheel(tmp_path_factory):
     return path
 
 
-def test_contents(wheel):
+def test_wheel_contains_data_files_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in ("formats/schema/caffe.proto", "py.typed", "templates/upsample.prototxt.j2",
+    for file in ("formats/schema/caffe.proto", "py.typed", "templates/upsample.prototxt.j2",
                    "templates/resize.prototxt.j2", "toolchains/targets/horizon-x3.toml"):  # fmt: skip
-        assert f"protogen/{wanted}" in names
+        assert f"protogen/{file}" in names
     assert not [name for name in names if name.startswith(("tests", "templates"))]
 
 
-def test_runs_from_another_folder(wheel, tmp_path):
-    """The wheel is unpacked beside this environment's dependencies, away from the checkout."""
+def test_commands_run_from_the_wheel(wheel, tmp_path):
+    """The wheel is unpacked into a folder; its dependencies are those of this environment."""
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     work = tmp_path / "work"

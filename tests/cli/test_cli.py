@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a process, its output, its exit code."""
+"""``upsample`` and ``templates`` on the command line: output, files, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import protogen as pg
 from protogen.cli import COMMANDS, cli
 
 
-def test_the_main_job(protogen, tmp_path):
+def test_upsample_writes_all_outputs(protogen, tmp_path):
     done = protogen(
         "upsample", "--factor", 4, "--channels", 21, "--input-shape", "1,21,16,16",
         "-o", "up.prototxt", "--caffemodel", "up.caffemodel", "--onnx", "up.onnx",
@@ -29,13 +29,13 @@ def test_the_main_job(protogen, tmp_path):
     assert (tmp_path / "up.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_stdout_is_the_layer_alone(protogen):
+def test_stdout_contains_the_layer_only(protogen):
     done = protogen("upsample", "--factor", 2, "--verify")
     assert done.stdout == pg.upsample(2).prototxt
     assert "inside" in done.stderr
 
 
-def test_json(protogen):
+def test_json_describes_layer_and_verification(protogen):
     done = protogen("upsample", "--factor", "2x3", "--verify", "--json")
     data = json.loads(done.stdout)
     assert data["layers"][0]["kernel"] == [4, 5]
@@ -45,13 +45,13 @@ def test_json(protogen):
     assert data["prototxt"] == pg.upsample("2x3").prototxt
 
 
-def test_note_where_caffe_has_no_filler(protogen):
+def test_note_if_caffe_has_no_filler_for_the_weights(protogen):
     done = protogen("upsample", "--factor", "2x3")
     assert "constant 0; write them with --caffemodel FILE" in done.stderr
     assert "note" not in protogen("upsample", "--factor", "2x3", "--mode", "nearest").stderr
 
 
-def test_splice_in_place(protogen, tmp_path):
+def test_upsample_into_a_net_in_place(protogen, tmp_path):
     net = tmp_path / "net.prototxt"
     net.write_text((EXAMPLES / "segnet_head.prototxt").read_text())
     done = protogen(
@@ -64,7 +64,7 @@ def test_splice_in_place(protogen, tmp_path):
     assert "the layer name 'upsample' is already in use" in again.stderr
 
 
-def test_svg_is_reproducible(protogen, tmp_path):
+def test_svg_plot_is_reproducible(protogen, tmp_path):
     for name in ("a.svg", "b.svg"):
         assert (
             protogen("upsample", "--factor", "2x3", "--plot", name, "-o", os.devnull).returncode
@@ -73,7 +73,7 @@ def test_svg_is_reproducible(protogen, tmp_path):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
-def test_own_templates(protogen, tmp_path):
+def test_templates_in_a_folder_replace_built_in_ones(protogen, tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     shown = protogen("templates", "show", "deconvolution").stdout
@@ -87,15 +87,15 @@ def test_own_templates(protogen, tmp_path):
     assert re.search(r"input +built in", listed)
 
 
-def test_template_file(protogen, tmp_path):
+def test_template_file_replaces_the_output(protogen, tmp_path):
     (tmp_path / "t.j2").write_text(
-        '# made\n{% for layer in layers %}{% include "deconvolution.prototxt.j2" %}{% endfor %}'
+        '# head\n{% for layer in layers %}{% include "deconvolution.prototxt.j2" %}{% endfor %}'
     )
     done = protogen("upsample", "--factor", 2, "--template", "t.j2")
-    assert done.stdout.startswith("# made\nlayer {")
+    assert done.stdout.startswith("# head\nlayer {")
 
 
-MISTAKES = [
+ERRORS = [
     ("--factor 0", "factor: must be at least 1, got 0."),
     ("--factor -3", "factor: must be at least 1, got -3."),
     ("--factor 2.x", "factor: expected a number above 0, got '2.x'. Give a factor such as 2, 1.5, 3/2 or 2x4."),
@@ -149,7 +149,7 @@ MISTAKES = [
 FILES = {
     "broken.prototxt": "layer {\n  name <\n}\n",
     "old.prototxt": 'layers { name: "a" type: RELU }\n',
-    "notoml.toml": "this is no toml\n",
+    "notoml.toml": "this is not toml\n",
     "badkey.toml": "[[upsample]]\nfactr = 2\n",
     "badvalue.toml": '[[upsample]]\nfactor = 2\nchannels = "3"\n',
     "zero.toml": "[[upsample]]\nfactor = 2\n[[upsample]]\nfactor = 0\n",
@@ -173,9 +173,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[a or "none" for a, _ in MISTAKES])
-def test_mistakes(folder, capsys, arguments, message, monkeypatch):
-    """One sentence, exit code 2, and no file is touched."""
+@pytest.mark.parametrize(("arguments", "message"), ERRORS, ids=[a or "none" for a, _ in ERRORS])
+def test_invalid_arguments_give_one_sentence_and_exit_code_2(
+    folder, capsys, arguments, message, monkeypatch
+):
+    """No file is written or removed."""
     import shlex
 
     from protogen.cli import main
@@ -192,8 +194,7 @@ def test_mistakes(folder, capsys, arguments, message, monkeypatch):
     assert sorted(os.listdir(folder)) == before
 
 
-def test_failed_output_leaves_the_others_alone(folder, protogen):
-    """The second target cannot be written, so the first keeps what it had."""
+def test_other_outputs_are_unchanged_if_one_cannot_be_written(folder, protogen):
     (folder / "a.prototxt").write_text("old")
     done = protogen("upsample", "--factor", 2, "-o", "a.prototxt", "--onnx", "gone/a.onnx")
     assert done.returncode == 2
@@ -201,11 +202,11 @@ def test_failed_output_leaves_the_others_alone(folder, protogen):
     assert not [name for name in os.listdir(folder) if name.endswith(".part")]
 
 
-def test_device_as_output(protogen):
+def test_output_to_a_device(protogen):
     assert protogen("upsample", "--factor", 2, "-o", "/dev/null").returncode == 0
 
 
-def test_links_and_modes_are_kept(protogen, tmp_path):
+def test_symbolic_link_and_file_mode_of_the_output_are_kept(protogen, tmp_path):
     real = tmp_path / "real.prototxt"
     real.write_text("old")
     real.chmod(0o640)
@@ -216,12 +217,12 @@ def test_links_and_modes_are_kept(protogen, tmp_path):
     assert real.stat().st_mode & 0o777 == 0o640
 
 
-def test_version_and_module(protogen):
+def test_version_option(protogen):
     assert protogen("--version").stdout == f"protogen {pg.__version__}\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(protogen, shell):
+def test_completion_script_of_each_shell(protogen, shell):
     assert "_PROTOGEN_COMPLETE" in protogen("completion", shell).stdout
 
 
@@ -232,14 +233,14 @@ def test_every_command_has_help_with_examples(name):
     assert "Example" in result.output
 
 
-def test_public_names():
+def test_public_names_exist_and_unknown_ones_do_not():
     for name in pg.__all__:
         assert getattr(pg, name) is not None
     with pytest.raises(AttributeError):
         _ = pg.nonsense
 
 
-def test_onnx_of_a_spec_runs(protogen, tmp_path):
+def test_onnx_of_a_spec_runs_in_onnxruntime(protogen, tmp_path):
     done = protogen(
         "upsample", "--spec", EXAMPLES / "head.toml", "--onnx", "h.onnx", "--caffemodel", "h.caffemodel",
         "--plot", "h.png", "--verify", "-o", "h.prototxt",

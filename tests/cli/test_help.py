@@ -1,4 +1,4 @@
-"""The command line as a whole: groups, help, and options that mean the same on every command."""
+"""Groups of commands, help texts, and options that mean the same in every command."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from protogen.cli import COMMANDS, GROUPS, cli
 
 
-def leaves() -> Iterator[tuple[str, click.Command]]:
-    """Every command with its name, those of groups too."""
+def all_commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield the name of each command with the command, including subcommands."""
     ctx = click.Context(cli)
     for name in COMMANDS:
         command = cli.get_command(ctx, name)
@@ -24,10 +24,10 @@ def leaves() -> Iterator[tuple[str, click.Command]]:
             yield name, command
 
 
-ALL = dict(leaves())
+ALL = dict(all_commands())
 OPTIONS = {
-    name: {opt: one for one in command.params if isinstance(one, click.Option)
-           for opt in one.opts if opt.startswith("--")}
+    name: {opt: option for option in command.params if isinstance(option, click.Option)
+           for opt in option.opts if opt.startswith("--")}
     for name, command in ALL.items()
 }  # fmt: skip
 
@@ -45,7 +45,7 @@ def test_help_lists_the_commands_in_groups():
         assert [line.split()[0] for line in lines[start : start + len(group)]] == list(group)
 
 
-def test_help_has_no_line_that_is_cut_or_wrapped():
+def test_help_shows_complete_summaries_on_one_line():
     lines = help_of().splitlines()
     for name, entry in ((n, e) for group in GROUPS.values() for n, e in group.items()):
         (line,) = (line for line in lines if line.startswith(f"  {name} "))
@@ -53,13 +53,13 @@ def test_help_has_no_line_that_is_cut_or_wrapped():
         assert len(line) <= 80
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_summary_is_the_first_line_of_the_commands_help(name):
-    command = cli.get_command(click.Context(cli), name)
-    assert command.help.partition("\n")[0] == COMMANDS[name].summary
+def test_summary_is_the_first_line_of_the_help_of_the_command():
+    context = click.Context(cli)
+    first_lines = {name: cli.get_command(context, name).help.split("\n")[0] for name in COMMANDS}
+    assert first_lines == {name: entry.summary for name, entry in COMMANDS.items()}
 
 
-def test_help_imports_no_command():
+def test_help_imports_no_module_of_a_command():
     import subprocess
     import sys
 
@@ -73,7 +73,7 @@ def test_help_imports_no_command():
     assert done.stdout == "[] False\n"
 
 
-def test_completion_is_hidden_and_works():
+def test_completion_command_is_hidden_and_works():
     assert "completion" not in help_of()
     assert "_PROTOGEN_COMPLETE" in CliRunner().invoke(cli, ["completion", "bash"]).output
 
@@ -82,30 +82,30 @@ def test_completion_is_hidden_and_works():
     "name",
     ["shapes", "downgrade", "check-onnx", "audit", "binaryproto", "doctor", "diagnose"],
 )
-def test_merged_commands_are_gone(name, protogen):
+def test_removed_command_is_unknown(name, protogen):
     done = protogen(name)
     assert done.returncode == 2
     assert done.stderr.startswith(f"protogen: unknown command '{name}'.")
 
 
-def test_a_misspelt_command_gets_a_suggestion(protogen):
+def test_suggestion_for_a_misspelt_command(protogen):
     assert protogen("sumary").stderr == (
         "protogen: unknown command 'sumary'. Did you mean summary? Try 'protogen --help'.\n"
     )
 
 
-# Options whose value differs from command to command, and why.
+# Options whose help text differs between commands, and why. An empty reason: the wording only.
 VARIANTS = {
     "--output": "the kind of file",
     "--caffemodel": "",
-    "--input-shape": "makers of layers have one input",
-    "--dialect": "convert writes one, too",
+    "--input-shape": "commands that write a layer have one input",
+    "--dialect": "convert also writes a dialect",
     "--name": "the default",
     "--bottom": "the default",
     "--top": "the default",
     "--weights": "",
-    "--phase": "the default is the command's purpose; draw and report find it",
-    "--target": "check takes one",
+    "--phase": "the default differs; draw and report choose it",
+    "--target": "check accepts one target",
     "--tolerance": "with --verify, or always",
     "--opset": "",
     "--fold": "preprocess changes one layer",
@@ -116,16 +116,16 @@ VARIANTS = {
     "--limit": "the default",
     "--mean": "the files",
     "--size": "pictures, or the output",
-    "--images": "the use",
-    "--blob": "what is done with it",
+    "--images": "how the images are used",
+    "--blob": "how the blob is used",
     "--exact": "check reports, upsample writes",
     "--to": "the forms",
     "--scale": "",
 }  # fmt: skip
 
 
-def test_an_option_means_one_thing():
-    """The same name has the same kind of value, and the same help but for the listed variants."""
+def test_option_has_the_same_kind_and_help_in_every_command():
+    """Only the help texts of options in VARIANTS differ."""
     forms = defaultdict(set)
     texts = defaultdict(set)
     for options in OPTIONS.values():
@@ -147,7 +147,7 @@ def test_every_option_has_help():
     assert missing == []
 
 
-def test_output_is_a_file():
+def test_output_option_takes_a_file():
     for name, options in OPTIONS.items():
         for opt, option in options.items():
             if "-o" in option.opts or opt == "--output":
@@ -155,8 +155,8 @@ def test_output_is_a_file():
                 assert option.metavar.startswith("FILE"), name
 
 
-def test_blobs_are_named_by_the_options_for_blobs():
-    """--to-blob cuts a net, --blob shows a blob; a shape and data are never the same option."""
+def test_options_for_blobs_shapes_and_data_have_the_same_metavar():
+    """--input takes data and --input-shape takes a shape, never the other."""
     for name, options in OPTIONS.items():
         for opt in ("--blob", "--to-blob"):
             if opt in options:
@@ -167,20 +167,20 @@ def test_blobs_are_named_by_the_options_for_blobs():
             assert "=FILE" not in options["--input-shape"].metavar, name
 
 
-NO_JSON = {"mlp", "templates list", "templates show", "upgrade", "fmt", "draw", "report",
-           "mean convert", "completion"}  # fmt: skip
+WITHOUT_JSON = {"mlp", "templates list", "templates show", "upgrade", "fmt", "draw", "report",
+                "mean convert", "completion"}  # fmt: skip
 
 
-def test_every_command_is_quiet_on_demand_and_those_with_results_print_json():
+def test_quiet_in_every_command_and_json_in_commands_with_results():
     assert [name for name, options in OPTIONS.items() if "--quiet" not in options] == []
-    assert {name for name, options in OPTIONS.items() if "--json" not in options} == NO_JSON
+    assert {name for name, options in OPTIONS.items() if "--json" not in options} == WITHOUT_JSON
 
 
 READS_A_NET = {"convert", "rewrite", "preprocess", "init", "summary", "draw", "report", "check",
                "verify", "run", "health", "train-log"}  # fmt: skip
 
 
-def test_commands_that_read_a_net_have_the_same_options_for_it():
+def test_commands_that_read_a_net_have_the_same_options():
     for name in READS_A_NET:
         assert {"--proto", "--plugin", "--dialect"} <= OPTIONS[name].keys(), name
         if name != "verify":  # the shapes are those of the input data

@@ -15,7 +15,7 @@ SCHEMA = json.loads((ROOT / "docs" / "json.schema.json").read_text(encoding="utf
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 NET = ("examples/tiny.prototxt", "examples/tiny.caffemodel")
 
-# One line for each form of each command.
+# One command line for each form of output.
 LINES = [
     "upsample --factor 2 --verify",
     "upsample --factor 2 --into examples/segnet_head.prototxt --after score --rewire",
@@ -81,30 +81,29 @@ def test_output_has_the_documented_schema(line, folder, monkeypatch):
     VALIDATOR.validate(json.loads(result.stdout))
 
 
-def test_mean_compute(protogen, tmp_path):
+def test_output_of_mean_compute_has_the_documented_schema(protogen, tmp_path):
     image = pytest.importorskip("PIL.Image")
     (tmp_path / "pictures").mkdir()
     image.new("RGB", (4, 4), (10, 20, 30)).save(tmp_path / "pictures" / "a.png")
     VALIDATOR.validate(json.loads(protogen("mean", "compute", "pictures", "--json").stdout))
 
 
-def test_every_form_of_the_schema_is_tested():
+def test_every_command_of_the_schema_is_tested():
     forms = [form["properties"]["command"]["const"] for form in SCHEMA["anyOf"]]
     words = [line.split()[0] for line in LINES] + ["mean compute"]
     assert set(forms) == set(words)
     assert {form.split()[0] for form in forms} <= set(COMMANDS)
 
 
-def test_the_schema_is_strict():
-    """A wrong key and a missing key are both found: the tests above can fail."""
-    right = {"command": "diff", "schema": 1, "differences": []}
-    VALIDATOR.validate(right)
-    for wrong in (right | {"more": 1}, {"command": "diff", "schema": 1}, right | {"schema": 2}):
-        assert not VALIDATOR.is_valid(wrong)
+def test_schema_rejects_unknown_keys_missing_keys_and_wrong_versions():
+    valid = {"command": "diff", "schema": 1, "differences": []}
+    VALIDATOR.validate(valid)
+    for invalid in (valid | {"more": 1}, {"command": "diff", "schema": 1}, valid | {"schema": 2}):
+        assert not VALIDATOR.is_valid(invalid)
 
 
-def described(form) -> str:
-    """A table of a form's keys."""
+def table_of_keys(form) -> str:
+    """Return a Markdown table of the keys of an object of the schema."""
     lines = ["| key | value |", "|---|---|"]
     for key, value in form["properties"].items():
         if key in ("command", "schema"):
@@ -121,6 +120,7 @@ def described(form) -> str:
 
 
 def page() -> str:
+    """Return the text of docs/json.md."""
     parts = [
         "# JSON",
         "With `--json` a command prints one JSON object. Every object has the keys `command`, the name of\n"
@@ -132,15 +132,15 @@ def page() -> str:
     ]
     for form in SCHEMA["anyOf"]:
         name = form["properties"]["command"]["const"]
-        parts += [f"### protogen {name}", form["description"], described(form)]
+        parts += [f"### protogen {name}", form["description"], table_of_keys(form)]
     parts.append("## Parts")
     for name, part in SCHEMA["$defs"].items():
         if "properties" in part:
-            parts += [f"### {name}", part["description"], described(part)]
+            parts += [f"### {name}", part["description"], table_of_keys(part)]
     return "\n\n".join(parts) + "\n"
 
 
-def test_the_page_shows_the_schema(request):
+def test_json_page_is_up_to_date(request):
     path = ROOT / "docs" / "json.md"
     if request.config.getoption("--update-golden"):
         path.write_text(page(), encoding="utf-8")

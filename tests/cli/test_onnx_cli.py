@@ -1,4 +1,4 @@
-"""``protogen convert model.onnx`` and ``protogen convert --dry-run`` as users run them."""
+"""``convert`` of an ONNX model to Caffe, and ``convert --dry-run``, on the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def convert(protogen, *options, model=MODEL):
     )
 
 
-def test_convert(protogen, tmp_path):
+def test_convert_writes_net_weights_and_names(protogen, tmp_path):
     done = convert(protogen, "--verify", "--names", "names.json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -40,20 +40,20 @@ def test_convert(protogen, tmp_path):
     assert set(report) == {"renamed", "values", "operators"}
 
 
-def test_the_same_bytes_each_time(protogen, tmp_path):
+def test_conversion_is_reproducible(protogen, tmp_path):
     convert(protogen)
     first = [(tmp_path / name).read_bytes() for name in ("net.prototxt", "net.caffemodel")]
     convert(protogen)
     assert first == [(tmp_path / name).read_bytes() for name in ("net.prototxt", "net.caffemodel")]
 
 
-def test_json(protogen):
+def test_json_reports_the_largest_difference(protogen):
     done = convert(protogen, "--verify", "--json")
     report = json.loads(done.stdout)
     assert report["checked"]["worst"] < 1e-5
 
 
-def test_another_size_and_fold(protogen, tmp_path):
+def test_input_shape_and_fold_options(protogen, tmp_path):
     done = convert(
         protogen, "--input-shape", "2,3,48,64", "--fold", "--verify", model=NETS / "unet_17.onnx"
     )
@@ -61,7 +61,7 @@ def test_another_size_and_fold(protogen, tmp_path):
     assert "in  data  2x3x48x64" in done.stdout
 
 
-def test_a_dialect(protogen, tmp_path):
+def test_dialect_allows_layers_of_a_fork(protogen, tmp_path):
     assert convert(protogen, "--dialect", "ssd", model=NETS / "convnext_17.onnx").returncode == 0
     assert 'type: "Permute"' in (tmp_path / "net.prototxt").read_text()
 
@@ -94,7 +94,7 @@ def test_a_dialect(protogen, tmp_path):
          'm.onnx: "dat": the model has no such input (inputs: data).'),
     ],
 )  # fmt: skip
-def test_mistakes(protogen, tmp_path, options, text):
+def test_invalid_arguments_give_one_sentence_and_no_file(protogen, tmp_path, options, text):
     (tmp_path / "m.onnx").write_bytes(MODEL.read_bytes())
     (tmp_path / "bad.onnx").write_bytes(b"hello\n")
     before = set(tmp_path.iterdir())
@@ -105,7 +105,8 @@ def test_mistakes(protogen, tmp_path, options, text):
     assert set(tmp_path.iterdir()) == before
 
 
-def refused_model(path: Path) -> None:
+def write_unsupported_model(path: Path) -> None:
+    """Write a model with a supported, an unsupported and an approximated operator."""
     nodes = [
         helper.make_node("Relu", ["x"], ["r"], name="relu"),
         helper.make_node("Det", ["r"], ["d"], name="determinant"),
@@ -121,8 +122,8 @@ def refused_model(path: Path) -> None:
     )
 
 
-def test_a_refusal_leaves_nothing(protogen, tmp_path):
-    refused_model(tmp_path / "m.onnx")
+def test_unsupported_model_writes_no_file(protogen, tmp_path):
+    write_unsupported_model(tmp_path / "m.onnx")
     done = convert(protogen, model="m.onnx")
     assert done.returncode == 3
     assert done.stderr == (
@@ -131,19 +132,19 @@ def test_a_refusal_leaves_nothing(protogen, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
-def test_check_onnx(protogen, tmp_path):
-    refused_model(tmp_path / "m.onnx")
+def test_dry_run_counts_operators_by_kind(protogen, tmp_path):
+    write_unsupported_model(tmp_path / "m.onnx")
     done = protogen("convert", "--dry-run", "m.onnx")
     assert done.returncode == 1
     assert "Caffe has no layer for this operator" in done.stdout
     assert "an error of at most 1e-07" in done.stdout
     assert done.stdout.endswith("3 operators: 1 converts, 1 approximated, 1 does not convert\n")
     report = json.loads(protogen("convert", "--dry-run", "m.onnx", "--json").stdout)["verdicts"]
-    assert [one["kind"] for one in report] == ["converts", "refused", "approximated"]
+    assert [verdict["kind"] for verdict in report] == ["converts", "refused", "approximated"]
     assert protogen("convert", "--dry-run", MODEL).returncode == 0
 
 
-def test_an_approximation_is_a_warning(protogen, tmp_path):
+def test_approximation_is_reported_as_a_warning(protogen, tmp_path):
     done = convert(protogen, model=NETS / "convnext_17.onnx")
     assert done.returncode == 0
     assert done.stderr == (
@@ -151,20 +152,19 @@ def test_an_approximation_is_a_warning(protogen, tmp_path):
     )
 
 
-def test_verify_finds_what_is_wrong(protogen, tmp_path, monkeypatch):
-    """A net with swapped channels does not agree with its model, and no file is written."""
+def test_verify_detects_swapped_channels_and_writes_no_file(protogen, tmp_path, monkeypatch):
     from protogen.converting import onnx_to_caffe
 
-    right = onnx_to_caffe.import_model
+    original = onnx_to_caffe.import_model
 
-    def wrong(*args, **options):
-        imported = right(*args, **options)
+    def import_with_swapped_channels(*args, **options):
+        imported = original(*args, **options)
         name = next(iter(imported.net.weights))
         weight, *rest = imported.net.weights[name]
         imported.net.weights[name] = [np.roll(weight, 1, 0), *rest]
         return imported
 
-    monkeypatch.setattr(onnx_to_caffe, "import_model", wrong)
+    monkeypatch.setattr(onnx_to_caffe, "import_model", import_with_swapped_channels)
     with pytest.raises(pg.MismatchError, match="differ"):
         pg.convert_onnx(MODEL, tmp_path / "n.prototxt", tmp_path / "n.caffemodel", verify=True)
     assert not list(tmp_path.iterdir())

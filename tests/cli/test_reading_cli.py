@@ -1,4 +1,4 @@
-"""summary, shapes, fmt, upgrade, downgrade, diff, weights, binaryproto: as a user meets them."""
+"""``summary``, ``fmt``, ``upgrade``, ``diff``, ``weights`` and ``mean convert`` on the command line."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ HEAD = EXAMPLES / "segnet_head.prototxt"
 
 @pytest.fixture
 def pair(tmp_path):
-    """A net and its weights."""
+    """Return a folder with a net and its weights."""
     up = pg.upsample(2, input_shape=(1, 3, 4, 4))
     up.net.save(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
     return tmp_path
 
 
-def test_summary(protogen):
+def test_summary_in_three_formats(protogen):
     done = protogen("summary", HEAD)
     assert done.returncode == 0, done.stderr
     assert "4 layers, 5,563 parameters" in done.stdout
@@ -41,7 +41,7 @@ def test_summary(protogen):
     assert rows[2]["output"] == "1x21x16x16"
 
 
-def test_summary_of_a_net_that_does_not_fit(protogen, tmp_path):
+def test_summary_of_an_invalid_net_shows_unknown_shapes(protogen, tmp_path):
     (tmp_path / "n.prototxt").write_text(
         HEAD.read_text().replace("kernel_size: 5", "kernel_size: 500")
     )
@@ -52,7 +52,7 @@ def test_summary_of_a_net_that_does_not_fit(protogen, tmp_path):
 
 
 @pytest.mark.parametrize("shape", ["2,3,4,5", "2x3x4x5", "data=2x3x4x5"])
-def test_shape_of_the_only_input(shape, protogen, tmp_path):
+def test_input_shape_of_the_only_input_needs_no_name(shape, protogen, tmp_path):
     (tmp_path / "n.prototxt").write_text(
         'layer { name: "d" type: "Data" top: "data" }\n'
         'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n'
@@ -61,7 +61,7 @@ def test_shape_of_the_only_input(shape, protogen, tmp_path):
     assert done.stdout == "data\t2x3x4x5\nr\t2x3x4x5\n"
 
 
-def test_a_shape_without_a_name_needs_one_input(protogen, tmp_path):
+def test_input_shape_of_one_of_two_inputs_needs_a_name(protogen, tmp_path):
     (tmp_path / "n.prototxt").write_text(
         'layer { name: "d" type: "Data" top: "data" top: "label" }\n'
         'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n'
@@ -75,7 +75,7 @@ def test_a_shape_without_a_name_needs_one_input(protogen, tmp_path):
     )
 
 
-def test_inputs_given_on_the_command_line(protogen, tmp_path):
+def test_input_shapes_of_data_and_python_layers(protogen, tmp_path):
     (tmp_path / "n.prototxt").write_text(
         'layer { name: "d" type: "Data" top: "data" top: "label" }\n'
         'layer { name: "p" type: "Python" bottom: "data" top: "py" }\n'
@@ -103,7 +103,7 @@ def test_inputs_given_on_the_command_line(protogen, tmp_path):
     )  # fmt: skip
 
 
-def test_fmt(protogen, tmp_path):
+def test_fmt_check_diff_and_write(protogen, tmp_path):
     path = tmp_path / "n.prototxt"
     path.write_text(HEAD.read_text())
     check = protogen("fmt", "--check", path)
@@ -119,7 +119,7 @@ def test_fmt(protogen, tmp_path):
     assert protogen("fmt", "--check", path).returncode == 0
 
 
-def test_fmt_of_a_solver(protogen, tmp_path):
+def test_fmt_formats_a_solver(protogen, tmp_path):
     (tmp_path / "s.prototxt").write_text(
         'net:"n" base_lr:0.01 # rate\nlr_policy:"step" solver_mode:GPU'
     )
@@ -130,7 +130,7 @@ def test_fmt_of_a_solver(protogen, tmp_path):
     ).read_text() == 'net: "n"\nbase_lr: 0.01  # rate\nlr_policy: "step"\nsolver_mode: GPU\n'
 
 
-def test_fmt_changes_no_file_if_one_is_wrong(protogen, tmp_path):
+def test_fmt_changes_no_file_if_one_is_invalid(protogen, tmp_path):
     (tmp_path / "good.prototxt").write_text('name:"a"')
     (tmp_path / "bad.prototxt").write_text("layer {")
     done = protogen("fmt", "good.prototxt", "bad.prototxt")
@@ -138,7 +138,7 @@ def test_fmt_changes_no_file_if_one_is_wrong(protogen, tmp_path):
     assert (tmp_path / "good.prototxt").read_text() == 'name:"a"'
 
 
-def test_upgrade_and_downgrade(protogen, tmp_path):
+def test_upgrade_and_conversion_to_v1(protogen, tmp_path):
     (tmp_path / "old.prototxt").write_text(
         'input: "x"\ninput_dim: 1\ninput_dim: 3\ninput_dim: 4\ninput_dim: 4\n# act\nlayers { name: "r" type: RELU bottom: "x" top: "y" }\n'
     )
@@ -152,7 +152,7 @@ def test_upgrade_and_downgrade(protogen, tmp_path):
     assert "nothing to change" in again.stderr
 
 
-def test_binary_upgrade_and_downgrade(protogen, pair):
+def test_upgrade_and_conversion_to_v1_of_a_caffemodel(protogen, pair):
     assert (
         protogen("upgrade", "--to", "v1", "net.caffemodel", "-o", "old.caffemodel").returncode == 0
     )
@@ -164,7 +164,7 @@ def test_binary_upgrade_and_downgrade(protogen, pair):
     assert protogen("upgrade", "old.caffemodel").returncode == 2
 
 
-def test_diff(protogen, tmp_path):
+def test_diff_reports_changed_added_and_removed_layers(protogen, tmp_path):
     text = HEAD.read_text()
     (tmp_path / "b.prototxt").write_text(
         text.replace("pad: 2", "pad: 2 group: 1").replace(
@@ -183,7 +183,7 @@ def test_diff(protogen, tmp_path):
     assert [d["kind"] for d in data] == ["removed", "added"]
 
 
-def test_diff_of_order(protogen, tmp_path):
+def test_diff_reports_a_moved_layer(protogen, tmp_path):
     layer = 'layer {{ name: "{0}" type: "ReLU" bottom: "x" top: "{0}" }}\n'
     (tmp_path / "a.prototxt").write_text("".join(layer.format(n) for n in "abcd"))
     (tmp_path / "b.prototxt").write_text("".join(layer.format(n) for n in "bcda"))
@@ -193,7 +193,7 @@ def test_diff_of_order(protogen, tmp_path):
     )
 
 
-def test_weights(protogen, pair):
+def test_weights_statistics(protogen, pair):
     done = protogen("weights", "net.caffemodel")
     assert "1 layers (V2), 1 blobs, 48 values" in done.stdout
     data = json.loads(protogen("weights", "net.caffemodel", "--json").stdout)["blobs"][0]
@@ -203,7 +203,7 @@ def test_weights(protogen, pair):
     assert "norm" not in quick["blobs"][0]
 
 
-def test_weights_from_npz(protogen, pair):
+def test_weights_to_and_from_other_formats(protogen, pair):
     assert (
         protogen(
             "weights",
@@ -240,7 +240,7 @@ def test_weights_from_npz(protogen, pair):
     assert not (pair / "x.caffemodel").exists()
 
 
-def test_binaryproto(protogen, tmp_path):
+def test_mean_convert_between_formats(protogen, tmp_path):
     np.save(tmp_path / "m.npy", np.full((3, 2, 2), 120, np.float32))
     for target in ("m.binaryproto", "m.png"):
         assert protogen("mean", "convert", "m.npy", "-o", target).returncode == 0
@@ -248,7 +248,7 @@ def test_binaryproto(protogen, tmp_path):
     assert np.load(tmp_path / "again.npy").tolist() == np.load(tmp_path / "m.npy").tolist()
 
 
-def test_vendor_proto(protogen, tmp_path):
+def test_proto_option_reads_the_schema_of_a_fork(protogen, tmp_path):
     (tmp_path / "my.proto").write_text(
         'syntax = "proto2"; package caffe;\n'
         "message LayerParameter { optional MyParameter my_param = 143; }\n"
@@ -269,7 +269,7 @@ def test_vendor_proto(protogen, tmp_path):
     )
 
 
-def test_vendor_descriptor_set(protogen, tmp_path):
+def test_proto_option_reads_a_descriptor_set(protogen, tmp_path):
     from google.protobuf import descriptor_pb2
 
     file = descriptor_pb2.FileDescriptorProto(name="my.proto", package="caffe")
@@ -291,19 +291,20 @@ def test_vendor_descriptor_set(protogen, tmp_path):
     )
 
 
-def test_names_cannot_write_to_the_terminal(protogen, tmp_path):
+def test_control_characters_in_names_are_escaped(protogen, tmp_path):
     (tmp_path / "n.prototxt").write_text(
         'layer { name: "\\033[31mred" type: "Input" top: "a\\nb" input_param { shape { dim: 1 } } }'
     )
     for options in ((), ("--shapes",)):
-        out = protogen("summary", "n.prototxt", *options).stdout
-        assert "a\\x0ab" in out
-        assert "\x1b" not in out
-        assert "a\nb" not in out
+        done = protogen("summary", *options, "n.prototxt")
+        assert done.returncode == 0, done.stderr
+        assert "a\\x0ab" in done.stdout
+        assert "\x1b" not in done.stdout
+        assert "a\nb" not in done.stdout
 
 
-def test_hostile_text_is_refused_fast(tmp_path):
-    """Deep nesting and a long string: an answer in seconds, memory near the file's own size."""
+def test_large_invalid_text_is_rejected_in_little_time_and_memory(tmp_path):
+    """Deep nesting, an unclosed string of 100 MB, and a number of 100,000 digits."""
     deep = tmp_path / "deep.prototxt"
     deep.write_text("layer {" + "a {" * 10_000)
     long = tmp_path / "long.prototxt"
@@ -328,7 +329,7 @@ def test_hostile_text_is_refused_fast(tmp_path):
         assert int(done.stdout.splitlines()[1]) < 100 + 8 * path.stat().st_size / 2**20
 
 
-def test_long_string_that_is_closed(tmp_path):
+def test_long_string_is_read(tmp_path):
     (tmp_path / "n.prototxt").write_text('name: "' + "x" * 1_000_000 + '"')
     assert len(prototxt.read(tmp_path / "n.prototxt").name) == 1_000_000
 
@@ -336,16 +337,16 @@ def test_long_string_that_is_closed(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        ("summary gone.prototxt", 2), ("shapes gone.prototxt", 2), ("fmt gone.prototxt", 2),
-        ("upgrade gone.prototxt", 2), ("upgrade gone.caffemodel -o x", 2), ("downgrade gone.prototxt", 2),
+        ("summary gone.prototxt", 2), ("summary --shapes gone.prototxt", 2), ("fmt gone.prototxt", 2),
+        ("upgrade gone.prototxt", 2), ("upgrade gone.caffemodel -o x", 2), ("upgrade --to v1 gone.prototxt", 2),
         ("diff gone.prototxt gone.prototxt", 2), ("weights gone.caffemodel", 2),
         ("weights gone.caffemodel --to-npz x.npz", 2), ("weights gone.h5 --to-npz x.npz", 2),
-        ("binaryproto gone.npy -o x.png", 2), ("binaryproto gone.txt -o x.png", 2),
+        ("mean convert gone.npy -o x.png", 2), ("mean convert gone.txt -o x.png", 2),
         ("fmt a.prototxt b.prototxt -o c.prototxt", 2), ("summary --proto gone.proto a.prototxt", 2),
         ("nonsense", 2),
     ],
 )  # fmt: skip
-def test_mistakes(protogen, tmp_path, arguments, code):
+def test_missing_file_gives_one_sentence_and_exit_code_2(protogen, tmp_path, arguments, code):
     done = protogen(*arguments.split())
     assert done.returncode == code
     assert done.stderr.startswith("protogen: ")
@@ -354,7 +355,7 @@ def test_mistakes(protogen, tmp_path, arguments, code):
     assert os.listdir(tmp_path) == []
 
 
-def test_numbers_as_people_read_them():
+def test_numbers_shapes_and_sizes_in_short_form():
     from protogen.cli import tables
 
     texts = [
@@ -367,8 +368,8 @@ def test_numbers_as_people_read_them():
     assert tables.printable("a\x1b[31m\tä") == "a\\x1b[31m\\x09ä"
 
 
-def test_tables_and_bars_on_a_terminal(monkeypatch, capsys):
-    """As wide as the terminal there; bars only for files and counts that take long."""
+def test_tables_fit_the_terminal_and_bars_need_a_terminal(monkeypatch, capsys):
+    """A progress bar of bytes is shown only for large files."""
     from protogen.cli import tables
 
     for stream in (sys.stdout, sys.stderr):
@@ -376,16 +377,16 @@ def test_tables_and_bars_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("TERM", "dumb")  # 80 columns, no colours
     tables.show(["name", "size"], [("a" * 160, "1"), ("b", "22")], right=(1,))
     out = capsys.readouterr().out
-    assert out.count("a") == 160 + 1  # folded, and the word name
+    assert out.count("a") == 160 + 1  # all of the wrapped cell, and the "a" of "name"
     assert max(map(len, out.splitlines())) <= 80
-    with tables.bar() as tell:
-        tell(1, 10)  # a small file has none
-        tell(tables._BAR_FROM // 2, tables._BAR_FROM)
-        tell(tables._BAR_FROM, tables._BAR_FROM)
-    with tables.counting("files") as tell:
-        tell(1, 3)
-        tell(3, 3)
+    with tables.bar() as update:
+        update(1, 10)  # a small file has no bar
+        update(tables._BAR_FROM // 2, tables._BAR_FROM)
+        update(tables._BAR_FROM, tables._BAR_FROM)
+    with tables.counting("files") as update:
+        update(1, 3)
+        update(3, 3)
     for stream in (sys.stdout, sys.stderr):
         monkeypatch.setattr(stream, "isatty", lambda: False)
-    with tables.bar() as tell, tables.counting("files") as other:
-        assert (tell, other) == (None, None)
+    with tables.bar() as bar, tables.counting("files") as counting:
+        assert (bar, counting) == (None, None)

@@ -67,7 +67,7 @@ def session(path):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def ran(path, inputs):
+def run_file(path, inputs):
     loaded = session(path)
     names = [o.name for o in loaded.get_outputs()]
     return dict(zip(names, loaded.run(names, inputs), strict=True))
@@ -101,13 +101,13 @@ def test_fold_removes_layers_and_keeps_outputs(pair, tmp_path):
     assert types["a.onnx"] == ["Conv", "Relu", "MaxPool", "Flatten", "Gemm", "Softmax"]
     assert "BatchNormalization" in types["b.onnx"]
     assert "Identity" in types["b.onnx"]
-    close(ran(tmp_path / "a.onnx", x)["prob"], ran(tmp_path / "b.onnx", x)["prob"])
+    close(run_file(tmp_path / "a.onnx", x)["prob"], run_file(tmp_path / "b.onnx", x)["prob"])
 
 
 def test_blobs_keep_their_names(pair, tmp_path):
     net = pg.load(*pair)
     pg.convert(*pair, tmp_path / "a.onnx", outputs=["conv1", "pool", "prob"])
-    blobs = ran(tmp_path / "a.onnx", feeds(net))
+    blobs = run_file(tmp_path / "a.onnx", feeds(net))
     close(blobs["conv1"], pg.run(net, feeds(net), ["conv1"])["conv1"])
     assert list(blobs) == ["conv1", "pool", "prob"]
 
@@ -118,7 +118,7 @@ def test_outputs_cut_the_net(pair, tmp_path):
     assert not any("fc" in name for name in converted.program.tensors)
 
 
-def test_dynamic_batch(pair, tmp_path):
+def test_dynamic_batch_runs_at_any_batch_size(pair, tmp_path):
     net = pg.load(*pair)
     pg.convert(*pair, tmp_path / "a.onnx", dynamic_batch=True)
     loaded = session(tmp_path / "a.onnx")
@@ -127,8 +127,11 @@ def test_dynamic_batch(pair, tmp_path):
     x = feeds(net)["data"]
     whole = pg.run(net, {"data": x})["prob"]
     for count in (1, 2, 5):
-        many = np.concatenate([x, x, x])[:count]
-        close(ran(tmp_path / "a.onnx", {"data": many})["prob"], np.concatenate([whole] * 3)[:count])
+        images = np.concatenate([x, x, x])[:count]
+        close(
+            run_file(tmp_path / "a.onnx", {"data": images})["prob"],
+            np.concatenate([whole] * 3)[:count],
+        )
 
 
 def test_dynamic_batch_is_refused_for_layer_with_fixed_batch(tmp_path):
@@ -144,7 +147,7 @@ def test_dynamic_batch_is_refused_for_layer_with_fixed_batch(tmp_path):
     assert not (tmp_path / "a.onnx").exists()
 
 
-def test_input_shape(pair, tmp_path):
+def test_input_shape_option(pair, tmp_path):
     converted = pg.convert(*pair, tmp_path / "a.onnx", input_shapes={"data": (1, 3, 8, 6)})
     assert converted.program.inputs[0].shape == (1, 3, 8, 6)
 
@@ -158,7 +161,7 @@ def test_half_stores_float16_weights(pair, tmp_path):
     sizes = [(tmp_path / name).stat().st_size for name in ("a.onnx", "b.onnx")]
     assert sizes[0] < 0.75 * sizes[1]
     x = feeds(net)
-    close(ran(tmp_path / "a.onnx", x)["prob"], ran(tmp_path / "b.onnx", x)["prob"], 1e-2)
+    close(run_file(tmp_path / "a.onnx", x)["prob"], run_file(tmp_path / "b.onnx", x)["prob"], 1e-2)
 
 
 def test_half_keeps_weights_beyond_float16_range(pair, tmp_path):
@@ -170,13 +173,13 @@ def test_half_keeps_weights_beyond_float16_range(pair, tmp_path):
     assert program.tensors["fc.weight"].dtype == "float32"
 
 
-def test_external_data(pair, tmp_path):
+def test_external_data_option(pair, tmp_path):
     net = pg.load(*pair)
     converted = pg.convert(*pair, tmp_path / "a.onnx", external_data=True)
     assert converted.external == tmp_path / "a.onnx.data"
     assert converted.external.stat().st_size > 5000
     onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
-    close(ran(tmp_path / "a.onnx", feeds(net))["prob"], pg.run(net, feeds(net))["prob"])
+    close(run_file(tmp_path / "a.onnx", feeds(net))["prob"], pg.run(net, feeds(net))["prob"])
     offsets = [
         int(entry.value)
         for t in onnx.load(tmp_path / "a.onnx", load_external_data=False).graph.initializer
@@ -204,7 +207,7 @@ def test_float64_and_legacy_weights_become_float32(tmp_path):
     (tmp_path / "n.caffemodel").write_bytes(model)
     pg.convert(tmp_path / "n.prototxt", tmp_path / "n.caffemodel", tmp_path / "n.onnx")
     x = np.random.default_rng(0).standard_normal((1, 300), np.float32)
-    close(ran(tmp_path / "n.onnx", {"data": x})["fc"], x @ values.reshape(2, 300).T)
+    close(run_file(tmp_path / "n.onnx", {"data": x})["fc"], x @ values.reshape(2, 300).T)
 
 
 def varint(value):
@@ -237,7 +240,7 @@ def test_shared_weights_are_written_once(tmp_path):
 
 
 @pytest.mark.parametrize("mean", ["values", "file", "large file"])
-def test_preprocessing(pair, tmp_path, mean):
+def test_preprocessing_is_part_of_the_model(pair, tmp_path, mean):
     net = pg.load(*pair)
     generator = np.random.default_rng(3)
     if mean == "values":
@@ -248,8 +251,10 @@ def test_preprocessing(pair, tmp_path, mean):
         with (tmp_path / "mean.binaryproto").open("wb") as file:
             meanfiles.write(file, array, ".binaryproto")
         array = meanfiles.read(tmp_path / "mean.binaryproto")
-    how = pg.Preprocessing(mean=array, scale=0.017, swap_channels=True, nhwc=True, uint8=True)
-    pg.convert(*pair, tmp_path / "a.onnx", preprocessing=how, verify=True)
+    preprocessing = pg.Preprocessing(
+        mean=array, scale=0.017, swap_channels=True, nhwc=True, uint8=True
+    )
+    pg.convert(*pair, tmp_path / "a.onnx", preprocessing=preprocessing, verify=True)
     model_input = session(tmp_path / "a.onnx").get_inputs()[0]
     assert (model_input.name, model_input.type, model_input.shape) == (
         "data",
@@ -263,9 +268,9 @@ def test_preprocessing(pair, tmp_path, mean):
     elif mean == "file":
         x -= array
     else:
-        x -= array[:, 2:10, 2:8]  # its centre
+        x -= array[:, 2:10, 2:8]  # the central part of the mean image
     x = np.ascontiguousarray(x * 0.017, np.float32)
-    close(ran(tmp_path / "a.onnx", {"data": rgb})["prob"], pg.run(net, {"data": x})["prob"])
+    close(run_file(tmp_path / "a.onnx", {"data": rgb})["prob"], pg.run(net, {"data": x})["prob"])
 
 
 TRAIN = """
@@ -300,7 +305,7 @@ def make_data(folder, text):
     return path, folder / "net.caffemodel"
 
 
-def test_data_layer_without_a_shape(tmp_path):
+def test_data_layer_without_a_shape_is_rejected(tmp_path):
     path, caffemodel = make_data(tmp_path, TRAIN)
     with pytest.raises(
         pg.InputError,
@@ -316,7 +321,7 @@ layer { name: "r" type: "ReLU" bottom: "p" top: "r" }
 """
 
 
-def test_python_layers(tmp_path):
+def test_python_layer_is_rejected_unless_treated_as_identity(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(PYTHON)
     with pytest.raises(
@@ -326,9 +331,9 @@ def test_python_layers(tmp_path):
         pg.convert(path, None, tmp_path / "a.onnx")
     pg.convert(path, None, tmp_path / "a.onnx", identities=["p"])
     x = np.random.default_rng(0).standard_normal((1, 3, 4, 4), np.float32)
-    assert np.array_equal(ran(tmp_path / "a.onnx", {"data": x})["r"], x.clip(0))
+    assert np.array_equal(run_file(tmp_path / "a.onnx", {"data": x})["r"], x.clip(0))
     with pytest.raises(pg.InputError, match="no layer has this name or type"):
-        pg.load(path, identities=["nobody"])
+        pg.load(path, identities=["unknown"])
 
 
 @pytest.fixture
@@ -340,7 +345,7 @@ def registry():
 
 
 @pytest.mark.usefixtures("registry")
-def test_user_defined_layer(tmp_path):
+def test_user_defined_layer_is_converted(tmp_path):
     @pg.layer("Twice")
     def twice(layer, e):
         e.op("Mul", [layer.reads[0], e.array(2.0)], [layer.writes[0]])
@@ -349,7 +354,7 @@ def test_user_defined_layer(tmp_path):
     path.write_text(PYTHON)
     pg.convert(path, None, tmp_path / "a.onnx")
     x = np.random.default_rng(0).standard_normal((1, 3, 4, 4), np.float32)
-    assert np.array_equal(ran(tmp_path / "a.onnx", {"data": x})["r"], 2 * x.clip(0))
+    assert np.array_equal(run_file(tmp_path / "a.onnx", {"data": x})["r"], 2 * x.clip(0))
 
 
 @pytest.mark.usefixtures("registry")
@@ -368,11 +373,11 @@ def test_user_defined_layer_with_shapes_and_blobs(tmp_path):
 
 
 @pytest.mark.usefixtures("registry")
-def test_declarations_of_user_defined_layer(tmp_path):
+def test_user_defined_layer_declares_its_fields(tmp_path):
     """User-defined layers can declare what built-in classes declare; other fields are refused."""
 
-    def register(**declared):
-        @pg.layer("Thrice", **declared)
+    def register(**declarations):
+        @pg.layer("Thrice", **declarations)
         def thrice(layer, e):
             e.op("Mul", [layer.reads[0], e.array(3.0)], [layer.writes[0]])
 
@@ -415,7 +420,7 @@ def test_declarations_of_user_defined_layer(tmp_path):
          r'layer "conv1" \(Convolution\): blob 0 of the weights contains NaN \(at index 45\)'),
     ],
 )  # fmt: skip
-def test_wrong_weights(pair, tmp_path, change, error, sentence):
+def test_invalid_weights_are_rejected(pair, tmp_path, change, error, sentence):
     net = pg.load(*pair)
     net.weights = {name: [a.copy() for a in arrays] for name, arrays in net.weights.items()}
     change(net.weights)
@@ -440,7 +445,7 @@ def test_wrong_weights(pair, tmp_path, change, error, sentence):
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
-def test_wrong_nets(pair, tmp_path, old, new, error, sentence):
+def test_invalid_nets_are_rejected(pair, tmp_path, old, new, error, sentence):
     path = tmp_path / "bad.prototxt"
     path.write_text(NET.replace(old, new, 1))
     with pytest.raises(error) as caught:
@@ -461,7 +466,7 @@ def test_wrong_nets(pair, tmp_path, old, new, error, sentence):
         ({"preprocessing": pg.Preprocessing(blob="prob")}, 'unknown input "prob" (inputs: data)'),
     ],
 )  # fmt: skip
-def test_wrong_options(pair, tmp_path, options, sentence):
+def test_invalid_options_are_rejected(pair, tmp_path, options, sentence):
     with pytest.raises(pg.InputError) as caught:
         pg.convert(*pair, tmp_path / "a.onnx", **options)
     assert sentence in str(caught.value)
@@ -488,15 +493,15 @@ def test_output_path_equal_to_input_is_refused(pair, tmp_path):
 # Metadata, receipt and command line
 
 
-def test_metadata_and_receipt(pair, tmp_path):
+def test_metadata_and_receipt_describe_the_conversion(pair, tmp_path):
     import hashlib
 
-    seen = []
+    progress = []
     converted = pg.convert(
         *pair, tmp_path / "a.onnx", receipt=tmp_path / "r.json", dynamic_batch=True,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda done, total: progress.append((done, total)),
     )  # fmt: skip
-    assert seen[-1][0] <= seen[-1][1]
+    assert progress[-1][0] <= progress[-1][1]
     props = {p.key: p.value for p in onnx.load(tmp_path / "a.onnx").metadata_props}
     assert props["caffe_prototxt"] == "net.prototxt"
     assert props["caffe_caffemodel"] == "net.caffemodel"
@@ -510,7 +515,7 @@ def test_metadata_and_receipt(pair, tmp_path):
     assert {row["blob"] for row in checked["blobs"]} >= {"prob", "fc", "pool"}
 
 
-def test_command_line(protogen, pair, tmp_path):
+def test_convert_command(protogen, pair, tmp_path):
     done = protogen(
         "convert", *pair, "-o", "a.onnx", "--mean", "104,117,123", "--swap-channels",
         "--nhwc-input", "--uint8-input", "--scale", "0.5", "--verify",
@@ -534,7 +539,7 @@ def test_command_line(protogen, pair, tmp_path):
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("pair")
-def test_command_line_mistakes(protogen, tmp_path, arguments, code, sentence):
+def test_convert_command_rejects_invalid_arguments(protogen, tmp_path, arguments, code, sentence):
     done = protogen("convert", *arguments)
     assert done.returncode == code
     assert sentence in done.stderr
@@ -543,15 +548,15 @@ def test_command_line_mistakes(protogen, tmp_path, arguments, code, sentence):
     assert not list(tmp_path.glob("*.onnx*"))
 
 
-def test_plugin(protogen, tmp_path):
+def test_plugin_option(protogen, tmp_path):
     (tmp_path / "net.prototxt").write_text(PYTHON)
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "plugin.py").write_text(
         "import protogen as pg\n"
         '@pg.layer("Twice")\n'
         "def twice(layer, e):\n"
         '    e.op("Add", [layer.reads[0]] * 2, [layer.writes[0]])\n'
     )
-    done = protogen("convert", "net.prototxt", "-o", "a.onnx", "--plugin", "mine.py")
+    done = protogen("convert", "net.prototxt", "-o", "a.onnx", "--plugin", "plugin.py")
     assert done.returncode == 0, done.stderr
     done = protogen("convert", "net.prototxt", "-o", "a.onnx", "--plugin", "none.py")
     assert done.returncode == 2
@@ -559,7 +564,7 @@ def test_plugin(protogen, tmp_path):
 
 
 @pytest.mark.parametrize("ignore", ["", "ignore_label: 1"])
-def test_accuracy_by_class(ignore):
+def test_accuracy_of_each_class(ignore):
     """Caffe: hits of each class over its samples; 0 for a class without samples."""
     from protogen.formats import prototxt
     from protogen.net.net import Net

@@ -109,7 +109,7 @@ EQUIVALENT = {
         ("order of what is reshaped",), "maps of 1x1 have one order",
     ),
     ("boxes", "Add norm/Add"): (("Sub for Add",), "1e-10 is lost in the sum that it is added to"),
-    ("words", "Max loss/Max"): (("Add for Max",), "so is 1e-38"),
+    ("words", "Max loss/Max"): (("Add for Max",), "adding 1e-38 also has no effect"),
     ("words", "Gemm lstm/Gemm.2"): (
         ("weights transposed", "weights scaled", "two channels swapped", "one weight changed",
          "inputs in the other order", "product's factor"), _FIRST_STEP,
@@ -177,4 +177,3 @@ def test_every_kind_of_mistake_applies_to_a_net():
     models = [to_model(lower(net_with_weights(name), fold=False)) for name in NETS]
     unused = [kind for kind in KINDS if not any(True for m in models for _ in mutants_of(m, kind))]
     assert not unused
-    assert len(KINDS) >= 40

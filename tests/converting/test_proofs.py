@@ -1,5 +1,4 @@
-"""Proofs: a blob that would agree in any case is unproved, and an output of one model only is an
-error."""
+"""``verify``: a blob that would agree in any case is unproved, and an output of only one model is an error."""
 
 from __future__ import annotations
 
@@ -80,7 +79,7 @@ FLOAT = TensorProto.FLOAT
 # Nothing is proved
 
 
-def test_weights_of_zeros():
+def test_all_zero_weights_prove_nothing():
     """The blobs agree even if Neg replaces every Relu."""
     net = net_of(IMAGE, CONV + HEAD, factor=0)
     model = exported(net)
@@ -103,7 +102,7 @@ def test_weights_of_zeros():
     assert caught.value.table.plain()["passed"] is False
 
 
-def test_bias_with_all_zero_weights():
+def test_bias_does_not_hide_all_zero_weights():
     """The values differ from each other, but they do not depend on the input."""
     net = net_of(IMAGE, CONV)
     net.weights["conv"][0] *= 0
@@ -118,7 +117,7 @@ def test_larger_inputs_reveal_weights_hidden_by_bias():
     assert [scale for _, scale in comparison.tried] == [1, 1, 0.1, 10]
 
 
-def test_net_of_constants():
+def test_constants_are_proved_unless_all_values_are_equal():
     """Equal constants would agree in any order; different ones are compared."""
     dummy = 'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 2 dim: 3 } } }'
     assert reasons(both(net_of({}, dummy))) == {
@@ -151,10 +150,10 @@ def test_prior_boxes_are_proved():
     assert len(comparison.tried) == 2
 
 
-# Some blobs prove nothing
+# Some blobs are unproved
 
 
-def test_saturation():
+def test_saturated_blob_is_unproved():
     net = net_of(IMAGE, CONV + HEAD)
     net.weights["fc"][0] *= 1e7
     with pytest.warns(pg.ProtogenWarning) as caught:
@@ -183,7 +182,7 @@ def test_smaller_inputs_avoid_saturation():
     assert pg.verify(net, other, check=False).first.blob == "prob"
 
 
-def test_a_variance_of_0():
+def test_saturation_caused_by_a_variance_of_0_names_the_layer():
     net = net_of(IMAGE, BN, factor=0)
     net.weights["bn"][1] *= 0
     net = net_of(
@@ -196,7 +195,7 @@ def test_a_variance_of_0():
     }
 
 
-def test_dead_relu():
+def test_dead_relu_leaves_later_blobs_unproved():
     net = net_of(IMAGE, CONV + HEAD)
     net.weights["conv"] = [net.weights["conv"][0], net.weights["conv"][1] * 0 - 1e6]
     comparison = both(net)
@@ -206,7 +205,7 @@ def test_dead_relu():
     assert reasons(comparison)["prob"] == dead
 
 
-def test_values_that_are_not_finite():
+def test_blobs_without_a_finite_value_are_unproved():
     layers = """
     layer { name: "a" type: "AbsVal" bottom: "data" top: "a" }
     layer { name: "b" type: "Power" bottom: "a" top: "b" power_param { scale: -1 shift: -1 } }
@@ -218,7 +217,7 @@ def test_values_that_are_not_finite():
     assert reasons(comparison) == {"c": cause, "d": cause}
 
 
-def test_infinite_values_in_both_models():
+def test_infinite_values_in_both_models_are_unproved():
     layers = 'layer { name: "e" type: "Exp" bottom: "data" top: "e" exp_param { shift: 1000 } }'
     assert reasons(both(net_of(IMAGE, layers)))["e"].endswith(
         "produces no finite value for any of the inputs tried"
@@ -240,7 +239,7 @@ def test_flt_max_does_not_hide_differences():
     assert pg.verify(net, model, check=False).first.blob == "p"
 
 
-# What is not finite
+# NaN and infinite values
 
 
 def model_with_value(bad):
@@ -263,7 +262,7 @@ def model_with_value(bad):
         (np.inf, -np.inf, False), (np.nan, np.inf, False), (np.inf, 3.4e38, False),
     ],
 )  # fmt: skip
-def test_one_value_that_is_not_finite(one, two, equal):
+def test_non_finite_value_must_be_equal_in_both_models(one, two, equal):
     comparison = pg.verify(model_with_value(one), model_with_value(two), check=False)
     assert comparison.proved is equal
     if not equal:
@@ -287,7 +286,7 @@ def test_small_difference_next_to_nan_is_found():
     )
 
 
-def test_all_zeros_against_numbers():
+def test_zeros_differ_from_nonzero_values():
     net = net_of(IMAGE, CONV)
     zero = net_of(IMAGE, CONV, factor=0)
     assert pg.verify(zero, net, check=False).first.relative == 1
@@ -296,7 +295,7 @@ def test_all_zeros_against_numbers():
 # Outputs
 
 
-def test_output_of_one_model_only():
+def test_output_of_one_model_only_is_an_error():
     net = net_of(IMAGE, CONV + HEAD)
     whole, cut = exported(net), exported(net, outputs=["fc"])
     for a, b, only in ((net, cut, "first"), (cut, net, "second"), (whole, cut, "first")):
@@ -318,7 +317,7 @@ def test_output_of_one_model_only():
         pg.verify(net, cut, names={"fc": "out"})
 
 
-def test_outputs_swapped():
+def test_swapped_outputs_are_found():
     layers = CONV + CONV.replace('name: "conv"', 'name: "other"').replace(
         'top: "conv"', 'top: "other"'
     )
@@ -333,7 +332,7 @@ def test_outputs_swapped():
     assert pg.verify(net, model, names=names).proved
 
 
-def test_missing_constant_output():
+def test_missing_constant_output_is_found():
     two = model_of(
         [("Relu", ["x"], ["y"], {})],
         {"x": (FLOAT, (2, 3))},
@@ -345,7 +344,7 @@ def test_missing_constant_output():
     assert pg.verify(two, two).proved
 
 
-def test_scalar_outputs():
+def test_scalar_output_must_depend_on_the_input():
     """A single number must depend on the input to prove something."""
     inputs = {"data": (4, 5), "label": (4,)}
     layers = """
@@ -365,7 +364,7 @@ def test_scalar_outputs():
 # Inputs
 
 
-def test_two_inputs():
+def test_inputs_are_paired_by_name():
     layers = """
     layer { name: "d" type: "Eltwise" bottom: "a" bottom: "b" top: "d" eltwise_param { coeff: 1 coeff: -1 } }
     """
@@ -383,7 +382,7 @@ def test_two_inputs():
         pg.verify(net, swapped)
 
 
-def test_unused_input():
+def test_unused_input_is_ignored():
     """A label that only Silence reads is not an input of the ONNX model."""
     silence = 'layer { name: "s" type: "Silence" bottom: "label" }'
     net = net_of({"data": (1, 3, 8, 8), "label": (1,)}, CONV + silence)
@@ -393,7 +392,7 @@ def test_unused_input():
     assert pg.verify(model, net).proved
 
 
-def test_label_that_is_also_data():
+def test_label_that_is_also_data_is_proved():
     layers = """
     layer { name: "loss" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" top: "loss" }
     layer { name: "twice" type: "Power" bottom: "label" top: "twice" power_param { scale: 2 } }
@@ -402,8 +401,8 @@ def test_label_that_is_also_data():
     assert pg.verify(net, exported(net)).proved
 
 
-def test_integer_inputs():
-    """Two ONNX models do not tell the range of an integer input: 0 and 1 are valid for most."""
+def test_random_integer_inputs_are_0_or_1():
+    """ONNX models do not define the range of an integer input. 0 and 1 are valid for most operators."""
     model = model_of(
         [("Gather", ["table", "i"], ["rows"], {}), ("Shape", ["rows"], ["shape"], {}),
          ("Reshape", ["rows", "shape"], ["y"], {})],
@@ -426,20 +425,20 @@ def test_feeds_replace_random_inputs(tmp_path):
         pg.verify(net, net, feeds={"dta": x})
 
 
-def test_free_batch():
+def test_models_with_a_free_batch_axis_are_compared():
     net = net_of(IMAGE, CONV + HEAD)
     assert pg.verify(net, exported(net, free_axes=(0,))).proved
     free = exported(net, free_axes=(0,))
     assert pg.verify(free, free).proved
 
 
-def test_output_with_data_dependent_length():
+def test_output_with_data_dependent_length_is_compared():
     layers = 'layer { name: "f" type: "Filter" bottom: "data" bottom: "keep" top: "f" }'
     net = net_of({"data": (9, 3), "keep": (9,)}, layers)
     assert pg.verify(net, exported(net)).proved
 
 
-def test_tolerance_and_seeds():
+def test_tolerance_and_seed_options_are_used():
     net = net_of(IMAGE, CONV)
     other = net_of(IMAGE, CONV)
     other.weights["conv"][0] *= 1.001
@@ -467,7 +466,7 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_convert_and_cut(protogen, files):
+def test_convert_verifies_a_cut_net(protogen, files):
     done = protogen(
         "convert", "net.prototxt", "net.caffemodel", "-o", "a.onnx", "--to-blob", "fc",
         "--to-blob", "conv", "--verify", "--receipt", "r.json",
@@ -488,7 +487,7 @@ def test_convert_and_cut(protogen, files):
     assert protogen("verify", *arguments).returncode == 0
 
 
-def test_convert_with_unproved_blobs(protogen, files):
+def test_convert_warns_of_unproved_blobs(protogen, files):
     done = protogen(
         "convert",
         "net.prototxt",
@@ -509,7 +508,7 @@ def test_convert_with_unproved_blobs(protogen, files):
     assert checked["passed"]
 
 
-def test_convert_with_nothing_proved(protogen, files):
+def test_convert_fails_if_nothing_is_proved(protogen, files):
     done = protogen("convert", "net.prototxt", "zero.caffemodel", "-o", "a.onnx", "--verify")
     assert done.returncode == 1
     assert done.stderr == (
@@ -522,7 +521,7 @@ def test_convert_with_nothing_proved(protogen, files):
         pg.convert(files / "net.prototxt", files / "zero.caffemodel", files / "a.onnx")
 
 
-def test_verify_command(protogen, files):
+def test_verify_command_marks_unproved_blobs(protogen, files):
     pair = ("net.prototxt", "half.caffemodel")
     done = protogen("verify", *pair, *pair)
     assert done.returncode == 0
@@ -544,7 +543,7 @@ def test_verify_command(protogen, files):
     assert report["blobs"][0]["unproved"] == 'layer "conv" (Convolution) has all-zero weights'
 
 
-def test_pair_option(protogen, files):
+def test_pair_option_compares_blobs_of_different_names(protogen, files):
     net = pg.load(files / "net.prototxt", files / "net.caffemodel")
     model = exported(net, outputs=["prob"])
     model.graph.node[-1].output[0] = model.graph.output[0].name = "scores"
@@ -556,7 +555,7 @@ def test_pair_option(protogen, files):
     assert (done.returncode, done.stderr) == (2, "protogen: --pair: expected A=B, got 'prob'.\n")
 
 
-def test_tolerance_of_convert(protogen, files):
+def test_tolerance_option_of_convert(protogen, files):
     arguments = ("convert", "net.prototxt", "net.caffemodel", "-o", "a.onnx", "--half")
     assert protogen(*arguments, "--verify").returncode == 0
     done = protogen(*arguments, "--verify", "--tolerance", "1e-6")
@@ -568,7 +567,7 @@ def test_tolerance_of_convert(protogen, files):
     )  # fmt: skip
 
 
-def test_onnx_to_caffe(protogen, files):
+def test_onnx_to_caffe_is_proved(protogen, files):
     net = pg.load(files / "net.prototxt", files / "zero.caffemodel")
     onnx.save(exported(net), files / "a.onnx")
     arguments = (
@@ -590,7 +589,7 @@ def test_onnx_to_caffe(protogen, files):
     assert protogen(*arguments, "--tolerance", "0").returncode in (0, 1)
 
 
-def test_onnx_to_caffe_with_names_invalid_in_caffe(tmp_path):
+def test_onnx_to_caffe_compares_blobs_renamed_for_caffe(tmp_path):
     model = model_of(
         [("Relu", ['x"1'], ['y"1'], {}), ("Neg", ['y"1'], ['z"1'], {})],
         {'x"1': (FLOAT, (2, 3))},
@@ -606,7 +605,7 @@ def test_onnx_to_caffe_with_names_invalid_in_caffe(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ROIPooling", "Upsample"])
-def test_indexes_are_in_range(protogen, tmp_path, kind):
+def test_random_indexes_are_in_range(protogen, tmp_path, kind):
     inputs, layers = {
         "ROIPooling": (
             {"data": (2, 3, 14, 14), "rois": (300, 5)},

@@ -178,7 +178,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("mistake", CAUSES, ids=lambda f: f.__name__)
-def test_causes(mistake):
+def test_likely_cause_of_a_mistake_is_reported(mistake):
     net, other = mistake()
     with pytest.raises(pg.MismatchError) as caught:
         pg.verify(net, other)
@@ -190,7 +190,7 @@ def test_causes(mistake):
 
 
 @pytest.mark.parametrize("mistake", CAUSES, ids=lambda f: f.__name__)
-def test_the_net_agrees_with_itself(mistake):
+def test_net_agrees_with_its_export(mistake):
     net, _ = mistake()
     assert pg.verify(net, exported(net)).first is None
     assert pg.verify(exported(net), net).first is None
@@ -222,7 +222,7 @@ def test_cause_is_found_through_folded_layers(tmp_path):
     assert 'layer "bn"' in comparison.cause
 
 
-def test_different_input_shapes():
+def test_different_input_shapes_are_rejected():
     net = net_of(CONV)
     other = Net(net.message, net.weights, input_shapes={"data": (1, 3, 5, 5)})
     with pytest.raises(
@@ -246,7 +246,7 @@ def test_outputs_are_paired_by_name_only():
     assert pg.verify(net, model, names={"conv": "out"}).first is None
 
 
-def test_free_batch(tmp_path):
+def test_model_with_a_free_batch_axis_is_compared(tmp_path):
     net = net_of(CONV)
     assert pg.verify(net, to_model(lower(net, free_axes=(0,)))).first is None
 
@@ -267,7 +267,7 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_verify_command(protogen, files):
+def test_verify_command_prints_table_and_json(protogen, files):
     done = protogen("verify", "net.prototxt", "net.caffemodel", "net.onnx", "--verbose")
     assert done.returncode == 0, done.stderr
     assert "3 of 3 blobs agree" in done.stdout
@@ -291,7 +291,7 @@ def test_verify_command(protogen, files):
         (["net.onnx", "net.onnx", "--input", "x.npy"], "x.npy: cannot be read"),
     ],
 )
-def test_verify_mistakes(protogen, files, arguments, sentence):
+def test_verify_command_rejects_invalid_arguments(protogen, files, arguments, sentence):
     (files / "net.caffemodel.onnx").write_bytes((files / "net.caffemodel").read_bytes())
     done = protogen("verify", *arguments)
     assert done.returncode == 2
@@ -302,7 +302,7 @@ def test_verify_mistakes(protogen, files, arguments, sentence):
 # run
 
 
-def test_run_returns_inner_blobs(files):
+def test_run_returns_the_requested_blobs(files):
     net = pg.load(files / "net.prototxt", files / "net.caffemodel")
     x = np.random.default_rng(0).standard_normal((1, 3, 12, 13), np.float32)
     blobs = pg.run(net, {"data": x}, ["data", "x", "conv"])
@@ -333,14 +333,14 @@ def test_run_returns_inner_blobs(files):
         ),
     ],
 )
-def test_run_mistakes(files, feeds, blobs, sentence):
+def test_run_rejects_invalid_feeds_and_blobs(files, feeds, blobs, sentence):
     net = pg.load(files / "net.prototxt", files / "net.caffemodel")
     with pytest.raises(pg.InputError) as caught:
         pg.run(net, feeds, blobs)
     assert sentence in str(caught.value)
 
 
-def test_run_command(protogen, files):
+def test_run_command_on_a_picture(protogen, files):
     image = pytest.importorskip("PIL.Image")
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (12, 13, 3)).astype(np.uint8)
@@ -360,11 +360,11 @@ def test_run_command(protogen, files):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     x = pixels[None].transpose(0, 3, 1, 2)[:, ::-1] - np.float32([104, 117, 123])[:, None, None]
-    wanted = pg.run(net, {"data": np.ascontiguousarray(x)})["prob"][0]
+    expected = pg.run(net, {"data": np.ascontiguousarray(x)})["prob"][0]
     saved = np.load(files / "b.npz")
     assert set(saved.files) == {"conv", "x", "prob"}
-    assert np.allclose(saved["prob"][0], wanted, atol=1e-6)
-    best = ["cat", "dog", "fox", "owl"][int(wanted.argmax())]
+    assert np.allclose(saved["prob"][0], expected, atol=1e-6)
+    best = ["cat", "dog", "fox", "owl"][int(expected.argmax())]
     assert best in done.stdout.splitlines()[4]
     assert (files / "b.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -382,7 +382,7 @@ def test_run_command(protogen, files):
         (["--random", "--plot", "a.jpg"], "unsupported image extension '.jpg'"),
     ],
 )
-def test_run_command_mistakes(protogen, files, arguments, sentence):
+def test_run_command_rejects_invalid_arguments(protogen, files, arguments, sentence):
     np.save(files / "x.npy", np.zeros((1, 3, 12, 13), np.float32))
     done = protogen("run", "net.prototxt", "net.caffemodel", *arguments)
     assert done.returncode == 2

@@ -131,14 +131,14 @@ def test_perceptron_is_a_healthy_net(activation):
     assert not {one.kind for one in health.findings} - {"one-sign"}
 
 
-def test_perceptron_golden(golden):
+def test_perceptron_equals_the_golden_text(golden):
     perceptron = pg.perceptron("784-300-100-10", "tanh", source="mnist")
     golden("mlp/deploy.prototxt", perceptron.deploy)
     golden("mlp/train_val.prototxt", perceptron.train_val)
     golden("mlp/solver.prototxt", perceptron.solver)
 
 
-def test_mlp_command(protogen, tmp_path):
+def test_mlp_command_writes_a_net(protogen, tmp_path):
     result = protogen(
         "mlp", "784-300-100-10", "--train-val", "t.prototxt", "--solver", "s.prototxt"
     )

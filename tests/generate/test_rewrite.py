@@ -232,17 +232,18 @@ def test_layers_without_stock_equivalent_are_reported(tmp_path, protogen):
     assert result.returncode == 0
     assert "1 x ReLU6 -> Clip" in result.stdout
     assert (
-        "not replaced: Upsample (u): no stock layer puts values at places that a mask names."
+        "not replaced: Upsample (u): no stock layer places values by a mask of indices."
         in result.stderr
     )
-    assert "not replaced: Resize (r): forks sample differently under this name" in result.stderr
+    reason = "forks use different interpolation rules for this type"
+    assert f"not replaced: Resize (r): {reason}" in result.stderr
     result = protogen("rewrite", path, "--require-all", "-o", "none.prototxt")
     assert result.returncode == 3
-    assert "2 layers cannot be rewritten" in result.stderr
+    assert "2 layers cannot be replaced" in result.stderr
     assert not (tmp_path / "none.prototxt").exists()
 
 
-def test_rewrite_command(tmp_path, protogen):
+def test_rewrite_command_writes_net_and_weights(tmp_path, protogen):
     path = tmp_path / "net.prototxt"
     path.write_text(NET % LAYERS["Interp"])
     result = protogen("rewrite", path)
@@ -325,7 +326,7 @@ def test_published_nets_are_rewritten(name, golden_script):
         assert np.abs(values - actual[blob]).max() <= TOLERANCE * max(1, np.abs(values).max())
 
 
-def test_blob_renamed_inside_a_replaced_layer(tmp_path):
+def test_blob_renamed_inside_a_replaced_layer_is_not_used_elsewhere(tmp_path):
     """The renamed blob is the top of a layer that is replaced too."""
     path = tmp_path / "net.prototxt"
     path.write_text(CHAIN.replace('"Power" bottom: "data" top: "x" power_param { scale: 2 }',

@@ -40,9 +40,10 @@ def weights_of(raw: bytes) -> dict[str, list[np.ndarray]]:
     }
 
 
-def test_number_of_cases():
-    assert len(BILINEAR) == 4
-    assert len(ALL) == 8
+def test_cases_with_values_of_caffe_are_found():
+    """The tests below have no effect if the cases are missing."""
+    assert BILINEAR
+    assert ALL
 
 
 @pytest.mark.parametrize("case", BILINEAR, ids=lambda p: p.name)

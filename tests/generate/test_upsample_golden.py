@@ -13,7 +13,7 @@ SPEC = EXAMPLES / "head.toml"
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 @pytest.mark.parametrize("factor", range(1, 17))
-def test_text_of_each_factor(golden, factor, mode):
+def test_text_of_each_factor_is_unchanged(golden, factor, mode):
     golden(f"upsample/{mode}_{factor}.prototxt", pg.upsample(factor, mode=mode).prototxt)
 
 
@@ -30,15 +30,15 @@ def test_text_of_each_factor(golden, factor, mode):
         ("hostile_name", {"factor": 2, "name": 'x"\n}\tlayer {\\ \x00 \u00e9 \u2028'}),
     ],
 )
-def test_text_of_each_option(golden, name, options):
+def test_text_of_each_option_is_unchanged(golden, name, options):
     golden(f"upsample/{name}.prototxt", pg.upsample(**options).prototxt)
 
 
-def test_text_of_spec_file(golden):
+def test_text_of_a_spec_file_is_unchanged(golden):
     golden("upsample/spec.prototxt", pg.load_spec(SPEC).prototxt)
 
 
 @pytest.mark.parametrize("rewire", [False, True])
-def test_text_of_spliced_net(golden, rewire):
+def test_text_of_a_net_with_an_inserted_layer_is_unchanged(golden, rewire):
     spliced = pg.splice(NET, "score", rewire=rewire, factor=2, name="up_score")
     golden(f"upsample/spliced{'_rewired' if rewire else ''}.prototxt", spliced.text)

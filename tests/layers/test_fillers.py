@@ -188,7 +188,7 @@ def test_streams_depend_on_layer_names():
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(8, 3), (3, 8), (5, 5), (1, 1)])
-def test_orthogonal(rows, columns):
+def test_orthogonal_matrix_is_orthonormal_and_without_preferred_sign(rows, columns):
     """The matrix is float32, orthonormal along the shorter axis, without a preferred sign."""
     matrix = fillers.orthogonal(rows, columns, [1])
     assert matrix.shape == (rows, columns)
@@ -209,7 +209,7 @@ def test_orthogonal(rows, columns):
     ("shape", "group"),
     [((4, 4, 3, 5), 1), ((6, 2, 3, 3), 3), ((6, 3, 1, 1), 2), ((5, 3), 1), ((3, 5, 7), 1), ((8, 2, 5, 5), 2)],
 )  # fmt: skip
-def test_identity(shape, group):
+def test_identity_filler_copies_inputs_to_outputs(shape, group):
     """Output k equals input k if it exists; computed value by value."""
     expected = np.zeros(shape, np.float32)
     for out in range(shape[0]):
@@ -228,7 +228,7 @@ def test_identity(shape, group):
     (1, "bvlc", [1]), (2, "bvlc", [0.5, 0.5]), (3, "bvlc", [0.5, 1, 0.5]), (4, "bvlc", [0.25, 0.75, 0.75, 0.25]),
     (3, "classic", [0.25, 0.75, 0.75]), (2, "classic", [1, 0]), (4, "classic", [0.25, 0.75, 0.75, 0.25]),
 ])  # fmt: skip
-def test_bilinear_profiles(kernel, variant, profile):
+def test_bilinear_profiles_equal_values_computed_by_hand(kernel, variant, profile):
     """Profiles computed by hand from 1 - |x / F - c|."""
     actual = fillers.bilinear_profile(kernel, variant)
     assert actual.dtype == np.float32
@@ -260,7 +260,7 @@ def test_invalid_bilinear_arguments_are_rejected():
     ("shape", "into", "out"),
     [((), 1, 1), ((7,), 1, 7), ((4, 5), 5, 4), ((4, 5, 3, 3), 45, 36), ((2, 3, 4), 12, 8)],
 )
-def test_caffes_fan(shape, into, out):
+def test_fan_of_caffe_follows_from_the_shape(shape, into, out):
     assert caffes_fan(shape) == Fan(into, out)
     assert caffes_fan(shape).n("FAN_IN") == into
     assert caffes_fan(shape).n("FAN_OUT") == out
@@ -491,7 +491,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc" inner_product_p
 """
 
 
-def test_command(protogen, tmp_path):
+def test_init_command_writes_reproducible_weights(protogen, tmp_path):
     (tmp_path / "net.prototxt").write_text(NET)
     done = protogen("init", "net.prototxt", "-o", "a.caffemodel", "--seed", "3")
     assert done.returncode == 0, done.stderr
@@ -533,7 +533,7 @@ def test_written_net_preserves_comments(protogen, tmp_path):
          '"conw": pattern matches no layer with weights. Did you mean conv?'),
     ],
 )  # fmt: skip
-def test_command_rejects_invalid_options(protogen, tmp_path, options, text):
+def test_init_command_rejects_invalid_options(protogen, tmp_path, options, text):
     (tmp_path / "net.prototxt").write_text(NET)
     done = protogen("init", *options)
     assert done.returncode == 2

@@ -23,8 +23,10 @@ def opsets() -> list[int]:
     return [13, 18, min(NEWEST, newest_opset())]
 
 
-def test_number_of_cases():
-    assert len(CASES) == 205
+def test_every_case_has_a_net_and_golden_values():
+    assert CASES
+    files = ("net.prototxt", "golden.npz")
+    assert [case / name for case in CASES for name in files if not (case / name).exists()] == []
 
 
 @pytest.mark.parametrize("opset", opsets())

@@ -59,7 +59,7 @@ def test_filter_selects_samples():
     assert_close(tops["b"], y[[0, 3]])
 
 
-def test_infogain():
+def test_infogain_loss_equals_its_formula():
     x, labels, gain = normal(5, 4), np.float32([0, 3, 1, 1, 2]), np.abs(normal(1, 1, 4, 4))
     tops = run('type: "InfogainLoss" bottom: "x" bottom: "l" bottom: "h" top: "loss" top: "p" loss_weight: 1 loss_weight: 0',
                 x=x, l=labels, h=gain)  # fmt: skip
@@ -75,7 +75,7 @@ def test_infogain():
      ("normalization: VALID", "valid"), ("normalize: true", "valid"), ("normalize: false", 3)],
 )  # fmt: skip
 @pytest.mark.parametrize("ignored", [None, 1, 9])
-def test_normalisation_of_losses(param, divisor, ignored):
+def test_loss_is_divided_by_the_normalizer(param, divisor, ignored):
     """SoftmaxWithLoss at two positions of three samples: the divisor of the sum."""
     x, labels = normal(3, 4, 2), np.float32([[0, 1], [1, 3], [2, 1]])
     skip = "" if ignored is None else f"ignore_label: {ignored}"
@@ -91,7 +91,7 @@ def test_normalisation_of_losses(param, divisor, ignored):
 
 
 @pytest.mark.parametrize("param", ["", "ignore_label: 1", "normalization: VALID ignore_label: 1"])
-def test_sigmoid_cross_entropy(param):
+def test_sigmoid_cross_entropy_equals_its_formula(param):
     x, t = normal(3, 2, 2), np.float32(RANDOM.integers(0, 2, (3, 2, 2)))
     tops = run(f'type: "SigmoidCrossEntropyLoss" bottom: "x" bottom: "t" top: "loss" loss_param {{ {param} }}', x=x, t=t)  # fmt: skip
     p = sigmoid(x)
@@ -107,7 +107,7 @@ def gates(x: np.ndarray, c: np.ndarray, cont: np.ndarray) -> tuple[np.ndarray, n
     return new, sigmoid(o) * np.tanh(new)
 
 
-def test_lstm_unit():
+def test_lstm_unit_equals_its_formula():
     c, x, cont = normal(1, 3, 5), normal(1, 3, 20), np.float32([[1, 0, 1]])
     tops = run('type: "LSTMUnit" bottom: "c" bottom: "x" bottom: "cont" top: "new" top: "h"', c=c, x=x, cont=cont)  # fmt: skip
     new, h = gates(x, c, cont)
@@ -118,7 +118,7 @@ def test_lstm_unit():
 @pytest.mark.parametrize("exposed", [False, True])
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("kind", ["LSTM", "RNN"])
-def test_recurrent(kind, static, exposed):
+def test_recurrent_layers_equal_their_formulas(kind, static, exposed):
     """All forms of bottoms: static input, states as input and output, sequences that end."""
     steps, batch, width, d = 4, 2, 3, 5
     rows = 4 * d if kind == "LSTM" else d

@@ -21,8 +21,7 @@ def codes_of_rule(text: str, code: str, **options) -> list[str]:
     return [finding.code for finding in checked.diagnostics]
 
 
-def test_there_are_45_rules_with_different_names():
-    assert len(RULES) >= 45
+def test_rules_have_different_names():
     assert len({rule.name for rule in RULES.values()}) == len(RULES)
 
 
@@ -56,11 +55,9 @@ def test_rule_without_fix_does_not_change_the_example(code):
     assert checked.text == rule.example
 
 
-@pytest.mark.parametrize("code", RULES)
-def test_page_consists_of_sentences(code):
-    rule = RULES[code]
-    assert rule.what.endswith(".")
-    assert rule.why.endswith(".")
+def test_description_and_reason_of_rules_are_sentences():
+    texts = {code: (rule.what, rule.why) for code, rule in RULES.items()}
+    assert [code for code, both in texts.items() if not all(t.endswith(".") for t in both)] == []
 
 
 # Ignoring rules: comments, options, and the configuration of a project
@@ -74,7 +71,7 @@ def codes(text: str, select=("PG3",), **options) -> list[str]:
     return [finding.code for finding in checked.diagnostics]
 
 
-def test_ignore_comments():
+def test_comments_turn_rules_off():
     assert codes(UP) == ["PG302"]
     assert codes(UP.replace("layer {\n", "layer {  # protogen: ignore[PG302]\n")) == []
     assert codes(UP.replace("layer {\n", "layer {  # protogen: ignore\n")) == []
@@ -84,7 +81,7 @@ def test_ignore_comments():
     assert codes("# protogen: ignore[PG302]\n" + UP) == ["PG302"]  # Only its own line.
 
 
-def test_selected_rules():
+def test_rules_are_selected_by_code_family_and_name():
     default = {rule.code for rule in selected()}
     assert "PG301" in default
     assert "PG321" not in default
@@ -108,7 +105,7 @@ def test_syntax_error_is_reported_at_its_place():
 def test_old_format_is_checked_and_not_fixed():
     text = 'layers { name: "i" type: INNER_PRODUCT bottom: "data" top: "i" inner_product_param { num_output: 2 } }'
     checked = check_text(text, "net.prototxt", unsafe_fixes=True)
-    assert "PG102" in {one.code for one in checked.diagnostics}
+    assert "PG102" in {finding.code for finding in checked.diagnostics}
     assert checked.text == text
 
 
@@ -122,7 +119,7 @@ def test_fixes_preserve_comments_and_order():
     assert checked.count_fixed == 2
 
 
-def test_check_of_a_folder_with_configuration(protogen, tmp_path):
+def test_check_command_reads_the_configuration_of_the_project(protogen, tmp_path):
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "a.prototxt").write_text(UP)
     (tmp_path / "nets" / "solver.prototxt").write_text('net: "a.prototxt"\nbase_lr: 0.1\n')
@@ -145,7 +142,7 @@ def test_check_of_a_folder_with_configuration(protogen, tmp_path):
     assert "group: 8" in (tmp_path / "nets" / "a.prototxt").read_text()
 
 
-def test_output_formats(protogen, tmp_path):
+def test_findings_in_each_output_format(protogen, tmp_path):
     import json
 
     (tmp_path / "a.prototxt").write_text(UP)
@@ -163,7 +160,7 @@ def test_output_formats(protogen, tmp_path):
     assert {rule["id"] for rule in run["tool"]["driver"]["rules"]} == {*RULES, "PG100"}
 
 
-def test_targets_and_dialects(protogen, tmp_path):
+def test_target_and_dialect_options(protogen, tmp_path):
     (tmp_path / "a.prototxt").write_text(RULES["PG401"].example)
     done = protogen("check", "a.prototxt", "--target", "horizon-x3", "--select", "PG401")
     assert done.returncode == 0  # Kernel 9 is within the limits.
@@ -173,7 +170,7 @@ def test_targets_and_dialects(protogen, tmp_path):
     assert protogen("check", "a.prototxt", "--dialect", "nowhere").returncode == 2
 
 
-def test_rule_command(protogen):
+def test_rule_command_lists_and_explains_rules(protogen):
     assert "mixed-channels [-]" in protogen("rule").stdout
     assert protogen("rule", "PG302").stdout == protogen("rule", "mixed-channels").stdout
     done = protogen("rule", "PG30")
@@ -218,7 +215,7 @@ def untrusted_codes(tmp_path, change) -> set[str]:
     return {finding.code for finding in checked.diagnostics}
 
 
-def test_untrusted_weights(tmp_path, monkeypatch):
+def test_untrusted_weights_that_do_not_match_are_reported(tmp_path, monkeypatch):
     from dataclasses import replace
 
     import numpy as np
@@ -237,7 +234,7 @@ def test_untrusted_weights(tmp_path, monkeypatch):
     ) == {"PG608"}
 
 
-def test_untrusted_command(protogen, tmp_path):
+def test_untrusted_option_selects_its_rules(protogen, tmp_path):
     (tmp_path / "a.prototxt").write_text(RULES["PG601"].example)
     done = protogen("check", "--untrusted", "a.prototxt")
     assert done.returncode == 1
@@ -256,14 +253,14 @@ def test_untrusted_command(protogen, tmp_path):
     ],
     ids=["file", "family", "lines", "solver", "solver with a comment"],
 )
-def test_an_untrusted_net_cannot_hide(code, hide, protogen, tmp_path):
-    """Comments, project settings, and the fields of a solver do not turn its rules off."""
+def test_untrusted_net_cannot_turn_its_rules_off(code, hide, protogen, tmp_path):
+    """Comments, project settings and the fields of a solver have no effect."""
     (tmp_path / "a.prototxt").write_text(hide(RULES[code].example))
     (tmp_path / "protogen.toml").write_text('[check]\nignore = ["PG6"]\n')
     checked = check_file(
         tmp_path / "a.prototxt", selected(untrusted=True), Settings(), trusted=False
     )
-    assert code in {one.code for one in checked.diagnostics}
+    assert code in {finding.code for finding in checked.diagnostics}
 
 
 def test_untrusted_weights_belong_to_the_net_before_them(protogen, tmp_path):
@@ -281,7 +278,7 @@ def test_untrusted_weights_belong_to_the_net_before_them(protogen, tmp_path):
     assert "Write protogen check --untrusted NET.prototxt" in plain.stderr
 
 
-def test_a_net_is_not_taken_for_a_solver(protogen, tmp_path):
+def test_net_with_a_field_of_a_solver_is_checked_as_a_net(protogen, tmp_path):
     (tmp_path / "a.prototxt").write_text(
         'max_iter: 1\nlayer: { name: "a" type: "ReLU" bottom: "x" top: "y" }'
     )
@@ -291,13 +288,13 @@ def test_a_net_is_not_taken_for_a_solver(protogen, tmp_path):
 # Offsets of Crop, computed from the coordinates of the net
 
 
-def test_published_offsets_of_fcn8s_are_right(fcn8s):
+def test_published_crop_offsets_of_fcn8s_are_correct(fcn8s):
     assert codes_of_rule(fcn8s, "PG310") == []
 
 
-@pytest.mark.parametrize("right", [5, 9, 31])
-def test_wrong_offset_is_fixed(fcn8s, right):
-    wrong = fcn8s.replace(f"offset: {right}", f"offset: {right - 3}")
-    checked = check_text(wrong, "net.prototxt", [RULES["PG310"]], Settings(), unsafe_fixes=True)
+@pytest.mark.parametrize("offset", [5, 9, 31])
+def test_incorrect_crop_offset_is_fixed(fcn8s, offset):
+    text = fcn8s.replace(f"offset: {offset}", f"offset: {offset - 3}")
+    checked = check_text(text, "net.prototxt", [RULES["PG310"]], Settings(), unsafe_fixes=True)
     assert checked.count_fixed >= 1
     assert checked.text == fcn8s

@@ -59,7 +59,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_uses_in_source_files(tree, name):
+def test_uses_in_source_files_are_found(tree, name):
     text, places, options = SOURCES[name]
     (tree / name).write_text(text)
     uses = examine(tree)
@@ -79,7 +79,7 @@ def test_uses_in_source_files(tree, name):
         assert f'{reader}("net.onnx")' in use.advice[1]
 
 
-def test_net_that_does_not_convert(tree):
+def test_net_that_does_not_convert_is_reported(tree):
     text = (tree / "models" / "net.prototxt").read_text()
     (tree / "models" / "net.prototxt").write_text(text.replace('"Softmax"', '"Mystery"'))
     (tree / "a.py").write_text('cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")')
@@ -98,7 +98,7 @@ def test_missing_weights_are_reported(tree):
     assert use.verdict.endswith("net.caffemodel is not in the source tree")
 
 
-def test_command(protogen, tree):
+def test_opencv5_option_reports_uses_and_invalid_arguments(protogen, tree):
     (tree / "a.py").write_text('cv2.dnn.readNetFromCaffe("net.prototxt", "net.caffemodel")')
     done = protogen("check", "--opencv5", ".", "--json")
     assert done.returncode == 1

@@ -23,12 +23,8 @@ from protogen.layers.graph import free_name
 from protogen.net.cost import costs
 from protogen.net.net import Net
 
-ALL = sorted(path for path in CASES.glob("*/*") if (path / "golden.npz").exists())
+ALL = sorted(CASES.glob("*/*"))
 NETS = sorted((SHARED / "golden" / "nets").glob("*.json.gz"))
-
-
-def test_number_of_cases_with_golden_values():
-    assert len(ALL) == 205
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda p: p.name)

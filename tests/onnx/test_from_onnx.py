@@ -68,7 +68,7 @@ small = st.integers(1, 3)
 
 @settings(max_examples=60)
 @given(st.data())
-def test_conv(data):
+def test_conv_agrees_with_onnxruntime(data):
     axes = data.draw(st.integers(1, 3), "axes")
     size = [data.draw(lengths) for _ in range(axes)]
     kernel = [data.draw(small) for _ in range(axes)]
@@ -93,7 +93,7 @@ def test_conv_with_automatic_pads(auto_pad, kernel, stride, size):
 
 @settings(max_examples=60)
 @given(st.data())
-def test_conv_transpose(data):
+def test_conv_transpose_agrees_with_onnxruntime(data):
     axes = data.draw(st.integers(1, 2), "axes")
     size = [data.draw(st.integers(2, 6)) for _ in range(axes)]
     kernel = [data.draw(st.integers(1, 4)) for _ in range(axes)]
@@ -119,7 +119,7 @@ def test_conv_transpose(data):
 
 @settings(max_examples=80)
 @given(st.data())
-def test_pools(data):
+def test_pools_agree_with_onnxruntime(data):
     axes = data.draw(st.integers(1, 3), "axes")
     size = [data.draw(lengths) for _ in range(axes)]
     kernel = [data.draw(st.integers(1, 4)) for _ in range(axes)]
@@ -148,7 +148,7 @@ def test_pools(data):
 @settings(max_examples=40)
 @given(st.booleans(), st.booleans(), st.sampled_from([1.0, 0.5]), st.sampled_from([1.0, 2.0]),
        st.sampled_from(["none", "row", "number", "whole", "computed"]), st.booleans())  # fmt: skip
-def test_gemm(transpose_a, transpose_b, alpha, beta, bias, computed):
+def test_gemm_agrees_with_onnxruntime(transpose_a, transpose_b, alpha, beta, bias, computed):
     m, k, n = 3, 4, 5
     inputs = {"x": (k, m) if transpose_a else (m, k)}
     constants = {}
@@ -214,7 +214,7 @@ def test_external_data_is_read_and_checked(tmp_path):
 
 @settings(max_examples=40)
 @given(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max", "Min"]), st.data())
-def test_broadcasting(operator, data):
+def test_broadcasting_agrees_with_onnxruntime(operator, data):
     """Operands are computed values and constants, on either side."""
     shape = [data.draw(st.integers(1, 3)) for _ in range(4)]
     other = [n if data.draw(st.booleans()) else 1 for n in shape][data.draw(st.integers(0, 3)) :]
@@ -231,7 +231,7 @@ def test_broadcasting(operator, data):
 
 @settings(max_examples=40)
 @given(st.data())
-def test_reductions(data):
+def test_reductions_agree_with_onnxruntime(data):
     rank = data.draw(st.integers(1, 4))
     shape = [data.draw(st.integers(1, 4)) for _ in range(rank)]
     axes = data.draw(st.lists(st.integers(0, rank - 1), unique=True, min_size=1))
@@ -246,7 +246,7 @@ def test_reductions(data):
 
 @settings(max_examples=40)
 @given(st.permutations([0, 1, 2, 3]), st.tuples(small, small, small, small))
-def test_transpose(order, shape):
+def test_transpose_agrees_with_onnxruntime(order, shape):
     node = helper.make_node("Transpose", ["x"], ["y"], perm=order)
     onnx_model = model([node], {"x": shape})
     assert stock(agrees(onnx_model))
@@ -256,7 +256,7 @@ def test_transpose(order, shape):
 
 @settings(max_examples=40)
 @given(st.data())
-def test_pads(data):
+def test_pads_agree_with_onnxruntime(data):
     mode = data.draw(st.sampled_from(["constant", "edge", "reflect"]))
     pads = [data.draw(st.integers(0, 2)) for _ in range(8)]
     constants = {"p": np.array(pads), "v": np.float32(data.draw(st.sampled_from([0, 1.5])))}
@@ -268,7 +268,7 @@ def test_pads(data):
 
 @settings(max_examples=40)
 @given(st.data())
-def test_slices(data):
+def test_slices_agree_with_onnxruntime(data):
     axis = data.draw(st.integers(0, 3))
     step = data.draw(st.sampled_from([1, 2, 3, -1, -2]))
     low, high = sorted(data.draw(st.lists(st.integers(0, 6), min_size=2, max_size=2, unique=True)))
@@ -283,7 +283,7 @@ def test_slices(data):
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 @pytest.mark.parametrize("transformation", ["half_pixel", "align_corners", "asymmetric"])
 @pytest.mark.parametrize("scale", [2.0, 1.5, 0.5])
-def test_resize(mode, transformation, scale):
+def test_resize_agrees_with_onnxruntime(mode, transformation, scale):
     node = helper.make_node(
         "Resize", ["x", "", "s"], ["y"], mode=mode,
         coordinate_transformation_mode=transformation,
@@ -307,7 +307,7 @@ def test_erf_error_is_within_stated_bound():
 
 
 @pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 12, 13, 15, 17, 19, 21, 22])
-def test_operator_sets(opset):
+def test_operator_sets_agree_with_onnxruntime(opset):
     """Operators that changed between sets: Clip's limits, Slice's bounds, Softmax's axes."""
     nodes = [helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1], name="conv")]
     constants = {"w": weights(4, 3, 3, 3)}
@@ -566,7 +566,7 @@ def test_check_onnx_reports_every_kind():
     ]
 
 
-def test_input_mistakes():
+def test_invalid_arguments_are_rejected():
     onnx_model = chain()
     with pytest.raises(pg.InputError, match=r'"dat": the model has no such input \(inputs: data\)'):
         pg.from_onnx(onnx_model, input_shapes={"dat": (1, 3, 8, 8)})

@@ -20,7 +20,7 @@ NETS = sorted(path.stem for path in FOLDER.glob("*.onnx"))
 TOLERANCE = 1e-4  # of the output's largest value
 
 
-def test_list_of_nets_is_complete():
+def test_all_nine_nets_are_tested():
     names = "bvlc_alexnet densenet121 inception_v1 inception_v2 resnet50 shufflenet squeezenet "
     assert [f"light_{name}" for name in (names + "vgg19 zfnet512").split()] == NETS
 

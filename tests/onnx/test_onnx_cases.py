@@ -141,7 +141,7 @@ def reason_of(text: str) -> str:
     return re.sub(r'^\s*operator ".*?" \(\w+\): ', "", lines[0]).rstrip(".")
 
 
-def test_onnx_cases_agree_or_are_refused(golden, onnxs_cases):
+def test_onnx_cases_agree_or_are_refused(golden, onnx_1_23_cases):
     """Run all cases; the page in docs lists each that is refused."""
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     refused: list[str] = []

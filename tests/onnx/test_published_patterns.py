@@ -1,4 +1,4 @@
-"""Patterns of published nets that other tools refuse, in nets of our own."""
+"""Patterns of published nets that other tools reject, in small nets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read(text: str) -> Net:
         'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 } input_shape { dim: 7 }\n' + RELU,
     ],
 )  # fmt: skip
-def test_legacy_inputs_as_caffe_reads_them(text):
+def test_legacy_inputs_are_read_as_in_caffe(text):
     """An input without a shape is dropped if a layer produces it; shapes beyond the inputs are not
     read (Caffe: UpgradeNetInput)."""
     net = read(text)
@@ -39,7 +39,7 @@ def test_legacy_inputs_as_caffe_reads_them(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ('input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n' + INPUT + RELU,
          'another layer already produces its top "data"'),
@@ -47,13 +47,13 @@ def test_legacy_inputs_as_caffe_reads_them(text):
         ('input: "data" input: "b" input_shape { dim: 1 }\n' + RELU, "the number of input_shape is 1, expected 2"),
     ],
 )  # fmt: skip
-def test_legacy_inputs_that_caffe_refuses(text, said):
+def test_invalid_legacy_inputs_are_rejected(text, problem):
     with pytest.raises(pg.InputError) as caught:
         read(text)
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
 
 
-def test_upgrade_says_that_it_drops_an_input():
+def test_upgrade_reports_a_dropped_input():
     changes: list[str] = []
     upgrade(prototxt.parse('input: "data"\n' + INPUT + RELU), changes)
     assert changes == ["removed input data without a shape: a layer produces this blob"]
@@ -69,8 +69,8 @@ ADVICE = (
 
 
 @pytest.mark.parametrize("type_", ["Eltwise", "Concat"])
-def test_a_fork_that_rounds_otherwise(type_):
-    """Intel's Caffe drops the window behind the border where the kernel is 1, BVLC's keeps it."""
+def test_size_mismatch_error_suggests_the_rounding_of_forks(type_):
+    """For a kernel of 1, Intel's Caffe drops the window beyond the border, and BVLC Caffe keeps it."""
     with pytest.raises(pg.InputError) as caught:
         _ = net_with({"x": (1, 4, 8, 8)}, FORK % ("", type_)).graph
     assert str(caught.value).endswith(ADVICE)
@@ -78,7 +78,7 @@ def test_a_fork_that_rounds_otherwise(type_):
     assert net.shapes["e"] == (1, 4 if type_ == "Eltwise" else 8, 4, 4)
 
 
-def test_no_such_advice_where_rounding_cannot_be_the_cause():
+def test_no_advice_about_rounding_if_it_cannot_be_the_cause():
     for other in ((1, 4, 2, 8), (2, 4, 8, 8), (1, 4, 8)):
         with pytest.raises(pg.InputError) as caught:
             _ = net_with({"x": (1, 4, 8, 8), "y": other},
@@ -89,20 +89,22 @@ def test_no_such_advice_where_rounding_cannot_be_the_cause():
 CONCAT = 'layer {{ name: "n" type: "Concat" bottom: "a" bottom: "b" top: "y" concat_param {{ per_fla_fuse: true {} }} }}'
 
 
-def test_concat_of_an_int8_ssd():
-    """Intel's per_fla_fuse: the boxes of every map, permuted to N, H, W, C and flattened, as SSD's
-    Permute and Flatten before a Concat give them."""
+def test_per_fla_fuse_of_concat():
+    """Intel Caffe, for int8 SSD: each bottom is permuted to N, H, W, C and flattened before the Concat.
+
+    This replaces the Permute and Flatten layers of SSD.
+    """
     random = np.random.default_rng(0)
     a, b = (random.normal(size=s).astype(np.float32) for s in ((2, 8, 4, 4), (2, 12, 2, 3)))
     net = net_with({"a": a.shape, "b": b.shape}, CONCAT.format(""))
     assert net.shapes["y"] == (2, 8 * 16 + 12 * 6, 1, 1)
     flat = [x.transpose(0, 2, 3, 1).reshape(2, -1) for x in (a, b)]
-    wanted = np.concatenate(flat, axis=1).reshape(2, -1, 1, 1)
-    np.testing.assert_array_equal(pg.run(net, {"a": a, "b": b})["y"], wanted)
+    expected = np.concatenate(flat, axis=1).reshape(2, -1, 1, 1)
+    np.testing.assert_array_equal(pg.run(net, {"a": a, "b": b})["y"], expected)
 
 
 @pytest.mark.parametrize(("b", "param"), [((1, 12, 2, 3), ""), ((2, 12, 2, 3), "axis: 2")])
-def test_concat_of_an_int8_ssd_that_does_not_fit(b, param):
+def test_invalid_per_fla_fuse_is_rejected(b, param):
     with pytest.raises(
         pg.InputError, match="per_fla_fuse requires axis 1 and bottoms with the same batch size"
     ):

@@ -96,7 +96,7 @@ def test_boxes_never_overlap_and_edges_lead_down(text):
 
 
 @pytest.mark.parametrize("name", ["tiny", "segnet_head", "deep_sigmoid"])
-def test_layout_of_examples(name):
+def test_boxes_of_examples_never_overlap(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_layout(pg.load(EXAMPLES / f"{name}.prototxt", tolerant=True).graph)
@@ -114,7 +114,7 @@ def test_in_place_layers_share_a_box_and_far_data_is_a_stub(fcn8s):
 # coordinates
 
 
-def test_coordinates_of_fcn8s(fcn8s):
+def test_coordinates_of_fcn8s_are_those_of_the_paper(fcn8s):
     coordinates = places(net(fcn8s))
     assert coordinates["data"].height == Map()
     assert coordinates["pool1"].height.scale == Fraction(1, 2)
@@ -154,7 +154,7 @@ def test_crop_offset_of_fcn32s_is_19(fcn8s):
         "crop_param { axis: 2 offset: 19 } }"
     )
     [crop] = crop_checks(net(head + up))
-    assert crop.given == crop.right == (19, 19)
+    assert crop.offsets == crop.expected == (19, 19)
 
 
 # content of a page

@@ -269,7 +269,7 @@ KERNELS = [
 
 
 @pytest.mark.parametrize(("sampling", "values"), KERNELS, ids=lambda one: getattr(one, "mode", ""))
-def test_kernel_values(sampling, values):
+def test_kernels_have_their_defined_values(sampling, values):
     """Keys 1981 for the cubics; sinc(x) sinc(x / lobes) for Lanczos. 0 outside of the support."""
     x = np.array(list(values), np.float64)
     np.testing.assert_allclose(sampling.kernel(x), list(values.values()), rtol=0, atol=1e-15)
@@ -321,7 +321,7 @@ def test_resampling_matrix_equals_matrix_of_axis():
     (3, {"out": 3, "mode": "nearest", "antialias": True},
      "antialias: not supported for mode nearest, which has no kernel. Choose another mode."),
 ])  # fmt: skip
-def test_complete_error_messages(size, arguments, message):
+def test_error_messages_are_complete_sentences(size, arguments, message):
     with pytest.raises(InputError) as caught:
         resampling_matrix(size, **arguments)
     assert str(caught.value) == message
