@@ -158,7 +158,7 @@ def _field(row: dict[str, Any]) -> str:
         return ""
     if row["receptive_field"] is None:
         kind = layer_type(row["type"])
-        return "" if kind is not None and kind.feeds else "all"
+        return "" if kind is not None and kind.is_source else "all"
     return shape_text(dict.fromkeys(row["receptive_field"]))
 
 

@@ -106,7 +106,7 @@ class LayerType(Values):
     written_in_place: ClassVar[bool] = False  # nets usually compute it in place
     resizes: ClassVar[bool] = False  # it interpolates, so other layers can replace it
     top_may_be_unused: ClassVar[bool] = False  # in training nets too
-    feeds: ClassVar[bool] = False  # its tops are inputs of the net: from files or from the caller
+    is_source: ClassVar[bool] = False  # its tops are inputs of the net: from files or the caller
     data_axis: ClassVar[int | None] = None  # axis of the tops whose length depends on data
     refusal: ClassVar[tuple[str, str]] = ("protogen cannot export this layer type", "")
     limits: ClassVar[str] = ""  # of its export to ONNX, for the table of supported layers

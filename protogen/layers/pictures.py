@@ -21,7 +21,7 @@ TRANSFORM = f"{SIZES} mean_value force_color force_gray"
 class Source(LayerType, abstract=True):
     """Base of layers whose tops are inputs of an exported model."""
 
-    feeds = True
+    is_source = True
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """Emit nothing: the tops are inputs of the model."""

@@ -316,7 +316,7 @@ def _read_twice(layer: Layer, bottom: str, other: Layer) -> InputError:
 
 def _feeds(layer: Layer) -> bool:
     kind = kind_of(layer)
-    return kind is not None and kind.feeds
+    return kind is not None and kind.is_source
 
 
 def _no_bottom(layer: Layer, bottom: str, rest: Sequence[Layer]) -> InputError:
