@@ -19,7 +19,7 @@ INPUTS = TESTS / "inputs"
 pytestmark = pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning")
 
 # Exit code and a part of the error, by folder and name. Exit code 3: the meaning in the fork is unknown;
-# 2: Caffe rejects the net.
+# 2: Caffe refuses the net.
 REFUSED = {
     "caffe/bn_alphabeta": (2, "the weights have 3 blobs, but the layer has 5"),
     "caffe/det_mismatch": (2, '"loc" has 32 values a sample, but 4 priors and num_classes 2 need 16'),
@@ -32,25 +32,25 @@ REFUSED = {
     "caffe/unk_param_on_known": (3, "pooling_param.dilation is set to 2"),
     "caffe/up_stride": (3, "upsample_param.stride is set to 2"),
     "caffe/up_stride2": (3, "upsample_param.stride is set to 2"),
-    "check/absval_in_place": (2, "Caffe cannot compute this layer in-place"),
-    "check/axpy_wide": (2, "its bottoms must be a"),
-    "check/eltwise_coeff_prod": (2, "has coeff, which PROD does not take"),
-    "check/eltwise_in_place": (2, "Caffe does not compute this layer in place"),
-    "check/flatten_in_place": (2, "Caffe does not compute this layer in place"),
+    "check/absval_in_place": (2, "Caffe cannot compute this layer in place"),
+    "check/axpy_wide": (2, "expected bottoms of shapes (N, C)"),
+    "check/eltwise_coeff_prod": (2, "coeff is not allowed with operation PROD"),
+    "check/eltwise_in_place": (2, "Caffe cannot compute this layer in place"),
+    "check/flatten_in_place": (2, "Caffe cannot compute this layer in place"),
     "check/global_pool_pad": (2, "global_pooling requires pad 0 and stride 1"),
     "check/global_pool_stride": (2, "global_pooling requires pad 0 and stride 1"),
-    "check/leaky_check": (2, "Caffe does not compute this layer in place"),
-    "check/pool_pad_h_only": (2, "pad_h and pad_w must both be given"),
+    "check/leaky_check": (2, "Caffe cannot compute this layer in place"),
+    "check/pool_pad_h_only": (2, "pad_h and pad_w must both be set"),
     "check/selu_dropout": (3, "protogen does not know this type"),
     "check/selu_type": (3, "protogen does not know this type"),
     "check/stochastic_pad": (2, "STOCHASTIC"),
     "check/utf16": (2, "the file is UTF-16 text, which Caffe does not read"),
-    "refuse/eltwise_prod_coeff": (2, "has coeff, which PROD does not take"),
+    "refuse/eltwise_prod_coeff": (2, "coeff is not allowed with operation PROD"),
     "refuse/filter_selector_2x2": (2, "must have one value per sample"),
-    "refuse/flatten_inplace": (2, "Caffe does not compute this layer in place"),
+    "refuse/flatten_inplace": (2, "Caffe cannot compute this layer in place"),
     "refuse/infogain_normalize": (2, "loss_param.normalize is not supported by this layer"),
     "refuse/pool_global_stride2": (2, "global_pooling requires pad 0 and stride 1"),
-    "refuse/pool_pad_h_only": (2, "pad_h and pad_w must both be given"),
+    "refuse/pool_pad_h_only": (2, "pad_h and pad_w must both be set"),
     "refuse/sigmoidce_two_tops": (2, "tops"),
     "refuse/softmaxloss_two_tops": (2, "second top"),
 }  # fmt: skip

@@ -101,7 +101,7 @@ def convert(
 
     Raises:
         InputError: a file, an option or the weights are invalid.
-        UnsupportedError: the net has layers without ONNX form; the message names all of them.
+        UnsupportedError: the net has layers without an ONNX equivalent; the message names all of them.
         MismatchError: ``verify`` found a difference, or proved nothing; then no file is written.
 
     Warns:

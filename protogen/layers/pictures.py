@@ -104,7 +104,7 @@ class Pictures(Source, abstract=True):
         check_tops(layer, least_tops, 2)
         p = layer.params.transform_param
         if p.has("mean_file") and p.mean_value:
-            raise layer.error("mean_file and mean_value are both given", "Keep one.")
+            raise layer.error("mean_file and mean_value are both set", "Keep one.")
         if p.force_color and p.force_gray:
             raise layer.error("force_color and force_gray are both true", "Keep one.")
 

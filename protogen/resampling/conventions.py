@@ -85,6 +85,6 @@ def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = Fals
         raise UnsupportedError(
             f"{name} has no antialias option for {mode}",
             subject="like",
-            advice="Omit --antialias or --like.",
+            advice="Leave out --antialias or --like.",
         )
     return replace(sampling, antialias=True, exclude_outside=True, cubic_a=-0.5, steps=0)

@@ -70,19 +70,19 @@ def test_a_dialect(protogen, tmp_path):
     ("options", "text"),
     [
         (["m.onnx", "-o", "net.prototxt"],
-         "m.onnx: the net has 6 layers with weights, but no file is given for them. Give one: "
+         "m.onnx: the net has 6 layers with weights, but no file for them. Name it: "
          "--caffemodel net.caffemodel."),
         (["m.onnx", "w.caffemodel", "-o", "net.prototxt"],
          "w.caffemodel: an ONNX model needs no second file. To write the weights there, use "
          "--caffemodel w.caffemodel."),
         (["m.onnx", "-o", "net.onnx", "--caffemodel", "w.caffemodel"],
-         "net.onnx: m.onnx is an ONNX model already. Write a prototxt: -o net.prototxt."),
+         "net.onnx: m.onnx is already an ONNX model. Write a prototxt: -o net.prototxt."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.prototxt"],
          "m.prototxt: --output and --caffemodel write the same file. Choose a different file for each output."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.onnx"],
          "m.onnx: is an input, and --caffemodel would overwrite it. Choose another output file."),
         (["m.onnx", "-o", "net.prototxt", "--half"],
-         "--half does not apply to ONNX to Caffe: Caffe's weights are float32."),
+         "--half does not apply from ONNX to Caffe: Caffe's weights are float32."),
         (["m.onnx", "-o", "net.prototxt", "--to-blob", "x"],
          "m.onnx: \"x\": the model has no such value."),
         (["none.onnx", "-o", "net.prototxt"],

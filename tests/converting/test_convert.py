@@ -410,7 +410,7 @@ def test_declarations_of_user_defined_layer(tmp_path):
         (lambda w: w["fc"].__setitem__(0, w["fc"][0][:39]), pg.InputError,
          r'layer "fc" \(InnerProduct\): blob 0 of the weights has shape 39x48, expected 40x48'),
         (lambda w: w["fc"].pop(), pg.InputError,
-         r'layer "fc" \(InnerProduct\): the weights have 1 blobs, but the layer has 2'),
+         r'layer "fc" \(InnerProduct\): the weights have 1 blob, but the layer has 2'),
         (lambda w: w["conv1"][0].__setitem__((1, 2, 0, 0), np.nan), pg.InputError,
          r'layer "conv1" \(Convolution\): blob 0 of the weights contains NaN \(at index 45\)'),
     ],
@@ -527,7 +527,7 @@ def test_command_line(protogen, pair, tmp_path):
     [
         (["net.prototxt", "-o", "a.onnx"], 2, 'layer "conv1" (Convolution): has no weights'),
         (["net.prototxt", "none.caffemodel", "-o", "a.onnx"], 2, "none.caffemodel: cannot be read"),
-        (["net.prototxt", "net.caffemodel"], 2, "missing the output file. Name it with -o, or look with --dry-run."),
+        (["net.prototxt", "net.caffemodel"], 2, "missing output file. Name it with -o, or look with --dry-run."),
         (["net.prototxt", "net.caffemodel", "-o", "a.onnx", "--mean", "m.jpg"], 2, "unsupported mean file extension"),
         (["net.caffemodel", "-o", "a.onnx"], 2, "net.caffemodel"),
         (["net.prototxt", "net.caffemodel", "-o", "no/a.onnx"], 2, "no/a.onnx: cannot be written"),

@@ -623,6 +623,6 @@ def test_indexes_are_in_range(protogen, tmp_path, kind):
     net.save(tmp_path / "net.prototxt")
     done = protogen("convert", "net.prototxt", "-o", "a.onnx", "--verify")
     assert done.returncode == 0, done.stderr
-    assert "onnxruntime: 1 blobs agree" in done.stdout
+    assert "onnxruntime: 1 blob agrees" in done.stdout
     assert not done.stderr
     assert protogen("run", "net.prototxt", "--random").returncode == 0

@@ -284,7 +284,7 @@ def test_verify_command(protogen, files):
     ("arguments", "sentence"),
     [
         (["net.onnx"], "expected 2 models, got 1"),
-        (["net.caffemodel", "net.onnx"], "net.caffemodel: no net before these weights"),
+        (["net.caffemodel", "net.onnx"], "net.caffemodel: weights must come after their prototxt"),
         (["net.onnx", "none.onnx"], "none.onnx: cannot be read"),
         (["net.onnx", "net.caffemodel.onnx"], "net.caffemodel.onnx: not a valid ONNX model"),
         (["net.prototxt", "net.onnx"], "has no weights"),
@@ -372,7 +372,7 @@ def test_run_command(protogen, files):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "missing data for data. Give a picture or an array, or use --random."),
+        ([], "missing data for data. Give an image or an array, or use --random."),
         (["--input", "none.png"], "none.png: cannot be read"),
         (["--input", "net.prototxt"], "net.prototxt: not an image of a supported format"),
         (

@@ -527,7 +527,7 @@ def test_written_net_preserves_comments(protogen, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["net.prototxt"], "missing the output file. Name it with -o, or list the fillers with --recommend."),
+        (["net.prototxt"], "missing output file. Name it with -o, or list the fillers with --recommend."),
         (["net.prototxt", "-o", "net.prototxt"], "is an input, and --output would overwrite it"),
         (["net.prototxt", "-o", "a.caffemodel", "--set", "conw=msra"],
          '"conw": pattern matches no layer with weights. Did you mean conv?'),

@@ -96,7 +96,7 @@ def _not_finite(signals: Sequence[Signal]) -> Iterator[Finding]:
         yield Finding(
             "not-finite",
             tuple(layers),
-            f"{_names(layers)}: the output contains NaN or infinity: weights or data are too large.",
+            f"{_names(layers)}: the output contains NaN or infinite values: weights or data are too large.",
         )
 
 
