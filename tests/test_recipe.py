@@ -42,7 +42,7 @@ def command(recipe):
 
 
 def test_without_the_class(command):
-    assert "does not know this type" in command(
+    assert "unknown layer type" in command(
         "convert", "net.prototxt", "-o", "x.onnx", code=3, plugin=False
     )
 

@@ -207,7 +207,7 @@ def _check_options(
         if flags[key] != default:
             flag = _FLAGS.get(key, key).replace("_", "-")
             raise InputError(
-                f"--{flag} does not apply to {direction}: {reason}",
+                f"--{flag} does not apply {direction}: {reason}",
                 advice=f"Write protogen convert {net} {flags[key]}, without the option."
                 if key == "weights"
                 else "",

@@ -326,7 +326,7 @@ def only(names: Sequence[str], option: str = "--input", value: str = "FILE") -> 
 def check_input(name: str, names: Sequence[str]) -> None:
     """Raise InputError if the net has no input of this name."""
     if name not in names:
-        problem = f"the net has no such input (inputs: {', '.join(names) or 'none'})"
+        problem = f"unknown input (inputs: {', '.join(names) or 'none'})"
         raise InputError(problem, subject=f'"{name}"', advice=did_you_mean(name, names))
 
 

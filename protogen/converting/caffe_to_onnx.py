@@ -226,7 +226,7 @@ def _known_inputs(net: Net, input_shapes: Mapping[str, Shape]) -> dict[str, list
         if name not in net.inputs and name not in {t for x in net.layers for t in x.tops}:
             known = ", ".join(net.inputs) or "none"
             raise InputError(
-                f"the net has no such input (inputs: {known})",
+                f"unknown input (inputs: {known})",
                 subject=f'"{name}"',
                 advice=did_you_mean(name, net.inputs),
             )

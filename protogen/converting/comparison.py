@@ -358,12 +358,12 @@ def _pairs(
     for name in outputs:
         if name not in first:
             advice = did_you_mean(name, first)
-            raise InputError("the model has no such blob", subject=f'"{name}"', advice=advice)
+            raise InputError("unknown blob", subject=f'"{name}"', advice=advice)
     second_names = set(second)
     for index, name in ((index, n) for pair in names.items() for index, n in enumerate(pair)):
         if name not in (first, second_names)[index] and name not in sides[index].inputs():
             which = ("first", "second")[index]
-            raise InputError(f"the {which} model has no such value", subject=f'"{name}"')
+            raise InputError(f"unknown value of the {which} model", subject=f'"{name}"')
     pairs = [
         (name, second_name)
         for name in first

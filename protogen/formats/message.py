@@ -162,7 +162,7 @@ class Message:
         """
         known = self.kind.fields.get(name) if self.kind else None
         if known is None and self.kind is not None:
-            raise InputError(f"{self.kind.name} has no field {name!r}")
+            raise InputError(f"unknown field {name} in {self.kind.name}")
         item = Field(name, _value(known, value) if known else value, known)
         self.append(item)
         return item

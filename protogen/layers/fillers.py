@@ -232,7 +232,7 @@ def identity(shape: Sequence[int], group: int = 1) -> NDArray[np.float32]:
 def unknown(type_: str) -> InputError:
     """Return the InputError for an unknown type of filler."""
     known = (*CAFFES, *EXTRAS)
-    advice = did_you_mean(type_, known) or f"Known fillers are {', '.join(known)}."
+    advice = did_you_mean(type_, known) or f"Known fillers: {', '.join(known)}."
     return InputError("unknown filler", subject=f'"{type_}"', advice=advice)
 
 

@@ -41,7 +41,7 @@ def check_filler(layer: Layer, filler: Message, name: str, shape: Shape) -> None
     if kind in EXTRAS and layer.dialect != "bvlc":
         return
     if kind not in CAFFES:
-        advice = did_you_mean(kind, CAFFES) or f"Caffe has {', '.join(CAFFES)}."
+        advice = did_you_mean(kind, CAFFES) or f"Known fillers: {', '.join(CAFFES)}."
         raise layer.error(f'its {name} has type "{kind}", which Caffe does not have', advice)
     if kind != "gaussian" and filler.sparse != -1:
         raise layer.error(f"{what} sets sparse", "Only gaussian supports sparse.")

@@ -76,7 +76,7 @@ def _input(net: Net, blob: str | None) -> tuple[str, tuple[int, ...]]:
     """Return name and shape of the input."""
     if blob is not None and blob not in net.inputs:
         raise InputError(
-            f"the net has no such input (inputs: {', '.join(net.inputs) or 'none'})",
+            f"unknown input (inputs: {', '.join(net.inputs) or 'none'})",
             subject=f'"{blob}"',
         )
     if blob is None and len(net.inputs) != 1:

@@ -84,14 +84,14 @@ def test_a_dialect(protogen, tmp_path):
         (["m.onnx", "-o", "net.prototxt", "--half"],
          "--half does not apply from ONNX to Caffe: Caffe's weights are float32."),
         (["m.onnx", "-o", "net.prototxt", "--to-blob", "x"],
-         "m.onnx: \"x\": the model has no such value."),
+         "m.onnx: \"x\": unknown value."),
         (["none.onnx", "-o", "net.prototxt"],
          "none.onnx: cannot be read (No such file or directory). Check the path."),
         (["bad.onnx", "-o", "net.prototxt"],
          "bad.onnx:byte 2: unsupported wire type 4 (end of a group). The file is truncated or "
          "damaged, or it is not a valid ONNX model."),
         (["m.onnx", "-o", "net.prototxt", "--input-shape", "dat=1,3,32,32"],
-         'm.onnx: "dat": the model has no such input (inputs: data).'),
+         'm.onnx: "dat": unknown input (inputs: data).'),
     ],
 )  # fmt: skip
 def test_mistakes(protogen, tmp_path, options, text):

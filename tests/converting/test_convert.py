@@ -432,7 +432,7 @@ def test_wrong_weights(pair, tmp_path, change, error, sentence):
         ('bottom: "drop"', 'bottom: "drp"', pg.InputError,
          'layer "pool" (Pooling): reads "drp", but no layer produces it'),
         ('"ReLU"', '"Foo"', pg.UnsupportedError,
-         'layer "relu1" (Foo): protogen does not know this type'),
+         'layer "relu1" (Foo): unknown layer type'),
         ("pooling_param {", "pooling_param { pool: STOCHASTIC", pg.UnsupportedError,
          'layer "pool" (Pooling): ONNX has no STOCHASTIC pooling. Use MAX or AVE.'),
         ("num_output: 4 ", "num_output: 5 ", pg.InputError,
@@ -453,9 +453,9 @@ def test_wrong_nets(pair, tmp_path, old, new, error, sentence):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"outputs": ["porb"]}, '"porb": the net has no such blob. Did you mean prob?'),
+        ({"outputs": ["porb"]}, '"porb": unknown blob. Did you mean prob?'),
         ({"opset": 12}, "opset: must be 13 to "),
-        ({"input_shapes": {"dta": (1, 3, 8, 6)}}, '"dta": the net has no such input (inputs: data). Did you mean data?'),
+        ({"input_shapes": {"dta": (1, 3, 8, 6)}}, '"dta": unknown input (inputs: data). Did you mean data?'),
         ({"preprocessing": pg.Preprocessing(mean=np.zeros(2, np.float32))}, "a mean of 2x1x1 does not fit 3 channels"),
         ({"preprocessing": pg.Preprocessing(mean=np.zeros((3, 4, 4), np.float32))}, "a mean of 4x4 is smaller than 8x6"),
         ({"preprocessing": pg.Preprocessing(blob="prob")}, 'unknown input "prob" (inputs: data)'),

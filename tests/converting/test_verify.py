@@ -329,7 +329,7 @@ def test_run_returns_inner_blobs(files):
         (
             {"data": np.zeros((1, 3, 12, 13))},
             ["porb"],
-            '"porb": the net has no such blob. Did you mean prob?',
+            '"porb": unknown blob. Did you mean prob?',
         ),
     ],
 )
@@ -377,7 +377,7 @@ def test_run_command(protogen, files):
         (["--input", "net.prototxt"], "net.prototxt: not an image of a supported format"),
         (
             ["--input", "dta=x.npy"],
-            '"dta": the net has no such input (inputs: data). Did you mean data?',
+            '"dta": unknown input (inputs: data). Did you mean data?',
         ),
         (["--random", "--plot", "a.jpg"], "unsupported image extension '.jpg'"),
     ],

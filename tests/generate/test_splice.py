@@ -60,7 +60,7 @@ def test_insertion_follows_last_in_place_writer(net):
         'layer { name: "r" type: "Unheard" bottom: "y" top: "y" } layer { name: "z" type: "Unheard" bottom: "y" top: "z" }\n'
     )
     path = net(text)
-    with pytest.warns(pg.ProtogenWarning, match="does not know this type"):
+    with pytest.warns(pg.ProtogenWarning, match="unknown layer type"):
         spliced = pg.splice(path, "y", factor=2, rewire=True, channels=3)
     names = [layer.name for layer in prototxt.parse(spliced.text).layer]
     assert names == ["a", "r", "upsample", "z"]

@@ -294,7 +294,7 @@ def test_preprocess_command_writes_net(protogen, tmp_path, files, pictures):
         (["--from", "net.prototxt"], 2, "no layer has a transform_param"),
         (["--from", "train.prototxt", "--scale", "2"], 2, "--from and --scale exclude each other"),
         ([], 2, "no preprocessing is requested"),
-        (["--mean", "1", "--bottom", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
+        (["--mean", "1", "--bottom", "dat"], 2, '"dat": unknown input (inputs: data)'),
         (["--mean", "1,2,3"], 3, "missing an output file for the weights of data_preprocessed. Set it: --caffemodel new.caffemodel."),
         (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "is an input, and --caffemodel would overwrite it"),
     ],

@@ -220,7 +220,7 @@ def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
         try:
             if kind is None:
                 raise layer.unsupported(
-                    "protogen does not know this type",
+                    "unknown layer type",
                     "Define it with pg.layer, pass its bottom through with --layer-as-identity, or end "
                     "the net before it with --to-blob.",
                 )
