@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning
 # 2: Caffe refuses the net.
 REFUSED = {
     "caffe/bn_alphabeta": (2, "the weights have 3 blobs, but the layer has 5"),
-    "caffe/det_mismatch": (2, '"loc" has 32 values a sample, but 4 priors and num_classes 2 need 16'),
+    "caffe/det_mismatch": (2, '"loc" must have 16 values per sample for 4 priors and num_classes 2, got 32'),
     "caffe/hinge_enum": (3, "hinge_loss_param.norm has the unknown value L3"),
     "caffe/lrn_enum": (3, "lrn_param.norm_region has the unknown value WITHIN_CHANNELS"),
     "caffe/r21": (3, "scale is not set, and its default differs"),

@@ -27,11 +27,15 @@ def _size(text: str | None) -> tuple[int, int] | None:
     """(height, width) of ``256``, ``256x320`` or ``256,320``."""
     if text is None:
         return None
-    numbers = options.numbers(text.replace("x", ","), "--size")
+    error = InputError(f"{text!r} is not a size", subject="--size", advice="Write 256x256.")
+    try:
+        numbers = options.numbers(text.replace("x", ","), "--size")
+    except InputError:
+        raise error from None
     if len(numbers) == 1:
         numbers *= 2
     if len(numbers) != 2 or any(n < 1 or n != int(n) for n in numbers):
-        raise InputError(f"{text!r} is not a size", subject="--size", advice="Write 256x256.")
+        raise error
     return int(numbers[0]), int(numbers[1])
 
 

@@ -310,9 +310,7 @@ def test_output_of_one_model_only():
     assert pg.verify(cut, net, outputs=["fc"]).proved
     with pytest.raises(pg.MismatchError, match='output "prob": exists only in the first'):
         pg.verify(net, cut, outputs=["fc", "prob"])
-    with pytest.raises(
-        pg.InputError, match=r'"porb": unknown blob\. Did you mean prob\?'
-    ):
+    with pytest.raises(pg.InputError, match=r'"porb": unknown blob\. Did you mean prob\?'):
         pg.verify(net, cut, outputs=["porb"])
     with pytest.raises(pg.InputError, match='"out": unknown value of the second model'):
         pg.verify(net, cut, names={"fc": "out"})
