@@ -544,7 +544,7 @@ def test_dialect_supports_more_layers():
     assert [(verdict.type, verdict.kind, verdict.output) for verdict in verdicts] in (
         [("Transpose", "converts", "y")], [("Transpose", "dialect", "y")]
     )  # fmt: skip
-    with pytest.raises(pg.InputError, match="dialect: 'sdd' is not known"):
+    with pytest.raises(pg.InputError, match="dialect: unknown name 'sdd'"):
         pg.from_onnx(onnx_model, dialect="sdd")
 
 
@@ -570,9 +570,7 @@ def test_input_mistakes():
     onnx_model = chain()
     with pytest.raises(pg.InputError, match=r'"dat": unknown input \(inputs: data\)'):
         pg.from_onnx(onnx_model, input_shapes={"dat": (1, 3, 8, 8)})
-    with pytest.raises(
-        pg.InputError, match="weights have the shapes 4x3x3x3, but must have 4x2x3x3"
-    ):
+    with pytest.raises(pg.InputError, match="weights have the shapes 4x3x3x3, expected 4x2x3x3"):
         pg.from_onnx(onnx_model, input_shapes={"data": (1, 2, 8, 8)})
     product = model(
         [helper.make_node("MatMul", ["x", "w"], ["y"], name="m")], {"x": (1, 4)},
