@@ -156,6 +156,12 @@ class ProtogenWarning(_HasDiagnostics, UserWarning):
     severity = "warning"
 
 
+def quantity(count: int, noun: str, plural: str = "", form: str = "") -> str:
+    """Return a count with its noun: ``1 blob``, ``2 blobs``, ``3 axes``. ``form`` is the format of
+    the number, such as ``,``."""
+    return f"{count:{form}} {noun if count == 1 else plural or noun + 's'}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name most similar to ``name``; empty if none is similar."""
     from difflib import get_close_matches  # slow to import, and needed for errors only

@@ -97,7 +97,7 @@ def test_number_of_nets_whose_data_layers_have_shapes():
                 continue
             for layer in net.layers:
                 kind = kind_of(layer)
-                if kind is not None and kind.feeds and layer.type not in ("Input", "HDF5Data"):
+                if kind is not None and kind.is_source and layer.type not in ("Input", "HDF5Data"):
                     (known if net.shapes[layer.tops[0]] else unknown).add(file)
             if net.graph.assumed:
                 assumed.add(file)

@@ -207,7 +207,7 @@ def test_untrusted_hdf5_is_rejected(tmp_path):
         ("message V { optional Nowhere a = 1; }", "unknown type Nowhere"),
         pytest.param(
             "enum A { SAME = 0; } enum B { SAME = 0; }",
-            "protobuf rejects the definitions",
+            "protobuf refuses the definitions",
             marks=pytest.mark.skipif(
                 api_implementation.Type() == "python", reason="protobuf in Python accepts it"
             ),

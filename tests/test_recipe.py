@@ -38,8 +38,8 @@ def command(recipe, commands):
     return run
 
 
-def test_type_without_its_class_is_unknown(command):
-    assert "does not know this type" in command(
+def test_without_the_class(command):
+    assert "unknown layer type" in command(
         "convert", "net.prototxt", "-o", "x.onnx", code=3, plugin=False
     )
 

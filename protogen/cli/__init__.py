@@ -54,7 +54,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "check": Entry("check:command", "Find mistakes in nets: the linter for prototxt."),
         "rule": Entry("rule:command", "Explain a rule of check, or list all rules."),
         "verify": Entry("verify:command", "Run two models and compare their blobs."),
-        "run": Entry("run:command", "Run a Caffe net on pictures or arrays."),
+        "run": Entry("run:command", "Run a Caffe net on images or arrays."),
         "health": Entry("health:command", "Measure signals and gradients before training."),
         "train-log": Entry("train_log:command", "Find training problems in a Caffe log."),
     },

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output
-from protogen.errors import InputError, ProtogenError
+from protogen.errors import InputError, ProtogenError, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,7 +142,7 @@ def _untrusted(paths: Sequence[str]) -> tuple[list[Checked], int]:
         if path.endswith(_WEIGHTS):
             if not pairs or pairs[-1][1] is not None:
                 raise InputError(
-                    "no net before these weights",
+                    "weights must come after their prototxt",
                     where=path,
                     advice="Write NET.prototxt NET.caffemodel.",
                 )
@@ -168,9 +168,9 @@ def _show(checked: Sequence[Checked], fixed: int, form: str) -> int:
 
 
 def _totals(checked: Sequence[Checked], count: int, fixed: int) -> str:
-    text = f"{len(checked)} file{'s' if len(checked) != 1 else ''}: "
+    text = f"{quantity(len(checked), 'file')}: "
     text += f"{fixed} fixed, " if fixed else ""
-    text += f"{count} finding{'s' if count != 1 else ''}" if count else "no findings"
+    text += quantity(count, "finding") if count else "no findings"
     fixes = [one.fix.safe for file in checked for one in file.diagnostics if one.fix]
     for option, number in (
         ("--fix [*]", fixes.count(True)),
@@ -190,7 +190,7 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
             yield from inside
         elif path.endswith(_WEIGHTS):
             raise InputError(
-                "weights are checked together with their net, as untrusted files",
+                "weights can be checked only together with their net",
                 where=path,
                 advice=f"Write protogen check --untrusted NET.prototxt {path}.",
             )

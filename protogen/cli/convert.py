@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output, tables, verify
-from protogen.errors import InputError, MismatchError, ProtogenWarning
+from protogen.errors import InputError, MismatchError, ProtogenWarning, quantity
 
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing
@@ -195,28 +195,26 @@ def _check_options(
     if flags["tolerance"] is not None and not (flags["verify"] or flags["receipt"]):
         raise InputError("--tolerance needs --verify")
     if flags["target"] is None and not flags["dry_run"]:
-        raise InputError(
-            "missing the output file", advice="Name it with -o, or look with --dry-run."
-        )
+        raise InputError("missing output file", advice="Name it with -o, or look with --dry-run.")
     if from_onnx and caffemodel is not None:
         raise InputError(
             "an ONNX model needs no second file",
             where=caffemodel,
             advice=f"To write the weights there, use --caffemodel {caffemodel}.",
         )
-    direction = "ONNX to Caffe" if from_onnx else "Caffe to ONNX"
+    direction = "from ONNX to Caffe" if from_onnx else "from Caffe to ONNX"
     for key, (default, reason) in (_ONLY_TO_ONNX if from_onnx else _ONLY_TO_CAFFE).items():
         if flags[key] != default:
             flag = _FLAGS.get(key, key).replace("_", "-")
             raise InputError(
-                f"--{flag} does not apply to {direction}: {reason}",
+                f"--{flag} does not apply {direction}: {reason}",
                 advice=f"Write protogen convert {net} {flags[key]}, without the option."
                 if key == "weights" and caffemodel is None
                 else "",
             )
     if from_onnx and flags["target"] and Path(flags["target"]).suffix == ".onnx":
         raise InputError(
-            f"{net} is an ONNX model already",
+            f"{net} is already an ONNX model",
             where=flags["target"],
             advice="Write a prototxt: -o net.prototxt.",
         )
@@ -266,7 +264,10 @@ def _to_onnx(net: str, caffemodel: str | None, flags: dict[str, Any]) -> None:
     for line in _checks(converted.receipt.get("checked", {})):
         click.echo(line)
     weights = f"{tables.size(converted.weight_bytes)} of weights"
-    output.note(f"{len(converted.net.layers)} layers, {len(program.nodes)} operators, {weights}")
+    output.note(
+        f"{quantity(len(converted.net.layers), 'layer')}, "
+        f"{quantity(len(program.nodes), 'operator')}, {weights}"
+    )
     output.wrote(converted.path, converted.external, flags["receipt"])
 
 
@@ -294,7 +295,10 @@ def _checks(checked: dict[str, Any]) -> Iterator[str]:
             blobs, unproved = result["compared"], len(result["unproved"])
             worst = f"{result['worst']:.1e}" if result["worst"] else "0"
             some = f"{unproved} of them unproved, " if unproved else ""
-            yield f"{program}: {blobs} blobs agree, {some}largest relative error {worst}"
+            agree = "agrees" if blobs == 1 else "agree"
+            yield (
+                f"{program}: {quantity(blobs, 'blob')} {agree}, {some}largest relative error {worst}"
+            )
 
 
 def _to_caffe(model: str, flags: dict[str, Any]) -> None:
@@ -356,9 +360,9 @@ def _show_net(converted: Any, verbose: bool) -> None:
             output.note(f"{label} {output.printable(name)}  {shape}")
     if converted.checked is not None:
         verify.show(converted.checked, verbose)
-    operators = len(converted.imported.source.operators)
+    operators = quantity(len(converted.imported.source.operators), "operator")
     weights = f"{tables.size(converted.weight_bytes)} of weights"
-    output.note(f"{operators} operators, {len(net.layers)} layers, {weights}")
+    output.note(f"{operators}, {quantity(len(net.layers), 'layer')}, {weights}")
     for name in converted.imported.renamed:
         output.note(f"renamed {output.printable(name)}")
     output.wrote(converted.prototxt, converted.caffemodel, converted.names)

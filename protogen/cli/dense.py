@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 from protogen.formats import files
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def command(weights: str, bias: str | None, orientation: str, **flags: Any) -> N
     err = flags["output"] is None  # stdout carries only the prototxt then
     if error is not None:
         click.echo(
-            f"{layer.inputs} inputs, {layer.outputs} outputs, largest relative error "
-            f"{f'{error:.1e}' if error else '0'}",
+            f"{quantity(layer.inputs, 'input')}, {quantity(layer.outputs, 'output')}, "
+            f"largest relative error {f'{error:.1e}' if error else '0'}",
             err=err,
         )
     output.wrote(flags["output"], flags["caffemodel"], err=err)

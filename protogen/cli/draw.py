@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from protogen.cli import options, output
+from protogen.errors import quantity
 
 
 @click.command("draw")
@@ -41,4 +42,4 @@ def command(net: str, target: str, input_shapes: tuple[str, ...], **reading: Any
     shapes = options.shapes_for(net, input_shapes, **reading)
     diagram = draw(net, target, input_shapes=shapes, **reading)
     boxes = sum(not box.stub for part in diagram.parts for box in part.boxes)
-    output.note(f"wrote {printable(target)} ({boxes} boxes)")
+    output.note(f"wrote {printable(target)} ({quantity(boxes, 'box', 'boxes')})")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output
+from protogen.errors import quantity
 
 if TYPE_CHECKING:
     from protogen.onnx.verdict import Verdict
@@ -89,4 +90,4 @@ def _show(verdicts: Sequence[Verdict], what: str, flags: dict[str, Any]) -> None
         for kind, plural in _PLURAL.items()
         if (count := counts[kind])
     ]
-    click.echo(f"{len(verdicts)} {what}s: {', '.join(parts)}")
+    click.echo(f"{quantity(len(verdicts), what)}: {', '.join(parts)}")

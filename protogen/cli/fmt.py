@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import click
 
 from protogen.cli import options, output
-from protogen.errors import InputError, MismatchError
+from protogen.errors import InputError, MismatchError, quantity
 from protogen.formats import files
 
 
@@ -54,11 +54,11 @@ def command(
                 file.write(after.encode("utf-8", "surrogateescape"))
     if check and changed:
         raise MismatchError(
-            f"{len(changed)} of {len(paths)} files would change: {', '.join(changed)}",
+            f"{len(changed)} of {quantity(len(paths), 'file')} would change: {', '.join(changed)}",
             advice="Run protogen fmt on them.",
         )
     if not as_diff:
-        output.note(f"{len(changed)} of {len(paths)} files changed", err=True)
+        output.note(f"{len(changed)} of {quantity(len(paths), 'file')} changed", err=True)
 
 
 def _print_diff(path: str, before: str, after: str) -> None:

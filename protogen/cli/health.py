@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output, tables
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
 @options.input_files("A batch of data: .npy or .npz.  [default: random]")
-@click.option("--images", metavar="DIR", help="Use the pictures of a folder as data.")
+@click.option("--images", metavar="DIR", help="Use the images of a folder as data.")
 @click.option("--batch", type=click.IntRange(1), help="Number of samples of random data.")
 @options.seed
 @click.option(
@@ -151,7 +151,10 @@ def _show(health: Health) -> None:
         ],
         right=(2, 3, 4, 5, 6, 7),
     )
-    output.note(f"weights: {health.weights}; {health.batch} samples, data std {health.start:.3g}")
+    output.note(
+        f"weights: {health.weights}; {quantity(health.batch, 'sample')}, "
+        f"data std {health.start:.3g}"
+    )
     if not health.gradients:
         from importlib.util import find_spec
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output, tables
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def command(net: str, target: str | None, **flags: Any) -> None:
 
     if target is None and not (flags["recommend"] or flags["write_net"] or flags["as_json"]):
         raise InputError(
-            "missing the output file",
+            "missing output file",
             advice="Name it with -o, or list the fillers with --recommend.",
         )
     files.distinct([("--output", target), ("--write-net", flags["write_net"])], [net])
@@ -88,7 +88,10 @@ def command(net: str, target: str | None, **flags: Any) -> None:
         return
     _show_all(blobs) if flags["fill"] else _show(blobs, flags["fan"])
     count = sum(blob.values(0).size for blob in blobs)
-    output.note(f"{tables.count(count)} parameters in {len(blobs)} blobs")
+    output.note(
+        f"{tables.count(count)} parameter{'' if count == 1 else 's'} in "
+        f"{quantity(len(blobs), 'blob')}"
+    )
     output.wrote(target, flags["write_net"])
 
 
@@ -101,7 +104,7 @@ def _show(blobs: Sequence[FilledBlob], fan: str) -> None:
                 blob.layer.name,
                 tables.shape(blob.shape),
                 blob.filler.type,
-                f"{blob.true.into:g}",
+                f"{blob.true.fan_in:g}",
                 _number(blob.deviation(fan)),
                 blob.reason,
             )
@@ -136,9 +139,9 @@ def _plain(blob: FilledBlob, fan: str) -> dict[str, Any]:
         "blob": blob.index,
         "shape": list(blob.shape),
         "filler": blob.filler.numbers(),
-        "fan_in": chosen.into,
-        "fan_out": chosen.out,
-        "true_fan_in": blob.true.into if blob.is_weight else None,
+        "fan_in": chosen.fan_in,
+        "fan_out": chosen.fan_out,
+        "true_fan_in": blob.true.fan_in if blob.is_weight else None,
         "std": blob.deviation(fan),
         "reason": blob.reason,
         "why": blob.why,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from protogen.cli import options, output
-from protogen.errors import InputError, did_you_mean
+from protogen.errors import InputError, did_you_mean, quantity
 
 
 @click.command("layers")
@@ -56,4 +56,6 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
             for row in chosen
         ],
     )
-    output.note(f"{len(chosen)} types, of which {sum(row.onnx for row in chosen)} export to ONNX")
+    output.note(
+        f"{quantity(len(chosen), 'type')}; {sum(row.onnx for row in chosen)} with export to ONNX"
+    )

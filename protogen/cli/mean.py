@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from protogen.cli import options, output, tables
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 from protogen.formats import files
 
 
@@ -27,30 +27,34 @@ def _size(text: str | None) -> tuple[int, int] | None:
     """(height, width) of ``256``, ``256x320`` or ``256,320``."""
     if text is None:
         return None
-    numbers = options.numbers(text.replace("x", ","), "--size")
+    error = InputError(f"{text!r} is not a size", subject="--size", advice="Write 256x256.")
+    try:
+        numbers = options.numbers(text.replace("x", ","), "--size")
+    except InputError:
+        raise error from None
     if len(numbers) == 1:
         numbers *= 2
     if len(numbers) != 2 or any(n < 1 or n != int(n) for n in numbers):
-        raise InputError(f"{text!r} is not a size", subject="--size", advice="Write 256x256.")
+        raise error
     return int(numbers[0]), int(numbers[1])
 
 
 @command.command("compute")
-@click.argument("images", nargs=-1, required=True, metavar="PICTURE|DIR...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|DIR...")
 @click.option(
     "-o", "--output", "targets", multiple=True, metavar="FILE",
-    help="Write the mean picture as .binaryproto, .npy (C, H, W) or .png. Repeatable.",
+    help="Write the mean image as .binaryproto, .npy (C, H, W) or .png. Repeatable.",
 )  # fmt: skip
-@click.option("--size", metavar="HxW", help="Resize all pictures.  [default: one size required]")
-@click.option("--grey", is_flag=True, help="Read pictures with one channel.")
+@click.option("--size", metavar="HxW", help="Resize all images.  [default: one size required]")
+@click.option("--grey", is_flag=True, help="Read images with one channel.")
 @options.as_json
 def compute(
     images: tuple[str, ...], targets: tuple[str, ...], size: str | None, grey: bool, as_json: bool
 ) -> None:
-    """Compute the mean picture, and the mean and deviation of each channel.
+    """Compute the mean image, and the mean and deviation of each channel.
 
-    One picture is in memory at a time. Values are 0 to 255; the channels are blue, green, red, as in
-    Caffe. Reading pictures needs the extra picture.
+    One image is in memory at a time. Values are 0 to 255; the channels are blue, green, red, as in
+    Caffe. Reading images needs the extra picture.
 
     \b
     Examples:
@@ -63,7 +67,7 @@ def compute(
     files.distinct([("--output", path) for path in targets], images)
     for path in targets:
         meanfiles.check_suffix(path)
-    with tables.counting("pictures") as progress:
+    with tables.counting("images") as progress:
         statistics = picture_statistics(images, _size(size), grey, progress)
     with ExitStack() as stack:
         for path in targets:
@@ -73,7 +77,7 @@ def compute(
         output.print_json("mean compute", **statistics.plain())
         return
     order = "blue, green, red" if len(statistics.mean) == 3 else "grey"
-    output.note(f"{statistics.count} pictures of {tables.shape(statistics.mean.shape)}")
+    output.note(f"{quantity(statistics.count, 'image')} of {tables.shape(statistics.mean.shape)}")
     for label, values in (("mean", statistics.channel_mean), ("std ", statistics.channel_std)):
         click.echo(f"{label} {','.join(f'{v:.3f}' for v in values)} ({order})")
     output.wrote(*targets)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from protogen.cli import output
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 
 
 def examine(folders: Sequence[str], form: str) -> int:
@@ -35,7 +35,8 @@ def examine(folders: Sequence[str], form: str) -> int:
             click.echo(f"    {printable(line)}")
     nets = {(use.prototxt, use.caffemodel): use.converts for use in uses}
     output.note(
-        f"{len(uses)} uses of {len(nets)} nets; {sum(nets.values())} of the nets convert to ONNX"
+        f"{quantity(len(uses), 'use')} of {quantity(len(nets), 'net')}; "
+        f"convertible to ONNX: {quantity(sum(nets.values()), 'net')}"
         if uses
         else "no uses of Caffe nets"
     )

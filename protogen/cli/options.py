@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.errors import InputError, did_you_mean
+from protogen.errors import InputError, did_you_mean, quantity
 
 if TYPE_CHECKING:
     from protogen.net.rules import State
@@ -303,9 +303,7 @@ def arrays(texts: Sequence[str], inputs: Sequence[str] | None = None) -> dict[st
                 blob = blob or only(inputs)
                 check_input(blob, inputs)
             if not blob:
-                raise InputError(
-                    "missing the name of the input", where=path, advice=f"Write BLOB={path}."
-                )
+                raise InputError("missing input name", where=path, advice=f"Write BLOB={path}.")
             result[blob] = array
     return result or None
 
@@ -318,7 +316,7 @@ def only(names: Sequence[str], option: str = "--input", value: str = "FILE") -> 
     """
     if len(names) != 1:
         raise InputError(
-            f"the net has {len(names)} inputs ({', '.join(names) or 'none'})",
+            f"the net has {quantity(len(names), 'input')} ({', '.join(names) or 'none'})",
             subject=option,
             advice=f"Name one: {option} BLOB={value}.",
         )
@@ -328,7 +326,7 @@ def only(names: Sequence[str], option: str = "--input", value: str = "FILE") -> 
 def check_input(name: str, names: Sequence[str]) -> None:
     """Raise InputError if the net has no input of this name."""
     if name not in names:
-        problem = f"the net has no such input (inputs: {', '.join(names) or 'none'})"
+        problem = f"unknown input (inputs: {', '.join(names) or 'none'})"
         raise InputError(problem, subject=f'"{name}"', advice=did_you_mean(name, names))
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--whiten", metavar="zca|pca|rotate", help="Decorrelate the channels; needs --images."
 )
-@click.option("--images", metavar="DIR", help="Compute mean and covariance from these pictures.")
+@click.option("--images", metavar="DIR", help="Compute mean and covariance from these images.")
 @click.option("--from", "training", metavar="TRAIN.prototxt", help="Use its transform_param.")
 @click.option("--fold", is_flag=True, help="Change the first layer's weights, add no layers.")
 @click.option("--bottom", metavar="BLOB", help="The input, if the net has several.")
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def command(net: str, caffemodel: str | None, **flags: Any) -> None:
     """Add preprocessing to a net.
 
-    The new net reads raw pictures. First the channels are swapped, then the mean is subtracted, then
+    The new net reads raw images. First the channels are swapped, then the mean is subtracted, then
     the result is scaled or whitened. By default this is done exactly by stock layers before the net.
     With --fold it is done by the first layer's weights: that is exact if the layer has no padding;
     otherwise the error at the border is measured and reported.
@@ -103,14 +103,14 @@ def command(net: str, caffemodel: str | None, **flags: Any) -> None:
 
 
 def _statistics(images: str | None, shape: Any) -> Statistics | None:
-    """Mean and covariance of a folder of pictures at the net's input size."""
+    """Mean and covariance of a folder of images at the net's input size."""
     if not images:
         return None
     from protogen.preprocessing.statistics import picture_statistics
 
     size = (shape[2], shape[3]) if shape and len(shape) == 4 else None
     grey = bool(shape and len(shape) == 4 and shape[1] == 1)
-    with tables.counting("pictures") as progress:
+    with tables.counting("images") as progress:
         return picture_statistics([images], size, grey, progress)
 
 
@@ -212,7 +212,7 @@ def _matrix(flags: dict[str, Any], statistics: Statistics | None) -> Any:
             raise InputError(
                 "the covariance of the channels is missing",
                 subject="--whiten",
-                advice="Give pictures with --images DIR.",
+                advice="Give images with --images DIR.",
             )
         if flags["std"]:
             raise InputError("--whiten and --std exclude each other", advice="Keep one.")

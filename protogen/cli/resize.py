@@ -66,7 +66,7 @@ def run(options: Requested, command: str) -> None:
         raise MismatchError(
             f"the plan is not exact: {_error_text(error)}",
             subject=plan.name,
-            advice="Leave out --verify to write it all the same.",
+            advice="Leave out --verify to write it anyway.",
         )
     write_files(options, plan, text, lambda file, form: _draw(plan, file, form))
     if options.as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output
-from protogen.errors import UnsupportedError
+from protogen.errors import UnsupportedError, quantity
 from protogen.formats import files
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def command(net: str, weights: str | None, **flags: Any) -> None:
     if flags["require_all"] and rewritten.retained:
         count = len(rewritten.retained)
         raise UnsupportedError(
-            f"{count} layer{'s' if count > 1 else ''} cannot be replaced",
+            f"{quantity(count, 'layer')} cannot be replaced",
             where=net,
             lines=[
                 f"  {one.place}: {one.layer!r} ({one.type}): {one.reason}"

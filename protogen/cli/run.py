@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.plugin
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
-@options.input_files("Input data: a picture, .npy or .npz; several pictures make a batch.")
+@options.input_files("Input data: an image, .npy or .npz; several images make a batch.")
 @click.option("--random", is_flag=True, help="Use random data for inputs without a file.")
 @options.seed
 @options.input_shapes
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 @options.plot("the feature maps")
 @options.as_json
 def command(net: str, caffemodel: str | None, **flags: Any) -> None:
-    """Run a Caffe net on pictures or arrays.
+    """Run a Caffe net on images or arrays.
 
-    The net runs in onnxruntime. Pictures are resized to the input's size; their values are 0 to 255
+    The net runs in onnxruntime. Images are resized to the input's size; their values are 0 to 255
     and their channels blue, green, red, as in Caffe. --mean, --scale and --swap-channels are applied
     to them. Class scores are shown as the best --top-k classes, other blobs as their range.
 
@@ -141,7 +141,7 @@ def _inputs(net: Net, flags: dict[str, Any], how: Any) -> tuple[Net, dict[str, A
         raise InputError(
             f"missing data for {', '.join(missing)}",
             subject="--input",
-            advice="Give a picture or an array, or use --random.",
+            advice="Give an image or an array, or use --random.",
         )
     check_room(net.graph)
     wanted = wanted_inputs(net.graph, flags["seed"]) if missing else {}
@@ -196,7 +196,7 @@ def _show(rows: dict[str, Any], labelled: bool) -> None:
             click.echo(f"{output.printable(name)}  {shape}  from {low} to {high}, mean {mean}")
             continue
         for i, best in enumerate(row):
-            of = f" of picture {i}" if len(row) > 1 else ""
+            of = f" of image {i}" if len(row) > 1 else ""
             click.echo(f"{output.printable(name)}{of}")
             tables.show(
                 ["score", "class", ""][:columns],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def _show(net: Net, rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
         right=(3, 4, 5, 6),
     )
     output.note(
-        f"{totals['layers']} layers, {totals['parameters']:,} parameters "
+        f"{quantity(totals['layers'], 'layer')}, "
+        f"{quantity(totals['parameters'], 'parameter', form=',')} "
         f"({tables.size(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
         f"multiply-adds, activations {tables.size(totals['activation_bytes'])}"
     )
@@ -124,7 +125,7 @@ def _show(net: Net, rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
         click.echo(output.printable(f"note: {note}"))
     if totals["unknown"]:
         click.echo(
-            f"note: the totals leave out {totals['unknown']} layers of unknown shape. "
+            f"note: the totals leave out {quantity(totals['unknown'], 'layer')} of unknown shape. "
             "Give shapes with --input-shape BLOB=N,C,H,W."
         )
 
@@ -158,7 +159,7 @@ def _field(row: dict[str, Any]) -> str:
         return ""
     if row["receptive_field"] is None:
         kind = layer_type(row["type"])
-        return "" if kind is not None and kind.feeds else "all"
+        return "" if kind is not None and kind.is_source else "all"
     return shape_text(dict.fromkeys(row["receptive_field"]))
 
 

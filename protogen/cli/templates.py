@@ -52,6 +52,6 @@ def show(name: str, templates: str | None) -> None:
         raise InputError(
             "unknown template",
             subject=name,
-            advice=did_you_mean(name, paths) or f"The templates are {', '.join(paths)}.",
+            advice=did_you_mean(name, paths) or f"Known templates: {', '.join(paths)}.",
         )
     click.echo(paths[name].read_text(encoding="utf-8"), nl=False)

@@ -94,7 +94,7 @@ def command(**flags: Any) -> None:
             if getattr(options, key):
                 raise InputError(
                     f"--{key} belongs to the classic layer, but {planning} needs a plan",
-                    advice="Leave one of the two out.",
+                    advice="Leave out one of them.",
                 )
         run(options._replace(name=options.name or "upsample"), "upsample")
         return
@@ -175,7 +175,7 @@ def _pictures(up: Upsampling) -> list[Any]:
     different = {(spec.factor, spec.mode): spec for spec in up.specs}
     if len(different) > 12:
         raise InputError(
-            f"{len(different)} different kernels are too many for one picture",
+            f"{len(different)} different kernels are too many for one drawing",
             subject="--plot",
             advice="Draw at most 12.",
         )
@@ -183,7 +183,7 @@ def _pictures(up: Upsampling) -> list[Any]:
     for (factor, _), spec in different.items():
         if max(factor) > 256:
             raise InputError(
-                f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large for a picture",
+                f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large to draw",
                 subject="--plot",
                 advice="Factors up to 256 can be drawn.",
             )

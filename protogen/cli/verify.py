@@ -9,7 +9,7 @@ import click
 from protogen.cli import options, output
 from protogen.converting.comparison import TOLERANCE, Comparison, mismatch, verify
 from protogen.converting.proving import BlobDifference
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 from protogen.net.rules import plain_state
 
 
@@ -125,10 +125,11 @@ def show(comparison: Comparison, verbose: bool) -> None:
             right=(2, 3),
         )
     agree = sum(row.passed for row in comparison.rows)
+    agrees = "agrees" if agree == 1 else "agree"
     some = f"{len(comparison.unproved)} of them unproved, " if comparison.unproved else ""
     click.echo(
-        f"{agree} of {len(comparison.rows)} blobs agree to {comparison.tolerance:g}, {some}"
-        f"largest relative error {_number(comparison.worst)}"
+        f"{agree} of {quantity(len(comparison.rows), 'blob')} {agrees} to "
+        f"{comparison.tolerance:g}, {some}largest relative error {_number(comparison.worst)}"
     )
 
 
@@ -156,7 +157,7 @@ def _pair(models: tuple[str, ...]) -> tuple[Any, Any]:
         if path.endswith((".caffemodel", ".h5")):
             if not pairs or not isinstance(pairs[-1], str) or pairs[-1].endswith(".onnx"):
                 raise InputError(
-                    "no net before these weights",
+                    "weights must come after their prototxt",
                     where=path,
                     advice="Write NET.prototxt NET.caffemodel.",
                 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output, tables
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 from protogen.formats import files
 
 if TYPE_CHECKING:
@@ -159,7 +159,10 @@ def _list(path: str, as_json: bool, quick: bool) -> None:
 
     total = sum(math.prod(row["shape"]) for row in rows)
     forms = "/".join(sorted({layer.form for layer in model.layers}))
-    output.note(f"{len(model.layers)} layers ({forms}), {len(rows)} blobs, {total:,} values")
+    output.note(
+        f"{quantity(len(model.layers), 'layer')} ({forms}), {quantity(len(rows), 'blob')}, "
+        f"{quantity(total, 'value', form=',')}"
+    )
 
 
 def _statistics(layer: Any, index: int) -> dict[str, Any]:

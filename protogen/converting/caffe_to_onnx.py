@@ -101,7 +101,7 @@ def convert(
 
     Raises:
         InputError: a file, an option or the weights are invalid.
-        UnsupportedError: the net has layers without ONNX form; the message names all of them.
+        UnsupportedError: the net has layers without an ONNX equivalent; the message names all of them.
         MismatchError: ``verify`` found a difference, or proved nothing; then no file is written.
 
     Warns:
@@ -227,7 +227,7 @@ def _known_inputs(net: Net, input_shapes: Mapping[str, Shape]) -> dict[str, list
         if name not in net.inputs and name not in {t for x in net.layers for t in x.tops}:
             known = ", ".join(net.inputs) or "none"
             raise InputError(
-                f"the net has no such input (inputs: {known})",
+                f"unknown input (inputs: {known})",
                 subject=f'"{name}"',
                 advice=did_you_mean(name, net.inputs),
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from protogen.converting.proving import BlobDifference, Proof, causes, difference
 from protogen.converting.sides import Feeder, PreprocessedFeeder, Side
-from protogen.errors import InputError, MismatchError, ProtogenWarning, did_you_mean
+from protogen.errors import InputError, MismatchError, ProtogenWarning, did_you_mean, quantity
 from protogen.formats.prototxt import source_of
 from protogen.geometry import shape_text
 from protogen.net.build import Reading
@@ -287,7 +287,7 @@ def _raise_or_warn(result: Comparison, check: bool) -> None:
             raise mismatch(result)
     elif result.unproved:
         row, count = result.unproved[0], len(result.unproved)
-        others = f"; {count} of {len(result.rows)} blobs are unproved, this is the first"
+        others = f"; {count} of {len(result.rows)} blobs are unproved, and this is the first"
         warnings.warn(
             ProtogenWarning(
                 f"agrees but is unproved: {row.unproved}{others if count > 1 else ''}",
@@ -311,8 +311,9 @@ def mismatch(result: Comparison) -> MismatchError:
             advice="If the other model has it under another name, give --pair A=B. To compare "
             "other outputs only, give --blob.",
         )
+    text = f"{count} of {quantity(total, 'blob')} "
+    text += "differs" if count == 1 else "differ, and this is the first"
     after = f" after {first.layer}" if first.layer else ""
-    differ = "differs" if count == 1 else "differ"
     if first.relative is not None:
         size = f"{first.relative:.2g} of its largest value"
         problem = f"differs by {size}{after}, but the tolerance is {result.tolerance:g}"
@@ -322,7 +323,7 @@ def mismatch(result: Comparison) -> MismatchError:
         shape, expected = (shape_text(shape or ()) for shape in first.shapes[::-1])
         problem = f"has the shape {shape}, expected {expected}{after}"
     return MismatchError(
-        f"{problem}; {count} of {total} blobs {differ}, this is the first",
+        f"{problem}; {text}",
         table=result,
         subject=f'blob "{first.blob}"',
         advice=f"Likely cause: {result.cause}." if result.cause else "",
@@ -357,12 +358,12 @@ def _pairs(
     for name in outputs:
         if name not in first:
             advice = did_you_mean(name, first)
-            raise InputError("the model has no such blob", subject=f'"{name}"', advice=advice)
+            raise InputError("unknown blob", subject=f'"{name}"', advice=advice)
     second_names = set(second)
     for index, name in ((index, n) for pair in names.items() for index, n in enumerate(pair)):
         if name not in (first, second_names)[index] and name not in sides[index].inputs():
             which = ("first", "second")[index]
-            raise InputError(f"the {which} model has no such value", subject=f'"{name}"')
+            raise InputError(f"unknown value of the {which} model", subject=f'"{name}"')
     pairs = [
         (name, second_name)
         for name in first

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from protogen.converting.comparison import TOLERANCE, Comparison
 from protogen.converting.comparison import verify as compare
-from protogen.errors import InputError, UnsupportedError
+from protogen.errors import InputError, UnsupportedError, quantity
 from protogen.formats import files, prototxt
 from protogen.formats.caffemodel import LIMIT, write_weights
 from protogen.formats.mapped import counted
@@ -122,9 +122,9 @@ def _check_weights(net: Net, model: str | Path, caffemodel: str | Path | None) -
     """Check that the weights have a file and fit it; returns their size in bytes."""
     if net.weights and caffemodel is None:
         raise InputError(
-            f"the net has {len(net.weights)} layers with weights, but no file is given for them",
+            f"the net has {quantity(len(net.weights), 'layer')} with weights, but no file for them",
             where=str(model),
-            advice="Give one: --caffemodel net.caffemodel.",
+            advice="Name it: --caffemodel net.caffemodel.",
         )
     size = sum(4 * blob.size for one in net.weights.values() for blob in one)
     if size > LIMIT:

@@ -166,7 +166,7 @@ class Feeder:
             self._shapes[a or b] = shape
         for name in feeds:
             if name not in first:
-                raise InputError("the first model has no such input", subject=f'"{name}"')
+                raise InputError("unknown input of the first model", subject=f'"{name}"')
         self._feeds = {
             name: np.asarray(array, np.float32, order="C") for name, array in feeds.items()
         }

@@ -60,7 +60,9 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     ) as error:
         raise InputError(f"the array file is damaged ({error})", where=str(path)) from None
     raise InputError(
-        "not a valid array file", where=str(path), advice="It must be an .npy or .npz of numpy."
+        "not a valid array file",
+        where=str(path),
+        advice="It must be an .npy or .npz file of numpy.",
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 from protogen.formats import wire
 from protogen.formats.mapped import LazyArray, Progress, map_file, write_array
 from protogen.formats.schema import caffe
@@ -66,9 +66,9 @@ class Blob:
         import numpy as np
 
         if self.count != (expected := math.prod(self.shape)):
-            shape = shape_text(self.shape)
+            shape, actual = shape_text(self.shape), quantity(self.count, "value")
             raise self.bytes_.error(
-                self.at, f"a blob of shape {shape} has {self.count} values, expected {expected}"
+                self.at, f"a blob of shape {shape} has {actual}, expected {expected}"
             )
         if max(self.shape, default=0) > LIMIT:  # the count can match if another length is 0
             raise self.bytes_.error(self.at, f"a blob has an axis of length {max(self.shape)}")

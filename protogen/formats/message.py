@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
-from protogen.errors import InputError, Place
+from protogen.errors import InputError, Place, quantity
 from protogen.formats.schema import FieldType, MessageType, message_type
 
 _INTEGERS = {
@@ -162,7 +162,7 @@ class Message:
         """
         known = self.kind.fields.get(name) if self.kind else None
         if known is None and self.kind is not None:
-            raise InputError(f"{self.kind.name} has no field {name!r}")
+            raise InputError(f"unknown field {name} in {self.kind.name}")
         item = Field(name, _value(known, value) if known else value, known)
         self.append(item)
         return item
@@ -206,7 +206,9 @@ class Message:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"<{self.kind.name if self.kind else 'message'}: {len(self.fields)} fields>"
+        return (
+            f"<{self.kind.name if self.kind else 'message'}: {quantity(len(self.fields), 'field')}>"
+        )
 
 
 def _default(known: FieldType) -> Any:

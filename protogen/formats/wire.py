@@ -65,7 +65,7 @@ class Bytes:
         """
         self.parts += 1
         if self.parts > MAX_PARTS:
-            raise self.error(at, f"there are more than {MAX_PARTS} layers, names and blobs")
+            raise self.error(at, f"the file has more than {MAX_PARTS} layers, names and blobs")
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """Return the varint that begins at ``at``, and the offset of its end."""

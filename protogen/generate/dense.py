@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, MismatchError
+from protogen.errors import InputError, MismatchError, quantity
 from protogen.formats import files, prototxt
 from protogen.formats.render import render
 from protogen.layers import LayerType
@@ -140,7 +140,9 @@ def dense(
     bias_size = None if bias is None else bias.size
     _check_count(orientation, (rows, columns), "outputs", bias_size, n, k)
     if not np.isfinite(weights).all() or (bias is not None and not np.isfinite(bias).all()):
-        raise InputError("the matrix or the bias contains NaN or infinity", subject="weights")
+        raise InputError(
+            "the matrix or the bias contains NaN or infinite values", subject="weights"
+        )
     # Caffe's blob is (N, K), or (K, N) with transpose. The contiguous one of the two needs no copy.
     contiguous = (
         weights if weights.flags.c_contiguous or not weights.flags.f_contiguous else weights.T
@@ -173,8 +175,10 @@ def _check_count(
         return
     turned = "wx" if orientation == "xw" else "xw"
     rows, columns = shape
-    head = f"the bias has {expected} values" if what == "outputs" else f"expected {expected} inputs"
-    advice = f"Check the shape of W: {rows} rows, {columns} columns."
+    head = f"expected {quantity(expected, 'input')}"
+    if what == "outputs":
+        head = f"the bias has {quantity(expected, 'value')}"
+    advice = f"Check the shape of W: {quantity(rows, 'row')}, {quantity(columns, 'column')}."
     if expected == opposite:
         advice = f"With --orientation {turned} ({ORIENTATIONS[turned]}) the shapes fit."
     raise InputError(

@@ -260,7 +260,7 @@ def _parse_again(text: str, name: str) -> prototxt.Document:
 def _check_types(types: Sequence[str], net: Net) -> None:
     for name in types:
         if not any(layer.type == name for layer in net.layers):
-            raise InputError("the net has no layer of this type", subject=name)
+            raise InputError("no layer has this type", subject=name)
 
 
 def _compare(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import Edit, InputError, did_you_mean
+from protogen.errors import Edit, InputError, did_you_mean, quantity
 from protogen.formats import prototxt
 from protogen.formats.message import Field
 from protogen.formats.prototxt import Document
@@ -129,9 +129,9 @@ def _shape(net: str | Path, upgraded: Document, after: str, channels: int | None
         )
     if channels is not None and channels != shape[1]:
         raise InputError(
-            f"blob {after!r} has {shape[1]} channels, but --channels is {channels}",
+            f"blob {after!r} has {quantity(shape[1], 'channel')}, but --channels is {channels}",
             where=str(net),
-            advice="Omit --channels: the number follows from the net.",
+            advice="Leave out --channels: the net determines it.",
         )
     return shape
 

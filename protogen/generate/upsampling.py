@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 from protogen.formats import prototxt, render
 from protogen.generate.specification import (
     LIMIT_BYTES,
@@ -331,10 +331,10 @@ def _check_inputs(specs: Sequence[UpsampleSpec], inputs: Mapping[str, Shape]) ->
             )
         if shape[1] != spec.channels:
             raise InputError(
-                f"layer {spec.name!r} expects {spec.channels} channels, but its bottom "
+                f"layer {spec.name!r} expects {quantity(spec.channels, 'channel')}, but its bottom "
                 f"{spec.bottom!r} has {shape[1]}",
                 subject="channels",
-                advice=f"Use {shape[1]} channels.",
+                advice=f"Use {quantity(shape[1], 'channel')}.",
             )
         top = (shape[0], spec.channels, shape[2] * spec.factor[0], shape[3] * spec.factor[1])
         count = top[0] * top[1] * top[2] * top[3]

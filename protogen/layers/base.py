@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from protogen.errors import quantity
 from protogen.geometry import Shape, shape_text
 from protogen.layers.checking import counted
 from protogen.layers.graph import Layer
@@ -106,7 +107,7 @@ class LayerType(Values):
     written_in_place: ClassVar[bool] = False  # nets usually compute it in place
     resizes: ClassVar[bool] = False  # it interpolates, so other layers can replace it
     top_may_be_unused: ClassVar[bool] = False  # in training nets too
-    feeds: ClassVar[bool] = False  # its tops are inputs of the net: from files or from the caller
+    is_source: ClassVar[bool] = False  # its tops are inputs of the net: from files or the caller
     data_axis: ClassVar[int | None] = None  # axis of the tops whose length depends on data
     refusal: ClassVar[tuple[str, str]] = ("protogen cannot export this layer type", "")
     limits: ClassVar[str] = ""  # of its export to ONNX, for the table of supported layers
@@ -150,7 +151,7 @@ class LayerType(Values):
         """Check what Caffe requires in addition to valid shapes. By default: nothing.
 
         Raises:
-            InputError: Caffe rejects the layer.
+            InputError: Caffe refuses the layer.
         """
 
     def decide(self, layer: Layer) -> None:
@@ -163,7 +164,7 @@ class LayerType(Values):
 
     def in_place(self, layer: Layer) -> bool:
         """Whether Caffe computes the layer correctly in place (a top is also its bottom). Caffe
-        rejects other layers in place, or they overwrite values that they still read."""
+        refuses other layers in place, or they overwrite values that they still read."""
         return False
 
     def does_nothing(self, params: Message) -> bool:
@@ -285,7 +286,9 @@ def axis_of(layer: Layer, axis: int, rank: int, name: str = "axis", end: bool = 
     """
     last = rank if end else rank - 1
     if not -last - 1 <= axis <= last:
-        raise layer.error(f"{name} {axis} is out of range for a blob with {rank} axes")
+        raise layer.error(
+            f"{name} {axis} is out of range for a blob with {quantity(rank, 'axis', 'axes')}"
+        )
     return axis + last + 1 if axis < 0 else axis
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from protogen.errors import quantity
 from protogen.geometry import Shape, shape_text
 from protogen.layers.graph import Layer
 
@@ -16,14 +17,14 @@ def check_tops(layer: Layer, least: int, most: int | None = None) -> None:
 
 
 def counted(least: int, most: int | None, noun: str, plural: str = "") -> str:
-    """Return a range of counts in words: ``1 top``, ``2 or more tops``, ``1 to 2 axes``."""
-    if least == most == 1:
-        return f"1 {noun}"
+    """Return a range of counts in words: ``1 top``, ``at least 2 tops``, ``at most 1 top``,
+    ``2 to 4 axes``."""
     if most is None:
-        number = f"{least} or more"
-    else:
-        number = f"{least}" if most == least else f"{least} to {most}"
-    return f"{number} {plural or f'{noun}s'}"
+        return f"at least {quantity(least, noun, plural)}"
+    last = quantity(most, noun, plural)
+    if least == most:
+        return last
+    return f"{least} to {last}" if least else f"at most {last}"
 
 
 def check_equal(layer: Layer, bottoms: Sequence[Shape]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from protogen.errors import quantity
 from protogen.formats.message import Message, Name
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
@@ -39,7 +40,8 @@ class Eltwise(LayerType):
             check_bottoms(layer, 2, 2)
         if p.coeff and len(p.coeff) != len(bottoms):
             raise layer.error(
-                f"has {len(p.coeff)} coeff for {len(bottoms)} bottoms", "Set one per bottom."
+                f"has {len(p.coeff)} coeff for {quantity(len(bottoms), 'bottom')}",
+                "Set one per bottom.",
             )
         if p.coeff and p.operation not in ("SUM", "MAX"):
             raise layer.error(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from protogen import geometry
+from protogen.errors import quantity
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.activation import rectify, rewrite_rectified
@@ -51,7 +52,8 @@ def window(layer: Layer, p: Message, axes: int, holes: bool = False) -> Window:
         values = listed or [default or 0]
         if len(values) not in (1, axes):
             raise layer.error(
-                f"{name} has {len(values)} values for {axes} spatial axes",
+                f"{name} has {quantity(len(values), 'value')} for "
+                f"{quantity(axes, 'spatial axis', 'spatial axes')}",
                 "Set one value, or one per axis.",
             )
         return tuple(values * axes if len(values) == 1 else values)

@@ -1,14 +1,13 @@
-"""Checks of BVLC Caffe for a layer whose shapes are valid: Caffe rejects the net if one of them
+"""Checks of BVLC Caffe for a layer whose shapes are valid: Caffe refuses the net if one of them
 fails."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import LayerType
-from protogen.layers.checking import counted
 from protogen.layers.filling import check_fillers, check_inline_blobs
 from protogen.layers.graph import Layer
 
@@ -53,7 +52,7 @@ def _check_propagation(layer: Layer) -> None:
     flags, bottoms = len(layer.params.propagate_down), len(layer.bottoms)
     if flags not in (0, bottoms):
         raise layer.error(
-            f"has {flags} propagate_down for {counted(bottoms, bottoms, 'bottom')}",
+            f"has {flags} propagate_down for {quantity(bottoms, 'bottom')}",
             "Set one per bottom, or none.",
         )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from protogen.errors import quantity
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import LayerType, check_bottoms, check_rank, fields
-from protogen.layers.checking import check_tops, counted
+from protogen.layers.checking import check_tops
 from protogen.layers.filling import check_filler
 from protogen.layers.graph import Layer
 from protogen.layers.pictures import SIZES, TRANSFORM, Pictures, Source, segments
@@ -75,13 +76,13 @@ class DummyData(LayerType):
         for name in names:
             if len(getattr(p, name)) not in (1, count):
                 raise layer.error(
-                    f"has {len(getattr(p, name))} {name} for {counted(count, count, 'top')}",
+                    f"has {len(getattr(p, name))} {name} for {quantity(count, 'top')}",
                     "Set one for all tops, or one per top.",
                 )
         fillers = list(p.data_filler)
         if len(fillers) not in (0, 1, count):
             raise layer.error(
-                f"has {len(fillers)} data_filler for {counted(count, count, 'top')}",
+                f"has {len(fillers)} data_filler for {quantity(count, 'top')}",
                 "Set one for all tops, or one per top.",
             )
         for filler, shape in zip(fillers * (count if len(fillers) == 1 else 1), tops, strict=False):
@@ -330,7 +331,7 @@ def _one_per_top(layer: Layer, shapes: list[Shape], block: str) -> Sequence[Shap
         shapes *= len(layer.tops)
     if len(shapes) != len(layer.tops):
         raise layer.error(
-            f"has {len(shapes)} shapes for {counted(len(layer.tops), len(layer.tops), 'top')}",
+            f"has {quantity(len(shapes), 'shape')} for {quantity(len(layer.tops), 'top')}",
             f"Set one shape in {block}, or one per top.",
         )
     return shapes

@@ -52,17 +52,17 @@ class Filler:
 
 @dataclass(frozen=True, slots=True)
 class Fan:
-    """Fan-in and fan-out of a weight blob: how many inputs each output value sums (``into``), and
-    how many outputs each input value contributes to (``out``)."""
+    """Fan-in and fan-out of a weight blob: how many inputs each output value sums (``fan_in``), and
+    how many outputs each input value contributes to (``fan_out``)."""
 
-    into: float
-    out: float
+    fan_in: float
+    fan_out: float
 
     def n(self, variance_norm: str) -> float:
         """Return the n that a filler with this ``variance_norm`` divides by."""
         if variance_norm == "FAN_OUT":
-            return self.out
-        return (self.into + self.out) / 2 if variance_norm == "AVERAGE" else self.into
+            return self.fan_out
+        return (self.fan_in + self.fan_out) / 2 if variance_norm == "AVERAGE" else self.fan_in
 
 
 def caffes_fan(shape: Sequence[int]) -> Fan:
@@ -133,7 +133,7 @@ def chunks(
 def _outputs(shape: Sequence[int], fan: Fan) -> float:
     """Return the divisor of ``sparse``: for Caffe's own fan the length of the first axis, as in
     Caffe, although the field means inputs; otherwise the inputs."""
-    return shape[0] if fan == caffes_fan(shape) else fan.into
+    return shape[0] if fan == caffes_fan(shape) else fan.fan_in
 
 
 def _in_threads(
@@ -232,7 +232,7 @@ def identity(shape: Sequence[int], group: int = 1) -> NDArray[np.float32]:
 def unknown(type_: str) -> InputError:
     """Return the InputError for an unknown type of filler."""
     known = (*CAFFES, *EXTRAS)
-    advice = did_you_mean(type_, known) or f"Known fillers are {', '.join(known)}."
+    advice = did_you_mean(type_, known) or f"Known fillers: {', '.join(known)}."
     return InputError("unknown filler", subject=f'"{type_}"', advice=advice)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from protogen.errors import did_you_mean
+from protogen.errors import did_you_mean, quantity
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import LayerType
@@ -17,7 +17,7 @@ from protogen.layers.graph import Layer
 def check_fillers(
     layer: Layer, kind: LayerType, bottoms: Sequence[Shape], blobs: Sequence[Shape]
 ) -> None:
-    """Raises InputError for a filler that Caffe rejects."""
+    """Raises InputError for a filler that Caffe refuses."""
     for filling, shape in zip(kind.fillings(layer, bottoms, blobs), blobs, strict=False):
         if not filling.field:
             continue
@@ -32,7 +32,7 @@ def check_fillers(
 
 
 def check_filler(layer: Layer, filler: Message, name: str, shape: Shape) -> None:
-    """Raises InputError for a FillerParameter that Caffe rejects for a blob of this shape.
+    """Raises InputError for a FillerParameter that Caffe refuses for a blob of this shape.
 
     Fillers that only protogen has are allowed, except in the dialect ``bvlc``.
     """
@@ -41,7 +41,7 @@ def check_filler(layer: Layer, filler: Message, name: str, shape: Shape) -> None
     if kind in EXTRAS and layer.dialect != "bvlc":
         return
     if kind not in CAFFES:
-        advice = did_you_mean(kind, CAFFES) or f"Caffe has {', '.join(CAFFES)}."
+        advice = did_you_mean(kind, CAFFES) or f"Known fillers: {', '.join(CAFFES)}."
         raise layer.error(f'its {name} has type "{kind}", which Caffe does not have', advice)
     if kind != "gaussian" and filler.sparse != -1:
         raise layer.error(f"{what} sets sparse", "Only gaussian supports sparse.")
@@ -68,7 +68,7 @@ def _check_gaussian(layer: Layer, filler: Message, what: str, shape: Shape) -> N
 
 
 def check_inline_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) -> None:
-    """Raises InputError for ``blobs`` in a prototxt that Caffe rejects."""
+    """Raises InputError for ``blobs`` in a prototxt that Caffe refuses."""
     inline = list(layer.params.blobs)
     if not inline:
         return
@@ -77,7 +77,7 @@ def check_inline_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) ->
         count = len(blob.double_data) or len(blob.data)
         if count != math.prod(shape):
             raise layer.error(
-                f"blob {index} in the prototxt must have {math.prod(shape)} values for shape "
+                f"blob {index} in the prototxt must have {quantity(math.prod(shape), 'value')} for shape "
                 f"{shape_text(shape)}, got {count}"
             )
     expected = list(blobs)

@@ -122,7 +122,7 @@ def cut(graph: Graph, outputs: Sequence[str]) -> Graph:
     for name in outputs:
         if name not in graph.shapes:
             advice = did_you_mean(name, graph.shapes)
-            raise InputError("the net has no such blob", subject=f'"{name}"', advice=advice)
+            raise InputError("unknown blob", subject=f'"{name}"', advice=advice)
     outputs = graph.last(outputs)
     needed = set(outputs)
     layers = []

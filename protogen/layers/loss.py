@@ -154,7 +154,7 @@ class SoftmaxWithLoss(_Loss):
         weights = layer.params.loss_param.class_weighting
         if weights and len(weights) != bottoms[0][axis]:
             raise layer.error(
-                f"expected {bottoms[0][axis]} class_weighting, one per class, got {len(weights)}"
+                f"expected {bottoms[0][axis]} class_weighting (one per class), got {len(weights)}"
             )
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:

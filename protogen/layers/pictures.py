@@ -21,7 +21,7 @@ TRANSFORM = f"{SIZES} mean_value force_color force_gray"
 class Source(LayerType, abstract=True):
     """Base of layers whose tops are inputs of an exported model."""
 
-    feeds = True
+    is_source = True
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         """Emit nothing: the tops are inputs of the model."""
@@ -104,7 +104,7 @@ class Pictures(Source, abstract=True):
         check_tops(layer, least_tops, 2)
         p = layer.params.transform_param
         if p.has("mean_file") and p.mean_value:
-            raise layer.error("mean_file and mean_value are both given", "Keep one.")
+            raise layer.error("mean_file and mean_value are both set", "Keep one.")
         if p.force_color and p.force_gray:
             raise layer.error("force_color and force_gray are both true", "Keep one.")
 

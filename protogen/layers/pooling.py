@@ -36,7 +36,7 @@ def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:
     """
     if p.global_pooling:
         if p.has("kernel_size") or p.has("kernel_h") or p.has("kernel_w"):
-            raise layer.error("global_pooling and a kernel are both given", "Keep one.")
+            raise layer.error("global_pooling and a kernel are both set", "Keep one.")
         if any(_pair(layer, p, "pad", "pad")) or _pair(layer, p, "stride", "stride") != (1, 1):
             raise layer.error("global_pooling requires pad 0 and stride 1", "Remove both.")
         kernel: tuple[int, int] = (shape[2], shape[3])
@@ -67,9 +67,9 @@ def _pair(layer: Layer, p: Message, name: str, single: str) -> tuple[int, int]:
         value = getattr(p, single)
         return value, value
     if p.has(single):
-        raise layer.error(f"{single} and {name}_h or {name}_w are both given", "Keep one form.")
+        raise layer.error(f"{single} and {name}_h or {name}_w are both set", "Keep one form.")
     if not both:
-        raise layer.error(f"{name}_h and {name}_w must both be given")
+        raise layer.error(f"{name}_h and {name}_w must both be set")
     return getattr(p, f"{name}_h"), getattr(p, f"{name}_w")
 
 

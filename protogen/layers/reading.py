@@ -110,7 +110,7 @@ def unread(
         if item.name in NET_FIELDS or item.name in HARMLESS or item.name in ignored:
             continue
         read = kind.reads.get(item.name)
-        if kind.feeds and item.type is not None:
+        if kind.is_source and item.type is not None:
             continue  # the tops are inputs of the net, so their data source does not matter
         if read is None:
             # A layer of BVLC Caffe ignores the BVLC blocks of other layer types.

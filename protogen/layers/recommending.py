@@ -75,7 +75,7 @@ def _recommend(activation: Layer | str | None, fan: Fan, caffes: Fan) -> Recomme
     returns it; ``fan`` is the real fan, ``caffes`` is the one that Caffe's fillers compute."""
     if activation is None:
         return Recommendation(LAST, "last layer: all scores start nearly equal")
-    n = max(fan.into, 1.0)
+    n = max(fan.fan_in, 1.0)
     if isinstance(activation, str):  # the next weighted layer follows without an activation
         why, filler = f"no activation follows: xavier ({GLOROT})", Filler("xavier")
         deviation = math.sqrt(1 / n)
@@ -92,10 +92,10 @@ def _recommend(activation: Layer | str | None, fan: Fan, caffes: Fan) -> Recomme
                 f"sqrt(2 / (1 + {slope:g}^2) / {n:g}) ({HE})",
             )
         why, filler = f"{activation.type} follows: msra ({HE})", Filler("msra")
-    if not math.isclose(fan.into, caffes.into):
+    if not math.isclose(fan.fan_in, caffes.fan_in):
         return Recommendation(
             Filler("gaussian", std=_short(deviation)),
-            f"{why}; as a Gaussian, because Caffe counts {caffes.into:g} inputs per output value, "
+            f"{why}; as a Gaussian, because Caffe counts {caffes.fan_in:g} inputs per output value, "
             f"but there are {n:g}",
         )
     return Recommendation(filler, why)

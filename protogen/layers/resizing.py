@@ -141,7 +141,7 @@ class Upsample(LayerType):
             sizes.append(size * factor - cut)
         if p.has("upsample_h") or p.has("upsample_w"):
             if not (p.has("upsample_h") and p.has("upsample_w")):
-                raise layer.error("upsample_h and upsample_w must both be given")
+                raise layer.error("upsample_h and upsample_w must both be set")
             sizes = [p.upsample_h, p.upsample_w]
         if min(sizes) < 1:
             raise layer.error(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from protogen.errors import quantity
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
@@ -113,7 +114,7 @@ class _ByAxis(LayerType, abstract=True):
         if p.num_axes < -1 or axis + p.num_axes > len(bottoms[0]):
             raise layer.error(
                 f"num_axes {p.num_axes} from axis {axis} is out of range for a bottom with "
-                f"{len(bottoms[0])} axes"
+                f"{quantity(len(bottoms[0]), 'axis', 'axes')}"
             )
         return bottoms[0][axis : axis + p.num_axes]
 

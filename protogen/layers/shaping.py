@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from protogen.errors import quantity
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
@@ -48,7 +49,7 @@ class Concat(LayerType):
         p = layer.params.concat_param
         first = bottoms[0]
         if p.has("concat_dim") and p.has("axis"):
-            raise layer.error("axis and concat_dim are both given", "Keep axis.")
+            raise layer.error("axis and concat_dim are both set", "Keep axis.")
         axis = axis_of(layer, p.concat_dim if p.has("concat_dim") else p.axis, len(first))
         if p.per_fla_fuse:
             return [self._fused(layer, bottoms, axis)]
@@ -117,7 +118,7 @@ class Slice(LayerType):
         p = layer.params.slice_param
         shape = bottoms[0]
         if p.has("slice_dim") and p.has("axis"):
-            raise layer.error("axis and slice_dim are both given", "Keep axis.")
+            raise layer.error("axis and slice_dim are both set", "Keep axis.")
         axis = axis_of(layer, p.slice_dim if p.has("slice_dim") else p.axis, len(shape))
         n, count = shape[axis], len(layer.tops)
         if count < 1:
@@ -133,7 +134,7 @@ class Slice(LayerType):
         else:
             if len(points) != count - 1:
                 raise layer.error(
-                    f"expected {count - 1} slice_point, one less than tops, got {len(points)}"
+                    f"expected {count - 1} slice_point (one less than tops), got {len(points)}"
                 )
             edges = [0, *points, n]
             lengths = [b - a for a, b in itertools.pairwise(edges)]
@@ -228,7 +229,7 @@ class Reshape(LayerType):
         if p.num_axes < -1 or start + max(p.num_axes, 0) > len(shape):
             raise layer.error(
                 f"num_axes {p.num_axes} from axis {start} is out of range for a bottom with "
-                f"{len(shape)} axes"
+                f"{quantity(len(shape), 'axis', 'axes')}"
             )
         end = len(shape) if p.num_axes == -1 else start + p.num_axes
         dims = list(p.shape.dim)
@@ -237,7 +238,7 @@ class Reshape(LayerType):
                 if start + i >= len(shape):
                     raise layer.error(
                         f"dim number {i} is 0 and copies axis {start + i}, but the bottom has only "
-                        f"{len(shape)} axes"
+                        f"{quantity(len(shape), 'axis', 'axes')}"
                     )
                 dims[i] = shape[start + i]
             elif dim < -1:
@@ -253,7 +254,7 @@ class Reshape(LayerType):
         top = (*shape[:start], *dims, *shape[end:])
         if known != total or -1 in dims:
             raise layer.error(
-                f"cannot reshape {shape_text(shape)} ({total} values) to {shape_text(top)}"
+                f"cannot reshape {shape_text(shape)} ({quantity(total, 'value')}) to {shape_text(top)}"
             )
         return [top]
 
@@ -277,7 +278,7 @@ def crop_offsets(layer: Layer, shape: Shape) -> list[int]:
     if len(offsets) == 1:
         offsets *= count
     if len(offsets) != count:
-        raise layer.error(f"expected 1 offset or {count} offsets, got {len(offsets)}")
+        raise layer.error(f"expected 1 offset or {count}, got {len(offsets)}")
     return [0] * axis + offsets
 
 

@@ -64,7 +64,7 @@ def _read(path: Path, table: dict[str, Any]) -> Configuration:
     configuration = Configuration()
     for key, value in table.items():
         if key not in options:
-            advice = did_you_mean(key, options) or f"Known options are {', '.join(options)}."
+            advice = did_you_mean(key, options) or f"Known options: {', '.join(options)}."
             raise InputError("unknown option", where=str(path), subject=key, advice=advice)
         default = getattr(configuration, key)
         if isinstance(default, tuple):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from protogen.toolchains.limits import Limits
 
 LOSSES = ("Loss",)  # suffixes of the types of losses
-FEEDS = frozenset(n for n, kind in LayerType.registry.items() if kind.feeds) | {"DummyData"}
+FEEDS = frozenset(n for n, kind in LayerType.registry.items() if kind.is_source) | {"DummyData"}
 
 
 @dataclass(frozen=True)

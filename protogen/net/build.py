@@ -80,7 +80,7 @@ def build(
         input_shapes: shapes by blob name that replace those of the net: for inputs, data
             layers, Python layers and layers of unknown type.
         weight_shapes: shapes of parameter blobs by layer, from a weight file. They determine the
-            number of channels of the pictures if the net does not set it.
+            number of channels of the images if the net does not set it.
         tolerant: warn instead of raising an error if a layer is invalid. The shapes after a layer
             with invalid shapes are unknown; the rest of the net can still be inspected.
         identities: names or types of layers that are treated as identities: the top is the first
@@ -173,8 +173,7 @@ def _params_too_many(layers: Sequence[Layer], parameters: Blobs) -> Iterator[Inp
         blobs, count = parameters[layer.name], len(layer.params.param)
         if params_too_many(layer, blobs):
             yield layer.error(
-                f"the number of param messages is {count}, expected at most {len(blobs or ())}, "
-                "the number of blobs",
+                f"expected at most {len(blobs or ())} param (the number of blobs), got {count}",
                 "Give at most one param for each blob.",
             )
 
@@ -192,7 +191,7 @@ def params_too_many(layer: Layer, blobs: Sequence[Shape] | None) -> bool:
 
 
 class Refused(ProtogenWarning):
-    """A layer that Caffe rejects, in a net that is built with ``tolerant``."""
+    """A layer that Caffe refuses, in a net that is built with ``tolerant``."""
 
 
 class Misfit(ProtogenWarning):
@@ -278,8 +277,8 @@ def _name_values(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def _in_place_errors(layers: Sequence[Layer]) -> Iterator[InputError]:
-    """Yield an error for each in-place layer that Caffe rejects or computes incorrectly: its type
-    does not work in-place, or another layer reads the same blob, too."""
+    """Yield an error for each in-place layer that Caffe refuses or computes incorrectly: its type
+    does not work in place, or another layer reads the same blob, too."""
     readers: dict[str, Layer] = {}  # the first reader of each value; a loss counts as a reader
     for layer in layers:
         kind = kind_of(layer)
@@ -293,7 +292,7 @@ def _in_place_errors(layers: Sequence[Layer]) -> Iterator[InputError]:
             elif kind is not None and not identity and not kind.in_place(layer):
                 yield layer.error(
                     f'its top "{bottom}" is also its bottom, but Caffe cannot compute this layer '
-                    "in-place",
+                    "in place",
                     "Rename the top.",
                 )
         for index, value in enumerate(layer.writes):
@@ -304,19 +303,19 @@ def _in_place_errors(layers: Sequence[Layer]) -> Iterator[InputError]:
 def _read_twice(layer: Layer, bottom: str, other: Layer) -> InputError:
     reader = "it reads this blob twice"
     if other is not layer:
-        reader = f"{other.subject} reads this blob, too"
+        reader = f"{other.subject} also reads this blob"
     if bottom in other.tops and other is not layer:
         reader = f"this blob is a loss of {other.subject}"
     return layer.error(
-        f'works in-place on "{bottom}", but {reader}: Caffe treats the top as a second blob '
-        "of the same name and rejects the net",
+        f'works in place on "{bottom}", but {reader}: Caffe treats the top as a second blob '
+        "of the same name and refuses the net",
         "Rename the top.",
     )
 
 
 def _feeds(layer: Layer) -> bool:
     kind = kind_of(layer)
-    return kind is not None and kind.feeds
+    return kind is not None and kind.is_source
 
 
 def _no_bottom(layer: Layer, bottom: str, rest: Sequence[Layer]) -> InputError:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from protogen.errors import InputError, ProtogenWarning
+from protogen.errors import InputError, ProtogenWarning, quantity
 from protogen.formats import files, prototxt
 from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
@@ -134,8 +134,8 @@ class Net:
                 continue
             if len(arrays) != len(expected):
                 raise layer.error(
-                    f"the weights have {len(arrays)} blobs, but the layer has {len(expected)} "
-                    f"({_list(expected)})",
+                    f"the weights have {quantity(len(arrays), 'blob')}, but the layer has "
+                    f"{len(expected)} ({_list(expected)})",
                     "They belong to another net, or to another version of this net.",
                 )
             self.weights[layer.name] = [

@@ -126,7 +126,7 @@ def takes_part(
             "has both include and exclude rules",
             where=source.place(item.start) if source else "",
             subject=f'layer "{params.name}" ({params.type})',
-            advice="Remove one kind: Caffe rejects a layer with both.",
+            advice="Remove one kind: Caffe refuses a layer with both.",
         )
     return included(params, phase, level, stages)
 

@@ -1,6 +1,6 @@
 """Shape inference for blobs and parameters, layer by layer.
 
-If a net sets everything about its pictures except the number of channels, this number comes from
+If a net sets everything about its images except the number of channels, this number comes from
 the weights. Without weights protogen assumes three channels and warns.
 """
 
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from protogen.errors import Diagnostic, InputError, ProtogenWarning
+from protogen.errors import Diagnostic, InputError, ProtogenWarning, quantity
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers import LayerType, kind_of
@@ -32,7 +32,7 @@ class Inferred:
 
     Attributes:
         errors: layers with invalid shapes.
-        refused: layers that Caffe rejects although their shapes are known.
+        refused: layers that Caffe refuses although their shapes are known.
         unknown: warnings for layers of unknown type.
         assumed: properties that the net does not set and that were assumed.
     """
@@ -191,7 +191,7 @@ def _shapes(
     if kind.is_loss:
         del tops[len(layer.tops) :]
     if len(tops) != len(layer.tops):
-        raise layer.error(f"has {len(layer.tops)} tops, expected {len(tops)}")
+        raise layer.error(f"expected {quantity(len(tops), 'top')}, got {len(layer.tops)}")
     _check_loss_weights(layer, kind)
     tops = [new if new is not None else old for new, old in zip(replacements, tops, strict=True)]
     tops = kind.complete(layer, tops, replacements)
@@ -221,7 +221,7 @@ def _check_loss_weights(layer: Layer, kind: LayerType) -> None:
     tops = max(len(layer.tops), int(kind.is_loss))
     if count and count != tops:
         raise layer.error(
-            f"the number of loss_weight values is {count}, expected {tops}, the number of tops",
+            f"expected {tops} loss_weight (the number of tops), got {count}",
             "Give one loss_weight for each top (0: the top is not a loss).",
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from protogen.errors import quantity
 from protogen.formats.message import Field, Message, Name
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import message_type
@@ -67,7 +68,7 @@ def _check_mixture(net: Document) -> None:
 def _upgrade_layers(net: Document, fields: list[Field], log: list[str]) -> list[Field]:
     old = net.all("layers")
     if any(is_v0(item.value) for item in old):
-        log.append(f"converted {len(old)} V0 layers (nested `layer`) to V1 layers")
+        log.append(f"converted {quantity(len(old), 'V0 layer')} (nested `layer`) to V1")
         old = v0_layers(old, net.source, log)
     log.append(f"converted {len(old)} V1 `layers` to `layer`, with types as strings")
     new = iter([_upgrade_v1(item) for item in old])
@@ -212,11 +213,9 @@ def _input_shapes(net: Document) -> list[dict[str, list[int]]]:
     if not dims:
         dims = [flat[i : i + 4] for i in range(0, len(flat), 4)]
     if dims and (len(dims) < count or (not net.has("input_shape") and len(flat) % 4)):
-        problem = f"the number of input_shape is {len(dims)}, expected {count}, one for each input"
+        problem = f"expected {count} input_shape (one for each input), got {len(dims)}"
         if not net.has("input_shape"):
-            problem = (
-                f"the number of input_dim is {len(flat)}, expected {4 * count}, four for each input"
-            )
+            problem = f"expected {4 * count} input_dim (four for each input), got {len(flat)}"
         raise net.source.error(
             net.all("input")[0].start,
             problem,

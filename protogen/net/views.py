@@ -1,7 +1,7 @@
 """Blobs that share memory in Caffe, and the effect of in-place layers on them.
 
 Reshape, Flatten, Split and a few others make no copy: their tops are views of their bottom. A layer
-that works in-place on one of these blobs changes all of them. A layer that reads another of these
+that works in place on one of these blobs changes all of them. A layer that reads another of these
 blobs later reads the changed values in Caffe, although the prototxt does not show it.
 """
 

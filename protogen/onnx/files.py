@@ -60,7 +60,7 @@ def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
     added = [name for name in dict.fromkeys(names) if name not in known]
     for name in added:
         if name not in computed:
-            raise InputError("the model has no value of this name", subject=f'"{name}"')
+            raise InputError("unknown value", subject=f'"{name}"')
     if not added:
         return model
     extended = ModelProto()

@@ -134,7 +134,7 @@ def schema_error(
 ) -> str:
     """Return why an operator on inputs of these shapes violates its ONNX schema; empty if valid."""
     if not onnx.defs.has(node.op_type, opset, ""):
-        return f"operator set {opset} has no such operator"
+        return f"unknown operator in operator set {opset}"
     inputs = [
         helper.make_tensor_value_info(
             name, TensorProto.DataType.Value(element_types.get(name, "FLOAT")), shapes.get(name)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, UnsupportedError
+from protogen.errors import InputError, UnsupportedError, quantity
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message
 from protogen.geometry import shape_text
@@ -78,12 +78,12 @@ def _input(net: Net, blob: str | None) -> tuple[str, tuple[int, ...]]:
     """Return name and shape of the input."""
     if blob is not None and blob not in net.inputs:
         raise InputError(
-            f"the net has no such input (inputs: {', '.join(net.inputs) or 'none'})",
+            f"unknown input (inputs: {', '.join(net.inputs) or 'none'})",
             subject=f'"{blob}"',
         )
     if blob is None and len(net.inputs) != 1:
         raise InputError(
-            f"the net has {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'})",
+            f"the net has {quantity(len(net.inputs), 'input')} ({', '.join(net.inputs) or 'none'})",
             advice="Select one with --bottom.",
         )
     name = blob or net.inputs[0]
@@ -211,7 +211,7 @@ def _convolution(
 def _with_layers(net: Net, name: str, new: Sequence[Message], top: str) -> Message:
     """Return the message with new layers after the input.
 
-    The other layers that used the input as a bottom or in-place now use ``top``.
+    The other layers that used the input as a bottom or in place now use ``top``.
     """
     copy = prototxt.parse(prototxt.write(net.message), net.name or "net")
     fields, after_input = [], False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError
+from protogen.errors import InputError, quantity
 from protogen.formats.message import Message
 from protogen.geometry import shape_text
 from protogen.preprocessing import meanfiles
@@ -68,7 +68,7 @@ class Transform:
             return np.eye(channels) * factor
         if len(self.matrix) != channels:
             raise InputError(
-                f"the matrix has {len(self.matrix)} channels, but the data has {channels}"
+                f"the matrix has {quantity(len(self.matrix), 'channel')}, but the data has {channels}"
             )
         return self.matrix
 
@@ -88,7 +88,7 @@ class Transform:
             mean = mean.reshape(-1, 1, 1)
         if len(mean) not in (1, shape[0]):
             raise InputError(
-                f"the mean has {len(mean)} channels, but the data has {shape[0]}",
+                f"the mean has {quantity(len(mean), 'channel')}, but the data has {shape[0]}",
                 advice="A grey mean cannot be used for a colour net.",
             )
         if mean.shape[1:] == (1, 1):

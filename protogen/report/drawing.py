@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from protogen.errors import quantity
+
 if TYPE_CHECKING:
     from protogen.report.diagram import Box, Diagram, Part, Point
 
@@ -213,7 +215,7 @@ def _box(box: Box, mark: str, flaws: Mapping[int, int], page: bool) -> str:
     count = 0 if box.stub else sum(flaws.get(member, 0) for member in box.members)
     flag = (
         f'<circle class="flaw" cx="{box.x + box.width / 2:.1f}" cy="{top:.1f}" r="5">'
-        f"<title>{count} finding{'s' if count > 1 else ''}</title></circle>"
+        f"<title>{quantity(count, 'finding')}</title></circle>"
         if count
         else ""
     )
@@ -237,7 +239,7 @@ def _folded(part: Part) -> str:
         f'aria-label="Unfold {_safe(part.title)}"><rect x="{-width / 2}" y="{LEAD}" width="{width}" '
         f'height="{height}" rx="4"/><rect x="{-width / 2 + 4}" y="{LEAD + 4}" width="{width - 8}" '
         f'height="{height - 8}" rx="2"/><text class="name" y="{LEAD + 17}">{_safe(name)}</text>'
-        f'<text y="{LEAD + 31}">{count} layers</text></g></g>\n'
+        f'<text y="{LEAD + 31}">{quantity(count, "layer")}</text></g></g>\n'
     )
 
 

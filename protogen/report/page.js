@@ -288,7 +288,7 @@
     const number = (value) => Number(value).toPrecision(4).replace(/\.?0+$/, "");
     return [head, bars,
       make("div", { class: "ends" }, make("span", {}, number(blob.low)), make("span", {}, `mean ${number(blob.mean)}, std ${number(blob.std)}`), make("span", {}, number(blob.high))),
-      blob.bad ? make("div", { class: "finding" }, `${blob.bad} values are NaN or infinite`) : null];
+      blob.bad ? make("div", { class: "finding" }, `NaN or infinite values: ${blob.bad}`) : null];
   }
 
   // tables

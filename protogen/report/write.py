@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from protogen import geometry
 from protogen._version import __version__
-from protogen.errors import InputError, Place
+from protogen.errors import InputError, Place, quantity
 from protogen.formats import files, prototxt
 from protogen.formats.weightfiles import missing
 from protogen.generate.specification import size_text
@@ -177,9 +177,10 @@ def _totals(net: Net, layer_costs: Sequence[Cost]) -> str:
     ends = [", ".join(names) or "none" for names in (net.inputs, net.outputs)]
     unknown = sum(cost.output is None for cost in layer_costs)
     return (
-        f"{len(layer_costs)} layers, {values:,} parameters ({size_text(values * 4)}), {work:,} "
-        f"multiply-adds, {size_text(memory)} of activations. Inputs: {ends[0]}; outputs: {ends[1]}."
-        + (f" {unknown} layers have an unknown shape and are not counted." if unknown else "")
+        f"{quantity(len(layer_costs), 'layer')}, {quantity(values, 'parameter', form=',')} "
+        f"({size_text(values * 4)}), {quantity(work, 'multiply-add', form=',')}, "
+        f"{size_text(memory)} of activations. Inputs: {ends[0]}; outputs: {ends[1]}."
+        + (f" Not counted: {quantity(unknown, 'layer')} of unknown shape." if unknown else "")
     )
 
 

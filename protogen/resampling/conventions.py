@@ -65,12 +65,12 @@ def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = Fals
         UnsupportedError: the software does not have the mode or the option.
     """
     if name not in LIKE:
-        advice = did_you_mean(name, LIKE) or f"Choose one of {', '.join(LIKE)}."
+        advice = did_you_mean(name, LIKE) or f"Known values: {', '.join(LIKE)}."
         raise InputError(f"unknown value {name!r}", subject="like", advice=advice)
     modes = LIKE[name]
     if mode not in modes:
         raise UnsupportedError(
-            f"{name} has no mode {mode}", subject="like", advice=f"Its modes: {', '.join(modes)}."
+            f"{name} has no mode {mode}", subject="like", advice=f"Known modes: {', '.join(modes)}."
         )
     sampling = modes[mode]
     if name == "opencv" and mode == "area" and enlarges:
@@ -85,6 +85,6 @@ def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = Fals
         raise UnsupportedError(
             f"{name} has no antialias option for {mode}",
             subject="like",
-            advice="Omit --antialias or --like.",
+            advice="Leave out --antialias or --like.",
         )
     return replace(sampling, antialias=True, exclude_outside=True, cubic_a=-0.5, steps=0)

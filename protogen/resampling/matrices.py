@@ -81,7 +81,7 @@ class Sampling:
                 raise InputError(
                     f"unknown value {value!r}",
                     subject=key,
-                    advice=f"Choose one of {', '.join(known)}.",
+                    advice=f"Known values: {', '.join(known)}.",
                 )
         if self.antialias and self.mode == "nearest":
             raise InputError(
@@ -328,7 +328,7 @@ def keep_aspect(
         raise InputError(
             f"unknown value {policy!r}",
             subject="keep_aspect_ratio_policy",
-            advice=f"Choose one of {', '.join(POLICIES)}.",
+            advice=f"Known values: {', '.join(POLICIES)}.",
         )
     scales = [out / size for size, out in zip(sizes, outs, strict=True)]
     if policy == "stretch":

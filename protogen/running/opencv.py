@@ -40,7 +40,7 @@ def outputs(
         return f"version {cv2.__version__} has no Caffe reader"
     unreliable = unreliable_layers(graph)
     if unreliable:
-        return f"skipped: OpenCV does not compute {unreliable[0].subject} reliably"
+        return f"not run: OpenCV does not compute {unreliable[0].subject} reliably"
     producers = {write: layer.name for layer in graph.layers for write in layer.writes}
     names = [name for name in graph.outputs if name not in graph.inputs]
     try:

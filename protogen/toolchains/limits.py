@@ -25,7 +25,7 @@ WORDS = {
     "group": "groups", "channels": "channels of the bottom", "num_output": "channels of the top",
     "height": "height of the bottom", "width": "width of the bottom",
     "out_height": "height of the top", "out_width": "width of the top",
-    "tops": "how many tops the layer has",
+    "tops": "number of tops",
 }  # fmt: skip
 FEATURES = {
     "group": "layers with groups",

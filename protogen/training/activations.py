@@ -79,7 +79,7 @@ def _known(name: str) -> str:
     by_lower_case = {known.lower(): known for known in FORMS}
     by_lower_case |= {synonym.lower(): known for synonym, known in ALSO.items()}
     if name.lower() not in by_lower_case:
-        supported = f"Supported: {', '.join(FORMS)}."
+        supported = f"Known functions: {', '.join(FORMS)}."
         raise InputError(
             "unknown activation function",
             subject=f'"{name}"',

@@ -208,7 +208,7 @@ def _still(log: Log, net: Net | None) -> Iterator[Finding]:
             "no-gradient",
             tuple(unchanged),
             f"{_list(net, unchanged)}: the gradient of the weights is 0 in every iteration: the "
-            "layers after them are dead, or the loss does not depend on them.",
+            "layers after them are inactive, or the loss does not depend on them.",
         )
 
 

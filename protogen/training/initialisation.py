@@ -99,7 +99,7 @@ class FilledBlob:
         filler, shape = self.filler, self.shape
         where = self.filling.field or f"blob {self.index}"
         if filler.type not in (*fillers.CAFFES, *EXTRAS):
-            supported = f"Supported: {', '.join(fillers.CAFFES)}."
+            supported = f"Known fillers: {', '.join(fillers.CAFFES)}."
             advice = did_you_mean(filler.type, fillers.CAFFES) or supported
             raise self.layer.error(f'{where}: unknown filler "{filler.type}"', advice)
         if filler.type == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):

@@ -21,11 +21,11 @@ UNREACHABLE = (
     ("`net.cpp:519`, `520`, `570`, `571`", "Layers that a program accesses by index."),
     ("`net.cpp:684`, `688`", "Nets that share weights within a program: two nets from one text always match."),
     ("`net.cpp:794`, `796`, `810`, `862` to `915`", "HDF5 files that cannot be opened or written."),
-    ("`blob.cpp:49`, `486` to `508` for caffemodels", "The reader of caffemodels rejects such a file for any net; blobs in a prototxt are in the table."),
+    ("`blob.cpp:49`, `486` to `508` for caffemodels", "The reader of caffemodels refuses such a file for any net; blobs in a prototxt are in the table."),
     ("Unknown values of an enum: `lrn_layer.cpp:103`, `175`; `pooling_layer.cpp:105`, `238`, `318`; "
      "`reduction_layer.cpp:63`, `93`, `113`; `eltwise_layer.cpp:97`, `149`; `hinge_loss_layer.cpp:38`, `70`; "
      "`softmax_loss_layer.cpp:80`; `sigmoid_cross_entropy_loss_layer.cpp:70`; `infogain_loss_layer.cpp:106`; `spp_layer.cpp:58`",
-     "Caffe's parser rejects the text first, and so does protogen."),
+     "Caffe's parser refuses the text first, and so does protogen."),
     ("`base_conv_layer.cpp:21`, `188`, `191`; `batch_norm_layer.cpp:55`; `inner_product_layer.cpp:64`; "
      "`recurrent_layer.cpp:185` to `192`; `prelu_layer.cpp:57`; `lstm_layer.cpp:88`; `rnn_layer.cpp:83`",
      "They repeat the checks of the first shapes when shapes change later."),

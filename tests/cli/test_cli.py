@@ -119,7 +119,7 @@ ERRORS = [
     ("--factor 2 --into net.prototxt --after scor", "net.prototxt: no layer produces a blob named 'scor'. Did you mean score?"),
     ("--factor 2 --into net.prototxt --after score --name refine", "net.prototxt: the layer name 'refine' is already in use. Choose another name with --name."),
     ("--factor 2 --into net.prototxt --after score --top conv1", "net.prototxt: the blob name 'conv1' is already in use. Choose another name with --top."),
-    ("--factor 2 --into net.prototxt --after score --channels 20", "net.prototxt: blob 'score' has 21 channels, but --channels is 20. Omit --channels: the number follows from the net."),
+    ("--factor 2 --into net.prototxt --after score --channels 20", "net.prototxt: blob 'score' has 21 channels, but --channels is 20. Leave out --channels: the net determines it."),
     ("--factor 2 --into net.prototxt", "--into NET and --after BLOB must be given together."),
     ("--factor 2 --rewire", "--rewire needs --into NET and --after BLOB."),
     ("--factor 2 --spec spec.toml", "--factor and --spec exclude each other. Write it in the file."),

@@ -70,28 +70,28 @@ def test_dialect_allows_layers_of_a_fork(protogen, tmp_path):
     ("options", "text"),
     [
         (["m.onnx", "-o", "net.prototxt"],
-         "m.onnx: the net has 6 layers with weights, but no file is given for them. Give one: "
+         "m.onnx: the net has 6 layers with weights, but no file for them. Name it: "
          "--caffemodel net.caffemodel."),
         (["m.onnx", "w.caffemodel", "-o", "net.prototxt"],
          "w.caffemodel: an ONNX model needs no second file. To write the weights there, use "
          "--caffemodel w.caffemodel."),
         (["m.onnx", "-o", "net.onnx", "--caffemodel", "w.caffemodel"],
-         "net.onnx: m.onnx is an ONNX model already. Write a prototxt: -o net.prototxt."),
+         "net.onnx: m.onnx is already an ONNX model. Write a prototxt: -o net.prototxt."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.prototxt"],
          "m.prototxt: --output and --caffemodel write the same file. Choose a different file for each output."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.onnx"],
          "m.onnx: is an input, and --caffemodel would overwrite it. Choose another output file."),
         (["m.onnx", "-o", "net.prototxt", "--half"],
-         "--half does not apply to ONNX to Caffe: Caffe's weights are float32."),
+         "--half does not apply from ONNX to Caffe: Caffe's weights are float32."),
         (["m.onnx", "-o", "net.prototxt", "--to-blob", "x"],
-         "m.onnx: \"x\": the model has no such value."),
+         "m.onnx: \"x\": unknown value."),
         (["none.onnx", "-o", "net.prototxt"],
          "none.onnx: cannot be read (No such file or directory). Check the path."),
         (["bad.onnx", "-o", "net.prototxt"],
          "bad.onnx:byte 2: unsupported wire type 4 (end of a group). The file is truncated or "
          "damaged, or it is not a valid ONNX model."),
         (["m.onnx", "-o", "net.prototxt", "--input-shape", "dat=1,3,32,32"],
-         'm.onnx: "dat": the model has no such input (inputs: data).'),
+         'm.onnx: "dat": unknown input (inputs: data).'),
     ],
 )  # fmt: skip
 def test_invalid_arguments_give_one_sentence_and_no_file(protogen, tmp_path, options, text):

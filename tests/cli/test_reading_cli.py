@@ -108,7 +108,7 @@ def test_fmt_check_diff_and_write(protogen, tmp_path):
     path.write_text(HEAD.read_text())
     check = protogen("fmt", "--check", path)
     assert check.returncode == 1
-    assert "1 of 1 files would change" in check.stderr
+    assert "1 of 1 file would change" in check.stderr
     assert path.read_text() == HEAD.read_text()
     shown = protogen("fmt", "--diff", path).stdout
     assert '+  type: "Convolution"' in shown
@@ -195,7 +195,7 @@ def test_diff_reports_a_moved_layer(protogen, tmp_path):
 
 def test_weights_statistics(protogen, pair):
     done = protogen("weights", "net.caffemodel")
-    assert "1 layers (V2), 1 blobs, 48 values" in done.stdout
+    assert "1 layer (V2), 1 blob, 48 values" in done.stdout
     data = json.loads(protogen("weights", "net.caffemodel", "--json").stdout)["blobs"][0]
     assert data["norm"] == pytest.approx(np.linalg.norm(pg.upsample(2).weights["upsample"][0]))
     assert (data["nan"], data["inf"]) == (0, 0)
@@ -257,7 +257,7 @@ def test_proto_option_reads_the_schema_of_a_fork(protogen, tmp_path):
     text = 'layer { name: "m" type: "My" my_param { way: DOWN filler { type: "constant" } } }\n'
     (tmp_path / "n.prototxt").write_text(text)
     plain = protogen("fmt", "n.prototxt", "--check")
-    assert "LayerParameter has no field named my_param; it is kept" in plain.stderr
+    assert "unknown field my_param in LayerParameter; it is kept" in plain.stderr
     known = protogen("fmt", "--proto", "my.proto", "n.prototxt", "--check")
     assert "my_param" not in known.stderr
     (tmp_path / "n.prototxt").write_text(text.replace("DOWN", "3"))

@@ -415,7 +415,7 @@ def test_user_defined_layer_declares_its_fields(tmp_path):
         (lambda w: w["fc"].__setitem__(0, w["fc"][0][:39]), pg.InputError,
          r'layer "fc" \(InnerProduct\): blob 0 of the weights has shape 39x48, expected 40x48'),
         (lambda w: w["fc"].pop(), pg.InputError,
-         r'layer "fc" \(InnerProduct\): the weights have 1 blobs, but the layer has 2'),
+         r'layer "fc" \(InnerProduct\): the weights have 1 blob, but the layer has 2'),
         (lambda w: w["conv1"][0].__setitem__((1, 2, 0, 0), np.nan), pg.InputError,
          r'layer "conv1" \(Convolution\): blob 0 of the weights contains NaN \(at index 45\)'),
     ],
@@ -437,7 +437,7 @@ def test_invalid_weights_are_rejected(pair, tmp_path, change, error, sentence):
         ('bottom: "drop"', 'bottom: "drp"', pg.InputError,
          'layer "pool" (Pooling): reads "drp", but no layer produces it'),
         ('"ReLU"', '"Foo"', pg.UnsupportedError,
-         'layer "relu1" (Foo): protogen does not know this type'),
+         'layer "relu1" (Foo): unknown layer type'),
         ("pooling_param {", "pooling_param { pool: STOCHASTIC", pg.UnsupportedError,
          'layer "pool" (Pooling): ONNX has no STOCHASTIC pooling. Use MAX or AVE.'),
         ("num_output: 4 ", "num_output: 5 ", pg.InputError,
@@ -458,9 +458,9 @@ def test_invalid_nets_are_rejected(pair, tmp_path, old, new, error, sentence):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"outputs": ["porb"]}, '"porb": the net has no such blob. Did you mean prob?'),
+        ({"outputs": ["porb"]}, '"porb": unknown blob. Did you mean prob?'),
         ({"opset": 12}, "opset: must be 13 to "),
-        ({"input_shapes": {"dta": (1, 3, 8, 6)}}, '"dta": the net has no such input (inputs: data). Did you mean data?'),
+        ({"input_shapes": {"dta": (1, 3, 8, 6)}}, '"dta": unknown input (inputs: data). Did you mean data?'),
         ({"preprocessing": pg.Preprocessing(mean=np.zeros(2, np.float32))}, "a mean of 2x1x1 does not fit 3 channels"),
         ({"preprocessing": pg.Preprocessing(mean=np.zeros((3, 4, 4), np.float32))}, "a mean of 4x4 is smaller than 8x6"),
         ({"preprocessing": pg.Preprocessing(blob="prob")}, 'unknown input "prob" (inputs: data)'),
@@ -532,7 +532,7 @@ def test_convert_command(protogen, pair, tmp_path):
     [
         (["net.prototxt", "-o", "a.onnx"], 2, 'layer "conv1" (Convolution): has no weights'),
         (["net.prototxt", "none.caffemodel", "-o", "a.onnx"], 2, "none.caffemodel: cannot be read"),
-        (["net.prototxt", "net.caffemodel"], 2, "missing the output file. Name it with -o, or look with --dry-run."),
+        (["net.prototxt", "net.caffemodel"], 2, "missing output file. Name it with -o, or look with --dry-run."),
         (["net.prototxt", "net.caffemodel", "-o", "a.onnx", "--mean", "m.jpg"], 2, "unsupported mean file extension"),
         (["net.caffemodel", "-o", "a.onnx"], 2, "net.caffemodel"),
         (["net.prototxt", "net.caffemodel", "-o", "no/a.onnx"], 2, "no/a.onnx: cannot be written"),

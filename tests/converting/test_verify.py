@@ -284,7 +284,7 @@ def test_verify_command_prints_table_and_json(protogen, files):
     ("arguments", "sentence"),
     [
         (["net.onnx"], "expected 2 models, got 1"),
-        (["net.caffemodel", "net.onnx"], "net.caffemodel: no net before these weights"),
+        (["net.caffemodel", "net.onnx"], "net.caffemodel: weights must come after their prototxt"),
         (["net.onnx", "none.onnx"], "none.onnx: cannot be read"),
         (["net.onnx", "net.caffemodel.onnx"], "net.caffemodel.onnx: not a valid ONNX model"),
         (["net.prototxt", "net.onnx"], "has no weights"),
@@ -329,7 +329,7 @@ def test_run_returns_the_requested_blobs(files):
         (
             {"data": np.zeros((1, 3, 12, 13))},
             ["porb"],
-            '"porb": the net has no such blob. Did you mean prob?',
+            '"porb": unknown blob. Did you mean prob?',
         ),
     ],
 )
@@ -372,12 +372,12 @@ def test_run_command_on_a_picture(protogen, files):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "missing data for data. Give a picture or an array, or use --random."),
+        ([], "missing data for data. Give an image or an array, or use --random."),
         (["--input", "none.png"], "none.png: cannot be read"),
         (["--input", "net.prototxt"], "net.prototxt: not an image of a supported format"),
         (
             ["--input", "dta=x.npy"],
-            '"dta": the net has no such input (inputs: data). Did you mean data?',
+            '"dta": unknown input (inputs: data). Did you mean data?',
         ),
         (["--random", "--plot", "a.jpg"], "unsupported image extension '.jpg'"),
     ],

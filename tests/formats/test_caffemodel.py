@@ -282,7 +282,7 @@ def test_weights_match_by_name(net_file, tmp_path):
         ([np.zeros((3, 2), np.float32), np.zeros(2, np.float32)],
          "blob 0 of the weights has shape 3x2, expected 2x3."),
         ([np.zeros((2, 3), np.float32)],
-         "the weights have 1 blobs, but the layer has 2 (2x3, 2)."),
+         "the weights have 1 blob, but the layer has 2 (2x3, 2)."),
         ([np.zeros((2, 3, 1, 1), np.float32), np.zeros(2, np.float32)],
          "blob 0 of the weights has shape 2x3x1x1, expected 2x3."),
     ],

@@ -95,8 +95,8 @@ def test_unknown_fields_are_kept_with_a_warning():
     with pytest.warns(ProtogenWarning) as warned:
         net = prototxt.parse(text, "f.prototxt")
     assert [str(w.message) for w in warned] == [
-        "f.prototxt:2:3: LayerParameter has no field named kernel_sise; it is kept.",
-        "f.prototxt:3:3: LayerParameter has no field named zqzq_param; it is kept.",
+        "f.prototxt:2:3: unknown field kernel_sise in LayerParameter; it is kept.",
+        "f.prototxt:3:3: unknown field zqzq_param in LayerParameter; it is kept.",
     ]
     assert prototxt.write(net) == text.replace(
         '{ a: 1 b { c: "x" } }', '{\n    a: 1\n    b {\n      c: "x"\n    }\n  }'
@@ -131,7 +131,7 @@ def test_fields_of_forks_are_read_without_a_warning():
         ("layer { convolution_param { bias_term: yes } }",
          "f:1:40: bias_term must be true or false, got yes."),
         ('name: "a"\nname: "b"',
-         "f:2:1: name is set twice (first at f:1:1). Remove one: Caffe rejects the file."),
+         "f:2:1: name is set twice (first at f:1:1). Remove one: Caffe refuses the file."),
         ("layer { name { } }", "f:1:14: name must be a string in quotes, got a message."),
         ("layer { } }", "f:1:11: expected a field name, got }."),
         ("layer { name \"x\" }", "f:1:14: expected ':' after name, got \"x\"."),

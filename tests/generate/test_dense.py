@@ -85,7 +85,7 @@ def test_invalid_matrices_are_refused():
     for weights, message in (
         (np.zeros(3), "expected a matrix of numbers, got shape 3 and dtype float64"),
         (np.zeros((2, 0)), "got shape 2x0"),
-        (np.full((2, 2), np.nan), "contains NaN or infinity"),
+        (np.full((2, 2), np.nan), "contains NaN or infinite values"),
     ):
         with pytest.raises(pg.InputError, match=message):
             pg.dense(weights, "xw")

@@ -194,7 +194,7 @@ def verdict(kind: LayerType, block: str, path: str, field) -> str:
         return "harmless"
     if path in kind.reads[block] or path.partition(".")[0] in kind.reads[block]:
         return "read"
-    if name in HARMLESS or field.type_name == "FillerParameter" or kind.feeds:
+    if name in HARMLESS or field.type_name == "FillerParameter" or kind.is_source:
         return "harmless"
     return "refused"
 
@@ -266,7 +266,7 @@ def outcome(name: str, params: str, text: str) -> object:
                 if blobs:
                     net.weights[key] = [np.float32(random.uniform(0.5, 1.5, s)) for s in blobs]
             layer, kind = net.layers[-1], LayerType.registry[name]
-            if kind.feeds or not layer.tops or not kind.has_form:
+            if kind.is_source or not layer.tops or not kind.has_form:
                 check_read(layer, kind)
                 return str(net_shapes), str(net.graph.assumed), str(net.parameter_shapes)
             model = pg.to_onnx(net, fold=False)
@@ -294,7 +294,7 @@ def test_each_field_has_the_declared_effect(name):
                 same.append(result == without)
                 if isinstance(without, tuple):
                     refused.append(f"{block}.{path} is set to" in str(result))
-        if declared == "read" and all(same) and (kind.has_form or kind.feeds):
+        if declared == "read" and all(same) and (kind.has_form or kind.is_source):
             wrong.append(f"{path} is declared as read, but has no effect")
         if declared == "read" and any(refused):
             wrong.append(f"{path} is declared as read, but is refused as not read")

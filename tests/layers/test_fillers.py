@@ -170,7 +170,7 @@ def test_bilinear_rejects_invalid_shapes_and_unknown_filler_is_rejected():
     with pytest.raises(pg.InputError) as caught:
         list(chunks(Filler("qqq"), (2, 2), Fan(1, 1), [0]))
     assert str(caught.value) == (
-        '"qqq": unknown filler. Known fillers are constant, gaussian, uniform, xavier, msra, '
+        '"qqq": unknown filler. Known fillers: constant, gaussian, uniform, xavier, msra, '
         "bilinear, positive_unitball, orthogonal, identity, icnr, lsuv."
     )
     (values,) = chunks(Filler("bilinear"), (2, 1, 3, 3), Fan(1, 1), [0])
@@ -527,7 +527,7 @@ def test_written_net_preserves_comments(protogen, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["net.prototxt"], "missing the output file. Name it with -o, or list the fillers with --recommend."),
+        (["net.prototxt"], "missing output file. Name it with -o, or list the fillers with --recommend."),
         (["net.prototxt", "-o", "net.prototxt"], "is an input, and --output would overwrite it"),
         (["net.prototxt", "-o", "a.caffemodel", "--set", "conw=msra"],
          '"conw": pattern matches no layer with weights. Did you mean conv?'),

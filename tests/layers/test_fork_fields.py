@@ -153,7 +153,7 @@ def test_eltwise_operations_of_forks(words, formula):
 def test_eltwise_sum_of_one_bottom():
     text = 'type: "Eltwise" eltwise_param { operation: SUM coeff: 0.5 }'
     np.testing.assert_array_equal(y(text, X), X * 0.5)
-    with pytest.raises(pg.InputError, match="expected 2 or more bottoms, got 1"):
+    with pytest.raises(pg.InputError, match="expected at least 2 bottoms, got 1"):
         y('type: "Eltwise" eltwise_param { operation: MAX }', X)
 
 
@@ -224,7 +224,7 @@ def test_class_weighting():
     np.testing.assert_allclose(y(text % "", scores, labels), terms.sum() / 2, rtol=1e-5)
     loss = y(text % "ignore_label: 1", scores, labels)
     np.testing.assert_allclose(loss, terms[1], rtol=1e-5)
-    with pytest.raises(pg.InputError, match="expected 4 class_weighting, one per class, got 5"):
+    with pytest.raises(pg.InputError, match=r"expected 4 class_weighting \(one per class\), got 5"):
         y(text % "class_weighting: 1", scores, labels)
     with pytest.raises(pg.InputError, match="class_weighting is missing"):
         y('type: "SoftmaxWithLoss" loss_param { weight_by_label_freqs: true }', scores, labels)

@@ -271,7 +271,7 @@ def test_untrusted_weights_belong_to_the_net_before_them(protogen, tmp_path):
     wrong = protogen("check", "--untrusted", weights)
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        f"protogen: {weights}: no net before these weights. Write NET.prototxt NET.caffemodel.\n",
+        f"protogen: {weights}: weights must come after their prototxt. Write NET.prototxt NET.caffemodel.\n",
     )
     plain = protogen("check", weights)
     assert plain.returncode == 2

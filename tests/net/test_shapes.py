@@ -260,10 +260,10 @@ def test_shapes_of_detection_layers():
         ('type: "Convolution" convolution_param { num_output: 4 kernel_size: 1 stride: 0 }', "stride must be at least 1, got 0."),
         ('type: "Pooling" pooling_param { kernel_size: 2 pad: 2 }', "pad 2 must be smaller than kernel_size 2. Use a smaller pad."),
         ('type: "Reshape" reshape_param { shape { dim: 7 dim: -1 } }', "cannot reshape 1x3x8x8 (192 values) to 7x-1."),
-        ('type: "Slice" slice_param { slice_point: 9 }', "expected 0 slice_point, one less than tops, got 1."),
+        ('type: "Slice" slice_param { slice_point: 9 }', "expected 0 slice_point (one less than tops), got 1."),
         ('type: "Flatten" flatten_param { axis: 4 }', "axis 4 is out of range for a blob with 4 axes."),
         ('type: "LRN" lrn_param { local_size: 4 }', "local_size must be odd, got 4."),
-        ('type: "Eltwise" eltwise_param { operation: MAX }', "expected 2 or more bottoms, got 1."),
+        ('type: "Eltwise" eltwise_param { operation: MAX }', "expected at least 2 bottoms, got 1."),
         ('type: "InnerProduct" inner_product_param { num_output: 2000000000 axis: 2 }',
          'its top "y" would have shape 1x3x2000000000: more than the 2147483647 values that a blob can hold. Use smaller sizes.'),
         ('type: "Permute" permute_param { order: 1 order: 1 }', "order must name axes from 0 to 3, each at most once, got [1, 1]."),
@@ -347,7 +347,7 @@ def test_each_in_place_layer_writes_a_new_value():
         ('layer { name: "a" type: "ReLU" bottom: "x" top: "y" } layer { name: "b" type: "ReLU" bottom: "x" top: "y" }',
          'another layer already produces its top "y". Rename one of the tops.'),
         ('layer { name: "a" type: "ReLU" bottom: "x" top: "y" include { phase: TEST } exclude { phase: TRAIN } }',
-         "has both include and exclude rules. Remove one kind: Caffe rejects a layer with both."),
+         "has both include and exclude rules. Remove one kind: Caffe refuses a layer with both."),
     ],
 )  # fmt: skip
 def test_invalid_bottom_top_or_rules_are_rejected(text, message):

@@ -171,7 +171,7 @@ def test_onnx_input_does_not_accept_a_stage(protogen):
     assert done.returncode == 2
     assert (
         done.stderr
-        == "protogen: --stage does not apply to ONNX to Caffe: an ONNX model has no stages.\n"
+        == "protogen: --stage does not apply from ONNX to Caffe: an ONNX model has no stages.\n"
     )
 
 

@@ -142,7 +142,7 @@ def test_upgrade_keeps_comments_and_unknown_fields():
         ('layers { layer { name: "a" type: "relu" } }\nlayers { name: "b" type: RELU }',
          "f:2:1: the net mixes V0 and V1 layers. Convert all to one format."),
         ('layers { layer { name: "a" type: "convo" } }', "f:1:28: unknown V0 layer type 'convo'."),
-        ('input: "a" input_dim: 1', "f:1:1: the number of input_dim is 1, expected 4, four for each input. Give four input_dim or one input_shape for each input."),
+        ('input: "a" input_dim: 1', "f:1:1: expected 4 input_dim (four for each input), got 1. Give four input_dim or one input_shape for each input."),
     ],
 )  # fmt: skip
 def test_invalid_old_nets_are_rejected(text, message):

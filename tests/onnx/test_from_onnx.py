@@ -568,7 +568,7 @@ def test_check_onnx_reports_every_kind():
 
 def test_invalid_arguments_are_rejected():
     onnx_model = chain()
-    with pytest.raises(pg.InputError, match=r'"dat": the model has no such input \(inputs: data\)'):
+    with pytest.raises(pg.InputError, match=r'"dat": unknown input \(inputs: data\)'):
         pg.from_onnx(onnx_model, input_shapes={"dat": (1, 3, 8, 8)})
     with pytest.raises(pg.InputError, match="weights have the shapes 4x3x3x3, expected 4x2x3x3"):
         pg.from_onnx(onnx_model, input_shapes={"data": (1, 2, 8, 8)})

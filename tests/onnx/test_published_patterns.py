@@ -44,7 +44,7 @@ def test_legacy_inputs_are_read_as_in_caffe(text):
         ('input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n' + INPUT + RELU,
          'another layer already produces its top "data"'),
         ('input: "data"\n' + RELU + INPUT, 'but layer "in" (Input) produces it only later'),
-        ('input: "data" input: "b" input_shape { dim: 1 }\n' + RELU, "the number of input_shape is 1, expected 2"),
+        ('input: "data" input: "b" input_shape { dim: 1 }\n' + RELU, "expected 2 input_shape (one for each input), got 1"),
     ],
 )  # fmt: skip
 def test_invalid_legacy_inputs_are_rejected(text, problem):

@@ -227,7 +227,7 @@ def test_mean_command_writes_files(protogen, tmp_path, pictures):
         "mean", "compute", "pictures", "-o", "m.binaryproto", "-o", "m.npy", "-o", "m.png"
     )
     assert completed.returncode == 0, completed.stderr
-    assert completed.stdout.startswith("4 pictures of 3x9x8\nmean ")
+    assert completed.stdout.startswith("4 images of 3x9x8\nmean ")
     np.testing.assert_allclose(np.load(tmp_path / "m.npy"), pictures.mean(axis=0), rtol=1e-6)
     from protogen.preprocessing import meanfiles
 
@@ -290,11 +290,11 @@ def test_preprocess_command_writes_net(protogen, tmp_path, files, pictures):
         (["--mean", "nan.npy"], 2, "nan.npy: --mean: the mean contains NaN or infinite values."),
         (["--mean", "a,b"], 2, "--mean: 'a,b' is not a list of numbers"),
         (["--std", "0,1,1"], 2, "--std: every number must be above 0"),
-        (["--whiten", "zca"], 2, "Give pictures with --images DIR."),
+        (["--whiten", "zca"], 2, "Give images with --images DIR."),
         (["--from", "net.prototxt"], 2, "no layer has a transform_param"),
         (["--from", "train.prototxt", "--scale", "2"], 2, "--from and --scale exclude each other"),
         ([], 2, "no preprocessing is requested"),
-        (["--mean", "1", "--bottom", "dat"], 2, '"dat": the net has no such input (inputs: data)'),
+        (["--mean", "1", "--bottom", "dat"], 2, '"dat": unknown input (inputs: data)'),
         (["--mean", "1,2,3"], 3, "missing an output file for the weights of data_preprocessed. Set it: --caffemodel new.caffemodel."),
         (["--mean", "1,2,3", "--fold", "--caffemodel", "net.caffemodel"], 2, "is an input, and --caffemodel would overwrite it"),
     ],

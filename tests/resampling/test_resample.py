@@ -317,7 +317,7 @@ def test_resampling_matrix_equals_matrix_of_axis():
     (3, {"scale": 0.0}, "scale: must be a finite number above 0, got 0."),
     (3, {"scale": float("inf")}, "scale: must be a finite number above 0, got inf."),
     (3, {"scale": float("nan"), "out": 3}, "scale: must be a finite number above 0, got nan."),
-    (3, {"out": 3, "mode": "x"}, f"mode: unknown value 'x'. Choose one of {', '.join(MODES)}."),
+    (3, {"out": 3, "mode": "x"}, f"mode: unknown value 'x'. Known values: {', '.join(MODES)}."),
     (3, {"out": 3, "mode": "nearest", "antialias": True},
      "antialias: not supported for mode nearest, which has no kernel. Choose another mode."),
 ])  # fmt: skip
@@ -336,7 +336,7 @@ def test_keep_aspect_lengths_and_scales():
         keep_aspect([2], [3], "larger")
     message = (
         "keep_aspect_ratio_policy: unknown value 'larger'. "
-        "Choose one of stretch, not_larger, not_smaller."
+        "Known values: stretch, not_larger, not_smaller."
     )
     assert str(caught.value) == message
 

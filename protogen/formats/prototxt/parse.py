@@ -135,7 +135,7 @@ class Parser:
             raise self.source.error(
                 start,
                 f"{name} is set twice (first at {self.source.place(first.start)})",
-                "Remove one: Caffe rejects the file.",
+                "Remove one: Caffe refuses the file.",
             )
         self.count += 1
         if self.count > MAX_FIELDS:
@@ -341,7 +341,7 @@ class Parser:
         advice = did_you_mean(name, self.message.kind.fields)
         if not advice:
             advice = _belongs_in(name)
-        self._unknown(start, (of, name), f"{of} has no field named {name}", advice)
+        self._unknown(start, (of, name), f"unknown field {name} in {of}", advice)
 
     def _unknown_value(self, field: Field, known: FieldType, at: int) -> None:
         assert known.enum is not None

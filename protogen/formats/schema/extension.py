@@ -21,7 +21,7 @@ def add_proto(path: str | Path) -> None:
     files they keep their numbers if these are free.
 
     Raises:
-        InputError: the file cannot be read, is not proto2 text, or protobuf rejects its
+        InputError: the file cannot be read, is not proto2 text, or protobuf refuses its
             definitions. Then nothing is added.
     """
     try:

@@ -46,7 +46,7 @@ def check(schema: Schema, path: str) -> None:
     """Check that protobuf accepts the schema, including the definitions of the file at ``path``.
 
     Raises:
-        InputError: protobuf rejects the schema.
+        InputError: protobuf refuses the schema.
     """
     try:
         raw = file_descriptor(schema).SerializeToString()
@@ -56,7 +56,7 @@ def check(schema: Schema, path: str) -> None:
     except (TypeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"protobuf rejects the definitions ({reason})",
+            f"protobuf refuses the definitions ({reason})",
             where=path,
             advice="protoc must be able to compile them together with caffe.proto.",
         ) from None

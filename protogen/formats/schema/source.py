@@ -99,7 +99,7 @@ class FieldType:
         raise InputError(
             f"unknown type {self.type_name}",
             subject=f"{self._owner}.{self.name}",
-            advice="Add the .proto file that defines it, too.",
+            advice="Also add the .proto file that defines it.",
         )
 
 

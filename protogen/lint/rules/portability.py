@@ -92,7 +92,7 @@ class NoOnnxForm(Rule):
     def check(self, net: Context) -> Iterator[Diagnostic]:
         for layer in net.layers:
             kind = kind_of(layer)
-            if kind is not None and type(kind).lower is LayerType.lower and not kind.feeds:
+            if kind is not None and type(kind).lower is LayerType.lower and not kind.is_source:
                 yield net.diagnostic(
                     self, layer, f"{layer.type} has no ONNX equivalent: {kind.refusal[0]}."
                 )

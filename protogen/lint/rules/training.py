@@ -52,10 +52,7 @@ def _has_filler(layer: Layer, filling: Filling) -> bool:
 class ConstantWeights(Rule):
     code = "PG501"
     what = "Weights that are filled with a constant, in a layer with several units."
-    why = (
-        "All units compute the same values and get the same gradients, so that they stay identical "
-        "for ever."
-    )
+    why = "All units compute the same values and get the same gradients: they never differ."
     example = _HEAD + _DENSE % 'weight_filler { type: "constant" value: 0.1 }' + _SCORE + _TAIL
     fixed = _HEAD + _DENSE % 'weight_filler { type: "xavier" }' + _SCORE + _TAIL
     fixes = True

@@ -66,7 +66,7 @@ class UpsamplingWindow(Rule):
     )
     why = (
         "The formula for a factor f is kernel_size 2f - f % 2, stride f, pad ceil((f - 1) / 2). Another "
-        "kernel or pad shifts the picture by a fraction of a pixel, or does not interpolate at all."
+        "kernel or pad shifts the image by a fraction of a pixel, or does not interpolate at all."
     )
     example = _up(_GOOD.replace("kernel_size: 4", "kernel_size: 3"))
     fixed = _up(_GOOD)
@@ -267,7 +267,7 @@ class ClassicBorder(Rule):
     code = "PG308"
     what = "A classic upsampling layer where exact interpolation is required (with --exact)."
     why = (
-        "The Deconvolution reads pixels outside the picture as 0, so that the values in a ring at the "
+        "The Deconvolution reads pixels outside the image as 0, so that the values in a ring at the "
         "border decrease by up to half."
     )
     example = _up(_GOOD)
@@ -337,7 +337,7 @@ class CropOffset(Rule):
     why = (
         "Strides, pads and kernels before both bottoms determine where each of their pixels lies in the "
         "input, and so which offset aligns them (19 in the first FCN nets). A net with another offset "
-        "trains and runs, but its picture is shifted by some pixels."
+        "trains and runs, but its output is shifted by some pixels."
     )
     example = _shifted("2")
     fixed = _shifted("1")

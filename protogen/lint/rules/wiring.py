@@ -167,7 +167,7 @@ class ManyMeanings(Rule):
                         yield net.diagnostic(
                             self,
                             item,
-                            f'the layer overwrites "{bottom}", which layer "{read[bottom]}" reads before. '
+                            f'the layer overwrites "{bottom}" after layer "{read[bottom]}" has read it. '
                             "Give the top another name.",
                         )
 

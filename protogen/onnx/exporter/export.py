@@ -220,7 +220,7 @@ def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
         try:
             if kind is None:
                 raise layer.unsupported(
-                    "protogen does not know this type",
+                    "unknown layer type",
                     "Define it with pg.layer, pass its bottom through with --layer-as-identity, or end "
                     "the net before it with --to-blob.",
                 )
@@ -232,7 +232,7 @@ def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
             if any(graph.shapes[name] is None for name in layer.reads):
                 continue  # the error is reported for the layer with the unknown top
             unknown = next((n for n in layer.writes if graph.shapes[n] is None), None)
-            if unknown is not None and kind.feeds:
+            if unknown is not None and kind.is_source:
                 if unknown in graph.inputs:
                     raise layer.error(
                         f'the net does not define the shape of its top "{unknown}"',

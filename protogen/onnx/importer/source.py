@@ -176,7 +176,7 @@ def _cut(source: OnnxGraph, outputs: Sequence[str]) -> None:
     for name in outputs:
         if name not in values:
             raise InputError(
-                "the model has no such value",
+                "unknown value",
                 where=source.path,
                 subject=f'"{name}"',
                 advice=did_you_mean(name, values),
@@ -200,7 +200,7 @@ def _fix_inputs(
     for name in input_shapes:
         if name not in names:
             raise InputError(
-                f"the model has no such input (inputs: {', '.join(names) or 'none'})",
+                f"unknown input (inputs: {', '.join(names) or 'none'})",
                 where=path,
                 subject=f'"{name}"',
             )

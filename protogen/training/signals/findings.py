@@ -96,7 +96,7 @@ def _not_finite(signals: Sequence[Signal]) -> Iterator[Finding]:
         yield Finding(
             "not-finite",
             tuple(layers),
-            f"{_names(layers)}: the output contains NaN or infinity: weights or data are too large.",
+            f"{_names(layers)}: the output contains NaN or infinite values: weights or data are too large.",
         )
 
 
@@ -199,7 +199,7 @@ def _cause(stage: Stage, weights: dict[str, FilledBlob], fan: str, size: str) ->
     deviation = blob.deviation(fan)
     std = f" std {deviation:.3g}" if deviation is not None else ""
     activation = f" for {out.type}" if out is not own else ""
-    return f"{blob.filler.type}{std} is too {size}{activation} with {blob.true.into:g} inputs"
+    return f"{blob.filler.type}{std} is too {size}{activation} with {blob.true.fan_in:g} inputs"
 
 
 def _saturated(net: Net, signals: Sequence[Signal]) -> Iterator[Finding]:

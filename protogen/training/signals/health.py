@@ -135,7 +135,7 @@ def health(
     Raises:
         InputError: no layer has weights; data is missing, has a wrong shape or contains NaN; or a
             filler does not fit its blob.
-        UnsupportedError: a layer has no ONNX form, or ``gradients`` is set and JAX is not installed
+        UnsupportedError: a layer has no ONNX equivalent, or ``gradients`` is set and JAX is not installed
             or cannot differentiate a layer.
     """
     from_file = bool(net.weights) and not rules and not recommend

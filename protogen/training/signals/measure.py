@@ -96,7 +96,7 @@ def measure(net: Net, feeds: Arrays, with_gradients: bool = False, seed: int = 0
 
     Raises:
         InputError: an input is missing, has a wrong shape, or contains NaN or infinity.
-        UnsupportedError: a layer has no ONNX form, or its gradient is unsupported.
+        UnsupportedError: a layer has no ONNX equivalent, or its gradient is unsupported.
     """
     from protogen.onnx import lower
 
@@ -127,7 +127,7 @@ def check_feeds(net: Net, feeds: Arrays) -> None:
         bad = np.flatnonzero(~np.isfinite(array))
         if bad.size:
             raise InputError(
-                f"the data contains {'NaN' if np.isnan(array).any() else 'infinities'} "
+                f"the data contains {'NaN' if np.isnan(array).any() else 'infinite values'} "
                 f"({bad.size} of {array.size} values, the first at {int(bad[0])})",
                 subject=f'input "{name}"',
                 advice="Check the program that wrote the data.",
