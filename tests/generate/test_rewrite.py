@@ -258,7 +258,7 @@ def test_rewrite_command_writes_net_and_weights(tmp_path, protogen):
     net = pg.load(tmp_path / "s.prototxt", tmp_path / "s.caffemodel")
     assert all(not layer.params.convolution_param.has("axis") for layer in net.layers)
     assert protogen("rewrite", path, "--type", "Mish").returncode == 2
-    assert "no layer of this type" in protogen("rewrite", path, "--type", "Mish").stderr
+    assert "no layer has this type" in protogen("rewrite", path, "--type", "Mish").stderr
 
 
 def test_nets_of_old_format_are_rewritten(tmp_path):
