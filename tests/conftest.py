@@ -19,6 +19,12 @@ settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
 
+# Tests run each compiled function once, so compiling fast matters more than running fast.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give each worker a processor of its own: onnxruntime, OpenBLAS and JAX start as many threads as
     they see processors, and the threads of several workers would wait for each other."""

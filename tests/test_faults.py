@@ -21,11 +21,11 @@ POINTS = 200  # kills of each command
 NET = """name: "n"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 64, 4, 4] } } }
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
-  inner_product_param { num_output: 2000 weight_filler { type: "msra" } } }
+  inner_product_param { num_output: 500 weight_filler { type: "msra" } } }
 layer { name: "n" type: "Normalize" bottom: "ip2" top: "n" norm_param { across_spatial: true } }
 """.replace(
     'layer { name: "n"',
-    'layer { name: "r" type: "Reshape" bottom: "ip" top: "ip2" reshape_param { shape { dim: [1, 2000, 1, 1] } } }\n'
+    'layer { name: "r" type: "Reshape" bottom: "ip" top: "ip2" reshape_param { shape { dim: [1, 500, 1, 1] } } }\n'
     'layer { name: "n"',
 )
 

@@ -1,6 +1,7 @@
 """The same input gives the same bytes on every run, in every process and on every Python version."""
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -37,15 +38,17 @@ OWN_FORMATS = (
 
 def outputs(folder: Path, seed: str) -> dict[str, str]:
     folder.mkdir()
-    hashes = {}
-    for name, arguments in COMMANDS.items():
-        done = subprocess.run(
-            [sys.executable, "-m", "protogen", *map(str, arguments), name], cwd=folder,
-            capture_output=True, encoding="utf-8", env=os.environ | {"PYTHONHASHSEED": seed},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        hashes[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    return hashes
+    lines = [[*map(str, arguments), name] for name, arguments in COMMANDS.items()]
+    code = (
+        "import json, sys; from protogen.cli import cli\n"
+        "for line in json.load(sys.stdin): cli.main(line, 'protogen', standalone_mode=False)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, input=json.dumps(lines),
+        capture_output=True, encoding="utf-8", env=os.environ | {"PYTHONHASHSEED": seed},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in COMMANDS}
 
 
 def test_outputs_do_not_depend_on_the_hash_seed(tmp_path, golden):
