@@ -45,7 +45,7 @@ class CommandServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 encoding="utf-8",
-                env=os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"},
+                env=_environment(),
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -63,6 +63,13 @@ class CommandServer:
             self._process.communicate()
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment of a user: without the flags that tests set for XLA, which change digits."""
+    environment = os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"}
+    environment.pop("XLA_FLAGS", None)
+    return environment
+
+
 def _plain(
     words: list[str], cwd: Path, merge: bool, env: dict[str, str] | None
 ) -> subprocess.CompletedProcess[str]:
@@ -73,7 +80,7 @@ def _plain(
         stderr=subprocess.STDOUT if merge else subprocess.PIPE,
         encoding="utf-8",
         timeout=TIMEOUT,
-        env=os.environ | {"COLUMNS": "100", "PYTHONUTF8": "1"} | (env or {}),
+        env=_environment() | (env or {}),
     )
 
 
