@@ -12,10 +12,12 @@ import protogen as pg
 from protogen.layers import kind_of
 from protogen.layers.base import LayerType
 from protogen.layers.fillers import bilinear
+from protogen.net.cost import costs
 
 CASES = sorted((TESTS / "cases" / "fork_layers").glob("*"))
 NO_STOCK_FORM = {"PriorBox", "SmoothL1Loss"}
 TOLERANCE = 1e-5  # relative to the largest value, or to 1 if that is larger
+MOST_MULTIPLY_ADDS = 4e11  # of a whole net that is run twice
 
 RESIZING = ("Upsample", "Interp", "Resize", "BilinearInterpolate", "PixelShuffle")
 NETS = [
@@ -302,6 +304,8 @@ def test_published_nets_are_rewritten(name, golden_script):
     assert not {layer.type for layer in result.net.layers} & set(RESIZING)
     if data or phase == "TRAIN":
         return  # the net cannot run, but each replacement was compared
+    if sum(cost.multiply_adds or 0 for cost in costs(net.graph)) > MOST_MULTIPLY_ADDS:
+        return  # pspnet101_cityscapes_713: pspnet101_VOC2012_473 is the same net at a smaller size
     for one in (net, result.net):
         for layer in one.layers:
             shapes = one.parameter_shapes[layer.name]
