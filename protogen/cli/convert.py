@@ -224,16 +224,8 @@ def _to_onnx(net: str, caffemodel: str | None, flags: dict[str, Any]) -> None:
     from protogen.converting.caffe_to_onnx import convert
 
     how = preprocessing(flags)
-    state = options.state_of(flags)
-    reading = {
-        "identities": flags["identities"],
-        "ignored_fields": flags["ignored_fields"],
-        "dialect": flags["dialect"] or "",
-        **state,
-    }
-    shapes = options.shapes_for(
-        net, flags["input_shapes"], **{k: v for k, v in reading.items() if k != "ignored_fields"}
-    )
+    reading = options.reading_of(flags)
+    shapes = options.shapes_for(net, flags["input_shapes"], **reading)
     with tables.bar() as progress:
         converted = convert(
             net,
@@ -252,6 +244,7 @@ def _to_onnx(net: str, caffemodel: str | None, flags: dict[str, Any]) -> None:
             seed=flags["seed"],
             tolerance=flags["tolerance"],
             progress=progress,
+            ignored_fields=flags["ignored_fields"],
             **reading,
         )
     if flags["as_json"]:

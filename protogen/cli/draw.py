@@ -38,7 +38,7 @@ def command(net: str, target: str, input_shapes: tuple[str, ...], **reading: Any
     from protogen.cli.output import printable
     from protogen.report.write import draw
 
-    reading = {key: value for key, value in reading.items() if value is not None}
+    reading = options.reading_of(reading)
     shapes = options.shapes_for(net, input_shapes, **reading)
     diagram = draw(net, target, input_shapes=shapes, **reading)
     boxes = sum(not box.stub for part in diagram.parts for box in part.boxes)

@@ -44,11 +44,7 @@ def dry_run(net: str, caffemodel: str | None, from_onnx: bool, flags: dict[str, 
     else:
         from protogen.onnx.exporter.verdicts import check_caffe
 
-        reading = {
-            "identities": flags["identities"],
-            "dialect": flags["dialect"] or "",
-            **options.state_of(flags),
-        }
+        reading = options.reading_of(flags)
         verdicts = check_caffe(
             net,
             caffemodel,

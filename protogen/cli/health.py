@@ -63,7 +63,7 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: An
     from protogen.formats import files
     from protogen.net.net import load
 
-    reading = {**options.state_of(flags), "dialect": flags["dialect"]}
+    reading = options.reading_of(flags)
     shapes = options.shapes_for(net, flags["input_shapes"], **reading)
     loaded = load(net, caffemodel, input_shapes=shapes, **reading)
     feeds = _feeds(loaded, flags)

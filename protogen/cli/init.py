@@ -57,7 +57,7 @@ def command(net: str, target: str | None, **flags: Any) -> None:
             advice="Name it with -o, or list the fillers with --recommend.",
         )
     files.distinct([("--output", target), ("--write-net", flags["write_net"])], [net])
-    reading = {**options.state_of(flags), "dialect": flags["dialect"]}
+    reading = options.reading_of(flags)
     shapes = options.shapes_for(net, flags["input_shapes"], **reading)
     loaded = load(net, input_shapes=shapes, **reading)
     rules = parse_rules(flags["rules"])

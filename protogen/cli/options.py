@@ -178,6 +178,16 @@ def state_of(options: dict[str, Any]) -> State:
     }
 
 
+_READING = ("phase", "level", "stages", "dialect", "identities")
+
+
+def reading_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Remove the options for the interpretation of a net from a command's options and return those
+    that have a value, as keyword arguments of ``pg.load``."""
+    values = {key: options.pop(key) for key in _READING if key in options}
+    return {key: value for key, value in values.items() if value is not None}
+
+
 def lengths(text: str) -> tuple[int, ...]:
     """The shape of ``1,3,224,224`` or ``1x3x224x224``.
 

@@ -52,7 +52,7 @@ def command(
     from protogen.report.write import write_report
 
     page = Path(net).with_suffix(".html").name if target is None else target
-    reading = {key: value for key, value in reading.items() if value is not None}
+    reading = options.reading_of(reading)
     with tables.counting("layers") as progress:
         write_report(
             net,

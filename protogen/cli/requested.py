@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
 MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
 LIKE = ("keras", "tf1", "tf2", "torch", "torch-align", "opencv", "pillow")
+# Options of ``pg.resize`` that the classic layer does not have, under the same name.
+PLAN_ARGUMENTS = (
+    "size",
+    "align",
+    "like",
+    "antialias",
+    "rounding",
+    "cubic_a",
+    "exclude_outside",
+    "extrapolation",
+    "strategy",
+    "approximate",
+)
 _FILES = ("output", "caffemodel", "onnx", "plot")
 
 

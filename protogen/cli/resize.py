@@ -10,6 +10,7 @@ import click
 from protogen.cli import options as shared
 from protogen.cli import output
 from protogen.cli.requested import (
+    PLAN_ARGUMENTS,
     Requested,
     check_files,
     layer_options,
@@ -106,22 +107,7 @@ def _splice(options: Requested, place: tuple[str, str]) -> Any:
 def _arguments(options: Requested, *more: str) -> dict[str, Any]:
     """The options as arguments of ``pg.resize``."""
     arguments = options.specified(
-        "factor",
-        "size",
-        "name",
-        "top",
-        "mode",
-        "align",
-        "like",
-        "antialias",
-        "rounding",
-        "cubic_a",
-        "exclude_outside",
-        "strategy",
-        "approximate",
-        "extrapolation",
-        "templates",
-        *more,
+        "factor", "name", "top", "mode", "templates", *PLAN_ARGUMENTS, *more
     )
     if options.target:
         arguments["target"] = list(options.target)

@@ -75,11 +75,7 @@ def command(net: str, weights: str | None, **flags: Any) -> None:
     files.distinct(
         [("--output", flags["output"]), ("--caffemodel", flags["caffemodel"])], [net, weights]
     )
-    reading = {
-        "identities": flags["identities"],
-        "dialect": flags["dialect"],
-        **options.state_of(flags),
-    }
+    reading = options.reading_of(flags)
     rewritten = rewrite(
         net,
         weights,

@@ -8,6 +8,7 @@ import click
 
 from protogen.cli import output
 from protogen.cli.requested import (
+    PLAN_ARGUMENTS,
     Requested,
     check_files,
     layer_options,
@@ -28,24 +29,7 @@ if TYPE_CHECKING:
     from protogen.generate.verification import Check
 
 # Options that the classic layer does not have: with one of them, a plan is made as in ``resize``.
-_PLANNING = (
-    "exact",
-    "size",
-    "align",
-    "like",
-    "antialias",
-    "rounding",
-    "cubic_a",
-    "exclude_outside",
-    "keep_aspect",
-    "roi",
-    "extrapolation",
-    "strategy",
-    "explain",
-    "target",
-    "limit",
-    "approximate",
-)
+_PLANNING = ("exact", *PLAN_ARGUMENTS, "keep_aspect", "roi", "explain", "target", "limit")
 _CLASSIC = ("spec", "template", "trainable", "kernels")
 
 
