@@ -29,15 +29,14 @@ MAX_AXES = 32  # Caffe's own limit
 # Fields by number, from the BVLC part of the schema, which all dialects share.
 _NET = {wire.number("NetParameter", n): n for n in ("name", "layers", "layer")}
 _LAYER = {wire.number("LayerParameter", n): n for n in ("name", "type", "bottom", "top", "blobs")}
-_V1 = {
-    wire.number("V1LayerParameter", n): n
-    for n in ("name", "type", "bottom", "top", "blobs", "layer")
-}
+_V1_FIELDS = ("name", "type", "bottom", "top", "blobs", "layer")
+_V1 = {wire.number("V1LayerParameter", n): n for n in _V1_FIELDS}
 _V0 = {wire.number("V0LayerParameter", n): n for n in ("name", "type", "blobs")}
 _BLOB = {
     wire.number("BlobProto", n): n
     for n in ("shape", "data", "double_data", "num", "channels", "height", "width")
 }
+_BLOCKS = 102  # the first parameter block of a layer type in LayerParameter
 _LEGACY = ("num", "channels", "height", "width")
 # NVIDIA's fork: the values in their memory format, and their type.
 _RAW_TYPE, _RAW_DATA = 10, 12
@@ -93,8 +92,8 @@ class StoredLayer:
     """A layer of a caffemodel: name, type (as a name, also for the type numbers of V1), bottoms,
     tops and blobs.
 
-    ``form`` is V0, V1 or V2; ``span`` are start and end of the layer in the file.
-    """
+    ``form`` is V0, V1 or V2; ``span`` are start and end of the layer in the file;
+    ``has_parameters``: whether the file holds its parameters, as Caffe writes them."""
 
     name: str = ""
     type: str = ""
@@ -102,6 +101,7 @@ class StoredLayer:
     tops: list[str] = field(default_factory=list)
     blobs: list[Blob] = field(default_factory=list)
     form: str = "V2"
+    has_parameters: bool = False
     span: tuple[int, int] = (0, 0)
     blob_spans: list[tuple[int, int]] = field(default_factory=list)
 
@@ -132,19 +132,20 @@ class CaffeModel:
         return {layer.name: layer.arrays() for layer in self.layers if layer.blobs}
 
 
-def read_weights(path: str | Path) -> CaffeModel:
+def read_weights(path: str | Path, allow_empty: bool = False) -> CaffeModel:
     """Map the caffemodel at ``path`` and parse its headers.
 
     The time depends on the number of layers and blobs, not on their size. No values are loaded
     into memory.
 
     Raises:
-        InputError: the file cannot be read, is truncated or damaged, or contains no layer.
+        InputError: the file cannot be read, is truncated or damaged, or contains no layer (unless
+            ``allow_empty``).
     """
-    return parse_weights(wire.Bytes(map_file(path), str(path)))
+    return parse_weights(wire.Bytes(map_file(path), str(path)), allow_empty)
 
 
-def parse_weights(data: wire.Bytes) -> CaffeModel:
+def parse_weights(data: wire.Bytes, allow_empty: bool = False) -> CaffeModel:
     """Parse the headers of a caffemodel in ``data``; see ``read_weights``."""
     name = ""
     layers = []
@@ -156,12 +157,9 @@ def parse_weights(data: wire.Bytes) -> CaffeModel:
             name = data.text(span)
         else:
             layers.append(_layer(data, span, "V2" if kind == "layer" else "V1"))
-    if not layers:
-        raise InputError(
-            "contains no layer",
-            where=data.filename,
-            advice="The file is empty, or it is not a caffemodel.",
-        )
+    if not layers and not allow_empty:
+        advice = "The file is empty, or it is not a caffemodel."
+        raise InputError("contains no layer", where=data.filename, advice=advice)
     return CaffeModel(name, layers, data)
 
 
@@ -178,7 +176,7 @@ def _fill(data: wire.Bytes, outer: wire.Span, names: dict[int, str], layer: Stor
         if name == "type" and span.kind == wire.VARINT:
             layer.type = _v1_type(span.value)
         elif name is None or span.kind != wire.BYTES:
-            continue
+            layer.has_parameters |= span.number >= _BLOCKS and span.kind == wire.BYTES
         elif name == "blobs":
             layer.blobs.append(parse_blob(data, span))
             layer.blob_spans.append((span.tag, span.end))

@@ -36,7 +36,8 @@ from protogen.formats.message import Name
 SUFFIX = ".prototxt.j2"
 
 LONGEST_CONDITION = 500  # characters
-# Comparisons and integer arithmetic. No operation whose result can grow without limit.
+# Comparisons, fields of words such as param.axis, and arithmetic with numbers. No operation whose
+# result can grow without limit.
 _ALLOWED = (
     nodes.Compare,
     nodes.And,
@@ -53,6 +54,7 @@ _ALLOWED = (
     nodes.FloorDiv,
     nodes.Neg,
     nodes.Pos,
+    nodes.Getattr,
 )
 
 # Exceptions that an expression of a template can raise besides Jinja's own errors.
@@ -158,7 +160,8 @@ def condition(text: str) -> Callable[[Mapping[str, Any]], bool]:
         if len(text) > LONGEST_CONDITION:
             raise TemplateSyntaxError(f"it is longer than {LONGEST_CONDITION} characters", 1)
         for node in environment.parse("{{" + text + "}}").find_all(nodes.Expr):
-            if not isinstance(node, _ALLOWED) or _is_text(node):
+            hidden = isinstance(node, nodes.Getattr) and node.attr.startswith("_")
+            if not isinstance(node, _ALLOWED) or _grows(node) or hidden:
                 raise TemplateSyntaxError(f"{type(node).__name__} is not allowed", 1)
         expression = environment.compile_expression(text, undefined_to_none=False)
     except TemplateError as error:
@@ -190,8 +193,15 @@ class _Loader(FileSystemLoader):
         return source
 
 
-def _is_text(node: nodes.Expr) -> bool:
-    return isinstance(node, nodes.Const) and isinstance(node.value, str)
+def _grows(node: nodes.Expr) -> bool:
+    """Return whether arithmetic has a text or a list as an operand; its result can be long."""
+    if not isinstance(node, nodes.Add | nodes.Sub | nodes.Mul | nodes.Mod | nodes.FloorDiv):
+        return False
+    return any(
+        isinstance(one, nodes.List | nodes.Tuple)
+        or (isinstance(one, nodes.Const) and isinstance(one.value, str))
+        for one in (node.left, node.right)
+    )
 
 
 @cache  # the environment caches compiled templates; it reloads a file that changed

@@ -21,7 +21,8 @@ from protogen.net.upgrade import upgrade
 
 if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel
-    from protogen.toolchains.limits import Limits
+    from protogen.net.targets import TargetReport
+    from protogen.toolchains.toolchain import Toolchain
 
 LOSSES = ("Loss",)  # suffixes of the types of losses
 FEEDS = frozenset(n for n, kind in LayerType.registry.items() if kind.is_source) | {"DummyData"}
@@ -33,13 +34,13 @@ class Settings:
 
     Attributes:
         dialect: the fork whose layer types are allowed; empty for all.
-        target: the limits of a toolchain; None for no limits.
+        target: the data of a toolchain; None for none.
         exact: whether exact interpolation is required.
         input_shapes: shapes of inputs by blob name.
     """
 
     dialect: str = ""
-    target: Limits | None = None
+    target: Toolchain | None = None
     exact: bool = False
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
 
@@ -173,6 +174,31 @@ class Context:
                 if isinstance(warning.message, Misfit | Refused):
                     self.misfits.append(warning.message.diagnostic)
         return graphs
+
+    @cached_property
+    def target_report(self) -> TargetReport | InputError | None:
+        """What the target does with the net; the error if the net cannot be built; None without a
+        target."""
+        from protogen.net.targets import invalid_layers, judge, tolerant_graph
+
+        if self.settings.target is None:
+            return None
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ProtogenWarning)
+            try:
+                graph = tolerant_graph(
+                    self.modern,
+                    self.source,
+                    {
+                        "tolerant": True,
+                        "input_shapes": self.settings.input_shapes,
+                        "dialect": self.settings.dialect,
+                    },
+                )
+            except InputError as error:
+                return error
+        invalid = invalid_layers(caught)
+        return judge(self.settings.target, graph, self.document, self.weights, invalid)
 
     def _valid_part(self, phase: str) -> Message:
         """Return the net without layers whose wiring is invalid, so that the others can be checked."""

@@ -18,6 +18,7 @@ from protogen.lint.rules import SYNTAX, all_rules, rule_name
 
 if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel
+    from protogen.net.targets import TargetReport
 
 ROUNDS = 10  # of fixes: a fix may reveal another finding, which the next round fixes
 _IGNORE = re.compile(r"#\s*protogen:\s*ignore(-file)?(?:\[([\w,\s-]*)\])?")
@@ -34,6 +35,8 @@ class Checked:
         fixed: the text after all fixes if a fix changed it; None otherwise.
         count_fixed: how many fixes were applied.
         bom: whether the file begins with a byte-order mark.
+        target: what the target does with the net in ``text``; None without a target, or if the net
+            cannot be built.
     """
 
     filename: str
@@ -42,6 +45,7 @@ class Checked:
     fixed: str | None = None
     count_fixed: int = 0
     bom: bool = False
+    target: TargetReport | None = None
 
     def encode(self) -> bytes:
         """Return the text as bytes. The byte-order mark and invalid UTF-8 bytes are preserved."""
@@ -105,19 +109,27 @@ def check_text(
     """
     chosen = selected() if rules is None else list(rules)
     original, count_fixed = text, 0
-    findings = _diagnostics(text, filename, chosen, settings, weights, trusted)
+    findings, net = _diagnostics(text, filename, chosen, settings, weights, trusted)
     for _ in range(ROUNDS if fix or unsafe_fixes else 0):
         fixes = [one.fix for one in findings if one.fix and (one.fix.safe or unsafe_fixes)]
         if not fixes:
             break
         edits = [edit for one in fixes for edit in one.edits]
         edited = apply_edits(text, edits, overlapping=True)
-        remaining = _diagnostics(edited, filename, chosen, settings, weights, trusted)
+        remaining, net = _diagnostics(edited, filename, chosen, settings, weights, trusted)
         if edited == text or any(one.code == SYNTAX for one in remaining):
             break
         count_fixed += len(fixes)
         text, findings = edited, remaining
-    return Checked(filename, text, findings, text if text != original else None, count_fixed)
+    report = net.target_report if net is not None else None
+    return Checked(
+        filename,
+        text,
+        findings,
+        text if text != original else None,
+        count_fixed,
+        target=None if isinstance(report, InputError) else report,
+    )
 
 
 def check_file(
@@ -139,7 +151,7 @@ def check_file(
     if caffemodel is not None:
         from protogen.formats.caffemodel import read_weights
 
-        weights = read_weights(caffemodel)
+        weights = read_weights(caffemodel, allow_empty=True)
     source = prototxt.source_of(path)
     if trusted and _is_solver(source.text):
         return Checked(str(path), source.text, [], bom=source.bom)
@@ -174,14 +186,15 @@ def _diagnostics(
     settings: Settings | None,
     weights: CaffeModel | None,
     trusted: bool,
-) -> list[Diagnostic]:
-    """Return the findings that no comment ignores, in the order of the text."""
+) -> tuple[list[Diagnostic], Context | None]:
+    """Return the findings that no comment ignores, in the order of the text, and the net; None for a
+    text with a syntax error."""
     try:
         net = Context(text, filename, settings, weights)
     except InputError as error:
         where = error.diagnostic.place
         where = where if where.line else Place(filename, 1, 1)
-        return [error.diagnostic._replace(where=where, code=SYNTAX, lines=())]
+        return [error.diagnostic._replace(where=where, code=SYNTAX, lines=())], None
     findings = [one for rule in rules for one in rule.check(net)]
     spans, whole_file = _ignore_comments(net) if trusted else ([], None)
     findings = sorted((one for one in findings if not _is_ignored(one, whole_file)), key=_offset)
@@ -192,10 +205,11 @@ def _diagnostics(
         for one in findings[bisect_left(starts, start) : bisect_left(starts, end)]
         if _is_ignored(one, codes)
     }
-    return sorted(
+    remaining = sorted(
         dict.fromkeys(one for one in findings if one not in ignored),
         key=lambda one: (one.place.start, one.code),
     )
+    return remaining, net
 
 
 def _offset(one: Diagnostic) -> int:

@@ -1,7 +1,7 @@
 """OpenCV's Caffe reader (OpenCV 4; version 5 has none) as an independent cross-check.
 
-The reader was tested on small nets with known numbers. It is used only for layers that it computes
-correctly.
+The data file of the toolchain opencv4, which was measured, says which layers it computes correctly. It is
+used only for these.
 """
 
 from __future__ import annotations
@@ -10,16 +10,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protogen.formats.message import Message
+from protogen.formats.schema import message_type
 from protogen.layers.graph import Graph, Layer
-from protogen.toolchains.opencv import reads_right
+from protogen.layers.normalization import uses_batch_statistics
+from protogen.toolchains.toolchain import load_toolchain
+from protogen.toolchains.verdicts import verdicts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 def unreliable_layers(graph: Graph) -> list[Layer]:
-    """Return the layers that OpenCV's reader does not support or computes incorrectly."""
-    return [layer for layer in graph.layers if not reads_right(layer)]
+    """Return the layers that OpenCV's reader does not support or computes incorrectly, or of which
+    that is not known."""
+    opencv = load_toolchain("opencv4")
+    _, *of_layers = verdicts(opencv, graph, Message(message_type("NetParameter")))
+    return [
+        layer
+        for layer, one in zip(graph.layers, of_layers, strict=True)
+        if one.verdict not in ("taken", "ignored") or _in_training(layer)
+    ]
+
+
+def _in_training(layer: Layer) -> bool:
+    """Return whether the layer uses statistics of the batch; OpenCV takes them of each sample."""
+    return layer.type == "BatchNorm" and uses_batch_statistics(layer)
 
 
 def outputs(

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from protogen.errors import InputError, did_you_mean
-from protogen.formats import tomlfiles
 from protogen.formats.render import condition
 from protogen.geometry import Shape
+from protogen.layers import graph
+from protogen.toolchains.toolchain import Toolchain, load_toolchain
 
-FOLDER = Path(__file__).parent / "targets"
 WORDS = {
     "kernel": "kernel_size along an axis (a rule holds for height and for width)",
     "stride": "stride along an axis",
@@ -22,6 +22,8 @@ WORDS = {
     "kernel_h": "kernel height", "kernel_w": "kernel width",
     "stride_h": "stride along the height", "stride_w": "stride along the width",
     "pad_h": "pad along the height", "pad_w": "pad along the width",
+    "dilation": "dilation along an axis",
+    "dilation_h": "dilation along the height", "dilation_w": "dilation along the width",
     "group": "groups", "channels": "channels of the bottom", "num_output": "channels of the top",
     "height": "height of the bottom", "width": "width of the bottom",
     "out_height": "height of the top", "out_width": "width of the top",
@@ -56,6 +58,32 @@ class Layer(Protocol):
     def after(self) -> Shape: ...
     @property
     def features(self) -> frozenset[str]: ...
+
+
+@dataclass(frozen=True)
+class LayerStep:
+    """A layer of a net in the form that limits check."""
+
+    type: str
+    tops: tuple[str, ...]
+    params: Mapping[str, Any]
+    before: Shape
+    after: Shape
+    features: frozenset[str]
+
+
+def step_of(layer: graph.Layer, before: Shape, after: Shape) -> LayerStep:
+    """Return a layer of a net, with the shapes of its first bottom and top, for limits."""
+    params = {
+        key: {k: v[0] if isinstance(v, list) and v else v for k, v in value.items()}
+        for key, value in layer.params.plain().items()
+        if key.endswith("_param") and isinstance(value, dict)
+    }
+    p = layer.params.convolution_param
+    features = {"group"} if p.group > 1 else set()
+    if p.has("axis") and p.axis != 1:
+        features.add("axis")
+    return LayerStep(layer.type, layer.tops, params, before, after, frozenset(features))
 
 
 @dataclass(frozen=True)
@@ -124,6 +152,23 @@ class Limits:
                     return text + source
         return ""
 
+    @classmethod
+    def of(cls, toolchain: Toolchain) -> Limits:
+        """Return the limits among the statements of a toolchain.
+
+        Raises:
+            InputError: a condition is invalid.
+        """
+        rules = []
+        for number, one in enumerate(toolchain.rules, 1):
+            if one.must or one.without:
+                try:
+                    source = toolchain.source(one.source)
+                    rules.append(LimitRule(one.must, one.layers, one.without, source))
+                except InputError as error:
+                    raise InputError(f"rule {number}: {error}", where=str(toolchain.path)) from None
+        return cls(toolchain.name, tuple(rules), toolchain.title, toolchain.notes)
+
     def __or__(self, other: Limits) -> Limits:
         names = ", ".join(name for name in (self.name, other.name) if name)
         return Limits(names, self.rules + other.rules, self.title, self.notes + other.notes)
@@ -132,64 +177,13 @@ class Limits:
 UNLIMITED = Limits()
 
 
-def targets() -> Iterator[Limits]:
-    """Yield the built-in targets, sorted by name."""
-    for path in sorted(FOLDER.glob("*.toml")):
-        yield load_target(path)
-
-
 def load_target(name: str | Path) -> Limits:
-    """Return the limits of a built-in target, or those in a user's .toml file.
+    """Return the limits of a toolchain by its name, or those in a user's .toml file.
 
     Raises:
         InputError: the name is unknown, or the file is invalid.
     """
-    path = Path(name)
-    if path.suffix != ".toml":
-        path = FOLDER / f"{name}.toml"
-        if not path.exists():
-            known = [p.stem for p in sorted(FOLDER.glob("*.toml"))]
-            advice = did_you_mean(str(name), known) or f"Known targets: {', '.join(known)}."
-            raise InputError(
-                f"unknown name {str(name)!r}",
-                subject="target",
-                advice=f"{advice} The name of your own target file must end in .toml.",
-            )
-    return _target(path, tomlfiles.read(path))
-
-
-def _target(path: Path, data: Mapping[str, Any]) -> Limits:
-    """Return the limits in the parsed TOML of a target file."""
-    for key, value in data.items():
-        if key not in ("title", "notes", "rule"):
-            advice = did_you_mean(key, ("title", "notes", "rule"))
-            raise InputError(f"unknown key {key!r}", where=str(path), advice=advice)
-        if not isinstance(value, str if key == "title" else list):
-            expected = "a string" if key == "title" else "a list"
-            raise InputError(f"key {key!r} must be {expected}", where=str(path))
-    rules = []
-    for number, rule in enumerate(data.get("rule", ()), 1):
-        texts = [rule[key] for key in ("must", "without", "source") if key in rule]
-        layers = rule.get("layers", [])
-        unknown = set(rule) - {"must", "without", "source", "layers"}
-        not_text = [value for value in (*texts, *layers) if not isinstance(value, str)]
-        if unknown or not_text or ("must" in rule) == ("without" in rule):
-            raise InputError(
-                f"rule {number} must set either must or without, and optionally layers and source",
-                where=str(path),
-            )
-        try:
-            rules.append(
-                LimitRule(
-                    rule.get("must", ""),
-                    tuple(layers),
-                    rule.get("without", ""),
-                    rule.get("source", ""),
-                )
-            )
-        except InputError as error:
-            raise InputError(f"rule {number}: {error}", where=str(path)) from None
-    return Limits(path.stem, tuple(rules), data.get("title", ""), tuple(data.get("notes", ())))
+    return Limits.of(load_toolchain(name))
 
 
 def parse_limits(text: str) -> Limits:
@@ -232,6 +226,7 @@ def _words(step: Layer) -> Iterator[dict[str, int]]:
 
     kernel = pair("kernel_size", "kernel", 1)
     stride, pad = pair("stride", "stride", 1), pair("pad", "pad", 0)
+    dilation = pair("dilation", "dilation", 1)
     shape = (*step.before, *(1,) * (4 - len(step.before)))
     after = (*step.after, *(1,) * (4 - len(step.after)))
     words = {
@@ -241,6 +236,8 @@ def _words(step: Layer) -> Iterator[dict[str, int]]:
         "stride_w": stride[1],
         "pad_h": pad[0],
         "pad_w": pad[1],
+        "dilation_h": dilation[0],
+        "dilation_w": dilation[1],
         "group": int(params.get("group", 1)),
         "channels": shape[1],
         "num_output": after[1],
@@ -250,5 +247,5 @@ def _words(step: Layer) -> Iterator[dict[str, int]]:
         "out_width": after[3],
         "tops": len(step.tops),
     }
-    for k, s, p in dict.fromkeys(zip(kernel, stride, pad, strict=True)):
-        yield words | {"kernel": k, "stride": s, "pad": p}
+    for k, s, p, d in dict.fromkeys(zip(kernel, stride, pad, dilation, strict=True)):
+        yield words | {"kernel": k, "stride": s, "pad": p, "dilation": d}

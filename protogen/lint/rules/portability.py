@@ -2,26 +2,65 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 
-from protogen.errors import Diagnostic
+from protogen.errors import Diagnostic, InputError
 from protogen.formats.message import Message
 from protogen.layers import LayerType, kind_of
-from protogen.layers.graph import Layer
 from protogen.lint.context import Context
 from protogen.lint.rule import Rule
-from protogen.resampling.steps import Step
-from protogen.toolchains.limits import parse_limits
+from protogen.toolchains.toolchain import parse_toolchain
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 8 dim: 8 } } }\n'
 
 
-class TargetLimit(Rule):
+def _of_target(rule: Rule, net: Context, verdict: str, does: str) -> Iterator[Diagnostic]:
+    """Yield a finding for each layer for which the target has this verdict."""
+    report = net.target_report
+    if isinstance(report, InputError) and verdict == "refused":
+        problem = report.diagnostic
+        yield problem._replace(code=rule.code, severity=rule.severity, lines=())
+    if report is None or isinstance(report, InputError):
+        return
+    layers = {layer.name: layer for layer in net.layers}
+    for one in report.rows:
+        if one.verdict != verdict:
+            continue
+        layer = layers.get(one.layer)
+        kind = kind_of(layer) if layer is not None else None
+        advice = ""
+        if verdict == "refused" and kind is not None and kind.resizes:
+            advice = " protogen upsample --exact --target searches for layers within the limits."
+        text = f"{report.toolchain.name} {does}: {one.reasons[0]}.{advice}"
+        yield net.diagnostic(rule, layer, text)
+
+
+_ACME = parse_toolchain(
+    tomllib.loads("""
+types_complete = true
+sources.list = "its list of operators"
+types.list = ["Input", "Deconvolution", "Eltwise"]
+[[rule]]
+layers = ["Deconvolution"]
+must = "kernel <= 7"
+[[rule]]
+layers = ["Eltwise"]
+when = "param.operation == 'SUM' and 'coeff' in written"
+is = "wrong"
+field = "coeff"
+text = "reads no coeff"
+"""),
+    "acme.toml",
+)
+
+
+class TargetRefuses(Rule):
     code = "PG401"
-    what = "A layer that violates a limit of a toolchain (with --target)."
+    what = "A layer that a toolchain refuses (with --target)."
     why = (
-        "The toolchain's compiler refuses the net, or moves the layer to the CPU. The message names the "
-        "source of the limit."
+        "The toolchain does not take the net: it does not have the layer type, a field, or a value, or it "
+        "ends with an error. The message names the source."
     )
     example = _INPUT + (
         'layer { name: "d" type: "Deconvolution" bottom: "data" top: "d" convolution_param { num_output: 4 kernel_size: 9 stride: 2 } }'
@@ -29,50 +68,11 @@ class TargetLimit(Rule):
     fixed = _INPUT + (
         'layer { name: "d" type: "Deconvolution" bottom: "data" top: "d" convolution_param { num_output: 4 kernel_size: 7 stride: 2 } }'
     )
-    settings = {"target": parse_limits("kernel <= 7")}  # noqa: RUF012 (never changed)
+    settings = {"target": _ACME}  # noqa: RUF012 (never changed)
+    severity = "error"
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        target = net.settings.target
-        for layer in net.layers if target is not None else ():
-            step = _step(net, layer)
-            for rule in target.rules if target is not None and step is not None else ():
-                problem = rule.broken(step) if step is not None else ""
-                if problem:
-                    source = f" ({rule.source})" if rule.source else ""
-                    advice = ""
-                    kind = kind_of(layer)
-                    if kind is not None and kind.resizes:
-                        advice = " protogen upsample --exact --target searches for layers within the limits."
-                    yield net.diagnostic(self, layer, f"{problem}{source}.{advice}")
-                    break
-
-
-def _step(net: Context, layer: Layer) -> Step | None:
-    """Return the layer in the form that target limits check; None if a shape is unknown."""
-    before, after = net.shape(layer), net.top_shape(layer)
-    if before is None or after is None:
-        return None
-    params = {
-        key: {k: v[0] if isinstance(v, list) and v else v for k, v in value.items()}
-        for key, value in layer.params.plain().items()
-        if key.endswith("_param") and isinstance(value, dict)
-    }
-    p = layer.params.convolution_param
-    features = {"group"} if p.group > 1 else set()
-    if p.has("axis") and p.axis != 1:
-        features.add("axis")
-    return Step(
-        layer.type,
-        layer.name,
-        layer.bottoms,
-        layer.tops,
-        params,
-        (),
-        None,
-        before,
-        after,
-        frozenset(features),
-    )
+        yield from _of_target(self, net, "refused", "refuses this")
 
 
 class NoOnnxForm(Rule):
@@ -157,3 +157,21 @@ class NegativeAxis(Rule):
                             f"{positive}.",
                             edit,
                         )
+
+
+class TargetDiffers(Rule):
+    code = "PG405"
+    what = "A layer that a toolchain computes differently, without a message (with --target)."
+    why = (
+        "The toolchain takes the net and computes other numbers than Caffe: it ignores a field, or reads it "
+        "in another way. The message names the source."
+    )
+    example = _INPUT + (
+        'layer { name: "e" type: "Eltwise" bottom: "data" bottom: "data" top: "e" eltwise_param { coeff: 2 coeff: 1 } }'
+    )
+    fixed = _INPUT + ('layer { name: "e" type: "Eltwise" bottom: "data" bottom: "data" top: "e" }')
+    settings = {"target": _ACME}  # noqa: RUF012 (never changed)
+    severity = "error"
+
+    def check(self, net: Context) -> Iterator[Diagnostic]:
+        yield from _of_target(self, net, "wrong", "computes this differently")

@@ -1,0 +1,316 @@
+"""What a toolchain takes, limits, ignores and computes wrongly: data files and their reader.
+
+docs/toolchain_files.md documents the format. Each statement names its source; what no source says is
+unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from protogen.errors import InputError, did_you_mean
+from protogen.formats import tomlfiles
+from protogen.formats.render import condition
+from protogen.toolchains.words import NET_WORDS, examples
+
+FOLDER = Path(__file__).parent / "targets"
+VERDICTS = ("refused", "wrong", "ignored", "unknown", "taken")  # the worst first
+TOLERANCE = 1e-3  # of the largest magnitude of a blob
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a toolchain does with layers of some types, or with a whole net.
+
+    Attributes:
+        verdict: one of ``VERDICTS``.
+        layers: the layer types; empty for every type.
+        when: the condition under which it does so, over the words of ``words``; empty for always.
+        must: the condition without which it does so, for each spatial axis; empty for none.
+        without: a feature of ``limits.FEATURES`` that the layers must not use.
+        field: the field that the toolchain ignores or misreads.
+        only: whether no other statement about the layer counts where this one holds.
+        text: what it does, in words.
+        source: the id of the source in ``Toolchain.sources``, or the source itself.
+    """
+
+    verdict: str
+    layers: tuple[str, ...] = ()
+    when: str = ""
+    must: str = ""
+    without: str = ""
+    field: str = ""
+    text: str = ""
+    source: str = ""
+    only: bool = False
+
+    @cached_property
+    def holds(self) -> Callable[[Mapping[str, Any]], bool]:
+        """The condition ``when`` as a function of the words."""
+        return condition(self.when) if self.when else lambda words: True
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The fields that a toolchain's text parser knows.
+
+    Attributes:
+        unknown: "refused" if one unknown field refuses the file, "kept" if the parser reads fields
+            by name, "" if it is not known.
+        lacks: fields of BVLC Caffe that it does not have: ``block`` or ``block.field``.
+        fields: other fields that it has, with their numbers; 0 for an unknown number.
+        source: the id of the source.
+    """
+
+    unknown: str = ""
+    lacks: frozenset[str] = frozenset()
+    fields: Mapping[str, int] = field(default_factory=dict)
+    source: str = ""
+
+    def has(self, path: str, in_bvlc: bool) -> bool:
+        """Return whether the parser knows a field; ``in_bvlc``: whether BVLC Caffe has it."""
+        if path in self.fields:
+            return True
+        return in_bvlc and path not in self.lacks and path.partition(".")[0] not in self.lacks
+
+
+@dataclass(frozen=True)
+class Install:
+    """How to install a toolchain in an environment of its own.
+
+    Attributes:
+        python: the release of Python, such as "3.11"; empty for any.
+        packages: requirements for pip.
+        commands: further shell commands; ``{folder}`` stands for the environment's folder.
+        module: the module that must be importable.
+    """
+
+    python: str = ""
+    packages: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """The data of one toolchain.
+
+    Attributes:
+        name: the name of its file, without the suffix.
+        version: the release that the statements are about.
+        path: its file.
+        adapter: how ``protogen try`` runs it: the name of one of protogen's adapters, or the path of
+            a user's; empty if there is none.
+        tolerance: the error that counts as right, relative to the largest magnitude.
+        types: each accepted layer type, with the id of the source.
+        types_complete: whether it refuses every other type.
+        caffe_checks: whether it refuses the layers that Caffe refuses.
+        net: statements about whole nets.
+        rules: statements about layers.
+        sources: documents, source files and measurements by id.
+    """
+
+    name: str = ""
+    title: str = ""
+    version: str = ""
+    path: Path = Path()
+    adapter: str = ""
+    tolerance: float = TOLERANCE
+    notes: tuple[str, ...] = ()
+    install: Install = field(default_factory=Install)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    types_complete: bool = False
+    caffe_checks: bool = False
+    schema: Schema = field(default_factory=Schema)
+    net: tuple[Statement, ...] = ()
+    rules: tuple[Statement, ...] = ()
+
+    def source(self, id_: str) -> str:
+        """Return the text of a source."""
+        return self.sources.get(id_, id_)
+
+    @cached_property
+    def _by_type(self) -> Mapping[str, tuple[Statement, ...]]:
+        named = {type_ for rule in self.rules for type_ in rule.layers}
+        return {
+            type_: tuple(r for r in self.rules if not r.layers or type_ in r.layers)
+            for type_ in named
+        }
+
+    @cached_property
+    def _for_all(self) -> tuple[Statement, ...]:
+        return tuple(rule for rule in self.rules if not rule.layers)
+
+    def rules_for(self, type_: str) -> tuple[Statement, ...]:
+        """Return the statements about layers of a type."""
+        return self._by_type.get(type_, self._for_all)
+
+
+def names() -> list[str]:
+    """Return the names of protogen's own data files, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def toolchains() -> Iterator[Toolchain]:
+    """Yield every toolchain with a data file of protogen, sorted by name."""
+    for name in names():
+        yield load_toolchain(name)
+
+
+def load_toolchain(name: str | Path) -> Toolchain:
+    """Return the data of a toolchain by its name, or from a user's .toml file.
+
+    Raises:
+        InputError: the name is unknown, or the file is invalid.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = FOLDER / f"{name}.toml"
+        if not path.exists():
+            known = names()
+            advice = did_you_mean(str(name), known) or f"Known targets: {', '.join(known)}."
+            raise InputError(
+                f"unknown name {str(name)!r}",
+                subject="target",
+                advice=f"{advice} The name of your own target file must end in .toml.",
+            )
+    return parse_toolchain(tomlfiles.read(path), path)
+
+
+_HEAD: Mapping[str, type | tuple[type, ...]] = {
+    "title": str, "version": str, "adapter": str, "tolerance": (int, float),
+    "types_complete": bool, "caffe_checks": bool, "notes": list, "install": dict, "sources": dict, "types": dict,
+    "schema": dict, "net": list, "rule": list,
+}  # fmt: skip
+_INSTALL = {"python": str, "packages": list, "commands": list, "module": str}
+_SCHEMA = {"unknown": str, "lacks": list, "fields": dict, "source": str}
+_STATEMENT = {"layers": list, "when": str, "must": str, "without": str, "is": str, "field": str,
+              "text": str, "source": str, "only": bool}  # fmt: skip
+_KINDS = {str: "a string", list: "a list of strings", dict: "a table", bool: "true or false"}
+
+
+def parse_toolchain(data: Mapping[str, Any], path: str | Path = "") -> Toolchain:
+    """Return the data in the parsed TOML of a file.
+
+    Raises:
+        InputError: a key is unknown, a value has the wrong type, or a condition is invalid.
+    """
+    where = str(path)
+    _check(data, _HEAD, "", where)
+    install, schema = data.get("install", {}), data.get("schema", {})
+    _check(install, _INSTALL, "install", where)
+    _check(schema, _SCHEMA, "schema", where)
+    for name, kind in (("sources", str), ("types", list)):
+        _check(data.get(name, {}), dict.fromkeys(data.get(name, {}), kind), name, where)
+    _one_of(schema.get("unknown", ""), ("", "refused", "kept"), "schema.unknown", where)
+    fields = schema.get("fields", {})
+    _check(fields, dict.fromkeys(fields, int), "schema.fields", where)
+    toolchain = Toolchain(
+        name=Path(path).stem,
+        title=data.get("title", ""),
+        version=data.get("version", ""),
+        path=Path(path),
+        adapter=data.get("adapter", ""),
+        tolerance=float(data.get("tolerance", TOLERANCE)),
+        notes=tuple(data.get("notes", ())),
+        install=Install(
+            install.get("python", ""),
+            tuple(install.get("packages", ())),
+            tuple(install.get("commands", ())),
+            install.get("module", ""),
+        ),
+        sources=data.get("sources", {}),
+        types={type_: id_ for id_, types in data.get("types", {}).items() for type_ in types},
+        types_complete=data.get("types_complete", False),
+        caffe_checks=data.get("caffe_checks", False),
+        schema=Schema(
+            schema.get("unknown", ""),
+            frozenset(schema.get("lacks", ())),
+            fields,
+            schema.get("source", ""),
+        ),
+        net=tuple(_statements(data.get("net", ()), "net", where)),
+        rules=tuple(_statements(data.get("rule", ()), "rule", where)),
+    )
+    _check_sources(toolchain, where)
+    return toolchain
+
+
+def _check(table: Mapping[str, Any], kinds: Mapping[str, Any], name: str, where: str) -> None:
+    """Raise InputError if a key of a table is unknown, or its value has the wrong type."""
+    prefix = f"{name}." if name else ""
+    for key, value in table.items():
+        if key not in kinds:
+            advice = did_you_mean(key, kinds) or f"Known keys: {', '.join(kinds)}."
+            raise InputError(f"unknown key {prefix + key!r}", where=where, advice=advice)
+        kind = kinds[key]
+        right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if right and kind is list and key not in ("net", "rule"):
+            right = all(isinstance(item, str) for item in value)
+        if not right:
+            raise InputError(
+                f"key {prefix + key!r} must be {_KINDS.get(kind, 'a number')}", where=where
+            )
+
+
+def _one_of(value: str, allowed: Iterable[str], name: str, where: str) -> None:
+    if value not in allowed:
+        known = ", ".join(word for word in allowed if word)
+        raise InputError(f"unknown value {value!r} of {name}, expected {known}", where=where)
+
+
+def _statements(tables: Iterable[Any], name: str, where: str) -> Iterator[Statement]:
+    for number, table in enumerate(tables, 1):
+        label = f"{name} {number}"
+        if not isinstance(table, dict):
+            raise InputError(f"{label} must be a table: write [[{name}]]", where=where)
+        _check(table, _STATEMENT, label, where)
+        limits = [key for key in ("must", "without") if key in table]
+        if len(limits) + ("is" in table) != 1 or (limits and "when" in table and name == "net"):
+            raise InputError(
+                f"{label} must set either must, without, or is (with when for its condition)",
+                where=where,
+            )
+        verdict = table.get("is", "refused")
+        _one_of(verdict, VERDICTS, f"{label}.is", where)
+        statement = Statement(
+            verdict,
+            tuple(table.get("layers", ())),
+            table.get("when", ""),
+            table.get("must", ""),
+            table.get("without", ""),
+            table.get("field", ""),
+            table.get("text", ""),
+            table.get("source", ""),
+            table.get("only", False),
+        )
+        try:
+            _try_conditions(statement, name)
+        except InputError as error:
+            raise InputError(f"{label}: {error}", where=where) from None
+        yield statement
+
+
+def _try_conditions(statement: Statement, name: str) -> None:
+    """Evaluate ``when`` once for each layer type, so that an unknown word is an error at once."""
+    if not statement.when:
+        return
+    if name == "net":
+        statement.holds(NET_WORDS)
+        return
+    for words in examples(statement.layers):
+        statement.holds(words)
+
+
+def _check_sources(toolchain: Toolchain, where: str) -> None:
+    """Raise InputError if [types] or [schema] names a source that [sources] does not have."""
+    used = {*toolchain.types.values(), toolchain.schema.source} - {""}
+    for id_ in sorted(used):
+        if id_ not in toolchain.sources:
+            advice = did_you_mean(id_, toolchain.sources) or "Add it to [sources]."
+            raise InputError(f"unknown source {id_!r}", where=where, advice=advice)
