@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from protogen.lint.context import Settings
     from protogen.lint.engine import Checked
 
+TARGET_RULES = ("PG401", "PG405")
 _NETS = ".prototxt"
 _WEIGHTS = ".caffemodel"
 _FORMATS = ("text", "json", "github", "sarif")
@@ -32,7 +33,7 @@ def _codes(texts: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--select", multiple=True, metavar="CODE,...", help="Run only these rules, or ALL.")
 @click.option("--ignore", multiple=True, metavar="CODE,...", help="Do not run these rules.")
 @options.dialect
-@click.option("--target", metavar="NAME|FILE.toml", help="Check the limits of this toolchain.")
+@options.target
 @click.option("--exact", is_flag=True, help="Report upsampling that is inexact at the border.")
 @options.input_shapes
 @click.option("--fix", is_flag=True, help="Apply safe fixes: the net computes the same.")
@@ -66,6 +67,12 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Any) -> None
     code, layers that are hidden by phase rules, paths that leave the folder, very large sizes,
     weights that do not match the net or contain NaN. Nothing is run.
 
+    --target says of each layer whether the toolchain takes it, refuses it, computes something else
+    without a message (wrong), or ignores a field, or that no source says (unknown). protogen
+    targets lists the toolchains. Only the rules about targets run, unless --select names others;
+    the exit code is 1 if a layer is refused or wrong. Give the caffemodel after the net where there
+    is one: some toolchains read parameters there.
+
     --opencv5 searches source code (Python, C++, C#, Java, JavaScript, ...) for calls that read Caffe
     nets, which OpenCV 5 cannot do any more, and prints replacement code. Nothing is changed or run.
 
@@ -73,7 +80,7 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Any) -> None
     Examples:
       protogen check train_val.prototxt
       protogen check nets/ --select PG2,PG3 --format github
-      protogen check deploy.prototxt --target horizon-x3 --dialect bvlc
+      protogen check deploy.prototxt net.caffemodel --target rknn2
       protogen check net.prototxt --fix
       protogen check --untrusted deploy.prototxt net.caffemodel
       protogen check --opencv5 src
@@ -89,8 +96,10 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Any) -> None
 
         findings = examine(paths, form)
     else:
+        if flags["toolchain"]:
+            flags["select"] = flags["select"] or TARGET_RULES
         files, fixed = _untrusted(paths) if untrusted else _checked(paths, flags)
-        findings = _show(files, fixed, form)
+        findings = _show(files, fixed, form, bool(flags["toolchain"]) and not untrusted)
     if findings:
         ctx.exit(1)
 
@@ -105,7 +114,8 @@ def _refuse_others(flags: dict[str, Any], mode: str) -> None:
     """Refuse options that have no meaning together with ``mode``."""
     for key, value in flags.items():
         if value:
-            flag = {"input_shapes": "input-shape"}.get(key, key).replace("_", "-")
+            names = {"input_shapes": "input-shape", "toolchain": "target"}
+            flag = names.get(key, key).replace("_", "-")
             raise InputError(f"--{flag} and {mode} exclude each other", advice="Keep one.")
 
 
@@ -116,12 +126,13 @@ def _checked(paths: Sequence[str], flags: dict[str, Any]) -> tuple[list[Checked]
 
     checked: list[Checked] = []
     fixed = 0
-    for path in _files(paths):
+    for path, weights in _pairs(paths, bool(flags["toolchain"])):
         settings = _configured(path, flags)
         file = check_file(
             path,
             selected(settings["select"], settings["ignore"]),
             _settings(settings, path, flags["input_shapes"]),
+            caffemodel=weights,
             fix=flags["fix"],
             unsafe_fixes=flags["unsafe_fixes"],
         )
@@ -134,12 +145,19 @@ def _checked(paths: Sequence[str], flags: dict[str, Any]) -> tuple[list[Checked]
 
 
 def _untrusted(paths: Sequence[str]) -> tuple[list[Checked], int]:
-    """The findings of the rules for untrusted files; weights belong to the net before them."""
+    """The findings of the rules for untrusted files."""
     from protogen.lint.engine import check_file, selected
 
+    rules = selected(untrusted=True)
+    pairs = _pairs(paths, with_weights=True)
+    return [check_file(net, rules, caffemodel=weights, trusted=False) for net, weights in pairs], 0
+
+
+def _pairs(paths: Sequence[str], with_weights: bool) -> list[tuple[str, str | None]]:
+    """Return each net with its weights; weights belong to the net before them."""
     pairs: list[tuple[str, str | None]] = []
     for path in paths:
-        if path.endswith(_WEIGHTS):
+        if with_weights and path.endswith(_WEIGHTS):
             if not pairs or pairs[-1][1] is not None:
                 raise InputError(
                     "weights must come after their prototxt",
@@ -149,17 +167,22 @@ def _untrusted(paths: Sequence[str]) -> tuple[list[Checked], int]:
             pairs[-1] = (pairs[-1][0], path)
         else:
             pairs += [(file, None) for file in _files([path])]
-    rules = selected(untrusted=True)
-    return [check_file(net, rules, caffemodel=weights, trusted=False) for net, weights in pairs], 0
+    return pairs
 
 
-def _show(checked: Sequence[Checked], fixed: int, form: str) -> int:
+def _show(checked: Sequence[Checked], fixed: int, form: str, with_target: bool) -> int:
     """Print the findings and return how many there are."""
+    from protogen.cli import target_table
     from protogen.lint import formats
 
     count = sum(len(file.diagnostics) for file in checked)
     if form == "json":
-        output.print_json("check", findings=formats.plain(checked))
+        more = {"targets": target_table.plain(checked)} if with_target else {}
+        output.print_json("check", findings=formats.plain(checked), **more)
+        return count
+    if with_target and form == "text":
+        others = target_table.show(checked)
+        click.echo(formats.written(others, form), nl=False)
         return count
     click.echo(formats.written(checked, form), nl=False)
     if form == "text":
@@ -192,7 +215,7 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
             raise InputError(
                 "weights can be checked only together with their net",
                 where=path,
-                advice=f"Write protogen check --untrusted NET.prototxt {path}.",
+                advice=f"Write protogen check --untrusted NET.prototxt {path}, or --target NAME instead.",
             )
         else:
             yield path
@@ -207,7 +230,7 @@ def _configured(path: str, flags: dict[str, Any]) -> dict[str, Any]:
         "select": _codes(flags["select"]) or project.select,
         "ignore": (*project.ignore, *_codes(flags["ignore"])),
         "dialect": flags["dialect"] or project.dialect,
-        "target": flags["target"] or project.target,
+        "target": flags["toolchain"] or project.target,
         "exact": flags["exact"] or project.exact,
     }
 
@@ -215,13 +238,13 @@ def _configured(path: str, flags: dict[str, Any]) -> dict[str, Any]:
 def _settings(settings: dict[str, Any], path: str, input_shapes: tuple[str, ...]) -> Settings:
     from protogen.lint.context import Settings
     from protogen.toolchains.dialects import forks_of
-    from protogen.toolchains.limits import load_target
+    from protogen.toolchains.toolchain import load_toolchain
 
     if settings["dialect"]:
         forks_of(settings["dialect"])
     return Settings(
         dialect=settings["dialect"],
-        target=load_target(settings["target"]) if settings["target"] else None,
+        target=load_toolchain(settings["target"]) if settings["target"] else None,
         exact=settings["exact"],
         input_shapes=_shapes(path, input_shapes),
     )

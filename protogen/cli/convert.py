@@ -73,6 +73,7 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
     "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
 )
 @click.option("--dry-run", is_flag=True, help="Write nothing; list what does not convert.")
+@options.target
 @options.input_shapes
 @click.option(
     "--to-blob",
@@ -129,7 +130,7 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: An
     in memory. What cannot be converted exactly is refused with its name (exit code 3).
 
     --dry-run lists the layers or operators that do not convert, with the reason, and exits 1 if there
-    are any.
+    are any. With --target it also says what this toolchain does with each layer of the Caffe net.
 
     \b
     Examples:
@@ -143,7 +144,7 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: An
       protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel --verify
       protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel \\
           --input-shape images=1,3,640,640 --dialect ssd --fold
-      protogen convert model.onnx --dry-run
+      protogen convert model.onnx --dry-run --target rknn2
     """
     from_onnx = Path(net).suffix == ".onnx"
     _check_options(net, caffemodel, from_onnx, flags)
@@ -194,6 +195,8 @@ def _check_options(
     """Refuse options that have no effect: each would be ignored in silence otherwise."""
     if flags["tolerance"] is not None and not (flags["verify"] or flags["receipt"]):
         raise InputError("--tolerance needs --verify")
+    if flags["toolchain"] and not flags["dry_run"]:
+        raise InputError("--target needs --dry-run")
     if flags["target"] is None and not flags["dry_run"]:
         raise InputError("missing output file", advice="Name it with -o, or look with --dry-run.")
     if from_onnx and caffemodel is not None:

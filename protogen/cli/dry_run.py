@@ -13,6 +13,7 @@ from protogen.cli import options, output
 from protogen.errors import quantity
 
 if TYPE_CHECKING:
+    from protogen.net.targets import TargetReport
     from protogen.onnx.verdict import Verdict
 
 _WORDS = {
@@ -40,7 +41,7 @@ def dry_run(net: str, caffemodel: str | None, from_onnx: bool, flags: dict[str, 
             dialect=flags["dialect"] or "bvlc",
             outputs=flags["to_blobs"],
         )
-        _show(verdicts, "operator", flags)
+        report = _imported(net, verdicts, flags)
     else:
         from protogen.onnx.exporter.verdicts import check_caffe
 
@@ -54,15 +55,59 @@ def dry_run(net: str, caffemodel: str | None, from_onnx: bool, flags: dict[str, 
             ignored_fields=flags["ignored_fields"],
             **reading,
         )
-        _show(verdicts, "layer", flags)
-    return any(one.kind in ("refused", "dialect") for one in verdicts)
+        report = _read(net, caffemodel, reading, flags)
+    _show(verdicts, "operator" if from_onnx else "layer", flags, report)
+    if report is not None and not flags["as_json"]:
+        from protogen.cli import target_table
+
+        target_table.show_report(net, report)
+    fails = any(one.kind in ("refused", "dialect") for one in verdicts)
+    return fails or (report is not None and not report.usable)
 
 
-def _show(verdicts: Sequence[Verdict], what: str, flags: dict[str, Any]) -> None:
-    from protogen.cli import tables
+def _imported(net: str, verdicts: Sequence[Verdict], flags: dict[str, Any]) -> TargetReport | None:
+    """Return what the target does with the Caffe net of an ONNX model."""
+    if not flags["toolchain"]:
+        return None
+    from protogen.toolchains.toolchain import load_toolchain
+
+    toolchain = load_toolchain(flags["toolchain"])
+    if any(one.kind in ("refused", "dialect") for one in verdicts):
+        output.note("the layers for the target are not known: operators do not convert")
+        return None
+    from protogen.net.targets import judge
+    from protogen.onnx.importer import from_onnx
+
+    imported = from_onnx(
+        net,
+        input_shapes=options.onnx_shapes(net, flags["input_shapes"]),
+        dialect=flags["dialect"] or "bvlc",
+        outputs=flags["to_blobs"],
+    )
+    return judge(toolchain, imported.graph, imported.message)
+
+
+def _read(
+    net: str, caffemodel: str | None, reading: dict[str, Any], flags: dict[str, Any]
+) -> TargetReport | None:
+    """Return what the target does with a Caffe net."""
+    if not flags["toolchain"]:
+        return None
+    from protogen.net.targets import check_target
+
+    shapes = options.shapes_for(net, flags["input_shapes"], **reading)
+    weights = caffemodel if caffemodel and caffemodel.endswith(".caffemodel") else None
+    return check_target(net, flags["toolchain"], weights, input_shapes=shapes, **reading)
+
+
+def _show(
+    verdicts: Sequence[Verdict], what: str, flags: dict[str, Any], report: TargetReport | None
+) -> None:
+    from protogen.cli import tables, target_table
 
     if flags["as_json"]:
-        output.print_json("convert", verdicts=[asdict(one) for one in verdicts])
+        more = {"target": target_table.plain_report(report)} if report is not None else {}
+        output.print_json("convert", verdicts=[asdict(one) for one in verdicts], **more)
         return
     rows = [
         (

@@ -72,6 +72,12 @@ dialect = click.option(
     metavar="NAME",
     help="The fork of Caffe that the net was written for: ssd, yolo, segnet, ...",
 )
+target = click.option(
+    "--target",
+    "toolchain",
+    metavar="NAME|FILE.toml",
+    help="Say what this toolchain does with each layer (see protogen targets).",
+)
 input_shapes = click.option(
     "--input-shape",
     "input_shapes",

@@ -14,6 +14,7 @@ from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
     from protogen.net.net import Net
+    from protogen.net.targets import TargetReport
 
 
 @click.command("summary")
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 @options.dialect
 @options.input_shapes
 @options.strict
+@options.target
 @click.option("--shapes", is_flag=True, help="Print the shape of every blob and parameter.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @options.as_json
 def command(
     net: str,
     input_shapes: tuple[str, ...],
+    toolchain: str | None,
     shapes: bool,
     as_csv: bool,
     as_json: bool,
@@ -48,12 +51,15 @@ def command(
       protogen summary train_val.prototxt --phase TRAIN \\
           --input-shape data=64,3,227,227 --input-shape label=64
       protogen summary deploy.prototxt --csv > net.csv
+      protogen summary deploy.prototxt --target mnn
     """
     from protogen.net.net import load, unassuming
 
     if as_csv and (shapes or as_json):
         other = "--shapes" if shapes else "--json"
         raise InputError(f"--csv and {other} exclude each other", advice="Keep one.")
+    if toolchain and shapes:
+        raise InputError("--target and --shapes exclude each other", advice="Keep one.")
     known = options.shapes_for(
         net, input_shapes, **{key: reading[key] for key in ("phase", "level", "stages", "dialect")}
     )
@@ -62,13 +68,23 @@ def command(
     if shapes:
         _shapes(loaded, as_json)
     else:
-        _summary(loaded, as_csv, as_json)
+        report = None
+        if toolchain:
+            from protogen.net.targets import check_target
+
+            how = {key: value for key, value in reading.items() if key != "strict"}
+            report = check_target(net, toolchain, input_shapes=known, **how)
+        _summary(loaded, as_csv, as_json, report)
 
 
-def _summary(net: Net, as_csv: bool, as_json: bool) -> None:
+def _summary(net: Net, as_csv: bool, as_json: bool, report: TargetReport | None) -> None:
     from protogen.net.cost import costs
 
     rows = [_row(cost) for cost in costs(net.graph)]
+    if report is not None:
+        for row, one in zip(rows, report.layers, strict=True):
+            row["target"] = one.verdict
+            row["target_reason"] = one.text
     totals = {
         "layers": len(rows),
         "parameters": _total(rows, "parameters"),
@@ -91,14 +107,17 @@ def _summary(net: Net, as_csv: bool, as_json: bool) -> None:
         net.tell_assumed()
         _write_csv(rows)
     else:
-        _show(net, rows, totals)
+        _show(net, rows, totals, report)
 
 
-def _show(net: Net, rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
-    from protogen.cli import tables
+def _show(
+    net: Net, rows: list[dict[str, Any]], totals: dict[str, int], report: TargetReport | None
+) -> None:
+    from protogen.cli import tables, target_table
 
+    headings = ["layer", "type", "output", "parameters", "multiply-adds", "field", "stride"]
     tables.show(
-        ["layer", "type", "output", "parameters", "multiply-adds", "field", "stride"],
+        [*headings, *([report.toolchain.name] if report is not None else [])],
         [
             (
                 row["name"],
@@ -108,11 +127,15 @@ def _show(net: Net, rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
                 tables.count(row["multiply_adds"]),
                 _field(row),
                 row["stride"] or "",
+                *([row["target"]] if report is not None else []),
             )
             for row in rows
         ],
         right=(3, 4, 5, 6),
+        colours=target_table.COLOURS,
     )
+    if report is not None:
+        output.note(target_table.total(report))
     output.note(
         f"{quantity(totals['layers'], 'layer')}, "
         f"{quantity(totals['parameters'], 'parameter', form=',')} "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from protogen.cli.output import is_quiet, printable
 from protogen.geometry import shape_text
@@ -12,8 +13,14 @@ from protogen.geometry import shape_text
 _BAR_FROM = 64 << 20  # bytes: smaller files are written before a bar could be read
 
 
-def show(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Print a table. ``right`` lists the columns that are right-aligned.
+def show(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Sequence[int] = (),
+    colours: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Print a table. ``right`` lists the columns that are right-aligned; ``colours`` are those of
+    cells with this text.
 
     On a terminal it has colours and fits the width; in a pipe no cell is shortened or wrapped.
     """
@@ -31,7 +38,7 @@ def show(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[
             no_wrap=i in right,
         )
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell), colours.get(cell, "")) for cell in row))
     terminal = sys.stdout.isatty()
     console = Console(highlight=False, width=None if terminal else 10_000, color_system="auto")
     if terminal:

@@ -177,7 +177,7 @@ def test_quiet_in_every_command_and_json_in_commands_with_results():
 
 
 READS_A_NET = {"convert", "rewrite", "preprocess", "init", "summary", "draw", "report", "check",
-               "verify", "run", "health", "train-log"}  # fmt: skip
+               "verify", "run", "try", "health", "train-log"}  # fmt: skip
 
 
 def test_commands_that_read_a_net_have_the_same_options():
