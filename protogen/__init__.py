@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from protogen.net.differences import diff
     from protogen.net.net import Net, load
     from protogen.net.netspec import NetSpec, params, to_proto
+    from protogen.net.targets import TargetReport, check_target
     from protogen.onnx import Preprocessing, to_onnx
     from protogen.onnx.exporter.verdicts import check_caffe
     from protogen.onnx.importer import check_onnx, from_onnx
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from protogen.report.write import draw, write_report
     from protogen.resampling.matrices import resampling_matrix
     from protogen.running.runtime import run
+    from protogen.running.trying import Trial, try_net
     from protogen.training.activations import Activation, activations
     from protogen.training.diagnosis import Diagnosis, diagnose
     from protogen.training.initialisation import initialise
@@ -63,12 +65,14 @@ _HOMES = {
     "InputError": "errors",
     "Preprocessing": "onnx",
     "Imported": "converting.onnx_to_caffe",
+    "TargetReport": "net.targets",
     "Verdict": "onnx.verdict",
     "Checked": "lint.engine",
     "check_file": "lint.engine",
     "check_text": "lint.engine",
     "check_caffe": "onnx.exporter.verdicts",
     "check_onnx": "onnx.importer",
+    "check_target": "net.targets",
     "convert": "converting.caffe_to_onnx",
     "convert_onnx": "converting.onnx_to_caffe",
     "Dense": "generate.dense",
@@ -110,6 +114,8 @@ _HOMES = {
     "run": "running.runtime",
     "splice": "generate.splicing",
     "to_onnx": "onnx",
+    "Trial": "running.trying",
+    "try_net": "running.trying",
     "to_proto": "net.netspec",
     "upsample": "generate.upsampling",
     "verify": "converting.comparison",
@@ -137,7 +143,9 @@ __all__ = [
     "ProtogenWarning",
     "Rewritten",
     "Statistics",
+    "TargetReport",
     "Transform",
+    "Trial",
     "UnsupportedError",
     "Upsampling",
     "Verdict",
@@ -147,6 +155,7 @@ __all__ = [
     "check_caffe",
     "check_file",
     "check_onnx",
+    "check_target",
     "check_text",
     "convert",
     "convert_onnx",
@@ -172,6 +181,7 @@ __all__ = [
     "splice",
     "to_onnx",
     "to_proto",
+    "try_net",
     "upsample",
     "verify",
     "verify_upsampling",

@@ -54,13 +54,14 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "check": Entry("check:command", "Find mistakes in nets: the linter for prototxt."),
         "rule": Entry("rule:command", "Explain a rule of check, or list all rules."),
         "verify": Entry("verify:command", "Run two models and compare their blobs."),
+        "try": Entry("try_net:command", "Run a net in vendors' toolchains and compare."),
         "run": Entry("run:command", "Run a Caffe net on images or arrays."),
         "health": Entry("health:command", "Measure signals and gradients before training."),
         "train-log": Entry("train_log:command", "Find training problems in a Caffe log."),
     },
     "Learn": {
         "layers": Entry("layers:command", "List the layer types that protogen supports."),
-        "targets": Entry("targets:command", "List toolchains and their limits."),
+        "targets": Entry("targets:command", "List toolchains, and what each takes and limits."),
         "activations": Entry("activations:command", "Compare activation functions."),
     },
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Real Caffe as a reference ("judge"): a process in Caffe's own environment that runs nets.
+"""Real Caffe as a reference ("judge"), by the client that ``protogen try`` uses.
 
 There are two Caffes. ``caffe`` is BVLC's, prebuilt, with a few more layers. It is the reference for all its
 types except BatchNorm, where it ignores ``use_global_stats: false``. ``tpucaffe`` is the fork inside
@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import atexit
 import functools
-import io
 import os
-import struct
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-WORKER = Path(__file__).parent / "worker.py"
+from protogen.running.toolchain import ADAPTERS, Worker
+
 JUDGES = Path(os.environ.get("JUDGES") or Path.home() / ".cache" / "judges")
 NAMES = ("caffe", "tpucaffe")  # in order of preference
+SECONDS = 30  # for one net
 
 
 @dataclass(frozen=True)
@@ -42,19 +41,26 @@ def missing(name: str) -> str:
     return f"no {name} in {JUDGES}: ../shared/judges/setup {name} installs it"
 
 
+def last_message(log: str) -> str:
+    """Return Caffe's last message: the text of a failed check, without time and process."""
+    lines = log.splitlines()
+    fatal = [line for line in lines if line[:1] == "F" and "] " in line]
+    if fatal:
+        source, message = fatal[-1].split("] ", 1)
+        return f"{source.split()[-1].split(':')[0]}: {message}"
+    return " ".join(lines[-3:])
+
+
 class Caffe:
     """One Caffe, in its own process."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.process = subprocess.Popen(
-            [JUDGES / name / "bin" / "python", WORKER, name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+        self.worker = Worker(
+            ADAPTERS / "caffe.py", JUDGES / name / "bin" / "python", seconds=SECONDS
         )
         atexit.register(self.close)
-        self.types = frozenset(self._receive()["types"].tobytes().decode().split())
+        self.types = frozenset(self.worker.start()["types"])
 
     def run(
         self,
@@ -76,46 +82,26 @@ class Caffe:
         Raises:
             RuntimeError: the request is invalid: an input is unknown or has a wrong shape.
         """
-        arrays = {f"in:{name}": np.asarray(array, np.float32) for name, array in inputs.items()}
-        arrays["net"] = np.frombuffer(net.encode(), np.uint8)
-        arrays["phase"] = np.array(("TRAIN", "TEST").index(phase))
-        if backward:
-            arrays["backward"] = np.array(1)
-        if caffemodel:
-            arrays["caffemodel"] = np.frombuffer(caffemodel, np.uint8)
-        file = io.BytesIO()
-        np.savez(file, **arrays)
-        data = file.getvalue()
-        assert self.process.stdin is not None
-        self.process.stdin.write(struct.pack(">Q", len(data)) + data)
-        self.process.stdin.flush()
-        answer = self._receive()
-        if "failed" in answer:
-            raise RuntimeError(answer["failed"].tobytes().decode())
-        if "refused" in answer:
-            return Answer(refused=answer["refused"].tobytes().decode())
+        arrays = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
+        options = {"phase": phase, "backward": backward}
+        answer = self.worker.run(net, caffemodel or None, arrays, options=options)
+        message = last_message(answer.log)
+        if answer.state == "refused":
+            return Answer(refused=message or "?")
+        if answer.state != "ran":
+            raise RuntimeError(f"{answer.state}: {answer.message} {message}")
+        assert isinstance(answer.outputs, dict)
         return Answer(
             {
-                key.removeprefix("out:"): array
-                for key, array in answer.items()
-                if "_split_" not in key and not key.startswith("out:(automatic)")
+                name: array
+                for name, array in answer.outputs.items()
+                if not name.startswith("(automatic)")
             }
         )
 
     def close(self) -> None:
         """End the process."""
-        if self.process.poll() is None and self.process.stdin is not None:
-            self.process.stdin.close()
-            self.process.wait()
-
-    def _receive(self) -> dict[str, NDArray[Any]]:
-        stream = self.process.stdout
-        assert stream is not None
-        head = stream.read(8)
-        if len(head) < 8:
-            raise RuntimeError(f"the process of {self.name} ended ({self.process.wait()})")
-        with np.load(io.BytesIO(stream.read(struct.unpack(">Q", head)[0]))) as archive:
-            return {key: archive[key] for key in archive.files}
+        self.worker.close()
 
 
 @functools.cache
