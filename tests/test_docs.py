@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -125,13 +126,11 @@ def test_border_errors_in_the_upsampling_page_are_correct():
         assert f"{1 - (1 - up.error.border) ** 0.5:.3f}" == edge
 
 
-def test_target_file_of_the_resizing_page_is_read(tmp_path):
-    from protogen.toolchains.limits import load_target
-
-    text = (ROOT / "docs" / "resizing.md").read_text(encoding="utf-8")
+def test_data_file_of_the_page_is_the_example():
+    text = (ROOT / "docs" / "toolchain_files.md").read_text(encoding="utf-8")
     [block] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "target.toml").write_text(block)
-    assert len(load_target(tmp_path / "target.toml").rules) == 2
+    example = (ROOT / "examples" / "toolchains" / "npu.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(block) == tomllib.loads(example)
 
 
 def test_readme_shows_the_prototxt_of_upsample():
