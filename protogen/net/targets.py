@@ -97,7 +97,9 @@ def tolerant_graph(net: Message, source: Source | None, options: BuildOptions) -
     broadcast = {
         layer.tops[0]: shape
         for layer in graph.layers
-        if layer.type == "Eltwise" and (shape := _broadcast_shape(graph, layer)) is not None
+        if layer.type == "Eltwise"
+        and layer.tops
+        and (shape := _broadcast_shape(graph, layer)) is not None
     }
     if not broadcast:
         return graph

@@ -114,7 +114,7 @@ class Words:
             "tops": len(layer.tops),
             "name_endings": self._name_endings(layer.name),
             "included_by_phase": _included_by_phase(layer),
-            "param": parameters(layer.params, kind_of(layer)),
+            "param": _parameters(layer),
             "written": written(layer.params),
         }
         words["axis_length"] = _axis_length(words)
@@ -249,6 +249,13 @@ class Words:
             "in_caffemodel_with_parameters": stored.has_parameters,
             "zero_blobs": Values(i for i, blob in small if not blob.array().any()),
         }
+
+
+def _parameters(layer: Layer) -> dict[str, Any]:
+    """Return the parameters of a layer; of a type unknown to protogen, a field that is not set is 0."""
+    kind = kind_of(layer)
+    param = parameters(layer.params, kind)
+    return AnyField(param) if kind is None else param
 
 
 def _axis_length(words: Mapping[str, Any]) -> int:

@@ -106,6 +106,33 @@ def test_worst_reason_comes_first(tmp_path):
     assert [one.verdict for one in result.layers[1].reasons] == ["refused", "wrong", "ignored"]
 
 
+def test_statement_that_holds_alone(tmp_path):
+    rules = rule("rank > 0", "refused") + rule("rank > 0", "wrong") + "only = true\n"
+    result = report(tmp_path, rules, layer("ReLU"))
+    assert [one.verdict for one in result.layers[1].reasons] == ["wrong"]
+
+
+@pytest.mark.parametrize(
+    ("more", "verdicts"),
+    [("", ["refused", "wrong"]), ("nonsense_param { factor: 2 }", ["refused"])],
+)
+def test_parameters_of_an_unknown_type(tmp_path, more, verdicts):
+    rules = rule("param.factor == 0", layers='layers = ["Nonsense"]')
+    [_, one] = report(tmp_path, rules, layer("Nonsense", more)).layers
+    assert [reason.verdict for reason in one.reasons] == verdicts
+
+
+def test_broadcast_that_caffe_refuses_has_a_shape(tmp_path):
+    pool = layer("Pooling", "pooling_param { pool: AVE global_pooling: true }", name="g", top="g")
+    gate = layer("Eltwise", 'bottom: "g" eltwise_param { operation: PROD }')
+    text = pool + gate + layer("ReLU", name="r", top="r", bottom="l")
+    rules = rule("not equal_shapes", layers='layers = ["Eltwise"]')
+    assert [one.verdict for one in report(tmp_path, "", text).layers] == ["taken"] * 4
+    assert report(tmp_path, rules, text).layers[2].verdict == "wrong"
+    rules = rule("height == 6 and width == 8", layers='layers = ["ReLU"]')
+    assert report(tmp_path, rules, text).layers[3].verdict == "wrong"
+
+
 def test_unknown_shapes_are_not_taken_for_granted(tmp_path):
     text = layer("Nonsense", name="n", top="n") + layer(
         "Pooling", "pooling_param { kernel_size: 2 }", bottom="n"
