@@ -6,6 +6,7 @@ unknown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -179,7 +180,28 @@ def load_toolchain(name: str | Path) -> Toolchain:
                 subject="target",
                 advice=f"{advice} The name of your own target file must end in .toml.",
             )
-    return parse_toolchain(tomlfiles.read(path), path)
+    data = tomlfiles.read(path)
+    return parse_toolchain(data, path, path.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class _File:
+    """A data file, to find the line of a key for a message."""
+
+    path: str
+    text: str = ""
+
+    def at(self, key: str = "", header: str = "", number: int = 1) -> str:
+        """Return the place of a key below the ``number``-th header, or of this header."""
+        lines = self.text.splitlines()
+        forms = (f"[{header}]", f"[[{header}]]")
+        heads = [i for i, line in enumerate(lines) if line.partition("#")[0].strip() in forms]
+        start = heads[number - 1] if len(heads) >= number else 0
+        pattern = re.compile(rf"""\s*(\[+\s*)?["']?{re.escape(key)}["']?\s*[=.\]]""")
+        for i in range(start, len(lines) if key else 0):
+            if pattern.match(lines[i]):
+                return f"{self.path}:{i + 1}"
+        return f"{self.path}:{start + 1}" if header and heads else self.path
 
 
 _HEAD: Mapping[str, type | tuple[type, ...]] = {
@@ -189,25 +211,27 @@ _HEAD: Mapping[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 _INSTALL = {"python": str, "packages": list, "commands": list, "module": str}
 _SCHEMA = {"unknown": str, "lacks": list, "fields": dict, "source": str}
-_STATEMENT = {"layers": list, "when": str, "must": str, "without": str, "is": str, "field": str,
-              "text": str, "source": str, "only": bool}  # fmt: skip
+_RULE = {"layers": list, "when": str, "must": str, "without": str, "is": str, "field": str,
+         "text": str, "source": str, "only": bool}  # fmt: skip
+_NET = {"when": str, "is": str, "field": str, "text": str, "source": str}
 _KINDS = {str: "a string", list: "a list of strings", dict: "a table", bool: "true or false"}
 
 
-def parse_toolchain(data: Mapping[str, Any], path: str | Path = "") -> Toolchain:
-    """Return the data in the parsed TOML of a file.
+def parse_toolchain(data: Mapping[str, Any], path: str | Path = "", text: str = "") -> Toolchain:
+    """Return the data in the parsed TOML of a file. ``text`` is its text, for lines in messages.
 
     Raises:
         InputError: a key is unknown, a value has the wrong type, or a condition is invalid.
     """
-    where = str(path)
+    where = _File(str(path), text)
     _check(data, _HEAD, "", where)
     install, schema = data.get("install", {}), data.get("schema", {})
     _check(install, _INSTALL, "install", where)
     _check(schema, _SCHEMA, "schema", where)
     for name, kind in (("sources", str), ("types", list)):
         _check(data.get(name, {}), dict.fromkeys(data.get(name, {}), kind), name, where)
-    _one_of(schema.get("unknown", ""), ("", "refused", "kept"), "schema.unknown", where)
+    place = where.at("unknown", "schema")
+    _one_of(schema.get("unknown", ""), ("", "refused", "kept"), "schema.unknown", place)
     fields = schema.get("fields", {})
     _check(fields, dict.fromkeys(fields, int), "schema.fields", where)
     toolchain = Toolchain(
@@ -241,21 +265,24 @@ def parse_toolchain(data: Mapping[str, Any], path: str | Path = "") -> Toolchain
     return toolchain
 
 
-def _check(table: Mapping[str, Any], kinds: Mapping[str, Any], name: str, where: str) -> None:
+def _check(
+    table: Mapping[str, Any], kinds: Mapping[str, Any], name: str, where: _File, number: int = 1
+) -> None:
     """Raise InputError if a key of a table is unknown, or its value has the wrong type."""
-    prefix = f"{name}." if name else ""
+    label = f"{name} {number}." if name in ("net", "rule") else f"{name}." if name else ""
     for key, value in table.items():
+        place = where.at(key, name, number)
         if key not in kinds:
             advice = did_you_mean(key, kinds) or f"Known keys: {', '.join(kinds)}."
-            raise InputError(f"unknown key {prefix + key!r}", where=where, advice=advice)
+            raise InputError(f"unknown key {label + key!r}", where=place, advice=advice)
         kind = kinds[key]
         right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        if right and kind is list and key not in ("net", "rule"):
+        if right and kind is list and not (key in ("net", "rule") and not name):
             right = all(isinstance(item, str) for item in value)
         if not right:
-            raise InputError(
-                f"key {prefix + key!r} must be {_KINDS.get(kind, 'a number')}", where=where
-            )
+            expected = "a list of tables" if key in ("net", "rule") and not name else None
+            expected = expected or _KINDS.get(kind, "a number")
+            raise InputError(f"key {label + key!r} must be {expected}", where=place)
 
 
 def _one_of(value: str, allowed: Iterable[str], name: str, where: str) -> None:
@@ -264,20 +291,21 @@ def _one_of(value: str, allowed: Iterable[str], name: str, where: str) -> None:
         raise InputError(f"unknown value {value!r} of {name}, expected {known}", where=where)
 
 
-def _statements(tables: Iterable[Any], name: str, where: str) -> Iterator[Statement]:
+def _statements(tables: Iterable[Any], name: str, where: _File) -> Iterator[Statement]:
     for number, table in enumerate(tables, 1):
-        label = f"{name} {number}"
+        label, place = f"{name} {number}", where.at("", name, number)
         if not isinstance(table, dict):
-            raise InputError(f"{label} must be a table: write [[{name}]]", where=where)
-        _check(table, _STATEMENT, label, where)
+            raise InputError(f"{label} must be a table: write [[{name}]]", where=where.path)
+        _check(table, _NET if name == "net" else _RULE, name, where, number)
         limits = [key for key in ("must", "without") if key in table]
-        if len(limits) + ("is" in table) != 1 or (limits and "when" in table and name == "net"):
-            raise InputError(
-                f"{label} must set either must, without, or is (with when for its condition)",
-                where=where,
-            )
+        if len(limits) + ("is" in table) != 1:
+            either = "either must, without, or is" if name == "rule" else "is"
+            raise InputError(f"{label} must set {either}", where=place)
+        if limits and "when" in table:
+            problem = f"{label} sets both {limits[0]} and when"
+            raise InputError(problem, where=place, advice="Write the condition with is and when.")
         verdict = table.get("is", "refused")
-        _one_of(verdict, VERDICTS, f"{label}.is", where)
+        _one_of(verdict, VERDICTS, f"{label}.is", where.at("is", name, number))
         statement = Statement(
             verdict,
             tuple(table.get("layers", ())),
@@ -292,7 +320,7 @@ def _statements(tables: Iterable[Any], name: str, where: str) -> Iterator[Statem
         try:
             _try_conditions(statement, name)
         except InputError as error:
-            raise InputError(f"{label}: {error}", where=where) from None
+            raise InputError(f"{label}: {error}", where=place) from None
         yield statement
 
 
@@ -307,10 +335,11 @@ def _try_conditions(statement: Statement, name: str) -> None:
         statement.holds(words)
 
 
-def _check_sources(toolchain: Toolchain, where: str) -> None:
+def _check_sources(toolchain: Toolchain, where: _File) -> None:
     """Raise InputError if [types] or [schema] names a source that [sources] does not have."""
     used = {*toolchain.types.values(), toolchain.schema.source} - {""}
     for id_ in sorted(used):
         if id_ not in toolchain.sources:
             advice = did_you_mean(id_, toolchain.sources) or "Add it to [sources]."
-            raise InputError(f"unknown source {id_!r}", where=where, advice=advice)
+            place = where.at(id_, "types")
+            raise InputError(f"unknown source {id_!r}", where=place, advice=advice)

@@ -57,13 +57,13 @@ def test_limits_of_the_planner_are_the_must_rules():
         ("notes = [1]", "acme.toml: key 'notes' must be a list of strings."),
         ("types_complete = 1", "acme.toml: key 'types_complete' must be true or false."),
         ("tolerance = true", "acme.toml: key 'tolerance' must be a number."),
-        ("rule = 3", "acme.toml: key 'rule' must be a list of strings."),
+        ("rule = 3", "acme.toml: key 'rule' must be a list of tables."),
         ("[schema]\nlack = []", "acme.toml: unknown key 'schema.lack'. Did you mean lacks?"),
         ("[schema]\nunknown = 'drop'", "acme.toml: unknown value 'drop' of schema.unknown, expected refused, kept."),
         ("[schema.fields]\na = 'x'", "acme.toml: key 'schema.fields.a' must be a number."),
         ("[types]\nrun = ['ReLU']", "acme.toml: unknown source 'run'. Add it to [sources]."),
         ("[[rule]]\nlayer = ['ReLU']", "acme.toml: unknown key 'rule 1.layer'. Did you mean layers?"),
-        ("[[rule]]\nlayers = ['ReLU']", "acme.toml: rule 1 must set either must, without, or is (with when for its condition)."),
+        ("[[rule]]\nlayers = ['ReLU']", "acme.toml: rule 1 must set either must, without, or is."),
         ("[[rule]]\nis = 'bad'", "acme.toml: unknown value 'bad' of rule 1.is, expected refused, wrong, ignored, unknown, taken."),
         ("[[rule]]\nis = 'wrong'\nmust = 'kernel < 3'", "acme.toml: rule 1 must set either"),
         ("[[rule]]\nis = 'wrong'\nwhen = 'kernle < 3'", "acme.toml: rule 1: the condition 'kernle < 3' cannot be evaluated"),
@@ -79,6 +79,25 @@ def test_invalid_file(text, message):
     with pytest.raises(pg.InputError) as error:
         parsed(text)
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title = 'x'\n\nnotse = []", "3: unknown key 'notse'. Did you mean notes?"),
+        ("[sources]\nrun = 'x'\n[types]\nrun = 'ReLU'", "4: key 'types.run' must be a list of strings."),
+        ("[[rule]]\nis = 'wrong'\n[[rule]]\nis = 'wrong'\nlayer = []", "5: unknown key 'rule 2.layer'. Did you mean layers?"),
+        ("[[rule]]\nis = 'wrong'\n\n[[rule]]\nlayers = []", "4: rule 2 must set either must, without, or is."),
+        ("[[rule]]\nmust = 'kernel < 3'\nwhen = 'rank == 4'", "1: rule 1 sets both must and when. Write"),
+        ("[[net]]\nmust = 'kernel < 3'", "2: unknown key 'net 1.must'. Known keys: when, is, field, text, source."),
+        ("[schema]\nunknown = 'drop'", "2: unknown value 'drop' of schema.unknown"),
+    ],
+)  # fmt: skip
+def test_message_has_the_line(tmp_path, text, message):
+    (tmp_path / "acme.toml").write_text(text)
+    with pytest.raises(pg.InputError) as error:
+        load_toolchain(tmp_path / "acme.toml")
+    assert str(error.value).startswith(f"{tmp_path}/acme.toml:{message}")
 
 
 def test_unknown_target_has_a_suggestion():
