@@ -191,6 +191,11 @@ class _File:
     path: str
     text: str = ""
 
+    @property
+    def is_tried(self) -> bool:
+        """Whether its conditions are tried when it is read; those of protogen's files are tested."""
+        return Path(self.path).parent != FOLDER
+
     def at(self, key: str = "", header: str = "", number: int = 1) -> str:
         """Return the place of a key below the ``number``-th header, or of this header."""
         lines = self.text.splitlines()
@@ -230,8 +235,9 @@ def parse_toolchain(data: Mapping[str, Any], path: str | Path = "", text: str = 
     _check(schema, _SCHEMA, "schema", where)
     for name, kind in (("sources", str), ("types", list)):
         _check(data.get(name, {}), dict.fromkeys(data.get(name, {}), kind), name, where)
-    place = where.at("unknown", "schema")
-    _one_of(schema.get("unknown", ""), ("", "refused", "kept"), "schema.unknown", place)
+    if schema.get("unknown", "") not in ("", "refused", "kept"):
+        place = where.at("unknown", "schema")
+        _one_of(schema["unknown"], ("refused", "kept"), "schema.unknown", place)
     fields = schema.get("fields", {})
     _check(fields, dict.fromkeys(fields, int), "schema.fields", where)
     toolchain = Toolchain(
@@ -271,9 +277,9 @@ def _check(
     """Raise InputError if a key of a table is unknown, or its value has the wrong type."""
     label = f"{name} {number}." if name in ("net", "rule") else f"{name}." if name else ""
     for key, value in table.items():
-        place = where.at(key, name, number)
         if key not in kinds:
             advice = did_you_mean(key, kinds) or f"Known keys: {', '.join(kinds)}."
+            place = where.at(key, name, number)
             raise InputError(f"unknown key {label + key!r}", where=place, advice=advice)
         kind = kinds[key]
         right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
@@ -282,6 +288,7 @@ def _check(
         if not right:
             expected = "a list of tables" if key in ("net", "rule") and not name else None
             expected = expected or _KINDS.get(kind, "a number")
+            place = where.at(key, name, number)
             raise InputError(f"key {label + key!r} must be {expected}", where=place)
 
 
@@ -293,19 +300,21 @@ def _one_of(value: str, allowed: Iterable[str], name: str, where: str) -> None:
 
 def _statements(tables: Iterable[Any], name: str, where: _File) -> Iterator[Statement]:
     for number, table in enumerate(tables, 1):
-        label, place = f"{name} {number}", where.at("", name, number)
+        label = f"{name} {number}"
         if not isinstance(table, dict):
             raise InputError(f"{label} must be a table: write [[{name}]]", where=where.path)
         _check(table, _NET if name == "net" else _RULE, name, where, number)
         limits = [key for key in ("must", "without") if key in table]
         if len(limits) + ("is" in table) != 1:
             either = "either must, without, or is" if name == "rule" else "is"
+            place = where.at("", name, number)
             raise InputError(f"{label} must set {either}", where=place)
         if limits and "when" in table:
-            problem = f"{label} sets both {limits[0]} and when"
+            problem, place = f"{label} sets both {limits[0]} and when", where.at("", name, number)
             raise InputError(problem, where=place, advice="Write the condition with is and when.")
         verdict = table.get("is", "refused")
-        _one_of(verdict, VERDICTS, f"{label}.is", where.at("is", name, number))
+        if verdict not in VERDICTS:
+            _one_of(verdict, VERDICTS, f"{label}.is", where.at("is", name, number))
         statement = Statement(
             verdict,
             tuple(table.get("layers", ())),
@@ -318,8 +327,10 @@ def _statements(tables: Iterable[Any], name: str, where: _File) -> Iterator[Stat
             table.get("only", False),
         )
         try:
-            _try_conditions(statement, name)
+            if where.is_tried:
+                _try_conditions(statement, name)
         except InputError as error:
+            place = where.at("", name, number)
             raise InputError(f"{label}: {error}", where=place) from None
         yield statement
 

@@ -1,6 +1,7 @@
 """The reader of toolchains' data files: what it accepts, and its messages."""
 
 import contextlib
+import shutil
 import tomllib
 
 import pytest
@@ -36,6 +37,15 @@ def test_every_statement_of_every_file_has_a_source():
     for name in names():
         toolchain = load_toolchain(name)
         assert all(one.source for one in (*toolchain.net, *toolchain.rules)), name
+
+
+@pytest.mark.parametrize("name", names())
+def test_conditions_of_the_file_are_valid(name, tmp_path):
+    """They are tried only in the files of users."""
+    shutil.copy(FOLDER / f"{name}.toml", tmp_path)
+    copied = load_toolchain(tmp_path / f"{name}.toml")
+    assert copied.rules == load_toolchain(name).rules
+    assert load_target(tmp_path / f"{name}.toml").rules == load_target(name).rules
 
 
 def test_ascend_limits_height_times_stride():

@@ -72,7 +72,7 @@ def results(name: str, python: Path) -> Iterator[tuple[str, str, str]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", pg.ProtogenWarning)
                 graph = pg.load(net, tolerant=True).graph
-                foretold = pg.check_target(net, name, caffemodel).verdict
+                foretold = pg.check_target(net, one, caffemodel).verdict
             with np.load(inputs_file) as archive:
                 inputs = dict(archive)
             with np.load(right) as archive:
