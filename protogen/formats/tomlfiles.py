@@ -45,3 +45,25 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"not valid TOML: {text}", where=where) from None
     except ValueError as error:  # an invalid date, or a number of thousands of digits
         raise InputError(f"not valid TOML: {error}", where=str(path)) from None
+
+
+def project_table(start: str | Path, name: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return the table ``[name]`` of protogen.toml, or ``[tool.protogen.name]`` of pyproject.toml, in
+    the folder of a file or the nearest folder above it, with the path of its file; None without one.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    start = Path(start).resolve()
+    for folder in (start, *start.parents):
+        for file, keys in (
+            ("protogen.toml", (name,)),
+            ("pyproject.toml", ("tool", "protogen", name)),
+        ):
+            if (folder / file).is_file():
+                table: Any = read(folder / file)
+                for key in keys:
+                    table = table.get(key) if isinstance(table, dict) else None
+                if isinstance(table, dict):
+                    return folder / file, table
+    return None

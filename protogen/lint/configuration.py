@@ -32,26 +32,8 @@ def find(start: str | Path) -> Configuration:
         InputError: the configuration file cannot be read, or has an unknown option or an invalid
             value.
     """
-    start = Path(start).resolve()
-    for folder in (start, *start.parents):
-        for name, keys in (
-            ("protogen.toml", ("check",)),
-            ("pyproject.toml", ("tool", "protogen", "check")),
-        ):
-            path = folder / name
-            if path.is_file():
-                table = _table(path, keys)
-                if table is not None:
-                    return _read(path, table)
-    return Configuration()
-
-
-def _table(path: Path, keys: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the nested table under these keys; None if the file does not have it."""
-    table: Any = tomlfiles.read(path)
-    for key in keys:
-        table = table.get(key) if isinstance(table, dict) else None
-    return table if isinstance(table, dict) else None
+    located = tomlfiles.project_table(start, "check")
+    return Configuration() if located is None else _read(*located)
 
 
 def _read(path: Path, table: dict[str, Any]) -> Configuration:

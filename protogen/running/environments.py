@@ -40,20 +40,8 @@ def settings(start: str | Path) -> Settings:
     Raises:
         InputError: the file cannot be read, or an option is unknown or invalid.
     """
-    start = Path(start).resolve()
-    for parent in (start, *start.parents):
-        for name, keys in (
-            ("protogen.toml", ("try",)),
-            ("pyproject.toml", ("tool", "protogen", "try")),
-        ):
-            path = parent / name
-            if path.is_file():
-                table: object = tomlfiles.read(path)
-                for key in keys:
-                    table = table.get(key) if isinstance(table, dict) else None
-                if isinstance(table, dict):
-                    return _settings(path, table)
-    return Settings()
+    located = tomlfiles.project_table(start, "try")
+    return Settings() if located is None else _settings(*located)
 
 
 def _settings(path: Path, table: Mapping[str, object]) -> Settings:
