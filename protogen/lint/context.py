@@ -15,7 +15,7 @@ from protogen.geometry import Shape
 from protogen.layers import LayerType
 from protogen.layers.graph import Graph, Layer
 from protogen.lint.rule import Rule
-from protogen.net.build import Misfit, Refused, build
+from protogen.net.build import BuildOptions, Misfit, Refused, build
 from protogen.net.rules import included
 from protogen.net.upgrade import upgrade
 
@@ -179,25 +179,18 @@ class Context:
     def target_report(self) -> TargetReport | InputError | None:
         """What the target does with the net; the error if the net cannot be built; None without a
         target."""
-        from protogen.net.targets import invalid_layers, judge, tolerant_graph
+        from protogen.net.targets import judge, tolerant_graph
 
         if self.settings.target is None:
             return None
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ProtogenWarning)
-            try:
-                graph = tolerant_graph(
-                    self.modern,
-                    self.source,
-                    {
-                        "tolerant": True,
-                        "input_shapes": self.settings.input_shapes,
-                        "dialect": self.settings.dialect,
-                    },
-                )
-            except InputError as error:
-                return error
-        invalid = invalid_layers(caught)
+        options: BuildOptions = {
+            "input_shapes": self.settings.input_shapes,
+            "dialect": self.settings.dialect,
+        }
+        try:
+            graph, invalid = tolerant_graph(self.modern, self.source, options)
+        except InputError as error:
+            return error
         return judge(self.settings.target, graph, self.document, self.weights, invalid)
 
     def _valid_part(self, phase: str) -> Message:

@@ -82,15 +82,28 @@ def check_target(
         from protogen.formats.caffemodel import read_weights
 
         weights = read_weights(caffemodel, allow_empty=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProtogenWarning)
+        document = prototxt.read(net)
+        modern = upgrade(document)
+    graph, invalid = tolerant_graph(modern, document.source, options)
+    return judge(toolchain, graph, document, weights, invalid)
+
+
+def tolerant_graph(
+    net: Message, source: Source | None, options: BuildOptions
+) -> tuple[Graph, list[Diagnostic]]:
+    """Build a net although Caffe refuses layers of it, and return these layers too."""
+    options = options.copy()
+    options["tolerant"] = True
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ProtogenWarning)
-        document = prototxt.read(net)
-        options["tolerant"] = True
-        graph = tolerant_graph(upgrade(document), document.source, options)
-    return judge(toolchain, graph, document, weights, invalid_layers(caught))
+        graph = _with_broadcasts(net, source, options)
+    messages = (warning.message for warning in caught)
+    return graph, [one.diagnostic for one in messages if isinstance(one, Misfit | Refused)]
 
 
-def tolerant_graph(net: Message, source: Source | None, options: BuildOptions) -> Graph:
+def _with_broadcasts(net: Message, source: Source | None, options: BuildOptions) -> Graph:
     """Build a net with the shapes behind an Eltwise layer of unequal bottoms too. Caffe refuses it,
     other toolchains broadcast."""
     graph = build(net, source, **options)
@@ -141,12 +154,6 @@ def _of_unknown_type(layer: Message) -> Message:
         for item in layer.fields
     ]
     return Message(layer.kind, fields)
-
-
-def invalid_layers(caught: Iterable[warnings.WarningMessage]) -> list[Diagnostic]:
-    """Return the layers that Caffe refuses, from the warnings of ``build``."""
-    messages = (warning.message for warning in caught)
-    return [one.diagnostic for one in messages if isinstance(one, Misfit | Refused)]
 
 
 def judge(

@@ -17,7 +17,7 @@ from protogen.formats import prototxt
 from protogen.formats.caffemodel import parse_weights
 from protogen.formats.wire import Bytes
 from protogen.net.net import Net
-from protogen.net.targets import TargetReport, invalid_layers, judge, tolerant_graph
+from protogen.net.targets import TargetReport, judge, tolerant_graph
 from protogen.net.upgrade import upgrade
 from protogen.toolchains.toolchain import load_toolchain
 
@@ -34,15 +34,15 @@ def nets():
     """The net of each form: its graph, its text, its weights, and the layers that Caffe refuses."""
     result = {}
     for form in FORMS:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", pg.ProtogenWarning)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pg.ProtogenWarning)
             document = prototxt.parse(form.net, form.id)
-            graph = tolerant_graph(upgrade(document), document.source, {"tolerant": True})
+            graph, invalid = tolerant_graph(upgrade(document), document.source, {})
             message = upgrade(document)
             blobs = weights_of(form, Net(message, phase="TEST", tolerant=True))
         data = Bytes(memoryview(caffemodel_of(form, message, blobs)), form.id)
         weights = parse_weights(data, allow_empty=True)
-        result[form.id] = (graph, document, weights, invalid_layers(caught))
+        result[form.id] = (graph, document, weights, invalid)
     return result
 
 
