@@ -75,6 +75,23 @@ class Words:
         return constants
 
     @cached_property
+    def _nonnegative(self) -> set[str]:
+        """The values of which no number can be below 0."""
+        values: set[str] = set()
+        for layer in self.graph.layers:
+            keeps = layer.type in _KEEP_SIGN or (
+                layer.type == "Eltwise" and not any(c < 0 for c in layer.params.eltwise_param.coeff)
+            )
+            rectifies = layer.type == "ReLU" and not layer.params.relu_param.negative_slope
+            if (
+                layer.type in _NONNEGATIVE
+                or rectifies
+                or (keeps and all(value in values for value in layer.reads))
+            ):
+                values.update(layer.writes)
+        return values
+
+    @cached_property
     def _outputs_written(self) -> dict[str, int]:
         layers, values, count = self.graph.layers, set(self.graph.outputs), 0
         pairs = (
@@ -169,7 +186,7 @@ class Words:
             "net_outputs": len(self.graph.outputs),
             "outputs_written": self._outputs_written.get(layer.name, 0),
             "constant": bool(layer.reads) and all(v in self._constants for v in layer.reads),
-            "nonnegative": bool(layer.reads) and self._nonnegative(layer.reads[0]),
+            "nonnegative": bool(layer.reads) and layer.reads[0] in self._nonnegative,
             "previous": self._neighbour(first),
             "next": self._neighbour(readers[0] if len(readers) == 1 else None),
         }
@@ -203,31 +220,6 @@ class Words:
             "blobs": len(self.graph.parameter_shapes.get(layer.name) or ()),
             "renamed": layer.tops[:1] != (layer.name,),
         }
-
-    def _nonnegative(self, value: str) -> bool:
-        """Return whether no number of a value can be below 0."""
-        seen = set()
-        stack = [value]
-        while stack:
-            one = stack.pop()
-            if one in seen:
-                continue
-            seen.add(one)
-            layer = self.producers.get(one)
-            if layer is None:
-                return False
-            if layer.type in _NONNEGATIVE:
-                continue
-            if layer.type == "ReLU" and not layer.params.relu_param.negative_slope:
-                continue
-            operation = layer.params.eltwise_param
-            if layer.type in _KEEP_SIGN or (
-                layer.type == "Eltwise" and not any(c < 0 for c in operation.coeff)
-            ):
-                stack += layer.reads
-                continue
-            return False
-        return True
 
     def _weight_words(self, layer: Layer) -> dict[str, Any]:
         shapes = self.graph.parameter_shapes.get(layer.name) or ()

@@ -237,7 +237,7 @@ def parse_toolchain(data: Mapping[str, Any], path: str | Path = "", text: str = 
         _check(data.get(name, {}), dict.fromkeys(data.get(name, {}), kind), name, where)
     if schema.get("unknown", "") not in ("", "refused", "kept"):
         place = where.at("unknown", "schema")
-        _one_of(schema["unknown"], ("refused", "kept"), "schema.unknown", place)
+        raise _unknown_value(schema["unknown"], ("refused", "kept"), "schema.unknown", place)
     fields = schema.get("fields", {})
     _check(fields, dict.fromkeys(fields, int), "schema.fields", where)
     toolchain = Toolchain(
@@ -292,10 +292,9 @@ def _check(
             raise InputError(f"key {label + key!r} must be {expected}", where=place)
 
 
-def _one_of(value: str, allowed: Iterable[str], name: str, where: str) -> None:
-    if value not in allowed:
-        known = ", ".join(word for word in allowed if word)
-        raise InputError(f"unknown value {value!r} of {name}, expected {known}", where=where)
+def _unknown_value(value: str, known: Iterable[str], name: str, where: str) -> InputError:
+    expected = ", ".join(known)
+    return InputError(f"unknown value {value!r} of {name}, expected {expected}", where=where)
 
 
 def _statements(tables: Iterable[Any], name: str, where: _File) -> Iterator[Statement]:
@@ -314,7 +313,8 @@ def _statements(tables: Iterable[Any], name: str, where: _File) -> Iterator[Stat
             raise InputError(problem, where=place, advice="Write the condition with is and when.")
         verdict = table.get("is", "refused")
         if verdict not in VERDICTS:
-            _one_of(verdict, VERDICTS, f"{label}.is", where.at("is", name, number))
+            place = where.at("is", name, number)
+            raise _unknown_value(verdict, VERDICTS, f"{label}.is", place)
         statement = Statement(
             verdict,
             tuple(table.get("layers", ())),

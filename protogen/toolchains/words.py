@@ -89,10 +89,6 @@ LAYER_WORDS: Mapping[str, tuple[Any, str]] = {
     ),
     "axis_length": (1, "length of its first bottom along its axis; 0 without an axis"),
     "point_sum": (0, "the sum of its slice points"),
-    "counts": (
-        {},
-        "how many values each repeated field of its parameter block has, such as counts.order",
-    ),
 }
 # Words with parts, which have no example of their own.
 STRUCTURED_WORDS: Mapping[str, str] = {
