@@ -120,7 +120,7 @@ def difference(
     if actual.shape != expected.shape:
         shapes = [shape_text(array.shape) or "()" for array in (actual, expected)]
         note = f"has the shape {shapes[0]}, expected {shapes[1]}"
-        if _long_axes(actual) != _long_axes(expected):
+        if long_axes(actual) != long_axes(expected):
             return Difference(blob, None, note)
         actual = actual.reshape(expected.shape)
     x, y = expected.astype(np.float64), actual.astype(np.float64)
@@ -139,6 +139,6 @@ def difference(
     return Difference(blob, error, f"differs by {error:.2g} of its largest magnitude", note)
 
 
-def _long_axes(array: NDArray[Any]) -> tuple[int, ...]:
+def long_axes(array: NDArray[Any]) -> tuple[int, ...]:
     """Return the shape without axes of length 1: some toolchains add them, or leave them out."""
     return tuple(length for length in array.shape if length != 1)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from preparing import Prepared
 from reasons import reason
 
+from protogen.running.matching import long_axes
+from protogen.toolchains.toolchain import load_toolchain
+
 Arrays = dict[str, NDArray[np.float32]]
-TOLERANCE, TOLERANCES = 1e-3, {"rknn2": 2e-2}  # rknn2 computes in float16
 SAME = 1e-4  # of two computations that must agree
 ABORTED = "signal 6"
 LAYERS_NAME_OUTPUTS = ("opencv4",)
@@ -27,11 +29,6 @@ def difference(actual: NDArray[Any], right: NDArray[np.float32]) -> float:
     if not actual.size:
         return 0.0
     return float(np.abs(actual - right).max() / max(1e-6, float(np.abs(right).max())))
-
-
-def long_axes(array: NDArray[Any]) -> tuple[int, ...]:
-    """Return the shape without axes of length 1: toolchains add them, or leave them out."""
-    return tuple(length for length in np.shape(array) if length != 1)
 
 
 def truth_of(prepared: Prepared, answer: Mapping[str, Any] | None) -> Arrays | None:
@@ -123,6 +120,6 @@ def verdict(prepared: Prepared, truth: Arrays, tool: str, answer: Mapping[str, A
         if np.isnan(error):
             return "wrong not finite"
         worst = max(worst, error)
-    if worst <= TOLERANCES.get(tool, TOLERANCE):
+    if worst <= load_toolchain(tool).tolerance:
         return "right"
     return "wrong above 10" if worst > 10 else f"wrong {worst:.2g}"
