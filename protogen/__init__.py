@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from protogen.preprocessing.transforms import Transform
     from protogen.report.write import draw, write_report
     from protogen.resampling.matrices import resampling_matrix
+    from protogen.running.ranges import HalfCheck, half_check
     from protogen.running.runtime import run
     from protogen.running.trying import Trial, try_net
     from protogen.training.activations import Activation, activations
@@ -82,6 +83,8 @@ _HOMES = {
     "Diagnosis": "training.diagnosis",
     "diagnose": "training.diagnosis",
     "from_onnx": "onnx.importer",
+    "HalfCheck": "running.ranges",
+    "half_check": "running.ranges",
     "Health": "training.signals.health",
     "health": "training.signals.health",
     "initialise": "training.initialisation",
@@ -129,6 +132,7 @@ __all__ = [
     "Converted",
     "Dense",
     "Diagnosis",
+    "HalfCheck",
     "Health",
     "Imported",
     "InputError",
@@ -164,6 +168,7 @@ __all__ = [
     "diff",
     "draw",
     "from_onnx",
+    "half_check",
     "health",
     "initialise",
     "layer",

@@ -203,6 +203,11 @@ class LayerType(Values):
         """Return the shapes of the parameter blobs, in Caffe's order."""
         return []
 
+    def by_output(self, layer: Layer, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the first parameter blob as an array (outputs, values of one output). By default,
+        its first axis is that of the outputs."""
+        return weights.reshape(len(weights), -1)
+
     def uses_blobs(self, layer: Layer) -> bool:
         """Whether the tops depend on the parameter blobs."""
         return True

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from protogen import geometry
 from protogen.errors import quantity
@@ -27,6 +28,10 @@ from protogen.layers.checking import check_equal
 from protogen.layers.dense import no_bias
 from protogen.layers.graph import Layer
 from protogen.layers.writing import Emitter, Rewriter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _WINDOW = (
     "kernel_size kernel_h kernel_w stride stride_h stride_w pad pad_h pad_w "
@@ -147,6 +152,14 @@ class _Convolutional(LayerType, abstract=True):
         first, second = (channels, p.num_output) if self.transposed else (p.num_output, channels)
         weight = (first, second // (self.group(p, channels) or 1), *w.kernel)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
+
+    def by_output(self, layer: Layer, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not self.transposed:
+            return super().by_output(layer, weights)
+        channels, per_group = weights.shape[:2]
+        group = self.group(layer.params.convolution_param, channels) or 1
+        grouped = weights.reshape(group, channels // group, per_group, -1)
+        return grouped.swapaxes(1, 2).reshape(group * per_group, -1)
 
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]

@@ -58,6 +58,9 @@ class InnerProduct(LayerType):
         weight = (k, p.num_output) if p.transpose else (p.num_output, k)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
 
+    def by_output(self, layer: Layer, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        return weights.T if layer.params.inner_product_param.transpose else weights
+
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:
@@ -152,6 +155,9 @@ class Embed(LayerType):
         p = layer.params.embed_param
         weight = (p.input_dim, p.num_output)
         return [weight, (p.num_output,)] if p.bias_term else [weight]
+
+    def by_output(self, layer: Layer, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        return weights.T
 
     def fillings(
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]

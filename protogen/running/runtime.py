@@ -61,7 +61,7 @@ def run(
         values = graph.last(names)
         targets = [value for value in values if value not in graph.inputs]
         inputs = {
-            name: _checked_input(name, feeds, graph.shapes[name])
+            name: checked_input(name, feeds, graph.shapes[name])
             for name in graph.inputs
             if name in feeds
         }
@@ -154,7 +154,7 @@ def opened(program: Program) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
     return open_model(model.SerializeToString(), initializers=arrays)
 
 
-def _checked_input(
+def checked_input(
     name: str, feeds: Mapping[str, NDArray[Any]], shape: tuple[int, ...] | None
 ) -> NDArray[np.float32]:
     """Return the array of an input as float32; raise InputError if its shape is wrong."""
