@@ -119,6 +119,11 @@ as_json = click.option(
 verbose = click.option(
     "-v", "--verbose", is_flag=True, help="Print every row, also those without a problem."
 )
+half_check = click.option(
+    "--half-check",
+    is_flag=True,
+    help="Measure what float16 and int8 do to each blob and weight: overflow, values that become 0, errors.",
+)
 strict = click.option("--strict", is_flag=True, help="Treat unknown fields as errors.")
 templates = click.option(
     "--templates", metavar="DIR", help="Folder of templates that replace built-in ones by name."

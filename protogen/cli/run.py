@@ -50,13 +50,19 @@ if TYPE_CHECKING:
     "-o", "--output", "target", metavar="FILE.npz", help="Write every blob, or those of --blob."
 )
 @options.plot("the feature maps")
+@options.half_check
+@options.verbose
 @options.as_json
-def command(net: str, caffemodel: str | None, **flags: Any) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: Any) -> None:
     """Run a Caffe net on images or arrays.
 
     The net runs in onnxruntime. Images are resized to the input's size; their values are 0 to 255
     and their channels blue, green, red, as in Caffe. --mean, --scale and --swap-channels are applied
     to them. Class scores are shown as the best --top-k classes, other blobs as their range.
+
+    --half-check shows the range of every blob and weight instead, and what float16 and int8 do to the
+    values. The exit code is 1 if a value overflows float16, is infinite or NaN.
 
     \b
     Examples:
@@ -64,6 +70,7 @@ def command(net: str, caffemodel: str | None, **flags: Any) -> None:
           --labels synset_words.txt
       protogen run deploy.prototxt net.caffemodel --input data=x.npy -o blobs.npz
       protogen run deploy.prototxt net.caffemodel --random --blob conv1 --plot conv1.png
+      protogen run deploy.prototxt net.caffemodel --input cat.jpg --half-check
     """
     from protogen.running.runtime import run
 
@@ -71,9 +78,12 @@ def command(net: str, caffemodel: str | None, **flags: Any) -> None:
     files.distinct(
         [("--output", flags["target"]), ("--plot", flags["plot"])], [net, caffemodel, *read]
     )
-    how = preprocessing(flags)
-    loaded, feeds = _inputs(_load(net, caffemodel, flags), flags, how)
+    _check_combination(flags)
+    loaded, feeds = _inputs(_load(net, caffemodel, flags), flags, preprocessing(flags))
     loaded.tell_assumed()
+    if flags["half_check"]:
+        ctx.exit(_half_check(loaded, feeds, flags))
+    feeds = _complete(loaded, feeds, flags["seed"])
     chosen = list(flags["blobs"])
     every = [n for x in loaded.layers for n in x.writes if n not in loaded.inputs]
     outputs = [name for name in loaded.outputs if name not in loaded.inputs]
@@ -112,11 +122,13 @@ def _load(net: str, caffemodel: str | None, flags: dict[str, Any]) -> Net:
 
 
 def _inputs(net: Net, flags: dict[str, Any], how: Any) -> tuple[Net, dict[str, Any]]:
-    """The net with the batch size of the data, and an array for each input."""
+    """The net with the batch size of the data, and an array for each input that has a file.
+
+    Raises:
+        InputError: an input has neither a file nor --random.
+    """
     from protogen.formats.arrayfiles import read_arrays
-    from protogen.running.drawing import random_inputs, wanted_inputs
     from protogen.running.pictures import ARRAYS, read_pictures
-    from protogen.running.runtime import check_room
 
     feeds: dict[str, Any] = {}
     pictures: dict[str, list[str]] = {}
@@ -136,16 +148,52 @@ def _inputs(net: Net, flags: dict[str, Any], how: Any) -> tuple[Net, dict[str, A
         options.check_input(name, net.inputs)
         if array.shape != net.graph.shapes[name]:
             net = net.with_inputs({name: array.shape})
-    missing = {n: net.graph.shapes[n] or () for n in net.inputs if n not in feeds}
+    missing = [name for name in net.inputs if name not in feeds]
     if missing and not flags["random"]:
         raise InputError(
             f"missing data for {', '.join(missing)}",
             subject="--input",
             advice="Give an image or an array, or use --random.",
         )
+    return net, feeds
+
+
+def _complete(net: Net, feeds: dict[str, Any], seed: int) -> dict[str, Any]:
+    """An array for each input; those without one are random."""
+    from protogen.running.drawing import random_inputs, wanted_inputs
+    from protogen.running.runtime import check_room
+
     check_room(net.graph)
-    wanted = wanted_inputs(net.graph, flags["seed"]) if missing else {}
-    return net, random_inputs(missing, flags["seed"], wanted) | feeds
+    missing = {n: net.graph.shapes[n] or () for n in net.inputs if n not in feeds}
+    wanted = wanted_inputs(net.graph, seed) if missing else {}
+    return random_inputs(missing, seed, wanted) | feeds
+
+
+def _check_combination(flags: dict[str, Any]) -> None:
+    """Raise InputError for options without effect."""
+    if not flags["half_check"]:
+        if flags["verbose"]:
+            raise InputError("applies to --half-check only", subject="--verbose")
+        return
+    names = {"blobs": "--blob", "labels": "--labels", "target": "--output", "plot": "--plot"}
+    for key, name in names.items():
+        if flags[key]:
+            raise InputError(
+                "has no effect with --half-check", subject=name, advice="Leave it out."
+            )
+
+
+def _half_check(net: Net, feeds: dict[str, Any], flags: dict[str, Any]) -> int:
+    """Print the ranges of all blobs and weights; return the exit code."""
+    from protogen.cli import ranges
+    from protogen.running.ranges import half_check
+
+    check = half_check(net, inputs=feeds, seed=flags["seed"])
+    if flags["as_json"]:
+        output.print_json("run", **check.plain())
+    else:
+        ranges.show(check, flags["verbose"])
+    return 0 if check.passed else 1
 
 
 def _labels(path: str) -> list[str]:

@@ -76,11 +76,11 @@ class WeightRange:
     def remarks(self) -> list[str]:
         """What float16 and int8 do to the values. int8 matters for weights only: toolchains use
         wider types for a bias."""
-        texts = self.range.half_remarks
-        if self.channel_snr is not None and self.range.wide:
-            per_channel = self.channel_snr >= NARROW
-            texts.append("int8 needs a scale per channel" if per_channel else "too wide for int8")
-        return texts
+        if self.channel_snr is None:
+            return self.range.half_remarks
+        per_channel = self.channel_snr >= NARROW
+        wide = "int8 needs a scale per channel" if per_channel else "too wide for int8"
+        return [*self.range.half_remarks, *self.range.int8_remarks(wide)]
 
     def plain(self) -> dict[str, Any]:
         """Return a dictionary for JSON."""
@@ -113,8 +113,17 @@ class HalfCheck:
     @property
     def passed(self) -> bool:
         """Whether float16 holds all values: none is beyond 65504, infinite or NaN."""
-        ranges = [*(row.range for row in self.blobs), *(row.range for row in self.weights)]
-        return not any(one.broken for one in ranges)
+        return not self.broken
+
+    @property
+    def rows(self) -> list[BlobRange | WeightRange]:
+        """The rows of all blobs, then those of all weights."""
+        return [*self.blobs, *self.weights]
+
+    @property
+    def broken(self) -> list[BlobRange | WeightRange]:
+        """The rows with a value that is NaN, infinite, or beyond the range of float16."""
+        return [row for row in self.rows if row.range.broken]
 
     def plain(self) -> dict[str, Any]:
         """Return a dictionary for JSON."""

@@ -21,6 +21,7 @@ LEVELS = 127  # positive values of a symmetric int8
 EXACT = 20 * math.log10(2**24)  # dB: the precision of float32; larger ratios count as this one
 # When a row gets a remark. The limits are protogen's own choice.
 _LOST = 0.01  # share of the nonzero values that become 0 in float16
+_MOSTLY = 0.5  # share of the nonzero values that become 0 in int8
 _FEW_DIGITS = 2**-10  # relative error: twice the largest one of a normal float16
 NARROW = 20.0  # dB: the error of int8 is a tenth of the signal
 _LEAST = -149  # exponent of the smallest float32
@@ -93,7 +94,14 @@ class Range:
     @property
     def remarks(self) -> list[str]:
         """What float16 and int8 do to the values, in words."""
-        return [*self.half_remarks, *(["too wide for int8"] if self.wide else [])]
+        return [*self.half_remarks, *self.int8_remarks("too wide for int8")]
+
+    def int8_remarks(self, wide: str) -> list[str]:
+        """What int8 does to the values, in words; ``wide`` is the text for a large error."""
+        texts = [wide] if self.wide else []
+        if self.int8_zero > _MOSTLY and not self.integers:
+            texts.append(f"{100 * self.int8_zero:.3g}% become 0 in int8")
+        return texts
 
     def plain(self) -> dict[str, Any]:
         """Return a dictionary for JSON, without the exponents."""

@@ -54,6 +54,7 @@ LINES = [
     "try --how mnn",
     "run {net} --random",
     "run {net} --random --blob conv1",
+    "run {net} --random --half-check",
     "health examples/tiny.prototxt --no-gradients",
     "health examples/tiny.prototxt --no-gradients --compare-init xavier,msra",
     "train-log examples/deep_sigmoid.log",

@@ -203,7 +203,7 @@ def test_wide_values_are_reported():
     net = net_with({"data": x.shape}, 'layer { name: "a" type: "AbsVal" bottom: "data" top: "a" }')
     one = by_layer(pg.half_check(net, inputs={"data": x}))["a"]
     assert one.int8_snr == pytest.approx(10 * math.log10((1e4 + 99999e-2) / 99999e-2), abs=0.1)
-    assert one.remarks == ["too wide for int8"]
+    assert one.remarks == ["too wide for int8", "100% become 0 in int8"]
 
 
 def test_several_inputs_are_accumulated():
@@ -303,10 +303,10 @@ def test_weights_that_need_a_scale_per_channel_are_named():
     weights[0] = 0
     weights[0, 0] = 50
     [row] = pg.half_check(channels_net(text, weights, (1, 100000))).weights
-    assert row.remarks == ["int8 needs a scale per channel"]
+    assert row.remarks == ["int8 needs a scale per channel", "100% become 0 in int8"]
     weights[1, 0] = 50
     [row] = pg.half_check(channels_net(text, weights, (1, 100000))).weights
-    assert row.remarks == ["too wide for int8"]
+    assert row.remarks == ["too wide for int8", "100% become 0 in int8"]
     weights[1, 0] = 1e5
     check = pg.half_check(channels_net(text, weights, (1, 100000)))
     assert check.weights[0].remarks[0] == "overflows float16"
