@@ -21,6 +21,7 @@ from protogen.cli import options, output
 )  # fmt: skip
 @click.option("--against", metavar="OTHER.prototxt", help="Show the differences to another net.")
 @click.option("--health", is_flag=True, help="Show the signals of random data in every layer.")
+@options.half_check
 @options.dialect
 @options.state(None, "; TEST, or TRAIN if the text has only a training net")
 @options.input_shapes
@@ -30,6 +31,7 @@ def command(
     target: str | None,
     against: str | None,
     health: bool,
+    half_check: bool,
     input_shapes: tuple[str, ...],
     **reading: Any,
 ) -> None:
@@ -46,6 +48,7 @@ def command(
       protogen report deploy.prototxt net.caffemodel -o net.html
       protogen report train_val.prototxt --phase TRAIN --health \\
           --input-shape data=16,3,32,32 --input-shape label=16
+      protogen report deploy.prototxt net.caffemodel --half-check
       protogen report mine.prototxt --against deploy.prototxt -o changes.html
     """
     from protogen.cli import tables
@@ -60,6 +63,7 @@ def command(
             caffemodel,
             against=against,
             signals=health,
+            ranges=half_check,
             input_shapes=options.shapes_for(net, input_shapes, **reading),
             progress=progress,
             **reading,

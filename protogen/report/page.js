@@ -340,6 +340,49 @@
       document.getElementById("net").scrollIntoView();
     } }, text);
   }
+
+  // ranges: for each blob a strip of bars, one for each power of two, darker for more values
+
+  function drawn(tag, attributes) {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    return node;
+  }
+
+  function strip(row, axis, limits) {
+    const width = 260;
+    const at = (power) => (width * (power - axis[0])) / (axis[1] - axis[0]);
+    const picture = drawn("svg", { class: "strip", width, height: 16, viewBox: `0 0 ${width} 16`, role: "img", "aria-label": `Values from ${row.low} to ${row.high}` });
+    picture.append(drawn("rect", { class: "fits", x: at(limits[1]), y: 0, width: at(limits[2]) - at(limits[1]), height: 16 }));
+    const largest = Math.max(...row.bars.map((bar) => bar[2]), 1e-9);
+    for (const [low, high, share] of row.bars) {
+      const outside = high <= limits[0] || low >= limits[2];
+      picture.append(drawn("rect", { class: outside ? "outside" : "inside", x: at(low), y: 3, width: at(high) - at(low) + 0.3, height: 10, opacity: 0.12 + 0.88 * Math.sqrt(share / largest) }));
+    }
+    for (const power of limits) picture.append(drawn("path", { class: "limit", d: `M${at(power)},0V16` }));
+    return picture;
+  }
+
+  function rangesSection(ranges) {
+    const number = (value) => (value === 0 ? "0" : Number(value.toPrecision(4)).toString());
+    const percent = (value) => (value ? (100 * value).toPrecision(2) / 1 + "%" : "0%");
+    const decibels = (value) => (value === null ? "" : value.toFixed(1) + " dB");
+    const index = new Map(data.layers.map((layer, i) => [layer.name, i]));
+    const [low, high] = ranges.axis;
+    section("Ranges for float16 and int8", ranges.text + ` Each strip shows the magnitudes of the nonzero values from 1e${low} to 1e${high}, darker for more values. Its lines are float16's limits: the smallest number 6e-8, the smallest with all digits 6.1e-5, and the largest 65504. Shares are those of the nonzero values that become 0. SNR is the signal-to-noise ratio of int8 with one scale, and with a scale per channel.`, table([
+      { title: "layer", value: (row) => row.layer, show: (row) => (index.has(row.layer) ? link(index.get(row.layer), row.layer) : row.layer) },
+      { title: "blob", value: (row) => row.what, show: (row) => row.what },
+      { title: "from", number: true, value: (row) => row.low, show: (row) => number(row.low) },
+      { title: "to", number: true, value: (row) => row.high, show: (row) => number(row.high) },
+      { title: "magnitudes", value: (row) => (row.bars.length ? row.bars[row.bars.length - 1][1] : low), show: (row) => strip(row, ranges.axis, ranges.limits) },
+      { title: "float16 error", number: true, value: (row) => row.error, show: (row) => (row.error ? row.error.toExponential(1) : "0") },
+      { title: "0 in float16", number: true, value: (row) => row.zero, show: (row) => percent(row.zero) },
+      { title: "0 in int8", number: true, value: (row) => row.int8_zero, show: (row) => percent(row.int8_zero) },
+      { title: "int8 SNR", number: true, value: (row) => row.snr, show: (row) => decibels(row.snr) },
+      { title: "per channel", number: true, value: (row) => row.channel, show: (row) => decibels(row.channel) },
+      { title: "remarks", value: (row) => row.remarks.join(", "), show: (row) => make("span", { class: row.broken ? "wrong" : "" }, row.remarks.join(", ")), wrap: true },
+    ], ranges.rows));
+  }
   const indexed = data.layers.map((layer, i) => ({ ...layer, i }));
 
   document.getElementById("title").textContent = data.name;
@@ -374,6 +417,7 @@
     section("Signals", data.signals.text, make("div", { class: "pictures" }, make("img", { src: data.signals.picture, alt: "Histograms and standard deviations of every layer" })),
       ...data.signals.findings.map((text) => make("div", { class: "finding" }, text)));
   }
+  if (data.ranges) rangesSection(data.ranges);
   if (data.pictures.length) {
     section("Upsampling", "Kernels of bilinear Deconvolutions, their profile, and the largest error of each output pixel against exact interpolation, for data from -1 to 1.",
       make("div", { class: "pictures" }, ...data.pictures.map((one) => make("figure", {}, make("img", { src: one.picture, alt: one.text }), make("figcaption", {}, one.text)))));

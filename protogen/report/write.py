@@ -22,7 +22,7 @@ from protogen.net.build import Reading
 from protogen.net.coordinates import BlobCoordinates, Map, crop_checks, places
 from protogen.net.cost import Cost, costs
 from protogen.net.net import Net, load
-from protogen.report import drawing
+from protogen.report import drawing, measured
 from protogen.report.diagram import Diagram, diagram
 from protogen.report.weights import first_filters, histogram
 
@@ -89,6 +89,7 @@ def write_report(
     *,
     against: str | Path | None = None,
     signals: bool = False,
+    ranges: bool = False,
     input_shapes: Mapping[str, Shape] | None = None,
     progress: Callable[[int, int], object] | None = None,
     **reading: Unpack[Reading],
@@ -104,6 +105,8 @@ def write_report(
         caffemodel: the weights; optional.
         against: another net; the page shows the changes that turn it into this one.
         signals: measure the signal of random data in every layer, as ``pg.health`` does.
+        ranges: measure what float16 and int8 do to every blob and weight on random data, as
+            ``pg.half_check`` does.
         input_shapes: shapes of inputs by name, instead of those of the prototxt.
         progress: called with (layers done, layers) while histograms of the weights are computed.
         reading: phase (TEST by default, or TRAIN if the net is valid only in that phase), level,
@@ -115,6 +118,9 @@ def write_report(
         UnsupportedError: igraph is not installed.
     """
     from protogen.report.page import page
+
+    def loaded() -> Net:
+        return load(path, caffemodel, input_shapes=input_shapes, **reading)
 
     files.distinct([("--output", output)], [path, caffemodel, against])
     net, phase = _loaded(path, caffemodel, input_shapes, reading)
@@ -135,9 +141,8 @@ def write_report(
         "crops": _crops(net.graph, coordinates),
         "places": _places(net.graph, coordinates),
         "pictures": _pictures(net.graph),
-        "signals": _signals(load(path, caffemodel, input_shapes=input_shapes, **reading))
-        if signals
-        else None,
+        "signals": measured.signals(loaded()) if signals else None,
+        "ranges": measured.ranges(loaded()) if ranges else None,
         "made": f"Written by protogen {__version__} from {Path(path).name}"
         + (f" and {Path(caffemodel).name}." if caffemodel is not None else "."),
     }
@@ -372,23 +377,3 @@ def _pictures(graph: Graph) -> list[dict[str, str]]:
             {"text": f"Factor {f}: {', '.join(names)}", "picture": embedded(buffer.getvalue())}
         )
     return rows
-
-
-def _signals(net: Net) -> dict[str, Any]:
-    """Return plot and findings of ``pg.health``; without weights, also for recommended fillers."""
-    from protogen.report import signals
-    from protogen.report.page import embedded
-    from protogen.training.signals.health import gradients_known, health
-
-    gradients = gradients_known(net)
-    from_file = bool(net.weights)
-    results = [health(net, gradients=gradients)]
-    if not from_file:
-        results.append(health(net, gradients=gradients, recommend=True))
-    buffer = io.BytesIO()
-    signals.draw([result.row(result.weights) for result in results], buffer, "png")
-    return {
-        "picture": embedded(buffer.getvalue()),
-        "text": f"Standard normal data, {results[0].batch} samples, weights from {results[0].weights}.",
-        "findings": [finding.text for finding in results[0].findings],
-    }

@@ -47,6 +47,11 @@ class BlobRange:
         """What float16 and int8 do to the values."""
         return self.range.remarks
 
+    @property
+    def snr(self) -> float | None:
+        """The signal-to-noise ratio of int8 in dB; None for whole numbers and if all values are 0."""
+        return None if self.range.integers else self.range.int8_snr
+
     def plain(self) -> dict[str, Any]:
         """Return a dictionary for JSON."""
         names = {"layer": self.layer, "type": self.type, "blob": self.blob}
@@ -81,6 +86,11 @@ class WeightRange:
         per_channel = self.channel_snr >= NARROW
         wide = "int8 needs a scale per channel" if per_channel else "too wide for int8"
         return [*self.range.half_remarks, *self.range.int8_remarks(wide)]
+
+    @property
+    def snr(self) -> float | None:
+        """The signal-to-noise ratio of int8 in dB with one scale; None where ``channel_snr`` is."""
+        return None if self.channel_snr is None else self.range.int8_snr
 
     def plain(self) -> dict[str, Any]:
         """Return a dictionary for JSON."""
@@ -139,13 +149,12 @@ class HalfCheck:
 
 def worst_first(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that are broken, in order; then those with remarks; then the others. The last
-    two start with the lowest signal-to-noise ratio of int8."""
+    two start with the lowest signal-to-noise ratio of int8, where it matters."""
 
     def rank(row: Row) -> tuple[int, float]:
         if row.range.broken:
             return 0, 0.0
-        snr = row.range.int8_snr
-        return 1 if row.remarks else 2, EXACT if snr is None else snr
+        return 1 if row.remarks else 2, EXACT if row.snr is None else row.snr
 
     return sorted(rows, key=rank)
 

@@ -264,6 +264,59 @@ def test_page_has_signals_with_health_option(protogen, tmp_path):
     assert health.findings
 
 
+def test_page_has_ranges_with_half_check_option(protogen, tmp_path):
+    net = (EXAMPLES / "tiny.prototxt", EXAMPLES / "tiny.caffemodel")
+    process = protogen("report", *net, "--half-check", "-o", "a.html")
+    assert process.returncode == 0, process.stderr
+    ranges = page_data(tmp_path / "a.html")["ranges"]
+    check = pg.half_check(*net)
+    assert [(row["layer"], row["low"], row["high"]) for row in ranges["rows"]] == [
+        (row.layer, row.range.low, row.range.high) for row in check.rows
+    ]
+    low, high = ranges["axis"]
+    assert [10**power for power in ranges["limits"]] == pytest.approx([2**-24, 2**-14, 65504])
+    for row in ranges["rows"]:
+        assert sum(share for *_, share in row["bars"]) == pytest.approx(1, abs=0.05)
+        for a, b, _ in row["bars"]:
+            assert low <= a < b <= high
+        largest = max(abs(row["low"]), abs(row["high"]))
+        assert row["bars"][-1][0] - 0.01 <= math.log10(largest) <= row["bars"][-1][1] + 0.01
+    assert "All 21 blobs fit into float16" in ranges["text"]
+    assert page_data_without_options(tmp_path)["ranges"] is None
+
+
+def page_data_without_options(folder: Path) -> dict:
+    pg.write_report(EXAMPLES / "tiny.prototxt", folder / "plain.html")
+    return page_data(folder / "plain.html")
+
+
+OVERFLOW = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [2, 3] } } }
+layer { name: "big" type: "Power" bottom: "data" top: "big" power_param { scale: 1e30 } }
+layer { name: "small" type: "Power" bottom: "data" top: "small" power_param { scale: 1e-30 } }
+layer { name: "zero" type: "Power" bottom: "data" top: "zero" power_param { scale: 0 } }
+"""
+
+
+def test_values_beyond_the_axis_of_the_ranges_are_at_its_ends(tmp_path):
+    (tmp_path / "net.prototxt").write_text(OVERFLOW)
+    pg.write_report(tmp_path / "net.prototxt", tmp_path / "net.html", ranges=True)
+    ranges = page_data(tmp_path / "net.html")["ranges"]
+    assert ranges["axis"] == [-14, 12]
+    rows = {row["layer"]: row for row in ranges["rows"]}
+    assert [bar[:2] for bar in rows["big"]["bars"]] == [[12, 12]] * len(rows["big"]["bars"])
+    assert [bar[:2] for bar in rows["small"]["bars"]] == [[-14, -14]] * len(rows["small"]["bars"])
+    assert rows["zero"]["bars"] == []
+    assert "1 of 4 blobs do not fit into float16" in ranges["text"]
+
+
+def test_ranges_of_a_net_without_weights_are_refused(protogen, tmp_path):
+    done = protogen("report", EXAMPLES / "tiny.prototxt", "--half-check", "-o", "a.html")
+    assert done.returncode == 2
+    assert "has no weights" in done.stderr
+    assert not (tmp_path / "a.html").exists()
+
+
 # drawings
 
 
@@ -393,6 +446,31 @@ def test_page_works_in_chromium(browser, fcn8s, tmp_path):
     cell = element("section[aria-label=Layers] tbody tr td:nth-child(2)")
     assert cell.text == "fc6"  # most parameters first
     assert element("section[aria-label='Crop offsets'] .wrong").text == "19"
+    assert browser.get_log("browser") == []
+
+
+def test_ranges_are_drawn_in_chromium(browser, tmp_path):
+    from selenium.webdriver.common.by import By
+
+    (tmp_path / "net.prototxt").write_text(OVERFLOW)
+    pg.write_report(tmp_path / "net.prototxt", tmp_path / "net.html", ranges=True)
+    browser.get((tmp_path / "net.html").as_uri())
+    section = "section[aria-label='Ranges for float16 and int8']"
+    rows = browser.find_elements(By.CSS_SELECTOR, f"{section} tbody tr")
+    assert [row.find_element(By.TAG_NAME, "a").text for row in rows] == [
+        "data",
+        "big",
+        "small",
+        "zero",
+    ]
+    bars = [len(row.find_elements(By.CSS_SELECTOR, ".strip .inside")) for row in rows]
+    beyond = [len(row.find_elements(By.CSS_SELECTOR, ".strip .outside")) for row in rows]
+    assert [bool(n) for n in bars] == [True, False, False, False]
+    assert [bool(n) for n in beyond] == [False, True, True, False]
+    assert rows[1].find_element(By.CLASS_NAME, "wrong").text == "overflows float16"
+    heads = browser.find_elements(By.CSS_SELECTOR, f"{section} th button")
+    browser.execute_script("arguments[0].click()", heads[3])  # largest value first
+    assert browser.find_element(By.CSS_SELECTOR, f"{section} tbody a").text == "big"
     assert browser.get_log("browser") == []
 
 

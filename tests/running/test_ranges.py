@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -197,6 +198,19 @@ def test_whole_numbers_are_not_too_wide_for_int8():
     assert pg.half_check(net, inputs={"data": x * 0.5}).passed
 
 
+def test_worst_rows_are_first():
+    """Broken rows, then those with remarks, then by the error of int8; whole numbers are last."""
+    x = np.random.default_rng(4).normal(size=(2, 3)).astype(np.float32)
+    rows = worst_first(pg.half_check(chain(), inputs={"data": x}).blobs)
+    assert rows[0].layer == "big"
+    assert {row.layer for row in rows[1:3]} == {"small", "relu"}
+    assert [row.layer for row in rows[3:]] == ["data", "zero"]
+    weights = worst_first(pg.half_check(*TINY_NET).weights)
+    ratios = [row.range.int8_snr for row in weights if len(row.shape) > 1]
+    assert ratios == sorted(ratios)
+    assert [len(row.shape) > 1 for row in weights] == [True] * 3 + [False] * 8
+
+
 def test_wide_values_are_reported():
     x = np.full((1, 100000), 0.1, np.float32)
     x[0, 0] = 100
@@ -333,3 +347,83 @@ def test_wrong_arguments_are_refused():
         pg.half_check(net, inputs=[])
     with pytest.raises(pg.InputError, match="only to the path of a prototxt"):
         pg.half_check(net, TINY_NET[1])
+
+
+# the command
+
+
+@pytest.fixture
+def overflow(tmp_path):
+    """A net whose Power layer overflows float16 for values beyond 0.065."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "data" type: "Input" top: "data" '
+        f"input_param {{ shape {{ dim: [2, 3] }} }} }}\n{CHAIN}"
+    )
+    return path
+
+
+def test_exit_code_is_1_if_a_blob_overflows(protogen, overflow, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
+    done = protogen("run", overflow, "--input", "x.npy", "--half-check")
+    assert done.returncode == 1
+    first = next(line for line in done.stdout.splitlines()[3:] if line.strip())
+    assert first.split()[0] == "big"
+    assert first.rstrip().endswith("overflows float16")
+    assert "the data: float16 does not hold big (Power)" in done.stdout.splitlines()[-1]
+    np.save(tmp_path / "x.npy", np.full((2, 3), 1e-3, np.float32))
+    done = protogen("run", overflow, "--input", "x.npy", "--half-check")
+    assert done.returncode == 0
+    assert "float16 holds all values" in done.stdout
+
+
+def test_batch_of_the_file_and_every_row_with_verbose(protogen, overflow, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((7, 3), np.float32))
+    done = protogen("run", overflow, "--input", "x.npy", "--half-check", "--json")
+    assert done.returncode == 0
+    rows = json.loads(done.stdout)["ranges"]
+    assert [row["shape"] for row in rows] == [[7, 3]] * 5
+    done = protogen("run", *TINY_NET, "--random", "--half-check", "-v")
+    lines = [line.split()[0] for line in done.stdout.splitlines() if " dB" in line]
+    layers = [layer.name for layer in pg.load(TINY_NET[0]).layers]
+    assert lines[:10] == layers
+    assert len(lines) == 21
+    assert "not shown" not in done.stdout
+    done = protogen("run", *TINY_NET, "--random", "--half-check")
+    assert "not shown: 1 blob of weights (-v)" in done.stdout
+
+
+def test_nan_of_the_data_is_null_in_json(protogen, overflow, tmp_path):
+    np.save(tmp_path / "x.npy", np.full((2, 3), np.nan, np.float32))
+    done = protogen("run", overflow, "--input", "x.npy", "--half-check", "--json")
+    assert done.returncode == 1
+    data = json.loads(done.stdout)
+    assert not data["passed"]
+    assert data["ranges"][0]["nan"] == 6
+    assert data["ranges"][0]["int8_snr"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--half-check"], "missing data for data"),
+        (["--random", "-v"], "--verbose: applies to --half-check only."),
+        (["--random", "--half-check", "--blob", "big"], "--blob: has no effect with --half-check."),
+        (["--random", "--half-check", "-o", "x.npz"], "--output: has no effect with --half-check."),
+        (
+            ["--random", "--half-check", "--plot", "x.png"],
+            "--plot: has no effect with --half-check.",
+        ),
+    ],
+)
+def test_wrong_options_exit_2(protogen, overflow, words, message):
+    done = protogen("run", overflow, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_net_without_weights_is_refused_as_by_run(protogen):
+    plain = protogen("run", TINY_NET[0], "--random")
+    half = protogen("run", TINY_NET[0], "--random", "--half-check")
+    assert (half.returncode, half.stderr) == (plain.returncode, plain.stderr)
+    assert "has no weights" in half.stderr
