@@ -42,9 +42,8 @@ def ranges(net: Net) -> dict[str, Any]:
     smallest normal number and its largest number, as powers of ten. ``bars`` of a row has the ends of
     a bar, as powers of ten, and the share of the nonzero values in it.
     """
-    from protogen.onnx.passes.half import LARGEST
     from protogen.running.ranges import BlobRange, half_check
-    from protogen.running.rounding import NORMAL, TINY
+    from protogen.running.rounding import LIMITS
 
     check = half_check(net)
     rows: list[dict[str, Any]] = []
@@ -71,7 +70,7 @@ def ranges(net: Net) -> dict[str, Any]:
                 "remarks": row.remarks,
             }
         )
-    limits = [math.log10(value) for value in (TINY, NORMAL, LARGEST)]
+    limits = [math.log10(value) for value in LIMITS]
     ends = [power for row in rows for bar in row["bars"] for power in bar[:2]] + limits
     axis = [max(math.floor(min(ends)), LOWEST), min(math.ceil(max(ends)), HIGHEST)]
     for plain in rows:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _HALF = np.finfo(np.float16)
 NORMAL = float(_HALF.smallest_normal)  # 6.1e-5: smaller values have fewer digits
 TINY = float(_HALF.smallest_subnormal)  # 6e-8: values up to half of it become 0
+LIMITS = (TINY, NORMAL, LARGEST)
 LEVELS = 127  # positive values of a symmetric int8
 EXACT = 20 * math.log10(2**24)  # dB: the precision of float32; larger ratios count as this one
 # When a row gets a remark. The limits are protogen's own choice.

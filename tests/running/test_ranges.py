@@ -282,6 +282,11 @@ LAYERS = {
         lambda w: [w[:, i] for i in range(4)],
         (6 * 8 * 8, 4),
     ),
+    "Embed": (
+        "embed_param { input_dim: 5 num_output: 4 bias_term: false }",
+        lambda w: [w[:, i] for i in range(4)],
+        (5, 4),
+    ),
 }
 
 
