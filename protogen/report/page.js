@@ -357,7 +357,7 @@
     const largest = Math.max(...row.bars.map((bar) => bar[2]), 1e-9);
     for (const [low, high, share] of row.bars) {
       const outside = high <= limits[0] || low >= limits[2];
-      picture.append(drawn("rect", { class: outside ? "outside" : "inside", x: at(low), y: 3, width: at(high) - at(low) + 0.3, height: 10, opacity: 0.12 + 0.88 * Math.sqrt(share / largest) }));
+      picture.append(drawn("rect", { class: outside ? "outside" : "inside", x: Math.min(at(low), width - 1.5), y: 3, width: Math.max(at(high) - at(low) + 0.3, 1.5), height: 10, opacity: 0.12 + 0.88 * Math.sqrt(share / largest) }));
     }
     for (const power of limits) picture.append(drawn("path", { class: "limit", d: `M${at(power)},0V16` }));
     return picture;
@@ -377,6 +377,7 @@
       { title: "magnitudes", value: (row) => (row.bars.length ? row.bars[row.bars.length - 1][1] : low), show: (row) => strip(row, ranges.axis, ranges.limits) },
       { title: "float16 error", number: true, value: (row) => row.error, show: (row) => (row.error ? row.error.toExponential(1) : "0") },
       { title: "0 in float16", number: true, value: (row) => row.zero, show: (row) => percent(row.zero) },
+      { title: "int8 scale", number: true, value: (row) => row.scale, show: (row) => number(row.scale) },
       { title: "0 in int8", number: true, value: (row) => row.int8_zero, show: (row) => percent(row.int8_zero) },
       { title: "int8 SNR", number: true, value: (row) => row.snr, show: (row) => decibels(row.snr) },
       { title: "per channel", number: true, value: (row) => row.channel, show: (row) => decibels(row.channel) },
