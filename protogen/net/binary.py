@@ -8,8 +8,9 @@ from protogen.formats.caffemodel import CaffeModel, Entry, StoredLayer
 from protogen.formats.message import Field, Message, Name, Source
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import MessageType, message_type
-from protogen.formats.schema.pool import DecodeError, message_class
+from protogen.formats.schema.pool import DecodeError, message_class, renumbered_class
 from protogen.net.upgrade import upgrade
+from protogen.toolchains.toolchain import Schema
 
 
 def to_protobuf(message: Message) -> Any:
@@ -21,10 +22,27 @@ def to_protobuf(message: Message) -> Any:
     return proto
 
 
+def layer_header(layer: Message, schema: Schema | None = None) -> bytes:
+    """Return a LayerParameter without its blobs in wire format, as Caffe writes it.
+
+    Args:
+        schema: the parser that will read it. It decides which fields of forks are written, and their
+            numbers; BVLC Caffe's parser by default.
+    """
+    lacks = schema.lacks if schema is not None else frozenset[str]()
+    numbers = tuple(sorted(schema.fields.items())) if schema is not None else ()
+    proto = renumbered_class(lacks, numbers)()
+    _fill(proto, layer)
+    raw: bytes = proto.SerializeToString(deterministic=True)
+    return raw
+
+
 def _fill(proto: Any, message: Message) -> None:
+    """Copy the fields that the class has; blobs are left out."""
+    has = proto.DESCRIPTOR.fields_by_name
     for item in message.fields:
         known = item.type
-        if known is None:
+        if known is None or item.name not in has or item.name == "blobs":
             continue
         value = item.value
         if known.message is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from protogen.formats.caffemodel import Entry
     from protogen.formats.mapped import LazyArray
+    from protogen.toolchains.toolchain import Schema
 
     Weights = dict[str, list[NDArray[np.float32]]]
 
@@ -185,11 +186,15 @@ class Net:
                         _check_values(layer, index, piece, at)
                     at += piece.size
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield an entry for the writer of caffemodels, for each layer with weights."""
+    def entries(self, schema: Schema | None = None) -> Iterator[Entry]:
+        """Yield an entry for the writer of caffemodels for each layer, also for those without weights,
+        with its parameters, as Caffe writes it.
+
+        Args:
+            schema: the parser that will read the file; see ``binary.layer_header``.
+        """
         for layer in self.layers:
-            if layer.name in self.weights:
-                yield entry(layer, self.weights[layer.name])
+            yield entry(layer, self.weights.get(layer.name, ()), schema)
 
     def save(self, prototxt_path: str | Path, caffemodel: str | Path | None = None) -> None:
         """Write the net, and its weights if ``caffemodel`` is set.
@@ -320,8 +325,13 @@ def stages_named(path: str | Path, stages: Collection[str]) -> list[str]:
     return [stage for stage in stages if stage in known]
 
 
-def entry(layer: Layer, arrays: Sequence[NDArray[np.float32] | LazyArray]) -> Entry:
-    """Return the caffemodel entry of a layer: name, type, bottoms, tops and blobs."""
-    from protogen.formats.caffemodel import Entry, header
+def entry(
+    layer: Layer,
+    arrays: Sequence[NDArray[np.float32] | LazyArray],
+    schema: Schema | None = None,
+) -> Entry:
+    """Return the caffemodel entry of a layer: its parameters and blobs."""
+    from protogen.formats.caffemodel import Entry
+    from protogen.net.binary import layer_header
 
-    return Entry(header(layer.name, layer.type, layer.bottoms, layer.tops), arrays)
+    return Entry(layer_header(layer.params, schema), arrays)

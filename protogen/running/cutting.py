@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import ProtogenWarning
 from protogen.formats import prototxt
-from protogen.formats.caffemodel import Entry, header, read_weights, write_weights
+from protogen.formats.caffemodel import read_weights, write_weights
 from protogen.formats.message import Field, Message
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import message_type
@@ -192,11 +192,7 @@ def _has_blob(message: Document, name: str) -> bool:
 def _written(net: Net) -> bytes:
     """A caffemodel in the current format with an entry for each layer, also for those without blobs."""
     file = io.BytesIO()
-    entries = [
-        Entry(header(x.name, x.type, x.bottoms, x.tops), net.weights.get(x.name, ()))
-        for x in net.layers
-    ]
-    write_weights(file, net.name, entries)
+    write_weights(file, net.name, net.entries())
     return file.getvalue()
 
 

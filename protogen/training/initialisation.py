@@ -337,9 +337,7 @@ def write_initial(
         entries = (
             net.entries()
             if in_memory
-            else (
-                entry(layer, by_layer[layer.name]) for layer in net.layers if layer.name in by_layer
-            )
+            else (entry(layer, by_layer.get(layer.name, ())) for layer in net.layers)
         )
         write_weights(file, net.name, entries, progress=counted(progress, size))
     return blobs

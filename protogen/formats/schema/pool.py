@@ -6,6 +6,7 @@ generates no code, so every protobuf release from 4 on works.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -33,6 +34,58 @@ def message_class(name: str) -> type[Message]:
     descriptor = _pool().FindMessageTypeByName(f"{schema.package}.{name}")
     class_: type[Message] = message_factory.GetMessageClass(descriptor)
     return class_
+
+
+@cache
+def renumbered_class(lacks: frozenset[str], numbers: tuple[tuple[str, int], ...]) -> type[Message]:
+    """Return the protobuf class of a LayerParameter as another parser numbers its fields.
+
+    Args:
+        lacks: fields that it does not have: ``block`` or ``block.field``.
+        numbers: fields of forks that it has, or that it numbers otherwise, with their numbers. A
+            fork's field without a number is left out.
+    """
+    file = file_descriptor(caffe())
+    messages = {message.name: message for message in file.message_type}
+    layer = messages["LayerParameter"]
+    of_block = {field.name: field.type_name.rpartition(".")[2] for field in layer.field}
+    chosen = dict(numbers)
+    _renumber(layer, {path: n for path, n in chosen.items() if "." not in path}, lacks)
+    for block, name in of_block.items():
+        inner = {
+            path.partition(".")[2]: number
+            for path, number in chosen.items()
+            if path.startswith(f"{block}.")
+        }
+        lacking = {path.partition(".")[2] for path in lacks if path.startswith(f"{block}.")}
+        if name in messages and (inner or lacking):
+            _renumber(messages[name], inner, lacking)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    descriptor = pool.FindMessageTypeByName(f"{caffe().package}.LayerParameter")
+    class_: type[Message] = message_factory.GetMessageClass(descriptor)
+    return class_
+
+
+FIRST_OWN = 10_001  # the numbers from here on are protogen's own, of fields of forks
+
+
+def _renumber(
+    message: descriptor_pb2.DescriptorProto, numbers: Mapping[str, int], lacks: Collection[str]
+) -> None:
+    """Give fields their numbers; remove those that are lacking, have none, or whose number another
+    field has."""
+    taken = {number for number in numbers.values() if number}
+    left = []
+    for field in message.field:
+        number = numbers.get(field.name, 0) or field.number
+        owns = bool(numbers.get(field.name))
+        if field.name in lacks or number >= FIRST_OWN or (number in taken and not owns):
+            continue
+        field.number = number
+        left.append(field)
+    del message.field[:]
+    message.field.extend(left)
 
 
 @cache
