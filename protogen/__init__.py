@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from protogen.generate.rewriting import Rewritten, rewrite
     from protogen.generate.specfile import load_spec
     from protogen.generate.splicing import splice
+    from protogen.generate.targeting import TargetNet, rewrite_for
     from protogen.generate.upsampling import Upsampling, upsample
     from protogen.generate.verification import verify_upsampling
     from protogen.layers.plugins import layer
+    from protogen.legalization.legalize import Legalized, legalize
     from protogen.lint.engine import Checked, check_file, check_text
     from protogen.net.differences import diff
     from protogen.net.net import Net, load
@@ -88,6 +90,10 @@ _HOMES = {
     "Health": "training.signals.health",
     "health": "training.signals.health",
     "initialise": "training.initialisation",
+    "Legalized": "legalization.legalize",
+    "legalize": "legalization.legalize",
+    "TargetNet": "generate.targeting",
+    "rewrite_for": "generate.targeting",
     "layer": "layers.plugins",
     "Preprocessed": "preprocessing.proving",
     "preprocess": "preprocessing.insertion",
@@ -136,6 +142,7 @@ __all__ = [
     "Health",
     "Imported",
     "InputError",
+    "Legalized",
     "MismatchError",
     "Net",
     "NetSpec",
@@ -147,6 +154,7 @@ __all__ = [
     "ProtogenWarning",
     "Rewritten",
     "Statistics",
+    "TargetNet",
     "TargetReport",
     "Transform",
     "Trial",
@@ -173,6 +181,7 @@ __all__ = [
     "initialise",
     "layer",
     "layers",
+    "legalize",
     "load",
     "load_spec",
     "params",
@@ -182,6 +191,7 @@ __all__ = [
     "resampling_matrix",
     "resize",
     "rewrite",
+    "rewrite_for",
     "run",
     "splice",
     "to_onnx",

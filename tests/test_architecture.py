@@ -25,6 +25,7 @@ PARTS = (
     ("toolchains",),
     ("net",),
     ("resampling",),
+    ("legalization",),
     ("onnx",),
     ("running",),
     ("preprocessing",),

@@ -36,7 +36,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
     },
     "Convert": {
         "convert": Entry("convert:command", "Convert Caffe to ONNX, or ONNX to Caffe."),
-        "rewrite": Entry("rewrite:command", "Replace layers of forks by stock Caffe layers."),
+        "rewrite": Entry("rewrite:command", "Rewrite a net in stock Caffe layers, or for a toolchain."),
         "preprocess": Entry("preprocess:command", "Add preprocessing to a net."),
         "upgrade": Entry("upgrade:command", "Convert a net or caffemodel between Caffe's formats."),
         "init": Entry("init:command", "Create initial weights from a net's fillers."),

@@ -73,7 +73,8 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
     "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
 )
 @click.option("--dry-run", is_flag=True, help="Write nothing; list what does not convert.")
-@options.target
+@options.write_for
+@options.explain
 @options.input_shapes
 @click.option(
     "--to-blob",
@@ -129,6 +130,10 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: An
     fork with --dialect. Blob names are kept. Weights are copied from file to file and are never all
     in memory. What cannot be converted exactly is refused with its name (exit code 3).
 
+    With --target the Caffe net is written for a toolchain (see protogen targets): in layers that it
+    takes and computes rightly, with its fields only. A layer without such a form is an error, and
+    nothing is written (exit code 3).
+
     --dry-run lists the layers or operators that do not convert, with the reason, and exits 1 if there
     are any. With --target it also says what this toolchain does with each layer of the Caffe net.
 
@@ -144,6 +149,7 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: An
       protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel --verify
       protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel \\
           --input-shape images=1,3,640,640 --dialect ssd --fold
+      protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel --target rknn2
       protogen convert model.onnx --dry-run --target rknn2
     """
     from_onnx = Path(net).suffix == ".onnx"
@@ -195,8 +201,14 @@ def _check_options(
     """Refuse options that have no effect: each would be ignored in silence otherwise."""
     if flags["tolerance"] is not None and not (flags["verify"] or flags["receipt"]):
         raise InputError("--tolerance needs --verify")
-    if flags["toolchain"] and not flags["dry_run"]:
-        raise InputError("--target needs --dry-run")
+    if flags["explain"] and (flags["dry_run"] or not flags["toolchain"]):
+        raise InputError("--explain needs --target, and no --dry-run")
+    if flags["toolchain"] and not (flags["dry_run"] or from_onnx):
+        raise InputError(
+            "--target does not apply from Caffe to ONNX: no toolchain for Caffe reads the model",
+            advice=f"To write the net for a toolchain: protogen rewrite {net} --target "
+            f"{flags['toolchain']}",
+        )
     if flags["target"] is None and not flags["dry_run"]:
         raise InputError("missing output file", advice="Name it with -o, or look with --dry-run.")
     if from_onnx and caffemodel is not None:
@@ -306,7 +318,8 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> None:
                 model,
                 flags["target"],
                 flags["weights"],
-                dialect=flags["dialect"] or "bvlc",
+                dialect=flags["dialect"] or "",
+                target=flags["toolchain"],
                 fold=bool(flags["fold"]),
                 outputs=flags["to_blobs"],
                 input_shapes=options.onnx_shapes(model, flags["input_shapes"]),
@@ -326,9 +339,18 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> None:
         _print_json_net(converted)
         return
     _show_net(converted, flags["verbose"])
+    if converted.legalized is not None:
+        from protogen.cli import for_target
+
+        for_target.show(converted.legalized, flags["explain"])
+        toolchain = converted.legalized.toolchains[0]
+        net = converted.imported.net
+        for_target.show_next(toolchain, net, converted.prototxt, converted.caffemodel)
 
 
 def _print_json_net(converted: Any) -> None:
+    from protogen.cli import for_target
+
     net, names = converted.imported.net, converted.imported.names()
     output.print_json(
         "convert",
@@ -345,6 +367,7 @@ def _print_json_net(converted: Any) -> None:
         layers_by_operator=names["operators"],
         approximated=list(converted.imported.approximated),
         checked=converted.checked.plain() if converted.checked else None,
+        **(for_target.plain(converted.legalized) if converted.legalized else {}),
     )
 
 

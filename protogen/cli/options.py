@@ -78,6 +78,15 @@ target = click.option(
     metavar="NAME|FILE.toml",
     help="Say what this toolchain does with each layer (see protogen targets).",
 )
+write_for = click.option(
+    "--target",
+    "toolchain",
+    metavar="NAME|FILE.toml",
+    help="Write the net for this toolchain (see protogen targets).",
+)
+explain = click.option(
+    "--explain", is_flag=True, help="List the forms that were possible, with their cost."
+)
 input_shapes = click.option(
     "--input-shape",
     "input_shapes",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output, tables
+from protogen.cli import for_target, options, output, tables
 from protogen.errors import InputError
 from protogen.formats import files
 
 if TYPE_CHECKING:
+    from protogen.generate.targeting import TargetNet
     from protogen.preprocessing.proving import Preprocessed
     from protogen.preprocessing.statistics import Statistics
     from protogen.preprocessing.transforms import Transform
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 @click.option("--fold", is_flag=True, help="Change the first layer's weights, add no layers.")
 @click.option("--bottom", metavar="BLOB", help="The input, if the net has several.")
 @options.dialect
+@options.write_for
+@options.explain
 @options.input_shapes
 @click.option("--verify", is_flag=True, help="Run both nets and compare the outputs.")
 @options.seed
@@ -49,7 +52,8 @@ def command(net: str, caffemodel: str | None, **flags: Any) -> None:
     The new net reads raw images. First the channels are swapped, then the mean is subtracted, then
     the result is scaled or whitened. By default this is done exactly by stock layers before the net.
     With --fold it is done by the first layer's weights: that is exact if the layer has no padding;
-    otherwise the error at the border is measured and reported.
+    otherwise the error at the border is measured and reported. With --target the net is written for a
+    toolchain (see protogen rewrite).
 
     \b
     Examples:
@@ -86,6 +90,11 @@ def command(net: str, caffemodel: str | None, **flags: Any) -> None:
     )
     if flags["weights"] is None:
         without_weights(result)
+    if flags["explain"] and not flags["toolchain"]:
+        raise InputError("--explain needs --target")
+    target = _for_target(result, flags, bool(caffemodel)) if flags["toolchain"] else None
+    if target is not None:
+        result = replace(result, net=target.net)
     text = _write(result, flags, transform, statistics, shape)
     if flags["as_json"]:
         output.print_json(
@@ -95,11 +104,27 @@ def command(net: str, caffemodel: str | None, **flags: Any) -> None:
             border=[asdict(one) for one in result.border],
             error=result.error,
             prototxt=text,
+            **(for_target.plain(target.legalized) if target else {}),
         )
         return
     if not flags["output"]:
         click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
     _report(result, flags)
+    if target is not None:
+        err = not flags["output"]
+        for_target.show(target.legalized, flags["explain"], err=err)
+        if flags["output"]:
+            files_written = (flags["output"], flags["weights"])
+            for_target.show_next(target.toolchain, target.net, *files_written)
+
+
+def _for_target(result: Preprocessed, flags: dict[str, Any], has_weights: bool) -> TargetNet:
+    """Return the net with its preprocessing in the forms of a toolchain."""
+    from protogen.generate.targeting import target_net
+    from protogen.toolchains.toolchain import load_toolchain
+
+    toolchain = load_toolchain(flags["toolchain"])
+    return target_net(result.net, toolchain, seed=flags["seed"], has_weights=has_weights)
 
 
 def _statistics(images: str | None, shape: Any) -> Statistics | None:
@@ -124,6 +149,7 @@ def _write(
     """Write the requested files; returns the prototxt."""
     from protogen.formats import prototxt
     from protogen.formats.caffemodel import write_weights
+    from protogen.toolchains.toolchain import load_toolchain
 
     text = prototxt.write(result.net.message)
     with ExitStack() as stack:
@@ -132,7 +158,8 @@ def _write(
             file.write(text.encode("utf-8", "surrogateescape"))
         if flags["weights"]:
             file = stack.enter_context(files.replacing(flags["weights"]))
-            write_weights(file, result.net.name, result.net.entries())
+            schema = load_toolchain(flags["toolchain"]).schema if flags["toolchain"] else None
+            write_weights(file, result.net.name, result.net.entries(schema))
         if flags["plot"]:
             from protogen.report import scatter
 

@@ -180,12 +180,14 @@ plan_options = _decorated(
         help="With --align tf_crop_and_resize: value outside the input.  [default: 0]",
     ),
     click.option("--strategy", metavar="NAME", help="Use only this strategy, such as matrix."),
-    click.option("--explain", is_flag=True, help="List the other strategies and their cost."),
+    click.option(
+        "--explain", is_flag=True, help="List the forms that were possible, with their cost."
+    ),
     click.option(
         "--target",
         multiple=True,
         metavar="NAME|FILE.toml",
-        help="Stay within the limits of this toolchain (see protogen targets). Repeatable.",
+        help="Write layers that this toolchain takes (see protogen targets). Repeatable.",
     ),
     click.option(
         "--limit", metavar="RULES", help="Stay within these limits, such as kernel<=7,no-group."

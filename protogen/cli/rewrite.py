@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import options, output
-from protogen.errors import UnsupportedError, quantity
+from protogen.errors import InputError, UnsupportedError, quantity
 from protogen.formats import files
 
 if TYPE_CHECKING:
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 @options.ignored_fields
 @click.argument("net", metavar="NET.prototxt")
 @click.argument("weights", metavar="[NET.caffemodel]", required=False)
-@click.option(
-    "--to",
-    "form",
-    type=click.Choice(["bvlc"]),
-    default="bvlc",
-    show_default=True,
-    help="The Caffe whose layers are used.",
-)
 @options.output_text
 @click.option("--caffemodel", metavar="FILE.caffemodel", help="Write the weights here.")
 @click.option(
@@ -38,12 +30,8 @@ if TYPE_CHECKING:
 @options.dialect
 @options.input_shapes
 @options.state("TEST")
-@click.option(
-    "--target",
-    multiple=True,
-    metavar="NAME|FILE.toml",
-    help="Stay within the limits of this toolchain when resizing (see protogen targets). Repeatable.",
-)
+@options.write_for
+@options.explain
 @click.option(
     "--limit",
     metavar="RULES",
@@ -55,9 +43,14 @@ if TYPE_CHECKING:
 )
 @options.as_json
 def command(net: str, weights: str | None, **flags: Any) -> None:
-    """Replace layers of forks by stock Caffe layers.
+    """Rewrite a net in stock Caffe layers, or for a toolchain.
 
-    Upsample, Interp, BilinearInterpolate, PixelShuffle, ReLU6, HardSwish, HardSigmoid, Mish,
+    With --target the whole net is written for a toolchain (see protogen targets): layers that it
+    refuses or computes otherwise are replaced by the cheapest form that it takes, the text has only
+    fields that its parser knows, and the caffemodel has every layer. A layer without such a form is
+    an error (exit code 3). Comments are lost. --explain lists the forms with their cost.
+
+    Without --target, Upsample, Interp, BilinearInterpolate, PixelShuffle, ReLU6, HardSwish, HardSigmoid, Mish,
     DepthwiseConvolution, Normalize, Permute, ShuffleChannel, Axpy and BN become layers of BVLC Caffe
     that compute the same. Each replacement is compared with its original on random data. Layers that
     cannot be replaced are listed with the reason. The rest of the text does not change.
@@ -68,19 +61,26 @@ def command(net: str, weights: str | None, **flags: Any) -> None:
       protogen rewrite pspnet.prototxt pspnet.caffemodel -o stock.prototxt \\
           --caffemodel stock.caffemodel
       protogen rewrite ssd.prototxt --type Permute --type Normalize -o stock.prototxt
+      protogen rewrite deploy.prototxt net.caffemodel --target rknn2 -o npu.prototxt \\
+          --caffemodel npu.caffemodel
     """
-    from protogen.generate.resizing import gather_limits
     from protogen.generate.rewriting import rewrite
+    from protogen.toolchains.limits import parse_limits
 
     files.distinct(
         [("--output", flags["output"]), ("--caffemodel", flags["caffemodel"])], [net, weights]
     )
     reading = options.reading_of(flags)
+    if flags["toolchain"]:
+        _for_target(net, weights, reading, flags)
+        return
+    if flags["explain"]:
+        raise InputError("--explain needs --target")
     rewritten = rewrite(
         net,
         weights,
         types=flags["types"],
-        limits=gather_limits(list(flags["target"]), flags["limit"]),
+        limits=parse_limits(flags["limit"]),
         input_shapes=options.shapes_for(net, flags["input_shapes"], **reading),
         ignored_fields=flags["ignored_fields"],
         **reading,
@@ -110,6 +110,50 @@ def command(net: str, weights: str | None, **flags: Any) -> None:
     if not flags["output"]:
         click.echo(rewritten.text, nl=False)
     _report(rewritten, flags["output"], flags["caffemodel"], weights)
+
+
+def _for_target(
+    net: str, weights: str | None, reading: dict[str, Any], flags: dict[str, Any]
+) -> None:
+    """Write the net for a toolchain."""
+    from protogen.cli import for_target
+    from protogen.generate.targeting import rewrite_for
+
+    for key, flag in (("types", "--type"), ("limit", "--limit"), ("require_all", "--require-all")):
+        if flags[key]:
+            raise InputError(f"{flag} does not apply with --target, which replaces what it must")
+    written = rewrite_for(
+        flags["toolchain"],
+        net,
+        weights,
+        input_shapes=options.shapes_for(net, flags["input_shapes"], **reading),
+        ignored_fields=flags["ignored_fields"],
+        **reading,
+    )
+    text, models = flags["output"], flags["caffemodel"]
+    if text or models:
+        written.save(text, models)
+    if flags["as_json"]:
+        plain = for_target.plain(written.legalized)
+        output.print_json("rewrite", prototxt=written.text, retained=[], **plain)
+        return
+    if not text:
+        click.echo(written.text, nl=False)
+    err = not text  # stdout carries only the prototxt then
+    output.wrote(text, models, err=err)
+    for_target.show(written.legalized, flags["explain"], err=err)
+    if written.checked is not None:
+        worst = written.checked.worst
+        rows = quantity(len(written.checked.rows), "blob")
+        output.note(
+            f"{rows} compared with the original: largest relative error {worst:.1e}", err=err
+        )
+    else:
+        output.note(f"not compared with the original: {written.unchecked}", err=err)
+    if written.net.weights and not models:
+        output.note("note: the layers have weights: write them with --caffemodel FILE", err=True)
+    if text:
+        for_target.show_next(written.toolchain, written.net, text, models)
 
 
 def _report(

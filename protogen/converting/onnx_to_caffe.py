@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from protogen.converting.comparison import TOLERANCE, Comparison
@@ -14,8 +14,10 @@ from protogen.errors import InputError, UnsupportedError, quantity
 from protogen.formats import files, prototxt
 from protogen.formats.caffemodel import LIMIT, write_weights
 from protogen.formats.mapped import counted
+from protogen.legalization.legalize import Legalized, check_dialect, legalize
 from protogen.net.net import Net
 from protogen.onnx.importer.net import ImportedNet, import_model
+from protogen.toolchains.toolchain import load_toolchain
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Imported:
         names: the JSON file with the map of names; None if it is not written.
         imported: the imported net.
         checked: the result of ``verify``; None without it.
+        legalized: the net in the forms of the target; None without a target.
     """
 
     prototxt: Path
@@ -34,6 +37,7 @@ class Imported:
     names: Path | None
     imported: ImportedNet
     checked: Comparison | None
+    legalized: Legalized | None = None
 
     @property
     def weight_bytes(self) -> int:
@@ -47,7 +51,8 @@ def convert_onnx(
     output: str | Path,
     caffemodel: str | Path | None = None,
     *,
-    dialect: str = "bvlc",
+    dialect: str = "",
+    target: str | Path | None = None,
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
@@ -64,6 +69,8 @@ def convert_onnx(
         output: the prototxt to write.
         caffemodel: the caffemodel to write; optional for a model without weights.
         dialect, fold, input_shapes, outputs: see ``from_onnx``.
+        target: the toolchain that the net is for, by name or file; see ``legalize``. It decides the
+            dialect.
         names: a JSON file to write, with the map from the model's names to the net's. If a name is
             invalid in Caffe it is written by default, as ``output`` with the suffix
             ``.names.json``.
@@ -80,15 +87,13 @@ def convert_onnx(
     Warns:
         ProtogenWarning: ``verify`` found values that prove nothing.
     """
-    imported = import_model(
-        model, dialect=dialect, fold=fold, input_shapes=input_shapes, outputs=outputs
-    )
+    imported, legalized = _imported(model, dialect, target, fold, input_shapes, outputs)
     net = imported.net
     size = _check_weights(net, model, caffemodel)
     names_file = Path(names) if names else None
     if names_file is None and imported.renamed:
         names_file = Path(output).with_suffix(".names.json")
-    weights = Path(caffemodel) if caffemodel is not None and net.weights else None
+    weights = Path(caffemodel) if caffemodel is not None else None
     files.distinct(
         [("--output", output), ("--caffemodel", caffemodel), ("--names", names_file)], [model]
     )
@@ -109,13 +114,37 @@ def convert_onnx(
         stack.enter_context(files.replacing(output)).write(text)
         if weights is not None:
             file = stack.enter_context(files.replacing(weights))
-            write_weights(file, net.name, net.entries(), progress=counted(progress, size))
+            schema = legalized.schema if legalized is not None else None
+            write_weights(file, net.name, net.entries(schema), progress=counted(progress, size))
         if names_file is not None:
             text_of_names = (
                 json.dumps(imported.names(), indent=2, ensure_ascii=False).encode() + b"\n"
             )
             stack.enter_context(files.replacing(names_file)).write(text_of_names)
-    return Imported(Path(output), weights, names_file, imported, comparison)
+    return Imported(Path(output), weights, names_file, imported, comparison, legalized)
+
+
+def _imported(
+    model: str | Path,
+    dialect: str,
+    target: str | Path | None,
+    fold: bool,
+    input_shapes: Mapping[str, Sequence[int]] | None,
+    outputs: Sequence[str],
+) -> tuple[ImportedNet, Legalized | None]:
+    """Import a model, for a dialect or for a target."""
+    if target is None:
+        imported = import_model(
+            model, dialect=dialect or "bvlc", fold=fold, input_shapes=input_shapes, outputs=outputs
+        )
+        return imported, None
+    toolchain = load_toolchain(target)
+    check_dialect(dialect, toolchain)
+    imported = import_model(
+        model, fold=fold, input_shapes=input_shapes, outputs=outputs, richest=True
+    )
+    legalized = legalize(imported.net, toolchain)
+    return replace(imported, net=legalized.net), legalized
 
 
 def _check_weights(net: Net, model: str | Path, caffemodel: str | Path | None) -> int:

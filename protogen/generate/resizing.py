@@ -11,10 +11,10 @@ from protogen.errors import InputError
 from protogen.generate.plan import Plan, plan
 from protogen.generate.specification import parse_integer, parse_pair, parse_shape
 from protogen.geometry import Shape
+from protogen.legalization.limits import gather_limits
 from protogen.resampling import conventions
 from protogen.resampling.matrices import Sampling, keep_aspect
 from protogen.resampling.request import ResizeRequest
-from protogen.toolchains.limits import Limits, load_target, parse_limits
 
 _PAIR = tuple[float, float]
 
@@ -126,21 +126,6 @@ def _check_options(shape: Shape | None, channels: object, factor: object, size: 
             subject="factor",
             advice="Give --factor or --size.",
         )
-
-
-def gather_limits(
-    target: str | Path | Sequence[str | Path] | None = None, limits: str = ""
-) -> Limits:
-    """Combine the limits of targets with those of a text such as "kernel<=7,no-group".
-
-    Raises:
-        InputError: a target is unknown, its file is invalid, or the text has an invalid limit.
-    """
-    names = [target] if isinstance(target, (str, Path)) else list(target or ())
-    combined = parse_limits(limits)
-    for name in names:
-        combined = load_target(name) | combined
-    return combined
 
 
 def parse_scale(value: object) -> _PAIR:

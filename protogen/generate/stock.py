@@ -76,9 +76,12 @@ class Stock(Rewriter):
         self._append(name, new.type, new.bottoms, [top], specs, new.params, new.weights)
         return top
 
-    def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
+    def split(
+        self, bottom: str, role: str, axis: int, points: Sequence[int], tops: Sequence[str] = ()
+    ) -> list[str]:
         name = self._free(role)
-        tops = [self._free(f"{role}_{i}") for i in range(len(points) + 1)]
+        names = list(tops) or [""] * (len(points) + 1)
+        tops = [one or self._free(f"{role}_{i}") for i, one in enumerate(names)]
         params = {"slice_param": {"axis": axis, "slice_point": list(points)}}
         self._append(name, "Slice", [bottom], tops, [], params, None)
         return tops
@@ -104,7 +107,13 @@ class Stock(Rewriter):
             self.new_weights[self._layer.name] = list(self._net.weights[self._layer.name])
 
     def resize(
-        self, sizes: Sequence[int], *, roi: Sequence[float] = (0, 0, 1, 1), **sampling: Any
+        self,
+        sizes: Sequence[int],
+        *,
+        roi: Sequence[float] = (0, 0, 1, 1),
+        scale: tuple[float, float] | None = None,
+        extrapolation: float = 0.0,
+        **sampling: Any,
     ) -> None:
         bottom, top = self._layer.bottoms[0], self._layer.tops[0]
         shape = self.shape(bottom)
@@ -113,8 +122,10 @@ class Stock(Rewriter):
             batch=shape[0],
             channels=shape[1],
             size=(shape[2], shape[3]),
+            scale=scale,
             out=(sizes[0], sizes[1]),
             roi=((roi[0], roi[2]), (roi[1], roi[3])),
+            extrapolation=extrapolation,
         )
         resize_plan = plan(
             request, name=self._layer.name, bottom=bottom, top=top, limits=self._limits, whole=False

@@ -132,6 +132,11 @@ class LayerType(Values):
         own = type(self).lower is not LayerType.lower
         return own and self.refusal == LayerType.refusal
 
+    @property
+    def has_rewrite(self) -> bool:
+        """Whether other layers replace the layer type, at least with some parameters."""
+        return type(self).rewrite is not LayerType.rewrite
+
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if abstract:
             return

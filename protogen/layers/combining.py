@@ -81,6 +81,8 @@ class Eltwise(LayerType):
             divisor = r.add("Power", layer.bottoms[1:], role="inverse", params=inverse)
             product = {"eltwise_param": {"operation": Name("PROD")}}
             r.add("Eltwise", [layer.bottoms[0], divisor], params=product)
+        elif operation != "MIN":
+            super().rewrite(layer, r)
         else:
             negative = {"power_param": {"scale": -1.0}}
             parts = [

@@ -115,7 +115,7 @@ def unread(
         if read is None:
             # A layer of BVLC Caffe ignores the BVLC blocks of other layer types.
             other_stock_block = item.type is not None and not item.type.dialects and kind.stock
-            if item.name in HARMLESS_BLOCKS or other_stock_block or _is_default(item):
+            if item.name in HARMLESS_BLOCKS or other_stock_block or is_default(item):
                 continue
             if item.type is not None and isinstance(item.value, Message):
                 yield from _inside(item.value, item.name, (), ignored)
@@ -135,7 +135,7 @@ def of_forks(params: Message, kind: LayerType) -> bool:
             continue
         for _, item in block.value.walk():
             known = item.type
-            if known is None or item.name in HARMLESS or _is_default(item):
+            if known is None or item.name in HARMLESS or is_default(item):
                 continue
             if known.dialects or (known.enum and known.enum.dialects.get(str(item.value))):
                 return True
@@ -149,7 +149,7 @@ def _inside(
     for item in block.fields:
         name = inner + item.name
         full = f"{path}.{item.name}"
-        if item.name in HARMLESS or full in ignored or _is_filler(item):
+        if item.name in HARMLESS or full in ignored or is_filler(item):
             continue
         if name in read:
             if (invalid := _unknown_value(full, item)) is not None:
@@ -161,7 +161,7 @@ def _inside(
             item.value, Message
         ):
             yield from _inside(item.value, full, read, ignored, f"{name}.")
-        elif not _is_default(item):
+        elif not is_default(item):
             yield _unread_field(full, item)
 
 
@@ -177,18 +177,18 @@ def _unknown_value(path: str, item: Field) -> Unread | None:
     return Unread(path, item, (), True, str(item.value))
 
 
-def _is_filler(item: Field) -> bool:
+def is_filler(item: Field) -> bool:
     """Return whether the field is a filler: it sets initial weights only."""
     return item.type is not None and item.type.type_name == "FillerParameter"
 
 
-def _is_default(item: Field) -> bool:
+def is_default(item: Field) -> bool:
     """Return whether the field is set to its default value, so that it has no effect."""
     known = item.type
     if known is None or known.repeated:
         return False
     if isinstance(item.value, Message):
-        return all(_is_default(field) or field.name in HARMLESS for field in item.value.fields)
+        return all(is_default(field) or field.name in HARMLESS for field in item.value.fields)
     default: Any = known.default
     if known.enum is not None:
         default = Name(known.default or next(iter(known.enum.values)))

@@ -84,8 +84,23 @@ class Rewriter(ABC):
         """Add a stock layer and return its top."""
 
     @abstractmethod
-    def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
-        """Add a Slice and return its tops."""
+    def split(
+        self, bottom: str, role: str, axis: int, points: Sequence[int], tops: Sequence[str] = ()
+    ) -> list[str]:
+        """Add a Slice and return its tops. ``tops`` are their names; an empty name is a new blob."""
+
+    def copy(self, bottoms: Sequence[str], *, role: str = "", name: str = "") -> str:
+        """Add the layer itself with other bottoms and return its first top: one of its own with a
+        ``role``. ``name`` is another name for the layer."""
+        raise NotImplementedError
+
+    def input(self) -> tuple[str, Shape]:
+        """Return an input of the net and its shape, for a form that needs any blob."""
+        raise NotImplementedError
+
+    def constant(self, blob: str) -> NDArray[np.floating] | None:
+        """Return the values of a bottom that is a constant; None if it is computed."""
+        raise NotImplementedError
 
     @abstractmethod
     def retype(self, type_: str, **params: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from protogen.errors import UnsupportedError
 from protogen.formats.message import Name
 from protogen.geometry import Shape
 from protogen.layers.fillers import bilinear
+from protogen.resampling.mixing import mix_by_channels
 from protogen.resampling.request import ResizeRequest
 from protogen.resampling.stages import Border, Chain, Conv, Deconv, Gain, Mix, Pool, Stage
 from protogen.resampling.steps import Form, Step, Writer
@@ -250,6 +251,8 @@ def _emit_mix(writer: Writer, blob: str, h: Mix, w: Mix) -> str:
     first = rows[0] * columns[1] * (rows[1] + columns[0])
     if first > rows[1] * columns[0] * (rows[0] + columns[1]):
         both.reverse()
+    if writer.form.mixing in ("permute", "onehot"):
+        return mix_by_channels(writer, blob, h.weights, w.weights)
     mix = _mix_axis if writer.form.mixing == "axis" else _mix_reshaped
     for axis, stage in both:
         if is_needed(stage):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product as pairs_of
 
@@ -17,7 +17,13 @@ from protogen.toolchains.limits import UNLIMITED, Limits
 
 WRITE_COST = 4  # writing a value to memory costs about as much as this many multiply-adds
 _FORMS = (Form(), Form("dense"), Form("split"))
-_MIXES = (Form(), Form(mixing="reshape"))
+_MIXES = (
+    Form(),
+    Form(mixing="reshape"),
+    Form(mixing="permute"),
+    Form(mixing="onehot"),
+    Form(mixing="permute", bias=True),
+)
 _EXTRA_PAD = 8  # how much larger than needed a pad may be, to get kernels extended with zeros
 APPROXIMATE = "approximate"
 
@@ -120,6 +126,31 @@ def decide(
     return Decision(candidates[0], tuple(candidates), tuple(verdicts))
 
 
+@lru_cache(maxsize=256)
+def every_candidate(
+    request: ResizeRequest, limits: tuple[Limits, ...] = ()
+) -> tuple[Candidate, ...]:
+    """Return every exact plan in each of its forms, the least work first.
+
+    Args:
+        limits: plans within each of these limits are added: some need kernels with more zeros.
+
+    Raises:
+        UnsupportedError: no exact plan exists; the message lists the reasons.
+    """
+    chosen: dict[tuple[str, str], Candidate] = {}
+    for within in (UNLIMITED, *limits):
+        for one in decide(request, limits=within).candidates:
+            for form in _MIXES if one.label == "matrix" else _FORMS[:2]:
+                try:
+                    steps = emit(one.chains, request, form, name="x", bottom="data", top="x")
+                except UnsupportedError:
+                    continue
+                key = (f"{one.label} {within.name}", str(form))
+                chosen.setdefault(key, replace(one, form=form, steps=steps))
+    return tuple(sorted(chosen.values(), key=lambda candidate: candidate.work))
+
+
 def _try_corrections(
     strategy: Strategy,
     label_filter: str,
@@ -185,14 +216,14 @@ def _best_candidate(
         reason = reason or candidate_reason
         if candidate is not None and (best is None or candidate.work < best.work):
             best = candidate
-    if best is None and limits.rules and strategy.name != "matrix":
+    if best is None and limits.restricts and strategy.name != "matrix":
         reason += "; extending kernels with zeros does not help"
     return best, reason
 
 
 def _extra_pad(request: ResizeRequest, limits: Limits) -> int:
     """Return the extra pad. Only limits and plans for any size need kernels extended with zeros."""
-    return _EXTRA_PAD if limits.rules or request.size is None else 0
+    return _EXTRA_PAD if limits.restricts or request.size is None else 0
 
 
 def _pairings(rows: int, columns: int) -> Iterator[tuple[int, int]]:
@@ -218,7 +249,7 @@ def _candidate(
         return None, "height and width need layers of different types"
     reason = ""
     for form in _MIXES if label == "matrix" else _FORMS:
-        if form != Form() and not limits.rules:
+        if form != Form() and not limits.restricts:
             break
         try:
             steps = emit(chains, request, form, name="x", bottom="data", top="x")
@@ -327,7 +358,7 @@ def _no_plan_error(
     request: ResizeRequest, verdicts: list[StrategyOutcome], limits: Limits
 ) -> UnsupportedError:
     lines = [f"  {v.label}: {v.reason}" for v in verdicts]
-    within = f" within the limits of {limits.name or 'the target'}" if limits.rules else ""
+    within = f" within the limits of {limits.name or 'the target'}" if limits.restricts else ""
     advice = ""
     if request.size is None:
         advice = "Give --input-shape: more strategies are possible for a known size."

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     Weights = NDArray[np.float32]
 
 Grouping = Literal["group", "dense", "split"]
-Mixing = Literal["axis", "reshape"]
+Mixing = Literal["axis", "reshape", "permute", "onehot"]
+
+
+_TEXTS = {
+    "dense": "without groups",
+    "split": "one layer for each channel",
+    "reshape": "by Reshape",
+    "permute": "by Reshape and Permute",
+    "onehot": "by Reshape and Deconvolution",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +37,20 @@ class Form:
     Attributes:
         grouping: how channels stay independent: by ``group``, by C x C kernels that are zero off
             the diagonal ("dense"), or by one layer per channel ("split").
-        mixing: how a matrix applies along an axis: by the ``axis`` parameter of the layer, or by
-            Reshape and the default axes.
+        mixing: how a matrix applies along an axis: by the ``axis`` parameter of the layer; by
+            Reshape and the default axes; or by two convolutions along the channels, after which a
+            Permute ("permute") or a Deconvolution with one 1 for each channel ("onehot") moves the
+            columns back.
+        bias: whether layers with weights have a bias, of zeros.
     """
 
     grouping: Grouping = "group"
     mixing: Mixing = "axis"
+    bias: bool = False
+
+    def __str__(self) -> str:
+        parts = [_TEXTS[part] for part in (self.grouping, self.mixing) if part in _TEXTS]
+        return " ".join([*parts, "with a bias"] if self.bias else parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +63,7 @@ class Step:
         before: the shape of the first bottom.
         after: the shape of the top; of a Slice, the shape of all tops together.
         features: what targets may lack: group, axis, reshape, ...
+        biases: the number of zeros in a second parameter blob; 0 where it has none.
     """
 
     type: str
@@ -59,11 +77,17 @@ class Step:
     after: Shape
     features: frozenset[str] = frozenset()
     multiply_adds: int = 0
+    biases: int = 0
 
     @cached_property
     def weights(self) -> tuple[Weights, ...]:
         """The parameter blobs, float32."""
-        return () if self.make is None else (self.make(),)
+        if self.make is None:
+            return ()
+        import numpy as np
+
+        zeros = (np.zeros(self.biases, np.float32),) if self.biases else ()
+        return (self.make(), *zeros)
 
     @property
     def values(self) -> int:
@@ -72,7 +96,7 @@ class Step:
 
     @property
     def parameters(self) -> int:
-        return 0 if self.make is None else math.prod(self.blob)
+        return 0 if self.make is None else math.prod(self.blob) + self.biases
 
     @property
     def filled(self) -> bool:
@@ -115,6 +139,7 @@ class Writer:
         named_tops = [(self.free(f"{role}_{which}"), shape) for which, shape in tops] or default_top
         self.shapes.update(named_tops)
         top_names = tuple(top for top, _ in named_tops)
+        params, biases = self._with_bias(params) if self.form.bias else (params, 0)
         self.steps.append(
             Step(
                 type_,
@@ -128,9 +153,19 @@ class Writer:
                 after,
                 frozenset(features),
                 multiply_adds,
+                biases,
             )
         )
         return top_names[0]
+
+    @staticmethod
+    def _with_bias(params: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+        """Return the parameters of a layer with a bias, and the length of the bias."""
+        for key, block in params.items():
+            if isinstance(block, Mapping) and block.get("bias_term") is False:
+                inner = {name: value for name, value in block.items() if name != "bias_term"}
+                return {**params, key: inner}, int(inner["num_output"])
+        return params, 0
 
     def free(self, role: str) -> str:
         return free_name(f"{self.name}_{role}", self.used_names)

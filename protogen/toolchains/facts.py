@@ -16,6 +16,7 @@ from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.base import Window
 from protogen.layers.graph import Graph, Layer
+from protogen.toolchains.means import mean_batch, reorders
 from protogen.toolchains.words import (
     NEIGHBOUR,
     AnyField,
@@ -178,6 +179,8 @@ class Words:
             "is_output": bool(unused),
             "unused_tops": len(unused),
             "computed_by": self._computed_by(layer),
+            "mean_batch": mean_batch(layer, self.graph, self.producers, self.readers),
+            "reorders": reorders(layer, self.graph),
             "from_types": Values(Text(one.type) for one in writers),
             "from_input": any(value in inputs for value in layer.reads),
             "bottom_readers": len(siblings),

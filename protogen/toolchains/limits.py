@@ -143,6 +143,11 @@ class Limits:
     title: str = ""
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def restricts(self) -> bool:
+        """Whether there is any rule."""
+        return bool(self.rules)
+
     def broken(self, steps: Sequence[Layer]) -> str:
         """Return how a step violates the first violated rule; empty if all rules hold."""
         for rule in self.rules:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from protogen.errors import InputError, did_you_mean
@@ -20,6 +21,20 @@ from protogen.toolchains.words import NET_WORDS, examples
 
 FOLDER = Path(__file__).parent / "targets"
 VERDICTS = ("refused", "wrong", "ignored", "unknown", "taken")  # the worst first
+# The words of ``next``: the written files, the name of the net, its inputs and outputs.
+NEXT_WORDS = {
+    "prototxt": "the written prototxt",
+    "caffemodel": "the written caffemodel",
+    "name": "the name of the prototxt without its suffix",
+    "input": "the first input",
+    "inputs": "the inputs, separated by commas",
+    "shape": "the shape of the first input, as 1,3,224,224",
+    "shapes": "the shapes of the inputs, as [[1,3,224,224]]",
+    "inputs_with_shapes": "the inputs with their shapes, as data:1,3,224,224;rois:8,5",
+    "zeros": "a 0 for each channel of the first input, as 0,0,0",
+    "ones": "a 1 for each channel of the first input, as 1,1,1",
+    "outputs": "the outputs, separated by commas",
+}
 TOLERANCE = 1e-3  # of the largest magnitude of a blob
 
 
@@ -107,6 +122,7 @@ class Toolchain:
         adapter: how ``protogen try`` runs it: the name of one of protogen's adapters, or the path of
             a user's; empty if there is none.
         tolerance: the error that counts as right, relative to the largest magnitude.
+        next: what a user types next in the toolchain, with the words of ``NEXT_WORDS`` as $word.
         types: each accepted layer type, with the id of the source.
         types_complete: whether it refuses every other type.
         caffe_checks: whether it refuses the layers that Caffe refuses.
@@ -122,6 +138,7 @@ class Toolchain:
     adapter: str = ""
     tolerance: float = TOLERANCE
     notes: tuple[str, ...] = ()
+    next: str = ""
     install: Install = field(default_factory=Install)
     sources: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
@@ -211,7 +228,7 @@ class _File:
 
 _HEAD: Mapping[str, type | tuple[type, ...]] = {
     "title": str, "version": str, "adapter": str, "tolerance": (int, float),
-    "types_complete": bool, "caffe_checks": bool, "notes": list, "install": dict, "sources": dict, "types": dict,
+    "types_complete": bool, "caffe_checks": bool, "notes": list, "next": str, "install": dict, "sources": dict, "types": dict,
     "schema": dict, "net": list, "rule": list,
 }  # fmt: skip
 _INSTALL = {"python": str, "packages": list, "commands": list, "module": str}
@@ -248,6 +265,7 @@ def parse_toolchain(data: Mapping[str, Any], path: str | Path = "", text: str = 
         adapter=data.get("adapter", ""),
         tolerance=float(data.get("tolerance", TOLERANCE)),
         notes=tuple(data.get("notes", ())),
+        next=_next(data.get("next", ""), where),
         install=Install(
             install.get("python", ""),
             tuple(install.get("packages", ())),
@@ -269,6 +287,20 @@ def parse_toolchain(data: Mapping[str, Any], path: str | Path = "", text: str = 
     )
     _check_sources(toolchain, where)
     return toolchain
+
+
+def _next(text: str, where: _File) -> str:
+    """Return the text of ``next``, after a check of its words."""
+    try:
+        Template(text).substitute(dict.fromkeys(NEXT_WORDS, ""))
+    except (KeyError, ValueError) as error:
+        known = ", ".join(f"${word}" for word in NEXT_WORDS)
+        raise InputError(
+            f"key 'next' has an unknown word ({error})",
+            where=where.at("next"),
+            advice=f"Known words: {known}. Write $$ for a dollar sign.",
+        ) from None
+    return text.strip("\n")
 
 
 def _check(

@@ -87,6 +87,16 @@ LAYER_WORDS: Mapping[str, tuple[Any, str]] = {
         "the type of the layer that computes its first bottom, without those that only reorder or "
         "pass on numbers (Permute, Reshape, Flatten, Split, Dropout); empty for an input",
     ),
+    "mean_batch": (
+        0,
+        "length of the first axis of the global mean (AVE Pooling of whole maps, Reduction MEAN of axis "
+        "2) that its first bottom is, behind layers that reorder, pass on, scale or shift (Scale, "
+        "Power, BatchNorm, a Convolution with groups), each read once; 0 without one",
+    ),
+    "reorders": (
+        False,
+        "whether it is a Permute that changes the order of axes longer than 1",
+    ),
     "axis_length": (1, "length of its first bottom along its axis; 0 without an axis"),
     "point_sum": (0, "the sum of its slice points"),
 }

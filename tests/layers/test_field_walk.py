@@ -37,6 +37,7 @@ BASES: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
     "Eltwise": ("", (MAP, MAP)),
     "Embed": ("embed_param { num_output: 3 input_dim: 5 }", ((2, 3),)),
     "EuclideanLoss": ("", (VECTOR, VECTOR)),
+    "ExactResize": ("exact_resize_param { height: 9 width: 9 }", (MAP,)),
     "Filter": ("", (MAP, LABELS)),
     "HingeLoss": ("", (VECTOR, LABELS)),
     "InfogainLoss": ("", (VECTOR, LABELS, (1, 1, 8, 8))),
@@ -125,6 +126,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     ),
     "Dropout": ("dropout_param { scale_train: false }",),
     "DummyData": ("dummy_data_param { num: 2 channels: 3 height: 4 width: 5 }",),
+    "ExactResize": ("exact_resize_param { height: 9 width: 9 scale_h: 1.6 scale_w: 1.6 }",),
     "InnerProduct": ("inner_product_param { num_output: 3 relu: true }",),
     "Interp": (
         "interp_param { height: 4 }",

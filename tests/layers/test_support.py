@@ -18,7 +18,7 @@ WITHOUT_NUMBERS = {
     "Data", "HDF5Data", "HDF5Output", "ImageData", "MemoryData", "WindowData", "DummyData", "Silence",
     "Python", "Filter", "InfogainLoss", "LSTMUnit", "Axpy", "BN", "BilinearInterpolate", "ConvolutionDepthwise",
     "AnnotatedData", "DenseImageData", "ImageLabelmapData", "ImageSegData", "LaneData",
-    "DepthwiseConvolution", "DetectionOutput", "Interp", "Mish", "ROIPooling", "ShuffleChannel",
+    "DepthwiseConvolution", "DetectionOutput", "ExactResize", "Interp", "Mish", "ROIPooling", "ShuffleChannel",
 }  # fmt: skip
 
 

@@ -120,8 +120,8 @@ def celu(ctx: ImportContext, x: str, *, alpha: float = 1.0) -> None:
 
 @imports("HardSigmoid")
 def hard_sigmoid(ctx: ImportContext, x: str, *, alpha: float = 0.2, beta: float = 0.5) -> None:
-    y = powered(ctx, x, scale=alpha, shift=beta, role="line")
-    ctx.add("Clip", [y], {"clip_param": {"min": 0.0, "max": 1.0}})
+    params = {"hardsigmoid_param": {"alpha": alpha, "beta": beta}}
+    ctx.add_fork_layer("HardSigmoid", [x], params)
 
 
 @imports("HardSwish")

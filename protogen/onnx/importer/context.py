@@ -10,6 +10,7 @@ from protogen.errors import Diagnostic, InputError, UnsupportedError
 from protogen.formats.message import Message
 from protogen.geometry import Shape
 from protogen.layers import LayerType
+from protogen.layers.exact_resize import EXACT_RESIZE, exact_resize_params
 from protogen.layers.graph import Layer, free_name
 from protogen.layers.writing import NewLayer, Rewriter
 from protogen.onnx.importer.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, ImportFunction
@@ -62,8 +63,8 @@ class ImportContext:
 
     def import_operator(self, operator: Operator) -> None:
         """Add the layers of one operator, or record why it is unsupported."""
-        self.operator = operator
-        self._first = first = len(self.layers)
+        self.operator, self._first = operator, len(self.layers)
+        first = self._first
         try:
             function = REGISTRY.get(operator.type) if not operator.domain else None
             if operator.domain == CAFFE:
@@ -150,7 +151,7 @@ class ImportContext:
         return self.source.opset
 
     def is_read(self, name: str) -> bool:
-        """Return whether an operator reads the value, or it is an output of the model."""
+        """Whether an operator reads the value, or it is an output of the model."""
         return name in self._used
 
     def kind(self, name: str) -> str:
@@ -274,13 +275,16 @@ class ImportContext:
         return top
 
     def resize(self, request: ResizeRequest, x: str, top: str = "") -> None:
-        """Add the stock layers of a resize."""
+        """Add an ExactResize, or the stock layers of a resize if the dialect lacks it."""
+        if EXACT_RESIZE in self.forks:
+            params = {"exact_resize_param": exact_resize_params(request)}
+            self.add(EXACT_RESIZE, [x], params, tops=[top] if top else None)
+            return
         from protogen.resampling.emit import emit
         from protogen.resampling.planning import decide
 
         chosen = decide(request).chosen
-        name = self._layer_name("")
-        self._names.discard(name)
+        self._names.discard(name := self._layer_name(""))
         steps = emit(chosen.chains, request, chosen.form, name=name, bottom=x, top=top or self.out)
         for step in steps:
             self._names.add(step.name)
@@ -375,7 +379,9 @@ class _Stock(Rewriter):
         role = self._named(new.role)
         return self._ctx.add(new.type, new.bottoms, new.params, new.weights, role=role, tops=tops)
 
-    def split(self, bottom: str, role: str, axis: int, points: Sequence[int]) -> list[str]:
+    def split(
+        self, bottom: str, role: str, axis: int, points: Sequence[int], tops: Sequence[str] = ()
+    ) -> list[str]:
         return self._ctx.split(bottom, axis, points, self._named(role))
 
     def _named(self, role: str) -> str:

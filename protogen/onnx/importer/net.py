@@ -102,24 +102,27 @@ def import_model(
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
+    richest: bool = False,
 ) -> ImportedNet:
-    """Import a model like ``from_onnx``, and return the map of names and the approximations too."""
+    """Import a model like ``from_onnx``, and return the map of names and the approximations too.
+
+    ``richest``: for legalization, also write layer types that no Caffe has."""
     import numpy as np
 
-    source, ctx = import_operators(model, forks_of(dialect), fold, input_shapes, outputs)
+    forks = frozenset(LayerType.registry) if richest else forks_of(dialect)
+    source, ctx = import_operators(model, forks, fold, input_shapes, outputs)
     if ctx.refused:
         raise _unsupported_error(source, ctx)
-    names = _Names(source, ctx)
     layers = [*_inputs(source), *ctx.layers, *constant_outputs(source, ctx)]
-    names.name_outputs(layers)
+    (names := _Names(source, ctx)).name_outputs(layers)
     layers = _merge_views(layers, ctx.shapes, source.outputs)
     layers = _drop_flattens(layers, source.outputs)
     _silence_unread(source, layers)
     names.make_in_place(layers)
     names.sanitize(layers)
     message = Message.make("NetParameter", name=_sanitized(source.name) or "net", layer=layers)
-    text = _header(source) + prototxt.write(message)
-    net = Net(prototxt.parse(text, f"{source.path or 'the model'}, imported to Caffe"))
+    where = f"{source.path or 'the model'}, imported to Caffe"
+    net = Net(prototxt.parse(_header(source) + prototxt.write(message), where))
     net.weights = {
         names.layer(name): [np.asarray(blob, np.float32) for blob in blobs]
         for name, blobs in ctx.weights.items()
@@ -157,8 +160,8 @@ def import_operators(
 
 
 def _unsupported_error(source: OnnxGraph, ctx: ImportContext) -> UnsupportedError:
-    """Return one error that lists every unsupported operator. Operators that fail only because an input
-    has no shape are counted, not listed: they depend on an unsupported operator."""
+    """Return one error that lists every unsupported operator. Those that fail only because an input has
+    no shape are counted: they depend on an unsupported operator."""
     known = {name for name, shape in ctx.shapes.items() if shape is not None}
     reasons = [reason for one, reason in ctx.refused if known.issuperset(filter(None, one.inputs))]
     reasons = reasons or [reason for _, reason in ctx.refused]
@@ -256,8 +259,7 @@ def _drop_flattens(layers: list[Message], outputs: Sequence[str]) -> list[Messag
     return [layer for layer in layers if id(layer) not in removed]
 
 
-def _shares_memory(layer: Message) -> bool:
-    """Return whether the layer's top shares memory, so that no layer may write over it in place."""
+def _shares_memory(layer: Message) -> bool:  # no layer may write over its top in place
     return not layer.bottom or layer.type == "Split" or layer.type in _VIEWS
 
 

@@ -23,6 +23,7 @@ from protogen.onnx.files import load_model
 from protogen.onnx.importer.legacy import convert_opset
 from protogen.onnx.memory_mapped import read_memory_mapped
 from protogen.onnx.metadata import restore_layers
+from protogen.onnx.passes.branches import take_branches
 from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
 from protogen.onnx.soundness import check_sound, constant, element_type, inferred, schema_error
 
@@ -141,8 +142,12 @@ def read_source(
     graph = _infer_shapes(_with_constants(loaded, loaded.graph, constants), path)
     shapes, kinds = _shapes(graph, path)
     while True:
-        nodes = fold(graph.node, constants, shapes, opset)
-        folded_all = len(nodes) == len(graph.node)
+        folded = fold(graph.node, constants, shapes, opset)
+        nodes = take_branches(folded, constants)
+        branches_taken = sum(node.op_type == "If" for node in nodes) < sum(
+            node.op_type == "If" for node in folded
+        )
+        folded_all = len(folded) == len(graph.node) and not branches_taken
         del graph.node[:]
         graph.node.extend(nodes)
         if folded_all:

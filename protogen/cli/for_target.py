@@ -1,0 +1,123 @@
+"""What commands print about a net that was written for a toolchain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from protogen.cli import output
+from protogen.errors import quantity
+
+if TYPE_CHECKING:
+    from protogen.legalization.legalize import Change, Legalized
+    from protogen.net.net import Net
+    from protogen.toolchains.toolchain import Toolchain
+
+
+def show(legalized: Legalized, explain: bool = False, *, err: bool = False) -> None:
+    """Print what was replaced, one line for each kind of layer and form; all forms that were tried
+    with ``explain``."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Change]] = {}
+    for one in legalized.changes:
+        groups.setdefault((one.type, one.form, one.becomes), []).append(one)
+    for (type_, form, becomes), changes in groups.items():
+        parts = _parts(becomes)
+        output.note(f"{len(changes):>4} x {type_} -> {parts}  ({form})", err=err)
+    if not legalized.changes:
+        output.note("nothing to replace: the toolchain takes every layer", err=err)
+    if explain:
+        for changes in groups.values():
+            _explain(changes[0], len(changes) - 1, err)
+
+
+def _parts(becomes: tuple[str, ...]) -> str:
+    if not becomes:
+        return "nothing"
+    counts = Counter(becomes)
+    parts = [type_ if count == 1 else f"{count} {type_}" for type_, count in counts.items()]
+    return ", ".join(parts) if len(becomes) <= 12 else f"{len(becomes)} layers"
+
+
+def _explain(change: Change, others: int, err: bool) -> None:
+    """Print the forms of a layer with their cost, and why the others were not chosen."""
+    more = f" and {others} more" if others else ""
+    name = output.printable(change.layer)
+    output.note("", err=err)
+    output.note(f'layer "{name}" ({change.type}){more}: {change.reason}', err=err)
+    width = max((len(one.text) for one in change.tried), default=0)
+    for one in change.tried:
+        cost = one.cost
+        work = (
+            f"{cost.layers:>3} layers {cost.multiply_adds:>12,} {cost.values:>10,}" if cost else ""
+        )
+        reason = "chosen" if one.chosen else one.reason or "more work"
+        line = f"  {one.text:<{width}}  {work:<35}  {output.printable(reason)}"
+        output.note(line.rstrip(), err=err)
+
+
+def next_steps(
+    toolchain: Toolchain, net: Net, prototxt: str | Path, caffemodel: str | Path | None
+) -> str:
+    """Return what the user types next in the toolchain; empty if its data file does not say so."""
+    if not toolchain.next:
+        return ""
+    shapes = {name: net.graph.shapes.get(name) or () for name in net.inputs}
+    first = next(iter(shapes), "")
+    channels = (*shapes.get(first, ()), 1, 1)[1]
+    texts = {name: ",".join(map(str, shape)) for name, shape in shapes.items()}
+    words: dict[str, Any] = {
+        "prototxt": prototxt,
+        "caffemodel": caffemodel or f"{Path(prototxt).stem}.caffemodel",
+        "name": Path(prototxt).stem,
+        "input": first,
+        "inputs": ",".join(shapes),
+        "shape": texts.get(first, ""),
+        "shapes": "[" + ",".join(f"[{text}]" for text in texts.values()) + "]",
+        "inputs_with_shapes": ";".join(f"{name}:{text}" for name, text in texts.items()),
+        "zeros": ",".join(["0"] * channels),
+        "ones": ",".join(["1"] * channels),
+        "outputs": ",".join(net.outputs),
+    }
+    return Template(toolchain.next).substitute(words)
+
+
+def show_next(
+    toolchain: Toolchain,
+    net: Net,
+    prototxt: str | Path,
+    caffemodel: str | Path | None,
+    *,
+    err: bool = False,
+) -> None:
+    """Print what the user types next in the toolchain."""
+    text = next_steps(toolchain, net, prototxt, caffemodel)
+    if text:
+        title = toolchain.title or toolchain.name
+        output.note(f"next, in {title}:", err=err)
+        for line in text.splitlines():
+            output.note(f"  {output.printable(line)}".rstrip(), err=err)
+
+
+def plain(legalized: Legalized) -> dict[str, Any]:
+    """Return the replacements as data for JSON."""
+    return {
+        "target": legalized.toolchains[0].name,
+        "replaced": [
+            {
+                "layer": one.layer,
+                "type": one.type,
+                "reason": one.reason,
+                "form": one.form,
+                "becomes": list(one.becomes),
+            }
+            for one in legalized.changes
+        ],
+    }
+
+
+def summary(legalized: Legalized) -> str:
+    """Return one line: the number of layers that were replaced."""
+    names = ", ".join(one.name for one in legalized.toolchains)
+    return f"{quantity(len(legalized.changes), 'layer')} replaced for {names}"

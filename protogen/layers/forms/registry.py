@@ -1,0 +1,45 @@
+"""The registry of forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from protogen.layers.graph import Layer
+from protogen.layers.writing import Rewriter
+
+EVERY = "*"  # the forms of every layer type
+Write = Callable[[Layer, Rewriter], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One way to compute a layer by other layers.
+
+    Attributes:
+        text: the layers, in a few words.
+        write: adds the layers to a Rewriter. It raises UnsupportedError for a layer that the form
+            does not fit.
+        error: the largest error relative to the largest value; 0 for a form that differs only by the
+            rounding of float32.
+        general: whether every layer type has it: then it writes the layer itself, too.
+    """
+
+    text: str
+    write: Write
+    error: float = 0.0
+    general: bool = False
+
+
+FORMS: dict[str, list[Form]] = {}
+
+
+def form(*types: str, text: str, error: float = 0.0) -> Callable[[Write], Write]:
+    """Register a function as a form of these layer types; ``EVERY`` stands for all."""
+
+    def register(function: Write) -> Write:
+        for type_ in types:
+            FORMS.setdefault(type_, []).append(Form(text, function, error, type_ == EVERY))
+        return function
+
+    return register

@@ -1,0 +1,1 @@
+"""Legalization: a net is rewritten in forms of layers that a toolchain takes and computes rightly."""

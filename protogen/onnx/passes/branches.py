@@ -1,0 +1,50 @@
+"""Replaces an If whose condition is a constant by the operators of its branch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from onnx import GraphProto, NodeProto, helper
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def take_branches(
+    nodes: Iterable[NodeProto], constants: Mapping[str, NDArray[Any]]
+) -> list[NodeProto]:
+    """Return the nodes without each If whose condition is known. The outputs of the branch get the
+    names of the outputs of the If. An If inside of a branch is replaced in the next call."""
+    result: list[NodeProto] = []
+    for node in nodes:
+        condition = constants.get(node.input[0]) if node.op_type == "If" and node.input else None
+        if condition is None or condition.size != 1 or node.domain not in ("", "ai.onnx"):
+            result.append(node)
+            continue
+        key = "then_branch" if condition.reshape(-1)[0] else "else_branch"
+        branch = next((one.g for one in node.attribute if one.name == key), None)
+        result += [node] if branch is None else _inlined(node, branch)
+    return result
+
+
+def _inlined(node: NodeProto, branch: GraphProto) -> list[NodeProto]:
+    names = dict(zip((one.name for one in branch.output), node.output, strict=False))
+    nodes = [
+        helper.make_node("Constant", [], [names.get(one.name, one.name)], value=one)
+        for one in branch.initializer
+    ]
+    produced = {name for inner in branch.node for name in inner.output}
+    for inner in branch.node:
+        copy = NodeProto()
+        copy.CopyFrom(inner)
+        for field in (copy.input, copy.output):
+            for i, name in enumerate(field):
+                field[i] = names.get(name, name)
+        nodes.append(copy)
+    # An output that is a value from outside of the branch, or one of its initializers.
+    held = {one.name for one in branch.initializer}
+    for name, output in names.items():
+        if name not in produced and name not in held:
+            nodes.append(helper.make_node("Identity", [name], [output]))
+    return nodes
