@@ -12,14 +12,6 @@ max-default      1x4x6x8    kernel_size: 2
 max-k3-s1        1x4x6x8    pool: MAX kernel_size: 3 stride: 1
 max-k3-s1-pad1   1x4x6x8    pool: MAX kernel_size: 3 stride: 1 pad: 1
 max-k5-s1-pad2   1x4x7x9    pool: MAX kernel_size: 5 stride: 1 pad: 2
-max-k5-on-5      1x4x5x5    pool: MAX kernel_size: 5 stride: 1 pad: 2
-+max-k5-on-4     1x4x4x4    pool: MAX kernel_size: 5 stride: 1 pad: 2
-max-k5-on-3      1x4x3x3    pool: MAX kernel_size: 5 stride: 1 pad: 2
-max-k5-width-4   1x4x7x4    pool: MAX kernel_size: 5 stride: 1 pad: 2
-max-k5-s2-on-4   1x4x4x4    pool: MAX kernel_size: 5 stride: 2 pad: 2
-max-k9-on-8      1x4x8x8    pool: MAX kernel_size: 9 stride: 1 pad: 4
-max-k4-s2-on-3   1x4x3x3    pool: MAX kernel_size: 4 stride: 2 pad: 1
-max-k6-s3-on-3   1x4x3x3    pool: MAX kernel_size: 6 stride: 3 pad: 3
 +max-cut-window  1x4x6x8    pool: MAX kernel_size: 3 stride: 2
 max-cut-k2       1x4x7x9    pool: MAX kernel_size: 2 stride: 2
 max-cut-padded   1x4x6x8    pool: MAX kernel_size: 3 stride: 2 pad: 1
@@ -80,20 +72,50 @@ relu-then-ave | Pooling | ReLU in place, then AVE of a cut window | data 1x4x6x8
   a = Convolution(data) num_output: 4 kernel_size: 1
   a = ReLU(a)
   y = Pooling(a) pool: AVE kernel_size: 3 stride: 2
-sppf-4x4 | Pooling | convolution, MAX 5 twice, Concat, convolution (SPPF) on 4x4 | data 1x4x4x4
+sppf-4x4 | Pooling | convolution, ReLU, MAX 5 twice, Concat, convolution (SPPF) on 4x4 | data 1x4x4x4
   a = Convolution(data) num_output: 4 kernel_size: 1
+  a = ReLU(a)
   p = Pooling(a) pool: MAX kernel_size: 5 stride: 1 pad: 2
   q = Pooling(p) pool: MAX kernel_size: 5 stride: 1 pad: 2
   k = Concat(a, p, q)
   y = Convolution(k) num_output: 4 kernel_size: 1
-sppf-small-kernels | Pooling | convolution, MAX 3 four times, Concat, convolution (SPPF of small kernels) on 4x4 | data 1x4x4x4
-  a = Convolution(data) num_output: 4 kernel_size: 1
+relu-max-k5-on-5 | Pooling | ReLU, MAX kernel 5, stride 1, pad 2 on 5x5 | data 1x4x5x5
+  a = ReLU(data)
+  y = Pooling(a) pool: MAX kernel_size: 5 stride: 1 pad: 2
+relu-max-k5-on-4 | Pooling | ReLU, MAX kernel 5, stride 1, pad 2 on 4x4 | data 1x4x4x4
+  a = ReLU(data)
+  y = Pooling(a) pool: MAX kernel_size: 5 stride: 1 pad: 2
+relu-max-k5-on-3 | Pooling | ReLU, MAX kernel 5, stride 1, pad 2 on 3x3 | data 1x4x3x3
+  a = ReLU(data)
+  y = Pooling(a) pool: MAX kernel_size: 5 stride: 1 pad: 2
+relu-max-k5-width-4 | Pooling | ReLU, MAX kernel 5, stride 1, pad 2 on 7x4 | data 1x4x7x4
+  a = ReLU(data)
+  y = Pooling(a) pool: MAX kernel_size: 5 stride: 1 pad: 2
+relu-max-k5-s2-on-4 | Pooling | ReLU, MAX kernel 5, stride 2, pad 2 on 4x4 | data 1x4x4x4
+  a = ReLU(data)
+  y = Pooling(a) pool: MAX kernel_size: 5 stride: 2 pad: 2
+relu-max-k9-on-8 | Pooling | ReLU, MAX kernel 9, stride 1, pad 4 on 8x8 | data 1x4x8x8
+  a = ReLU(data)
+  y = Pooling(a) pool: MAX kernel_size: 9 stride: 1 pad: 4
+relu-max-k4-s2-on-3 | Pooling | ReLU, MAX kernel 4, stride 2, pad 1 on 3x3 | data 1x4x3x3
+  a = ReLU(data)
+  y = Pooling(a) pool: MAX kernel_size: 4 stride: 2 pad: 1
+relu-max-k6-s3-on-3 | Pooling | ReLU, MAX kernel 6, stride 3, pad 3 on 3x3 | data 1x4x3x3
+  a = ReLU(data)
+  y = Pooling(a) pool: MAX kernel_size: 6 stride: 3 pad: 3
+max-k3-twice-on-4 | Pooling | ReLU, MAX kernel 3, stride 1, pad 1 twice on 4x4 | data 1x4x4x4
+  a = ReLU(data)
   b = Pooling(a) pool: MAX kernel_size: 3 stride: 1 pad: 1
-  p = Pooling(b) pool: MAX kernel_size: 3 stride: 1 pad: 1
-  c = Pooling(p) pool: MAX kernel_size: 3 stride: 1 pad: 1
-  q = Pooling(c) pool: MAX kernel_size: 3 stride: 1 pad: 1
-  k = Concat(a, p, q)
-  y = Convolution(k) num_output: 4 kernel_size: 1
+  y = Pooling(b) pool: MAX kernel_size: 3 stride: 1 pad: 1
+max-k3-twice-on-6 | Pooling | ReLU, MAX kernel 3, stride 1, pad 1 twice on 6x6 | data 1x4x6x6
+  a = ReLU(data)
+  b = Pooling(a) pool: MAX kernel_size: 3 stride: 1 pad: 1
+  y = Pooling(b) pool: MAX kernel_size: 3 stride: 1 pad: 1
+max-k3-relu-k3-on-4 | Pooling | ReLU, MAX kernel 3, ReLU, MAX kernel 3, pad 1 on 4x4 | data 1x4x4x4
+  a = ReLU(data)
+  b = Pooling(a) pool: MAX kernel_size: 3 stride: 1 pad: 1
+  c = ReLU(b)
+  y = Pooling(c) pool: MAX kernel_size: 3 stride: 1 pad: 1
 """
 
 SPP = """

@@ -145,6 +145,66 @@ shuffle-by-concat | Concat | channel shuffle by Slice, Reshape, Concat, Reshape 
   d = Reshape(b) shape { dim: 0 dim: 4 dim: 1 dim: 12 }
   e = Concat(c, d) axis: 2
   y = Reshape(e) shape { dim: 0 dim: 8 dim: 3 dim: 4 }
+mean-permute | Permute | global AVE, Reshape, Permute | data 1x24x6x5
+  m = Pooling(data) pool: AVE global_pooling: true
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
+mean-scale-permute | Permute | global AVE, Scale with bias, Reshape, Permute, Reshape | data 1x24x6x5
+  m = Pooling(data) pool: AVE global_pooling: true
+  s = Scale(m) bias_term: true
+  r = Reshape(s) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  p = Permute(r) order: 0 order: 2 order: 1 order: 3
+  y = Reshape(p) shape { dim: 0 dim: 6 dim: 4 }
+mean-relu-permute | Permute | global AVE, ReLU, Reshape, Permute | data 1x24x6x5
+  p = Pooling(data) pool: AVE global_pooling: true
+  m = ReLU(p)
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
+mean-conv-permute | Permute | global AVE, 1x1 convolution, Reshape, Permute | data 1x24x6x5
+  p = Pooling(data) pool: AVE global_pooling: true
+  m = Convolution(p) num_output: 24 kernel_size: 1
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
+mean-groups-permute | Permute | global AVE, depthwise convolution, Reshape, Permute | data 1x24x6x5
+  p = Pooling(data) pool: AVE global_pooling: true
+  m = Convolution(p) num_output: 24 kernel_size: 1 group: 24
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
+mean-permute-relu | Permute | global AVE, Reshape, Permute, ReLU | data 1x24x6x5
+  m = Pooling(data) pool: AVE global_pooling: true
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  p = Permute(r) order: 0 order: 2 order: 1 order: 3
+  y = ReLU(p)
+mean-permute-conv | Permute | global AVE, Reshape, Permute, convolution | data 1x24x6x5
+  m = Pooling(data) pool: AVE global_pooling: true
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  p = Permute(r) order: 0 order: 2 order: 1 order: 3
+  y = Convolution(p) num_output: 5 kernel_size: 1
+mean-permute-twice-read | Permute | global AVE read twice, by Reshape and Sigmoid, Permute | data 1x24x6x5
+  m = Pooling(data) pool: AVE global_pooling: true
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
+  z = Sigmoid(m)
+mean-permute-ones | Permute | global AVE, Reshape, Permute of axes of length 1 | data 1x24x6x5
+  m = Pooling(data) pool: AVE global_pooling: true
+  r = Reshape(m) shape { dim: 0 dim: 6 dim: 1 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
+mean-permute-reduction | Permute | Reduction MEAN of axis 2, Reshape, Permute | data 1x24x6x5
+  m = Reduction(data) operation: MEAN axis: 2
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
+mean-permute-batch-2 | Permute | global AVE, Reshape, Permute on a batch of 2 | data 2x24x6x5
+  m = Pooling(data) pool: AVE global_pooling: true
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
+mean-permute-batch-2-split | Permute | global AVE, Reshape of the batch, Permute on a batch of 2 | data 2x24x6x5
+  m = Pooling(data) pool: AVE global_pooling: true
+  r = Reshape(m) shape { dim: 1 dim: 2 dim: 6 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
+max-permute | Permute | global MAX, Reshape, Permute | data 1x24x6x5
+  m = Pooling(data) pool: MAX global_pooling: true
+  r = Reshape(m) shape { dim: 0 dim: 2 dim: 3 dim: 4 }
+  y = Permute(r) order: 0 order: 2 order: 1 order: 3
 permute-twice | Permute | to channels last, ReLU, back | data 1x4x6x8
   a = Permute(data) order: 0 order: 2 order: 3 order: 1
   b = ReLU(a)
