@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,8 @@ def next_steps(
         return ""
     shapes = {name: net.graph.shapes.get(name) or () for name in net.inputs}
     first = next(iter(shapes), "")
-    channels = (*shapes.get(first, ()), 1, 1)[1]
+    channels = {name: (*shape, 1, 1)[1] for name, shape in shapes.items()}
+    _, count, height, width = (*shapes.get(first, ()), 1, 1, 1, 1)[:4]
     texts = {name: ",".join(map(str, shape)) for name, shape in shapes.items()}
     words: dict[str, Any] = {
         "prototxt": prototxt,
@@ -74,13 +76,27 @@ def next_steps(
         "input": first,
         "inputs": ",".join(shapes),
         "shape": texts.get(first, ""),
-        "shapes": "[" + ",".join(f"[{text}]" for text in texts.values()) + "]",
+        "dims": texts.get(first, "").replace(",", "x"),
+        "channels": count,
+        "height": height,
+        "width": width,
+        "shapes": _lists(texts.values()),
         "inputs_with_shapes": ";".join(f"{name}:{text}" for name, text in texts.items()),
-        "zeros": ",".join(["0"] * channels),
-        "ones": ",".join(["1"] * channels),
+        "zeros": _repeated("0", count),
+        "ones": _repeated("1", count),
+        "zero_lists": _lists(_repeated("0", n) for n in channels.values()),
+        "one_lists": _lists(_repeated("1", n) for n in channels.values()),
         "outputs": ",".join(net.outputs),
     }
     return Template(toolchain.next).substitute(words)
+
+
+def _repeated(number: str, count: int) -> str:
+    return ",".join([number] * count)
+
+
+def _lists(texts: Iterable[str]) -> str:
+    return "[" + ",".join(f"[{text}]" for text in texts) + "]"
 
 
 def show_next(

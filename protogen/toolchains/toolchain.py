@@ -29,10 +29,16 @@ NEXT_WORDS = {
     "input": "the first input",
     "inputs": "the inputs, separated by commas",
     "shape": "the shape of the first input, as 1,3,224,224",
+    "dims": "the same as 1x3x224x224",
+    "channels": "its number of channels",
+    "height": "its height",
+    "width": "its width",
     "shapes": "the shapes of the inputs, as [[1,3,224,224]]",
     "inputs_with_shapes": "the inputs with their shapes, as data:1,3,224,224;rois:8,5",
     "zeros": "a 0 for each channel of the first input, as 0,0,0",
     "ones": "a 1 for each channel of the first input, as 1,1,1",
+    "zero_lists": "a list of zeros for each input, as [[0,0,0]]",
+    "one_lists": "a list of ones for each input, as [[1,1,1]]",
     "outputs": "the outputs, separated by commas",
 }
 TOLERANCE = 1e-3  # of the largest magnitude of a blob
