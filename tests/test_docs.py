@@ -14,6 +14,7 @@ import pytest
 from places import EXAMPLES, ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NETS = "benchmarks/nets"
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
@@ -38,13 +39,16 @@ def test_shown_commands_are_recognised():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_shown_commands_print_the_shown_output(page, tmp_path, request, commands):
-    """Run the commands of a page one after the other in a folder with the examples.
+    """Run the commands of a page one after the other in a folder with the examples, and with the
+    nets of the benchmarks if the page uses them.
 
     With --update-golden, write the actual output into the page.
     """
     update = request.config.getoption("--update-golden")
-    shutil.copytree(EXAMPLES, tmp_path / "examples")
     text = page.read_text(encoding="utf-8")
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    if NETS in text:
+        shutil.copytree(ROOT / NETS, tmp_path / NETS)
     for command, shown in commands_of(page):
         words = shlex.split(command)
         assert words[0] == "protogen"
