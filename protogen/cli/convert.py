@@ -76,13 +76,7 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
 @options.write_for
 @options.explain
 @options.input_shapes
-@click.option(
-    "--to-blob",
-    "to_blobs",
-    multiple=True,
-    metavar="BLOB",
-    help="Convert only what this blob depends on. Repeatable.",
-)
+@options.to_blobs
 @click.option(
     "--fold/--no-fold",
     default=None,

@@ -72,19 +72,21 @@ def _imported(net: str, verdicts: Sequence[Verdict], flags: dict[str, Any]) -> T
     from protogen.toolchains.toolchain import load_toolchain
 
     toolchain = load_toolchain(flags["toolchain"])
-    if any(one.kind in ("refused", "dialect") for one in verdicts):
+    if any(one.kind == "refused" for one in verdicts):
         output.note("the layers for the target are not known: operators do not convert")
         return None
+    from protogen.legalization.legalize import legalize
     from protogen.net.targets import judge
-    from protogen.onnx.importer import from_onnx
+    from protogen.onnx.importer.net import import_model
 
-    imported = from_onnx(
+    imported = import_model(
         net,
         input_shapes=options.onnx_shapes(net, flags["input_shapes"]),
-        dialect=flags["dialect"] or "bvlc",
         outputs=flags["to_blobs"],
+        richest=True,
     )
-    return judge(toolchain, imported.graph, imported.message)
+    legal = legalize(imported.net, toolchain).net
+    return judge(toolchain, legal.graph, legal.message)
 
 
 def _read(

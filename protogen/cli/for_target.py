@@ -12,7 +12,8 @@ from protogen.cli import output
 from protogen.errors import quantity
 
 if TYPE_CHECKING:
-    from protogen.legalization.legalize import Change, Legalized
+    from protogen.legalization.legalize import Legalized
+    from protogen.legalization.rounds import Change
     from protogen.net.net import Net
     from protogen.toolchains.toolchain import Toolchain
 
@@ -26,8 +27,13 @@ def show(legalized: Legalized, explain: bool = False, *, err: bool = False) -> N
     for (type_, form, becomes), changes in groups.items():
         parts = _parts(becomes)
         output.note(f"{len(changes):>4} x {type_} -> {parts}  ({form})", err=err)
-    if not legalized.changes:
+    if not legalized.changes and not legalized.unknown:
         output.note("nothing to replace: the toolchain takes every layer", err=err)
+    if legalized.unknown:
+        counts = Counter(legalized.unknown.values())
+        types = ", ".join(f"{count} {type_}" for type_, count in counts.items())
+        names = ", ".join(one.name for one in legalized.toolchains)
+        output.note(f"no source says whether {names} takes these layers: {types}", err=err)
     if explain:
         for changes in groups.values():
             _explain(changes[0], len(changes) - 1, err)
@@ -130,6 +136,7 @@ def plain(legalized: Legalized) -> dict[str, Any]:
             }
             for one in legalized.changes
         ],
+        "unknown": dict(legalized.unknown),
     }
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @options.state("TEST")
 @options.write_for
 @options.explain
+@options.to_blobs
 @click.option(
     "--limit",
     metavar="RULES",
@@ -74,8 +75,9 @@ def command(net: str, weights: str | None, **flags: Any) -> None:
     if flags["toolchain"]:
         _for_target(net, weights, reading, flags)
         return
-    if flags["explain"]:
-        raise InputError("--explain needs --target")
+    for key, flag in (("explain", "--explain"), ("to_blobs", "--to-blob")):
+        if flags[key]:
+            raise InputError(f"{flag} needs --target")
     rewritten = rewrite(
         net,
         weights,
@@ -126,6 +128,7 @@ def _for_target(
         flags["toolchain"],
         net,
         weights,
+        outputs=flags["to_blobs"],
         input_shapes=options.shapes_for(net, flags["input_shapes"], **reading),
         ignored_fields=flags["ignored_fields"],
         **reading,
@@ -152,7 +155,7 @@ def _for_target(
         output.note(f"not compared with the original: {written.unchecked}", err=err)
     if written.net.weights and not models:
         output.note("note: the layers have weights: write them with --caffemodel FILE", err=True)
-    if text:
+    if text and (models or not written.net.weights):
         for_target.show_next(written.toolchain, written.net, text, models)
 
 

@@ -13,7 +13,8 @@ from protogen.errors import InputError, ProtogenWarning, UnsupportedError
 from protogen.formats import files, prototxt
 from protogen.formats.caffemodel import write_weights
 from protogen.geometry import Shape
-from protogen.legalization.legalize import Change, Legalized, legalize
+from protogen.legalization.legalize import Legalized, legalize
+from protogen.legalization.rounds import Change
 from protogen.net.build import Reading
 from protogen.net.net import Net
 from protogen.toolchains.toolchain import Toolchain, load_toolchain

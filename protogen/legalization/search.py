@@ -9,6 +9,7 @@ from typing import NamedTuple
 from protogen.errors import InputError
 from protogen.formats import prototxt
 from protogen.formats.message import Message
+from protogen.layers import LayerType
 from protogen.layers.graph import Graph
 from protogen.legalization.draft import MARK, Draft, Item, assemble, built
 from protogen.legalization.expansion import Alternative, Unfit, alternatives
@@ -20,6 +21,7 @@ from protogen.toolchains.verdicts import BAD, TargetVerdict
 
 WRITE_COST = 4  # writing a value costs about as much as this many multiply-adds
 LAYER_COST = 2000  # starting a layer, in multiply-adds
+OWN = "protogen"  # the dialect of layer types that no Caffe has
 DEPTH = 4  # the most forms inside of forms
 _BACK, _AHEAD = 4, 2  # the layers around a layer that its verdict may depend on
 _MOST = 6  # the most readers of one value that are looked at
@@ -68,10 +70,15 @@ class Resolution:
 
 
 class Search:
-    """The search over the forms of one draft."""
+    """The search over the forms of one draft.
+
+    Attributes:
+        strict: whether a layer of which no source says what the toolchain does counts as not taken.
+    """
 
     def __init__(self, draft: Draft, toolchains: Sequence[Toolchain]) -> None:
         self.draft = draft
+        self.strict = True
         self.toolchains = tuple(toolchains)
         self.limits = tuple(
             limit for limit in (Limits.of(one) for one in toolchains) if limit.rules
@@ -179,10 +186,21 @@ class Search:
         rows = self.verdicts(message)
         bad: dict[str, str] = {}
         for item in items:
-            for row in rows.get(item.name, ()):
-                if row.verdict in BAD:
-                    bad.setdefault(item.name, f"{row.type}: {row.text}")
+            if objection := self.objection(item.type, rows.get(item.name, ())):
+                bad.setdefault(item.name, f"{item.type}: {objection}")
         return bad
+
+    def objection(self, type_: str, rows: Sequence[TargetVerdict]) -> str:
+        """Return why a layer is not legal; empty if it is."""
+        kind = LayerType.registry.get(type_)
+        if kind is not None and kind.forks == (OWN,):
+            return "the type is protogen's own: no toolchain has it"
+        for row in rows:
+            if row.verdict in BAD:
+                return row.text
+        if self.strict and any(row.verdict == "unknown" for row in rows):
+            return "no source says whether the toolchain takes it"
+        return ""
 
     def _message(
         self, before: Sequence[Item], items: Sequence[Item], after: Sequence[Item]

@@ -52,6 +52,7 @@ Scale | scale_param { num_axes: 0 } | 2x3x4x5
 Scale | scale_param { axis: 0 } | 2x3x4x5 2x3
 Scale | scale_param { axis: 0 } | 2x3x4x5 2x3x4x5
 Scale | scale_param { axis: 2 } | 2x3x4x5 4x5
+Scale | scale_param { axis: 1 } | 1x3x4x5 3
 Bias | | 2x3x4x5
 Bias | bias_param { axis: 2 num_axes: 2 } | 2x3x4x5
 Bias | bias_param { axis: 0 } | 2x3x4x5 2x3

@@ -198,11 +198,11 @@ def test_several_targets_at_once():
 
 
 def test_a_layer_without_a_form_is_refused_with_what_was_tried():
-    net = small(layer("conv", "Convolution", "data", more=CONV), layer("log", "Log", "conv"))
+    net = small(layer("conv", "Convolution", "data", more=CONV), layer("cut", "Threshold", "conv"))
     with pytest.raises(UnsupportedError) as caught:
         legalize(net, "mindspore-lite")
     text = str(caught.value)
-    assert 'layer "log" (Log): it does not have the type Log' in text
+    assert 'layer "cut" (Threshold): it does not have the type Threshold' in text
     assert "mindspore-lite takes no form of 1 layer" in text
     assert "--to-blob" in text
 

@@ -38,6 +38,20 @@ def elementwise(layer: Layer, r: Rewriter) -> None:
     _join(layer, r, y)
 
 
+@form("Scale", text="Scale along axis 0 with a bottom of N x C")
+def along_the_batch(layer: Layer, r: Rewriter) -> None:
+    """A gate of N x C x 1 x 1 as N x C: some toolchains take two bottoms along axis 0 only."""
+    only(layer, len(layer.bottoms) == 2, "it has one bottom")
+    p = layer.params.scale_param
+    large, small = (r.shape(bottom) for bottom in layer.bottoms)
+    axis = p.axis + len(large) if p.axis < 0 else p.axis
+    full = (*(1,) * axis, *small, *(1,) * (len(large) - axis - len(small)))
+    only(layer, not p.bias_term and full[:2] == large[:2], "its second bottom is not N x C")
+    only(layer, prod(full[2:]) == 1 and (axis, small) != (0, large[:2]), "it has this form already")
+    y = reshape(r, layer.bottoms[1], large[:2], role="gate")
+    r.add("Scale", [layer.bottoms[0], y], params={"scale_param": {"axis": 0}})
+
+
 @form("Scale", "Bias", text="Tile and Eltwise")
 def spread_by_tiles(layer: Layer, r: Rewriter) -> None:
     y, shape, large = _smaller(layer, r)
