@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,13 @@ def _pairs(expected: Arrays, actual: Outputs, graph: Graph) -> dict[str, NDArray
         if writer is not None:
             pairs[name] = named.pop(writer)
     for name in (name for name in expected if name not in pairs):
+        again = [one for one in named if re.fullmatch(re.escape(name) + r"/\d+", one)]
+        source = _copied(name, graph)
+        if again:  # TPU-MLIR's name of a blob that a layer in place writes again
+            pairs[name] = named.pop(max(again, key=lambda one: int(one.rpartition("/")[2])))
+        elif source in named and source not in expected:
+            pairs[name] = named.pop(source)
+    for name in (name for name in expected if name not in pairs):
         # A toolchain that makes several operators of a layer: the last has the result.
         parts = [one for one in named if one.startswith(f"{name}_") and one not in expected]
         if len(parts) > 1:
@@ -82,6 +90,17 @@ def _pairs(expected: Arrays, actual: Outputs, graph: Graph) -> dict[str, NDArray
     if left and len(left) == len(unnamed):
         pairs |= zip(left, _in_order([expected[name] for name in left], unnamed), strict=True)
     return pairs
+
+
+def _copied(name: str, graph: Graph) -> str:
+    """Return the name of the blob of which another is a copy by a Reshape to the same shape: TPU-MLIR
+    removes that layer, and gives the output the name of its bottom. Empty if it is none."""
+    for layer in reversed(graph.layers):
+        if name in layer.tops:
+            shapes = [graph.shapes.get(value) for value in (*layer.reads, *layer.writes)]
+            same = layer.type == "Reshape" and shapes[0] is not None and shapes[0] == shapes[-1]
+            return layer.bottoms[0] if same else ""
+    return ""
 
 
 def _nearest(expected: Arrays, actual: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -97,6 +97,17 @@ LAYER_WORDS: Mapping[str, tuple[Any, str]] = {
         False,
         "whether it is a Permute that changes the order of axes longer than 1",
     ),
+    "computed_from": (
+        [],
+        "the types of the layers that write its bottoms, and of those before them as far as the "
+        "layers between have tops with the axes of their bottoms and no number from another place "
+        "(ReLU, Sigmoid, Power, Eltwise, Scale, BatchNorm, Softmax, Concat, Slice, Permute and the like)",
+    ),
+    "used_by": (
+        [],
+        "the types of the layers that read its tops, and of those behind them as far as the layers "
+        "between only reorder or pass on numbers (Permute, Reshape, Flatten, Split, Dropout)",
+    ),
     "axis_length": (1, "length of its first bottom along its axis; 0 without an axis"),
     "point_sum": (0, "the sum of its slice points"),
 }
@@ -106,8 +117,11 @@ STRUCTURED_WORDS: Mapping[str, str] = {
     "param.FIELD": "a field of its parameters, with its default; a list for a repeated field",
     "counts.FIELD": "number of values of a repeated field of its parameters",
     "previous.WORD": "a word of the layer that writes its first bottom: type, param, written, rank, "
-    "batch, channels, num_output, bottoms, bottom_readers, group, depthwise, blobs, in_place or renamed",
+    "batch, channels, height, num_output, bottoms, bottom_readers, group, depthwise, blobs, in_place, renamed, "
+    "is_output or from_types",
     "next.WORD": "the same of the layer that reads its tops, if there is only one",
+    "origin.WORD": "the same of the layer that computes its first bottom, without layers of one bottom "
+    "that pass on, reshape or change each number (Reshape, Flatten, ReLU, Power, Scale and the like)",
 }
 NET_WORDS: Mapping[str, Any] = {
     "v1": False, "legacy_input": False, "legacy_dims": False, "legacy_shape": False,
@@ -222,7 +236,8 @@ def written(params: Message) -> Values:
 
 NEIGHBOUR = {"type": Text(""), "param": {}, "written": Values(), "rank": 4, "bottoms": 1,
               "in_place": False, "bottom_readers": 1, "group": 1, "batch": 1, "channels": 1,
-              "num_output": 1, "depthwise": False, "blobs": 0, "renamed": False}  # fmt: skip
+              "height": 1, "num_output": 1, "depthwise": False, "blobs": 0, "renamed": False,
+              "is_output": True, "from_types": Values()}  # fmt: skip
 
 
 def examples(types: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -239,6 +254,7 @@ def examples(types: Sequence[str]) -> Iterator[dict[str, Any]]:
             "counts": AnyField() if kind is None else counts(param),
             "previous": neighbour,
             "next": neighbour,
+            "origin": neighbour,
         }
 
 
