@@ -72,7 +72,7 @@ def _pairs(expected: Arrays, actual: Outputs, graph: Graph) -> dict[str, NDArray
             pairs[name] = named.pop(writer)
     for name in (name for name in expected if name not in pairs):
         again = [one for one in named if re.fullmatch(re.escape(name) + r"/\d+", one)]
-        source = _copied(name, graph)
+        source = copied(name, graph)
         if again:  # TPU-MLIR's name of a blob that a layer in place writes again
             pairs[name] = named.pop(max(again, key=lambda one: int(one.rpartition("/")[2])))
         elif source in named and source not in expected:
@@ -92,7 +92,7 @@ def _pairs(expected: Arrays, actual: Outputs, graph: Graph) -> dict[str, NDArray
     return pairs
 
 
-def _copied(name: str, graph: Graph) -> str:
+def copied(name: str, graph: Graph) -> str:
     """Return the name of the blob of which another is a copy by a Reshape to the same shape: TPU-MLIR
     removes that layer, and gives the output the name of its bottom. Empty if it is none."""
     for layer in reversed(graph.layers):

@@ -17,6 +17,7 @@ from protogen.layers import kind_of
 from protogen.layers.base import Window
 from protogen.layers.graph import Graph, Layer
 from protogen.toolchains.means import mean_batch, reorders
+from protogen.toolchains.walks import computed_by, computed_from, origin, used_by
 from protogen.toolchains.words import (
     NEIGHBOUR,
     AnyField,
@@ -35,12 +36,6 @@ _SMALL = 4096  # values of a blob that is examined; larger blobs are weights
 _PAIRS = ("kernel_size", "stride", "pad", "dilation")
 # Layers whose tops are never below 0, or never where their bottom is not.
 _NONNEGATIVE = frozenset(("Sigmoid", "AbsVal", "BNLL", "Exp", "Softmax", "ReLU6", "HardSigmoid"))
-_PASS_ON = frozenset(("Permute", "Reshape", "Flatten", "Split", "Dropout"))
-# Layers whose tops have the axes of their bottoms, and no number from another place of an image.
-_SAME_AXES = frozenset(
-    ("Permute", "Split", "Dropout", "ReLU", "ReLU6", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "Power", "Exp", "Log", "Clip",
-     "Swish", "Mish", "Eltwise", "Scale", "Bias", "BatchNorm", "Softmax", "Concat", "Slice")
-)  # fmt: skip
 _KEEP_SIGN = frozenset(
     ("Pooling", "Dropout", "Split", "Flatten", "Reshape", "Permute", "Concat", "Slice", "Crop",
      "ShuffleChannel", "Upsample", "Interp", "Reorg", "Tile", "LRN")
@@ -183,11 +178,11 @@ class Words:
             "in_place_on_input": any(value in inputs for value in layer.reads) and bool(in_place),
             "is_output": bool(unused),
             "unused_tops": len(unused),
-            "computed_by": self._computed_by(layer),
+            "computed_by": computed_by(layer, self.producers),
             "mean_batch": mean_batch(layer, self.graph, self.producers, self.readers),
             "reorders": reorders(layer, self.graph),
-            "computed_from": self._computed_from(layer),
-            "used_by": self._used_by(layer),
+            "computed_from": computed_from(layer, self.producers),
+            "used_by": used_by(layer, self.readers),
             "from_types": Values(Text(one.type) for one in writers),
             "from_input": any(value in inputs for value in layer.reads),
             "bottom_readers": len(siblings),
@@ -199,45 +194,8 @@ class Words:
             "nonnegative": bool(layer.reads) and layer.reads[0] in self._nonnegative,
             "previous": self._neighbour(first),
             "next": self._neighbour(readers[0] if len(readers) == 1 else None),
-            "origin": self._neighbour(self._origin(first)),
+            "origin": self._neighbour(origin(first, self.producers)),
         }
-
-    def _computed_by(self, layer: Layer) -> Text:
-        writer = self.producers.get(layer.reads[0]) if layer.reads else None
-        while writer is not None and writer.type in _PASS_ON and writer.reads:
-            writer = self.producers.get(writer.reads[0])
-        return Text("" if writer is None or writer.type == "Input" else writer.type)
-
-    def _computed_from(self, layer: Layer) -> Values:
-        types: dict[Text, None] = {}
-        values, seen = list(layer.reads), set(layer.reads)
-        while values:
-            writer = self.producers.get(values.pop())
-            if writer is None:
-                continue
-            types[Text(writer.type)] = None
-            if writer.type in _SAME_AXES:
-                values += [value for value in writer.reads if value not in seen]
-                seen.update(writer.reads)
-        return Values(types)
-
-    def _origin(self, writer: Layer | None) -> Layer | None:
-        while writer is not None and len(writer.reads) == 1 and (
-            writer.type in ("Reshape", "Flatten")
-            or (writer.type in _SAME_AXES and writer.type != "Permute")
-        ):  # fmt: skip
-            writer = self.producers.get(writer.reads[0])
-        return writer
-
-    def _used_by(self, layer: Layer) -> Values:
-        types: dict[Text, None] = {}
-        values = list(layer.writes)
-        while values:
-            for reader in self.readers.get(values.pop(), ()):
-                types[Text(reader.type)] = None
-                if reader.type in _PASS_ON:
-                    values += reader.writes
-        return Values(types)
 
     def _neighbour(self, layer: Layer | None) -> dict[str, Any]:
         if layer is None:

@@ -80,6 +80,7 @@ def matched(
         result = {}
         for blob in truth:
             both = [*renamed(blob, names), prepared.layers.get(blob, blob)]
+            both += [one for one in [prepared.copies.get(blob, "")] if one and one not in truth]
             if tool in LAYERS_NAME_OUTPUTS:
                 both.reverse()
             name = next((name for name in both if name in by_name), "")

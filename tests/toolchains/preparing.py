@@ -17,6 +17,7 @@ from protogen.net.binary import to_protobuf
 from protogen.net.net import Net
 from protogen.net.upgrade import upgrade
 from protogen.onnx import lower
+from protogen.running.matching import copied
 from protogen.running.runtime import run_program
 
 Array = NDArray[np.float32]
@@ -33,6 +34,7 @@ class Prepared:
     feeds: dict[str, Array]
     outputs: dict[str, Array | None] = field(default_factory=dict)
     layers: dict[str, str] = field(default_factory=dict)  # see ``writer``
+    copies: dict[str, str] = field(default_factory=dict)  # of outputs that only copy a blob
     refused: str = ""
 
     @property
@@ -198,6 +200,7 @@ def prepare(form: Form) -> Prepared:
         outputs = [names[value] for value in net.outputs if value not in net.inputs]
         prepared.outputs = dict.fromkeys(outputs)
         prepared.layers = {name: last[name][1] for name in outputs}
+        prepared.copies = {name: copied(name, net.graph) for name in outputs}
         if refused:
             return prepared
         try:

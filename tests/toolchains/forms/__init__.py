@@ -7,6 +7,7 @@ from forms import (
     dense,
     detection,
     elementwise,
+    layouts,
     neighbours,
     normalization,
     pooling,
@@ -25,6 +26,7 @@ PARTS = (
     shaping,
     detection,
     neighbours,
+    layouts,
     whole,
     architectures,
 )
