@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output, tables, verify
+from protogen.cli import for_target, options, output, tables, verify
 from protogen.errors import InputError, MismatchError, ProtogenWarning, quantity
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
     "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
 )
 @click.option("--dry-run", is_flag=True, help="Write nothing; list what does not convert.")
-@options.write_for
-@options.explain
+@for_target.write_for
+@for_target.explain
 @options.input_shapes
-@options.to_blobs
+@for_target.to_blobs
 @click.option(
     "--fold/--no-fold",
     default=None,
@@ -334,8 +334,6 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> None:
         return
     _show_net(converted, flags["verbose"])
     if converted.legalized is not None:
-        from protogen.cli import for_target
-
         for_target.show(converted.legalized, flags["explain"])
         toolchain = converted.legalized.toolchains[0]
         net = converted.imported.net
@@ -343,8 +341,6 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> None:
 
 
 def _print_json_net(converted: Any) -> None:
-    from protogen.cli import for_target
-
     net, names = converted.imported.net, converted.imported.names()
     output.print_json(
         "convert",

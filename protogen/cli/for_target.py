@@ -1,4 +1,4 @@
-"""What commands print about a net that was written for a toolchain."""
+"""``--target``: options of commands that write a net for a toolchain, and what they print about it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from protogen.cli import output
 from protogen.errors import quantity
 
@@ -16,6 +18,24 @@ if TYPE_CHECKING:
     from protogen.legalization.rounds import Change
     from protogen.net.net import Net
     from protogen.toolchains.toolchain import Toolchain
+
+
+write_for = click.option(
+    "--target",
+    "toolchain",
+    metavar="NAME|FILE.toml",
+    help="Write the net for this toolchain (see protogen targets).",
+)
+to_blobs = click.option(
+    "--to-blob",
+    "to_blobs",
+    multiple=True,
+    metavar="BLOB",
+    help="Convert only what this blob depends on. Repeatable.",
+)
+explain = click.option(
+    "--explain", is_flag=True, help="List the forms that were possible, with their cost."
+)
 
 
 def show(legalized: Legalized, explain: bool = False, *, err: bool = False) -> None:

@@ -78,22 +78,6 @@ target = click.option(
     metavar="NAME|FILE.toml",
     help="Say what this toolchain does with each layer (see protogen targets).",
 )
-write_for = click.option(
-    "--target",
-    "toolchain",
-    metavar="NAME|FILE.toml",
-    help="Write the net for this toolchain (see protogen targets).",
-)
-to_blobs = click.option(
-    "--to-blob",
-    "to_blobs",
-    multiple=True,
-    metavar="BLOB",
-    help="Convert only what this blob depends on. Repeatable.",
-)
-explain = click.option(
-    "--explain", is_flag=True, help="List the forms that were possible, with their cost."
-)
 input_shapes = click.option(
     "--input-shape",
     "input_shapes",

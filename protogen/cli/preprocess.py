@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 @click.option("--fold", is_flag=True, help="Change the first layer's weights, add no layers.")
 @click.option("--bottom", metavar="BLOB", help="The input, if the net has several.")
 @options.dialect
-@options.write_for
-@options.explain
+@for_target.write_for
+@for_target.explain
 @options.input_shapes
 @click.option("--verify", is_flag=True, help="Run both nets and compare the outputs.")
 @options.seed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import for_target, options, output
 from protogen.errors import InputError, UnsupportedError, quantity
 from protogen.formats import files
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 @options.dialect
 @options.input_shapes
 @options.state("TEST")
-@options.write_for
-@options.explain
-@options.to_blobs
+@for_target.write_for
+@for_target.explain
+@for_target.to_blobs
 @click.option(
     "--limit",
     metavar="RULES",
@@ -118,7 +118,6 @@ def _for_target(
     net: str, weights: str | None, reading: dict[str, Any], flags: dict[str, Any]
 ) -> None:
     """Write the net for a toolchain."""
-    from protogen.cli import for_target
     from protogen.generate.targeting import rewrite_for
 
     for key, flag in (("types", "--type"), ("limit", "--limit"), ("require_all", "--require-all")):

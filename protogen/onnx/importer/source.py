@@ -143,11 +143,8 @@ def read_source(
     shapes, kinds = _shapes(graph, path)
     while True:
         folded = fold(graph.node, constants, shapes, opset)
-        nodes = take_branches(folded, constants)
-        branches_taken = sum(node.op_type == "If" for node in nodes) < sum(
-            node.op_type == "If" for node in folded
-        )
-        folded_all = len(folded) == len(graph.node) and not branches_taken
+        nodes, taken = take_branches(folded, constants)
+        folded_all = len(folded) == len(graph.node) and not taken
         del graph.node[:]
         graph.node.extend(nodes)
         if folded_all:

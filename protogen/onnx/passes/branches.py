@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
 def take_branches(
     nodes: Iterable[NodeProto], constants: Mapping[str, NDArray[Any]]
-) -> list[NodeProto]:
-    """Return the nodes without each If whose condition is known. The outputs of the branch get the
-    names of the outputs of the If. An If inside of a branch is replaced in the next call."""
+) -> tuple[list[NodeProto], int]:
+    """Return the nodes without each If whose condition is known, and the number of these. The outputs
+    of the branch get the names of the outputs of the If. An If inside of a branch is replaced in the
+    next call."""
     result: list[NodeProto] = []
+    taken = 0
     for node in nodes:
         condition = constants.get(node.input[0]) if node.op_type == "If" and node.input else None
         if condition is None or condition.size != 1 or node.domain not in ("", "ai.onnx"):
@@ -25,7 +27,8 @@ def take_branches(
         key = "then_branch" if condition.reshape(-1)[0] else "else_branch"
         branch = next((one.g for one in node.attribute if one.name == key), None)
         result += [node] if branch is None else _inlined(node, branch)
-    return result
+        taken += branch is not None
+    return result, taken
 
 
 def _inlined(node: NodeProto, branch: GraphProto) -> list[NodeProto]:
