@@ -98,7 +98,10 @@ def rewrite_for(
         UnsupportedError: the toolchain takes no form of a layer.
         MismatchError: the result differs (a fault of protogen).
     """
+    from protogen.running.cutting import is_empty
+
     toolchain = target if isinstance(target, Toolchain) else load_toolchain(target)
+    caffemodel = None if is_empty(caffemodel) else caffemodel
     net = _loaded(path, caffemodel, input_shapes, reading)
     return target_net(net, toolchain, outputs, seed, bool(caffemodel))
 

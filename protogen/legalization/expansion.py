@@ -104,9 +104,12 @@ class Expansion(Rewriter):
     def finish(self) -> list[Item]:
         """Return the layers; the last value of each top has the name of the layer's own value."""
         names = {value: top for top, value in self._final.items()}
+        type_, text = self._forms[-1]
+        forms = (*self._forms[:-1], (type_, ", ".join(filter(None, (text, self.label)))))
         return [
             replace(
                 one,
+                forms=forms,
                 reads=tuple(names.get(value, value) for value in one.reads),
                 writes=tuple(names.get(value, value) for value in one.writes),
             )

@@ -20,6 +20,7 @@ from protogen.toolchains.toolchain import Toolchain
 from protogen.toolchains.verdicts import BAD, TargetVerdict
 
 WRITE_COST = 4  # writing a value costs about as much as this many multiply-adds
+WEAK_COST = 1 << 40  # a layer that the toolchain may remove is the last choice
 LAYER_COST = 2000  # starting a layer, in multiply-adds
 OWN = "protogen"  # the dialect of layer types that no Caffe has
 DEPTH = 4  # the most forms inside of forms
@@ -129,7 +130,7 @@ class Search:
             if cost is None:
                 tried.append(Tried(one.text, "the shapes of its layers are unknown"))
                 continue
-            options.append((cost.total, cost, one))
+            options.append((cost.total + one.form.weak * WEAK_COST, cost, one))
         best: tuple[int, Cost, Alternative, tuple[Item, ...]] | None = None
         for raw, cost, one in sorted(options, key=lambda option: option[0]):
             if best is not None and raw >= best[0]:
@@ -141,8 +142,9 @@ class Search:
                 continue
             full = _cost(self._graph(before, items, after), {new.name for new in items})
             assert full is not None
-            if best is None or full.total < best[0]:
-                best = (full.total, full, one, items)
+            total = full.total + one.form.weak * WEAK_COST
+            if best is None or total < best[0]:
+                best = (total, full, one, items)
             tried.append(Tried(one.text, "", full, error=one.form.error))
         if best is None:
             return Resolution(None, 0, tuple(tried))

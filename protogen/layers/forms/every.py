@@ -56,21 +56,21 @@ def _behind(layer: Layer, r: Rewriter) -> str:
     return r.copy(list(layer.bottoms), role="value")
 
 
-@form(EVERY, text="a Reshape to the same shape before it")
+@form(EVERY, text="a Reshape to the same shape before it", weak=True)
 def behind_reshape(layer: Layer, r: Rewriter) -> None:
     only(layer, bool(layer.bottoms), "it has no bottom")
     x = layer.bottoms[0]
     r.copy([reshape(r, x, r.shape(x), role="bottom"), *layer.bottoms[1:]])
 
 
-@form(EVERY, text="a Power copy before it")
+@form(EVERY, text="a Power copy before it", weak=True)
 def behind_power(layer: Layer, r: Rewriter) -> None:
     only(layer, bool(layer.bottoms), "it has no bottom")
     copy = r.add("Power", [layer.bottoms[0]], role="bottom")
     r.copy([copy, *layer.bottoms[1:]])
 
 
-@form(EVERY, text="a Scale by 1 before it")
+@form(EVERY, text="a Scale by 1 before it", weak=True)
 def behind_scale(layer: Layer, r: Rewriter) -> None:
     only(layer, bool(layer.bottoms), "it has no bottom")
     shape = r.shape(layer.bottoms[0])
@@ -90,12 +90,12 @@ def behind_convolution(layer: Layer, r: Rewriter) -> None:
     r.copy([copy, *layer.bottoms[1:]])
 
 
-@form(EVERY, text="a Power copy behind it")
+@form(EVERY, text="a Power copy behind it", weak=True)
 def before_power(layer: Layer, r: Rewriter) -> None:
     r.add("Power", [_behind(layer, r)])
 
 
-@form(EVERY, text="a ReLU with slope 1 behind it")
+@form(EVERY, text="a ReLU with slope 1 behind it", weak=True)
 def before_relu(layer: Layer, r: Rewriter) -> None:
     r.add("ReLU", [_behind(layer, r)], params={"relu_param": {"negative_slope": 1.0}})
 

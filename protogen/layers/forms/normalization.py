@@ -67,23 +67,6 @@ def mvn_by_pooling(layer: Layer, r: Rewriter) -> None:
     reshape(r, centred, before)
 
 
-@form("MVN", text="means by Pooling, and LRN", error=1e-3)
-def mvn_by_lrn(layer: Layer, r: Rewriter) -> None:
-    """LRN over all pixels of a channel: x / sqrt(k + alpha / n sum x^2), with a small eps^2."""
-    p = layer.params.mvn_param
-    only(layer, p.normalize_variance and 0 < p.eps <= 1e-3, "it has no variance, or a large eps")
-    x, shape = _image(layer, r, p.across_channels)
-    before = (*r.shape(layer.bottoms[0]), 1, 1, 1)[:4]
-    mean = r.add("Pooling", [x], role="mean", params=_MEAN)
-    centred = total(r, x, _spread(r, mean, shape, -1, "means"), role="centred")
-    count = prod(shape[2:])
-    rows = reshape(r, centred, (prod(shape[:2]), count, 1, 1), role="rows")
-    eps = max(float(p.eps) ** 2, 1e-10)
-    unit = _unit(r, rows, count, 1 / count, eps)
-    unit = affine(r, unit, 1 / math.sqrt(eps), 0, count, role="unit")
-    reshape(r, unit, before)
-
-
 def _unit(r: Rewriter, x: str, channels: int, share: float, eps: float) -> str:
     """Add x / sqrt(1 + share / eps sum over the channels of x^2) as an LRN whose window has all
     channels. k stays 1, because some toolchains ignore it."""
@@ -123,17 +106,17 @@ def normalize_by_power(layer: Layer, r: Rewriter) -> None:
     scale(r, unit, np.array(factors, np.float32), np.zeros(channels, np.float32))
 
 
-@form("Normalize", text="LRN over all channels", error=1e-4)
+@form("Normalize", text="LRN over all channels")
 def normalize_by_lrn(layer: Layer, r: Rewriter) -> None:
-    """x / sqrt(eps + sum x^2), with an eps of at least 1e-10."""
+    """x / sqrt(eps + sum x^2), where eps is large enough for a factor of float32."""
     import numpy as np
 
     p = layer.params.norm_param
     only(layer, not p.across_spatial, "it normalises the whole sample")
+    only(layer, p.eps >= 1e-12, "its eps is too small")
     _, channels, _, _ = image(layer, r)
-    eps = max(float(p.eps), 1e-10)
-    unit = _unit(r, layer.bottoms[0], channels, 1.0, eps)
-    factors = np.broadcast_to(weights_of(layer, r)[0].reshape(-1), (channels,)) / math.sqrt(eps)
+    unit = _unit(r, layer.bottoms[0], channels, 1.0, float(p.eps))
+    factors = np.broadcast_to(weights_of(layer, r)[0].reshape(-1), (channels,)) / math.sqrt(p.eps)
     scale(r, unit, factors.astype(np.float32), np.zeros(channels, np.float32))
 
 

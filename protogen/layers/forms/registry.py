@@ -23,23 +23,28 @@ class Form:
         error: the largest error relative to the largest value; 0 for a form that differs only by the
             rounding of float32.
         general: whether every layer type has it: then it writes the layer itself, too.
+        weak: whether a toolchain may remove what it adds, because it is the identity. Such a form is
+            chosen only if no other is legal.
     """
 
     text: str
     write: Write
     error: float = 0.0
     general: bool = False
+    weak: bool = False
 
 
 FORMS: dict[str, list[Form]] = {}
 
 
-def form(*types: str, text: str, error: float = 0.0) -> Callable[[Write], Write]:
+def form(
+    *types: str, text: str, error: float = 0.0, weak: bool = False
+) -> Callable[[Write], Write]:
     """Register a function as a form of these layer types; ``EVERY`` stands for all."""
 
     def register(function: Write) -> Write:
         for type_ in types:
-            FORMS.setdefault(type_, []).append(Form(text, function, error, type_ == EVERY))
+            FORMS.setdefault(type_, []).append(Form(text, function, error, type_ == EVERY, weak))
         return function
 
     return register
