@@ -63,6 +63,8 @@ def box_sizes(p: Message) -> Iterator[tuple[float, float]]:
 class PriorBox(LayerType):
     """SSD: default boxes of a feature map (corners, then variances); bottoms map and image."""
 
+    reads_values = False
+
     reads = fields(
         prior_box_param=(
             "min_size max_size aspect_ratio flip clip variance img_size img_h img_w step "

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from protogen.errors import UnsupportedError, quantity
 from protogen.formats.message import Message
+from protogen.layers import LayerType
 from protogen.legalization.canonical import merge_reshapes
 from protogen.legalization.draft import Draft, Item
 from protogen.legalization.search import Resolution, Search, Surroundings, Tried
@@ -115,10 +116,12 @@ class Rounds:
         self._search.strict = False
         lines: list[str] = []
         unknown: dict[str, str] = {}
+        refused: list[Message] = []
         for item, layer in zip(self._draft.items, message.layer, strict=True):
             verdicts = rows.get(layer.name, ())
             if reason := self._search.objection(item.type, verdicts):
                 lines += self._lines(item, layer.name, reason)
+                refused.append(layer)
             elif any(row.verdict == "unknown" for row in verdicts):
                 unknown[layer.name] = item.type
         count = sum(line.startswith("  layer") for line in lines)
@@ -130,7 +133,7 @@ class Rounds:
                 f"{names} takes no {what}",
                 subject=f'net "{self._draft.name}"',
                 lines=[*lines, *whole],
-                advice="End the net before these layers with --to-blob, or change them.",
+                advice=_advice(message, refused),
             )
         return unknown
 
@@ -143,3 +146,22 @@ class Rounds:
             if one.cost is not None and not one.reason.startswith(f"{item.type}: {reason}"):
                 lines.append(f"    not {one.text}: {one.reason}")
         return lines
+
+
+def _advice(message: Message, refused: list[Message]) -> str:
+    """Return what can be done: the blobs before the refused layers, as outputs of a smaller net."""
+    names = {layer.name for layer in refused}
+    lost: set[str] = set()
+    ends: dict[str, None] = {}
+    for layer in message.layer:
+        if layer.name not in names and not lost & set(layer.bottom):
+            continue
+        lost.update(layer.top)
+        kind = LayerType.registry.get(layer.type)
+        if kind is None or kind.reads_values:
+            ends.update(dict.fromkeys(layer.bottom))
+    inputs = {top for layer in message.layer if layer.type == "Input" for top in layer.top}
+    blobs = [name for name in ends if name not in lost and name not in inputs]
+    if not blobs:
+        return "Change these layers."
+    return "End the net before them: " + " ".join(f"--to-blob {name}" for name in blobs[:8]) + "."

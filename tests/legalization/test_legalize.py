@@ -204,7 +204,7 @@ def test_a_layer_without_a_form_is_refused_with_what_was_tried():
     text = str(caught.value)
     assert 'layer "cut" (Threshold): it does not have the type Threshold' in text
     assert "mindspore-lite takes no form of 1 layer" in text
-    assert "--to-blob" in text
+    assert "End the net before them: --to-blob conv." in text
 
 
 def test_a_field_that_is_not_read_is_refused():
