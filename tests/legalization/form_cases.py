@@ -29,6 +29,7 @@ Mish | | 2x3x4x5
 ELU | elu_param { alpha: 0.7 } | 2x3x4x5
 BNLL | | 2x3x4x5
 TanH | | 2x3x4x5
+Sigmoid | | 2x3x4x5
 Exp | | 2x3x4x5
 Exp | exp_param { base: 2 scale: 0.5 shift: 0.3 } | 2x3x4x5
 Log | | 2x3x4x5 positive

@@ -29,6 +29,7 @@ _FAMILIES = (
     "recurrent",
     "reduction",
     "resizing",
+    "softmax",
     "spreading",
 )
 
