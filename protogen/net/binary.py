@@ -22,10 +22,11 @@ def to_protobuf(message: Message) -> Any:
     return proto
 
 
-def layer_header(layer: Message, schema: Schema | None = None) -> bytes:
+def layer_header(layer: Message, name: str, schema: Schema | None = None) -> bytes:
     """Return a LayerParameter without its blobs in wire format, as Caffe writes it.
 
     Args:
+        name: the name of the layer.
         schema: the parser that will read it. It decides which fields of forks are written, and their
             numbers; BVLC Caffe's parser by default.
     """
@@ -33,6 +34,7 @@ def layer_header(layer: Message, schema: Schema | None = None) -> bytes:
     numbers = tuple(sorted(schema.fields.items())) if schema is not None else ()
     proto = renumbered_class(lacks, numbers)()
     _fill(proto, layer)
+    proto.name = name
     raw: bytes = proto.SerializeToString(deterministic=True)
     return raw
 

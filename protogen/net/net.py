@@ -334,4 +334,4 @@ def entry(
     from protogen.formats.caffemodel import Entry
     from protogen.net.binary import layer_header
 
-    return Entry(layer_header(layer.params, schema), arrays)
+    return Entry(layer_header(layer.params, layer.name, schema), arrays)

@@ -36,6 +36,7 @@ COLOURS = {
     "reduction": ("#e6e9ec", "#5c6b73"),
     "detection": ("#f3dfea", "#a04f7c"),
     "resizing": ("#d3ece8", "#2b8074"),
+    "exact_resize": ("#d3ece8", "#2b8074"),
     "unknown": ("#fff3b0", "#9a7d0a"),
     "stub": ("#ffffff", "#8a949c"),
 }

@@ -299,5 +299,5 @@ def test_caffemodel_reads_back(tmp_path):
     up = pg.upsample("2x3", channels=5, name="up", input_shape=(1, 5, 4, 4))
     up.net.save(tmp_path / "n.prototxt", tmp_path / "n.caffemodel")
     weights = weights_of((tmp_path / "n.caffemodel").read_bytes())
-    assert list(weights) == ["up"]
+    assert list(weights) == ["data", "up"]  # every layer, as Caffe writes it
     assert_array_equal(weights["up"][0], up.weights["up"][0])

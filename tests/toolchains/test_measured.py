@@ -34,6 +34,7 @@ LEFT_OUT = {
     **dict.fromkeys(READS_FILES, "reads files of a data set"),
     "Accuracy": "only in training nets",
     "HDF5Output": "writes a file",
+    "ExactResize": "protogen's own type, which no toolchain has",
 }
 VERDICTS = ("right", "wrong", "refused", "crashed", "hung")
 
