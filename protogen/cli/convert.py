@@ -105,6 +105,7 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
     "--verify", is_flag=True, help="Run the result and the source; exit 1 if they differ."
 )
 @options.seed
+@options.half_check
 @click.option(
     "--tolerance",
     type=float,
@@ -154,7 +155,8 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: An
         if dry_run(net, caffemodel, from_onnx, flags):
             ctx.exit(1)
     elif from_onnx:
-        _to_caffe(net, flags)
+        if not _to_caffe(net, flags):
+            ctx.exit(1)
     else:
         _to_onnx(net, caffemodel, flags)
 
@@ -178,6 +180,7 @@ _ONLY_TO_ONNX: dict[str, tuple[Any, str]] = {
     "receipt": (None, "a Caffe net has no receipt"),
 }
 _ONLY_TO_CAFFE: dict[str, tuple[Any, str]] = {
+    "half_check": (False, "use protogen run --half-check on the net"),
     "weights": (None, "the weights are in the ONNX model"),
     "names": (None, "the ONNX model has the names of the blobs"),
 }
@@ -195,6 +198,8 @@ def _check_options(
     """Refuse options that have no effect: each would be ignored in silence otherwise."""
     if flags["tolerance"] is not None and not (flags["verify"] or flags["receipt"]):
         raise InputError("--tolerance needs --verify")
+    if flags["half_check"] and (flags["dry_run"] or flags["as_json"]):
+        raise InputError("--half-check does not apply with --dry-run or --json")
     if flags["explain"] and (flags["dry_run"] or not flags["toolchain"]):
         raise InputError("--explain needs --target, and no --dry-run")
     if flags["toolchain"] and not (flags["dry_run"] or from_onnx):
@@ -303,7 +308,8 @@ def _checks(checked: dict[str, Any]) -> Iterator[str]:
             )
 
 
-def _to_caffe(model: str, flags: dict[str, Any]) -> None:
+def _to_caffe(model: str, flags: dict[str, Any]) -> bool:
+    """Convert to Caffe; returns False if a value does not fit into float16, with --half-check."""
     from protogen.converting.onnx_to_caffe import convert_onnx
 
     try:
@@ -331,13 +337,16 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> None:
         warnings.warn(sentence, ProtogenWarning, stacklevel=1)
     if flags["as_json"]:
         _print_json_net(converted)
-        return
+        return True
     _show_net(converted, flags["verbose"])
     if converted.legalized is not None:
         for_target.show(converted.legalized, flags["explain"])
         toolchain = converted.legalized.toolchains[0]
         net = converted.imported.net
         for_target.show_next(toolchain, net, converted.prototxt, converted.caffemodel)
+    if flags["half_check"]:
+        return for_target.half_check(converted.imported.net, flags["seed"], flags["verbose"])
+    return True
 
 
 def _print_json_net(converted: Any) -> None:

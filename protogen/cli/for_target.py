@@ -164,3 +164,13 @@ def summary(legalized: Legalized) -> str:
     """Return one line: the number of layers that were replaced."""
     names = ", ".join(one.name for one in legalized.toolchains)
     return f"{quantity(len(legalized.changes), 'layer')} replaced for {names}"
+
+
+def half_check(net: Net, seed: int, verbose: bool) -> bool:
+    """Print the ranges of a net for float16 and int8; returns whether all values fit into float16."""
+    from protogen.cli import ranges
+    from protogen.running import ranges as measured
+
+    check = measured.half_check(net, seed=seed)
+    ranges.show(check, verbose)
+    return check.passed

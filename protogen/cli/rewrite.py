@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 )
 @options.dialect
 @options.input_shapes
+@options.half_check
+@options.seed
 @options.state("TEST")
 @for_target.write_for
 @for_target.explain
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
     "--require-all", is_flag=True, help="Write nothing if a layer cannot be replaced (exit code 3)."
 )
 @options.as_json
-def command(net: str, weights: str | None, **flags: Any) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, net: str, weights: str | None, **flags: Any) -> None:
     """Rewrite a net in stock Caffe layers, or for a toolchain.
 
     With --target the whole net is written for a toolchain (see protogen targets): layers that it
@@ -73,9 +76,11 @@ def command(net: str, weights: str | None, **flags: Any) -> None:
     )
     reading = options.reading_of(flags)
     if flags["toolchain"]:
-        _for_target(net, weights, reading, flags)
-        return
-    for key, flag in (("explain", "--explain"), ("to_blobs", "--to-blob")):
+        ctx.exit(0 if _for_target(net, weights, reading, flags) else 1)
+    for key, flag in (
+        ("explain", "--explain"), ("to_blobs", "--to-blob"), ("half_check", "--half-check"),
+        ("seed", "--seed"),
+    ):  # fmt: skip
         if flags[key]:
             raise InputError(f"{flag} needs --target")
     rewritten = rewrite(
@@ -116,10 +121,13 @@ def command(net: str, weights: str | None, **flags: Any) -> None:
 
 def _for_target(
     net: str, weights: str | None, reading: dict[str, Any], flags: dict[str, Any]
-) -> None:
-    """Write the net for a toolchain."""
+) -> bool:
+    """Write the net for a toolchain; returns False if a value does not fit into float16, with
+    --half-check."""
     from protogen.generate.targeting import rewrite_for
 
+    if flags["half_check"] and (flags["as_json"] or not flags["output"]):
+        raise InputError("--half-check needs --output, and does not apply with --json")
     for key, flag in (("types", "--type"), ("limit", "--limit"), ("require_all", "--require-all")):
         if flags[key]:
             raise InputError(f"{flag} does not apply with --target, which replaces what it must")
@@ -128,6 +136,7 @@ def _for_target(
         net,
         weights,
         outputs=flags["to_blobs"],
+        seed=flags["seed"],
         input_shapes=options.shapes_for(net, flags["input_shapes"], **reading),
         ignored_fields=flags["ignored_fields"],
         **reading,
@@ -138,7 +147,7 @@ def _for_target(
     if flags["as_json"]:
         plain = for_target.plain(written.legalized)
         output.print_json("rewrite", prototxt=written.text, retained=[], **plain)
-        return
+        return True
     if not text:
         click.echo(written.text, nl=False)
     err = not text  # stdout carries only the prototxt then
@@ -156,6 +165,9 @@ def _for_target(
         output.note("note: the layers have weights: write them with --caffemodel FILE", err=True)
     if text and (models or not written.net.weights):
         for_target.show_next(written.toolchain, written.net, text, models)
+    if flags["half_check"]:
+        return for_target.half_check(written.net, flags["seed"], False)
+    return True
 
 
 def _report(

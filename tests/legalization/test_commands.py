@@ -115,3 +115,18 @@ def test_resize_for_a_target(protogen, tmp_path: Path):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert check_target(out, target, weights).usable, target
+
+
+def test_half_check_of_what_is_written(protogen, tmp_path: Path):
+    out, weights = tmp_path / "out.prototxt", tmp_path / "out.caffemodel"
+    files = ("-o", str(out), "--caffemodel", str(weights))
+    done = protogen(
+        "rewrite", str(TINY), str(TINY_WEIGHTS), "--target", "mnn", *files, "--half-check"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "float16 holds all values" in done.stdout
+    done = protogen("rewrite", str(TINY), str(TINY_WEIGHTS), "--half-check")
+    assert done.returncode == 2
+    assert "--half-check needs --target" in done.stderr
+    done = protogen("convert", str(TINY), str(TINY_WEIGHTS), "-o", "t.onnx", "--half-check")
+    assert done.returncode == 2
