@@ -188,13 +188,16 @@ class Net:
 
     def entries(self, schema: Schema | None = None) -> Iterator[Entry]:
         """Yield an entry for the writer of caffemodels for each layer, also for those without weights,
-        with its parameters, as Caffe writes it.
+        with its parameters, as Caffe writes it. A layer whose weights are missing is left out: Caffe
+        refuses a layer with too few blobs, and fills one that the file does not have.
 
         Args:
             schema: the parser that will read the file; see ``binary.layer_header``.
         """
         for layer in self.layers:
-            yield entry(layer, self.weights.get(layer.name, ()), schema)
+            blobs = self.weights.get(layer.name, ())
+            if blobs or not self.parameter_shapes.get(layer.name):
+                yield entry(layer, blobs, schema)
 
     def save(self, prototxt_path: str | Path, caffemodel: str | Path | None = None) -> None:
         """Write the net, and its weights if ``caffemodel`` is set.

@@ -259,6 +259,17 @@ def test_the_caffemodel_has_every_layer_with_its_parameters(tmp_path: Path):
     assert all(one.has_parameters for one in stored)
 
 
+def test_a_layer_without_its_weights_is_not_in_the_caffemodel(tmp_path: Path):
+    """Caffe refuses a layer with too few blobs, and fills one that is missing."""
+    net = small(
+        layer("a", "Convolution", "data", more=CONV), layer("b", "Convolution", "a", more=CONV)
+    )
+    del net.weights["b"]
+    net.save(tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+    stored = read_weights(tmp_path / "a.caffemodel").layers
+    assert [one.name for one in stored] == ["data", "a"]
+
+
 def test_the_caffemodel_has_the_numbers_of_the_target(tmp_path: Path):
     """MNN has interp_param at 2210; BVLC Caffe does not have it."""
     net = small(
