@@ -80,6 +80,7 @@ class Draft:
     shapes: dict[str, Shape | None]
     outputs: tuple[str, ...]
     constants: dict[str, NDArray[np.floating]] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)  # values of the net with other names here
     header: tuple[str, ...] = ()  # comments before the first field of the net
     _counter: list[int] = field(default_factory=lambda: [0])
 
@@ -134,7 +135,7 @@ def draft_of(graph: Graph, weights: Mapping[str, Arrays]) -> Draft:
         for item in items
         if item.type == "Parameter" and item.weights
     }
-    return Draft(graph.name, items, shapes, outputs, constants)
+    return Draft(graph.name, items, shapes, outputs, constants, renamed)
 
 
 def assemble(

@@ -33,12 +33,14 @@ class Legalized:
         toolchains: the toolchains.
         changes: the layers that were replaced, in execution order.
         unknown: layers of the result, by name, of which no source says what the toolchains do.
+        renamed: names in the result of values that a layer in place wrote over in the net.
     """
 
     net: Net
     toolchains: tuple[Toolchain, ...]
     changes: tuple[Change, ...]
     unknown: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def schema(self) -> Schema | None:
@@ -114,7 +116,8 @@ def legalize(
         rounds.run(strict)
     message = draft.message()
     unknown = rounds.check(message)
-    return Legalized(_net(net, draft, message), tuple(toolchains), rounds.changes(), unknown)
+    result = _net(net, draft, message)
+    return Legalized(result, tuple(toolchains), rounds.changes(), unknown, draft.renamed)
 
 
 def _net(net: Net, draft: Draft, message: Message) -> Net:

@@ -159,6 +159,7 @@ class Words:
             "batch": full[0], "channels": full[1], "height": full[2], "width": full[3],
             "rank": len(first), "shape": safe(first), "shapes": safe(shapes),
             "ranks": Values(len(shape) for shape in shapes),
+            "second_channels": (*shapes[1], 1, 1)[1] if len(shapes) > 1 else 0,
             "equal_shapes": len(set(shapes)) <= 1,
             "num_output": full_top[1], "out_height": full_top[2], "out_width": full_top[3],
             "out_rank": len(top), "out_shape": safe(top),

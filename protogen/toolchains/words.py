@@ -22,6 +22,7 @@ LAYER_WORDS: Mapping[str, tuple[Any, str]] = {
     "rank": (4, "its number of axes"),
     "shape": ([1, 1, 1, 1], "its shape"),
     "shapes": ([[1, 1, 1, 1]], "the shapes of all bottoms"),
+    "second_channels": (1, "length of the second axis of the second bottom; 0 without one"),
     "ranks": ([4], "the number of axes of each bottom"),
     "equal_shapes": (True, "whether all bottoms have the same shape"),
     "num_output": (1, "length of the second axis of the first top"),
