@@ -121,6 +121,9 @@ class Search:
             if isinstance(one, Unfit):
                 tried.append(Tried(one.text, one.reason))
                 continue
+            if one.form.float32 and any(t.float16 for t in self.toolchains):
+                tried.append(Tried(one.text, "it needs the digits of float32"))
+                continue
             try:
                 graph = self._graph(before, one.items, after)
             except InputError as error:

@@ -128,6 +128,7 @@ class Toolchain:
         adapter: how ``protogen try`` runs it: the name of one of protogen's adapters, or the path of
             a user's; empty if there is none.
         tolerance: the error that counts as right, relative to the largest magnitude.
+        float16: whether it computes in float16.
         next: what a user types next in the toolchain, with the words of ``NEXT_WORDS`` as $word.
         types: each accepted layer type, with the id of the source.
         types_complete: whether it refuses every other type.
@@ -143,6 +144,7 @@ class Toolchain:
     path: Path = Path()
     adapter: str = ""
     tolerance: float = TOLERANCE
+    float16: bool = False
     notes: tuple[str, ...] = ()
     next: str = ""
     install: Install = field(default_factory=Install)
@@ -233,7 +235,7 @@ class _File:
 
 
 _HEAD: Mapping[str, type | tuple[type, ...]] = {
-    "title": str, "version": str, "adapter": str, "tolerance": (int, float),
+    "title": str, "version": str, "adapter": str, "tolerance": (int, float), "float16": bool,
     "types_complete": bool, "caffe_checks": bool, "notes": list, "next": str, "install": dict, "sources": dict, "types": dict,
     "schema": dict, "net": list, "rule": list,
 }  # fmt: skip
@@ -270,6 +272,7 @@ def parse_toolchain(data: Mapping[str, Any], path: str | Path = "", text: str = 
         path=Path(path),
         adapter=data.get("adapter", ""),
         tolerance=float(data.get("tolerance", TOLERANCE)),
+        float16=data.get("float16", False),
         notes=tuple(data.get("notes", ())),
         next=_next(data.get("next", ""), where),
         install=Install(

@@ -19,7 +19,9 @@ NETS = sorted(path.stem for path in (ROOT / "benchmarks/nets").glob("*.onnx"))
 TOOLS = ("caffe-1.0", "mnn", "mindspore-lite", "opencv4", "tpu-mlir", "rknn2")
 LIGHT = [name for name in TOOLS if name not in HEAVY]
 # Pairs that protogen refuses to write: no form of a layer is right there.
-REFUSED: dict[tuple[str, str], str] = {}
+REFUSED = {
+    ("segmentation", "rknn2"): "arithmetic on the indices of an ArgMax needs the digits of float32",
+}
 
 
 def nets_for(tool: str) -> list[str]:

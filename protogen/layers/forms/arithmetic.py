@@ -91,7 +91,7 @@ def power_by_lrn(layer: Layer, r: Rewriter) -> None:
     if (p.scale, p.shift) != (1, 0):
         x = affine(r, x, p.scale, p.shift, channels_of(layer, r), role="base")
     params = {"lrn_param": {"local_size": 1, "alpha": 1.0, "beta": (1 - p.power) / 2, "k": TINY}}
-    if len(shape) == 4:
+    if len(shape) == 4 and shape[1] == 1:  # of several channels, the running sum loses digits
         r.add("LRN", [x], params=params)
         return
     x = reshape(r, x, (shape[0], 1, prod(shape[1:]), 1), role="image")

@@ -61,7 +61,7 @@ def exp_plain(layer: Layer, r: Rewriter) -> None:
 
 @form("Exp", text="Sigmoid and Power -1")
 def exp_by_sigmoid(layer: Layer, r: Rewriter) -> None:
-    """s / (1 - s) with s = sigmoid(x)."""
+    """sigmoid(x) / sigmoid(-x), which loses no digits at both ends."""
     p = layer.params.exp_param
     channels = channels_of(layer, r)
     log = 1.0 if p.base == -1 else math.log(p.base)
@@ -69,7 +69,7 @@ def exp_by_sigmoid(layer: Layer, r: Rewriter) -> None:
     if (log * p.scale, p.shift) != (1, 0):
         x = affine(r, x, log * p.scale, log * p.shift, channels, role="exponent")
     s = r.add("Sigmoid", [x], role="s")
-    rest = affine(r, s, -1, 1, channels, role="rest")
+    rest = r.add("Sigmoid", [affine(r, x, -1, 0, channels, role="negated")], role="rest")
     product(r, s, powered(r, rest, role="inverse", power=-1.0))
 
 

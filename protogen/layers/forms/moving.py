@@ -255,7 +255,7 @@ def concat_in_pairs(layer: Layer, r: Rewriter) -> None:
     r.add("Concat", [x, layer.bottoms[-1]], params=params)
 
 
-@form("Split", text="a copy by Power")
+@form("Split", text="a copy by Power", weak=True)
 def copy_by_power(layer: Layer, r: Rewriter) -> None:
     for i, top in enumerate(layer.tops):
         r.add("Power", layer.bottoms, role=f"copy{i}", top=top)
@@ -277,7 +277,7 @@ def copy_by_convolution(layer: Layer, r: Rewriter) -> None:
         depthwise(r, layer.bottoms[0], kernel, channels=channels, role=f"copy{i}", top=top)
 
 
-@form("Split", text="a copy by a Reshape")
+@form("Split", text="a copy by a Reshape", weak=True)
 def copy_by_reshape(layer: Layer, r: Rewriter) -> None:
     for i, top in enumerate(layer.tops):
         x = layer.bottoms[0]

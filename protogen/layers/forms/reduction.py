@@ -99,7 +99,7 @@ def reduction_without_coeff(layer: Layer, r: Rewriter) -> None:
     r.add("Power", [x], params={"power_param": {"scale": p.coeff}})
 
 
-@form("ArgMax", text="comparison with the maximum", error=1e-4)
+@form("ArgMax", text="comparison with the maximum", error=1e-4, float32=True)
 def index_by_comparison(layer: Layer, r: Rewriter) -> None:
     """The sum of c ReLU(1 + 10^4 (x_c - max)): exact where the two largest values differ by 1e-4."""
     import numpy as np

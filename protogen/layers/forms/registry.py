@@ -22,6 +22,7 @@ class Form:
             does not fit.
         error: the largest error relative to the largest value; 0 for a form that differs only by the
             rounding of float32.
+        float32: whether it needs the digits of float32: float16 gives other values.
         general: whether every layer type has it: then it writes the layer itself, too.
         weak: whether a toolchain may remove what it adds, because it is the identity. Such a form is
             chosen only if no other is legal.
@@ -30,6 +31,7 @@ class Form:
     text: str
     write: Write
     error: float = 0.0
+    float32: bool = False
     general: bool = False
     weak: bool = False
 
@@ -38,13 +40,15 @@ FORMS: dict[str, list[Form]] = {}
 
 
 def form(
-    *types: str, text: str, error: float = 0.0, weak: bool = False
+    *types: str, text: str, error: float = 0.0, float32: bool = False, weak: bool = False
 ) -> Callable[[Write], Write]:
     """Register a function as a form of these layer types; ``EVERY`` stands for all."""
 
     def register(function: Write) -> Write:
         for type_ in types:
-            FORMS.setdefault(type_, []).append(Form(text, function, error, type_ == EVERY, weak))
+            FORMS.setdefault(type_, []).append(
+                Form(text, function, error, float32, type_ == EVERY, weak)
+            )
         return function
 
     return register
