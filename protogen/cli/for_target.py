@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protogen.cli import output
-from protogen.errors import quantity
 
 if TYPE_CHECKING:
     from protogen.legalization.legalize import Legalized
@@ -54,6 +53,9 @@ def show(legalized: Legalized, explain: bool = False, *, err: bool = False) -> N
         types = ", ".join(f"{count} {type_}" for type_, count in counts.items())
         names = ", ".join(one.name for one in legalized.toolchains)
         output.note(f"no source says whether {names} takes these layers: {types}", err=err)
+    if legalized.error:
+        error = f"{legalized.error:g} of the largest value"
+        output.note(f"these forms have an error of up to {error}", err=err)
     if explain:
         for changes in groups.values():
             _explain(changes[0], len(changes) - 1, err)
@@ -158,12 +160,6 @@ def plain(legalized: Legalized) -> dict[str, Any]:
         ],
         "unknown": dict(legalized.unknown),
     }
-
-
-def summary(legalized: Legalized) -> str:
-    """Return one line: the number of layers that were replaced."""
-    names = ", ".join(one.name for one in legalized.toolchains)
-    return f"{quantity(len(legalized.changes), 'layer')} replaced for {names}"
 
 
 def half_check(net: Net, seed: int, verbose: bool) -> bool:

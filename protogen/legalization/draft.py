@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import Diagnostic, ProtogenWarning
-from protogen.formats.message import Field, Message
+from protogen.formats.message import Message
 from protogen.geometry import Shape
 from protogen.layers.graph import Graph, Layer, free_name
 from protogen.net.targets import tolerant_graph
@@ -217,9 +217,3 @@ def without(params: Message, names: Iterable[str]) -> Message:
     """Return a message without some fields."""
     left = set(names)
     return Message(params.kind, [one for one in params.fields if one.name not in left])
-
-
-def field_of(name: str, value: Message, params: Message) -> Field:
-    """Return a field for a LayerParameter."""
-    known = params.kind.fields.get(name) if params.kind else None
-    return Field(name, value, known)

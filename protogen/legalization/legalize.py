@@ -50,8 +50,7 @@ class Legalized:
     @property
     def error(self) -> float:
         """The largest stated error of a form, relative to the largest value."""
-        chosen = (one.error for change in self.changes for one in change.tried if one.chosen)
-        return max(chosen, default=0.0)
+        return max((change.error for change in self.changes), default=0.0)
 
 
 def check_dialect(dialect: str, toolchain: Toolchain) -> None:

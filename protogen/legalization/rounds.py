@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from protogen.errors import UnsupportedError, quantity
 from protogen.formats.message import Message
 from protogen.layers import LayerType
+from protogen.layers.forms import forms_of
 from protogen.legalization.canonical import merge_reshapes
 from protogen.legalization.draft import Draft, Item
 from protogen.legalization.search import Resolution, Search, Surroundings, Tried
@@ -27,6 +28,7 @@ class Change:
         form: the forms that are written, in a few words.
         becomes: the types of the layers.
         tried: all forms that were tried, with cost or reason.
+        error: the largest stated error of a form, relative to the largest value.
     """
 
     layer: str
@@ -35,6 +37,7 @@ class Change:
     form: str
     becomes: tuple[str, ...]
     tried: tuple[Tried, ...] = ()
+    error: float = 0.0
 
 
 class Rounds:
@@ -103,7 +106,10 @@ class Rounds:
             if items:
                 becomes = tuple(item.type for item in items)
                 form = "; ".join(forms) or change.form
-                result.append(replace(change, layer=origin, form=form, becomes=becomes))
+                error = max((_error(*used) for item in items for used in item.forms), default=0.0)
+                result.append(
+                    replace(change, layer=origin, form=form, becomes=becomes, error=error)
+                )
         return tuple(result)
 
     def check(self, message: Message) -> dict[str, str]:
@@ -146,6 +152,11 @@ class Rounds:
             if one.cost is not None and not one.reason.startswith(f"{item.type}: {reason}"):
                 lines.append(f"    not {one.text}: {one.reason}")
         return lines
+
+
+def _error(type_: str, text: str) -> float:
+    """Return the stated error of a form of a layer type."""
+    return next((one.error for one in forms_of(type_) if one.text == text), 0.0)
 
 
 def _advice(message: Message, refused: list[Message]) -> str:

@@ -88,7 +88,7 @@ class Search:
 
     def verdicts(self, message: Message) -> dict[str, list[TargetVerdict]]:
         """Return the verdicts on each layer of a net by its name, of each toolchain; those on the
-        net as a whole under "". Shapes of the values are added to the draft."""
+        net as a whole under ""."""
         graph, invalid = built(message)
         rows: dict[str, list[TargetVerdict]] = {}
         for toolchain in self.toolchains:
@@ -101,7 +101,7 @@ class Search:
         self, before: Sequence[Item], item: Item, after: Sequence[Item], depth: int
     ) -> Resolution:
         """Return the cheapest legal form of a layer between the layers around it."""
-        key = self._key(before, item, after)
+        key = f"{self.strict} {self._key(before, item, after)}"
         if key in self._results:
             known, result = self._results[key]
             return _moved(known, item, result, self.draft)
@@ -166,8 +166,7 @@ class Search:
         """Replace those layers of a form that are not legal; return them, or None and the reason."""
         items = list(form.items)
         for _ in range(8):
-            names = {one.name for one in items}
-            bad = self._bad(before, items, after, names)
+            bad = self._bad(before, items, after)
             if not bad:
                 return tuple(items), ""
             name, reason = next(iter(bad.items()))
@@ -184,7 +183,7 @@ class Search:
         return None, reason
 
     def _bad(
-        self, before: Sequence[Item], items: Sequence[Item], after: Sequence[Item], names: set[str]
+        self, before: Sequence[Item], items: Sequence[Item], after: Sequence[Item]
     ) -> dict[str, str]:
         """Return the layers that a toolchain does not take, with its reason, in order."""
         message = self._message(before, items, after)
