@@ -70,18 +70,26 @@ def _parts(becomes: tuple[str, ...]) -> str:
 
 
 def _explain(change: Change, others: int, err: bool) -> None:
-    """Print the forms of a layer with their cost, and why the others were not chosen."""
+    """Print the forms that fit a layer, with layers, multiply-adds and written values, and why the
+    others were not chosen."""
     more = f" and {others} more" if others else ""
     name = output.printable(change.layer)
     output.note("", err=err)
     output.note(f'layer "{name}" ({change.type}){more}: {change.reason}', err=err)
-    width = max((len(one.text) for one in change.tried), default=0)
-    for one in change.tried:
+    fitting = [one for one in change.tried if one.cost is not None]
+    width = max((len(one.text) for one in fitting), default=0)
+    for one in fitting:
+        if one.chosen:
+            reason = "chosen"
+        elif one.legal:
+            reason = one.reason or "more work"
+        else:
+            same = one.reason == change.reason
+            reason = "not legal for the same reason" if same else f"not legal: {one.reason}"
         cost = one.cost
         work = (
             f"{cost.layers:>3} layers {cost.multiply_adds:>12,} {cost.values:>10,}" if cost else ""
         )
-        reason = "chosen" if one.chosen else one.reason or "more work"
         line = f"  {one.text:<{width}}  {work:<35}  {output.printable(reason)}"
         output.note(line.rstrip(), err=err)
 

@@ -149,7 +149,7 @@ class Rounds:
         lines = [f'  layer "{name}" ({item.type}){of}: {reason}']
         resolution = self._failed.get(item.name)
         for one in resolution.tried if resolution else ():
-            if one.cost is not None and not one.reason.startswith(f"{item.type}: {reason}"):
+            if one.cost is not None and one.reason != reason:
                 lines.append(f"    not {one.text}: {one.reason}")
         return lines
 

@@ -51,6 +51,7 @@ class Tried:
         cost: its cost with all forms inside of it; None if it was not computed.
         chosen: whether it is the one that is written.
         error: its stated error relative to the largest value.
+        legal: whether the toolchain takes it, or it was not asked because it is not the cheapest.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Tried:
     cost: Cost | None = None
     chosen: bool = False
     error: float = 0.0
+    legal: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +139,12 @@ class Search:
         best: tuple[int, Cost, Alternative, tuple[Item, ...]] | None = None
         for raw, cost, one in sorted(options, key=lambda option: option[0]):
             if best is not None and raw >= best[0]:
-                tried.append(Tried(one.text, "more work", cost, error=one.form.error))
+                reason = "the toolchain may remove what it adds" if one.form.weak else "more work"
+                tried.append(Tried(one.text, reason, cost, error=one.form.error))
                 continue
             items, reason = self._legal(before, one, item, after, depth)
             if items is None:
-                tried.append(Tried(one.text, reason, cost, error=one.form.error))
+                tried.append(Tried(one.text, reason, cost, error=one.form.error, legal=False))
                 continue
             full = _cost(self._graph(before, items, after), {new.name for new in items})
             assert full is not None
@@ -169,7 +172,8 @@ class Search:
             bad = self._bad(before, items, after)
             if not bad:
                 return tuple(items), ""
-            name, reason = next(iter(bad.items()))
+            name, (type_, text) = next(iter(bad.items()))
+            reason = text if type_ == item.type else f"{type_}: {text}"
             i = next(i for i, one in enumerate(items) if one.name == name)
             same = form.form.general and items[i].type == item.type
             if depth >= DEPTH or same:
@@ -184,14 +188,14 @@ class Search:
 
     def _bad(
         self, before: Sequence[Item], items: Sequence[Item], after: Sequence[Item]
-    ) -> dict[str, str]:
-        """Return the layers that a toolchain does not take, with its reason, in order."""
+    ) -> dict[str, tuple[str, str]]:
+        """Return the layers that a toolchain does not take, with type and reason, in order."""
         message = self._message(before, items, after)
         rows = self.verdicts(message)
-        bad: dict[str, str] = {}
+        bad: dict[str, tuple[str, str]] = {}
         for item in items:
             if objection := self.objection(item.type, rows.get(item.name, ())):
-                bad.setdefault(item.name, f"{item.type}: {objection}")
+                bad.setdefault(item.name, (item.type, objection))
         return bad
 
     def objection(self, type_: str, rows: Sequence[TargetVerdict]) -> str:
