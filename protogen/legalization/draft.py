@@ -115,7 +115,7 @@ def draft_of(graph: Graph, weights: Mapping[str, Arrays]) -> Draft:
             layer.params.kind,
             [one for one in layer.params.fields if one.name not in (*_WIRING, *_STATE)],
         )
-        arrays = weights.get(layer.name)
+        arrays = _weights_of(layer, graph, weights)
         items.append(
             Item(
                 layer.name,
@@ -123,7 +123,7 @@ def draft_of(graph: Graph, weights: Mapping[str, Arrays]) -> Draft:
                 params,
                 reads,
                 writes,
-                list(arrays) if arrays is not None else None,
+                arrays,
                 in_place and not (layer.reads and layer.reads[0] in inputs),
                 layer.name,
             )
@@ -136,6 +136,18 @@ def draft_of(graph: Graph, weights: Mapping[str, Arrays]) -> Draft:
         if item.type == "Parameter" and item.weights
     }
     return Draft(graph.name, items, shapes, outputs, constants, renamed)
+
+
+def _weights_of(
+    layer: Layer, graph: Graph, weights: Mapping[str, Arrays]
+) -> list[NDArray[np.floating]] | None:
+    """Return a layer's own copies of its blobs, or those of the layers that it shares them with."""
+    if layer.name in weights:
+        return list(weights[layer.name])
+    shapes = graph.parameter_shapes.get(layer.name) or ()
+    owners = [graph.owners.get((layer.name, index)) for index in range(len(shapes))]
+    shared = [weights[owner[0]][owner[1]] for owner in owners if owner and owner[0] in weights]
+    return shared if shapes and len(shared) == len(shapes) else None
 
 
 def assemble(

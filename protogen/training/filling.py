@@ -23,6 +23,13 @@ class StartsDead(ProtogenWarning):
     """Blobs without a filler start at 0, so that the net cannot learn."""
 
 
+def complete_fillers(graph: Graph, blobs: Sequence[FilledBlob], fill: bool) -> list[FilledBlob]:
+    """Return the blobs with the fillers that count; ``fill``: with suitable ones where there are
+    none."""
+    blobs = with_owners_fillers(blobs)
+    return with_suitable_fillers(graph, blobs) if fill else blobs
+
+
 def with_suitable_fillers(graph: Graph, blobs: Sequence[FilledBlob]) -> list[FilledBlob]:
     """Return the blobs; those without an explicit filler get a suitable one.
 
@@ -77,3 +84,22 @@ def _names(blobs: Sequence[FilledBlob]) -> str:
     names = [f"{blob.layer.name}.{blob.name}" for blob in blobs]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
+
+
+def with_owners_fillers(blobs: Sequence[FilledBlob]) -> list[FilledBlob]:
+    """Give a blob that several layers share the filler of its owner: Caffe fills the blob for the
+    owner, and the other layers use this memory."""
+    by_owner = {(blob.layer.name, blob.index): blob for blob in blobs}
+    result = []
+    for blob in blobs:
+        owner = by_owner[blob.owner]
+        result.append(
+            replace(
+                blob,
+                filler=owner.filler,
+                filling=owner.filling,
+                reason=owner.reason,
+                explicit=owner.explicit,
+            )
+        )
+    return result

@@ -17,7 +17,7 @@ from protogen.geometry import Shape
 from protogen.layers import Filling, fillers, kind_of
 from protogen.layers.fillers import EXTRAS, Fan, Filler, caffes_fan, parse_filler
 from protogen.layers.graph import Layer
-from protogen.training.filling import with_suitable_fillers, zero_start_warnings
+from protogen.training.filling import complete_fillers, zero_start_warnings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,7 +178,7 @@ def blobs_of(
         if pattern not in matched:
             problem, advice = "pattern matches no layer with weights", did_you_mean(pattern, names)
             raise InputError(problem, subject=f'"{pattern}"', advice=advice)
-    return with_suitable_fillers(net.graph, blobs) if fill else blobs
+    return complete_fillers(net.graph, blobs, fill)
 
 
 def _blobs(net: Net, layer: Layer) -> Iterator[FilledBlob]:

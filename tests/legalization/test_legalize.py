@@ -259,6 +259,18 @@ def test_the_caffemodel_has_every_layer_with_its_parameters(tmp_path: Path):
     assert all(one.has_parameters for one in stored)
 
 
+def test_layers_that_share_blobs_get_a_copy_each():
+    shared = 'param { name: "w" } param { name: "b" } convolution_param { num_output: 3 kernel_size: 3 pad: 1 }'
+    net = small(
+        layer("a", "Convolution", "data", more=shared), layer("b", "Convolution", "a", more=shared)
+    )
+    del net.weights["b"]  # a caffemodel need not repeat them
+    legal = legalize(net, "mnn")
+    legal.net.check_weights()
+    np.testing.assert_array_equal(legal.net.weights["a"][0], legal.net.weights["b"][0])
+    verify(net, legal.net)
+
+
 def test_a_layer_without_its_weights_is_not_in_the_caffemodel(tmp_path: Path):
     """Caffe refuses a layer with too few blobs, and fills one that is missing."""
     net = small(
