@@ -116,16 +116,8 @@ class Stock(Rewriter):
         **sampling: Any,
     ) -> None:
         bottom, top = self._layer.bottoms[0], self._layer.tops[0]
-        shape = self.shape(bottom)
-        request = ResizeRequest(
-            Sampling(**sampling),
-            batch=shape[0],
-            channels=shape[1],
-            size=(shape[2], shape[3]),
-            scale=scale,
-            out=(sizes[0], sizes[1]),
-            roi=((roi[0], roi[2]), (roi[1], roi[3])),
-            extrapolation=extrapolation,
+        request = ResizeRequest.of_image(
+            self.shape(bottom), sizes, roi, Sampling(**sampling), scale, extrapolation
         )
         resize_plan = plan(
             request, name=self._layer.name, bottom=bottom, top=top, limits=self._limits, whole=False

@@ -104,24 +104,24 @@ class Permute(LayerType):
             raise layer.error(
                 f"order must name axes from 0 to {len(shape) - 1}, each at most once, got {order}"
             )
-        return [tuple(shape[axis] for axis in _order(layer, len(shape)))]
+        return [tuple(shape[axis] for axis in permute_order(layer, len(shape)))]
 
     def bottoms_for_tops(
         self, layer: Layer, tops: Sequence[Drawn | None], shapes: Sequence[Shape], rng: Rng
     ) -> list[Drawn | None]:
-        order = _order(layer, len(shapes[0]))
+        order = permute_order(layer, len(shapes[0]))
         back = sorted(range(len(order)), key=order.__getitem__)
         return [None if tops[0] is None else tops[0].transpose(back)]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        order = _order(layer, len(e.shape(layer.reads[0])))
+        order = permute_order(layer, len(e.shape(layer.reads[0])))
         e.op("Transpose", [layer.reads[0]], [layer.writes[0]], perm=order)
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         """Replace the layer by Reshape, Slice and Concat. Each axis that must move is sliced; the
         slices are concatenated along a new last axis."""
         dims = list(r.shape(layer.bottoms[0]))
-        order = _order(layer, len(dims))
+        order = permute_order(layer, len(dims))
         # A Reshape moves axes of length 1. Of the other axes, the first ones that are already in
         # order do not move.
         real = [axis for axis in order if dims[axis] > 1 or axis == order[0] == 0]
@@ -149,7 +149,7 @@ class Permute(LayerType):
         )
 
 
-def _order(layer: Layer, rank: int) -> list[int]:
+def permute_order(layer: Layer, rank: int) -> list[int]:
     """Return the axes of a Permute in their new order: those that it names, then the others."""
     order = list(layer.params.permute_param.order)
     return order + [axis for axis in range(rank) if axis not in order]

@@ -14,7 +14,7 @@ from protogen.layers.forms import Form, forms_of
 from protogen.layers.graph import Layer
 from protogen.layers.reading import of_forks
 from protogen.layers.writing import NewLayer, Rewriter
-from protogen.legalization.draft import Draft, Item, params_message, without
+from protogen.legalization.draft import MARK, Draft, Item, params_message, without
 from protogen.resampling.emit import emit
 from protogen.resampling.matrices import Sampling
 from protogen.resampling.planning import Candidate, every_candidate
@@ -134,7 +134,7 @@ class Expansion(Rewriter):
         return names
 
     def copy(self, bottoms: Sequence[str], *, role: str = "", name: str = "") -> str:
-        own = self._name(role or "value") if role else ""
+        own = self._name(role) if role else ""
         tops = [own] if role else list(self._layer.tops)
         label = self._draft.unique(name) if name else own or self._layer.name
         params = self._item.params
@@ -165,16 +165,8 @@ class Expansion(Rewriter):
         **sampling: Any,
     ) -> None:
         bottom, top = self._layer.bottoms[0], self._layer.tops[0]
-        shape = self.shape(bottom)
-        request = ResizeRequest(
-            Sampling(**sampling),
-            batch=shape[0],
-            channels=shape[1],
-            size=(shape[2], shape[3]),
-            scale=scale,
-            out=(sizes[0], sizes[1]),
-            roi=((roi[0], roi[2]), (roi[1], roi[3])),
-            extrapolation=extrapolation,
+        request = ResizeRequest.of_image(
+            self.shape(bottom), sizes, roi, Sampling(**sampling), scale, extrapolation
         )
         candidates = every_candidate(request, tuple(self._limits))
         self.choices = len(candidates)
@@ -209,7 +201,7 @@ class Expansion(Rewriter):
 
     def _name(self, role: str) -> str:
         name = self._layer.name
-        return self._draft.unique(f"{name.partition(chr(1))[0]}_{role}") if role else name
+        return self._draft.unique(f"{name.partition(MARK)[0]}_{role}") if role else name
 
     def _add(
         self,

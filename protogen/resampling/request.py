@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -47,6 +47,31 @@ class ResizeRequest:
     out: tuple[int, int] | None = None
     roi: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 1.0), (0.0, 1.0))
     extrapolation: float = 0.0
+
+    @classmethod
+    def of_image(
+        cls,
+        shape: Sequence[int],
+        sizes: Sequence[int],
+        roi: Sequence[float],
+        sampling: Sampling,
+        scale: tuple[float, float] | None,
+        extrapolation: float,
+    ) -> ResizeRequest:
+        """Return the resize of a blob of ``shape`` (N, C, H, W) to ``sizes`` (H, W).
+
+        ``roi`` is (top, left, bottom, right), each a fraction of the input.
+        """
+        return cls(
+            sampling,
+            batch=shape[0],
+            channels=shape[1],
+            size=(shape[2], shape[3]),
+            scale=scale,
+            out=(sizes[0], sizes[1]),
+            roi=((roi[0], roi[2]), (roi[1], roi[3])),
+            extrapolation=extrapolation,
+        )
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.batch < 1:

@@ -20,17 +20,13 @@ from protogen.layers.forms.blocks import (
 )
 from protogen.layers.forms.registry import form
 from protogen.layers.graph import Layer
+from protogen.layers.ordering import permute_order
 from protogen.layers.writing import Rewriter
 
 if TYPE_CHECKING:
     from protogen.geometry import Shape
 
 MOST_PARTS = 64  # the most layers that replace the tops of one layer
-
-
-def _order(layer: Layer, rank: int) -> list[int]:
-    order = list(layer.params.permute_param.order)
-    return order + [axis for axis in range(rank) if axis not in order]
 
 
 def _rotations(shape: Shape, order: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -53,7 +49,7 @@ def _rotations(shape: Shape, order: Sequence[int]) -> list[tuple[int, int, int]]
 @form("Permute", text="a Reshape")
 def permute_by_reshape(layer: Layer, r: Rewriter) -> None:
     shape = r.shape(layer.bottoms[0])
-    order = _order(layer, len(shape))
+    order = permute_order(layer, len(shape))
     only(layer, not _rotations(shape, order), "axes longer than 1 change their order")
     reshape(r, layer.bottoms[0], [shape[axis] for axis in order])
 
@@ -61,7 +57,7 @@ def permute_by_reshape(layer: Layer, r: Rewriter) -> None:
 @form("Permute", text="Permute of three axes between Reshapes")
 def permute_by_swaps(layer: Layer, r: Rewriter) -> None:
     shape = r.shape(layer.bottoms[0])
-    order = _order(layer, len(shape))
+    order = permute_order(layer, len(shape))
     only(layer, len(shape) > 3 or order != [0, 2, 1], "it has this form already")
     x = layer.bottoms[0]
     for i, swap in enumerate(_rotations(shape, order)):
@@ -74,7 +70,7 @@ def permute_by_swaps(layer: Layer, r: Rewriter) -> None:
 def permute_by_turns(layer: Layer, r: Rewriter) -> None:
     """A swap of two blocks as the order 0 2 3 1 of (before, first, second, 1)."""
     shape = r.shape(layer.bottoms[0])
-    order = _order(layer, len(shape))
+    order = permute_order(layer, len(shape))
     only(layer, order != [0, 2, 3, 1], "it has this form already")
     x = layer.bottoms[0]
     for i, swap in enumerate(_rotations(shape, order)):
@@ -89,7 +85,7 @@ def permute_by_convolutions(layer: Layer, r: Rewriter) -> None:
     import numpy as np
 
     shape = r.shape(layer.bottoms[0])
-    order = _order(layer, len(shape))
+    order = permute_order(layer, len(shape))
     x = layer.bottoms[0]
     for i, (before, first, second) in enumerate(_rotations(shape, order)):
         check_room(layer, second * second)
