@@ -486,11 +486,11 @@ def test_invalid_onnx_operators_are_rejected():
     for nodes, problem in (
         (
             [helper.make_node("Relu", ["missing"], ["y"])],
-            "which no input, constant or earlier operator defines",
+            "which no input, constant or other operator defines",
         ),
         (
             [helper.make_node("Identity", ["y"], ["y"])],
-            "which no input, constant or earlier operator defines",
+            "which depends on the output of this operator",
         ),
         ([helper.make_node("Relu", ["x"], ["y"])] * 2, "is already defined"),
         ([helper.make_node("Relu", ["x", "x"], ["y"])], "does not match the ONNX schema"),

@@ -9,11 +9,12 @@ from onnx import ModelProto
 
 from protogen.errors import InputError
 from protogen.onnx.memory_mapped import read_memory_mapped
-from protogen.onnx.soundness import check_sound
+from protogen.onnx.passes.widening import widen
+from protogen.onnx.soundness import check_embedded, check_sound
 
 
 def load_model(path: str | Path) -> ModelProto:
-    """Read a model file, including weights that are stored as external data.
+    """Read a model file, including weights that are stored as external data. bfloat16 becomes float32.
 
     Raises:
         InputError: the file cannot be read, or is not a valid ONNX model.
@@ -23,7 +24,20 @@ def load_model(path: str | Path) -> ModelProto:
         if tensor.name in arrays:
             tensor.raw_data = arrays[tensor.name].tobytes()
     check_sound(model, str(path), arrays)
+    widen(model)
     return model
+
+
+def runs_as_file(path: str | Path) -> bool:
+    """Return whether onnxruntime can run a model's file as it is: not a model in bfloat16, whose outputs
+    numpy cannot hold.
+
+    Raises:
+        InputError: external data is outside of the model's folder, which onnxruntime would open; also
+            for the reasons of ``read_memory_mapped``.
+    """
+    model, _ = read_memory_mapped(path)
+    return not widen(model)
 
 
 def input_shapes(model: ModelProto) -> dict[str, tuple[int | None, ...]]:
@@ -53,8 +67,10 @@ def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
     """Return the model with the named inner values as additional outputs.
 
     Raises:
-        InputError: no operator of the model produces a value of such a name.
+        InputError: no operator of the model produces a value of such a name, or the model's constants
+            are in other files.
     """
+    check_embedded(model)
     known = set(output_names(model)) | set(input_shapes(model))
     computed = set(values(model))
     added = [name for name in dict.fromkeys(names) if name not in known]

@@ -15,7 +15,14 @@ from onnx import ModelProto, TensorProto
 
 from protogen.formats import wire
 from protogen.formats.mapped import FileMap, map_file
-from protogen.onnx.soundness import SHORT, dtype_of, element_type, external_constant, parsed
+from protogen.onnx.soundness import (
+    SHORT,
+    dtype_of,
+    element_type,
+    external_constant,
+    parsed,
+    tensors,
+)
 from protogen.onnx.stream import GRAPH, INITIALIZER, RAW_DATA
 
 if TYPE_CHECKING:
@@ -39,21 +46,17 @@ def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[
     raw = _without_large(data, arrays)
     model = parsed(raw, str(path))
     maps: dict[str, FileMap | bytes] = {}
-    for tensor in model.graph.initializer:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            arrays[tensor.name] = external_constant(tensor, Path(path).parent, maps)
-            tensor.ClearField("external_data")
-            tensor.data_location = TensorProto.DEFAULT
+    for tensor, owner in tensors(model):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        array = external_constant(tensor, Path(path).parent, maps)
+        tensor.ClearField("external_data")
+        tensor.data_location = TensorProto.DEFAULT
+        if owner or element_type(tensor.data_type, tensor.name, str(path)).startswith(SHORT):
+            tensor.raw_data = array.tobytes()
+        else:
+            arrays[tensor.name] = array
     return model, arrays
-
-
-def check_places(path: str | Path) -> None:
-    """Check that all external data files of a model are in the model's folder.
-
-    Raises:
-        InputError: a file is outside of the folder; also for the reasons of ``read_memory_mapped``.
-    """
-    read_memory_mapped(path)
 
 
 def _without_large(data: wire.Bytes, arrays: dict[str, NDArray[Any]]) -> bytes:

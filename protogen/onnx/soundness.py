@@ -6,17 +6,27 @@ A model is validated before anything is computed from it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+    numpy_helper,
+)
 
 from protogen.errors import InputError
 from protogen.formats.mapped import FileMap, map_file
+from protogen.onnx.passes.sorting import sort_operators
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +54,7 @@ def parsed(raw: bytes, where: str) -> ModelProto:
 def check_sound(model: ModelProto, where: str, large: Known | None = None) -> None:
     """Check a model: operators against their ONNX schemas, names, and the shapes of constants.
 
-    Each name must have exactly one definition, before its first use.
+    Each name must have exactly one definition. Operators that are not in order are sorted.
 
     Args:
         large: constants by name whose values are not in the model.
@@ -55,9 +65,11 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     for text in _texts(model):
         if not isinstance(text, str):  # protobuf returns bytes if they are not UTF-8
             raise InputError(f"the name {text!r} is not valid UTF-8", where=where)
-    for tensor in model.graph.initializer:
-        if large is None or tensor.name not in large:
-            constant(tensor, where)
+    sort_operators(model.graph)
+    held = {tensor.name for tensor in model.graph.initializer} & set(large or ())
+    for tensor, owner in tensors(model):
+        if owner or tensor.name not in held:
+            constant(tensor, where, owner)
     if len({opset.domain for opset in model.opset_import}) < len(model.opset_import):
         raise InputError(
             "the model imports the operator set of one domain more than once", where=where
@@ -77,6 +89,7 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     imports = {d: min(v, newest) if d in _OWN else v for d, v in imports.items()}
     imports.setdefault("", imports.get("ai.onnx", 1))
     context.opset_imports = imports
+    outputs = {name for node in model.graph.node for name in node.output}
     defined = {value.name for value in model.graph.input}
     defined |= {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
@@ -85,7 +98,9 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
                 raise _operator_error(
                     node,
                     where,
-                    f'reads "{name}", which no input, constant or earlier operator defines',
+                    f'reads "{name}", which no input, constant or other operator defines'
+                    if name not in outputs
+                    else f'reads "{name}", which depends on the output of this operator',
                 )
         _check_node(node, context, imports[""], where)
         for name in filter(None, node.output):
@@ -109,8 +124,6 @@ def _check_node(node: NodeProto, context: Any, opset: int, where: str) -> None:
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.UNDEFINED:
             raise _operator_error(node, where, f"attribute {attribute.name} has no type")
-        for tensor in (attribute.t, *attribute.tensors) if attribute.type in (4, 9) else ():
-            constant(tensor, where)
     inner = any(
         attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
         for attribute in node.attribute
@@ -151,17 +164,72 @@ def schema_error(
     return ""
 
 
-def constant(tensor: TensorProto, where: str) -> NDArray[Any]:
-    """Return the values of a constant that are stored in the model itself.
+def tensors(model: ModelProto) -> Iterator[tuple[TensorProto, str]]:
+    """Yield every TensorProto of a model, each with the name of its owner: the operator that has it, or
+    the inner graph; empty for the initializers of the model's own graph.
+
+    These are all places where ONNX allows one: initializers (sparse ones too), attributes, inner
+    graphs of any depth, functions, and graphs for training.
+    """
+    yield from _of_graph(model.graph, "")
+    for function in model.functions:
+        yield from _of_nodes(function.node)
+        yield from _of_attributes(function.attribute_proto, f'function "{function.name}"')
+    for part in model.training_info:
+        for graph in (part.initialization, part.algorithm):
+            yield from _of_graph(graph, "the graph for training")
+
+
+def _of_graph(graph: GraphProto, owner: str) -> Iterator[tuple[TensorProto, str]]:
+    yield from ((tensor, owner) for tensor in graph.initializer)
+    for sparse in graph.sparse_initializer:
+        yield from ((tensor, "a sparse constant") for tensor in (sparse.values, sparse.indices))
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[tuple[TensorProto, str]]:
+    for node in nodes:
+        yield from _of_attributes(node.attribute, _subject(node))
+
+
+def _of_attributes(
+    attributes: Iterable[AttributeProto], owner: str
+) -> Iterator[tuple[TensorProto, str]]:
+    for one in attributes:
+        # A field that does not match the attribute's type has no effect, but is read by some programs.
+        held = [*([one.t] if one.HasField("t") else []), *one.tensors]
+        for sparse in (*([one.sparse_tensor] if one.HasField("sparse_tensor") else []),
+                       *one.sparse_tensors):  # fmt: skip
+            held += [sparse.values, sparse.indices]
+        yield from ((tensor, owner) for tensor in held)
+        for graph in (*([one.g] if one.HasField("g") else []), *one.graphs):
+            yield from _of_graph(graph, f'graph "{graph.name}" of {owner}')
+
+
+def check_embedded(model: ModelProto) -> None:
+    """Check that a model in memory has all its values: onnxruntime would look for a file of external data
+    in the current folder.
+
+    Raises:
+        InputError: a constant is external data.
+    """
+    for tensor, owner in tensors(model):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            constant(tensor, "", owner)
+
+
+def constant(tensor: TensorProto, where: str, owner: str = "") -> NDArray[Any]:
+    """Return the values of a constant that are stored in the model itself. ``owner`` names in messages
+    what has the constant.
 
     Raises:
         InputError: the type is unknown, the number of values does not match the shape, or the values
             are in an external file.
     """
-    subject = f'constant "{tensor.name}"'
+    subject = f'constant "{tensor.name}"' + (f" of {owner}" if owner else "")
     if tensor.data_location == TensorProto.EXTERNAL:
         raise InputError(
-            "external data is supported only for the initializers of a model file",
+            "its values are in an external file, which needs the path of the model's own file",
             where=where,
             subject=subject,
         )
@@ -207,7 +275,8 @@ def inferred(model: ModelProto, where: str) -> GraphProto:
 def external_constant(
     tensor: TensorProto, folder: Path, maps: dict[str, FileMap | bytes]
 ) -> NDArray[Any]:
-    """Return a constant whose values are external data: a view of the memory-mapped file.
+    """Return a constant whose values are external data: a view of the memory-mapped file. The constant
+    of a type that numpy lacks is returned as its bytes.
 
     Args:
         maps: memory-mapped files by location; a new file is added.
@@ -233,11 +302,15 @@ def external_constant(
         raise InputError("not a regular file", where=str(folder / location), subject=subject)
     if location not in maps:
         maps[location] = map_file(path)
-    dtype = dtype_of(tensor)
     start = entries.get("offset", "0")
     if not (start.isascii() and start.isdigit()) or any(length < 0 for length in tensor.dims):
         raise InputError(f"invalid offset {start!r} or shape {list(tensor.dims)}", subject=subject)
     count = prod(tensor.dims)
+    type_name = element_type(tensor.data_type, tensor.name, "")
+    if type_name.startswith(SHORT):  # the bytes, which the onnx package decodes
+        dtype, count = np.dtype(np.uint8), -(-count * _bits(type_name) // 8)
+    else:
+        dtype = dtype_of(tensor)
     if int(start) + count * dtype.itemsize > len(maps[location]):
         raise InputError(
             "the file ends before the values of the constant",
@@ -246,7 +319,7 @@ def external_constant(
             advice="The file is truncated, or belongs to another model.",
         )
     values: NDArray[Any] = np.frombuffer(maps[location], dtype, count, int(start))
-    return values.reshape(tuple(tensor.dims))
+    return values if type_name.startswith(SHORT) else values.reshape(tuple(tensor.dims))
 
 
 def dtype_of(tensor: TensorProto) -> Any:
@@ -261,6 +334,11 @@ def dtype_of(tensor: TensorProto) -> Any:
             f"unsupported element type {type_name}", subject=f'constant "{tensor.name}"'
         )
     return helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
+
+
+def _bits(type_name: str) -> int:
+    """Return the size of a short type: the number in its name."""
+    return int(re.sub(r"\D*(\d+).*", r"\1", type_name))
 
 
 SHORT = ("BFLOAT16", "FLOAT8", "INT4", "UINT4", "FLOAT4", "INT2", "UINT2")  # types that numpy lacks
@@ -283,6 +361,10 @@ def _texts(model: ModelProto) -> Iterator[Any]:
         yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
 
 
-def _operator_error(node: NodeProto, where: str, problem: str) -> InputError:
+def _subject(node: NodeProto) -> str:
     name = node.name or next(iter(node.output), "")
-    return InputError(problem, where=where, subject=f'operator "{name}" ({node.op_type})')
+    return f'operator "{name}" ({node.op_type})'
+
+
+def _operator_error(node: NodeProto, where: str, problem: str) -> InputError:
+    return InputError(problem, where=where, subject=_subject(node))

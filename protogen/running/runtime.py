@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, UnsupportedError
+from protogen.errors import InputError, ProtogenWarning, UnsupportedError
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
@@ -75,12 +76,14 @@ def run(
             name: computed[value] if value in computed else inputs[value]
             for name, value in zip(names, values, strict=True)
         }
-    from protogen.onnx import check_places, exposed, load_model
+    from protogen.onnx import WIDENED, exposed, load_model, runs_as_file
     from protogen.onnx.session import run_model
 
     if isinstance(model, (str, Path)):
-        check_places(model)  # onnxruntime opens any file that a model names
-        if blobs is None:
+        as_file = runs_as_file(model)
+        if not as_file:
+            warnings.warn(WIDENED, ProtogenWarning, stacklevel=2)
+        if as_file and blobs is None:
             return run_model(str(model), feeds)
         model = load_model(model)
     return run_model(exposed(model, blobs or ()).SerializeToString(), feeds, blobs)

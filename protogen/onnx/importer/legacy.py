@@ -1,13 +1,20 @@
-"""Conversion of models with operator sets before 7, by ONNX's own converter."""
+"""Models with old operator sets: negative axes, and conversion by ONNX's own converter."""
 
 from __future__ import annotations
 
 import onnx
 import onnx.version_converter
-from onnx import ModelProto, NodeProto, helper
+from onnx import AttributeProto, ModelProto, NodeProto, helper
 
 from protogen.errors import UnsupportedError
 
+# Operators with an attribute ``axis`` or ``axes``. Operator set 11 defines negative numbers for them.
+_WITH_AXES = frozenset(
+    ("ArgMax", "ArgMin", "Concat", "Flatten", "Gather", "Hardmax", "LogSoftmax", "LpNormalization",
+     "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+     "ReduceProd", "ReduceSum", "ReduceSumSquare", "Slice", "Softmax", "Split", "Squeeze", "Unsqueeze")
+)  # fmt: skip
+NEGATIVE_AXES = 11  # the operator set from which on all operators take negative axes
 # Before operator set 7, the attribute ``axis`` of these operators is the axis of the first input
 # that the first axis of the second input matches.
 _BROADCAST = ("Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor")
@@ -39,6 +46,72 @@ def convert_opset(target: int, model: ModelProto, opset: int, path: str) -> Mode
             f"({' '.join(str(error).split())[:200]})",
             where=path,
         ) from None
+
+
+def resolve_axes(model: ModelProto, opset: int) -> None:
+    """Replace negative axes by the axes that they mean, in place. Exporters write them, and onnxruntime
+    takes most of them, but ONNX's shape inference gives wrong shapes for them before operator set 11.
+
+    The rank of each value is inferred operator by operator, because it depends on the axes before.
+    """
+    nodes = model.graph.node
+    if opset >= NEGATIVE_AXES or not any(
+        node.op_type in _WITH_AXES and _negative(node) for node in nodes
+    ):
+        return
+    known = {value.name: value.type for value in (*model.graph.input, *model.graph.value_info)}
+    small = {}
+    for tensor in model.graph.initializer:
+        known[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+        small[tensor.name] = tensor
+    imports = [helper.make_opsetid("", opset)]
+    for node in nodes:
+        types = {name: known[name] for name in node.input if name in known}
+        if node.op_type in _WITH_AXES and node.input and node.input[0] in types:
+            rank = len(types[node.input[0]].tensor_type.shape.dim)
+            for item in _negative(node):
+                if item.name == "axis":
+                    item.i %= rank
+                else:
+                    _set_axes(node, item, rank)
+        known_all = len(types) == len(set(filter(None, node.input)))
+        if not known_all or not onnx.defs.has(node.op_type, opset, ""):
+            continue
+        data = {name: small[name] for name in node.input if name in small}
+        try:
+            schema = onnx.defs.get_schema(node.op_type, opset, "")
+            inferred = onnx.shape_inference.infer_node_outputs(
+                schema, node, types, data, opset_imports=imports
+            )
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+            continue  # the shapes of what it writes are unknown
+        known |= {
+            name: one
+            for name, one in inferred.items()
+            if one.HasField("tensor_type") and one.tensor_type.HasField("shape")
+        }
+
+
+def _set_axes(node: NodeProto, item: AttributeProto, rank: int) -> None:
+    """Write the axes without negative numbers, in rising order, which ONNX's shape inference expects."""
+    rank += len(item.ints) if node.op_type == "Unsqueeze" else 0
+    axes = [axis % rank for axis in item.ints]
+    order = sorted(range(len(axes)), key=axes.__getitem__)
+    item.ints[:] = [axes[i] for i in order]
+    if node.op_type == "Slice":
+        for other in node.attribute:
+            if other.name in ("starts", "ends") and len(other.ints) == len(axes):
+                other.ints[:] = [other.ints[i] for i in order]
+
+
+def _negative(node: NodeProto) -> list[AttributeProto]:
+    """Return the operator's attributes with a negative axis."""
+    return [
+        item
+        for item in node.attribute
+        if (item.name == "axis" and item.i < 0)
+        or (item.name == "axes" and min(item.ints, default=0) < 0)
+    ]
 
 
 def _align_broadcasts(model: ModelProto) -> None:

@@ -20,11 +20,15 @@ from protogen.errors import InputError, did_you_mean
 from protogen.geometry import shape_text
 from protogen.net.shapes import MAX_COUNT
 from protogen.onnx.files import load_model
-from protogen.onnx.importer.legacy import convert_opset
+from protogen.onnx.importer.legacy import convert_opset, resolve_axes
 from protogen.onnx.memory_mapped import read_memory_mapped
 from protogen.onnx.metadata import restore_layers
 from protogen.onnx.passes.branches import take_branches
 from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
+from protogen.onnx.passes.functions import inlined
+from protogen.onnx.passes.sparse import store_densely
+from protogen.onnx.passes.widening import NOTE as WIDENED
+from protogen.onnx.passes.widening import widen
 from protogen.onnx.soundness import check_sound, constant, element_type, inferred, schema_error
 
 if TYPE_CHECKING:
@@ -68,6 +72,7 @@ class OnnxGraph:
         constants: arrays by value.
         shapes: shapes by value, where known.
         kinds: ONNX names of element types (INT64, BOOL, ...) by value; float values are left out.
+        notes: how the import differs from the model in every operator, one sentence each.
     """
 
     name: str
@@ -81,6 +86,7 @@ class OnnxGraph:
     constants: dict[str, NDArray[Any]]
     shapes: dict[str, Shape]
     kinds: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def objection(self, operator: Operator, shapes: Mapping[str, Shape | None]) -> str:
         """Return how the operator violates ONNX's definition; empty if it does not."""
@@ -116,19 +122,8 @@ def read_source(
         UnsupportedError: the operator set is below 7 and ONNX's converter fails.
     """
     path = "" if isinstance(model, ModelProto) else str(model)
-    large: dict[str, NDArray[Any]] = {}
-    if isinstance(model, ModelProto):
-        loaded = ModelProto()
-        loaded.CopyFrom(model)
-    else:
-        loaded, large = read_memory_mapped(model)
-    check_sound(loaded, path, large)
-    opset = next((o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")), 0)
-    written = opset
-    if opset < OLDEST and large:
-        loaded, large = load_model(path), {}
-    if opset < OLDEST:
-        loaded, opset = convert_opset(OLDEST, loaded, opset, path), OLDEST
+    loaded, large, written, notes = _loaded(model, path)
+    opset = max(written, OLDEST)
     restore_layers(loaded)
     loaded.ir_version = max(loaded.ir_version, 4)  # below 4, initializers must be inputs too
     constants = {
@@ -166,10 +161,39 @@ def read_source(
         constants=constants,
         shapes=shapes | {name: array.shape for name, array in constants.items()},
         kinds=kinds,
+        notes=notes,
     )
     if outputs:
         _cut(source, outputs)
     return source
+
+
+def _loaded(
+    model: str | Path | ModelProto, path: str
+) -> tuple[ModelProto, dict[str, NDArray[Any]], int, tuple[str, ...]]:
+    """Read and check a model, and bring it to one form: inlined functions, dense constants, no bfloat16,
+    operator set 7 or newer, no negative axes before operator set 11.
+
+    Returns:
+        The model, its large constants by name, the operator set of the file, and the notes.
+    """
+    large: dict[str, NDArray[Any]] = {}
+    if isinstance(model, ModelProto):
+        loaded = ModelProto()
+        loaded.CopyFrom(model)
+    else:
+        loaded, large = read_memory_mapped(model)
+    loaded = inlined(loaded, path)
+    store_densely(loaded.graph)
+    check_sound(loaded, path, large)
+    notes = (WIDENED,) if widen(loaded) else ()
+    opset = next((o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset < OLDEST and large:
+        loaded, large = load_model(path), {}
+    resolve_axes(loaded, opset)
+    if opset < OLDEST:
+        loaded = convert_opset(OLDEST, loaded, opset, path)
+    return loaded, large, opset, notes
 
 
 def _cut(source: OnnxGraph, outputs: Sequence[str]) -> None:

@@ -1,0 +1,155 @@
+"""Names of an imported net: blobs of in-place layers, outputs, and names that Caffe cannot have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from protogen.formats.message import Message
+from protogen.layers import LayerType
+from protogen.onnx.importer.cleaning import VIEWS
+
+if TYPE_CHECKING:
+    from protogen.onnx.importer.context import ImportContext
+    from protogen.onnx.importer.source import OnnxGraph
+
+
+def shares_memory(layer: Message) -> bool:  # no layer may write over its top in place
+    return not layer.bottom or layer.type == "Split" or layer.type in VIEWS
+
+
+class Names:
+    """Renames blobs and layers, and maps the model's names to the new ones."""
+
+    def __init__(self, source: OnnxGraph, ctx: ImportContext) -> None:
+        self._source = source
+        self._ctx = ctx
+        self._blob: dict[str, str] = {}  # each entry is one renaming; entries can chain
+        self._sanitized: dict[str, str] = {}
+        self._tops: set[str] = set()
+        self.renamed: list[str] = []
+
+    def name_outputs(self, layers: list[Message]) -> None:
+        """Make each output of the model an output of the net, which is a blob that no layer reads.
+
+        An output that is an alias gives its name to the aliased value, or a Split copies the value.
+        An output that a layer reads is copied by a Split too.
+        """
+        source, ctx = self._source, self._ctx
+        used: set[str] = {*source.inputs, *source.outputs}
+        for output, value in ctx.output_aliases(source.outputs).items():
+            if value in used:
+                _split(layers, value, output)
+            else:
+                _rename(layers, {value: output})
+                self._blob[value] = output
+                used.add(output)
+        for output in source.outputs:
+            if output in source.inputs or not any(output in one.bottom for one in layers):
+                continue
+            inner = f"{output}_value"
+            while inner in ctx.shapes:
+                inner += "_"
+            _rename(layers, {output: inner})
+            _split(layers, inner, output)
+
+    def make_in_place(self, layers: list[Message]) -> None:
+        """Make layers in-place if they alone read their bottom; the blob gets the top's name."""
+        fixed = {*self._source.inputs, *self._source.outputs}
+        readers: dict[str, int] = {}
+        producers: dict[str, Message] = {}
+        for layer in layers:
+            for bottom in layer.bottom:
+                readers[bottom] = readers.get(bottom, 0) + 1
+            for top in layer.top:
+                producers.setdefault(top, layer)
+        last: dict[str, str] = {}
+        for layer in layers:
+            if not LayerType.registry[layer.type].written_in_place or len(layer.bottom) != 1:
+                continue
+            bottom, top = layer.bottom[0], layer.top[0]
+            producer = producers.get(bottom)
+            if (
+                producer is None
+                or bottom in fixed
+                or readers[bottom] != 1
+                or shares_memory(producer)
+            ):
+                continue
+            last[bottom] = top
+        self._blob |= last
+        for name in reversed(last):
+            last[name] = last.get(last[name], last[name])
+        _rename(layers, last)
+
+    def sanitize(self, layers: list[Message]) -> None:
+        """Replace characters that cannot be written in one line by underscores."""
+        for key in ("name", "top"):
+            names = {name: None for layer in layers for name in _values(layer, key)}
+            for name in names:
+                new = sanitized(name)
+                while new != name and new in names:
+                    new += "_"
+                if new != name:
+                    self._sanitized[name] = new
+                    self.renamed.append(name)
+        for layer in layers if self._sanitized else ():
+            for key in ("name", "bottom", "top"):
+                for entry in layer.all(key):
+                    entry.value = self._sanitized.get(entry.value, entry.value)
+        self._tops = {top for layer in layers for top in layer.top}
+
+    def layer(self, name: str) -> str:
+        """Return a layer's name in the net."""
+        return self._sanitized.get(name, name)
+
+    def blob_names(self) -> dict[str, str]:
+        blobs = {}
+        for operator in self._source.operators:
+            for value in operator.outputs:
+                if value and value not in self._source.constants:
+                    blobs[value] = self._final(value)
+        ends = (*self._source.inputs, *self._source.outputs)
+        blobs |= {name: self._final(name) for name in ends}
+        return {
+            value: blob for value, blob in blobs.items() if value != blob and blob in self._tops
+        }
+
+    def _final(self, value: str) -> str:
+        if value not in self._source.outputs:
+            value = self._ctx.blob(value)
+        while value in self._blob and value not in self._source.outputs:
+            value = self._blob[value]
+        return self._sanitized.get(value, value)
+
+    def layer_names(self) -> dict[str, tuple[str, ...]]:
+        layers = {
+            name: tuple(self.layer(one) for one in names)
+            for name, names in self._ctx.layers_of.items()
+            if name
+        }
+        return {name: names for name, names in layers.items() if names != (name,)}
+
+
+def _values(layer: Message, key: str) -> Iterator[str]:
+    return (entry.value for entry in layer.all(key))
+
+
+def sanitized(name: str) -> str:
+    """Replace unprintable characters, quotes and backslashes in a name by underscores."""
+    return "".join("_" if not c.isprintable() or c in "\"'\\" else c for c in name)
+
+
+def _split(layers: list[Message], value: str, output: str) -> None:
+    layers.append(
+        Message.make("LayerParameter", name=output, type="Split", bottom=[value], top=[output])
+    )
+    for layer in layers[:-1]:
+        if layer.name == output:  # the layer that produces the value has this name
+            layers[-1].all("name")[0].value = f"{output}_out"
+
+
+def _rename(layers: list[Message], names: Mapping[str, str]) -> None:
+    for layer in layers:
+        for entry in (*layer.all("bottom"), *layer.all("top")):
+            entry.value = names.get(entry.value, entry.value)
