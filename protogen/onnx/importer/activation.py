@@ -7,7 +7,7 @@ import math
 from protogen.formats.message import Name
 from protogen.onnx.importer.arithmetic import LARGEST, clipped, eltwise, powered, with_constant
 from protogen.onnx.importer.context import ImportContext
-from protogen.onnx.importer.registry import imports
+from protogen.onnx.importer.registry import ANY, NUMBERS, imports
 
 # erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) with an error of at most ERF_ERROR: a minimax fit
 # of the odd polynomial.
@@ -53,7 +53,7 @@ def reciprocal(ctx: ImportContext, x: str) -> None:
     powered(ctx, x, power=-1.0)
 
 
-@imports("Neg")
+@imports("Neg", takes=NUMBERS)
 def negative(ctx: ImportContext, x: str) -> None:
     powered(ctx, x, scale=-1.0)
 
@@ -154,7 +154,7 @@ def thresholded_relu(ctx: ImportContext, x: str, *, alpha: float = 1.0) -> None:
     eltwise(ctx, "PROD", [x, y])
 
 
-@imports("Sign")
+@imports("Sign", takes=NUMBERS)
 def sign(ctx: ImportContext, x: str) -> None:
     """(1 where x > 0, else 0) - (1 where -x > 0, else 0)."""
     above = ctx.add("Threshold", [x], role="above")
@@ -197,7 +197,7 @@ def gelu(ctx: ImportContext, x: str, *, approximate: str = "none") -> None:
     eltwise(ctx, "PROD", [x, powered(ctx, y, scale=0.5, shift=0.5, role="gate")])
 
 
-@imports("Clip")
+@imports("Clip", takes=ANY)
 def clip(
     ctx: ImportContext,
     x: str,

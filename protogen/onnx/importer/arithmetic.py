@@ -15,6 +15,22 @@ if TYPE_CHECKING:
 LARGEST = 3.4028234663852886e38  # largest float32
 
 
+def floats(ctx: ImportContext, values: NDArray[Any]) -> NDArray[Any]:
+    """Return a constant as floating point numbers; integers and truth values as float32.
+
+    Raises:
+        UnsupportedError: float32 cannot hold an integer of the constant.
+    """
+    import numpy as np
+
+    if values.dtype.kind == "f":
+        return values
+    result = values.astype(np.float32)
+    if not np.array_equal(result.astype(values.dtype), values):
+        raise ctx.unsupported(f"float32 cannot hold the integers of a constant ({values.dtype})")
+    return result
+
+
 def powered(
     ctx: ImportContext,
     x: str,
@@ -84,10 +100,7 @@ def with_constant(
     """
     import numpy as np
 
-    if values.dtype.kind != "f":
-        raise ctx.unsupported(
-            f"the constant has type {values.dtype}, but Caffe computes in float32"
-        )
+    values = floats(ctx, values)
     shape = ctx.shape(x)
     out = np.broadcast_shapes(shape, values.shape)
     if values.size == 1 and out == shape and bias is None:
@@ -100,13 +113,11 @@ def with_constant(
     x = tiled(ctx, x, out, "wide") if shape != out else x
     axes = span(out, values.shape)
     if axes is None:
-        full = np.broadcast_to(values, out)
-        same_for_batch = len(out) > 1 and (out[0] == 1 or not any(full.strides[:1]))
+        blobs = [np.broadcast_to(one, out) for one in (values, bias) if one is not None]
+        same_for_batch = len(out) > 1 and (out[0] == 1 or not any(one.strides[0] for one in blobs))
         axes = (1, out[1:]) if same_for_batch else (0, out)
-        values = np.ascontiguousarray(full[0] if same_for_batch else full)
-        if bias is not None:
-            full_bias = np.broadcast_to(bias, out)
-            bias = np.ascontiguousarray(full_bias[0] if same_for_batch else full_bias)
+        values, *terms = (np.ascontiguousarray(one[0] if same_for_batch else one) for one in blobs)
+        bias = terms[0] if terms else None
     axis, inner = axes
     params: dict[str, Any] = {"axis": axis} if axis != 1 else {}
     if len(inner) != 1:

@@ -12,9 +12,17 @@ from protogen.geometry import Shape
 from protogen.layers import LayerType
 from protogen.layers.exact_resize import EXACT_RESIZE, exact_resize_params
 from protogen.layers.graph import Layer, free_name
-from protogen.layers.writing import NewLayer, Rewriter
-from protogen.onnx.importer.registry import CAFFE, FLOATS, MOVERS, REASONS, REGISTRY, ImportFunction
+from protogen.onnx.importer.registry import (
+    CAFFE,
+    FLOATS,
+    NUMBERS,
+    REASONS,
+    REGISTRY,
+    TAKES,
+    ImportFunction,
+)
 from protogen.onnx.importer.roundtrip import restore_layer
+from protogen.onnx.importer.stock import StockLayers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +41,10 @@ class ImportContext:
         weights: parameter blobs by layer name; the model's own arrays where possible.
         refused: unsupported operators, with the reason.
         approximated: operators that are imported approximately, with the error.
+        notes: how the net differs from the model in many operators; a dict, to keep the order.
         forks: types of fork layers that the dialect supports.
         shapes: shapes by value, None where unknown.
+        producers: the model's operators, by the values that they produce.
         layers_of: names of layers, by name of their operator.
         types_of: types of layers, by outputs of their operator.
     """
@@ -47,11 +57,13 @@ class ImportContext:
         self.weights: dict[str, list[NDArray[np.floating]]] = {}
         self.refused: list[tuple[Operator, Diagnostic]] = []
         self.approximated: list[tuple[Operator, str]] = []
+        self.notes: dict[str, None] = dict.fromkeys(source.notes)
         self.layers_of: dict[str, tuple[str, ...]] = {}
         self.types_of: dict[tuple[str, ...], str] = {}
         self._first = 0  # index of the operator's first layer
         self._alias: dict[str, str] = {}
         self.shapes: dict[str, Shape | None] = dict(source.shapes)
+        self.producers = {name: one for one in source.operators for name in one.outputs if name}
         self._names: set[str] = set()
         self._produced: set[str] = set(source.inputs)  # values that a layer produces
         self._values = {
@@ -131,13 +143,17 @@ class ImportContext:
             empty = name not in self.source.constants and 0 in (self.shapes.get(name) or ())
             if empty and name in self._used:
                 raise self.unsupported(f'"{name}" is empty, but Caffe blobs cannot be empty')
+        takes = TAKES.get(self.operator.type, FLOATS)
         for name in self.operator.inputs:
             kind = self.kind(name)
-            if name in self.source.constants or kind in FLOATS:
+            if name in self.source.constants:
                 continue
-            if self.operator.type in MOVERS and kind.lstrip("U").startswith("INT"):
-                continue
-            raise self.unsupported(f'"{name}" has type {kind}, but Caffe computes in float32')
+            if kind not in takes:
+                raise self.unsupported(f'"{name}" has type {kind}, but Caffe computes in float32')
+            if kind == "DOUBLE" and self.operator.type != "Cast":
+                self.notes["the model computes in float64; Caffe computes in float32"] = None
+            elif kind not in FLOATS and takes is NUMBERS:
+                self.notes["integers are computed in float32, which is exact up to 2^24"] = None
 
     # Access to the operator and its inputs
 
@@ -271,7 +287,7 @@ class ImportContext:
             **(params or {}),
         )
         layer = Layer(message.name, type_, tuple(bottoms), (top,), message)
-        LayerType.registry[type_].rewrite(layer, _Stock(self, role, top))
+        LayerType.registry[type_].rewrite(layer, StockLayers(self, role, top))
         return top
 
     def resize(self, request: ResizeRequest, x: str, top: str = "") -> None:
@@ -364,37 +380,3 @@ class ImportContext:
     def _layer_name(self, role: str, base: str = "") -> str:
         base = base or self.operator.name or self.out
         return free_name(f"{base}_{role}" if role else base, self._names, "_")
-
-
-class _Stock(Rewriter):
-    """Adds the stock layers of a fork layer to an import; the last one produces ``top``."""
-
-    def __init__(self, ctx: ImportContext, role: str, top: str) -> None:
-        self._ctx = ctx
-        self._role = role
-        self._top = top
-
-    def append(self, new: NewLayer) -> str:
-        tops = None if new.role else [self._top]
-        role = self._named(new.role)
-        return self._ctx.add(new.type, new.bottoms, new.params, new.weights, role=role, tops=tops)
-
-    def split(
-        self, bottom: str, role: str, axis: int, points: Sequence[int], tops: Sequence[str] = ()
-    ) -> list[str]:
-        return self._ctx.split(bottom, axis, points, self._named(role))
-
-    def _named(self, role: str) -> str:
-        return "_".join(filter(None, (self._role, role)))
-
-    def retype(self, type_: str, **params: Mapping[str, Any]) -> None:
-        raise self._ctx.unsupported(f"cannot import a fork layer as a retyped {type_}")
-
-    def resize(self, sizes: Sequence[int], **sampling: Any) -> None:
-        raise self._ctx.unsupported("cannot import a fork layer that resizes")
-
-    def shape(self, blob: str) -> Shape:
-        return self._ctx.shape(blob)
-
-    def weights(self) -> list[NDArray[np.floating]] | None:
-        return None

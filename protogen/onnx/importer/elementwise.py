@@ -8,18 +8,19 @@ from protogen.onnx.importer.arithmetic import (
     LARGEST,
     clipped,
     eltwise,
+    floats,
     powered,
     span,
     with_constant,
 )
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import reshaped, tiled
-from protogen.onnx.importer.registry import imports
+from protogen.onnx.importer.registry import ANY, NUMBERS, imports
 
 DIFFERENCE = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, -1.0]}}
 
 
-@imports("Add")
+@imports("Add", takes=NUMBERS)
 def add(ctx: ImportContext, a: str, b: str) -> None:
     for x, other in ((a, b), (b, a)):
         values = ctx.constant(other)
@@ -29,7 +30,7 @@ def add(ctx: ImportContext, a: str, b: str) -> None:
     paired(ctx, a, b, "SUM")
 
 
-@imports("Mul")
+@imports("Mul", takes=NUMBERS)
 def multiply(ctx: ImportContext, a: str, b: str) -> None:
     if a == b:
         powered(ctx, a, power=2.0)
@@ -54,25 +55,25 @@ def scale(ctx: ImportContext, x: str, factors: str, terms: str) -> None:
     )
 
 
-@imports("Sub")
+@imports("Sub", takes=NUMBERS)
 def subtract(ctx: ImportContext, a: str, b: str) -> None:
+    subtracted(ctx, a, b)
+
+
+def subtracted(ctx: ImportContext, a: str, b: str, role: str = "") -> str:
+    """Add the layers of a - b."""
     left, right = ctx.constant(a), ctx.constant(b)
+    shape = ctx.shape(ctx.out)
     if right is not None:
-        with_constant(ctx, a, -right, "Bias")
-    elif left is not None and left.size == 1 and ctx.shape(b) == ctx.shape(ctx.out):
-        powered(ctx, b, scale=-1.0, shift=float(left.reshape(())))
-    elif left is not None:
-        with_constant(ctx, powered(ctx, b, scale=-1.0, role="negated"), left, "Bias")
-    else:
-        shape = ctx.shape(ctx.out)
-        if ctx.shape(a) == ctx.shape(b):
-            ctx.add("Eltwise", [a, b], DIFFERENCE)
-        elif ctx.shape(a) == shape and span(shape, ctx.shape(b)) is not None:
-            paired(ctx, a, powered(ctx, b, scale=-1.0, role="negated"), "SUM")
-        else:
-            ctx.add(
-                "Eltwise", [tiled(ctx, a, shape, "wide"), tiled(ctx, b, shape, "wide")], DIFFERENCE
-            )
+        return with_constant(ctx, a, -floats(ctx, right), "Bias", role)
+    if left is not None and left.size == 1 and ctx.shape(b) == shape:
+        return powered(ctx, b, scale=-1.0, shift=float(left.reshape(())), role=role)
+    if left is not None:
+        return with_constant(ctx, powered(ctx, b, scale=-1.0, role="negated"), left, "Bias", role)
+    if ctx.shape(a) == shape != ctx.shape(b) and span(shape, ctx.shape(b)) is not None:
+        return paired(ctx, a, powered(ctx, b, scale=-1.0, role="negated"), "SUM", role)
+    wide = [tiled(ctx, one, shape, "wide") for one in (a, b)]
+    return ctx.add("Eltwise", wide, DIFFERENCE, role=role)
 
 
 @imports("Div")
@@ -82,16 +83,10 @@ def divide(ctx: ImportContext, a: str, b: str) -> None:
 
     left, right = ctx.constant(a), ctx.constant(b)
     if right is not None:
-        if right.dtype.kind == "f" and not right.all():
+        if not right.all():
             raise ctx.unsupported("the divisor is a constant that contains 0")
-        with_constant(
-            ctx,
-            a,
-            (1 / right.astype(np.float64)).astype(right.dtype)
-            if right.dtype.kind == "f"
-            else right,
-            "Scale",
-        )
+        inverse_of = (1 / right.astype(np.float64)).astype(right.dtype)
+        with_constant(ctx, a, inverse_of, "Scale")
         return
     inverse = powered(ctx, b, power=-1.0, role="inverse")
     if left is not None:
@@ -100,7 +95,7 @@ def divide(ctx: ImportContext, a: str, b: str) -> None:
         paired(ctx, a, inverse, "PROD")
 
 
-@imports("Sum")
+@imports("Sum", takes=NUMBERS)
 def total(ctx: ImportContext, *inputs: str) -> None:
     _eltwise_of_all(ctx, inputs, "SUM")
 
@@ -112,16 +107,16 @@ def mean(ctx: ImportContext, *inputs: str) -> None:
         ctx.pass_through(inputs[0])
         return
     params = {"operation": Name("SUM"), "coeff": [1 / len(inputs)] * len(inputs)}
-    ctx.add("Eltwise", _broadcast(ctx, inputs), {"eltwise_param": params})
+    ctx.add("Eltwise", broadcast(ctx, inputs), {"eltwise_param": params})
 
 
-@imports("Max")
+@imports("Max", takes=ANY)
 def maximum(ctx: ImportContext, *inputs: str) -> None:
     if not _clip_by_constant(ctx, inputs, -1):
         _eltwise_of_all(ctx, inputs, "MAX")
 
 
-@imports("Min")
+@imports("Min", takes=ANY)
 def minimum(ctx: ImportContext, *inputs: str) -> None:
     """Clip if one input is a constant number, else -max(-x, -y)."""
     if _clip_by_constant(ctx, inputs, 1):
@@ -129,7 +124,7 @@ def minimum(ctx: ImportContext, *inputs: str) -> None:
     if len(inputs) == 1:
         ctx.pass_through(inputs[0])
         return
-    negated = [powered(ctx, one, scale=-1.0, role="negated") for one in _broadcast(ctx, inputs)]
+    negated = [powered(ctx, one, scale=-1.0, role="negated") for one in broadcast(ctx, inputs)]
     powered(ctx, eltwise(ctx, "MAX", negated, "max"), scale=-1.0)
 
 
@@ -150,15 +145,15 @@ def _eltwise_of_all(ctx: ImportContext, inputs: tuple[str, ...], operation: str)
     if len(inputs) == 1:
         ctx.pass_through(inputs[0])
     else:
-        eltwise(ctx, operation, _broadcast(ctx, inputs))
+        eltwise(ctx, operation, broadcast(ctx, inputs))
 
 
-def _broadcast(ctx: ImportContext, inputs: tuple[str, ...]) -> list[str]:
-    """Broadcast the inputs to the output's shape."""
+def broadcast(ctx: ImportContext, inputs: tuple[str, ...]) -> list[str]:
+    """Broadcast the inputs to the output's shape; a constant becomes a Parameter."""
     return [widened(ctx, one, ctx.shape(ctx.out)) for one in inputs]
 
 
-def paired(ctx: ImportContext, a: str, b: str, operation: str) -> None:
+def paired(ctx: ImportContext, a: str, b: str, operation: str, role: str = "") -> str:
     """Combine two values by SUM or PROD.
 
     Two values of the same shape: Eltwise. If the axes of one value are consecutive axes of the
@@ -172,9 +167,9 @@ def paired(ctx: ImportContext, a: str, b: str, operation: str) -> None:
             kind = "Scale" if operation == "PROD" else "Bias"
             y = reshaped(ctx, y, inner, "factors" if operation == "PROD" else "terms")
             params = {f"{kind.lower()}_param": {"axis": axis}} if axis != 1 else {}
-            ctx.add(kind, [x, y], params)
-            return
-    eltwise(ctx, operation, [tiled(ctx, a, shape, "wide"), tiled(ctx, b, shape, "wide")])
+            return ctx.add(kind, [x, y], params, role=role)
+    wide = [tiled(ctx, one, shape, "wide") for one in (a, b)]
+    return eltwise(ctx, operation, wide, role)
 
 
 def widened(ctx: ImportContext, x: str, shape: Shape) -> str:
@@ -184,8 +179,5 @@ def widened(ctx: ImportContext, x: str, shape: Shape) -> str:
     array = ctx.constant(x)
     if array is None:
         return tiled(ctx, x, shape, "wide")
-    if array.dtype.kind != "f":
-        raise ctx.unsupported(f"the constant has type {array.dtype}, but Caffe computes in float32")
-    return ctx.parameter(
-        ctx.new_value("constant"), np.ascontiguousarray(np.broadcast_to(array, shape))
-    )
+    values = np.broadcast_to(floats(ctx, array), shape)
+    return ctx.parameter(ctx.new_value("constant"), np.ascontiguousarray(values))

@@ -127,7 +127,7 @@ def import_model(
     net.check_weights()
     approximated = dict.fromkeys(
         [
-            *source.notes,
+            *ctx.notes,
             *(str(Diagnostic(text, subject=one.subject)) for one, text in ctx.approximated),
         ]
     )

@@ -7,10 +7,10 @@ from typing import Any
 
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import extended, gathered, window
-from protogen.onnx.importer.registry import imports
+from protogen.onnx.importer.registry import ANY, imports
 
 
-@imports("Pad")
+@imports("Pad", takes=ANY)
 def pad(
     ctx: ImportContext,
     x: str,

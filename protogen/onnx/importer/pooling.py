@@ -13,13 +13,13 @@ from protogen.onnx.importer.arithmetic import LARGEST, eltwise
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.convolution import convolved, pads_of
 from protogen.onnx.importer.forms import cropped, extended, gathered, reshaped, window
-from protogen.onnx.importer.registry import imports
+from protogen.onnx.importer.registry import ANY, imports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@imports("MaxPool")
+@imports("MaxPool", takes=ANY)
 def max_pool(
     ctx: ImportContext,
     x: str,

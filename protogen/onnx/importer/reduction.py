@@ -11,7 +11,7 @@ from protogen.onnx.importer.arithmetic import eltwise, powered
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import gathered, reshaped, tiled
 from protogen.onnx.importer.pooling import pooled_whole
-from protogen.onnx.importer.registry import imports
+from protogen.onnx.importer.registry import ANY, FLOATS, NUMBERS, imports
 
 if TYPE_CHECKING:
     from protogen.geometry import Shape
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def _reduction(onnx: str, kind: str) -> None:
     """Register a reduction; its axes are an attribute, or an input in newer operator sets."""
 
-    @imports(onnx)
+    @imports(onnx, takes={"MAX": ANY, "SUM": NUMBERS}.get(kind, FLOATS))
     def import_operator(
         ctx: ImportContext,
         x: str,
@@ -55,7 +55,7 @@ for _onnx, _kind in (("ReduceMax", "MAX"), ("ReduceMean", "MEAN"), ("ReduceSum",
 def _composed_reduction(onnx: str, before: str, kind: str, after: str) -> None:
     """Register a reduction with an elementwise operation before it and another one after it."""
 
-    @imports(onnx)
+    @imports(onnx, takes=ANY if onnx == "ReduceMin" else FLOATS)
     def import_operator(
         ctx: ImportContext,
         x: str,
@@ -178,14 +178,14 @@ def reduced(
     return reshaped(ctx, x, after if out is None else out, f"{role}_kept")
 
 
-@imports("ArgMax")
+@imports("ArgMax", takes=ANY)
 def arg_max(
     ctx: ImportContext, x: str, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
 ) -> None:
     _arg(ctx, x, axis, select_last_index)
 
 
-@imports("ArgMin")
+@imports("ArgMin", takes=ANY)
 def arg_min(
     ctx: ImportContext, x: str, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
 ) -> None:

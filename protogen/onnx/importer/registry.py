@@ -7,7 +7,12 @@ from collections.abc import Callable
 ImportFunction = Callable[..., None]
 REGISTRY: dict[str, ImportFunction] = {}
 CAFFE = "protogen.caffe"  # domain of operators that hold one Caffe layer as prototxt
-FLOATS = frozenset(("FLOAT", "FLOAT16", "BFLOAT16"))  # float32 represents their values exactly
+# Kinds of values that an operator takes where they are computed. float32 holds every whole number up to
+# 2^24, so integers and truth values (0 and 1) can be moved, compared and, with a note, computed.
+FLOATS = frozenset(("FLOAT", "FLOAT16", "DOUBLE"))
+NUMBERS = FLOATS | {"INT32", "INT64"}
+ANY = NUMBERS | {"BOOL", "INT8", "INT16", "UINT8", "UINT16", "UINT32", "UINT64"}
+TAKES: dict[str, frozenset[str]] = {}
 # Operators that are unsupported whatever their attributes are, with a specific reason.
 REASONS = {
     "GRU": "Caffe's recurrent layers are LSTM and RNN; neither has the gates of a GRU",
@@ -15,29 +20,12 @@ REASONS = {
     "Loop": "control flow has no equivalent in Caffe: a net runs every layer once",
     "Scan": "control flow has no equivalent in Caffe: a net runs every layer once",
 }
-# Operators that move values without arithmetic. They accept integers, because float32 represents
-# every integer below 2^24 exactly.
-MOVERS = frozenset(
-    (
-        "Cast",
-        "Concat",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Reshape",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Tile",
-        "Transpose",
-        "Unsqueeze",
-    )
-)
 
 
-def imports(*types: str) -> Callable[[ImportFunction], ImportFunction]:
-    """Register a function for ONNX operators of these types.
+def imports(
+    *types: str, takes: frozenset[str] = FLOATS
+) -> Callable[[ImportFunction], ImportFunction]:
+    """Register a function for ONNX operators of these types, whose computed inputs are of these kinds.
 
     The function's positional arguments are an ImportContext and the operator's inputs (names of
     values, "" or None where absent). Its keyword arguments are the operator's attributes. An
@@ -50,6 +38,7 @@ def imports(*types: str) -> Callable[[ImportFunction], ImportFunction]:
             if type_ in REGISTRY:
                 raise TypeError(f"operator {type_} is registered twice")
             REGISTRY[type_] = function
+            TAKES[type_] = takes
         return function
 
     return register

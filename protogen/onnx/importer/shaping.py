@@ -8,10 +8,10 @@ from typing import Any
 
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import gathered, permuted, reshaped, tiled
-from protogen.onnx.importer.registry import FLOATS, imports
+from protogen.onnx.importer.registry import ANY, imports
 
 
-@imports("Identity")
+@imports("Identity", takes=ANY)
 def identity(ctx: ImportContext, x: str) -> None:
     ctx.pass_through(x)
 
@@ -33,19 +33,7 @@ def dropout(
     ctx.pass_through(x)
 
 
-@imports("Cast")
-def cast(
-    ctx: ImportContext, x: str, *, to: int = 1, saturate: int = 1, round_mode: str = ""
-) -> None:
-    """Casts of integers, or between types that float32 represents exactly, have no effect."""
-    kind, source_kind = ctx.kind(ctx.out), ctx.kind(x)
-    integers = all(name.lstrip("U").startswith("INT") for name in (kind, source_kind))
-    if kind not in FLOATS and not integers:
-        raise ctx.unsupported(f"a cast from {source_kind} to {kind} has no equivalent in Caffe")
-    ctx.pass_through(x)
-
-
-@imports("Concat")
+@imports("Concat", takes=ANY)
 def concat(ctx: ImportContext, *inputs: str, axis: int = 1) -> None:
     if len(inputs) == 1:
         ctx.pass_through(inputs[0])
@@ -54,7 +42,7 @@ def concat(ctx: ImportContext, *inputs: str, axis: int = 1) -> None:
     ctx.add("Concat", inputs, {"concat_param": {"axis": axis}} if axis != 1 else {})
 
 
-@imports("Split")
+@imports("Split", takes=ANY)
 def split(
     ctx: ImportContext,
     x: str,
@@ -80,13 +68,13 @@ def split(
     ctx.slice(x, axis, points, [name or ctx.new_value("unused") for name in outputs])
 
 
-@imports("protogen:Split")
+@imports("protogen:Split", takes=ANY)
 def parts(ctx: ImportContext, x: str, *, axis: int, lengths: Sequence[int]) -> None:
     """Several Slices along one axis as one Slice layer (see ``fusion``)."""
     ctx.slice(x, axis, list(accumulate(lengths[:-1])), ctx.operator.outputs)
 
 
-@imports("Slice")
+@imports("Slice", takes=ANY)
 def slice_(
     ctx: ImportContext,
     x: str,
@@ -119,7 +107,7 @@ def slice_(
         x = gathered(ctx, x, axis, indices, "" if number == len(cuts) - 1 else f"axis{axis}")
 
 
-@imports("Gather")
+@imports("Gather", takes=ANY)
 def gather(ctx: ImportContext, data: str, indices: str, *, axis: int = 0) -> None:
     """Constant indices: Slice and Concat. Computed indices into a constant table of rows: Embed."""
     constant = ctx.constant(indices)
@@ -144,13 +132,13 @@ def gather(ctx: ImportContext, data: str, indices: str, *, axis: int = 0) -> Non
         reshaped(ctx, y, out)
 
 
-@imports("Flatten")
+@imports("Flatten", takes=ANY)
 def flatten(ctx: ImportContext, x: str, *, axis: int = 1) -> None:
     """Flatten to two axes: the axes before ``axis``, and the axes from ``axis`` on."""
     reshaped(ctx, x, ctx.shape(ctx.out))
 
 
-@imports("Reshape")
+@imports("Reshape", takes=ANY)
 def reshape(
     ctx: ImportContext,
     x: str,
@@ -163,19 +151,19 @@ def reshape(
     reshaped(ctx, x, ctx.shape(ctx.out))
 
 
-@imports("Squeeze", "Unsqueeze")
+@imports("Squeeze", "Unsqueeze", takes=ANY)
 def squeeze(
     ctx: ImportContext, x: str, axes_: str | None = None, *, axes: Sequence[int] | None = None
 ) -> None:
     reshaped(ctx, x, ctx.shape(ctx.out))
 
 
-@imports("Expand")
+@imports("Expand", takes=ANY)
 def expand(ctx: ImportContext, x: str, shape: str) -> None:
     tiled(ctx, x, ctx.shape(ctx.out))
 
 
-@imports("Tile")
+@imports("Tile", takes=ANY)
 def tile(ctx: ImportContext, x: str, repeats: str) -> None:
     """One Tile layer per repeated axis."""
     counts = ctx.integers(None, repeats, "repeats") or []
@@ -189,7 +177,7 @@ def tile(ctx: ImportContext, x: str, repeats: str) -> None:
         x = ctx.add("Tile", [x], params, role="" if number == len(repeated) - 1 else "tiled")
 
 
-@imports("Transpose")
+@imports("Transpose", takes=ANY)
 def transpose(ctx: ImportContext, x: str, *, perm: Sequence[int] | None = None) -> None:
     rank = len(ctx.shape(x))
     permuted(ctx, x, list(perm) if perm is not None else list(reversed(range(rank))))
