@@ -16,13 +16,12 @@ from protogen.layers.checking import check_tops
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import BOOL, reshape
 from protogen.layers.graph import Layer
+from protogen.layers.permuting import MOST_SLICES, moves
 from protogen.layers.values import selectors, whole
 from protogen.layers.writing import Emitter, Rewriter
 
 if TYPE_CHECKING:
     from protogen.layers.values import Drawn, Rng
-
-MOST_SLICES = 2048  # the most tops of a Slice in the rewrite of a Permute
 
 
 class BatchReindex(LayerType):
@@ -118,35 +117,24 @@ class Permute(LayerType):
         e.op("Transpose", [layer.reads[0]], [layer.writes[0]], perm=order)
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """Replace the layer by Reshape, Slice and Concat. Each axis that must move is sliced; the
-        slices are concatenated along a new last axis."""
-        dims = list(r.shape(layer.bottoms[0]))
-        order = permute_order(layer, len(dims))
-        # A Reshape moves axes of length 1. Of the other axes, the first ones that are already in
-        # order do not move.
-        real = [axis for axis in order if dims[axis] > 1 or axis == order[0] == 0]
-        unmoved = 1
-        while unmoved < len(real) and real[unmoved] > real[unmoved - 1]:
-            unmoved += 1
-        most = max((dims[axis] for axis in real[unmoved:]), default=0)
+        """Replace the layer by Reshape, Slice and Concat: see ``permuting.moves``."""
+        shape = r.shape(layer.bottoms[0])
+        order = permute_order(layer, len(shape))
+        plan = moves(shape, order)
+        most = max((move.slices for move in plan), default=0)
         if most > MOST_SLICES:
             raise layer.unsupported(
                 f"its stock layers would need {most} slices, at most {MOST_SLICES} are allowed"
             )
+        batch = order[0] == 0
         x = layer.bottoms[0]
-        now = sorted(real)  # the original axes in their current order
-        for axis in real[unmoved:]:
-            place = now.index(axis)
-            shape = [0 if a == order[0] == 0 else dims[a] for a in now]
-            x = r.add("Reshape", [x], role="axes", params=reshape([*shape, 1]))
-            parts = r.split(x, "slice", place, range(1, dims[axis]))
-            x = r.add("Concat", parts, role="moved", params={"concat_param": {"axis": len(now)}})
-            now.append(now.pop(place))
-        r.add(
-            "Reshape",
-            [x],
-            params=reshape([0 if a == 0 and i == 0 else dims[a] for i, a in enumerate(order)]),
-        )
+        for move in plan:
+            dims = [0 if batch and i == 0 else n for i, n in enumerate(move.shape)]
+            x = r.add("Reshape", [x], role="axes", params=reshape(dims))
+            parts = r.split(x, "slice", move.axis, range(1, move.slices))
+            x = r.add("Concat", parts, role="moved", params={"concat_param": {"axis": move.to}})
+        out = [0 if batch and i == 0 else shape[axis] for i, axis in enumerate(order)]
+        r.add("Reshape", [x], params=reshape(out))
 
 
 def permute_order(layer: Layer, rank: int) -> list[int]:

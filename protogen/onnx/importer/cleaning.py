@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from protogen.formats.message import Message
+from protogen.layers.graph import free_name
 from protogen.onnx.importer.forms import view_of
 
 if TYPE_CHECKING:
@@ -26,6 +28,74 @@ def silence_unread(source: OnnxGraph, layers: list[Message]) -> None:
         layers.append(
             Message.make("LayerParameter", name="unread_values", type="Silence", bottom=unread)
         )
+
+
+def part_concats(
+    layers: list[Message], shapes: Mapping[str, Shape | None], outputs: Sequence[str]
+) -> list[Message]:
+    """Replace each Slice that undoes a Concat by Reshapes of the Concat's bottoms, which copy nothing.
+
+    A view may lie between the two: a channel shuffle of joined branches is a Concat, a Reshape and a
+    Slice into the branches.
+    """
+    readers = Counter(bottom for layer in layers for bottom in layer.bottom)
+    makers = {top: layer for layer in layers for top in layer.top}
+    names = {layer.name for layer in layers}
+    removed: set[int] = set()
+    result: list[Message] = []
+    for layer in layers:
+        pieces = _pieces(layer, makers, shapes) if layer.type == "Slice" else None
+        if pieces is None:
+            result.append(layer)
+            continue
+        for number, (piece, top) in enumerate(zip(pieces, layer.top, strict=True)):
+            before, after = shapes[piece], shapes[top]
+            assert before is not None
+            assert after is not None
+            type_, params = view_of(before, after)
+            name = layer.name if not number else free_name(f"{layer.name}_{number}", names, "_")
+            fields = {"name": name, "type": type_, "bottom": [piece], "top": [top], **params}
+            result.append(new := Message.make("LayerParameter", **fields))
+            makers[top] = new
+            readers[piece] += 1
+        unread = layer
+        while unread is not None and unread.type in (*VIEWS, "Slice"):
+            (bottom,) = unread.bottom
+            readers[bottom] -= 1
+            unread = None if readers[bottom] or bottom in outputs else makers[bottom]
+            if unread is not None:
+                removed.add(id(unread))
+        if unread is not None:  # the Concat
+            for bottom in unread.bottom:
+                readers[bottom] -= 1
+    return [layer for layer in result if id(layer) not in removed]
+
+
+MOST_PIECES = 8  # more Reshapes are worse than a Slice and a Concat
+
+
+def _pieces(
+    layer: Message, makers: Mapping[str, Message], shapes: Mapping[str, Shape | None]
+) -> list[str] | None:
+    """Return the bottoms of the Concat that a Slice undoes, one for each of its tops; else None."""
+    name = layer.bottom[0]
+    source = makers.get(name)
+    while source is not None and source.type in VIEWS:
+        source = makers.get(source.bottom[0])
+    tops = list(layer.top)
+    if source is None or source.type != "Concat" or not 1 < len(tops) <= MOST_PIECES:
+        return None
+    pieces, whole, view = list(source.bottom), shapes.get(source.top[0]), shapes.get(name)
+    sizes = [shapes.get(one) for one in (*pieces, *tops)]
+    if len(pieces) != len(tops) or None in (whole, view, *sizes):
+        return None
+    assert whole is not None
+    assert view is not None
+    lengths = [prod(size) for size in sizes if size is not None]
+    outer = prod(whole[: source.concat_param.axis % len(whole)])
+    if outer != prod(view[: layer.slice_param.axis % len(view)]):
+        return None
+    return pieces if lengths[: len(pieces)] == lengths[len(pieces) :] else None
 
 
 def merge_views(

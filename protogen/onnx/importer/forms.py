@@ -10,7 +10,7 @@ from protogen.errors import UnsupportedError
 from protogen.formats.message import Message, Name
 from protogen.geometry import shape_text
 from protogen.layers.graph import free_name
-from protogen.layers.ordering import MOST_SLICES
+from protogen.layers.permuting import MOST_SLICES
 
 if TYPE_CHECKING:
     from protogen.geometry import Shape

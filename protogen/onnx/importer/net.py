@@ -13,7 +13,7 @@ from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.layers import LayerType
 from protogen.net.net import Net
-from protogen.onnx.importer.cleaning import drop_flattens, merge_views, silence_unread
+from protogen.onnx.importer.cleaning import drop_flattens, merge_views, part_concats, silence_unread
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import constant_outputs
 from protogen.onnx.importer.fusion import fuse_operators
@@ -59,6 +59,7 @@ def from_onnx(
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
 ) -> Net:
     """Import an ONNX model as a Caffe net, with its weights.
 
@@ -75,17 +76,26 @@ def from_onnx(
             axis has length 1.
         outputs: values of the model that become the outputs; what they do not depend on is left
             out. By default the model's outputs.
+        inputs: values of the model that become inputs, with the shapes that they have or that
+            ``input_shapes`` gives them; what only they depend on is left out. An input of the model is
+            one anyway, if an output still depends on it.
 
     Raises:
-        InputError: the model cannot be read, an input's shape is unknown, or the model has no value
-            of a name in ``outputs``.
+        InputError: the model cannot be read, an input's shape is unknown, the model has no value of a
+            name in ``outputs`` or ``inputs``, a value of ``inputs`` is a constant, or no output depends
+            on it.
         UnsupportedError: the model has unsupported operators; the message names all of them.
 
     Warns:
         ProtogenWarning: an operator is imported approximately; the message states the error.
     """
     imported = import_model(
-        model, dialect=dialect, fold=fold, input_shapes=input_shapes, outputs=outputs
+        model,
+        dialect=dialect,
+        fold=fold,
+        input_shapes=input_shapes,
+        outputs=outputs,
+        inputs=inputs,
     )
     for sentence in imported.approximated:
         warnings.warn(sentence, ProtogenWarning, stacklevel=2)
@@ -99,6 +109,7 @@ def import_model(
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
     richest: bool = False,
 ) -> ImportedNet:
     """Import a model like ``from_onnx``, and return the map of names and the approximations too.
@@ -107,11 +118,13 @@ def import_model(
     import numpy as np
 
     forks = frozenset(LayerType.registry) if richest else forks_of(dialect)
-    source, ctx = import_operators(model, forks, fold, input_shapes, outputs)
+    source, ctx = import_operators(model, forks, fold, input_shapes, outputs, inputs)
     if ctx.refused:
         raise _unsupported_error(source, ctx)
     layers = [*_inputs(source), *ctx.layers, *constant_outputs(source, ctx)]
     (names := Names(source, ctx)).name_outputs(layers)
+    layers = merge_views(layers, ctx.shapes, source.outputs)
+    layers = part_concats(layers, ctx.shapes, source.outputs)
     layers = merge_views(layers, ctx.shapes, source.outputs)
     layers = drop_flattens(layers, source.outputs)
     silence_unread(source, layers)
@@ -147,11 +160,14 @@ def import_operators(
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
 ) -> tuple[OnnxGraph, ImportContext]:
     """Import the model's operators one by one; the ImportContext has the outcome of each."""
     from protogen.onnx.importer.source import OnnxGraph, read_source
 
-    source = model if isinstance(model, OnnxGraph) else read_source(model, input_shapes, outputs)
+    source = model
+    if not isinstance(source, OnnxGraph):
+        source = read_source(source, input_shapes, outputs, inputs)
     source.operators = fuse_operators(source, fold)
     ctx = ImportContext(source, forks)
     for operator in source.operators:
