@@ -17,7 +17,9 @@ from protogen._version import __version__
 if TYPE_CHECKING:
     from protogen.converting.caffe_to_onnx import Converted, convert
     from protogen.converting.comparison import Comparison, verify
+    from protogen.converting.cutting import cut, cut_file, rest_of
     from protogen.converting.onnx_to_caffe import Imported, convert_onnx
+    from protogen.converting.parts import Cut, PartFile
     from protogen.errors import (
         InputError,
         MismatchError,
@@ -78,6 +80,11 @@ _HOMES = {
     "check_target": "net.targets",
     "convert": "converting.caffe_to_onnx",
     "convert_onnx": "converting.onnx_to_caffe",
+    "Cut": "converting.parts",
+    "PartFile": "converting.parts",
+    "cut": "converting.cutting",
+    "cut_file": "converting.cutting",
+    "rest_of": "converting.cutting",
     "Dense": "generate.dense",
     "Perceptron": "generate.dense",
     "dense": "generate.dense",
@@ -136,6 +143,7 @@ __all__ = [
     "Checked",
     "Comparison",
     "Converted",
+    "Cut",
     "Dense",
     "Diagnosis",
     "HalfCheck",
@@ -146,6 +154,7 @@ __all__ = [
     "MismatchError",
     "Net",
     "NetSpec",
+    "PartFile",
     "Perceptron",
     "Plan",
     "Preprocessed",
@@ -171,6 +180,8 @@ __all__ = [
     "check_text",
     "convert",
     "convert_onnx",
+    "cut",
+    "cut_file",
     "dense",
     "diagnose",
     "diff",
@@ -190,6 +201,7 @@ __all__ = [
     "preprocess",
     "resampling_matrix",
     "resize",
+    "rest_of",
     "rewrite",
     "rewrite_for",
     "run",

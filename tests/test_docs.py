@@ -100,7 +100,8 @@ def test_python_code_of_the_converting_page_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page", ["resizing.md", "onnx.md", "initialisation.md", "dense.md", "preprocessing.md"]
+    "page",
+    ["resizing.md", "onnx.md", "initialisation.md", "dense.md", "preprocessing.md", "cutting.md"],
 )
 def test_python_code_of_pages_with_one_block_runs(page, tmp_path):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

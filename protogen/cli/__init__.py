@@ -36,6 +36,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
     },
     "Convert": {
         "convert": Entry("convert:command", "Convert Caffe to ONNX, or ONNX to Caffe."),
+        "cut": Entry("cut:command", "Write a part of a net or model, and the rest."),
         "rewrite": Entry("rewrite:command", "Rewrite a net in stock Caffe layers, or for a toolchain."),
         "preprocess": Entry("preprocess:command", "Add preprocessing to a net."),
         "upgrade": Entry("upgrade:command", "Convert a net or caffemodel between Caffe's formats."),

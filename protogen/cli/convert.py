@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import for_target, options, output, tables, verify
+from protogen.cli import for_target, options, output, shown, tables, verify
 from protogen.errors import InputError, MismatchError, ProtogenWarning, quantity
 
 if TYPE_CHECKING:
@@ -76,6 +75,7 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
 @for_target.write_for
 @for_target.explain
 @options.input_shapes
+@for_target.from_blobs
 @for_target.to_blobs
 @click.option(
     "--fold/--no-fold",
@@ -101,6 +101,16 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
 @pixel_options
 @layout_options
 @click.option("--names", metavar="FILE.json", help="To Caffe: write the map of names.")
+@click.option(
+    "--drop-quantisation",
+    is_flag=True,
+    help="To Caffe: convert a quantised model in float32, and write its scales as JSON.",
+)
+@click.option(
+    "--scales",
+    metavar="FILE.json",
+    help="With --drop-quantisation: write the scales here.  [default: OUTPUT.scales.json]",
+)
 @click.option(
     "--verify", is_flag=True, help="Run the result and the source; exit 1 if they differ."
 )
@@ -183,6 +193,8 @@ _ONLY_TO_CAFFE: dict[str, tuple[Any, str]] = {
     "half_check": (False, "use protogen run --half-check on the net"),
     "weights": (None, "the weights are in the ONNX model"),
     "names": (None, "the ONNX model has the names of the blobs"),
+    "drop_quantisation": (False, "a Caffe net is not quantised"),
+    "scales": (None, "a Caffe net is not quantised"),
 }
 _FLAGS = {
     "identities": "layer-as-identity",
@@ -200,8 +212,8 @@ def _check_options(
         raise InputError("--tolerance needs --verify")
     if flags["half_check"] and (flags["dry_run"] or flags["as_json"]):
         raise InputError("--half-check does not apply with --dry-run or --json")
-    if flags["explain"] and (flags["dry_run"] or not flags["toolchain"]):
-        raise InputError("--explain needs --target, and no --dry-run")
+    if flags["explain"] and (flags["dry_run"] or not from_onnx):
+        raise InputError("--explain applies from ONNX to Caffe only, and without --dry-run")
     if flags["toolchain"] and not (flags["dry_run"] or from_onnx):
         raise InputError(
             "--target does not apply from Caffe to ONNX: no toolchain for Caffe reads the model",
@@ -246,6 +258,7 @@ def _to_onnx(net: str, caffemodel: str | None, flags: dict[str, Any]) -> None:
             caffemodel,
             flags["target"],
             opset=flags["opset"],
+            inputs=flags["from_blobs"],
             outputs=flags["to_blobs"],
             input_shapes=shapes,
             dynamic_batch=flags["dynamic_batch"],
@@ -262,13 +275,13 @@ def _to_onnx(net: str, caffemodel: str | None, flags: dict[str, Any]) -> None:
             **reading,
         )
     if flags["as_json"]:
-        _print_json(converted)
+        shown.print_exported(converted)
         return
     program = converted.program
     for label, values in (("in ", program.inputs), ("out", program.outputs)):
         for value in values:
             output.note(f"{label} {output.printable(value.name)}  {value.text}")
-    for line in _checks(converted.receipt.get("checked", {})):
+    for line in shown.checks(converted.receipt.get("checked", {})):
         click.echo(line)
     weights = f"{tables.size(converted.weight_bytes)} of weights"
     output.note(
@@ -276,36 +289,6 @@ def _to_onnx(net: str, caffemodel: str | None, flags: dict[str, Any]) -> None:
         f"{quantity(len(program.nodes), 'operator')}, {weights}"
     )
     output.wrote(converted.path, converted.external, flags["receipt"])
-
-
-def _print_json(converted: Any) -> None:
-    program = converted.program
-    output.print_json(
-        "convert",
-        model=str(converted.path),
-        external=str(converted.external) if converted.external else None,
-        inputs=[{"name": one.name, "shape": one.shape} for one in program.inputs],
-        outputs=[{"name": one.name, "shape": one.shape} for one in program.outputs],
-        layers=len(converted.net.layers),
-        operators=len(program.nodes),
-        weight_bytes=converted.weight_bytes,
-        receipt=converted.receipt or None,
-    )
-
-
-def _checks(checked: dict[str, Any]) -> Iterator[str]:
-    """The result of --verify: a line for each program that ran the model or the net."""
-    for program, result in checked.items():
-        if isinstance(result, str):
-            yield f"{program}: {result}"
-        else:
-            blobs, unproved = result["compared"], len(result["unproved"])
-            worst = f"{result['worst']:.1e}" if result["worst"] else "0"
-            some = f"{unproved} of them unproved, " if unproved else ""
-            agree = "agrees" if blobs == 1 else "agree"
-            yield (
-                f"{program}: {quantity(blobs, 'blob')} {agree}, {some}largest relative error {worst}"
-            )
 
 
 def _to_caffe(model: str, flags: dict[str, Any]) -> bool:
@@ -321,9 +304,12 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> bool:
                 dialect=flags["dialect"] or "",
                 target=flags["toolchain"],
                 fold=bool(flags["fold"]),
+                inputs=flags["from_blobs"],
                 outputs=flags["to_blobs"],
                 input_shapes=options.onnx_shapes(model, flags["input_shapes"]),
                 names=flags["names"],
+                drop_quantisation=flags["drop_quantisation"],
+                scales=flags["scales"],
                 verify=flags["verify"],
                 seed=flags["seed"],
                 tolerance=flags["tolerance"],
@@ -336,9 +322,11 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> bool:
     for sentence in converted.imported.approximated:
         warnings.warn(sentence, ProtogenWarning, stacklevel=1)
     if flags["as_json"]:
-        _print_json_net(converted)
+        shown.print_imported(converted)
         return True
-    _show_net(converted, flags["verbose"])
+    shown.show_imported(converted, flags["verbose"])
+    if flags["explain"] and converted.legalized is None:
+        for_target.show_reasons(converted.imported)
     if converted.legalized is not None:
         for_target.show(converted.legalized, flags["explain"])
         toolchain = converted.legalized.toolchains[0]
@@ -347,40 +335,3 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> bool:
     if flags["half_check"]:
         return for_target.half_check(converted.imported.net, flags["seed"], flags["verbose"])
     return True
-
-
-def _print_json_net(converted: Any) -> None:
-    net, names = converted.imported.net, converted.imported.names()
-    output.print_json(
-        "convert",
-        prototxt=str(converted.prototxt),
-        caffemodel=str(converted.caffemodel) if converted.caffemodel else None,
-        names=str(converted.names) if converted.names else None,
-        inputs=[{"name": name, "shape": net.graph.shapes[name]} for name in net.inputs],
-        outputs=[{"name": name, "shape": net.graph.shapes[name]} for name in net.outputs],
-        layers=len(net.layers),
-        operators=len(converted.imported.source.operators),
-        weight_bytes=converted.weight_bytes,
-        renamed=names["renamed"],
-        values=names["values"],
-        layers_by_operator=names["operators"],
-        approximated=list(converted.imported.approximated),
-        checked=converted.checked.plain() if converted.checked else None,
-        **(for_target.plain(converted.legalized) if converted.legalized else {}),
-    )
-
-
-def _show_net(converted: Any, verbose: bool) -> None:
-    net = converted.imported.net
-    for label, blobs in (("in ", net.inputs), ("out", net.outputs)):
-        for name in blobs:
-            shape = tables.shape(net.graph.shapes[name] or ())
-            output.note(f"{label} {output.printable(name)}  {shape}")
-    if converted.checked is not None:
-        verify.show(converted.checked, verbose)
-    operators = quantity(len(converted.imported.source.operators), "operator")
-    weights = f"{tables.size(converted.weight_bytes)} of weights"
-    output.note(f"{operators}, {quantity(len(net.layers), 'layer')}, {weights}")
-    for name in converted.imported.renamed:
-        output.note(f"renamed {output.printable(name)}")
-    output.wrote(converted.prototxt, converted.caffemodel, converted.names)

@@ -39,7 +39,9 @@ def dry_run(net: str, caffemodel: str | None, from_onnx: bool, flags: dict[str, 
             net,
             input_shapes=options.onnx_shapes(net, flags["input_shapes"]),
             dialect=flags["dialect"] or "bvlc",
+            inputs=flags["from_blobs"],
             outputs=flags["to_blobs"],
+            drop_quantisation=flags["drop_quantisation"],
         )
         report = _imported(net, verdicts, flags)
     else:
@@ -50,6 +52,7 @@ def dry_run(net: str, caffemodel: str | None, from_onnx: bool, flags: dict[str, 
             net,
             caffemodel,
             opset=flags["opset"],
+            inputs=flags["from_blobs"],
             outputs=flags["to_blobs"],
             input_shapes=options.shapes_for(net, flags["input_shapes"], **reading),
             ignored_fields=flags["ignored_fields"],
@@ -82,6 +85,7 @@ def _imported(net: str, verdicts: Sequence[Verdict], flags: dict[str, Any]) -> T
     imported = import_model(
         net,
         input_shapes=options.onnx_shapes(net, flags["input_shapes"]),
+        inputs=flags["from_blobs"],
         outputs=flags["to_blobs"],
         richest=True,
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from protogen.legalization.legalize import Legalized
     from protogen.legalization.rounds import Change
     from protogen.net.net import Net
+    from protogen.onnx.importer.net import ImportedNet
     from protogen.toolchains.toolchain import Toolchain
 
 
@@ -25,16 +26,40 @@ write_for = click.option(
     metavar="NAME|FILE.toml",
     help="Write the net for this toolchain (see protogen targets).",
 )
+from_blobs = click.option(
+    "--from-blob",
+    "from_blobs",
+    multiple=True,
+    metavar="BLOB",
+    help="Make this blob an input, and leave out what only it depends on. Repeatable.",
+)
 to_blobs = click.option(
     "--to-blob",
     "to_blobs",
     multiple=True,
     metavar="BLOB",
-    help="Convert only what this blob depends on. Repeatable.",
+    help="Make this blob an output, and leave out what it does not depend on. Repeatable.",
 )
 explain = click.option(
-    "--explain", is_flag=True, help="List the forms that were possible, with their cost."
+    "--explain",
+    is_flag=True,
+    help="Say why each layer is there; with --target, list the forms that were possible and their cost.",
 )
+
+
+def show_reasons(imported: ImportedNet) -> None:
+    """Print for each layer of an imported net which operator it comes from, and why."""
+    layers = imported.net.layers
+    width = max((len(layer.type) for layer in layers), default=0)
+    last = ""
+    for layer in layers:
+        reason = imported.reasons.get(layer.name, "")
+        own = f'operator "{layer.name}" ('
+        if reason.startswith(own):  # the layer has the name of its operator
+            reason = reason.removeprefix(own).replace(")", "", 1)
+        shown = output.printable(reason) if reason != last else "  the same"
+        output.note(f"{layer.type:{width}}  {output.printable(layer.name)}: {shown}")
+        last = reason
 
 
 def show(legalized: Legalized, explain: bool = False, *, err: bool = False) -> None:

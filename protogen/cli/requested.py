@@ -12,14 +12,14 @@ from protogen.cli import options as shared
 from protogen.cli import output
 from protogen.errors import InputError
 from protogen.formats import files
-from protogen.resampling.matrices import ALIGNS, POLICIES, ROUNDINGS
+from protogen.resampling.sampling import ALIGNS, POLICIES, ROUNDINGS
 
 if TYPE_CHECKING:
     from protogen.generate.plan import Plan
     from protogen.generate.splicing import Spliced
     from protogen.generate.upsampling import Upsampling
 
-MODES = ("bilinear", "nearest", "cubic", "lanczos", "area")
+MODES = ("bilinear", "nearest", "nearest-exact", "cubic", "lanczos", "area")
 LIKE = ("keras", "tf1", "tf2", "torch", "torch-align", "opencv", "pillow")
 # Options of ``pg.resize`` that the classic layer does not have, under the same name.
 PLAN_ARGUMENTS = (
@@ -135,7 +135,7 @@ def layer_options(name: str) -> Callable[[Any], Any]:
         click.option(
             "--mode",
             type=click.Choice(MODES),
-            help="Interpolation.  [default: bilinear]",
+            help="Interpolation; nearest-exact is PyTorch's.  [default: bilinear]",
         ),
     )
 

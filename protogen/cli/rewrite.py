@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @options.state("TEST")
 @for_target.write_for
 @for_target.explain
+@for_target.from_blobs
 @for_target.to_blobs
 @click.option(
     "--limit",
@@ -78,7 +79,7 @@ def command(ctx: click.Context, /, net: str, weights: str | None, **flags: Any) 
     if flags["toolchain"]:
         ctx.exit(0 if _for_target(net, weights, reading, flags) else 1)
     for key, flag in (
-        ("explain", "--explain"), ("to_blobs", "--to-blob"), ("half_check", "--half-check"),
+        ("explain", "--explain"), ("from_blobs", "--from-blob"), ("to_blobs", "--to-blob"), ("half_check", "--half-check"),
         ("seed", "--seed"),
     ):  # fmt: skip
         if flags[key]:
@@ -135,6 +136,7 @@ def _for_target(
         flags["toolchain"],
         net,
         weights,
+        inputs=flags["from_blobs"],
         outputs=flags["to_blobs"],
         seed=flags["seed"],
         input_shapes=options.shapes_for(net, flags["input_shapes"], **reading),

@@ -106,7 +106,7 @@ def _needs_plan(options: Requested) -> str | None:
     for key in _PLANNING:
         if getattr(options, key):
             return f"--{key.replace('_', '-')}"
-    if options.mode in ("cubic", "lanczos", "area"):
+    if options.mode in ("nearest-exact", "cubic", "lanczos", "area"):
         return f"--mode {options.mode}"
     factor = options.factor or ""
     return f"--factor {factor}" if "." in factor or "/" in factor else None

@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from protogen._version import __version__
-from protogen.converting.comparison import TOLERANCE, compare_outputs, verify_conversion
+from protogen.converting.comparison import (
+    HALF_TOLERANCE,
+    TOLERANCE,
+    compare_outputs,
+    verify_conversion,
+)
 from protogen.errors import InputError
 from protogen.formats import files
 from protogen.formats.mapped import counted
 from protogen.geometry import Shape
 from protogen.layers.graph import cut
 from protogen.net.build import Reading, plain_reading
+from protogen.net.cutting import begin
 from protogen.net.net import Net, load
 from protogen.net.rules import USUAL, is_usual
 from protogen.running import opencv
@@ -26,7 +32,6 @@ from protogen.running.drawing import random_inputs, wanted_inputs
 if TYPE_CHECKING:
     from protogen.onnx import Preprocessing, Program
 
-HALF_TOLERANCE = 2e-2  # float16 weights have an error of 5e-4 each, which adds up in a deep net
 EXTERNAL_FROM = 2 * 10**9  # bytes of weights; one protobuf message cannot hold more
 Progress = Callable[[int, int], object]
 Sources = tuple[str | Path, str | Path | None]  # prototxt and caffemodel
@@ -54,6 +59,7 @@ def convert(
     output: str | Path,
     *,
     opset: int = 18,
+    inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
     input_shapes: Mapping[str, Shape] | None = None,
     dynamic_batch: bool = False,
@@ -75,6 +81,8 @@ def convert(
         caffemodel: its weights; None for a net without parameters.
         output: the ONNX file to write.
         opset: the operator set of the model, 13 or newer.
+        inputs: blobs that become inputs of the model; what only they depend on is left out. Of a blob
+            that layers change in place, it is the last value. The shape is the one that the blob has.
         outputs: blobs that become the model's outputs; the net is cut after them.
         input_shapes: shapes of inputs by blob, where the net has none or they are to be replaced.
             A data layer whose top has such a shape becomes an input.
@@ -109,11 +117,12 @@ def convert(
     """
     from protogen.onnx import check, lower
 
-    net = load(prototxt, caffemodel, input_shapes=input_shapes, **reading)
+    whole = load(prototxt, caffemodel, input_shapes=input_shapes, **reading)
+    net, part = begin(whole, inputs, outputs), {"inputs": [*inputs], "outputs": [*outputs]}
     options = {
         "opset": opset,
-        "outputs": list(outputs),
-        "input_shapes": _known_inputs(net, input_shapes or {}),
+        **part,
+        "input_shapes": _known_inputs(whole, input_shapes or {}),
         "dynamic_batch": dynamic_batch,
         "fold": fold,
         "half": half,
@@ -131,10 +140,8 @@ def convert(
         metadata=_metadata(prototxt, caffemodel, options),
     )
     check(program)
-    weights_file, sources = _weights_file(output, program, external_data), (prototxt, caffemodel)
-    written = (("--output", output), ("the weights file", weights_file), ("--receipt", receipt))
-    files.distinct(written, sources)
-    contents: dict[str, Any] = {}
+    sources, contents = (prototxt, caffemodel), dict[str, Any]()
+    weights_file = _weights_file(output, program, external_data, receipt, sources)
     with ExitStack() as stack:
         report = stack.enter_context(files.replacing(receipt)) if receipt else None
         model = stack.enter_context(files.replacing(output))
@@ -153,10 +160,19 @@ def _json_bytes(contents: Mapping[str, Any]) -> bytes:
     return json.dumps(contents, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def _weights_file(output: str | Path, program: Program, external: bool | None) -> Path | None:
-    """Return the file for the weights; None if the model contains them."""
+def _weights_file(
+    output: str | Path,
+    program: Program,
+    external: bool | None,
+    receipt: str | Path | None,
+    sources: Sources,
+) -> Path | None:
+    """Return the file for the weights; None if the model contains them. Check that all files differ."""
     outside = external if external is not None else program.weight_bytes > EXTERNAL_FROM
-    return Path(f"{output}.data") if outside else None
+    weights = Path(f"{output}.data") if outside else None
+    written = (("--output", output), ("the weights file", weights), ("--receipt", receipt))
+    files.distinct(written, sources)
+    return weights
 
 
 def _readable_model(model: IO[bytes], weights_file: Path | None) -> Path | None:
@@ -189,7 +205,9 @@ def _verify(
     shapes = {name: graph.shapes[name] or () for name in graph.inputs}
     feeds = random_inputs(shapes, seed, wanted_inputs(graph, seed))
     opencv_outputs: Any = "not run: OpenCV reads nets only in phase TEST, without level and stages"
-    if is_usual(reading):
+    if options["inputs"]:
+        opencv_outputs = "not run: OpenCV reads only whole nets"
+    elif is_usual(reading):
         opencv_outputs = opencv.outputs(*sources, graph, feeds)
     if isinstance(opencv_outputs, str):
         checked["opencv"] = opencv_outputs

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TOLERANCE = (
     1e-4  # relative to a blob's largest magnitude; rounding errors of a hundred layers are smaller
 )
+HALF_TOLERANCE = 2e-2  # float16 weights have an error of 5e-4 each, which adds up in a deep net
 # Standard deviations of the inputs, one after the other: the first two for all blobs, the others
 # for blobs that prove nothing yet. Small inputs avoid saturation; large inputs make weights visible
 # that a bias hides.
@@ -189,6 +190,13 @@ def verify_conversion(
     sides = Side(net), Side(model)
     feeder = Feeder(sides, {}, {}) if how is None else PreprocessedFeeder(sides, how, net)
     return _compare(sides, feeder, seed, tolerance, True, outputs, {})
+
+
+def compare_sides(
+    a: Side, b: Side, outputs: Sequence[str], seed: int, tolerance: float
+) -> Comparison:
+    """Compare two sides with the same inputs; see ``verify``."""
+    return _compare((a, b), Feeder((a, b), {}, {}), seed, tolerance, True, outputs, {})
 
 
 def compare_outputs(

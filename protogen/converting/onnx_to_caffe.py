@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from protogen.converting.comparison import TOLERANCE, Comparison
+from protogen.converting.comparison import HALF_TOLERANCE, TOLERANCE, Comparison
 from protogen.converting.comparison import verify as compare
 from protogen.errors import InputError, UnsupportedError, quantity
 from protogen.formats import files, prototxt
@@ -29,6 +30,7 @@ class Imported:
         names: the JSON file with the map of names; None if it is not written.
         imported: the imported net.
         checked: the result of ``verify``; None without it.
+        scales: the JSON file with the scales of a quantised model; None if it is not written.
         legalized: the net in the forms of the target; None without a target.
     """
 
@@ -38,6 +40,7 @@ class Imported:
     imported: ImportedNet
     checked: Comparison | None
     legalized: Legalized | None = None
+    scales: Path | None = None
 
     @property
     def weight_bytes(self) -> int:
@@ -55,8 +58,11 @@ def convert_onnx(
     target: str | Path | None = None,
     fold: bool = False,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
     names: str | Path | None = None,
+    drop_quantisation: bool = False,
+    scales: str | Path | None = None,
     verify: bool = False,
     seed: int = 0,
     tolerance: float | None = None,
@@ -68,12 +74,16 @@ def convert_onnx(
         model: the ONNX file; external data files next to it are read.
         output: the prototxt to write.
         caffemodel: the caffemodel to write; optional for a model without weights.
-        dialect, fold, input_shapes, outputs: see ``from_onnx``.
+        dialect, fold, input_shapes, inputs, outputs: see ``from_onnx``.
         target: the toolchain that the net is for, by name or file; see ``legalize``. It decides the
             dialect.
         names: a JSON file to write, with the map from the model's names to the net's. If a name is
             invalid in Caffe it is written by default, as ``output`` with the suffix
             ``.names.json``.
+        drop_quantisation: for a quantised model: compute with the real values, in float32. Constants keep
+            their rounded values. ``verify`` compares with the model without its quantisation.
+        scales: a JSON file to write, with the scale and the zero point of each blob and constant that
+            the model quantises; by default ``output`` with the suffix ``.scales.json``.
         verify: run the model and the net on random inputs and compare all values of the same name.
         seed: seed of the random inputs of ``verify``.
         tolerance: the largest error relative to a value's largest magnitude; None means 1e-4.
@@ -87,7 +97,14 @@ def convert_onnx(
     Warns:
         ProtogenWarning: ``verify`` found values that prove nothing.
     """
-    imported, legalized = _imported(model, dialect, target, fold, input_shapes, outputs)
+    scales_file = _scales_file(output, scales, drop_quantisation)
+    part = {
+        "input_shapes": input_shapes,
+        "inputs": inputs,
+        "outputs": outputs,
+        "drop_quantisation": drop_quantisation,
+    }
+    imported, legalized = _imported(model, dialect, target, fold, part)
     net = imported.net
     size = _check_weights(net, model, caffemodel)
     names_file = Path(names) if names else None
@@ -95,20 +112,20 @@ def convert_onnx(
         names_file = Path(output).with_suffix(".names.json")
     weights = Path(caffemodel) if caffemodel is not None else None
     files.distinct(
-        [("--output", output), ("--caffemodel", caffemodel), ("--names", names_file)], [model]
+        [
+            ("--output", output),
+            ("--caffemodel", caffemodel),
+            ("--names", names_file),
+            ("--scales", scales_file),
+        ],
+        [model],
     )
-    comparison = (
-        _verify_import(
-            model,
-            imported,
-            input_shapes,
-            outputs,
-            seed,
-            TOLERANCE if tolerance is None else tolerance,
-        )
-        if verify
-        else None
-    )
+    comparison = None
+    if verify:
+        # A toolchain without Silence gets the values that no layer reads as further outputs.
+        must = () if legalized is None else imported.source.outputs
+        comparison = _verify_import(model, imported, {**part, "must": must}, seed, tolerance)
+    written = {names_file: imported.names, scales_file: imported.scales}
     with ExitStack() as stack:
         text = prototxt.write(net.message).encode("utf-8", "surrogateescape")
         stack.enter_context(files.replacing(output)).write(text)
@@ -116,12 +133,24 @@ def convert_onnx(
             file = stack.enter_context(files.replacing(weights))
             schema = legalized.schema if legalized is not None else None
             write_weights(file, net.name, net.entries(schema), progress=counted(progress, size))
-        if names_file is not None:
-            text_of_names = (
-                json.dumps(imported.names(), indent=2, ensure_ascii=False).encode() + b"\n"
-            )
-            stack.enter_context(files.replacing(names_file)).write(text_of_names)
-    return Imported(Path(output), weights, names_file, imported, comparison, legalized)
+        for path, data in written.items():
+            if path is not None:
+                stack.enter_context(files.replacing(path)).write(_json(data()))
+    return Imported(Path(output), weights, names_file, imported, comparison, legalized, scales_file)
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _scales_file(
+    output: str | Path, scales: str | Path | None, drop_quantisation: bool
+) -> Path | None:
+    if scales is not None and not drop_quantisation:
+        raise InputError("--scales needs --drop-quantisation")
+    if not drop_quantisation:
+        return None
+    return Path(scales) if scales else Path(output).with_suffix(".scales.json")
 
 
 def _imported(
@@ -129,20 +158,14 @@ def _imported(
     dialect: str,
     target: str | Path | None,
     fold: bool,
-    input_shapes: Mapping[str, Sequence[int]] | None,
-    outputs: Sequence[str],
+    part: Mapping[str, Any],
 ) -> tuple[ImportedNet, Legalized | None]:
     """Import a model, for a dialect or for a target."""
     if target is None:
-        imported = import_model(
-            model, dialect=dialect or "bvlc", fold=fold, input_shapes=input_shapes, outputs=outputs
-        )
-        return imported, None
+        return import_model(model, dialect=dialect or "bvlc", fold=fold, **part), None
     toolchain = load_toolchain(target)
     check_dialect(dialect, toolchain)
-    imported = import_model(
-        model, fold=fold, input_shapes=input_shapes, outputs=outputs, richest=True
-    )
+    imported = import_model(model, fold=fold, richest=True, **part)
     legalized = legalize(imported.net, toolchain)
     return replace(imported, net=legalized.net), legalized
 
@@ -167,17 +190,32 @@ def _check_weights(net: Net, model: str | Path, caffemodel: str | Path | None) -
 def _verify_import(
     model: str | Path,
     imported: ImportedNet,
-    input_shapes: Mapping[str, Sequence[int]] | None,
-    outputs: Sequence[str],
+    part: Mapping[str, Any],
     seed: int,
-    tolerance: float,
+    tolerance: float | None,
 ) -> Comparison:
-    """Compare the model with the net, value by value."""
-    from protogen.onnx import with_inputs
+    """Compare the model with the net, value by value.
 
+    A model that computes in float16 has its roundings, so its default tolerance is that of ``--half``.
+    """
+    from protogen.onnx import with_inputs
+    from protogen.onnx.parts import begun
+    from protogen.onnx.quantized import without_quantization
+
+    default = HALF_TOLERANCE if "FLOAT16" in imported.source.kinds.values() else TOLERANCE
     ends = {*imported.source.inputs, *imported.source.outputs}
     names = {value: blob for value, blob in imported.blobs.items() if value in ends}
-    model = with_inputs(model, input_shapes or {})
+    outputs, by_user = part["outputs"], part["input_shapes"] or {}
+    shapes = {name: shape for name, shape in by_user.items() if name not in part["inputs"]}
+    whole = without_quantization(model) if part["drop_quantisation"] else model
+    source = begun(
+        with_inputs(whole, shapes), part["inputs"], outputs, {**by_user, **imported.source.inputs}
+    )
     return compare(
-        model, imported.net, names=names, outputs=outputs, seed=seed, tolerance=tolerance
+        source,
+        imported.net,
+        names=names,
+        outputs=outputs or part["must"],
+        seed=seed,
+        tolerance=default if tolerance is None else tolerance,
     )

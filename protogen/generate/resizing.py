@@ -13,8 +13,9 @@ from protogen.generate.specification import parse_integer, parse_pair, parse_sha
 from protogen.geometry import Shape
 from protogen.legalization.limits import gather_limits
 from protogen.resampling import conventions
-from protogen.resampling.matrices import Sampling, keep_aspect
+from protogen.resampling.matrices import keep_aspect
 from protogen.resampling.request import ResizeRequest
+from protogen.resampling.sampling import Sampling
 
 _PAIR = tuple[float, float]
 
@@ -56,7 +57,7 @@ def resize(
         input_shape: (N, C, H, W). Without it the plan must hold for any size, and fewer
             strategies are possible.
         channels: C where there is no input shape; the default is 3.
-        mode: bilinear, nearest, cubic, lanczos or area.
+        mode: bilinear, nearest, cubic, lanczos or area, or with ``like="torch"`` nearest-exact.
         align: the positions of the pixels: half_pixel (the default), align_corners, asymmetric,
             or another coordinate_transformation_mode of ONNX.
         like: the software to match: keras, tf1, tf2, torch, torch-align, opencv or pillow. It
@@ -184,6 +185,12 @@ def _sampling(
     enlarges: bool,
 ) -> Sampling:
     if like is None:
+        if mode == "nearest-exact":
+            raise InputError(
+                "nearest-exact is a mode of PyTorch",
+                subject="mode",
+                advice="Add --like torch, or use nearest.",
+            )
         return Sampling(
             mode,
             align or "half_pixel",

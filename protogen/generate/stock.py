@@ -13,8 +13,8 @@ from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer, free_name
 from protogen.layers.writing import NewLayer, Rewriter
-from protogen.resampling.matrices import Sampling
 from protogen.resampling.request import ResizeRequest
+from protogen.resampling.sampling import Sampling
 from protogen.toolchains.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from protogen.geometry import Shape
 from protogen.legalization.legalize import Legalized, legalize
 from protogen.legalization.rounds import Change
 from protogen.net.build import Reading
+from protogen.net.cutting import begin
 from protogen.net.net import Net
 from protogen.toolchains.toolchain import Toolchain, load_toolchain
 
@@ -75,6 +76,7 @@ def rewrite_for(
     path: str | Path,
     caffemodel: str | Path | None = None,
     *,
+    inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
     input_shapes: Mapping[str, Shape] | None = None,
     seed: int = 0,
@@ -89,6 +91,7 @@ def rewrite_for(
         target: the name of a toolchain, or a user's .toml file.
         path: a prototxt in any format. It is read in phase TEST.
         caffemodel: its weights. Without them, forms that are computed from weights are not possible.
+        inputs: blobs that become inputs; what only they depend on is left out.
         outputs: blobs that become the outputs; what they do not depend on is left out.
         input_shapes: shapes by blob name; they override the shapes in the net.
         seed: the seed of the random data.
@@ -103,7 +106,7 @@ def rewrite_for(
 
     toolchain = target if isinstance(target, Toolchain) else load_toolchain(target)
     caffemodel = None if is_empty(caffemodel) else caffemodel
-    net = _loaded(path, caffemodel, input_shapes, reading)
+    net = begin(_loaded(path, caffemodel, input_shapes, reading), inputs, outputs)
     return target_net(net, toolchain, outputs, seed, bool(caffemodel))
 
 

@@ -13,6 +13,8 @@ from protogen.layers.writing import Emitter, Rewriter
 class BNLL(_Same):
     """log(1 + exp(x))."""
 
+    written_in_place = True
+
     activation = "rectifier"
 
     def lower(self, layer: Layer, e: Emitter) -> None:
@@ -21,6 +23,8 @@ class BNLL(_Same):
 
 class Clip(_Same):
     """max(min, min(x, max)); the result is min everywhere if min is above max."""
+
+    written_in_place = True
 
     def rests_at(self, layer: Layer) -> tuple[float, ...]:
         return (layer.params.clip_param.min, layer.params.clip_param.max)
@@ -54,6 +58,8 @@ class ELU(_Same):
 class HardSigmoid(_Same):
     """Forks: min(max(alpha x + beta, 0), 1)."""
 
+    written_in_place = True
+
     resting = (0.0, 1.0)
 
     activation = "saturating"
@@ -79,6 +85,8 @@ class HardSigmoid(_Same):
 class HardSwish(_Same):
     """Forks: x min(max(x + 3, 0), 6) / 6."""
 
+    written_in_place = True
+
     activation = "rectifier"
 
     stock = False
@@ -97,6 +105,8 @@ class HardSwish(_Same):
 
 class Mish(_Same):
     """Forks: x tanh(log(1 + exp(x)))."""
+
+    written_in_place = True
 
     activation = "rectifier"
 
@@ -138,6 +148,8 @@ class ReLU(_Same):
 
 class ReLU6(_Same):
     """Forks: min(max(x, 0) + negative_slope min(x, 0), 6); in SSD ``threshold`` replaces 6."""
+
+    written_in_place = True
 
     def rests_at(self, layer: Layer) -> tuple[float, ...]:
         return (0.0, self._threshold(layer))
@@ -195,6 +207,8 @@ class Sigmoid(_Same):
 
 class Swish(_Same):
     """x sigmoid(beta x)."""
+
+    written_in_place = True
 
     activation = "rectifier"
 

@@ -105,7 +105,7 @@ class LayerType(Values):
     weighted: ClassVar[bool] = False
     computes: ClassVar[bool] = True  # False: tops are bottom values, moved or counted
     reads_values: ClassVar[bool] = True  # False: its tops depend on the shapes of bottoms only
-    written_in_place: ClassVar[bool] = False  # nets usually compute it in place
+    written_in_place: ClassVar[bool] = False  # imported nets compute it in place
     resizes: ClassVar[bool] = False  # it interpolates, so other layers can replace it
     top_may_be_unused: ClassVar[bool] = False  # in training nets too
     is_source: ClassVar[bool] = False  # its tops are inputs of the net: from files or the caller

@@ -77,6 +77,8 @@ class Dropout(_Same):
 class Exp(_Same):
     """base ^ (shift + scale x); base -1 means e."""
 
+    written_in_place = True
+
     reads = fields(exp_param="base scale shift")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -92,6 +94,8 @@ class Exp(_Same):
 
 class Log(_Same):
     """log_base(shift + scale x); base -1 means e."""
+
+    written_in_place = True
 
     reads = fields(log_param="base scale shift")
 
@@ -114,6 +118,8 @@ class Log(_Same):
 
 class Power(_Same):
     """(shift + scale x) ^ power."""
+
+    written_in_place = True
 
     passes_signal = True
 
@@ -147,6 +153,8 @@ class Power(_Same):
 
 class Threshold(_Same):
     """1 where x > threshold, else 0."""
+
+    written_in_place = True
 
     reads = fields(threshold_param="threshold")
 

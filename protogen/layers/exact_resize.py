@@ -61,26 +61,25 @@ class ExactResize(LayerType):
         p = layer.params.exact_resize_param
         if p.mode not in _ONNX_MODES:
             raise layer.unsupported(f"ONNX's Resize has no mode {p.mode}")
-        reads = [layer.reads[0], e.array([float(v) for v in p.roi]) if p.roi else ""]
-        before = e.shape(layer.reads[0])
+        before, sizes = e.shape(layer.reads[0]), (int(p.height), int(p.width))
         scales = (float(p.scale_h), float(p.scale_w)) if p.has("scale_h") else None
-        sizes = (p.height, p.width)
-        if scales and any(
-            abs(scale * n - m) > 1e-4 for scale, n, m in zip(scales, before[2:], sizes, strict=True)
-        ):
-            reads.append(e.array([1.0, 1.0, *scales]))
-        else:
-            reads += ["", e.array(list(e.shape(layer.writes[0])))]
         attributes: dict[str, Any] = {
             "mode": _ONNX_MODES[p.mode],
             "coordinate_transformation_mode": p.align,
-            "nearest_mode": p.rounding,
+            "nearest_mode": _nearest_mode(layer, scales, before),
             "cubic_coeff_a": float(p.cubic_a),
             "exclude_outside": int(p.exclude_outside),
             "extrapolation_value": float(p.extrapolation),
         }
         if p.antialias:
             attributes["antialias"] = 1
+        roi = [float(v) for v in p.roi]
+        lengths = _lengths(layer, before, sizes, scales)
+        if len(lengths) == 2:  # axes and policy are new in operator set 18
+            attributes |= {"axes": [2, 3], "keep_aspect_ratio_policy": "not_smaller"}
+            roi = [roi[i] for i in (2, 3, 6, 7)] if roi else []
+        reads = [layer.reads[0], e.array(roi) if roi else ""]
+        reads += ["", e.array(lengths)] if isinstance(lengths[0], int) else [e.array(lengths)]
         e.op("Resize", reads, [layer.writes[0]], **attributes)
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
@@ -97,7 +96,48 @@ class ExactResize(LayerType):
             cubic_a=float(p.cubic_a),
             exclude_outside=bool(p.exclude_outside),
             antialias=bool(p.antialias),
+            software="onnxruntime",
         )
+
+
+def _lengths(
+    layer: Layer, before: Shape, sizes: tuple[int, int], scales: tuple[float, float] | None
+) -> list[int] | list[float]:
+    """Return what a Resize reads: all sizes, all scales, or two sizes, of height and width.
+
+    Two sizes are for lengths that keep_aspect_ratio_policy rounded: one axis has the scale, and the
+    other, whose size is 1, gets the same scale.
+    """
+    import numpy as np
+
+    one = np.float32
+    if scales is None:
+        return [*before[:2], *sizes]
+    axes = list(zip(before[2:], sizes, scales, strict=True))
+    is_ratio = [one(scale) == one(out) / one(size) for size, out, scale in axes]
+    if all(is_ratio):
+        return [*before[:2], *sizes]
+    if sizes == before[2:]:
+        raise layer.unsupported("ONNX's Resize copies a blob whose lengths do not change")
+    if all(int(one(scale) * one(size)) == out for size, out, scale in axes):
+        return [1.0, 1.0, *scales]
+    if scales[0] == scales[1] and any(is_ratio):
+        return [sizes[0], 1] if is_ratio[0] else [1, sizes[1]]
+    raise layer.unsupported(
+        f"ONNX's Resize has no form for the scales {scales} from {before[2:]} to {sizes}"
+    )
+
+
+def _nearest_mode(layer: Layer, scales: tuple[float, float] | None, shape: Shape) -> str:
+    """Return ONNX's nearest_mode. Operator set 10 has another rule, by the scale of each axis."""
+    p = layer.params.exact_resize_param
+    if p.rounding != "floor_or_ceil":
+        return str(p.rounding)
+    ratios = scales or (p.height / shape[2], p.width / shape[3])
+    modes = {"ceil" if ratio < 1 else "floor" for ratio in ratios if ratio != 1}
+    if len(modes) == 2:
+        raise layer.unsupported("ONNX's Resize rounds positions of both axes by one rule")
+    return modes.pop() if modes else "floor"
 
 
 def exact_resize_params(request: Request) -> dict[str, Any]:

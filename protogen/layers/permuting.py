@@ -90,7 +90,7 @@ def _merged(shape: Sequence[int], order: Sequence[int]) -> tuple[list[int], list
 @lru_cache(maxsize=1024)
 def _best_factors(length: int) -> tuple[int, tuple[int, ...]]:
     """Return the cost of moving an axis, and the factors of its length that move one after the other."""
-    best = (length + COPIES, (length,))
+    best: tuple[int, tuple[int, ...]] = (length + COPIES, (length,))
     for first in range(2, isqrt(length) + 1):
         if length % first == 0:
             cost, factors = _best_factors(length // first)

@@ -16,9 +16,9 @@ from protogen.layers.reading import of_forks
 from protogen.layers.writing import NewLayer, Rewriter
 from protogen.legalization.draft import MARK, Draft, Item, params_message, without
 from protogen.resampling.emit import emit
-from protogen.resampling.matrices import Sampling
 from protogen.resampling.planning import Candidate, every_candidate
 from protogen.resampling.request import ResizeRequest
+from protogen.resampling.sampling import Sampling
 
 if TYPE_CHECKING:
     import numpy as np

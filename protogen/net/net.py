@@ -17,6 +17,7 @@ from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers import kind_of
 from protogen.layers.graph import Graph, Layer
+from protogen.layers.reading import unread
 from protogen.net.build import BuildOptions, build
 from protogen.net.rules import stages_of
 from protogen.net.views import overwritten
@@ -108,6 +109,30 @@ class Net:
     def with_message(self, message: Message) -> Net:
         """Return a net of another message, with the same weights and options."""
         return self._again(message, self._options)
+
+    def with_part(self, message: Message, layers: Sequence[Layer]) -> Net:
+        """Return a net of some layers of this one, in a message without rules, with their weights. Options
+        that name other layers are left out."""
+        options = self._options.copy()
+        names = {name for layer in layers for name in (layer.name, layer.params.type)}
+        fields = {one.path for layer in layers for one in unread(layer.params, kind_of(layer))}
+        options["identities"] = [one for one in options.get("identities", ()) if one in names]
+        options["ignored_fields"] = [x for x in options.get("ignored_fields", ()) if x in fields]
+        options["stages"], options["level"] = (), 0
+        part = self._again(message, options)
+        part.weights = {
+            layer.name: list(blobs)
+            for layer in layers
+            if (blobs := self.weights.get(layer.name) or self._owned(layer))
+        }
+        return part
+
+    def _owned(self, layer: Layer) -> list[NDArray[np.float32]]:
+        """Return the blobs of a layer that only the owners of its shared blobs have."""
+        count = len(self.parameter_shapes[layer.name] or ())
+        owners = [self.graph.owners.get((layer.name, index)) for index in range(count)]
+        blobs = [self.weights[one[0]][one[1]] for one in owners if one and one[0] in self.weights]
+        return blobs if len(blobs) == count else []
 
     def _again(self, message: Message, options: BuildOptions) -> Net:
         with unassuming():  # the warning was emitted for this net already

@@ -86,11 +86,15 @@ def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
     return extended
 
 
-def with_inputs(path: str | Path, shapes: Mapping[str, Sequence[int]]) -> ModelProto | str | Path:
-    """Return the model of a file with these input shapes; the path itself if ``shapes`` is empty."""
+def with_inputs(
+    source: ModelProto | str | Path, shapes: Mapping[str, Sequence[int]]
+) -> ModelProto | str | Path:
+    """Return a model, or the model of a file, with these input shapes; ``source`` itself if there are
+    none."""
     if not shapes:
-        return path
-    model = load_model(path)
+        return source
+    model = ModelProto()
+    model.CopyFrom(source if isinstance(source, ModelProto) else load_model(source))
     for value in model.graph.input:
         if value.name in shapes:
             tensor = value.type.tensor_type

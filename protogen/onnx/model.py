@@ -48,7 +48,7 @@ def to_external_model(program: Program) -> tuple[ModelProto, dict[str, NDArray[A
     model = model_without_tensors(program, program.inputs)
     arrays: dict[str, NDArray[Any]] = {}
     for name, tensor in program.tensors.items():
-        if tensor.size <= INLINE:
+        if not _is_large(tensor):
             model.graph.initializer.append(proto(name, tensor))
             continue
         arrays[name] = tensor.array()
@@ -90,12 +90,18 @@ def check(program: Program) -> None:
         onnx.checker.ValidationError, onnx.shape_inference.InferenceError: protogen built an
             invalid model, which is a bug in protogen.
     """
-    large = {name: t for name, t in program.tensors.items() if t.size > INLINE}
+    large = {name: t for name, t in program.tensors.items() if _is_large(t)}
     stand_ins = [Value(name, t.shape, TYPES[t.dtype]) for name, t in large.items()]
     model = model_without_tensors(program, [*program.inputs, *stand_ins])
     small = ((name, t) for name, t in program.tensors.items() if name not in large)
     model.graph.initializer.extend(proto(name, t) for name, t in small)
     check_model(model)
+
+
+def _is_large(tensor: Tensor) -> bool:
+    """Whether a constant is kept apart from the model. Integers are shapes, axes and lengths, which shape
+    inference and onnxruntime read while they load the model."""
+    return tensor.size > INLINE and tensor.dtype.startswith("float")
 
 
 def check_model(model: ModelProto) -> None:

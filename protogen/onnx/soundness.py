@@ -26,6 +26,7 @@ from onnx import (
 
 from protogen.errors import InputError
 from protogen.formats.mapped import FileMap, map_file
+from protogen.onnx.lengths import with_nodes_of, with_onnxruntime_lengths
 from protogen.onnx.passes.sorting import sort_operators
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     outputs = {name for node in model.graph.node for name in node.output}
     defined = {value.name for value in model.graph.input}
     defined |= {tensor.name for tensor in model.graph.initializer}
+    defined |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     for node in model.graph.node:
         for name in node.input:
             if name and name not in defined:
@@ -257,11 +259,20 @@ def element_type(number: int, name: str, where: str) -> str:
 def inferred(model: ModelProto, where: str) -> GraphProto:
     """Return the graph with inferred shapes; a value whose shape cannot be inferred has none.
 
+    The lengths of resized values are those of onnxruntime.
+
     Raises:
         InputError: the declared shapes contradict the operators.
     """
     try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        changed = with_onnxruntime_lengths(model, graph)
+        if changed is None:
+            return graph
+        while changed is not None:
+            graph = onnx.shape_inference.infer_shapes(changed, data_prop=True).graph
+            changed = with_onnxruntime_lengths(changed, graph)
+        return with_nodes_of(graph, model)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
         raise InputError(

@@ -6,13 +6,17 @@ the new file.
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from onnx import StringStringEntryProto, TensorProto
+from onnx import ModelProto, StringStringEntryProto, TensorProto
 
 from protogen.formats.mapped import PAGE, Progress, write_array
 from protogen.onnx.model import header, model_without_tensors
-from protogen.onnx.program import Program, Tensor
+from protogen.onnx.program import Program
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Field numbers in onnx.proto: ModelProto.graph, GraphProto.initializer, TensorProto.raw_data
 GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
@@ -35,60 +39,99 @@ def write(
         location: file name of ``external``, relative to the model's folder.
         progress: called with the number of bytes of weights after each write.
     """
+    tensors = program.tensors
     model = model_without_tensors(program, program.inputs)
+    headers = {name: header(name, tensor) for name, tensor in tensors.items()}
+    sizes = {name: tensor.size for name, tensor in tensors.items()}
+    arrays = (tensor.array() for tensor in tensors.values())
+    _write(model, headers, sizes, arrays, file, external, location, progress)
+
+
+def write_model(
+    model: ModelProto,
+    arrays: Mapping[str, NDArray[Any]],
+    file: BinaryIO,
+    external: BinaryIO | None = None,
+    location: str = "",
+    progress: Progress | None = None,
+) -> None:
+    """Write a model whose large constants lack their values; see ``write``.
+
+    Args:
+        arrays: the values of these constants by name.
+    """
+    rest = ModelProto()
+    rest.CopyFrom(model)
+    del rest.graph.initializer[:]
+    rest.graph.initializer.extend(one for one in model.graph.initializer if one.name not in arrays)
+    headers = {one.name: one for one in model.graph.initializer if one.name in arrays}
+    sizes = {name: arrays[name].nbytes for name in headers}
+    values = (arrays[name] for name in headers)
+    _write(rest, headers, sizes, values, file, external, location, progress)
+
+
+def _write(
+    model: ModelProto,
+    headers: Mapping[str, TensorProto],
+    sizes: Mapping[str, int],
+    arrays: Iterable[NDArray[Any]],
+    file: BinaryIO,
+    external: BinaryIO | None,
+    location: str,
+    progress: Progress | None,
+) -> None:
+    """Write a model and its constants: their headers, their sizes in bytes, and their values in the same
+    order."""
     graph = model.graph.SerializeToString(deterministic=True)
     model.ClearField("graph")
-    offsets = _external_offsets(program) if external is not None else {}
-    headers = {
-        name: _tensor_header(name, tensor, offsets.get(name), location)
-        for name, tensor in program.tensors.items()
+    offsets = _external_offsets(sizes) if external is not None else {}
+    raws = {
+        name: _tensor_header(proto, sizes[name], offsets.get(name), location)
+        for name, proto in headers.items()
     }
-    sizes = [
-        len(headers[name]) + (0 if name in offsets else tensor.size)
-        for name, tensor in program.tensors.items()
-    ]
-    total = len(graph) + sum(len(_tag(INITIALIZER, size)) + size for size in sizes)
+    lengths = {
+        name: len(raw) + (0 if name in offsets else sizes[name]) for name, raw in raws.items()
+    }
+    total = len(graph) + sum(len(_tag(INITIALIZER, n)) + n for n in lengths.values())
     file.write(model.SerializeToString(deterministic=True))
     file.write(_tag(GRAPH, total))
     file.write(graph)
-    for (name, tensor), size in zip(program.tensors.items(), sizes, strict=True):
-        file.write(_tag(INITIALIZER, size))
-        file.write(headers[name])
+    position = 0
+    for name, array in zip(raws, arrays, strict=True):
+        file.write(_tag(INITIALIZER, lengths[name]))
+        file.write(raws[name])
         if name not in offsets:
-            write_array(tensor.array(), file, progress)
-    if external is not None:
-        position = 0
-        for name, start in offsets.items():
-            external.write(bytes(start - position))
-            write_array(program.tensors[name].array(), external, progress)
-            position = start + program.tensors[name].size
+            write_array(array, file, progress)
+        elif external is not None:
+            external.write(bytes(offsets[name] - position))
+            write_array(array, external, progress)
+            position = offsets[name] + sizes[name]
 
 
-def _external_offsets(program: Program) -> dict[str, int]:
+def _external_offsets(sizes: Mapping[str, int]) -> dict[str, int]:
     """Return the offset of each large tensor in the external file.
 
     Offsets are multiples of the page size, so that readers can memory-map the tensors.
     """
     offsets, end = {}, 0
-    for name, tensor in program.tensors.items():
-        if tensor.size > EXTERNAL_FROM:
+    for name, size in sizes.items():
+        if size > EXTERNAL_FROM:
             offsets[name] = end = -(-end // PAGE) * PAGE
-            end += tensor.size
+            end += size
     return offsets
 
 
-def _tensor_header(name: str, tensor: Tensor, start: int | None, location: str) -> bytes:
+def _tensor_header(proto: TensorProto, size: int, start: int | None, location: str) -> bytes:
     """Encode a TensorProto up to, but without, the bytes of its values."""
-    tensor_proto = header(name, tensor)
     if start is None:
-        raw: bytes = tensor_proto.SerializeToString(deterministic=True) + _tag(
-            RAW_DATA, tensor.size
-        )
+        raw: bytes = proto.SerializeToString(deterministic=True) + _tag(RAW_DATA, size)
         return raw
-    tensor_proto.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", start), ("length", tensor.size)):
-        tensor_proto.external_data.append(StringStringEntryProto(key=key, value=str(value)))
-    raw = tensor_proto.SerializeToString(deterministic=True)
+    external = TensorProto()
+    external.CopyFrom(proto)
+    external.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", start), ("length", size)):
+        external.external_data.append(StringStringEntryProto(key=key, value=str(value)))
+    raw = external.SerializeToString(deterministic=True)
     return raw
 
 

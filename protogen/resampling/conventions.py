@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean
-from protogen.resampling.matrices import Sampling
+from protogen.resampling.sampling import Sampling
+
+_TF = partial(Sampling, software="tensorflow")
+_PYTORCH = partial(Sampling, software="torch")
+_CV = partial(Sampling, software="opencv")
+_PIL = partial(Sampling, software="pillow", exclude_outside=True)
 
 _TF2 = {
-    "nearest": Sampling("nearest", "tf_half_pixel_for_nn", "floor"),
-    "bilinear": Sampling("bilinear"),
-    "cubic": Sampling("cubic", cubic_a=-0.5, exclude_outside=True, steps=1024),
-    "lanczos": Sampling("lanczos", exclude_outside=True),
-    "area": Sampling("area"),
-}
-_TORCH = {
-    "nearest": Sampling("nearest", "asymmetric", "floor"),
-    "bilinear": Sampling("bilinear"),
-    "cubic": Sampling("cubic"),
-    "area": Sampling("adaptive"),
+    "nearest": _TF("nearest", "tf_half_pixel_for_nn", "floor"),
+    "bilinear": _TF("bilinear"),
+    "cubic": _TF("cubic", cubic_a=-0.5, exclude_outside=True, steps=1024),
+    "lanczos": _TF("lanczos", exclude_outside=True),
+    "area": _TF("area"),
 }
 
 # Software -> mode -> Sampling. Each entry is tested against the numbers of that software.
@@ -26,29 +26,35 @@ LIKE: dict[str, dict[str, Sampling]] = {
     "keras": _TF2,
     "tf2": _TF2,
     "tf1": {
-        "nearest": Sampling("nearest", "asymmetric", "floor"),
-        "bilinear": Sampling("bilinear", "asymmetric"),
-        "cubic": Sampling("cubic", "asymmetric", steps=1024),
-        "area": Sampling("area"),
+        "nearest": _TF("nearest", "asymmetric", "floor"),
+        "bilinear": _TF("bilinear", "asymmetric"),
+        "cubic": _TF("cubic", "asymmetric", steps=1024),
+        "area": _TF("area"),
     },
-    "torch": _TORCH,
+    "torch": {
+        "nearest": _PYTORCH("nearest", "asymmetric", "floor"),
+        "nearest-exact": _PYTORCH("nearest", "tf_half_pixel_for_nn", "floor"),
+        "bilinear": _PYTORCH("bilinear"),
+        "cubic": _PYTORCH("cubic"),
+        "area": _PYTORCH("adaptive"),
+    },
     "torch-align": {
-        "bilinear": Sampling("bilinear", "align_corners"),
-        "cubic": Sampling("cubic", "align_corners"),
+        "bilinear": _PYTORCH("bilinear", "align_corners"),
+        "cubic": _PYTORCH("cubic", "align_corners"),
     },
     "opencv": {
-        "nearest": Sampling("nearest", "asymmetric", "floor"),
-        "bilinear": Sampling("bilinear"),
-        "cubic": Sampling("cubic"),
-        "lanczos": Sampling("lanczos", lobes=4),
-        "area": Sampling("area"),
+        "nearest": _CV("nearest", "asymmetric", "floor"),
+        "bilinear": _CV("bilinear"),
+        "cubic": _CV("cubic"),
+        "lanczos": _CV("lanczos", lobes=4),
+        "area": _CV("area"),
     },
     "pillow": {
-        "nearest": Sampling("nearest", "tf_half_pixel_for_nn", "floor"),
-        "bilinear": Sampling("bilinear", exclude_outside=True, antialias=True),
-        "cubic": Sampling("cubic", cubic_a=-0.5, exclude_outside=True, antialias=True),
-        "lanczos": Sampling("lanczos", exclude_outside=True, antialias=True),
-        "area": Sampling("box", exclude_outside=True, antialias=True),
+        "nearest": _PIL("nearest", "tf_half_pixel_for_nn", "floor", exclude_outside=False),
+        "bilinear": _PIL("bilinear", antialias=True),
+        "cubic": _PIL("cubic", cubic_a=-0.5, antialias=True),
+        "lanczos": _PIL("lanczos", antialias=True),
+        "area": _PIL("box", antialias=True),
     },
 }
 
@@ -74,7 +80,7 @@ def like(name: str, mode: str, *, antialias: bool = False, enlarges: bool = Fals
         )
     sampling = modes[mode]
     if name == "opencv" and mode == "area" and enlarges:
-        return Sampling("bilinear", "opencv_area")
+        return _CV("bilinear", "opencv_area")
     if not antialias or sampling.antialias:
         return sampling
     if (

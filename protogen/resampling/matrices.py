@@ -7,171 +7,33 @@ resize is therefore the difference of two matrices, and is known without running
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from protogen import geometry
-from protogen.errors import InputError
+from protogen.errors import InputError, UnsupportedError
+from protogen.resampling.positions import (
+    AxisPositions,
+    aspect_length,
+    output_length,
+    snap_half,
+    used_scale,
+)
+from protogen.resampling.sampling import LINEAR, POLICIES, Sampling
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    Vector = NDArray[np.float64]
     Matrix = NDArray[np.float64]
 
-MODES = ("nearest", "bilinear", "cubic", "lanczos", "area", "box", "adaptive")
-ALIGNS = (
-    "half_pixel",
-    "half_pixel_symmetric",
-    "pytorch_half_pixel",
-    "align_corners",
-    "asymmetric",
-    "tf_half_pixel_for_nn",
-    "tf_crop_and_resize",
-    "opencv_area",
-)
-ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
-POLICIES = ("stretch", "not_larger", "not_smaller")
+
+_LARGEST = 2**27  # values of a matrix: 1 GiB
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How output pixels read input pixels. The terms are those of ONNX's Resize where it has them.
-
-    Attributes:
-        mode: ``nearest``, ``bilinear`` (ONNX: linear), ``cubic``, and not in ONNX: ``lanczos``,
-            ``area`` (mean over the exact extent of the output pixel), ``box`` (mean over the
-            pixels whose centre lies in this extent: Pillow) and ``adaptive`` (mean over every
-            pixel that this extent touches: PyTorch's area).
-        align: ONNX's coordinate_transformation_mode, or ``opencv_area``: the rule by which OpenCV
-            enlarges with INTER_AREA.
-        rounding: ONNX's nearest_mode.
-        cubic_a: the coefficient of the cubic, ONNX's cubic_coeff_a: -0.75 in PyTorch and OpenCV,
-            -0.5 in TensorFlow, Keras and Pillow.
-        lobes: number of lobes of the Lanczos window: 3, or 4 in OpenCV.
-        exclude_outside: pixels outside of the input have the weight 0, and the other weights are
-            scaled to the sum 1. Otherwise the edge pixel is repeated.
-        antialias: where the output is smaller, the kernel is as wide as an output pixel.
-        steps: positions are rounded to 1 / steps of a pixel; 0 for no rounding. TensorFlow's cubic
-            reads its weights from a table of 1024 steps.
-
-    Raises:
-        InputError: a value is unknown, or ``antialias`` is used with nearest.
-    """
-
-    mode: str = "bilinear"
-    align: str = "half_pixel"
-    rounding: str = "round_prefer_floor"
-    cubic_a: float = -0.75
-    lobes: int = 3
-    exclude_outside: bool = False
-    antialias: bool = False
-    steps: int = 0
-
-    def __post_init__(self) -> None:
-        for key, value, known in (
-            ("mode", self.mode, MODES),
-            ("align", self.align, ALIGNS),
-            ("rounding", self.rounding, ROUNDINGS),
-        ):
-            if value not in known:
-                raise InputError(
-                    f"unknown value {value!r}",
-                    subject=key,
-                    advice=f"Known values: {', '.join(known)}.",
-                )
-        if self.antialias and self.mode == "nearest":
-            raise InputError(
-                "not supported for mode nearest, which has no kernel",
-                subject="antialias",
-                advice="Choose another mode.",
-            )
-
-    @property
-    def support(self) -> float:
-        """Half of the width of the kernel, in input pixels."""
-        reach = {"bilinear": 1.0, "cubic": 2.0, "lanczos": float(self.lobes), "box": 0.5}
-        return reach[self.mode]
-
-    def kernel(self, x: Vector) -> Vector:
-        """Return the values of the kernel at the distances ``x``; cubic: Keys 1981."""
-        import numpy as np
-
-        d = np.abs(x)
-        if self.mode == "bilinear":
-            triangle: Vector = np.maximum(1 - d, 0)
-            return triangle
-        if self.mode == "box":  # half-open: a pixel between two boxes belongs to one of them
-            return ((x > -0.5) & (x <= 0.5)).astype(np.float64)
-        if self.mode == "cubic":
-            a = self.cubic_a
-            near = ((a + 2) * d - (a + 3)) * d * d + 1
-            far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-            return np.where(d <= 1, near, np.where(d < 2, far, 0))
-        return np.where(d < self.lobes, np.sinc(x) * np.sinc(x / self.lobes), 0)
-
-
-LINEAR = Sampling()
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of a resize: from ``size`` to ``out`` pixels.
-
-    ``scale`` is out / size, unless the user gave a scale that does not lead to a whole number of
-    pixels. ``roi`` is the part that tf_crop_and_resize reads, as fractions of the input.
-    """
-
-    size: int
-    out: int
-    scale: float
-    sampling: Sampling = LINEAR
-    roi: tuple[float, float] = (0.0, 1.0)
-
-    @cached_property
-    def positions(self) -> Vector:
-        """The position where each output pixel reads the input, in input pixels."""
-        import numpy as np
-
-        i, size = np.arange(self.out, dtype=np.float64), self.size
-        length = self.scale * size  # not rounded, as in ONNX
-        align = self.sampling.align
-        if align == "align_corners":
-            x = i * 0 if length == 1 else i * (size - 1) / (length - 1)
-        elif align == "asymmetric":
-            x = i / self.scale
-        elif align == "tf_crop_and_resize":
-            low, high = self.roi
-            middle = (high - low) * (size - 1) / 2
-            x = i * 0 + middle if length == 1 else i * (high - low) * (size - 1) / (length - 1)
-            x = x + low * (size - 1)
-        elif align == "tf_half_pixel_for_nn":
-            x = (i + 0.5) / self.scale
-        elif align == "opencv_area":
-            left = np.floor(_snap_half(i / self.scale))
-            share = (i + 1) - (left + 1) * self.scale
-            x = left + np.where(share <= 0, 0, share - np.floor(share))
-        else:
-            x = (i + 0.5) / self.scale - 0.5
-            if align == "pytorch_half_pixel" and length == 1:
-                # ONNX's specification. Its reference has -0.5, and PyTorch has no such rule.
-                x = i * 0
-            elif align == "half_pixel_symmetric":
-                x = x + size / 2 * (1 - self.out / length)
-        if steps := self.sampling.steps:
-            x = np.floor(x) + np.round((x - np.floor(x)) * steps) / steps
-        return _snap_half(x)
-
-    @cached_property
-    def outside(self) -> NDArray[np.bool_]:
-        """Mask of the output pixels that tf_crop_and_resize fills with the extrapolation value."""
-        x = self.positions
-        crops = self.sampling.align == "tf_crop_and_resize"
-        outside: NDArray[np.bool_] = ((x < 0) | (x > self.size - 1)) & crops
-        return outside
+class Axis(AxisPositions):
+    """One axis of a resize as a matrix."""
 
     @cached_property
     def taps(self) -> tuple[NDArray[np.int64], Matrix]:
@@ -182,18 +44,17 @@ class Axis:
         import numpy as np
 
         s = self.sampling
-        if s.mode in ("area", "adaptive"):
-            return self._boxes()
-        x = self.positions[:, None]
+        if self.copies:
+            return np.arange(self.out)[:, None], np.ones((self.out, 1))
         if s.mode == "nearest":
-            rounding_rules: dict[str, Callable[[Vector], Vector]] = {
-                "round_prefer_floor": lambda x: np.ceil(x - 0.5),
-                "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-                "floor": np.floor,
-                "ceil": np.ceil,
-            }
-            index = rounding_rules[s.rounding](x).astype(np.int64)
-            return index, np.ones(index.shape)
+            return self.nearest[:, None], np.ones((self.out, 1))
+        if s.mode == "adaptive":
+            return self._touched()
+        if s.mode == "area":
+            return self._extents()
+        if s.mode == "box" and s.software == "pillow":
+            return self._centres()
+        x = self.positions[:, None]
         shrink = min(self.scale, 1.0) if s.antialias else 1.0
         reach = math.ceil(s.support / shrink)
         index = np.floor(x).astype(np.int64) + np.arange(-reach, reach + 2)
@@ -203,20 +64,46 @@ class Axis:
             weights[is_empty] = index[is_empty] == np.round(x[is_empty])
         return index, weights / weights.sum(axis=1, keepdims=True)
 
-    def _boxes(self) -> tuple[NDArray[np.int64], Matrix]:
-        """Return the taps of the two modes that average over the extent of an output pixel."""
+    def _touched(self) -> tuple[NDArray[np.int64], Matrix]:
+        """Return the taps of PyTorch's area: equal weights for all pixels of an extent."""
         import numpy as np
 
-        low = _snap_half(np.arange(self.out) / self.scale)[:, None]
-        high = _snap_half(np.arange(1, self.out + 1) / self.scale)[:, None]
+        i = np.arange(self.out)[:, None]
+        low, high = i * self.size // self.out, -(-(i + 1) * self.size // self.out)
+        index = low + np.arange(int((high - low).max()))
+        return index, (index < high) / (high - low)
+
+    def _extents(self) -> tuple[NDArray[np.int64], Matrix]:
+        """Return the taps of a mean over the exact extent of an output pixel."""
+        import numpy as np
+
+        low = snap_half(np.arange(self.out) / self.scale)[:, None]
+        high = snap_half(np.arange(1, self.out + 1) / self.scale)[:, None]
         width = math.ceil(1 / self.scale) + 2
         index = np.floor(low).astype(np.int64) + np.arange(width)
-        if self.sampling.mode == "adaptive":
-            weights = (index < np.ceil(high)).astype(np.float64)
-        else:
-            weights = np.maximum(np.minimum(index + 1, high) - np.maximum(index, low), 0)
-            weights[weights < 1e-9] = 0
+        weights = np.maximum(np.minimum(index + 1, high) - np.maximum(index, low), 0)
+        if self.sampling.software == "opencv":
+            # Parts of a pixel up to 1e-3 are left out, and so are pixels outside of the input.
+            weights[(weights <= 1e-3) | (index >= self.size)] = 0
+            return index, weights / np.minimum(1 / self.scale, self.size - low)
+        weights[weights < 1e-9] = 0
         return index, weights / weights.sum(axis=1, keepdims=True)
+
+    def _centres(self) -> tuple[NDArray[np.int64], Matrix]:
+        """Return the taps of Pillow's box, with Pillow's rounding errors in float64."""
+        import numpy as np
+
+        step = self.size / self.out
+        widening = max(step, 1.0)
+        reach = 0.5 * widening
+        centre = (np.arange(self.out) + 0.5)[:, None] * step
+        first = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
+        end = np.minimum((centre + reach + 0.5).astype(np.int64), self.size)
+        index = first + np.arange(int((end - first).max()))
+        weights = self.sampling.kernel((index - centre + 0.5) * (1 / widening))
+        weights = np.where(index < end, weights, 0)
+        total = weights.sum(axis=1, keepdims=True)
+        return index, weights / np.where(total == 0, 1, total)
 
     @cached_property
     def matrix(self) -> Matrix:
@@ -294,6 +181,7 @@ def make_axis(
 
     Raises:
         InputError: a length is below 1, the scale is not a number above 0, or both are missing.
+        UnsupportedError: the matrix has more than 2^27 values.
     """
     if size < 1:
         raise InputError(f"must be at least 1, got {size}", subject="size")
@@ -306,20 +194,24 @@ def make_axis(
                 subject="size",
                 advice="Give one of them.",
             )
-        out = math.floor(_snap_integer(scale * size))
+        out = output_length(size, scale, sampling.software)
     if out < 1:
         raise InputError(
             f"the output length for {size} pixels must be at least 1, got {out}", subject="size"
         )
-    return Axis(size, out, out / size if scale is None else scale, sampling, roi)
+    if size * out > _LARGEST:
+        raise UnsupportedError(
+            f"the matrix of {size} to {out} pixels has more than 2^27 values", subject="size"
+        )
+    return Axis(size, out, used_scale(size, out, scale, sampling), sampling, roi)
 
 
 def keep_aspect(
-    sizes: Sequence[int], outs: Sequence[int], policy: str
+    sizes: Sequence[int], outs: Sequence[int], policy: str, software: str = ""
 ) -> tuple[list[int], list[float]]:
     """Return output lengths and scales that keep the ratio of the axes.
 
-    ``policy`` is ONNX's keep_aspect_ratio_policy.
+    ``policy`` is ONNX's keep_aspect_ratio_policy. A length is at least 1, but onnxruntime's may be 0.
 
     Raises:
         InputError: the policy is unknown.
@@ -334,9 +226,9 @@ def keep_aspect(
     if policy == "stretch":
         return list(outs), scales
     scale = min(scales) if policy == "not_larger" else max(scales)
-    return [max(1, math.floor(_snap_integer(scale * size + 0.5))) for size in sizes], [scale] * len(
-        sizes
-    )
+    least = 0 if software == "onnxruntime" else 1
+    lengths = [max(least, aspect_length(size, scale, software)) for size in sizes]
+    return lengths, [scale] * len(sizes)
 
 
 def linear_matrix(size: int, factor: int) -> Matrix:
@@ -374,25 +266,3 @@ def convolution_matrix(profile: ArrayLike, size: int, stride: int, pad: int) -> 
     for i in range(length):
         matrix[i, i * stride : i * stride + len(kernel)] += kernel
     return matrix[:, pad : pad + size]
-
-
-_SNAP_TOLERANCE = 1e-9  # a position is a sum of a few float64 quotients
-
-
-def _snap_integer(value: float) -> float:
-    """Return the nearest integer if the value differs from it only by rounding, else the value."""
-    nearest = round(value)
-    return (
-        float(nearest) if abs(value - nearest) < _SNAP_TOLERANCE * max(1.0, abs(value)) else value
-    )
-
-
-def _snap_half(x: Vector) -> Vector:
-    """Snap positions to integers and halves from which they differ only by rounding.
-
-    The rounding rule then decides ties, and not the rounding error.
-    """
-    import numpy as np
-
-    nearest = np.round(2 * x) / 2
-    return np.where(np.abs(x - nearest) < _SNAP_TOLERANCE * np.maximum(1, np.abs(x)), nearest, x)

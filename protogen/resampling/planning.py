@@ -201,6 +201,8 @@ def _best_candidate(
     """Return the cheapest candidate of a strategy with a correction, or why there is none."""
     if request.size is None and (strategy.needs_size or correction in ("scale", "border")):
         return None, "the input size is unknown (give --input-shape)"
+    if request.size is None and request.rounds_by_size:
+        return None, "the nearest pixels depend on the input size (give --input-shape)"
     extra_pad = _extra_pad(request, limits)
     options = [list(corrected(strategy, correction, problem, extra_pad)) for problem in problems]
     for axis, chains, problem in zip(("height", "width"), options, problems, strict=True):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from protogen.errors import InputError
-from protogen.resampling.matrices import LINEAR, Axis, Sampling, make_axis
+from protogen.resampling.matrices import Axis, make_axis
+from protogen.resampling.positions import copies_blob
+from protogen.resampling.sampling import LINEAR, Sampling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 EXACT = 1e-9  # two matrices are equal if no entry differs by more
 PROBES = (6, 1, 2, 3, 4, 5, 7, 9)  # the sizes at which a plan for any size is checked
 _LARGEST_TERM = 64  # the largest p and q of a ratio p / q that strategies try
+_COPY = Sampling("nearest", "asymmetric", "floor")  # with the scale 1
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,14 @@ class ResizeRequest:
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:
         """The axes of height and width; for an unknown size, those of the first probe size."""
-        height, width = (self._axis(i, (self.size or PROBES[:1] * 2)[i]) for i in (0, 1))
+        return self._axes(self.size or PROBES[:1] * 2)
+
+    def _axes(self, size: Sequence[int]) -> tuple[Axis, Axis]:
+        height, width = (self._axis(i, size[i]) for i in (0, 1))
+        if self.sampling.software == "opencv" and copies_blob((height, width)):
+            return Axis(height.size, height.size, 1.0, _COPY), Axis(
+                width.size, width.size, 1.0, _COPY
+            )
         return height, width
 
     def _axis(self, index: int, size: int) -> Axis:
@@ -107,6 +117,24 @@ class ResizeRequest:
     def output(self) -> tuple[int, int]:
         """Output height and width; for an unknown size, those of the first probe size."""
         return self.axes[0].out, self.axes[1].out
+
+    @property
+    def rounds_by_size(self) -> bool:
+        """Whether rounding errors of the software change a nearest pixel at some size: up to 4096
+        pixels, and 65,536 output pixels. A plan for any size cannot have these."""
+        import numpy as np
+
+        if self.sampling.mode != "nearest" or not self.sampling.software or not self.scale:
+            return False
+        exact = replace(self.sampling, software="")
+        for index, scale in enumerate(self.scale):
+            size = min(4096, int(65536 / scale))
+            if int(size * scale) < 1:
+                continue
+            axis = self._axis(index, size)
+            if not np.array_equal(axis.nearest, replace(axis, sampling=exact).nearest):
+                return True
+        return False
 
     def problem(self, index: int) -> Problem:
         """Return the height (0) or the width (1) as a problem for the strategies."""
@@ -123,7 +151,7 @@ class ResizeRequest:
         """Return the exact resize of an input of shape (N, C, H, W), in float64."""
         import numpy as np
 
-        height, width = (self._axis(i, x.shape[2 + i]) for i in (0, 1))
+        height, width = self._axes(x.shape[2:])
         result: Matrix = np.matmul(height.matrix, np.matmul(x.astype(np.float64), width.matrix.T))
         outside = height.outside[:, None] | width.outside[None, :]
         result[:, :, outside] = self.extrapolation
@@ -143,7 +171,7 @@ class Problem:
         self.axis = axis
         self.probes = probes
         self.wanted: Matrix = axis.matrix
-        self.p, self.q = _ratio(axis)
+        self.p, self.q = (1, 1) if _is_identity(self.wanted) else _ratio(axis)
 
     @cached_property
     def plain(self) -> Target:
@@ -234,6 +262,12 @@ def factorisations(number: int) -> Iterator[tuple[int, ...]]:
             yield first, number // first
             for rest in factorisations(number // first):
                 yield first, *rest
+
+
+def _is_identity(matrix: Matrix) -> bool:
+    import numpy as np
+
+    return matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix)))
 
 
 def _ratio(axis: Axis) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from protogen.formats.message import Field, Message
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import message_type
 from protogen.formats.wire import varint
+from protogen.net.cutting import input_shapes, with_input_shapes
 from protogen.net.net import Net
 from protogen.net.upgrade import upgrade
 
@@ -148,17 +149,11 @@ def _stated(document: Document) -> list[Shape | None]:
 def _input_layer(item: Field, net: Net) -> Field:
     """An Input layer with the shapes of the net; the same field if it has them."""
     layer: Message = item.value
-    shapes = [net.graph.shapes.get(top) for top in layer.top]
-    param = layer.input_param
-    stated = [tuple(shape.dim) for shape in param.shape]
-    if len(stated) == 1:
-        stated *= len(shapes)
-    if not shapes or None in shapes or stated == shapes:
+    known = [net.graph.shapes.get(top) for top in layer.top]
+    shapes = [shape for shape in known if shape is not None]
+    if not shapes or len(shapes) < len(known) or input_shapes(layer) == shapes:
         return item
-    dims = [{"dim": list(shape or ())} for shape in shapes]
-    changed = Message(layer.kind, [inner for inner in layer.fields if inner.name != "input_param"])
-    changed.add("input_param", {"shape": dims})
-    return Field(item.name, changed, item.type)
+    return with_input_shapes(item, layer.top, shapes)
 
 
 def _document(document: Document, fields: list[Field]) -> Document:

@@ -121,6 +121,7 @@ VARIANTS = {
     "--exact": "check reports, upsample writes",
     "--to": "the forms",
     "--scale": "",
+    "--external-data": "cut writes models only from models",
 }  # fmt: skip
 
 
@@ -158,7 +159,7 @@ def test_output_option_takes_a_file():
 def test_options_for_blobs_shapes_and_data_have_the_same_metavar():
     """--input takes data and --input-shape takes a shape, never the other."""
     for name, options in OPTIONS.items():
-        for opt in ("--blob", "--to-blob"):
+        for opt in ("--blob", "--from-blob", "--to-blob"):
             if opt in options:
                 assert options[opt].metavar == "BLOB", name
         if "--input" in options:
@@ -177,7 +178,7 @@ def test_quiet_in_every_command_and_json_in_commands_with_results():
 
 
 READS_A_NET = {"convert", "rewrite", "preprocess", "init", "summary", "draw", "report", "check",
-               "verify", "run", "try", "health", "train-log"}  # fmt: skip
+               "verify", "run", "try", "health", "train-log", "cut"}  # fmt: skip
 
 
 def test_commands_that_read_a_net_have_the_same_options():

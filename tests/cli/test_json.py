@@ -31,6 +31,10 @@ LINES = [
     "convert {net} --dry-run",
     "convert {net} --dry-run --target examples/toolchains/npu.toml",
     "convert examples/fork_head.prototxt --dry-run",
+    "cut {net} --to-blob conv1 -o part.prototxt --caffemodel part.caffemodel",
+    "cut {net} --to-blob conv1 -o part.prototxt --caffemodel part.caffemodel --rest rest.prototxt "
+    "--rest-caffemodel rest.caffemodel --verify",
+    "cut examples/squeeze_excite.onnx --from-blob /se/Mul_output_0 -o part.onnx",
     "rewrite examples/fork_head.prototxt",
     "preprocess {net} --mean 1,2,3 --fold --verify --caffemodel raw.caffemodel",
     "init examples/tiny.prototxt",

@@ -14,6 +14,7 @@ MODEL = EXAMPLES / "squeeze_excite.onnx"
     [
         ("convert", *NET, "-o", "a.onnx"),
         ("convert", MODEL, "-o", "a.prototxt", "--caffemodel", "a.caffemodel"),
+        ("cut", *NET, "--to-blob", "fc", "-o", "a.prototxt", "--caffemodel", "a.caffemodel"),
         ("mlp", "4-3-2", "-o", "a.prototxt", "--solver", "s.prototxt"),
         ("draw", NET[0], "-o", "a.svg"),
         ("report", NET[0], "-o", "a.html"),

@@ -493,7 +493,8 @@ def test_all_unsupported_operators_are_named_and_dependent_ones_counted():
     text = refusal(model(nodes, {"x": (3, 3)}, outputs=("y", "r")))
     assert text.splitlines() == [
         "2 operators have no equivalent in Caffe, and 1 more depends on them:",
-        '  operator "places" (NonZero): Caffe has no layer for this operator.',
+        '  operator "places" (NonZero): the size of its result depends on the data, and Caffe\'s blobs have '
+        "fixed shapes.",
         '  operator "det" (Det): Caffe has no layer for this operator.',
     ]
 
@@ -509,7 +510,7 @@ def test_control_flow_is_unsupported():
     )
     onnx_model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, ()))
     assert refusal(onnx_model) == (
-        'operator "choice" (If): control flow has no equivalent in Caffe: a net runs every layer.'
+        'operator "choice" (If): control flow has no equivalent in Caffe: a net runs every layer once.'
     )
 
 

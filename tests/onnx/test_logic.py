@@ -225,3 +225,27 @@ def test_integers_that_float32_cannot_hold_are_refused():
     one = model(nodes, {"x": (2, 3)}, constants={"n": np.int64(2**24 + 1)}, kinds={"x": INT64})
     with pytest.raises(pg.UnsupportedError, match="cannot hold the integers"):
         pg.from_onnx(one)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("number", [True, False])
+def test_a_constant_choice_along_one_axis_hides_nan(axis, number):
+    """Rows of an attention that are masked everywhere are NaN, and then replaced."""
+    shape = (3, 4, 5)
+    flags = np.arange(shape[axis]) % 3 == 1
+    mask = flags.reshape([-1 if i == axis else 1 for i in range(3)])
+    infinite = np.where(mask, -np.inf, 0).astype(np.float32)
+    nodes = [
+        helper.make_node("Add", ["x", "i"], ["t"]),
+        helper.make_node("Softmax", ["t"], ["s"], axis=(axis + 1) % 3),
+        helper.make_node("Where", ["m", "n" if number else "x", "s"], ["y"]),
+    ]
+    constants = {"m": mask, "i": infinite, "n": np.float32(0)}
+    one = model(nodes, {"x": shape}, constants=constants)
+    x = grid(shape, 0)
+    expected = run_model(one.SerializeToString(), {"x": x})["y"]
+    assert np.isfinite(expected).all()
+    imported = import_model(one)
+    assert not imported.approximated
+    actual = pg.run(imported.net, {"x": x})["y"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-7)

@@ -14,6 +14,7 @@ from protogen.onnx.session import run_model
 from protogen.onnx.soundness import tensors
 
 X = (2, 3, 4, 5)
+node = helper.make_node
 
 
 def model(nodes, inputs, outputs=("y",), constants=None, opset=18, kind=TensorProto.FLOAT, **more):
@@ -77,6 +78,23 @@ def test_negative_axes_of_old_operator_sets(operator, opset):
         expected = None
     agrees(model(nodes, {"x": shape}, constants=constants, opset=opset), {"x": values(*shape)},
            expected)  # fmt: skip
+
+
+@pytest.mark.parametrize("opset", [7, 9, 10])
+def test_negative_axes_after_a_shape_from_an_operator(opset):
+    """PyTorch writes the shape of a Reshape by a Constant operator, and a wrong shape of the output."""
+    nodes = [
+        node("Constant", [], ["s"], value=numpy_helper.from_array(np.array([2, 3, 2, 2, 5]))),
+        node("Reshape", ["x", "s"], ["r"]),
+        node("Split", ["r"], ["a", "unread"], axis=-2, split=[1, 1]),
+        node("Squeeze", ["a"], ["b"], axes=[-2]),
+        node("Concat", ["b", "b"], ["y"], axis=-1),
+    ]
+    one = model(nodes, {"x": X}, opset=opset)
+    x = values(*X)
+    expected = np.concatenate([x.reshape(2, 3, 2, 2, 5)[:, :, :, 0]] * 2, -1)
+    one.graph.output[0].type.tensor_type.shape.dim.add(dim_value=7)  # stated wrongly
+    agrees(one, {"x": x}, {"y": expected})
 
 
 def test_operators_in_any_order():

@@ -42,7 +42,8 @@ def resize_by_upsample(layer: Layer, r: Rewriter) -> None:
     height, width = top_shape(layer, r)[2:]
     factor = height // shape[2]
     whole = (height, width) == (factor * shape[2], factor * shape[3]) and factor > 1
-    repeats = (p.align == "asymmetric" and p.rounding == "floor") or (
+    whole = whole and (not p.has("scale_h") or p.scale_h == p.scale_w == factor)
+    repeats = (p.align == "asymmetric" and p.rounding in ("floor", "floor_or_ceil")) or (
         p.align in ("half_pixel", "pytorch_half_pixel") and p.rounding.startswith("round")
     )
     only(layer, whole and p.mode == "nearest" and repeats, "it does not repeat pixels")

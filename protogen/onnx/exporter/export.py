@@ -15,6 +15,7 @@ from protogen.layers import kind_of
 from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, cut
 from protogen.layers.reading import check_read
+from protogen.net.cutting import begin
 from protogen.onnx.exporter.emitter import OnnxEmitter
 from protogen.onnx.metadata import roundtrip_metadata
 from protogen.onnx.model import to_model
@@ -48,6 +49,7 @@ def lower(
     net: Net,
     *,
     opset: int = 18,
+    inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
     fold: bool = True,
     half: bool = False,
@@ -62,6 +64,8 @@ def lower(
     Args:
         net: the net with its weights.
         opset: version of ONNX's operator set, from 13 to the newest of the installed onnx package.
+        inputs: blobs that become inputs of the model, besides the inputs of the net that the outputs
+            still depend on; see ``pg.cut``.
         outputs: blobs that the model outputs; layers that they do not depend on are left out. By
             default all blobs that no layer reads.
         fold: merge BatchNorm, Scale and Bias into the convolution before them, and remove operators
@@ -76,13 +80,14 @@ def lower(
             otherwise they raise UnsupportedError.
 
     Raises:
-        InputError: ``opset`` is out of range, an output is unknown, or weights are missing, of the
-            wrong shape or NaN.
+        InputError: ``opset`` is out of range, an input or output is unknown, no output depends on an
+            input, or weights are missing, of the wrong shape or NaN.
         UnsupportedError: layers cannot be exported to ONNX; the error names all of them.
     """
     newest = onnx.defs.onnx_opset_version()
     if not LEAST_OPSET <= opset <= newest:
         raise InputError(f"must be {LEAST_OPSET} to {newest}, got {opset}", subject="opset")
+    net = begin(net, inputs, outputs)
     whole = part or net.graph
     graph = cut(whole, outputs or default_outputs(whole))
     if expected:

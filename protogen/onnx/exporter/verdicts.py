@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from protogen.errors import UnsupportedError
 from protogen.layers.graph import cut
+from protogen.net.cutting import begin
 from protogen.net.net import Net, load
 from protogen.onnx.exporter.emitter import OnnxEmitter
 from protogen.onnx.exporter.export import check_views, default_outputs, emit, meaning_errors
@@ -23,6 +24,7 @@ def check_caffe(
     caffemodel: str | Path | None = None,
     *,
     opset: int = 18,
+    inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
     input_shapes: Mapping[str, Shape] | None = None,
     **reading: Unpack[Reading],
@@ -34,6 +36,7 @@ def check_caffe(
         prototxt: the net, in any of Caffe's formats.
         caffemodel: its weights; None checks the layers without their values.
         opset: ONNX operator set.
+        inputs: blobs that become inputs; only the layers after them are checked.
         outputs: blobs; only the layers that they depend on are checked.
         input_shapes: see ``pg.convert``.
         reading: see ``pg.convert``.
@@ -42,6 +45,7 @@ def check_caffe(
         InputError: a file or an option is wrong.
     """
     net = load(prototxt, caffemodel, input_shapes=input_shapes, **reading)
+    net = begin(net, inputs, outputs)
     if caffemodel is None:
         use_blank_weights(net)
     graph = cut(net.graph, outputs or default_outputs(net.graph))

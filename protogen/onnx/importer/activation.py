@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from protogen.formats.message import Name
 from protogen.onnx.importer.arithmetic import LARGEST, clipped, eltwise, powered, with_constant
 from protogen.onnx.importer.context import ImportContext
+from protogen.onnx.importer.elementwise import DIFFERENCE, paired
+from protogen.onnx.importer.forms import reshaped
 from protogen.onnx.importer.registry import ANY, NUMBERS, imports
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
 
 # erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) with an error of at most ERF_ERROR: a minimax fit
 # of the odd polynomial.
@@ -43,6 +51,13 @@ for _onnx, _caffe in (
     _plain(_onnx, _caffe)
 
 
+@imports("protogen:LogSigmoid")
+def log_sigmoid(ctx: ImportContext, x: str) -> None:
+    """log(1 / (1 + exp(-x))) = -log(1 + exp(-x)). Caffe's Sigmoid is 0 below about -17, its BNLL exact."""
+    y = ctx.add("BNLL", [powered(ctx, x, scale=-1.0, role="negated")], role="softplus")
+    powered(ctx, y, scale=-1.0)
+
+
 @imports("Sqrt")
 def square_root(ctx: ImportContext, x: str) -> None:
     powered(ctx, x, power=0.5)
@@ -58,14 +73,6 @@ def negative(ctx: ImportContext, x: str) -> None:
     powered(ctx, x, scale=-1.0)
 
 
-@imports("Pow")
-def power(ctx: ImportContext, x: str, exponent: str) -> None:
-    values = ctx.require_constant(exponent, "exponent")
-    if values.size != 1:
-        raise ctx.unsupported(f"the exponent must be one number, got {values.size} values")
-    powered(ctx, x, power=float(values.reshape(())))
-
-
 @imports("LeakyRelu")
 def leaky_relu(ctx: ImportContext, x: str, *, alpha: float = 0.01) -> None:
     ctx.add("ReLU", [x], {"relu_param": {"negative_slope": alpha}})
@@ -74,26 +81,35 @@ def leaky_relu(ctx: ImportContext, x: str, *, alpha: float = 0.01) -> None:
 @imports("PRelu")
 def prelu(ctx: ImportContext, x: str, slope: str) -> None:
     """PReLU for one slope or one slope per channel; else max(x, 0) - slope max(-x, 0)."""
-    values = ctx.require_constant(slope, "slope")
-    shape = ctx.shape(x)
-    if (
-        ctx.source.written < 7 and values.ndim == 1 and len(shape) > 1
-    ):  # before set 7: along the channels
-        values = values.reshape(-1, *(1,) * (len(shape) - 2))
-    padded = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
-    prelu_rank = 2 <= len(shape) <= 4  # the ranks that Caffe's PReLU supports
-    if values.size == 1 and not prelu_rank:
-        ctx.add("ReLU", [x], {"relu_param": {"negative_slope": float(values.reshape(-1)[0])}})
-        return
-    if values.size == 1:
-        ctx.add("PReLU", [x], {"prelu_param": {"channel_shared": True}}, [values.reshape(())])
-        return
-    if prelu_rank and values.size == shape[1] == padded.shape[1]:
-        ctx.add("PReLU", [x], {}, [values.reshape(-1)])
+    values, own, shape = ctx.constant(slope), ctx.shape(slope), ctx.shape(x)
+    if ctx.source.written < 7 and len(own) == 1 and len(shape) > 1:  # along the channels
+        own = (*own, *(1,) * (len(shape) - 2))
+    if values is not None and _is_prelu(ctx, x, values.reshape(own)):
         return
     above = ctx.add("ReLU", [x], role="above")
     below = ctx.add("ReLU", [powered(ctx, x, scale=-1.0, role="negated")], role="below")
-    eltwise(ctx, "SUM", [above, with_constant(ctx, below, -padded, "Scale", "sloped")])
+    if values is not None:
+        sloped = with_constant(ctx, below, -values.reshape(own), "Scale", "sloped")
+        eltwise(ctx, "SUM", [above, sloped])
+        return
+    sloped = paired(ctx, below, reshaped(ctx, slope, own, "slope"), "PROD", "sloped")
+    ctx.add("Eltwise", [above, sloped], DIFFERENCE)
+
+
+def _is_prelu(ctx: ImportContext, x: str, slope: NDArray[Any]) -> bool:
+    """Add a ReLU or PReLU if the slope is one number, or one for each channel; else return False."""
+    shape = ctx.shape(x)
+    channels = ((1,) * (len(shape) - slope.ndim) + slope.shape)[1:2]
+    prelu_rank = 2 <= len(shape) <= 4  # the ranks that Caffe's PReLU supports
+    if slope.size == 1 and not prelu_rank:
+        ctx.add("ReLU", [x], {"relu_param": {"negative_slope": float(slope.reshape(-1)[0])}})
+    elif slope.size == 1:
+        ctx.add("PReLU", [x], {"prelu_param": {"channel_shared": True}}, [slope.reshape(())])
+    elif prelu_rank and (slope.size,) == shape[1:2] == channels:
+        ctx.add("PReLU", [x], {}, [slope.reshape(-1)])
+    else:
+        return False
+    return True
 
 
 @imports("Elu")
@@ -112,7 +128,16 @@ def selu(
 
 @imports("Celu")
 def celu(ctx: ImportContext, x: str, *, alpha: float = 1.0) -> None:
-    """alpha (exp(x / alpha) - 1) below 0: alpha ELU(x / alpha)."""
+    """max(x, 0) + min(0, alpha (exp(x / alpha) - 1)): alpha ELU(x / alpha), if alpha is positive."""
+    if alpha == 0:
+        raise ctx.unsupported("alpha must not be 0")
+    if alpha < 0:  # both terms are 0 on one side
+        below = ctx.add("ReLU", [powered(ctx, x, scale=-1.0, role="negated")], role="below")
+        y = ctx.add("Exp", [below], {"exp_param": {"scale": -1 / alpha}}, role="exp")
+        params = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, alpha]}}
+        y = ctx.add("Eltwise", [ctx.add("ReLU", [x], role="above"), y], params, role="sum")
+        powered(ctx, y, shift=-alpha)
+        return
     y = powered(ctx, x, scale=1 / alpha, role="scaled")
     y = ctx.add("ELU", [y], {}, role="elu")
     powered(ctx, y, scale=alpha)
@@ -152,6 +177,26 @@ def thresholded_relu(ctx: ImportContext, x: str, *, alpha: float = 1.0) -> None:
     """x where it is above alpha, else 0."""
     y = ctx.add("Threshold", [x], {"threshold_param": {"threshold": alpha}}, role="above")
     eltwise(ctx, "PROD", [x, y])
+
+
+@imports("Shrink")
+def shrink(ctx: ImportContext, x: str, *, bias: float = 0.0, lambd: float = 0.5) -> None:
+    """x + bias below -lambd, x - bias above lambd, else 0."""
+    limit = {"threshold_param": {"threshold": lambd}}
+    if bias == 0 and lambd >= 0:
+        outside = ctx.add("Threshold", [ctx.add("AbsVal", [x], role="size")], limit, role="outside")
+        eltwise(ctx, "PROD", [x, outside])
+        return
+    negated = powered(ctx, x, scale=-1.0, role="negated")
+    below = ctx.add("Threshold", [negated], limit, role="below")
+    if lambd < 0:  # then every value is below -lambd, which comes first, or above lambd
+        coefficients, terms = [1.0, 2 * bias], [powered(ctx, x, shift=-bias, role="shifted"), below]
+    else:
+        above = ctx.add("Threshold", [x], limit, role="above")
+        y = eltwise(ctx, "PROD", [x, eltwise(ctx, "SUM", [above, below], "outside")], "value")
+        coefficients, terms = [1.0, -bias, bias], [y, above, below]
+    params = {"eltwise_param": {"operation": Name("SUM"), "coeff": coefficients}}
+    ctx.add("Eltwise", terms, params)
 
 
 @imports("Sign", takes=NUMBERS)

@@ -128,3 +128,13 @@ def with_constant(
         blobs.append(bias.reshape(inner).astype(np.float32, copy=False))
     key = f"{kind.lower()}_param"
     return ctx.add(kind, [x], {key: params} if params else {}, blobs, role=role)
+
+
+def per_channel(ctx: ImportContext, x: str, values: str, kind: str, role: str = "") -> str:
+    """Multiply (Scale) or add (Bias) one number per channel: a constant, or a computed value of shape
+    (C,)."""
+    array = ctx.constant(values)
+    if array is None:
+        return ctx.add(kind, [x, values], role=role)
+    inner = (array.size, *[1] * (len(ctx.shape(x)) - 2))
+    return with_constant(ctx, x, array.reshape(inner), kind, role)

@@ -5,17 +5,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protogen.formats.message import Message
+from protogen.layers import LayerType
 from protogen.layers.graph import free_name
 from protogen.onnx.importer.forms import view_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from protogen.geometry import Shape
     from protogen.onnx.importer.source import OnnxGraph
 
 VIEWS = frozenset(("Flatten", "Reshape"))  # their tops share memory with the bottoms
+
+
+def cleaned(
+    layers: list[Message],
+    shapes: dict[str, Shape | None],
+    weights: dict[str, list[NDArray[np.floating]]],
+    outputs: Sequence[str],
+    reasons: dict[str, str],
+) -> list[Message]:
+    """Return the layers of an import without those that have no effect or can be joined with others."""
+    layers = merge_views(layers, shapes, outputs)
+    layers = part_concats(layers, shapes, outputs)
+    layers = merge_views(layers, shapes, outputs)
+    layers = join_powers(layers, outputs)
+    layers = multiply_pixels(layers, shapes, weights, outputs, reasons)
+    return drop_flattens(layers, outputs)
 
 
 def silence_unread(source: OnnxGraph, layers: list[Message]) -> None:
@@ -58,7 +78,7 @@ def part_concats(
             result.append(new := Message.make("LayerParameter", **fields))
             makers[top] = new
             readers[piece] += 1
-        unread = layer
+        unread: Message | None = layer
         while unread is not None and unread.type in (*VIEWS, "Slice"):
             (bottom,) = unread.bottom
             readers[bottom] -= 1
@@ -131,6 +151,108 @@ def merge_views(
         for key, value in params.items():
             layer.add(key, value)
     return [layer for layer in layers if id(layer) not in removed]
+
+
+def join_powers(layers: list[Message], outputs: Sequence[str]) -> list[Message]:
+    """Join two consecutive Powers, (shift + scale x) ^ power each, where one computes the same: scale,
+    then shift, then power."""
+    readers = Counter(bottom for layer in layers for bottom in layer.bottom)
+    makers = {layer.top[0]: layer for layer in layers if layer.type == "Power"}
+    removed: set[int] = set()
+    for layer in layers:
+        bottom = layer.bottom[0] if layer.type == "Power" else ""
+        first = makers.get(bottom)
+        if first is None or readers[bottom] != 1 or bottom in outputs:
+            continue
+        a, b = first.power_param, layer.power_param
+        joins = b.scale == 1 and a.power == 1 and not (a.shift and b.shift)
+        if not joins and not (a.shift == 0 and a.power == 1 and b.shift == 0 and b.power == 1):
+            continue
+        numbers = {"power": b.power, "scale": a.scale * b.scale, "shift": a.shift + b.shift}
+        defaults = {"power": 1.0, "scale": 1.0, "shift": 0.0}
+        params = {key: value for key, value in numbers.items() if value != defaults[key]}
+        layer.all("bottom")[0].value = first.bottom[0]
+        layer.remove("power_param")
+        if params:
+            layer.add("power_param", params)
+        removed.add(id(first))
+    return [layer for layer in layers if id(layer) not in removed]
+
+
+def multiply_pixels(
+    layers: list[Message],
+    shapes: dict[str, Shape | None],
+    weights: dict[str, list[NDArray[np.floating]]],
+    outputs: Sequence[str],
+    reasons: dict[str, str],
+) -> list[Message]:
+    """Make a 1x1 Convolution of one pixel an InnerProduct where its result is then reshaped to rows.
+
+    So the Reshape is not needed: gates per channel (squeeze and excitation) are rows for a Scale.
+    """
+    readers = Counter(bottom for layer in layers for bottom in layer.bottom)
+    makers = {top: layer for layer in layers for top in layer.top}
+    replaced: dict[str, str] = {}
+    renamed: dict[str, str] = {}
+    names = set(shapes)
+    removed: set[int] = set()
+    for layer in layers:
+        for entry in layer.all("bottom"):
+            entry.value = replaced.get(entry.value, entry.value)
+        if layer.type not in VIEWS or layer.top[0] in outputs:
+            continue
+        bottom = layer.bottom[0]
+        before, after = shapes.get(bottom), shapes.get(layer.top[0])
+        if before is None or after is None or (*after, 1, 1) != before or len(after) != 2:
+            continue
+        chain = [bottom]
+        while (maker := makers.get(chain[-1])) is not None and readers[chain[-1]] == 1:
+            if not LayerType.registry[maker.type].written_in_place or len(maker.bottom) != 1:
+                break
+            chain.append(maker.bottom[0])
+        if maker is None or any(readers[one] != 1 or one in outputs for one in chain):
+            continue
+        if not _is_product_of_pixels(maker, shapes):
+            continue
+        _make_inner_product(maker, weights)
+        reasons[maker.name] += ": it has one pixel, and its result is read as rows"
+        for value in chain:  # with another shape it is not the model's value of this name
+            renamed[value] = free_name(f"{value}_rows", names)
+            shapes[renamed[value]] = after
+        replaced[layer.top[0]] = bottom
+        readers[bottom] += readers[layer.top[0]] - 1
+        removed.add(id(layer))
+    for layer in layers if renamed else ():
+        for entry in (*layer.all("bottom"), *layer.all("top")):
+            entry.value = renamed.get(entry.value, entry.value)
+    return [layer for layer in layers if id(layer) not in removed]
+
+
+def _is_product_of_pixels(layer: Message, shapes: Mapping[str, Shape | None]) -> bool:
+    if layer.type != "Convolution":
+        return False
+    before, after = shapes.get(layer.bottom[0]), shapes.get(layer.top[0])
+    p = layer.convolution_param
+    return (
+        before is not None
+        and after is not None
+        and before[2:] == after[2:] == (1, 1)
+        and list(p.kernel_size) == [1]
+        and p.group == 1
+        and not p.has("pad")
+    )
+
+
+def _make_inner_product(layer: Message, weights: dict[str, list[NDArray[np.floating]]]) -> None:
+    old = layer.convolution_param
+    params: dict[str, Any] = {"num_output": old.num_output}
+    if not old.bias_term:
+        params["bias_term"] = False
+    layer.all("type")[0].value = "InnerProduct"
+    layer.remove("convolution_param")
+    layer.add("inner_product_param", params)
+    blobs = weights[layer.name]
+    weights[layer.name] = [blobs[0].reshape(blobs[0].shape[:2]), *blobs[1:]]
 
 
 def drop_flattens(layers: list[Message], outputs: Sequence[str]) -> list[Message]:

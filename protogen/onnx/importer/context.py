@@ -47,6 +47,7 @@ class ImportContext:
         producers: the model's operators, by the values that they produce.
         layers_of: names of layers, by name of their operator.
         types_of: types of layers, by outputs of their operator.
+        reasons: why a layer is there, by its name.
     """
 
     def __init__(self, source: OnnxGraph, forks: frozenset[str] = frozenset()) -> None:
@@ -60,6 +61,8 @@ class ImportContext:
         self.notes: dict[str, None] = dict.fromkeys(source.notes)
         self.layers_of: dict[str, tuple[str, ...]] = {}
         self.types_of: dict[tuple[str, ...], str] = {}
+        self.reasons: dict[str, str] = {}
+        self._missing: dict[str, None] = {}  # types that the dialect lacks, of the operator
         self._first = 0  # index of the operator's first layer
         self._alias: dict[str, str] = {}
         self.shapes: dict[str, Shape | None] = dict(source.shapes)
@@ -76,6 +79,7 @@ class ImportContext:
     def import_operator(self, operator: Operator) -> None:
         """Add the layers of one operator, or record why it is unsupported."""
         self.operator, self._first = operator, len(self.layers)
+        self._missing = {}
         first = self._first
         try:
             function = REGISTRY.get(operator.type) if not operator.domain else None
@@ -89,6 +93,7 @@ class ImportContext:
             self._check_attributes(function)
             self._call(function)
             layers = self.layers[first:]
+            self._explain(function, layers)
             self.layers_of[operator.name] = tuple(layer.name for layer in layers)
             self.types_of[operator.outputs] = ", ".join(dict.fromkeys(one.type for one in layers))
             for name in operator.outputs:
@@ -103,6 +108,17 @@ class ImportContext:
             if diagnostic.subject != operator.subject:  # raised by a layer of the operator
                 diagnostic = self.unsupported(str(error)).diagnostic
             self.refused.append((operator, diagnostic))
+
+    def _explain(self, function: ImportFunction, layers: Sequence[Message]) -> None:
+        """Store why the layers of the operator are there: the operator, and how it is computed if there
+        are several layers."""
+        why = [f"the dialect has no {type_}" for type_ in self._missing]
+        if how := (inspect.getdoc(function) or "").split("\n\n")[0].replace("``", ""):
+            why.append(" ".join(how.split()).rstrip("."))
+        text = self.operator.subject
+        if len(layers) > 1 and why:
+            text += f": {'; '.join(why)}"
+        self.reasons |= dict.fromkeys((layer.name for layer in layers), text)
 
     def _call(self, function: ImportFunction) -> None:
         """Call an import function. If it fails on an operator that violates ONNX's definition,
@@ -203,7 +219,8 @@ class ImportContext:
         Raises:
             UnsupportedError: the shape is unknown.
         """
-        shape = self.shapes.get(name)
+        constant = self.source.constants.get(name)
+        shape = self.shapes.get(name) if constant is None else constant.shape
         if shape is None:
             raise self.unsupported(f'the shape of "{name}" is unknown')
         return shape
@@ -277,6 +294,7 @@ class ImportContext:
         """Add a fork layer, or equivalent stock layers if the dialect lacks it."""
         if type_ in self.forks:
             return self.add(type_, bottoms, params, role=role)
+        self._missing[type_] = None
         top = self.new_value(role) if role else self.out
         message = Message.make(
             "LayerParameter",
@@ -290,17 +308,17 @@ class ImportContext:
         LayerType.registry[type_].rewrite(layer, StockLayers(self, role, top))
         return top
 
-    def resize(self, request: ResizeRequest, x: str, top: str = "") -> None:
+    def resize(self, request: ResizeRequest, x: str, top: str = "", role: str = "") -> None:
         """Add an ExactResize, or the stock layers of a resize if the dialect lacks it."""
         if EXACT_RESIZE in self.forks:
             params = {"exact_resize_param": exact_resize_params(request)}
-            self.add(EXACT_RESIZE, [x], params, tops=[top] if top else None)
+            self.add(EXACT_RESIZE, [x], params, role=role, tops=[top or self.out])
             return
         from protogen.resampling.emit import emit
         from protogen.resampling.planning import decide
 
         chosen = decide(request).chosen
-        self._names.discard(name := self._layer_name(""))
+        self._names.discard(name := self._layer_name(role))
         steps = emit(chosen.chains, request, chosen.form, name=name, bottom=x, top=top or self.out)
         for step in steps:
             self._names.add(step.name)

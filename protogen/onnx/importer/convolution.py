@@ -1,4 +1,4 @@
-"""Conv and ConvTranspose."""
+"""Convolutions and Deconvolutions with any pads, which several operators use."""
 
 from __future__ import annotations
 
@@ -9,36 +9,11 @@ from typing import TYPE_CHECKING, Any
 from protogen import geometry
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import cropped, window
-from protogen.onnx.importer.registry import imports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.geometry import Shape
-
-
-@imports("Conv")
-def conv(
-    ctx: ImportContext,
-    x: str,
-    w: str,
-    b: str | None = None,
-    *,
-    kernel_shape: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    auto_pad: str = "NOTSET",
-) -> None:
-    """Convolution. Weight and bias are the same in Caffe and ONNX. If the pads at the two ends of
-    an axis differ, the kernel is extended by zeros at one end."""
-    weight = ctx.require_constant(w, "weight")
-    axes = weight.ndim - 2
-    strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
-    low, high = pads_of(pads, auto_pad, ctx.shape(x)[2:], weight.shape[2:], strides, dilations)
-    bias = ctx.require_constant(b, "bias") if b else None
-    convolved(ctx, x, weight, bias, strides, low, high, dilations, group, ctx.shape(ctx.out), "")
 
 
 def convolved(
@@ -86,60 +61,45 @@ def convolved(
     return _layer(ctx, x, "Convolution", params, weight, bias, group, [0] * len(size), out, role)
 
 
-@imports("ConvTranspose")
-def conv_transpose(
+def deconvolved(
     ctx: ImportContext,
     x: str,
-    w: str,
-    b: str | None = None,
-    *,
-    kernel_shape: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None,
-    group: int = 1,
-    auto_pad: str = "NOTSET",
-    output_padding: Sequence[int] | None = None,
-    output_shape: Sequence[int] | None = None,
-) -> None:
-    """Deconvolution. The weights are the same in Caffe and ONNX. Caffe crops both ends by ``pad``.
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    strides: Sequence[int],
+    low: Sequence[int],
+    dilations: Sequence[int],
+    group: int,
+    out: Shape,
+    role: str,
+) -> str:
+    """Add a Deconvolution that is cropped by ``low`` at the low ends and has the shape ``out``.
 
-    If ONNX crops less at the high end (output_padding, uneven pads), zeros extend the kernel there.
-    If it crops more, a Slice crops the rest.
+    Caffe crops both ends by ``pad``. If less is cropped at the high end (output_padding, uneven pads),
+    zeros extend the kernel there. If more is cropped, a Slice crops the rest.
     """
     import numpy as np
 
-    weight = ctx.require_constant(w, "weight")
-    axes = weight.ndim - 2
-    strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
-    size, out = ctx.shape(x)[2:], ctx.shape(ctx.out)
-    begin_pads = list(pads or [0] * 2 * axes)
-    caffe_pads, zeros, begins = [], [], []
-    for i in range(axes):
+    size = ctx.shape(x)[2:]
+    pads, zeros, begins = [], [], []
+    for i, begin in enumerate(low):
         d = dilations[i]
-        # The full output; ONNX crops ``low`` and ``high`` from its ends.
         full_size = geometry.deconv_out(size[i], weight.shape[2 + i], strides[i], 0, d)
-        cropped_size = full_size - out[2 + i]
-        low = begin_pads[i]
-        if auto_pad.startswith("SAME") or output_shape:
-            both_ends = max(0, cropped_size)
-            low = both_ends // 2 if auto_pad == "SAME_UPPER" else both_ends - both_ends // 2
-        high = cropped_size - low
-        before = -(-max(0, -low) // d)  # zero taps before the kernel if it begins too late
-        low += before * d
-        if high <= low and (low - high) % d == 0:
-            pad, after = low, (low - high) // d
+        high = full_size - out[2 + i] - begin
+        before = -(-max(0, -begin) // d)  # zero taps before the kernel if it begins too late
+        begin += before * d
+        if high <= begin and (begin - high) % d == 0:
+            pad, after = begin, (begin - high) // d
         else:
-            pad, after = min(low, max(high, 0)), -(-max(0, -high) // d)
-        caffe_pads.append(pad)
+            pad, after = min(begin, max(high, 0)), -(-max(0, -high) // d)
+        pads.append(pad)
         zeros.append((before, after))
-        begins.append(low - pad)
+        begins.append(begin - pad)
     if any(map(any, zeros)):
         weight = np.pad(weight, [(0, 0), (0, 0), *zeros])
     params: dict[str, Any] = {"num_output": weight.shape[1] * group}
-    params |= window(weight.shape[2:], strides, caffe_pads, dilations)
-    bias = ctx.require_constant(b, "bias") if b else None
-    _layer(ctx, x, "Deconvolution", params, weight, bias, group, begins, out, "")
+    params |= window(weight.shape[2:], strides, pads, dilations)
+    return _layer(ctx, x, "Deconvolution", params, weight, bias, group, begins, out, role)
 
 
 def _layer(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from math import prod
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
-from protogen.onnx.importer.arithmetic import eltwise, powered, with_constant
+from protogen.onnx.importer.arithmetic import floats, powered, with_constant
 from protogen.onnx.importer.context import ImportContext
-from protogen.onnx.importer.elementwise import paired, widened
-from protogen.onnx.importer.forms import permuted, reshaped, tiled
-from protogen.onnx.importer.reduction import reduced
-from protogen.onnx.importer.registry import imports
+from protogen.onnx.importer.contraction import Operand, contracted, operand_of
+from protogen.onnx.importer.elementwise import paired
+from protogen.onnx.importer.forms import along_axis, permuted
+from protogen.onnx.importer.registry import NUMBERS, imports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LARGEST_PRODUCT = (
-    2**24
-)  # limit for the values of a product of two computed matrices, before summing
 
 
 @imports("Gemm")
@@ -39,7 +35,11 @@ def gemm(
 
     weight = ctx.constant(b)
     if weight is None:
-        _computed_gemm(ctx, a, b, c, alpha, beta, bool(transA), bool(transB))
+        operands = (
+            operand_of(ctx, a, "ki" if transA else "ik"),
+            Operand(b, "jk" if transB else "kj"),
+        )
+        _computed_gemm(ctx, *operands, c, alpha, beta)
         return
     if alpha != 1:
         weight = weight * np.float32(alpha)
@@ -67,26 +67,24 @@ def gemm(
 
 def _computed_gemm(
     ctx: ImportContext,
-    a: str,
-    b: str,
+    a: Operand,
+    b: Operand,
     c: str | None,
     alpha: float,
     beta: float,
-    transpose_a: bool,
-    transpose_b: bool,
 ) -> None:
     """alpha A B + beta C, where B is computed too."""
     import numpy as np
 
-    if transpose_a:
-        a = permuted(ctx, widened(ctx, a, ctx.shape(a)), (1, 0), "transposed")
-    if transpose_b:
-        b = permuted(ctx, b, (1, 0), "transposed_b")
+    if not isinstance(a.value, str):
+        a = a._replace(value=a.value * np.float32(alpha))
+        alpha = 1.0
     has_bias = bool(c) and beta != 0
-    y = _products(ctx, a, b, "product" if has_bias or alpha != 1 else "")
+    y = contracted(ctx, [a, b], "ij")
     if alpha != 1:
-        y = powered(ctx, y, scale=alpha, role="scaled" if has_bias else "")
+        y = powered(ctx, y, scale=alpha, role="scaled")
     if not c or not has_bias:
+        ctx.pass_through(y)
         return
     bias = ctx.constant(c)
     if bias is not None:
@@ -123,71 +121,21 @@ def inner_product(ctx: ImportContext, x: str, w: str, b: str) -> None:
     _inner_product(ctx, x, weight, False, ctx.require_constant(b, "bias").reshape(-1), "")
 
 
-@imports("MatMul")
+@imports("MatMul", takes=NUMBERS)
 def matmul(ctx: ImportContext, a: str, b: str) -> None:
     """A constant matrix on the right (Y = X W): InnerProduct over the last axis. A constant matrix
-    on the left (Y = W X): a Convolution whose channels are the last axis but one. Otherwise:
-    products and their sums."""
+    on the left (Y = W X): a Convolution whose channels are the last axis but one. Otherwise: see
+    ``contraction``."""
     left, right = ctx.constant(a), ctx.constant(b)
-    if left is None and right is not None and right.ndim == 2:
-        if len(ctx.shape(a)) == 1:
-            y = reshaped(ctx, a, (1, *ctx.shape(a)), "row")
-            reshaped(ctx, _inner_product(ctx, y, right, False, None, "product"), ctx.shape(ctx.out))
-        else:
-            _inner_product(ctx, a, right, False, None, "")
-    elif right is None and left is not None and left.ndim == 2 and len(ctx.shape(b)) >= 2:
-        _from_left(ctx, left, b)
+    ranks = [len(ctx.shape(name)) for name in (a, b)]
+    if right is not None and right.ndim == 2 and ranks[0] > 1:
+        _inner_product(ctx, a, floats(ctx, right), False, None, "")
+    elif left is not None and left.ndim == 2 and ranks[1] > 1:
+        along_axis(ctx, b, ranks[1] - 2, floats(ctx, left))
     else:
-        _products(ctx, a, b, "")
-
-
-def _from_left(ctx: ImportContext, matrix: NDArray[Any], b: str) -> None:
-    shape = ctx.shape(b)
-    flat = (prod(shape[:-2]), *shape[-2:], 1)
-    y = reshaped(ctx, b, flat, "columns")
-    params = {"num_output": matrix.shape[0], "kernel_size": 1, "bias_term": False}
-    y = ctx.add(
-        "Convolution",
-        [y],
-        {"convolution_param": params},
-        [matrix.reshape(*matrix.shape, 1, 1)],
-        role="product",
-    )
-    reshaped(ctx, y, ctx.shape(ctx.out))
-
-
-def _products(ctx: ImportContext, a: str, b: str, role: str) -> str:
-    """Multiply two matrices: C[.., i, j] = sum over k of A[.., i, k] B[.., k, j].
-
-    Both are tiled to [.., i, j, k], multiplied, and summed along the last axis, because Caffe has
-    no layer for the matrix product of two blobs.
-    """
-    left_shape, right_shape = ctx.shape(a), ctx.shape(b)
-    if len(left_shape) == 1:
-        a = reshaped(ctx, widened(ctx, a, left_shape), (1, *left_shape), "row")
-    if len(right_shape) == 1:
-        b = reshaped(ctx, widened(ctx, b, right_shape), (*right_shape, 1), "column")
-    left_shape, right_shape = (
-        (1, *left_shape) if len(left_shape) == 1 else left_shape,
-        (*right_shape, 1) if len(right_shape) == 1 else right_shape,
-    )
-    rank = max(len(left_shape), len(right_shape))
-    left_shape, right_shape = (
-        (1,) * (rank - len(shape)) + shape for shape in (left_shape, right_shape)
-    )
-    batch = tuple(max(m, n) for m, n in zip(left_shape[:-2], right_shape[:-2], strict=True))
-    i, k, j = left_shape[-2], left_shape[-1], right_shape[-1]
-    full = (*batch, i, j, k)
-    if prod(full) > LARGEST_PRODUCT:
-        raise ctx.unsupported(
-            f"the product of two computed matrices takes {prod(full)} multiplications, but the "
-            f"limit is {LARGEST_PRODUCT}"
-        )
-    left = reshaped(ctx, widened(ctx, a, ctx.shape(a)), (*left_shape[:-1], 1, k), "left")
-    right = reshaped(ctx, widened(ctx, b, ctx.shape(b)), right_shape, "right")
-    order = [*range(rank - 2), rank - 1, rank - 2]
-    right = permuted(ctx, right, order, "turned")
-    right = reshaped(ctx, right, (*right_shape[:-2], 1, j, k), "right_rows")
-    operands = [tiled(ctx, left, full, "left_tiled"), tiled(ctx, right, full, "right_tiled")]
-    y = reduced(ctx, eltwise(ctx, "PROD", operands, "products"), [rank], "SUM", "summed")
-    return reshaped(ctx, y, (i, j) if role else ctx.shape(ctx.out), role)
+        batch = ascii_uppercase[: max(*ranks, 2) - 2]
+        labels = ["k" if rank == 1 else batch[len(batch) + 2 - rank :] + end
+                  for rank, end in zip(ranks, ("ik", "kj"), strict=True)]  # fmt: skip
+        out = batch + "i" * (ranks[0] > 1) + "j" * (ranks[1] > 1)
+        operands = [operand_of(ctx, *one) for one in zip((a, b), labels, strict=True)]
+        ctx.pass_through(contracted(ctx, operands, out))

@@ -164,6 +164,8 @@ def paired(ctx: ImportContext, a: str, b: str, operation: str, role: str = "") -
         axes = span(shape, ctx.shape(y))
         if ctx.shape(x) == shape != ctx.shape(y) and axes is not None:
             axis, inner = axes
+            if axis == 1 and ctx.shape(y)[0] == shape[0] and len(ctx.shape(y)) == len(shape):
+                axis, inner = 0, (shape[0], *inner)  # so that the batch can be changed later
             kind = "Scale" if operation == "PROD" else "Bias"
             y = reshaped(ctx, y, inner, "factors" if operation == "PROD" else "terms")
             params = {f"{kind.lower()}_param": {"axis": axis}} if axis != 1 else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import gcd, prod
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import UnsupportedError
@@ -11,11 +11,19 @@ from protogen.formats.message import Message, Name
 from protogen.geometry import shape_text
 from protogen.layers.graph import free_name
 from protogen.layers.permuting import MOST_SLICES
+from protogen.onnx.importer.finite import note_spread
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from protogen.geometry import Shape
     from protogen.onnx.importer.context import ImportContext
     from protogen.onnx.importer.source import OnnxGraph
+
+MOST_PARTS = 64  # parts of an axis that Slice and Concat move; more are a product with a matrix
+MOST_FACTORS = 2**22  # the values of a matrix of 0 and 1: 16 MiB
+SMALL = 2**16  # the values of a matrix that is not split into blocks
 
 
 def reshaped(ctx: ImportContext, x: str, shape: Shape, role: str = "") -> str:
@@ -64,10 +72,12 @@ def permuted(ctx: ImportContext, x: str, order: Sequence[int], role: str = "") -
 
 
 def gathered(ctx: ImportContext, x: str, axis: int, indices: Sequence[int], role: str = "") -> str:
-    """Gather these indices of an axis, in this order.
+    """Gather these indices of an axis, in this order, with as few layers as the indices allow.
 
     Consecutive indices are one top of a Slice. Indices with a constant step s are a Pooling with
-    kernel 1 and stride s. Otherwise a Concat joins several tops of a Slice.
+    kernel 1 and stride s. Indices that repeat are a Tile. Otherwise a Concat joins several tops of a
+    Slice. Where it would join more than MOST_PARTS, the layer multiplies by a matrix of 0 and 1, if
+    the matrix has at most MOST_FACTORS values: this is exact for finite values.
     """
     length, count = ctx.shape(x)[axis], len(indices)
     begin = indices[0]
@@ -75,29 +85,170 @@ def gathered(ctx: ImportContext, x: str, axis: int, indices: Sequence[int], role
     if step > 0 and list(indices) == list(range(begin, begin + step * count, step)):
         if step == 1:
             return cropped(ctx, x, axis, begin, begin + count, role)
-        return _strided(
-            ctx,
-            cropped(ctx, x, axis, begin, indices[-1] + 1, f"{role or 'span'}_cut"),
-            axis,
-            step,
-            role,
-        )
+        end = indices[-1] + 1
+        x = cropped(ctx, x, axis, begin, end, f"{role or 'span'}_cut")
+        return _strided(ctx, x, axis, step, role)
     runs: list[list[int]] = []  # [first, last + 1]
     for index in indices:
         if runs and runs[-1][1] == index:
             runs[-1][1] += 1
         else:
             runs.append([index, index + 1])
+    if list(indices) == list(range(begin, begin - count, -1)) and count > 2:
+        x = cropped(ctx, x, axis, indices[-1], begin + 1, f"{role or 'part'}_cut")
+        return turned(ctx, x, axis, role)
+    if (repeats := _repeats(indices)) is not None:
+        first, last, each, whole = repeats
+        x = cropped(ctx, x, axis, first, last, f"{role or 'part'}_cut")
+        return _repeated(ctx, x, axis, each, whole, role)
     points = sorted({edge for run in runs for edge in run} - {0, length})
-    if len(points) >= MOST_SLICES:
-        raise ctx.unsupported(f"needs {len(points) + 1} slices, but the limit is {MOST_SLICES}")
-    begins = [0, *points]
+    if max(len(points) + 1, len(runs)) > MOST_PARTS:
+        matrix = selection(indices, length)
+        if matrix is not None:
+            note_spread(ctx)
+            return along_axis(ctx, x, axis, matrix, role)
+        if max(len(points) + 1, len(runs)) > MOST_SLICES:
+            raise ctx.unsupported(
+                f"takes {len(runs)} separate parts of {length} positions, but the limit is {MOST_SLICES}"
+            )
+    starts = [0, *points]
+    place = {start: i for i, start in enumerate(starts)}
     tops = ctx.split(x, axis, points, f"{role or 'piece'}") if points else [x]
-    pieces = [
-        tops[i] for first, last in runs for i, start in enumerate(begins) if first <= start < last
-    ]
+    pieces = []
+    for first, last in runs:
+        i = place[first]
+        while i < len(starts) and starts[i] < last:
+            pieces.append(tops[i])
+            i += 1
     params = {"concat_param": {"axis": axis}} if axis != 1 else {}
     return ctx.add("Concat", pieces, params, role=role)
+
+
+def turned(ctx: ImportContext, x: str, axis: int, role: str = "") -> str:
+    """Reverse an axis by a Slice and a Concat. A long axis is reversed as rows and columns of its length's
+    factors: first the order of the rows, then the order within each row."""
+    shape = ctx.shape(x)
+    rows = _rows(shape[axis])
+    if rows is None:  # no factors: the last position goes to the front
+        last = cropped(ctx, x, axis, shape[axis] - 1, shape[axis], f"{role or 'part'}_last")
+        first = cropped(ctx, x, axis, 0, shape[axis] - 1, f"{role or 'part'}_first")
+        params = {"concat_param": {"axis": axis}} if axis != 1 else {}
+        rest = turned(ctx, first, axis, f"{role or 'part'}_rest")
+        return ctx.add("Concat", [last, rest], params, role=role)
+    dims = (*shape[:axis], *rows, *shape[axis + 1 :])
+    y = reshaped(ctx, x, dims, f"{role or 'part'}_rows") if len(rows) > 1 else x
+    for i, length in enumerate(rows):
+        final = i == len(rows) - 1
+        parts = ctx.split(y, axis + i, range(1, length), f"{role or 'part'}_of_{i}")
+        params = {"concat_param": {"axis": axis + i}} if axis + i != 1 else {}
+        own = role if final and len(rows) == 1 else f"{role or 'part'}_turned_{i}"
+        y = ctx.add("Concat", parts[::-1], params, role=own)
+    return reshaped(ctx, y, shape, role) if len(rows) > 1 else y
+
+
+def _rows(length: int) -> list[int] | None:
+    """Return factors of a length, each at most MOST_PARTS; None if there are none."""
+    if length <= MOST_PARTS:
+        return [length]
+    for factor in range(MOST_PARTS, 1, -1):
+        if length % factor == 0 and (rest := _rows(length // factor)) is not None:
+            return [factor, *rest]
+    return None
+
+
+def _repeats(indices: Sequence[int]) -> tuple[int, int, int, int] | None:
+    """Return (first, last + 1, each, whole) if the indices are those from first to last, each of them
+    so often, and all that so often; else None."""
+    first = indices[0]
+    each = next((i for i, index in enumerate(indices) if index != first), len(indices))
+    last = max(indices)
+    once = [index for index in range(first, last + 1) for _ in range(each)]
+    whole = len(indices) // len(once) if once else 0
+    if max(each, whole) > 1 and once * whole == list(indices):
+        return first, last + 1, each, whole
+    return None
+
+
+def _repeated(ctx: ImportContext, x: str, axis: int, each: int, whole: int, role: str) -> str:
+    """Repeat each index of an axis ``each`` times, and then all of them ``whole`` times, by Tiles."""
+    shape = ctx.shape(x)
+    if each > 1 and shape[axis] > 1:
+        y = reshaped(ctx, x, (prod(shape[: axis + 1]), 1, prod(shape[axis + 1 :])), "each_rows")
+        y = ctx.add("Tile", [y], {"tile_param": {"axis": 1, "tiles": each}}, role="each")
+        shape = (*shape[:axis], shape[axis] * each, *shape[axis + 1 :])
+        x = reshaped(ctx, y, shape, (role or "each_back") if whole > 1 else role)
+        each = 1
+    if each * whole == 1:
+        return x
+    return ctx.add("Tile", [x], {"tile_param": {"axis": axis, "tiles": each * whole}}, role=role)
+
+
+def selection(indices: Sequence[int], length: int) -> NDArray[np.float32] | None:
+    """Return the matrix of 0 and 1 that gathers these indices of an axis; None if it is too large.
+
+    A matrix with more than SMALL values becomes blocks on its diagonal (blocks, rows, columns) where the
+    indices allow it.
+    """
+    import numpy as np
+
+    count, places = len(indices), np.asarray(indices)
+    blocks = 1
+    if count * length > SMALL:
+        most = gcd(count, length)
+        for blocks in (n for n in range(most, 0, -1) if most % n == 0):
+            block = places.reshape(blocks, -1) // (length // blocks)
+            if (block == np.arange(blocks)[:, None]).all():
+                break
+    if count * length // blocks > MOST_FACTORS:
+        return None
+    rows, columns = count // blocks, length // blocks
+    matrix = np.zeros((count, columns), np.float32)
+    matrix[np.arange(count), places % columns] = 1
+    return matrix.reshape(blocks, rows, columns) if blocks > 1 else matrix
+
+
+def along_axis(
+    ctx: ImportContext,
+    x: str,
+    axis: int,
+    matrix: NDArray[Any],
+    role: str = "",
+    bias: NDArray[Any] | None = None,
+) -> str:
+    """Multiply an axis by a matrix: y[.., i, ..] = sum over k of matrix[i, k] x[.., k, ..], plus bias[i].
+
+    The last axis is an InnerProduct; another one is the channels of a 1x1 Convolution. A matrix of shape
+    (blocks, rows, columns) has these blocks on its diagonal, and is a grouped Convolution.
+    """
+    import numpy as np
+
+    shape = ctx.shape(x)
+    rows, columns = matrix.shape[-2:]
+    blocks = matrix.shape[0] if matrix.ndim == 3 else 1
+    count = blocks * rows
+    after = (*shape[:axis], count, *shape[axis + 1 :])
+    params: dict[str, Any] = {"num_output": count}
+    if bias is None:
+        params["bias_term"] = False
+    blobs = [np.ascontiguousarray(matrix, np.float32)]
+    if bias is not None:
+        blobs.append(np.ascontiguousarray(bias, np.float32))
+    if blocks == 1 and axis == len(shape) - 1:
+        blobs[0] = blobs[0].reshape(count, columns)
+        if axis != 1:
+            params["axis"] = axis
+        return ctx.add("InnerProduct", [x], {"inner_product_param": params}, blobs, role=role)
+    params["kernel_size"] = 1
+    if blocks > 1:
+        params["group"] = blocks
+    blobs[0] = blobs[0].reshape(count, columns, 1, 1)
+    name = role or "product"
+    if axis == 1 and len(shape) == 4:
+        return ctx.add("Convolution", [x], {"convolution_param": params}, blobs, role=role)
+    flat = (prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]), 1)
+    y = reshaped(ctx, x, flat, f"{name}_columns")
+    y = ctx.add("Convolution", [y], {"convolution_param": params}, blobs, role=f"{name}_flat")
+    return reshaped(ctx, y, after, role)
 
 
 def _strided(ctx: ImportContext, x: str, axis: int, step: int, role: str) -> str:

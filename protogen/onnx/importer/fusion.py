@@ -166,21 +166,11 @@ def slices_as_split(view: View, last: Operator) -> list[Operator] | None:
 
 def _slice_range(view: View, operator: Operator) -> tuple[int, int, int] | None:
     """Return (axis, begin, end) of a Slice along one axis with step 1, else None."""
-    names = ("starts", "ends", "axes", "steps")
-    arguments: dict[str, Any] = {key: operator.attributes.get(key) for key in names}
-    for key, name in zip(names, operator.inputs[1:], strict=False):
-        if name:
-            constant = view.source.constants.get(name)
-            arguments[key] = None if constant is None else constant.reshape(-1).tolist()
-    starts, ends = arguments["starts"], arguments["ends"]
-    shape = view.source.shapes.get(operator.inputs[0])
-    if shape is None or starts is None or ends is None or len(starts) != 1:
+    cuts = view.slice_of(operator)
+    if cuts is None or len(cuts) != 1:
         return None
-    axis = (arguments["axes"] or [0])[0] % len(shape)
-    if (arguments["steps"] or [1]) != [1]:
-        return None
-    begin, end, _ = slice(starts[0], ends[0]).indices(shape[axis])
-    return (axis, begin, end) if begin < end else None
+    ((axis, (begin, end, step)),) = cuts.items()
+    return (axis, begin, end) if step == 1 and begin < end else None
 
 
 def fuse_operators(source: OnnxGraph, fold: bool = False) -> tuple[Operator, ...]:

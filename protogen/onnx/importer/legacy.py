@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
 import onnx
 import onnx.version_converter
-from onnx import AttributeProto, ModelProto, NodeProto, helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+    numpy_helper,
+)
 
 from protogen.errors import UnsupportedError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SMALL = 64  # values: more than a shape has
 # Operators with an attribute ``axis`` or ``axes``. Operator set 11 defines negative numbers for them.
 _WITH_AXES = frozenset(
     ("ArgMax", "ArgMin", "Concat", "Flatten", "Gather", "Hardmax", "LogSoftmax", "LpNormalization",
@@ -48,22 +63,33 @@ def convert_opset(target: int, model: ModelProto, opset: int, path: str) -> Mode
         ) from None
 
 
-def resolve_axes(model: ModelProto, opset: int) -> None:
+def resolve_axes(graph: GraphProto, opset: int, constants: Mapping[str, NDArray[Any]]) -> None:
     """Replace negative axes by the axes that they mean, in place. Exporters write them, and onnxruntime
     takes most of them, but ONNX's shape inference gives wrong shapes for them before operator set 11.
 
-    The rank of each value is inferred operator by operator, because it depends on the axes before.
+    The rank of each value is inferred operator by operator, because it depends on the axes before. The
+    shapes that the model states for its outputs are removed: exporters infer them with the same mistake.
+
+    Args:
+        constants: the constants of the graph, as far as they are known.
     """
-    nodes = model.graph.node
+    nodes = graph.node
     if opset >= NEGATIVE_AXES or not any(
         node.op_type in _WITH_AXES and _negative(node) for node in nodes
     ):
         return
-    known = {value.name: value.type for value in (*model.graph.input, *model.graph.value_info)}
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    known = {value.name: value.type for value in graph.input}
     small = {}
-    for tensor in model.graph.initializer:
+    for tensor in (*graph.initializer, *_constant_tensors(nodes)):
         known[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
         small[tensor.name] = tensor
+    for name, array in constants.items():
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        known[name] = helper.make_tensor_type_proto(kind, array.shape)
+        if array.size <= SMALL:
+            small[name] = numpy_helper.from_array(array, name)
     imports = [helper.make_opsetid("", opset)]
     for node in nodes:
         types = {name: known[name] for name in node.input if name in known}
@@ -75,7 +101,11 @@ def resolve_axes(model: ModelProto, opset: int) -> None:
                 else:
                     _set_axes(node, item, rank)
         known_all = len(types) == len(set(filter(None, node.input)))
-        if not known_all or not onnx.defs.has(node.op_type, opset, ""):
+        if (
+            node.op_type == "Constant"
+            or not known_all
+            or not onnx.defs.has(node.op_type, opset, "")
+        ):
             continue
         data = {name: small[name] for name in node.input if name in small}
         try:
@@ -83,13 +113,29 @@ def resolve_axes(model: ModelProto, opset: int) -> None:
             inferred = onnx.shape_inference.infer_node_outputs(
                 schema, node, types, data, opset_imports=imports
             )
-        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        except (
+            onnx.checker.ValidationError,
+            onnx.shape_inference.InferenceError,
+            RuntimeError,
+            ValueError,
+        ):
             continue  # the shapes of what it writes are unknown
         known |= {
             name: one
             for name, one in inferred.items()
             if one.HasField("tensor_type") and one.tensor_type.HasField("shape")
         }
+
+
+def _constant_tensors(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    """Yield the tensors of Constant operators, with the names of their outputs."""
+    for node in nodes:
+        for item in node.attribute if node.op_type == "Constant" else ():
+            if item.name == "value":
+                tensor = TensorProto()
+                tensor.CopyFrom(item.t)
+                tensor.name = node.output[0]
+                yield tensor
 
 
 def _set_axes(node: NodeProto, item: AttributeProto, rank: int) -> None:

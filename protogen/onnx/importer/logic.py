@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from protogen.onnx.importer.arithmetic import eltwise, floats, powered, with_constant
+from protogen.onnx.importer.arithmetic import LARGEST, eltwise, floats, powered, with_constant
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.elementwise import broadcast, paired, subtracted, widened
-from protogen.onnx.importer.forms import tiled
+from protogen.onnx.importer.finite import can_be_unbounded
+from protogen.onnx.importer.forms import cropped, tiled
 from protogen.onnx.importer.registry import ANY, FLOATS, imports
 
 if TYPE_CHECKING:
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Operators whose result can be infinite or NaN although their inputs are finite.
-_UNBOUNDED = frozenset(("Div", "Exp", "Log", "Pow", "Reciprocal", "Sqrt"))
 _HIDES = (
     "infinity and NaN in the value that is not chosen are not hidden, because Caffe has no layer that "
     "chooses: it computes c a + (1 - c) b"
@@ -82,6 +82,27 @@ def _threshold(ctx: ImportContext, x: str, threshold: float, role: str) -> str:
     return ctx.add("Threshold", [x], params, role=role)
 
 
+@imports("IsInf")
+def is_infinite(
+    ctx: ImportContext, x: str, *, detect_negative: int = 1, detect_positive: int = 1
+) -> None:
+    """|x| above the largest float32; x or -x for one sign."""
+    if not (detect_negative or detect_positive):
+        powered(ctx, _threshold(ctx, x, 0.0, "above"), scale=0.0)
+        return
+    if detect_negative and detect_positive:
+        x = ctx.add("AbsVal", [x], role="size")
+    elif detect_negative:
+        x = powered(ctx, x, scale=-1.0, role="negated")
+    _threshold(ctx, x, LARGEST, "")
+
+
+@imports("IsNaN")
+def is_nan(ctx: ImportContext, x: str) -> None:
+    """Not |x| > -1, which is true for every number."""
+    _negated(ctx, _threshold(ctx, ctx.add("AbsVal", [x], role="size"), -1.0, "number"), "")
+
+
 # Truth values
 
 
@@ -145,15 +166,15 @@ def where(ctx: ImportContext, condition: str, a: str, b: str) -> None:
     """c a + (1 - c) b with the condition c, exact for finite values: one of the terms is 0."""
     import numpy as np
 
-    for value in (a, b):
-        if ctx.constant(value) is None and _can_be_unbounded(ctx, value):
-            ctx.approximated.append((ctx.operator, _HIDES))
-            break
     chosen = ctx.constant(condition)
     if chosen is not None:
-        _where_constant(ctx, np.asarray(chosen, bool), a, b)
+        flags = np.asarray(chosen, bool)
+        if not _hides_infinity(ctx, a, b) or not _chosen_parts(ctx, flags, a, b):
+            _where_constant(ctx, flags, a, b)
         return
     shape = ctx.shape(ctx.out)
+    if _hides_infinity(ctx, a, b):
+        ctx.approximated.append((ctx.operator, _HIDES))
     c = tiled(ctx, condition, shape, "condition")
     terms: list[tuple[str, float]] = []
     for value, mask, role in ((a, c, "then"), (b, "", "else")):
@@ -169,6 +190,43 @@ def where(ctx: ImportContext, condition: str, a: str, b: str) -> None:
         else:
             terms.append((_constant_term(ctx, mask, constant, role), 1.0))
     _sum(ctx, c, terms)
+
+
+def _hides_infinity(ctx: ImportContext, a: str, b: str) -> bool:
+    """Whether the value that is not chosen may be infinite or NaN."""
+    return any(ctx.constant(one) is None and can_be_unbounded(ctx, one) for one in (a, b))
+
+
+MOST_RUNS = 64  # of a constant condition along one axis
+
+
+def _chosen_parts(ctx: ImportContext, chosen: NDArray[Any], a: str, b: str) -> bool:
+    """Join the parts of a and b that a condition along one axis chooses; return whether that is possible.
+    This hides infinity and NaN."""
+    import numpy as np
+
+    shape = ctx.shape(ctx.out)
+    axes = [axis - chosen.ndim for axis, length in enumerate(chosen.shape) if length > 1]
+    if len(axes) != 1:
+        return False
+    axis, flags = len(shape) + axes[0], chosen.reshape(-1)
+    edges = [0, *(np.flatnonzero(flags[1:] != flags[:-1]) + 1).tolist(), len(flags)]
+    if len(edges) > MOST_RUNS:
+        return False
+    parts = []
+    for begin, end in pairwise(edges):
+        value, role = (a if flags[begin] else b), f"part{begin}"
+        constant = ctx.constant(value)
+        if constant is None:
+            wide = tiled(ctx, value, shape, f"{role}_wide")
+            parts.append(cropped(ctx, wide, axis, begin, end, role))
+        else:
+            values = np.broadcast_to(floats(ctx, constant), shape)
+            index = (slice(None),) * axis + (slice(begin, end),)
+            part = np.ascontiguousarray(values[index])
+            parts.append(ctx.parameter(ctx.new_value(role), part))
+    ctx.add("Concat", parts, {"concat_param": {"axis": axis}} if axis != 1 else {})
+    return True
 
 
 def _number_term(
@@ -225,6 +283,8 @@ def _where_constant(ctx: ImportContext, chosen: NDArray[Any], a: str, b: str) ->
         value = a if chosen.all() else b
         ctx.pass_through(widened(ctx, value, shape))
         return
+    if _hides_infinity(ctx, a, b):
+        ctx.approximated.append((ctx.operator, _HIDES))
     mask = chosen.astype(np.float32)
     if first is None and second is None:
         parts = []
@@ -247,22 +307,6 @@ def _where_constant(ctx: ImportContext, chosen: NDArray[Any], a: str, b: str) ->
     with_constant(ctx, value, factors, "Scale", bias=fixed)
 
 
-def _can_be_unbounded(ctx: ImportContext, value: str) -> bool:
-    """Whether an operator before the value can give infinity or NaN for finite inputs."""
-    seen: set[str] = set()
-    stack = [value]
-    while stack:
-        name = stack.pop()
-        operator = ctx.producers.get(name)
-        if name in seen or operator is None:
-            continue
-        seen.add(name)
-        if operator.type in _UNBOUNDED:
-            return True
-        stack += operator.inputs
-    return False
-
-
 # Casts
 
 
@@ -275,8 +319,10 @@ def cast(
     if kind == "BOOL" and source_kind != "BOOL":
         _threshold(ctx, ctx.add("AbsVal", [x], role="size"), 0.0, "")
     elif kind in FLOATS or source_kind == "BOOL":
+        if kind == "FLOAT16" and source_kind in FLOATS:
+            ctx.notes["the model rounds to float16; Caffe computes in float32"] = None
         ctx.pass_through(x)
-    elif source_kind in FLOATS and not _is_whole(ctx, x):
+    elif source_kind in FLOATS and not is_whole(ctx, x):
         raise ctx.unsupported(
             f"a cast from {source_kind} to {kind} cuts off the fraction, and Caffe has no layer for that"
         )
@@ -299,7 +345,7 @@ def _holds(kind: str, source: str) -> bool:
     return low <= source_low and source_high <= high
 
 
-def _is_whole(ctx: ImportContext, value: str) -> bool:
+def is_whole(ctx: ImportContext, value: str) -> bool:
     """Whether a value in floating point has whole numbers only, because it was a cast of integers."""
     stack = [value]
     while stack:

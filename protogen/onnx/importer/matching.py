@@ -51,6 +51,27 @@ class View:
                 return name, number
         return None
 
+    def slice_of(self, operator: Operator) -> dict[int, tuple[int, int, int]] | None:
+        """Return (begin, end, step) by axis of a Slice, None if it is not constant."""
+        names = ("starts", "ends", "axes", "steps")
+        arguments: dict[str, Any] = {key: operator.attributes.get(key) for key in names}
+        for key, name in zip(names, operator.inputs[1:], strict=False):
+            if name:
+                constant = self.source.constants.get(name)
+                if constant is None:
+                    return None
+                arguments[key] = constant.reshape(-1).tolist()
+        starts, ends = arguments["starts"], arguments["ends"]
+        shape = self.source.shapes.get(operator.inputs[0])
+        if shape is None or starts is None or ends is None:
+            return None
+        axes = [axis % len(shape) for axis in arguments["axes"] or range(len(starts))]
+        steps = arguments["steps"] or [1] * len(starts)
+        return {
+            axis: slice(begin, end, step).indices(shape[axis])
+            for axis, begin, end, step in zip(axes, starts, ends, steps, strict=True)
+        }
+
     def read_once(self, name: str) -> bool:
         """Return whether exactly one operator reads the value and the value is not an output."""
         return len(self.readers.get(name, ())) == 1 and name not in self.source.outputs

@@ -12,17 +12,23 @@ from protogen.errors import Diagnostic, ProtogenWarning, UnsupportedError
 from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.layers import LayerType
+from protogen.legalization.legalize import legalize
 from protogen.net.net import Net
-from protogen.onnx.importer.cleaning import drop_flattens, merge_views, part_concats, silence_unread
+from protogen.onnx.importer.cleaning import cleaned, silence_unread
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import constant_outputs
 from protogen.onnx.importer.fusion import fuse_operators
 from protogen.onnx.importer.naming import Names, sanitized
+from protogen.onnx.passes.quantization import Scales
 from protogen.toolchains.dialects import forks_of
+from protogen.toolchains.toolchain import names as toolchain_names
 
 if TYPE_CHECKING:
     from protogen.onnx import Model
     from protogen.onnx.importer.source import OnnxGraph
+
+
+MOST_NAMED = 8  # blobs in an advice
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class ImportedNet:
         layers: the layers of each operator that is not imported as one layer of the same name.
         renamed: names of the model that are invalid in Caffe.
         approximated: one sentence for each operator that is imported approximately.
+        reasons: why each layer is there, by its name in the net.
     """
 
     net: Net
@@ -42,6 +49,21 @@ class ImportedNet:
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     renamed: tuple[str, ...] = ()
     approximated: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def scales(self) -> dict[str, Any]:
+        """Return the quantisation that was dropped, by blob and by constant, as data for JSON."""
+        scales = self.source.scales or Scales()
+        known = self.net.graph.shapes
+        blobs = {name: self.blobs.get(name, name) for name in scales.activations}
+        return {
+            "activations": {
+                blobs[name]: one.plain()
+                for name, one in scales.activations.items()
+                if blobs[name] in known
+            },
+            "weights": {name: one.plain() for name, one in scales.weights.items()},
+        }
 
     def names(self) -> dict[str, Any]:
         """Return the map of names, as data for JSON."""
@@ -60,6 +82,7 @@ def from_onnx(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
     inputs: Sequence[str] = (),
+    drop_quantisation: bool = False,
 ) -> Net:
     """Import an ONNX model as a Caffe net, with its weights.
 
@@ -79,6 +102,7 @@ def from_onnx(
         inputs: values of the model that become inputs, with the shapes that they have or that
             ``input_shapes`` gives them; what only they depend on is left out. An input of the model is
             one anyway, if an output still depends on it.
+        drop_quantisation: for a quantised model: compute with the real values, in float32.
 
     Raises:
         InputError: the model cannot be read, an input's shape is unknown, the model has no value of a
@@ -96,6 +120,7 @@ def from_onnx(
         input_shapes=input_shapes,
         outputs=outputs,
         inputs=inputs,
+        drop_quantisation=drop_quantisation,
     )
     for sentence in imported.approximated:
         warnings.warn(sentence, ProtogenWarning, stacklevel=2)
@@ -110,6 +135,7 @@ def import_model(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
     inputs: Sequence[str] = (),
+    drop_quantisation: bool = False,
     richest: bool = False,
 ) -> ImportedNet:
     """Import a model like ``from_onnx``, and return the map of names and the approximations too.
@@ -118,15 +144,15 @@ def import_model(
     import numpy as np
 
     forks = frozenset(LayerType.registry) if richest else forks_of(dialect)
-    source, ctx = import_operators(model, forks, fold, input_shapes, outputs, inputs)
+    from protogen.onnx.importer.source import read_source
+
+    source = read_source(model, input_shapes, outputs, inputs, drop_quantisation)
+    ctx = import_operators(source, forks, fold)
     if ctx.refused:
         raise _unsupported_error(source, ctx)
     layers = [*_inputs(source), *ctx.layers, *constant_outputs(source, ctx)]
     (names := Names(source, ctx)).name_outputs(layers)
-    layers = merge_views(layers, ctx.shapes, source.outputs)
-    layers = part_concats(layers, ctx.shapes, source.outputs)
-    layers = merge_views(layers, ctx.shapes, source.outputs)
-    layers = drop_flattens(layers, source.outputs)
+    layers = cleaned(layers, ctx.shapes, ctx.weights, source.outputs, ctx.reasons)
     silence_unread(source, layers)
     names.make_in_place(layers)
     names.sanitize(layers)
@@ -138,12 +164,19 @@ def import_model(
         for name, blobs in ctx.weights.items()
     }
     net.check_weights()
+    reasons = {names.layer(name): text for name, text in ctx.reasons.items()}
     approximated = dict.fromkeys(
         [
             *ctx.notes,
             *(str(Diagnostic(text, subject=one.subject)) for one, text in ctx.approximated),
         ]
     )
+    if not richest and dialect != "bvlc" and dialect in toolchain_names():
+        # The fork's parser may lack fields and types of BVLC Caffe that are newer than the fork.
+        legal = legalize(net, dialect)
+        net = legal.net
+        if legal.error:
+            approximated[f"forms for {dialect} have an error of up to {legal.error:g}"] = None
     return ImportedNet(
         net,
         source,
@@ -151,28 +184,31 @@ def import_model(
         names.layer_names(),
         tuple(names.renamed),
         tuple(approximated),
+        {layer.name: _reason(layer.type, reasons.get(layer.name, "")) for layer in net.layers},
     )
 
 
-def import_operators(
-    model: str | Path | Model | OnnxGraph,
-    forks: frozenset[str],
-    fold: bool = False,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    outputs: Sequence[str] = (),
-    inputs: Sequence[str] = (),
-) -> tuple[OnnxGraph, ImportContext]:
-    """Import the model's operators one by one; the ImportContext has the outcome of each."""
-    from protogen.onnx.importer.source import OnnxGraph, read_source
+_ADDED = {  # why a layer is there that is of no operator
+    "Input": "an input of the model",
+    "Parameter": "an output of the model that is a constant",
+    "Split": "an output that a layer reads, or that is the same value as another one",
+    "Silence": "values that no layer reads would be outputs of the net",
+    "Reshape": "a part of a Concat that the model slices again",
+    "Flatten": "a part of a Concat that the model slices again",
+}
 
-    source = model
-    if not isinstance(source, OnnxGraph):
-        source = read_source(source, input_shapes, outputs, inputs)
+
+def _reason(type_: str, text: str) -> str:
+    return text or _ADDED.get(type_, "")
+
+
+def import_operators(source: OnnxGraph, forks: frozenset[str], fold: bool = False) -> ImportContext:
+    """Import the model's operators one by one; the ImportContext has the outcome of each."""
     source.operators = fuse_operators(source, fold)
     ctx = ImportContext(source, forks)
     for operator in source.operators:
         ctx.import_operator(operator)
-    return source, ctx
+    return ctx
 
 
 def _unsupported_error(source: OnnxGraph, ctx: ImportContext) -> UnsupportedError:
@@ -183,7 +219,9 @@ def _unsupported_error(source: OnnxGraph, ctx: ImportContext) -> UnsupportedErro
     reasons = reasons or [reason for _, reason in ctx.refused]
     dependent = len(ctx.refused) - len(reasons)
     if len(ctx.refused) == 1:
-        return UnsupportedError.of(ctx.refused[0][1]._replace(where=source.path))
+        reason = ctx.refused[0][1]
+        advice = reason.advice or _way_out(source, ctx)
+        return UnsupportedError.of(reason._replace(where=source.path, advice=advice))
     count = f"{len(reasons)} operators have" if len(reasons) != 1 else "1 operator has"
     others = ""
     if dependent:
@@ -191,7 +229,33 @@ def _unsupported_error(source: OnnxGraph, ctx: ImportContext) -> UnsupportedErro
         others = f", and {dependent} more {depend} on {'it' if len(reasons) == 1 else 'them'}"
     lines = [f"  {reason}" for reason in reasons]
     problem = f"{count} no equivalent in Caffe{others}:"
-    return UnsupportedError(problem, where=source.path, lines=lines)
+    return UnsupportedError(problem, where=source.path, lines=lines, advice=_way_out(source, ctx))
+
+
+def _way_out(source: OnnxGraph, ctx: ImportContext) -> str:
+    """Return how to leave out the unsupported operators: end the net before them, or begin it after."""
+    refused = {operator.outputs for operator, _ in ctx.refused}
+    lost: set[str] = set()
+    before: dict[str, None] = {}
+    after: dict[str, None] = {}
+    for operator in source.operators:
+        own = operator.outputs in refused
+        if own:
+            before.update(dict.fromkeys(operator.inputs))
+            after.update(dict.fromkeys(filter(None, operator.outputs)))
+        if own or lost.intersection(operator.inputs):
+            lost.update(operator.outputs)
+    fixed = {"", *source.inputs, *source.constants}
+    ends = [name for name in before if name not in lost and name not in fixed]
+    if ends and not lost.issuperset(source.outputs):
+        ends += [name for name in source.outputs if name not in lost and name not in ends]
+    if ends:
+        names = " ".join(f"--to-blob {name}" for name in ends[:MOST_NAMED])
+        return f"End the net before {'it' if len(refused) == 1 else 'them'}: {names}."
+    begins = [name for name in after if ctx.is_read(name) and name not in source.outputs]
+    if begins and len(refused) == 1:
+        return f"Begin the net after it: {' '.join(f'--from-blob {one}' for one in begins)}."
+    return ""
 
 
 def _header(source: OnnxGraph) -> str:

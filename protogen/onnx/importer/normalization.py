@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from protogen.onnx.importer.arithmetic import eltwise, powered, with_constant
+from protogen.onnx.importer.arithmetic import eltwise, per_channel, powered, with_constant
 from protogen.onnx.importer.context import ImportContext
-from protogen.onnx.importer.elementwise import DIFFERENCE
+from protogen.onnx.importer.elementwise import DIFFERENCE, paired
 from protogen.onnx.importer.forms import reshaped, tiled
 from protogen.onnx.importer.reduction import reduced
 from protogen.onnx.importer.registry import imports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from protogen.geometry import Shape
 
 
 @imports("BatchNormalization")
@@ -31,26 +33,67 @@ def batch_normalization(
     spatial: int = 1,
     training_mode: int = 0,
 ) -> None:
-    """BatchNorm (mean, variance, and a factor of 1), and a Scale unless it has no effect."""
+    """BatchNorm (mean, variance, and a factor of 1), and a Scale unless it has no effect. What is
+    computed is the second bottom of a Scale or Bias."""
     import numpy as np
 
-    if training_mode or not spatial or len([o for o in ctx.operator.outputs if o]) > 1:
+    if not spatial:
+        raise ctx.unsupported("only the statistics of whole channels are supported: spatial 1")
+    others = [name for name in ctx.operator.outputs[1:] if name]
+    if any(map(ctx.is_read, others)):
         raise ctx.unsupported(
-            "only inference is supported: training_mode 0, spatial 1 and one output"
+            "only its first output is supported, but the running statistics are read",
+            "Export the model for inference, or end it before them with --to-blob.",
         )
-    gamma, beta = ctx.require_constant(scale, "scale"), ctx.require_constant(bias, "bias")
-    blobs = [
-        ctx.require_constant(mean, "mean"),
-        ctx.require_constant(variance, "variance"),
-        np.ones(1, np.float32),
-    ]
+    if training_mode or others:
+        _normalised_by_batch(ctx, x, scale, bias, epsilon)
+        return
+    means, variances = ctx.constant(mean), ctx.constant(variance)
+    if means is None or variances is None:
+        y = _centred_and_scaled(ctx, x, mean, variance, epsilon)
+        _scale_and_bias(ctx, y, scale, bias)
+        return
     params = {"batch_norm_param": _eps({"use_global_stats": True}, epsilon)}
-    if (gamma == 1).all() and not beta.any():
+    blobs = [means, variances, np.ones(1, np.float32)]
+    gamma, beta = ctx.constant(scale), ctx.constant(bias)
+    if gamma is not None and beta is not None and (gamma == 1).all() and not beta.any():
         ctx.add("BatchNorm", [x], params, blobs)
         return
     y = ctx.add("BatchNorm", [x], params, blobs, tops=[ctx.new_value("bn")])
-    scale_ = {"scale_param": {"bias_term": True}}
-    ctx.add("Scale", [y], scale_, [gamma, beta], role="scale", tops=[ctx.out])
+    if gamma is None or beta is None:
+        _scale_and_bias(ctx, y, scale, bias)
+    else:
+        scale_ = {"scale_param": {"bias_term": True}}
+        ctx.add("Scale", [y], scale_, [gamma, beta], role="scale", tops=[ctx.out])
+
+
+def _centred_and_scaled(
+    ctx: ImportContext, x: str, mean: str, variance: str, epsilon: float
+) -> str:
+    """(x - mean) (variance + epsilon)^-1/2, where at least one of the two is computed."""
+    import numpy as np
+
+    means, variances = ctx.constant(mean), ctx.constant(variance)
+    if means is None:
+        low = powered(ctx, mean, scale=-1.0, role="negated")
+        y = ctx.add("Bias", [x, low], role="centred")
+    else:
+        y = with_constant(ctx, x, _column(-means, ctx.shape(x)), "Bias", "centred")
+    if variances is None:
+        inverse = powered(ctx, variance, shift=epsilon, power=-0.5, role="inverse")
+        return ctx.add("Scale", [y, inverse], role="normalised")
+    factors = (variances.astype(np.float64) + epsilon) ** -0.5
+    return with_constant(ctx, y, _column(factors, ctx.shape(x)), "Scale", "normalised")
+
+
+def _normalised_by_batch(ctx: ImportContext, x: str, scale: str, bias: str, epsilon: float) -> None:
+    """The training form: the statistics of the batch instead of the stored ones."""
+    ctx.notes[
+        "the model is in training form: BatchNormalization uses the statistics of each batch, not the "
+        "stored ones; export it for inference to use those"
+    ] = None
+    y = _statistics(ctx, x, ctx.shape(x)[1], epsilon, "normalised")
+    _scale_and_bias(ctx, y, scale, bias)
 
 
 @imports("InstanceNormalization")
@@ -59,9 +102,7 @@ def instance_normalization(
 ) -> None:
     shape = ctx.shape(x)
     y = _normalised(ctx, x, shape[0] * shape[1], epsilon)
-    _scale_and_bias(
-        ctx, y, ctx.require_constant(scale, "scale"), ctx.require_constant(bias, "bias"), 1
-    )
+    _scale_and_bias(ctx, y, scale, bias)
 
 
 @imports("GroupNormalization")
@@ -76,14 +117,10 @@ def group_normalization(
     stash_type: int = 1,
 ) -> None:
     """Scale and bias have one value per group before operator set 21, per channel from 21 on."""
-    import numpy as np
-
     shape = ctx.shape(x)
-    factors, terms = ctx.require_constant(scale, "scale"), ctx.require_constant(bias, "bias")
-    if ctx.opset < 21:
-        factors, terms = (np.repeat(one, shape[1] // num_groups) for one in (factors, terms))
     y = _normalised(ctx, x, shape[0] * num_groups, epsilon)
-    _scale_and_bias(ctx, y, factors, terms, 1)
+    each = 1 if ctx.opset >= 21 else shape[1] // num_groups
+    _scale_and_bias(ctx, y, scale, bias, each)
 
 
 @imports("LayerNormalization")
@@ -103,9 +140,24 @@ def layer_normalization(
     axis %= len(shape)
     _layer_statistics(ctx, x, range(axis, len(shape)), epsilon)
     y = _normalised(ctx, x, prod(shape[:axis]), epsilon)
-    factors = np.broadcast_to(ctx.require_constant(scale, "scale"), shape[axis:])
-    terms = np.broadcast_to(ctx.require_constant(bias, "bias"), shape[axis:]) if bias else None
-    _scale_and_bias(ctx, y, factors, terms, axis)
+    factors, terms = ctx.constant(scale), ctx.constant(bias)
+    if factors is not None and (terms is not None or not bias):
+        blobs = [np.broadcast_to(one, shape[axis:]) for one in (factors, terms) if one is not None]
+        _scale_layer(ctx, y, blobs, axis)
+        return
+    y = _times(ctx, y, scale, "scaled" if bias else "")
+    if terms is not None:
+        with_constant(ctx, y, terms, "Bias")
+    elif bias:
+        paired(ctx, y, bias, "SUM")
+
+
+def _times(ctx: ImportContext, x: str, scale: str, role: str = "") -> str:
+    """Multiply by a constant or a computed value, with ONNX's broadcasting to the shape of x."""
+    factors = ctx.constant(scale)
+    if factors is None:
+        return paired(ctx, x, scale, "PROD", role)
+    return with_constant(ctx, x, factors, "Scale", role)
 
 
 def _layer_statistics(ctx: ImportContext, x: str, axes: Sequence[int], epsilon: float) -> None:
@@ -160,7 +212,7 @@ def rms_normalization(
     means = reduced(ctx, squares, range(axis, len(shape)), "MEAN", "mean")
     roots = powered(ctx, means, shift=epsilon, power=-0.5, role="inverse")
     y = eltwise(ctx, "PROD", [x, tiled(ctx, roots, shape, "wide")], "normalised")
-    with_constant(ctx, y, ctx.require_constant(scale, "scale"), "Scale")
+    _times(ctx, y, scale)
 
 
 def _normalised(ctx: ImportContext, x: str, rows: int, epsilon: float) -> str:
@@ -189,20 +241,33 @@ def _eps(params: dict[str, Any], epsilon: float) -> dict[str, Any]:
     return params if is_default else params | {"eps": epsilon}
 
 
-def _scale_and_bias(
-    ctx: ImportContext, x: str, scale: NDArray[Any], bias: NDArray[Any] | None, axis: int
-) -> None:
+def _scale_and_bias(ctx: ImportContext, x: str, scale: str, bias: str, each: int = 1) -> None:
+    """Multiply and add a value per channel, or per ``each`` channels. Constants are one Scale."""
+    import numpy as np
+
+    factors, terms = ctx.constant(scale), ctx.constant(bias)
+    if factors is not None and terms is not None:
+        _scale_layer(ctx, x, [np.repeat(one, each) for one in (factors, terms)], 1)
+        return
+    if each > 1:
+        raise ctx.unsupported("a computed value per group is supported from operator set 21 on")
+    y = per_channel(ctx, x, scale, "Scale", "scaled")
+    per_channel(ctx, y, bias, "Bias")
+
+
+def _column(values: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """Return values per channel in the form that ONNX broadcasts to this shape."""
+    return values.reshape(-1, *[1] * (len(shape) - 2))
+
+
+def _scale_layer(ctx: ImportContext, x: str, blobs: Sequence[NDArray[Any]], axis: int) -> None:
+    """Add a Scale by constants: the factors, and the terms if there are two blobs."""
     params: dict[str, Any] = {"axis": axis} if axis != 1 else {}
-    if scale.ndim != 1:
-        params["num_axes"] = scale.ndim
-    if bias is not None:
+    if blobs[0].ndim != 1:
+        params["num_axes"] = blobs[0].ndim
+    if len(blobs) > 1:
         params["bias_term"] = True
-    ctx.add(
-        "Scale",
-        [x],
-        {"scale_param": params} if params else {},
-        [scale] if bias is None else [scale, bias],
-    )
+    ctx.add("Scale", [x], {"scale_param": params} if params else {}, blobs)
 
 
 @imports("LRN")
@@ -227,7 +292,7 @@ def lrn(
 @imports("Softmax")
 def softmax(ctx: ImportContext, x: str, *, axis: int | None = None) -> None:
     """Along one axis from operator set 13 on; before 13, over all axes from ``axis`` on as one."""
-    y, axis_, flattened = _softmax_form(ctx, x, axis)
+    y, axis_, flattened = softmax_form(ctx, x, axis)
     params = {"softmax_param": {"axis": axis_}} if axis_ != 1 else {}
     y = ctx.add("Softmax", [y], params, role="flat" if flattened else "")
     if flattened:
@@ -241,7 +306,7 @@ def log_softmax(ctx: ImportContext, x: str, *, axis: int | None = None) -> None:
     The logarithm of Caffe's Softmax would be -inf where a probability is below the smallest
     float32.
     """
-    y, axis_, flattened = _softmax_form(ctx, x, axis)
+    y, axis_, flattened = softmax_form(ctx, x, axis)
     shape = ctx.shape(y)
     most = reduced(ctx, y, [axis_], "MAX", "max")
     d = ctx.add("Eltwise", [y, tiled(ctx, most, shape, "maxima")], DIFFERENCE, role="below")
@@ -258,7 +323,7 @@ def axis_softmax(ctx: ImportContext, x: str, *, axis: int) -> None:
     ctx.add("Softmax", [x], {"softmax_param": {"axis": axis}} if axis != 1 else {})
 
 
-def _softmax_form(ctx: ImportContext, x: str, axis: int | None) -> tuple[str, int, bool]:
+def softmax_form(ctx: ImportContext, x: str, axis: int | None) -> tuple[str, int, bool]:
     """Return (value, axis, whether the result must be reshaped to x's shape)."""
     shape = ctx.shape(x)
     if ctx.opset >= 13:

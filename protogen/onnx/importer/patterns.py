@@ -51,6 +51,94 @@ def gated_activation(view: View, last: Operator) -> list[Operator] | None:
 
 
 @pattern
+def log_sigmoid(view: View, last: Operator) -> list[Operator] | None:
+    """Log(Sigmoid(x)): one operator, because the Sigmoid of a low x is 0 in Caffe."""
+    gate = view.producer(last.inputs[0], "Sigmoid") if last.type == "Log" else None
+    return None if gate is None else [replacement(last, "protogen:LogSigmoid", gate.inputs)]
+
+
+@pattern
+def local_response_norm(view: View, last: Operator) -> list[Operator] | None:
+    """x / (k + alpha m)^beta, where m is the mean of x^2 over channels around each: LRN.
+
+    PyTorch writes the mean as an AveragePool over (N, 1, C, H W) or (N, 1, C, H, W), padded.
+    """
+    if last.type != "Div" or len(last.inputs) != 2:
+        return None
+    x, divisor = last.inputs
+    power = view.producer(divisor, "Pow")
+    beta = view.number(power.inputs[1]) if power is not None else None
+    added = view.with_number(view.producer(power.inputs[0], "Add")) if power is not None else None
+    scaled = view.with_number(view.producer(added[0], "Mul")) if added is not None else None
+    if beta is None or added is None or scaled is None or len(view.source.shapes.get(x, ())) != 4:
+        return None
+    mean = _through_views(view, scaled[0])
+    pool = view.producer(mean, "AveragePool")
+    size = _channel_window(view, pool) if pool is not None else None
+    if pool is None or size is None:
+        return None
+    squares = _through_views(view, pool.inputs[0])
+    pad = view.producer(squares, "Pad")
+    source = _through_views(view, pad.inputs[0]) if pad is not None else squares
+    square = view.producer(source, "Mul", "Pow")
+    if square is None or square.inputs[0] != x or not _is_square(view, square):
+        return None
+    if not _pads_around(view, pool, pad, size):
+        return None
+    attributes = {"size": size, "alpha": scaled[1], "beta": beta, "bias": added[1]}
+    return [replacement(last, "LRN", [x], attributes)]
+
+
+def _through_views(view: View, name: str) -> str:
+    """Return the value before Reshapes, Squeezes, Unsqueezes, and Pads that add nothing."""
+    while (one := view.producer(name, "Reshape", "Squeeze", "Unsqueeze", "Pad")) is not None:
+        if one.type == "Pad" and view.source.shapes.get(name) != view.source.shapes.get(
+            one.inputs[0]
+        ):
+            break
+        name = one.inputs[0]
+    return name
+
+
+def _channel_window(view: View, pool: Operator) -> int | None:
+    """Return the size of windows along the channels only, where these are an axis of an image."""
+    shape = view.source.shapes.get(pool.inputs[0], ())
+    kernel = pool.attributes["kernel_shape"]
+    strides = pool.attributes.get("strides") or [1]
+    plain = set(strides) == {1} and not pool.attributes.get("ceil_mode", 0)
+    if len(shape) < 4 or shape[1] != 1 or set(kernel[1:]) != {1} or not plain:
+        return None
+    return int(kernel[0]) if kernel[0] % 2 else None
+
+
+def _is_square(view: View, operator: Operator) -> bool:
+    if operator.type == "Mul":
+        return operator.inputs[0] == operator.inputs[1]
+    return view.number(operator.inputs[1]) == 2
+
+
+def _pads_around(view: View, pool: Operator, pad: Operator | None, size: int) -> bool:
+    """Whether zeros of half a window are added at both ends of the channels, and nowhere else."""
+    half = size // 2
+    own = list(pool.attributes.get("pads") or [0] * 2 * len(pool.attributes["kernel_shape"]))
+    if pad is None:
+        rank = len(own) // 2
+        counted = bool(pool.attributes.get("count_include_pad", 0))
+        return counted and own == [half, *[0] * (rank - 1)] * 2
+    pads = pad.attributes.get("pads")
+    if pads is None and len(pad.inputs) > 1:
+        constant = view.source.constants.get(pad.inputs[1])
+        pads = None if constant is None else constant.reshape(-1).tolist()
+    fill = pad.attributes.get("value", 0.0)
+    if len(pad.inputs) > 2 and pad.inputs[2]:
+        fill = view.number(pad.inputs[2])
+    shape = view.source.shapes.get(pad.inputs[0], ())
+    if pads is None or fill != 0 or any(own) or len(pads) != 2 * len(shape) or len(shape) < 4:
+        return False
+    return shape[1] == 1 and list(pads) == [0, 0, half, *[0] * (len(shape) - 3)] * 2
+
+
+@pattern
 def hard_sigmoid(view: View, last: Operator) -> list[Operator] | None:
     """Clip(x + 3, 0, 6) / 6 is HardSigmoid; x Clip(x + 3, 0, 6) / 6 is HardSwish."""
     if last.type not in ("Div", "Mul"):

@@ -8,39 +8,15 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from protogen import geometry
+from protogen.errors import UnsupportedError
 from protogen.formats.message import Name
-from protogen.onnx.importer.arithmetic import LARGEST, eltwise
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.convolution import convolved, pads_of
-from protogen.onnx.importer.forms import cropped, extended, gathered, reshaped, window
-from protogen.onnx.importer.registry import ANY, imports
+from protogen.onnx.importer.forms import cropped, reshaped, window
+from protogen.onnx.importer.registry import imports
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-@imports("MaxPool", takes=ANY)
-def max_pool(
-    ctx: ImportContext,
-    x: str,
-    *,
-    kernel_shape: Sequence[int],
-    strides: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    dilations: Sequence[int] | None = None,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    storage_order: int = 0,
-) -> None:
-    """Pooling MAX. Padding is never the maximum, so only the pixels inside each window matter."""
-    if len(ctx.operator.outputs) > 1 and ctx.operator.outputs[1]:
-        raise ctx.unsupported(
-            "the second output (indices of the maxima) has no equivalent in Caffe"
-        )
-    if dilations and set(dilations) != {1}:
-        _dilated_maximum(ctx, x, kernel_shape, strides, pads, auto_pad, dilations)
-        return
-    _pool(ctx, x, "MAX", kernel_shape, strides, pads, auto_pad, False)
 
 
 @imports("AveragePool")
@@ -96,7 +72,7 @@ def _average(
     if dilations and set(dilations) != {1}:
         _dense_average(ctx, x, kernel, strides, pads, auto_pad, padded, dilations, factors)
     else:
-        _pool(ctx, x, "AVE", kernel, strides, pads, auto_pad, padded, factors)
+        pooled(ctx, x, "AVE", kernel, strides, pads, auto_pad, padded, factors)
 
 
 @imports("GlobalMaxPool")
@@ -120,7 +96,7 @@ def pooled_whole(ctx: ImportContext, x: str, kind: str) -> None:
         reshaped(ctx, x, out)
 
 
-class _Axis(NamedTuple):
+class Axis(NamedTuple):
     """One axis of ONNX's pooling: ``n`` pixels, ``out`` windows of size ``k`` with stride ``s``,
     and the pads ``low`` and ``high``."""
 
@@ -158,7 +134,7 @@ class _Axis(NamedTuple):
         return counts
 
 
-def _pool(
+def pooled(
     ctx: ImportContext,
     x: str,
     kind: str,
@@ -173,15 +149,11 @@ def _pool(
     because maxima, sums and counts are separable."""
     shape, out = ctx.shape(x), ctx.shape(ctx.out)
     rank = len(kernel)
-    strides = list(strides or [1] * rank)
-    low, high = pads_of(pads, auto_pad, shape[2:], kernel, strides, [1] * rank)
-    axes = [
-        _Axis(shape[2 + i], out[2 + i], kernel[i], strides[i], low[i], high[i]) for i in range(rank)
-    ]
+    axes = pooled_axes(ctx, x, kernel, strides, pads, auto_pad)
     if rank == 2:
         _pool_plane(ctx, x, kind, axes, padded, "", factors)
         return
-    single = _Axis(1, 1, 1, 1, 0, 0)
+    single = Axis(1, 1, 1, 1, 0, 0)
     lengths = list(shape)
     for i in reversed(range(rank)):
         split = (*shape[:2], prod(lengths[2 : 2 + i]), lengths[2 + i], prod(lengths[3 + i :]))
@@ -193,73 +165,119 @@ def _pool(
     reshaped(ctx, x, out)
 
 
+def pooled_axes(
+    ctx: ImportContext,
+    x: str,
+    kernel: Sequence[int],
+    strides: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    auto_pad: str,
+) -> list[Axis]:
+    """Return the axes of a pooling of x without dilation."""
+    shape, out = ctx.shape(x), ctx.shape(ctx.out)
+    rank = len(kernel)
+    strides = list(strides or [1] * rank)
+    low, high = pads_of(pads, auto_pad, shape[2:], kernel, strides, [1] * rank)
+    return [
+        Axis(shape[2 + i], out[2 + i], kernel[i], strides[i], low[i], high[i]) for i in range(rank)
+    ]
+
+
 def _pool_plane(
     ctx: ImportContext,
     x: str,
     kind: str,
-    axes: Sequence[_Axis],
+    axes: Sequence[Axis],
     padded: bool,
     role: str,
     factors: NDArray[Any] | None = None,
 ) -> str:
     """Add a Pooling with ONNX's windows, or with more windows and Slices that drop the others."""
-    for ceil, pad_h, pad_w in _candidates(axes):
-        pads = [pad_h, pad_w]
-        windows = _windows(axes, pads, ceil)
-        skipped = [a.skipped_windows(p, m) for a, p, m in zip(axes, pads, windows, strict=True)]
-        if None in skipped:
-            continue
-        extra = any(m != a.out for m, a in zip(windows, axes, strict=True))
-        scale = _factors(axes, pads, padded, factors) if kind == "AVE" else None
-        params: dict[str, Any] = {"pool": Name(kind)}
-        params |= window([a.k for a in axes], [a.s for a in axes], pads, [1, 1])
-        if _windows(axes, pads, True) != windows:
-            params["round_mode"] = Name("FLOOR")
-        last = "" if extra or scale is not None else "-"
-        x = ctx.add(
-            "Pooling",
-            [x],
-            {"pooling_param": params},
-            role=role if last else f"{role or 'windows'}_all",
-        )
-        for i, axis in enumerate(axes):
-            begin = skipped[i] or 0
-            if windows[i] == axis.out:
-                continue
-            final = scale is None and all(
-                windows[j] == axes[j].out for j in range(i + 1, len(axes))
-            )
-            x = cropped(
-                ctx,
-                x,
-                2 + i,
-                begin,
-                begin + axis.out,
-                role if final else f"{role or 'windows'}_cut",
-            )
+    fit = fitted(kind, axes)
+    if fit is not None:
+        scale = _factors(axes, fit.pads, padded, factors) if kind == "AVE" else None
+        last = "" if fit.extra or scale is not None else "-"
+        all_role = role if last else f"{role or 'windows'}_all"
+        x = ctx.add("Pooling", [x], {"pooling_param": fit.params}, role=all_role)
+        x = without_extra(ctx, x, axes, fit, role, is_last=scale is None)
         if scale is not None:
-            x = ctx.add(
-                "Scale", [x], {"scale_param": {"axis": 2, "num_axes": 2}}, [scale], role=role
-            )
+            params = {"scale_param": {"axis": 2, "num_axes": 2}}
+            x = ctx.add("Scale", [x], params, [scale], role=role)
         return x
     if kind == "AVE" and len(ctx.shape(ctx.out)) == 4:
         kernel, strides = [a.k for a in axes], [a.s for a in axes]
         pads = [a.low for a in axes] + [a.high for a in axes]
         ones = [1] * len(kernel)
         return _dense_average(ctx, x, kernel, strides, pads, "NOTSET", padded, ones, factors)
-    raise ctx.unsupported(
+    raise no_windows(ctx, axes)
+
+
+class Fit(NamedTuple):
+    """Caffe's windows that include ONNX's.
+
+    Attributes:
+        params: of the Pooling.
+        pads: Caffe's pad along each axis.
+        skipped: how many windows precede ONNX's first one along each axis.
+        windows: the number of windows along each axis.
+        extra: whether there are more windows than ONNX's.
+    """
+
+    params: dict[str, Any]
+    pads: list[int]
+    skipped: list[int]
+    windows: tuple[int, ...]
+    extra: bool
+
+
+def fitted(kind: str, axes: Sequence[Axis]) -> Fit | None:
+    """Return the windows of a Pooling that include ONNX's, with as few others as possible; None if there
+    are none."""
+    for ceil, pad_h, pad_w in _candidates(axes):
+        pads = [pad_h, pad_w]
+        windows = _windows(axes, pads, ceil)
+        places = [a.skipped_windows(p, m) for a, p, m in zip(axes, pads, windows, strict=True)]
+        skipped = [one for one in places if one is not None]
+        if len(skipped) < len(axes):
+            continue
+        params: dict[str, Any] = {"pool": Name(kind)}
+        params |= window([a.k for a in axes], [a.s for a in axes], pads, [1, 1])
+        if _windows(axes, pads, True) != windows:
+            params["round_mode"] = Name("FLOOR")
+        extra = any(m != a.out for m, a in zip(windows, axes, strict=True))
+        return Fit(params, pads, skipped, windows, extra)
+    return None
+
+
+def without_extra(
+    ctx: ImportContext, x: str, axes: Sequence[Axis], fit: Fit, role: str, is_last: bool = True
+) -> str:
+    """Crop the windows that ONNX does not have. The last Slice has the ``role`` if nothing follows."""
+    for i, axis in enumerate(axes):
+        if fit.windows[i] == axis.out:
+            continue
+        later = range(i + 1, len(axes))
+        final = is_last and all(fit.windows[j] == axes[j].out for j in later)
+        own = role if final else f"{role or 'windows'}_cut"
+        x = cropped(ctx, x, 2 + i, fit.skipped[i], fit.skipped[i] + axis.out, own)
+    return x
+
+
+def no_windows(ctx: ImportContext, axes: Sequence[Axis]) -> UnsupportedError:
+    """Return the error for windows that no Pooling has."""
+    return ctx.unsupported(
         f"Caffe's Pooling cannot produce the windows of kernel {[a.k for a in axes]}, stride "
         f"{[a.s for a in axes]}, pads {[a.low for a in axes]} and {[a.high for a in axes]}"
     )
 
 
-def _windows(axes: Sequence[_Axis], pads: Sequence[int], ceil: bool) -> tuple[int, ...]:
+def _windows(axes: Sequence[Axis], pads: Sequence[int], ceil: bool) -> tuple[int, ...]:
     """Return the number of Caffe's windows along each axis."""
     sizes, kernels, strides = zip(*((a.n, a.k, a.s) for a in axes), strict=True)
     return geometry.pool_windows(sizes, kernels, strides, pads, ceil)
 
 
-def _candidates(axes: Sequence[_Axis]) -> list[tuple[bool, int, int]]:
+def _candidates(axes: Sequence[Axis]) -> list[tuple[bool, int, int]]:
     """Return (ceil, pad_h, pad_w) for Caffe; those without windows to drop first, then ceil."""
     rows, columns = (range(a.low, max(a.k, a.low + 1), a.s) for a in axes)
 
@@ -272,7 +290,7 @@ def _candidates(axes: Sequence[_Axis]) -> list[tuple[bool, int, int]]:
 
 
 def _factors(
-    axes: Sequence[_Axis], pads: Sequence[int], padded: bool, factors: NDArray[Any] | None
+    axes: Sequence[Axis], pads: Sequence[int], padded: bool, factors: NDArray[Any] | None
 ) -> NDArray[Any] | None:
     """Return Caffe's divisor over ONNX's divisor for each window; None where all are equal."""
     import numpy as np
@@ -314,40 +332,33 @@ def _dense_average(
         limits = (-low[i], shape[2 + i] + high[i]) if padded else (0, shape[2 + i])
         taps_inside = [sum(limits[0] <= position < limits[1] for position in one) for one in taps]
         counts = np.multiply.outer(counts, np.array(taps_inside, np.float64))
-    # With ceil_mode, the last windows can end beyond the high pad.
-    for i in range(rank):
-        extent = geometry.kernel_extent(kernel[i], dilations[i])
-        high[i] = max(high[i], (out[2 + i] - 1) * strides[i] + extent - shape[2 + i] - low[i])
-    ones = np.ones((shape[1], 1, *kernel), np.float32)
-    y = convolved(ctx, x, ones, None, strides, low, high, dilations, shape[1], out, "sums")
+    y = summed_windows(ctx, x, kernel, strides, pads, dilations, auto_pad, "sums")
     scale = (1 if factors is None else factors) / counts
     return ctx.add(
         "Scale", [y], {"scale_param": {"axis": 2, "num_axes": rank}}, [scale.astype(np.float32)]
     )
 
 
-def _dilated_maximum(
+def summed_windows(
     ctx: ImportContext,
     x: str,
     kernel: Sequence[int],
     strides: Sequence[int] | None,
     pads: Sequence[int] | None,
+    dilations: Sequence[int] | None,
     auto_pad: str,
-    dilations: Sequence[int],
-) -> None:
-    """Maximum of shifted copies, one axis after the other. The padding is the lowest float32."""
+    role: str,
+) -> str:
+    """Add the sums of a pooling's windows: a grouped Convolution of ones."""
+    import numpy as np
+
     shape, out = ctx.shape(x), ctx.shape(ctx.out)
     rank = len(kernel)
-    strides = list(strides or [1] * rank)
-    low, _ = pads_of(pads, auto_pad, shape[2:], kernel, strides, dilations)
+    strides, dilations = list(strides or [1] * rank), list(dilations or [1] * rank)
+    low, high = pads_of(pads, auto_pad, shape[2:], kernel, strides, dilations)
+    # With ceil_mode, the last windows can end beyond the high pad.
     for i in range(rank):
-        axis, s, count = 2 + i, strides[i], out[2 + i]
-        reach = (count - 1) * s + geometry.kernel_extent(kernel[i], dilations[i])
-        beyond = max(0, reach - low[i] - shape[axis])
-        x = extended(ctx, x, axis, low[i], beyond, -LARGEST, f"axis{i}")
-        taps = [
-            gathered(ctx, x, axis, range(t, t + (count - 1) * s + 1, s), f"tap{i}_{t}")
-            for t in range(0, dilations[i] * kernel[i], dilations[i])
-        ]
-        x = eltwise(ctx, "MAX", taps, f"max{i}") if len(taps) > 1 else taps[0]
-    ctx.pass_through(x)
+        extent = geometry.kernel_extent(kernel[i], dilations[i])
+        high[i] = max(high[i], (out[2 + i] - 1) * strides[i] + extent - shape[2 + i] - low[i])
+    ones = np.ones((shape[1], 1, *kernel), np.float32)
+    return convolved(ctx, x, ones, None, strides, low, high, dilations, shape[1], out, role)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from protogen.formats.message import Name
 from protogen.onnx.importer.arithmetic import eltwise, powered
 from protogen.onnx.importer.context import ImportContext
-from protogen.onnx.importer.forms import gathered, reshaped, tiled
+from protogen.onnx.importer.forms import reshaped, tiled, turned
 from protogen.onnx.importer.pooling import pooled_whole
 from protogen.onnx.importer.registry import ANY, FLOATS, NUMBERS, imports
 
@@ -137,9 +137,9 @@ def reduced(
 ) -> str:
     """Reduce axes to length 1 by MAX, MEAN or SUM; reshape the result to ``out`` if it is set.
 
-    Consecutive axes are reduced together. The last axes are reduced by a Reduction. Other axes
-    become the rows of an image, which a Pooling over the whole column (MAX, MEAN) or a Convolution
-    of ones (SUM) reduces.
+    Consecutive axes are reduced together. Height and width are reduced by a Pooling, the last axes by a
+    Reduction. Other axes become the rows of an image, which a Pooling over the whole column (MAX,
+    MEAN) or a Convolution of ones (SUM) reduces.
     """
     import numpy as np
 
@@ -156,11 +156,16 @@ def reduced(
         first, last = run[0], run[-1]
         length = prod(lengths[first : last + 1])
         outer, inner = prod(lengths[:first]), prod(lengths[last + 1 :])
+        if kind != "SUM" and len(shape) == 4 and set(run) <= {2, 3}:
+            x = _pooled(ctx, reshaped(ctx, x, tuple(lengths), f"{role}_image"), run, kind, role)
+            lengths = list(ctx.shape(x))
+            continue
         for axis in run:
             lengths[axis] = 1
         if inner == 1 and kind != "MAX":
-            x = reshaped(ctx, x, (outer, length), f"{role}_rows")
-            params = {"operation": Name(kind), "axis": 1}
+            if first == 0:  # so that the top has an axis
+                x, first = reshaped(ctx, x, (1, length), f"{role}_rows"), 1
+            params = {"operation": Name(kind), "axis": first}
             x = ctx.add("Reduction", [x], {"reduction_param": params}, role=role)
         elif kind == "SUM":
             x = reshaped(ctx, x, (outer, length, inner, 1), f"{role}_columns")
@@ -169,31 +174,76 @@ def reduced(
             x = ctx.add("Convolution", [x], {"convolution_param": params}, [ones], role=role)
         else:
             x = reshaped(ctx, x, (outer, 1, length, inner), f"{role}_columns")
-            params = {
-                "pool": Name("AVE" if kind == "MEAN" else kind),
-                "kernel_h": length,
-                "kernel_w": 1,
-            }
-            x = ctx.add("Pooling", [x], {"pooling_param": params}, role=role)
+            x = _pooled(ctx, x, [2], kind, role)
     return reshaped(ctx, x, after if out is None else out, f"{role}_kept")
+
+
+def _pooled(ctx: ImportContext, x: str, axes: Sequence[int], kind: str, role: str) -> str:
+    """Reduce height (2), width (3) or both of an image."""
+    _, _, height, width = ctx.shape(x)
+    params: dict[str, object] = {"pool": Name("AVE" if kind == "MEAN" else kind)}
+    if len(axes) == 2 or height == width == 1:
+        params["global_pooling"] = True
+    else:
+        params |= {"kernel_h": height if 2 in axes else 1, "kernel_w": width if 3 in axes else 1}
+    return ctx.add("Pooling", [x], {"pooling_param": params}, role=role)
+
+
+@imports("TopK", takes=ANY)
+def top_k(
+    ctx: ImportContext,
+    x: str,
+    count: str | None = None,
+    *,
+    k: int | None = None,
+    axis: int = -1,
+    largest: int = 1,
+    sorted: int = 1,
+) -> None:
+    """ArgMax for the values and the indices, from the largest on; the negative input for the smallest.
+
+    k is an attribute before operator set 10, and an input from 10 on. Of equal values Caffe takes the
+    last first, and ONNX the first. So the indices are those of the reversed axis, counted from its end.
+    """
+    shape = ctx.shape(x)
+    axis %= len(shape)
+    number = k if k is not None else int(ctx.require_constant(count, "k").reshape(-1)[0])
+    y = x if largest else powered(ctx, x, scale=-1.0, role="negated")
+    values, indices = (*ctx.operator.outputs, "")[:2]
+    params = {"top_k": number, "axis": axis}
+    if ctx.is_read(values):
+        best = {"argmax_param": {**params, "out_max_val": True}}
+        if largest:
+            ctx.add("ArgMax", [y], best, role="values", tops=[values])
+        else:
+            lowest = ctx.add("ArgMax", [y], best, role="largest")
+            ctx.add(
+                "Power", [lowest], {"power_param": {"scale": -1.0}}, role="values", tops=[values]
+            )
+    if ctx.is_read(indices):
+        backwards = turned(ctx, y, axis, "reversed") if shape[axis] > 1 else y
+        place = ctx.add("ArgMax", [backwards], {"argmax_param": params}, role="place")
+        line = {"power_param": {"scale": -1.0, "shift": shape[axis] - 1.0}}
+        ctx.add("Power", [place], line, role="indices", tops=[indices])
 
 
 @imports("ArgMax", takes=ANY)
 def arg_max(
     ctx: ImportContext, x: str, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
 ) -> None:
-    _arg(ctx, x, axis, select_last_index)
+    reshaped(ctx, maximum_place(ctx, x, axis, bool(select_last_index)), ctx.shape(ctx.out))
 
 
 @imports("ArgMin", takes=ANY)
 def arg_min(
     ctx: ImportContext, x: str, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
 ) -> None:
-    _arg(ctx, powered(ctx, x, scale=-1.0, role="negated"), axis, select_last_index)
+    x = powered(ctx, x, scale=-1.0, role="negated")
+    reshaped(ctx, maximum_place(ctx, x, axis, bool(select_last_index)), ctx.shape(ctx.out))
 
 
-def _arg(ctx: ImportContext, x: str, axis: int, last: int) -> None:
-    """Add an ArgMax. The indices are float32.
+def maximum_place(ctx: ImportContext, x: str, axis: int, last: bool = False) -> str:
+    """Add an ArgMax, and return the indices of the maxima. They are float32; the axis has length 1.
 
     Of equal maxima Caffe's ArgMax takes the last. Where ONNX takes the first, the axis is reversed,
     and the index is counted from its end.
@@ -201,9 +251,9 @@ def _arg(ctx: ImportContext, x: str, axis: int, last: int) -> None:
     shape = ctx.shape(x)
     axis %= len(shape)
     length = shape[axis]
-    if not last:
-        x = gathered(ctx, x, axis, range(length - 1, -1, -1), "reversed")
+    if not last and length > 1:
+        x = turned(ctx, x, axis, "reversed")
     place = ctx.add("ArgMax", [x], {"argmax_param": {"axis": axis}}, role="place")
-    if not last:
-        place = powered(ctx, place, scale=-1.0, shift=length - 1.0, role="first")
-    reshaped(ctx, place, ctx.shape(ctx.out))
+    if last:
+        return place
+    return powered(ctx, place, scale=-1.0, shift=length - 1.0, role="first")

@@ -14,12 +14,35 @@ NUMBERS = FLOATS | {"INT32", "INT64"}
 ANY = NUMBERS | {"BOOL", "INT8", "INT16", "UINT8", "UINT16", "UINT32", "UINT64"}
 TAKES: dict[str, frozenset[str]] = {}
 # Operators that are unsupported whatever their attributes are, with a specific reason.
-REASONS = {
-    "GRU": "Caffe's recurrent layers are LSTM and RNN; neither has the gates of a GRU",
-    "If": "control flow has no equivalent in Caffe: a net runs every layer",
-    "Loop": "control flow has no equivalent in Caffe: a net runs every layer once",
-    "Scan": "control flow has no equivalent in Caffe: a net runs every layer once",
+_GROUPS = {
+    "control flow has no equivalent in Caffe: a net runs every layer once": "If",
+    "a net runs every layer once, so the number of steps must be known before, and be at most 256": (
+        "Loop Scan"
+    ),
+    "Caffe computes in float32, and the model in integers; --drop-quantisation converts a model of "
+    "QuantizeLinear, DequantizeLinear and QLinear operators": (
+        "DequantizeLinear QLinearConv QLinearMatMul QuantizeLinear"
+    ),
+    "Caffe computes in float32, and the model in integers whose scale depends on the data": (
+        "ConvInteger DynamicQuantizeLinear MatMulInteger"
+    ),
+    "the size of its result depends on the data, and Caffe's blobs have fixed shapes": (
+        "Compress NonMaxSuppression NonZero Unique"
+    ),
+    "Caffe has no layer that rounds or cuts off a fraction": "BitShift Ceil Floor Mod Round",
+    "Caffe has no trigonometric function but TanH": (
+        "Acos Acosh Asin Asinh Atan Atanh Cos Cosh Sin Sinh Tan"
+    ),
+    "Caffe has no layer that samples at computed positions": "DeformConv MaxRoiPool RoiAlign",
+    "Caffe has no layer for spectra": "BlackmanWindow DFT HannWindow MelWeightMatrix STFT",
+    "Caffe has blobs only: a sequence or an optional value is not one": (
+        "ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt SequenceConstruct "
+        "SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap SplitToSequence"
+    ),
+    "its values are random": "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform "
+    "RandomUniformLike",
 }
+REASONS = {type_: reason for reason, types in _GROUPS.items() for type_ in types.split()}
 
 
 def imports(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
 
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import gathered, permuted, reshaped, tiled
@@ -87,7 +86,10 @@ def slice_(
     ends: Sequence[int] | None = None,
     axes: Sequence[int] | None = None,
 ) -> None:
-    """Starts, ends and axes are attributes before operator set 10, and inputs from 10 on."""
+    """A part of an axis is a Slice, every n-th index a Pooling with a kernel of 1.
+
+    Starts, ends and axes are attributes before operator set 10, and inputs from 10 on.
+    """
     shape = ctx.shape(x)
     low = ctx.integers(starts, starts_, "starts") or []
     high = ctx.integers(ends, ends_, "ends") or []
@@ -105,31 +107,6 @@ def slice_(
         ctx.pass_through(x)
     for number, (axis, indices) in enumerate(cuts):
         x = gathered(ctx, x, axis, indices, "" if number == len(cuts) - 1 else f"axis{axis}")
-
-
-@imports("Gather", takes=ANY)
-def gather(ctx: ImportContext, data: str, indices: str, *, axis: int = 0) -> None:
-    """Constant indices: Slice and Concat. Computed indices into a constant table of rows: Embed."""
-    constant = ctx.constant(indices)
-    if constant is None:
-        table = ctx.require_constant(data, "table")
-        if table.ndim != 2 or axis % 2 != 0:
-            raise ctx.unsupported(
-                f"computed indices need a 2-D table and axis 0, got {table.ndim}-D and axis {axis}"
-            )
-        params = {"num_output": table.shape[1], "input_dim": table.shape[0], "bias_term": False}
-        ctx.add("Embed", [indices], {"embed_param": params}, [table])
-        return
-    shape = ctx.shape(data)
-    axis %= len(shape)
-    positions = [int(i) % shape[axis] for i in constant.reshape(-1)]
-    if not positions:
-        raise ctx.unsupported("the output is empty, but Caffe blobs cannot be empty")
-    out = ctx.shape(ctx.out)
-    changes_rank = len(out) != len(shape)
-    y = gathered(ctx, data, axis, positions, "part" if changes_rank else "")
-    if changes_rank:
-        reshaped(ctx, y, out)
 
 
 @imports("Flatten", takes=ANY)
@@ -179,106 +156,6 @@ def tile(ctx: ImportContext, x: str, repeats: str) -> None:
 
 @imports("Transpose", takes=ANY)
 def transpose(ctx: ImportContext, x: str, *, perm: Sequence[int] | None = None) -> None:
+    """Axes of length 1 move by a Reshape, others by Slice and Concat or by a fork's Permute."""
     rank = len(ctx.shape(x))
     permuted(ctx, x, list(perm) if perm is not None else list(reversed(range(rank))))
-
-
-@imports("DepthToSpace")
-def depth_to_space(ctx: ImportContext, x: str, *, blocksize: int, mode: str = "DCR") -> None:
-    """A Deconvolution with one weight of 1 per input channel; mode CRD is a PixelShuffle."""
-    import numpy as np
-
-    if mode == "CRD":
-        ctx.add_fork_layer(
-            "PixelShuffle", [x], {"pixelshuffle_param": {"upscale_factor": blocksize}}
-        )
-        return
-    channels = ctx.shape(x)[1]
-    out = channels // blocksize**2
-    weight = np.zeros((channels, out, blocksize, blocksize), np.float32)
-    c = np.arange(channels)
-    weight[c, c % out, c // out // blocksize, c // out % blocksize] = 1
-    params = {"num_output": out, "kernel_size": blocksize, "stride": blocksize, "bias_term": False}
-    ctx.add("Deconvolution", [x], {"convolution_param": params}, [weight])
-
-
-@imports("SpaceToDepth")
-def space_to_depth(ctx: ImportContext, x: str, *, blocksize: int, mode: str = "DCR") -> None:
-    """A strided Convolution with one weight of 1 per output channel."""
-    import numpy as np
-
-    channels = ctx.shape(x)[1]
-    out = channels * blocksize**2
-    weight = np.zeros((out, channels, blocksize, blocksize), np.float32)
-    c = np.arange(out)
-    channel, place = (c % channels, c // channels)
-    if mode == "CRD":
-        channel, place = c // blocksize**2, c % blocksize**2
-    weight[c, channel, place // blocksize, place % blocksize] = 1
-    params = {"num_output": out, "kernel_size": blocksize, "stride": blocksize, "bias_term": False}
-    ctx.add("Convolution", [x], {"convolution_param": params}, [weight])
-
-
-@imports("Resize")
-def resize(
-    ctx: ImportContext,
-    x: str,
-    roi: str | None = None,
-    scales: str | None = None,
-    sizes: str | None = None,
-    **attributes: Any,
-) -> None:
-    """Exact resampling with stock layers, by the resampling compiler.
-
-    In operator set 10 the scales are the second input.
-    """
-    if ctx.opset < 11:
-        roi, scales = None, roi
-    _resize(ctx, x, scales, sizes, roi, attributes)
-
-
-@imports("Upsample")
-def upsample(ctx: ImportContext, x: str, scales: str | None = None, **attributes: Any) -> None:
-    _resize(ctx, x, scales, None, None, attributes)
-
-
-def _resize(
-    ctx: ImportContext,
-    x: str,
-    scales: str | None,
-    sizes: str | None,
-    roi: str | None,
-    attributes: dict[str, Any],
-) -> None:
-    """A sequence of N x C x W is resized as an image with one row."""
-    from protogen.resampling.forms import request_of
-
-    def values(
-        name: str | None, what: str, row_values: Sequence[tuple[int, float]]
-    ) -> list[Any] | None:
-        array = ctx.require_constant(name, what) if name else None
-        if array is None or not array.size:
-            return None
-        numbers = list(array.reshape(-1))
-        for position, number in row_values if is_sequence else ():
-            numbers.insert(position, number)
-        return numbers
-
-    shape = ctx.shape(x)
-    is_sequence = len(shape) == 3 and "axes" not in attributes
-    if is_sequence:
-        shape = (*shape[:2], 1, shape[2])
-        x = reshaped(ctx, x, shape, "row")
-    request = request_of(
-        ctx.operator.type,
-        shape,
-        attributes,
-        opset=ctx.opset,
-        scales=values(scales, "scales", [(2, 1.0)]),
-        sizes=values(sizes, "sizes", [(2, 1)]),
-        roi=values(roi, "roi", [(2, 0.0), (6, 1.0)]),
-    )
-    top = ctx.new_value("resized") if is_sequence else ""
-    ctx.resize(request, x, top)
-    if is_sequence:
-        reshaped(ctx, top, ctx.shape(ctx.out))

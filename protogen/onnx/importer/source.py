@@ -16,16 +16,21 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from protogen.errors import InputError, did_you_mean
+from protogen.errors import InputError, quantity
 from protogen.geometry import shape_text
 from protogen.net.shapes import MAX_COUNT
 from protogen.onnx.files import load_model
+from protogen.onnx.importer.cutting import begin, cut
 from protogen.onnx.importer.legacy import convert_opset, resolve_axes
 from protogen.onnx.memory_mapped import read_memory_mapped
 from protogen.onnx.metadata import restore_layers
 from protogen.onnx.passes.branches import take_branches
+from protogen.onnx.passes.compressing import gather_compressed
 from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
 from protogen.onnx.passes.functions import inlined
+from protogen.onnx.passes.loops import Values, take_steps
+from protogen.onnx.passes.quantization import DROPPED, Scales, drop_quantization
+from protogen.onnx.passes.sequences import take_elements
 from protogen.onnx.passes.sparse import store_densely
 from protogen.onnx.passes.widening import NOTE as WIDENED
 from protogen.onnx.passes.widening import widen
@@ -72,6 +77,7 @@ class OnnxGraph:
         constants: arrays by value.
         shapes: shapes by value, where known.
         kinds: ONNX names of element types (INT64, BOOL, ...) by value; float values are left out.
+        scales: the quantisation of the model that was dropped; None if it is kept.
         notes: how the import differs from the model in every operator, one sentence each.
     """
 
@@ -87,6 +93,7 @@ class OnnxGraph:
     shapes: dict[str, Shape]
     kinds: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    scales: Scales | None = None
 
     def objection(self, operator: Operator, shapes: Mapping[str, Shape | None]) -> str:
         """Return how the operator violates ONNX's definition; empty if it does not."""
@@ -106,6 +113,8 @@ def read_source(
     model: str | Path | ModelProto,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    drop_quantisation: bool = False,
 ) -> OnnxGraph:
     """Read a model, infer its shapes and fold its constants.
 
@@ -115,22 +124,30 @@ def read_source(
             without a fixed length has length 1.
         outputs: values that become the outputs; operators and inputs that they do not depend on are
             left out. By default the model's outputs.
+        inputs: values that become inputs, with the shapes that they have or that ``input_shapes``
+            gives them.
+        drop_quantisation: compute with the real values that a model quantises, not with integers.
 
     Raises:
-        InputError: the file cannot be read, is not a valid ONNX model, an input has no shape, or the
-            model has no value of a name in ``outputs``.
+        InputError: the file cannot be read, is not a valid ONNX model, an input has no shape, the model
+            has no value of a name in ``outputs`` or ``inputs``, or no output depends on one of
+            ``inputs``.
         UnsupportedError: the operator set is below 7 and ONNX's converter fails.
     """
     path = "" if isinstance(model, ModelProto) else str(model)
     loaded, large, written, notes = _loaded(model, path)
+    scales = drop_quantization(loaded.graph, path) if drop_quantisation else None
+    if scales is not None:
+        notes = (*notes, DROPPED.format(quantity(len(scales.activations), "value")))
     opset = max(written, OLDEST)
+    loaded, begins, known = begin(loaded, inputs, outputs, dict(input_shapes or {}), path)
     restore_layers(loaded)
     loaded.ir_version = max(loaded.ir_version, 4)  # below 4, initializers must be inputs too
     constants = {
         t.name: large[t.name] if t.name in large else constant(t, path)
         for t in loaded.graph.initializer
     }
-    _fix_inputs(loaded.graph, set(constants), dict(input_shapes or {}), path)
+    _fix_inputs(loaded.graph, set(constants), known, path)
     small = [t for t in loaded.graph.initializer if t.name not in large]
     del loaded.graph.initializer[:]
     loaded.graph.initializer.extend(small)
@@ -139,32 +156,39 @@ def read_source(
     while True:
         folded = fold(graph.node, constants, shapes, opset)
         nodes, taken = take_branches(folded, constants)
-        folded_all = len(folded) == len(graph.node) and not taken
+        nodes, gathered = gather_compressed(nodes, constants)
+        nodes, unrolled = take_steps(nodes, constants, Values(shapes, kinds), opset)
+        ends = [value.name for value in graph.output]
+        nodes, replaced = take_elements(nodes, constants, shapes, ends, opset)
+        changed = taken or gathered or unrolled or replaced
+        folded_all = len(folded) == len(graph.node) and not changed
         del graph.node[:]
         graph.node.extend(nodes)
         if folded_all:
             break
+        resolve_axes(graph, opset, constants)
         graph = _infer_shapes(_with_constants(loaded, graph, constants), path)
         shapes, kinds = _shapes(graph, path)
     if input_shapes:
         _check_fit(_with_constants(loaded, graph, constants), path)
-    inputs = [value.name for value in graph.input if value.name not in constants]
+    names = [value.name for value in graph.input if value.name not in constants]
     source = OnnxGraph(
         name=loaded.graph.name,
         path=path,
         opset=opset,
         written=written,
         producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
-        inputs={name: shapes[name] for name in inputs},
+        inputs={name: shapes[name] for name in names},
         outputs=tuple(value.name for value in graph.output),
         operators=tuple(_operator(node) for node in graph.node),
         constants=constants,
         shapes=shapes | {name: array.shape for name, array in constants.items()},
         kinds=kinds,
         notes=notes,
+        scales=scales,
     )
-    if outputs:
-        _cut(source, outputs)
+    if begins or outputs:
+        cut(source, begins, outputs)
     return source
 
 
@@ -190,36 +214,14 @@ def _loaded(
     opset = next((o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset < OLDEST and large:
         loaded, large = load_model(path), {}
-    resolve_axes(loaded, opset)
+    resolve_axes(loaded.graph, opset, {})
     if opset < OLDEST:
         loaded = convert_opset(OLDEST, loaded, opset, path)
     return loaded, large, opset, notes
 
 
-def _cut(source: OnnxGraph, outputs: Sequence[str]) -> None:
-    """Leave only the operators and inputs that these values depend on."""
-    values = [*source.inputs, *(name for one in source.operators for name in one.outputs if name)]
-    for name in outputs:
-        if name not in values:
-            raise InputError(
-                "unknown value",
-                where=source.path,
-                subject=f'"{name}"',
-                advice=did_you_mean(name, values),
-            )
-    needed = set(outputs)
-    operators = []
-    for operator in reversed(source.operators):
-        if needed.intersection(operator.outputs):
-            needed.update(operator.inputs)
-            operators.append(operator)
-    source.operators = tuple(reversed(operators))
-    source.outputs = tuple(dict.fromkeys(outputs))
-    source.inputs = {name: shape for name, shape in source.inputs.items() if name in needed}
-
-
 def _fix_inputs(
-    graph: GraphProto, constants: set[str], input_shapes: dict[str, Sequence[int]], path: str
+    graph: GraphProto, constants: set[str], input_shapes: Mapping[str, Sequence[int]], path: str
 ) -> None:
     """Set a complete shape for every input: the user's or the model's, with 1 for a free batch."""
     names = [value.name for value in graph.input if value.name not in constants]

@@ -23,25 +23,27 @@ def check_onnx(
     dialect: str = "bvlc",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    drop_quantisation: bool = False,
 ) -> list[Verdict]:
     """Return the outcome of an import for each operator of a model, without converting it.
 
     Args:
-        model, dialect, input_shapes, outputs: see ``from_onnx``.
+        model, dialect, input_shapes, outputs, inputs, drop_quantisation: see ``from_onnx``.
 
     Raises:
         InputError, UnsupportedError: the model cannot be read.
     """
     from protogen.onnx.importer.source import read_source
 
-    source = read_source(model, input_shapes, outputs)
+    source = read_source(model, input_shapes, outputs, inputs, drop_quantisation)
     operators = source.operators
-    _, ctx = import_operators(source, forks_of(dialect))
+    ctx = import_operators(source, forks_of(dialect))
     reasons = {operator.outputs: reason for operator, reason in ctx.refused}
     dialects: dict[tuple[str, ...], str] = {}
     for other in known_dialects():
         source.operators = operators
-        _, attempt = import_operators(source, forks_of(other))
+        attempt = import_operators(source, forks_of(other))
         refused = {operator.outputs for operator, _ in attempt.refused}
         for names in reasons:
             if names not in refused:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from onnx import GraphProto, NodeProto, helper
 
+from protogen.onnx.passes.inlining import copied, produced
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -32,22 +34,16 @@ def take_branches(
 
 
 def _inlined(node: NodeProto, branch: GraphProto) -> list[NodeProto]:
-    names = dict(zip((one.name for one in branch.output), node.output, strict=False))
-    nodes = [
-        helper.make_node("Constant", [], [names.get(one.name, one.name)], value=one)
-        for one in branch.initializer
-    ]
-    produced = {name for inner in branch.node for name in inner.output}
-    for inner in branch.node:
-        copy = NodeProto()
-        copy.CopyFrom(inner)
-        for field in (copy.input, copy.output):
-            for i, name in enumerate(field):
-                field[i] = names.get(name, name)
-        nodes.append(copy)
-    # An output that is a value from outside of the branch, or one of its initializers.
-    held = {one.name for one in branch.initializer}
-    for name, output in names.items():
-        if name not in produced and name not in held:
+    inside = produced(branch)
+    names = {
+        one.name: output
+        for one, output in zip(branch.output, node.output, strict=False)
+        if one.name in inside
+    }
+    nodes = copied(branch, names)
+    # An output that is a value from outside of the branch, or that has two names.
+    for one, output in zip(branch.output, node.output, strict=False):
+        name = names.get(one.name, one.name)
+        if name != output:
             nodes.append(helper.make_node("Identity", [name], [output]))
     return nodes

@@ -63,6 +63,13 @@ def fold(
             constants[node.output[0]] = np.broadcast_to(value.reshape(()), shape)
         elif node.op_type in _VIEWS and _is_view(node, constants, shapes):
             constants[node.output[0]] = _reshaped(constants[names[0]], shapes[node.output[0]])
+        elif _is_narrow(node, constants):
+            if not all(name in constants for name in names) or not _foldable(
+                node, constants, shapes
+            ):
+                remaining.append(node)
+                continue
+            constants |= _run_narrow(node, constants, opset)
         elif (
             names
             and all(name in constants or name in pending for name in names)
@@ -76,6 +83,33 @@ def fold(
         computed = _run(foldable, constants, opset)
         constants |= {n: array for n, array in computed.items() if isinstance(array, np.ndarray)}
     return remaining
+
+
+def _is_narrow(node: NodeProto, constants: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether a constant of the operator, or its result, has a type that onnxruntime's Python cannot take:
+    float8, float4, int4 or int2."""
+    types = [constants[name].dtype for name in node.input if name in constants]
+    if node.op_type == "Cast":
+        types.append(helper.tensor_dtype_to_np_dtype(attributes_of(node).get("to", 1)))
+    return any(type_.isbuiltin != 1 for type_ in types if type_.kind != "O")
+
+
+def _run_narrow(
+    node: NodeProto, constants: Mapping[str, NDArray[Any]], opset: int
+) -> dict[str, NDArray[Any]]:
+    """Compute an operator on constants by ONNX's reference implementation."""
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {name: constants[name] for name in node.input if name}
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(one.dtype), one.shape)
+        for name, one in feeds.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = helper.make_graph([node], "one", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    results = ReferenceEvaluator(model).run(None, feeds)
+    return dict(zip((one.name for one in outputs), results, strict=True))
 
 
 def _foldable(
