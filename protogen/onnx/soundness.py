@@ -27,7 +27,7 @@ from onnx import (
 from protogen.errors import InputError
 from protogen.formats.mapped import FileMap, map_file
 from protogen.onnx.lengths import with_nodes_of, with_onnxruntime_lengths
-from protogen.onnx.passes.sorting import sort_operators
+from protogen.onnx.passes.sorting import inner_graphs, sort_operators
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,6 +130,9 @@ def _check_node(node: NodeProto, context: Any, opset: int, where: str) -> None:
         attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
         for attribute in node.attribute
     )
+    for graph in inner_graphs(node):
+        for one in graph.node:
+            _check_node(one, context, opset, where)
     # The onnx package has no schemas for other domains. An inner graph may read names of the outer
     # graph, which the check of a single operator does not know.
     if node.domain not in _OWN or inner or not onnx.defs.has(node.op_type, opset, ""):

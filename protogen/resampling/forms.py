@@ -53,7 +53,7 @@ class Resizing:
     def crops_without_resizing(self) -> bool:
         """Whether a cropped axis keeps its length: onnxruntime ignores the crop."""
         crops = self.sampling.align == "tf_crop_and_resize"
-        return crops and any(one.out == one.size and one.roi != _WHOLE for one in self.axes)
+        return crops and any(one.out == one.size and _changes(one) for one in self.axes)
 
     def parts(self) -> Iterator[tuple[ResizeRequest, Shape]]:
         """Yield resizes of height and width that follow each other, as few as possible.

@@ -156,6 +156,10 @@ ExactResize | exact_resize_param { height: 8 width: 10 mode: "nearest" } | 2x3x4
 ExactResize | exact_resize_param { height: 9 width: 10 mode: "cubic" } | 1x3x4x5
 ExactResize | exact_resize_param { height: 7 width: 9 align: "align_corners" } | 2x3x4x5
 ExactResize | exact_resize_param { height: 2 width: 3 } | 2x3x4x6
+ExactResize | exact_resize_param { height: 8 width: 10 scale_h: 2.1 scale_w: 2.1 mode: "nearest" align: "asymmetric" rounding: "floor" } | 2x3x4x5
+ExactResize | exact_resize_param { height: 2 width: 3 scale_h: 0.6 scale_w: 0.6 mode: "nearest" align: "asymmetric" rounding: "floor_or_ceil" } | 2x3x4x5
+ExactResize | exact_resize_param { height: 7 width: 9 scale_h: 1.75 scale_w: 1.75 } | 2x3x4x5
+ExactResize | exact_resize_param { height: 7 width: 7 scale_h: 1.5 scale_w: 1.5 align: "align_corners" } | 2x3x5x5
 Dropout | dropout_param { dropout_ratio: 0.4 scale_train: false } | 2x3x4x5
 """
 

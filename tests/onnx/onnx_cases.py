@@ -83,7 +83,7 @@ class Result:
     Attributes:
         operator: the operator that the case is for; empty if it has several.
         refusals: why each attempt was refused: (operator, reason).
-        faults: wrong numbers, and errors that are no refusals.
+        faults: wrong numbers, and errors other than refusals.
         stated: numbers that differ in a way that the import states.
         written: the net of the first attempt that was imported.
         constant: whether that net has no input.
@@ -258,7 +258,7 @@ def result_of(case: Case, operator: str) -> Result:
         except (pg.UnsupportedError, pg.InputError) as error:
             result.refusals.append(reason_of(error))
         else:
-            result.faults.append("is imported, but has inputs that are no numbers")
+            result.faults.append("is imported, but has inputs other than numbers")
         return result
     fed = {value.name: a for value, a in zip(_fed(case.model), case.inputs, strict=True)}
     for computed in attempts(case):

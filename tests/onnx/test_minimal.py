@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from places import CASES, SHARED
+from places import GOLDEN, SHARED
 
 import protogen as pg
 from protogen.onnx.importer import import_model
@@ -303,7 +303,7 @@ def test_local_response_normalisation_is_one_layer(size, pads, layers, through):
 
 @pytest.mark.parametrize("name", ["shuffle_116x28", "shuffle_8x4"])
 def test_measured_channel_shuffles(name):
-    one = onnx.load(CASES / "onnx" / f"{name}.onnx")
+    one = onnx.load(GOLDEN / "onnx_models" / f"{name}.onnx")
     assert agrees(one) == ["Reshape", "Slice", "Concat", "Reshape"]
 
 
@@ -317,7 +317,7 @@ def test_a_detector_converts_without_a_slice_per_element():
 @pytest.mark.parametrize("name", ["bfloat16_constant", "constant_output", "floorpool_relu6_swish",
                                   "maxpool_indices_unread", "resize_align_corners_scale"])  # fmt: skip
 def test_measured_models_convert_and_verify(name, protogen, tmp_path):
-    path = CASES / "onnx" / f"{name}.onnx"
+    path = GOLDEN / "onnx_models" / f"{name}.onnx"
     done = protogen(
         "convert", str(path), "-o", "n.prototxt", "--caffemodel", "n.caffemodel", "--verify"
     )
@@ -331,7 +331,7 @@ def test_external_data_of_a_branch_is_read_beside_the_model(protogen, tmp_path, 
     """The current folder has a file of the same name."""
     (tmp_path / "model").mkdir()
     path = tmp_path / "model" / "if_external.onnx"
-    path.write_bytes((CASES / "onnx" / "if_external.onnx").read_bytes())
+    path.write_bytes((GOLDEN / "onnx_models" / "if_external.onnx").read_bytes())
     np.full(8, 9, np.float32).tofile(tmp_path / "cwd_secret.bin")
     done = protogen("convert", str(path), "-o", "n.prototxt")
     assert done.returncode == 2
@@ -343,7 +343,7 @@ def test_external_data_of_a_branch_is_read_beside_the_model(protogen, tmp_path, 
 
 
 def test_a_net_for_ssd_has_fields_of_its_parser_only(protogen, tmp_path):
-    path = CASES / "onnx" / "floorpool_relu6_swish.onnx"
+    path = GOLDEN / "onnx_models" / "floorpool_relu6_swish.onnx"
     done = protogen(
         "convert", str(path), "-o", "n.prototxt", "--caffemodel", "n.caffemodel", "--verify",
         "--dialect", "ssd",

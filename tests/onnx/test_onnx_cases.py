@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
+import onnx
+import pytest
 from comparing import caffemodel, types_of
 from judge import NAMES, Caffe, caffe
 from onnx_cases import KINDS, Result, Written, all_cases, differences, obstacle, results
@@ -15,6 +17,7 @@ from places import GOLDEN
 
 import protogen as pg
 from protogen.formats import prototxt
+from protogen.onnx.importer import import_model
 
 IN_CAFFE = "onnx_cases_in_caffe.md"  # written where real Caffe is installed, part of the page
 IGNORED = {"Input", "Parameter", "Silence", "Split"}  # a Split only names an output
@@ -289,3 +292,18 @@ def test_results_that_caffe_cannot_hold_are_told():
     assert whys["identity_opt"] == "optional"
     assert whys["string_concat"] == "strings"
     assert whys["reduce_sum_empty_set_non_reduced_axis_zero"] == "an empty tensor"
+
+
+@pytest.mark.parametrize("operator", ["Bernoulli", "RandomNormalLike", "RandomUniformLike"])
+def test_random_operators_of_constants_are_refused(operator):
+    shape = [1, 4]
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, shape) for name in "xy")
+    nodes = [
+        onnx.helper.make_node(operator, ["p"], ["b"]),
+        onnx.helper.make_node("Mul", ["x", "b"], ["y"]),
+    ]
+    half = onnx.numpy_helper.from_array(np.full(shape, 0.5, np.float32), "p")
+    graph = onnx.helper.make_graph(nodes, "g", [x], [y], [half])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    with pytest.raises(pg.UnsupportedError, match="its values are random"):
+        import_model(model)

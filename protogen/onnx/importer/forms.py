@@ -335,12 +335,22 @@ def constant_outputs(source: OnnxGraph, ctx: ImportContext) -> list[Message]:
     import numpy as np
 
     names = {layer.name for layer in ctx.layers}
+    tops = {top for layer in ctx.layers for top in layer.top}
+    aliases = ctx.output_aliases(source.outputs)
     layers = []
     for output in dict.fromkeys(source.outputs):
-        array = source.constants.get(output)
-        if array is None:
+        value = aliases.get(output, output)
+        array = source.constants.get(value)
+        if array is None or value in tops:
             continue
         values = np.asarray(array, np.float32)
+        if np.isnan(values).any():
+            raise UnsupportedError(
+                "the constant contains NaN, which protogen refuses in parameters",
+                where=source.path,
+                subject=f'output "{output}"',
+                advice="End the model before this output.",
+            )
         if not array.size or not np.array_equal(values, array, equal_nan=array.dtype.kind == "f"):
             raise UnsupportedError(
                 f"the constant of type {array.dtype} and shape {shape_text(array.shape)} cannot be "

@@ -151,24 +151,7 @@ def read_source(
     small = [t for t in loaded.graph.initializer if t.name not in large]
     del loaded.graph.initializer[:]
     loaded.graph.initializer.extend(small)
-    graph = _infer_shapes(_with_constants(loaded, loaded.graph, constants), path)
-    shapes, kinds = _shapes(graph, path)
-    while True:
-        folded = fold(graph.node, constants, shapes, opset)
-        nodes, taken = take_branches(folded, constants)
-        nodes, gathered = gather_compressed(nodes, constants)
-        nodes, unrolled = take_steps(nodes, constants, Values(shapes, kinds), opset)
-        ends = [value.name for value in graph.output]
-        nodes, replaced = take_elements(nodes, constants, shapes, ends, opset)
-        changed = taken or gathered or unrolled or replaced
-        folded_all = len(folded) == len(graph.node) and not changed
-        del graph.node[:]
-        graph.node.extend(nodes)
-        if folded_all:
-            break
-        resolve_axes(graph, opset, constants)
-        graph = _infer_shapes(_with_constants(loaded, graph, constants), path)
-        shapes, kinds = _shapes(graph, path)
+    graph, shapes, kinds = _simplified(loaded, constants, opset, path)
     if input_shapes:
         _check_fit(_with_constants(loaded, graph, constants), path)
     names = [value.name for value in graph.input if value.name not in constants]
@@ -190,6 +173,36 @@ def read_source(
     if begins or outputs:
         cut(source, begins, outputs)
     return source
+
+
+def _simplified(
+    model: ModelProto, constants: dict[str, NDArray[Any]], opset: int, path: str
+) -> tuple[GraphProto, dict[str, Shape], dict[str, str]]:
+    """Fold constants and replace control flow and sequences whose structure is constant, until nothing
+    changes. New constants are added to ``constants``.
+
+    Returns:
+        The graph, and the shapes and the element types of its values.
+    """
+    graph = _infer_shapes(_with_constants(model, model.graph, constants), path)
+    shapes, kinds = _shapes(graph, path)
+    while True:
+        folded = fold(graph.node, constants, shapes, opset)
+        nodes, taken = take_branches(folded, constants)
+        nodes, gathered = gather_compressed(nodes, constants)
+        nodes, unrolled = take_steps(nodes, constants, Values(shapes, kinds), opset)
+        ends = [value.name for value in graph.output]
+        nodes, replaced = take_elements(nodes, constants, shapes, ends, opset)
+        changed = taken or gathered or unrolled or replaced
+        folded_all = len(folded) == len(graph.node) and not changed
+        del graph.node[:]
+        graph.node.extend(nodes)
+        if folded_all:
+            break
+        resolve_axes(graph, opset, constants)
+        graph = _infer_shapes(_with_constants(model, graph, constants), path)
+        shapes, kinds = _shapes(graph, path)
+    return graph, shapes, kinds
 
 
 def _loaded(

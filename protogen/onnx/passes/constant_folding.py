@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
+from protogen.errors import ProtogenError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -32,6 +34,11 @@ _NO_LARGER = frozenset(
     )
 )
 LAZY = 1024  # values: a larger constant of one number stays a view of that number
+_KINDS = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}
+# Operators whose output differs from run to run.
+_RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike")  # the others read nothing
+)
 # Operators that only change the shape of their input.
 _VIEWS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
@@ -79,18 +86,40 @@ def fold(
             pending.update(node.output)
         else:
             remaining.append(node)
-    if foldable:
-        computed = _run(foldable, constants, opset)
-        constants |= {n: array for n, array in computed.items() if isinstance(array, np.ndarray)}
-    return remaining
+    failed = _compute(foldable, constants, opset)
+    if not failed:
+        return remaining
+    others = {tuple(node.output) for node in (*remaining, *failed)}
+    return [node for node in nodes if tuple(node.output) in others]
+
+
+def _compute(
+    nodes: Sequence[NodeProto], constants: dict[str, NDArray[Any]], opset: int
+) -> list[NodeProto]:
+    """Add the outputs of nodes to ``constants``. Return the nodes that onnxruntime does not compute, such
+    as those of types that it does not implement, and the nodes that depend on them."""
+    import numpy as np
+
+    try:
+        computed = _run(nodes, constants, opset) if nodes else {}
+    except ProtogenError:
+        if len(nodes) == 1:
+            return list(nodes)
+        failed: list[NodeProto] = []
+        for node in nodes:
+            known = all(name in constants for name in node.input if name)
+            failed += _compute([node], constants, opset) if known else [node]
+        return failed
+    constants |= {n: array for n, array in computed.items() if isinstance(array, np.ndarray)}
+    return []
 
 
 def _is_narrow(node: NodeProto, constants: Mapping[str, NDArray[Any]]) -> bool:
     """Whether a constant of the operator, or its result, has a type that onnxruntime's Python cannot take:
     float8, float4, int4 or int2."""
     types = [constants[name].dtype for name in node.input if name in constants]
-    if node.op_type == "Cast":
-        types.append(helper.tensor_dtype_to_np_dtype(attributes_of(node).get("to", 1)))
+    if node.op_type == "Cast" and (kind := attributes_of(node).get("to", 0)) in _KINDS:
+        types.append(helper.tensor_dtype_to_np_dtype(kind))
     return any(type_.isbuiltin != 1 for type_ in types if type_.kind != "O")
 
 
@@ -117,8 +146,11 @@ def _foldable(
 ) -> bool:
     """Whether a constant can be computed safely, in bounded time and memory.
 
-    The operator must have no inner graph, so no loops, and no output far larger than its inputs.
+    The operator must be one of ONNX's own and not random. It must have no inner graph, so no loops, and
+    no output far larger than its inputs.
     """
+    if node.op_type in _RANDOM or node.domain not in ("", "ai.onnx"):
+        return False
     if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
         return False
     read = sum(constants[name].size for name in node.input if name in constants)

@@ -52,14 +52,14 @@ def take_elements(
             replaced += 1
             result += [(one, False) for one in new]
     needed = set(outputs)
-    kept: list[NodeProto] = []
+    others: list[NodeProto] = []
     for node, makes_sequence in reversed(result):
         if makes_sequence and not needed.intersection(node.output):
             replaced += 1
             continue
         needed |= reads(node)
-        kept.append(node)
-    return kept[::-1], replaced
+        others.append(node)
+    return others[::-1], replaced
 
 
 class _Sequences:
