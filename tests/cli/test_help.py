@@ -121,6 +121,7 @@ VARIANTS = {
     "--exact": "check reports, upsample writes",
     "--to": "the forms",
     "--scale": "",
+    "--explain": "the forms of a layer, or the steps of a resize",
     "--external-data": "cut writes models only from models",
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
+import protogen as pg
 from protogen.net.targets import check_target
 
 NET = ROOT / "benchmarks/nets/mobilenet_v2.onnx"
@@ -37,10 +38,19 @@ def test_explain_lists_the_forms_with_cost_and_reason(protogen, tmp_path: Path):
     assert "ReLU, Scale, ReLU, Scale" in done.stdout
 
 
-def test_explain_needs_a_target(protogen, tmp_path: Path):
+def test_explain_without_a_target_says_why_each_layer_is_there(protogen, tmp_path: Path):
     done = convert(protogen, tmp_path, "--explain")
+    assert done.returncode == 0
+    reasons = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
+    named = {line.split()[-1]: reason for line, reason in reasons.items()}
+    assert all(layer.name in named for layer in pg.load(tmp_path / "n.prototxt").layers)
+
+
+def test_explain_does_not_apply_to_onnx(protogen, tmp_path: Path):
+    net = ROOT / "examples" / "tiny.prototxt"
+    done = protogen("convert", str(net), "-o", str(tmp_path / "n.onnx"), "--explain")
     assert done.returncode == 2
-    assert "--explain needs --target" in done.stderr
+    assert "--explain applies from ONNX to Caffe only" in done.stderr
 
 
 def test_target_and_another_dialect_contradict(protogen, tmp_path: Path):

@@ -99,6 +99,32 @@ class Result:
     approximated: tuple[str, ...] = ()
     layers: frozenset[str] = frozenset()
 
+    def attempt(self, computed: Sequence[str]) -> None:
+        """Import the case with these inputs computed, and compare the numbers."""
+        case = self.case
+        fed = {value.name: a for value, a in zip(_fed(case.model), case.inputs, strict=True)}
+        fixed = with_constants(case.model, {n: a for n, a in fed.items() if n not in computed})
+        try:
+            imported = import_model(fixed)
+        except (pg.UnsupportedError, pg.InputError) as error:
+            self.refusals.append(reason_of(error))
+            return
+        except ProtogenError as error:
+            self.faults.append(f"is not refused, but fails: {error}")
+            return
+        except Exception as error:
+            error.add_note(f"while importing {case.name} with computed {computed}")
+            raise
+        written = _written(case, fixed, imported, {name: fed[name] for name in computed})
+        wrong = check(written)
+        if wrong and any(WITHOUT_HIDING in note for note in imported.approximated):
+            self.stated += wrong
+            wrong = check(written, hidden=True)
+        self.faults += wrong
+        if self.written is None:
+            self.written, self.approximated = written, imported.approximated
+            self.layers = frozenset(layer.type for layer in imported.net.layers)
+
     @property
     def converts(self) -> bool:
         """Whether a net is written that gives the expected values."""
@@ -210,11 +236,12 @@ def with_constants(model: ModelProto, values: Arrays) -> ModelProto:
     return fixed
 
 
-def attempts(case: Case) -> list[list[str]]:
+def attempts(case: Case) -> tuple[list[list[str]], list[list[str]]]:
     """Return the inputs to compute in each attempt; the others are constants, like weights.
 
-    First all inputs that float32 holds exactly, then those that are float, then the first of these;
-    of a case without float inputs, at last none.
+    First all inputs that float32 holds exactly, then those that are float, then the first of these (of
+    a case without float inputs none). The second list is for a case that is refused in all of these:
+    each input alone.
     """
     arrays = {value.name: a for value, a in zip(_fed(case.model), case.inputs, strict=True)}
     filled = {name: array for name, array in arrays.items() if array.size}
@@ -226,7 +253,8 @@ def attempts(case: Case) -> list[list[str]]:
         or (array.dtype.kind in "iub" and np.abs(array.astype(np.float64)).max() <= EXACT)
     ]
     tries = [exact, floats, floats[:1]]
-    return [one for i, one in enumerate(tries) if one not in tries[:i]]
+    tries = [one for i, one in enumerate(tries) if one not in tries[:i]]
+    return tries, [[name] for name in exact if [name] not in tries]
 
 
 def operators_of(cases: Sequence[Case]) -> dict[str, str]:
@@ -260,30 +288,13 @@ def result_of(case: Case, operator: str) -> Result:
         else:
             result.faults.append("is imported, but has inputs other than numbers")
         return result
-    fed = {value.name: a for value, a in zip(_fed(case.model), case.inputs, strict=True)}
-    for computed in attempts(case):
-        fixed = with_constants(case.model, {n: a for n, a in fed.items() if n not in computed})
-        feeds = {name: fed[name] for name in computed}
-        try:
-            imported = import_model(fixed)
-        except (pg.UnsupportedError, pg.InputError) as error:
-            result.refusals.append(reason_of(error))
-            continue
-        except ProtogenError as error:
-            result.faults.append(f"is not refused, but fails: {error}")
-            continue
-        except Exception as error:
-            error.add_note(f"while importing {case.name} with computed {computed}")
-            raise
-        written = _written(case, fixed, imported, feeds)
-        wrong = check(written)
-        if wrong and any(WITHOUT_HIDING in note for note in imported.approximated):
-            result.stated += wrong
-            wrong = check(written, hidden=True)
-        result.faults += wrong
+    tries, alone = attempts(case)
+    for computed in tries:
+        result.attempt(computed)
+    for computed in alone:
         if result.written is None:
-            result.written, result.approximated = written, imported.approximated
-            result.layers = frozenset(layer.type for layer in imported.net.layers)
+            result.attempt(computed)
+    del result.refusals[len(tries) :]  # those of inputs that are no constants in models say less
     return result
 
 

@@ -101,8 +101,8 @@ def page() -> Iterator[str]:
     yield ""
     yield (
         "Every case is tried with different inputs computed: first all inputs, integers and truth values "
-        "too; then those that are float; then the first of these. The other inputs are constants, like "
-        "weights. Every attempt that is imported must give the expected values; a case converts if one is."
+        "too; then those that are float; then the first of these; then each alone. The other inputs are "
+        "constants, like weights. Every attempt that is imported must give the expected values; a case converts if one is."
     )
     yield ""
     yield from totals()
@@ -141,6 +141,11 @@ def totals() -> Iterator[str]:
     for one in held:
         for text in dict.fromkeys(map(statement, one.approximated)):
             notes[masked(text)].append((text, one.case.short))
+    yield "| statement | cases |"
+    yield "|---|---|"
+    for group in sorted(notes.values()):
+        yield f"| {group[0][0]} | {named(group)} |"
+    yield ""
     differ = [f"`{one.case.short}`" for one in held if one.stated]
     if differ:
         yield (
@@ -148,11 +153,6 @@ def totals() -> Iterator[str]:
             f"it: {', '.join(differ)}. They do not count as converted."
         )
         yield ""
-    yield "| statement | cases |"
-    yield "|---|---|"
-    for group in sorted(notes.values()):
-        yield f"| {group[0][0]} | {named(group)} |"
-    yield ""
 
 
 def unheld() -> Iterator[str]:
