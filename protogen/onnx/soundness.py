@@ -90,11 +90,32 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     imports = {d: min(v, newest) if d in _OWN else v for d, v in imports.items()}
     imports.setdefault("", imports.get("ai.onnx", 1))
     context.opset_imports = imports
-    outputs = {name for node in model.graph.node for name in node.output}
     defined = {value.name for value in model.graph.input}
     defined |= {tensor.name for tensor in model.graph.initializer}
     defined |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     for node in model.graph.node:
+        _check_node(node, context, imports[""], where)
+    check_order(model.graph.node, defined, where)
+    for value in model.graph.output:
+        if value.name not in defined:
+            raise InputError(
+                "no operator, input or constant defines it",
+                where=where,
+                subject=f'output "{value.name}"',
+            )
+
+
+def check_order(nodes: Sequence[NodeProto], defined: set[str], where: str) -> None:
+    """Check that each operator reads what is defined before it, and that each name is defined once.
+
+    Args:
+        defined: the names that are defined before the operators; theirs are added.
+
+    Raises:
+        InputError: an operator reads another name, or defines one again.
+    """
+    outputs = {name for node in nodes for name in node.output}
+    for node in nodes:
         for name in node.input:
             if name and name not in defined:
                 raise _operator_error(
@@ -104,18 +125,10 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
                     if name not in outputs
                     else f'reads "{name}", which depends on the output of this operator',
                 )
-        _check_node(node, context, imports[""], where)
         for name in filter(None, node.output):
             if name in defined:
                 raise _operator_error(node, where, f'output "{name}" is already defined')
             defined.add(name)
-    for value in model.graph.output:
-        if value.name not in defined:
-            raise InputError(
-                "no operator, input or constant defines it",
-                where=where,
-                subject=f'output "{value.name}"',
-            )
 
 
 def _check_node(node: NodeProto, context: Any, opset: int, where: str) -> None:

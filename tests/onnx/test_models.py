@@ -124,6 +124,28 @@ def test_functions_are_inlined():
     agrees(one, {"x": values(*X)})
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_operators_that_onnx_defines_by_others_are_written_out(heads):
+    """Attention depends on the types and shapes of its inputs, constants too."""
+    rng = np.random.default_rng(0)
+    k = rng.standard_normal((2, heads, 5, 4)).astype(np.float32)
+    nodes = [node("Attention", ["x", "k", "k"], ["y"])]
+    one = model(nodes, {"x": (2, heads, 3, 4)}, constants={"k": k}, opset=23)
+    agrees(one, {"x": values(2, heads, 3, 4)})
+
+
+def test_rotary_embedding():
+    rng = np.random.default_rng(0)
+    cos, sin = (rng.standard_normal((2, 3, 2)).astype(np.float32) for _ in range(2))
+    nodes = [node("RotaryEmbedding", ["x", "c", "s"], ["y"])]
+    one = model(nodes, {"x": (2, 2, 3, 4)}, constants={"c": cos, "s": sin}, opset=23)
+    x = values(2, 2, 3, 4)
+    first, second = x[..., :2], x[..., 2:]
+    c, s = cos[:, None], sin[:, None]
+    expected = np.concatenate([first * c - second * s, first * s + second * c], -1)
+    agrees(one, {"x": x}, {"y": expected})
+
+
 def test_functions_that_never_end_or_explode_are_refused():
     imports = [helper.make_opsetid("own", 1)]
 

@@ -61,10 +61,14 @@ def split(
     if len(outputs) == 1:
         ctx.pass_through(x)
         return
-    if min(lengths) < 1:
+    parts = [(name, n) for name, n in zip(outputs, lengths, strict=True) if n or ctx.is_read(name)]
+    if min(n for _, n in parts) < 1:
         raise ctx.unsupported("an output is empty, but Caffe blobs cannot be empty")
-    points = list(accumulate(lengths[:-1]))
-    ctx.slice(x, axis, points, [name or ctx.new_value("unused") for name in outputs])
+    tops = [name or ctx.new_value("unused") for name, _ in parts]
+    if len(tops) == 1:
+        ctx.bind_output(x, tops[0])
+        return
+    ctx.slice(x, axis, list(accumulate(n for _, n in parts[:-1])), tops)
 
 
 @imports("protogen:Split", takes=ANY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,19 +22,27 @@ from protogen.net.shapes import MAX_COUNT
 from protogen.onnx.files import load_model
 from protogen.onnx.importer.cutting import begin, cut
 from protogen.onnx.importer.legacy import convert_opset, resolve_axes
+from protogen.onnx.importer.registry import REGISTRY
 from protogen.onnx.memory_mapped import read_memory_mapped
 from protogen.onnx.metadata import restore_layers
 from protogen.onnx.passes.branches import take_branches
 from protogen.onnx.passes.compressing import gather_compressed
 from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
-from protogen.onnx.passes.functions import inlined
+from protogen.onnx.passes.functions import expanded, inlined
 from protogen.onnx.passes.loops import Values, take_steps
 from protogen.onnx.passes.quantization import DROPPED, Scales, drop_quantization
 from protogen.onnx.passes.sequences import take_elements
 from protogen.onnx.passes.sparse import store_densely
 from protogen.onnx.passes.widening import NOTE as WIDENED
 from protogen.onnx.passes.widening import widen
-from protogen.onnx.soundness import check_sound, constant, element_type, inferred, schema_error
+from protogen.onnx.soundness import (
+    check_order,
+    check_sound,
+    constant,
+    element_type,
+    inferred,
+    schema_error,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,7 +171,7 @@ def read_source(
         producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
         inputs={name: shapes[name] for name in names},
         outputs=tuple(value.name for value in graph.output),
-        operators=tuple(_operator(node) for node in graph.node),
+        operators=tuple(_without_empty(_operator(node), shapes) for node in graph.node),
         constants=constants,
         shapes=shapes | {name: array.shape for name, array in constants.items()},
         kinds=kinds,
@@ -193,6 +201,9 @@ def _simplified(
         nodes, unrolled = take_steps(nodes, constants, Values(shapes, kinds), opset)
         ends = [value.name for value in graph.output]
         nodes, replaced = take_elements(nodes, constants, shapes, ends, opset)
+        if taken or unrolled:
+            known_names = {value.name for value in graph.input} | constants.keys()
+            check_order(nodes, known_names, path)
         changed = taken or gathered or unrolled or replaced
         folded_all = len(folded) == len(graph.node) and not changed
         del graph.node[:]
@@ -220,7 +231,7 @@ def _loaded(
         loaded.CopyFrom(model)
     else:
         loaded, large = read_memory_mapped(model)
-    loaded = inlined(loaded, path)
+    loaded = expanded(inlined(loaded, path), REGISTRY)
     store_densely(loaded.graph)
     check_sound(loaded, path, large)
     notes = (WIDENED,) if widen(loaded) else ()
@@ -351,6 +362,12 @@ def _shapes(graph: GraphProto, path: str) -> tuple[dict[str, Shape], dict[str, s
                 )
             shapes[value.name] = shape
     return shapes, kinds
+
+
+def _without_empty(operator: Operator, shapes: Mapping[str, Shape]) -> Operator:
+    """Return a Concat without inputs that have no values; Caffe's blobs cannot be empty."""
+    full = tuple(name for name in operator.inputs if 0 not in shapes.get(name, ()))
+    return replace(operator, inputs=full) if operator.type == "Concat" and full else operator
 
 
 def _operator(node: NodeProto) -> Operator:
