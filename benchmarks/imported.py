@@ -191,8 +191,12 @@ class Case:
         feeds = {name: array for name, array in self.net_feeds.items() if name in needed}
         return (exported.SerializeToString(), feeds), (model.SerializeToString(), self.feeds)
 
-    def problem(self, outputs: Sequence[NDArray[Any]]) -> str:
-        """Return how outputs differ from those of the source in onnxruntime; empty if they do not."""
+    def problem(self, outputs: Arrays | Sequence[NDArray[Any]]) -> str:
+        """Return how outputs differ from those of the source in onnxruntime; empty if they do not. Their
+        names are those of the source's values or of the net's layers."""
+        if isinstance(outputs, dict):
+            blobs = self.imported.blobs
+            outputs = {blobs.get(name, name): array for name, array in outputs.items()}
         rows = compare(self.expected, outputs, self.net.graph, TOLERANCE)
         return "; ".join(f'"{one.blob}" {one.problem}' for one in rows if one.problem)
 
@@ -249,7 +253,11 @@ class Case:
             return
         with np.load(outputs) as archive:
             for form, title in FORMS.items():
-                computed = [archive[name] for name in archive.files if name.startswith(form)]
+                computed = {
+                    name.partition(":")[2]: archive[name]
+                    for name in archive.files
+                    if name.startswith(form)
+                }
                 if problem := self.problem(computed):
                     row.notes.append(f"OpenCV: the {title} is wrong: {problem}")
                     return

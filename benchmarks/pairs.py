@@ -45,14 +45,16 @@ def median_ratio(
     return middle, (high - low) / 2
 
 
-def runner(net: Any, feeds: Mapping[str, Any]) -> Callable[[], Any]:
-    """Return a function that runs a net of OpenCV and returns its outputs."""
+def runner(net: Any, feeds: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Return a function that runs a net of OpenCV and returns its outputs by the names of their layers,
+    for an ONNX model by the names of its values."""
     names = net.getUnconnectedOutLayersNames()
+    ends = [name.rpartition("!")[2] for name in names]
 
-    def run() -> Any:
+    def run() -> dict[str, Any]:
         for name, array in feeds.items():
             net.setInput(array, name)
-        return net.forward(names)
+        return dict(zip(ends, net.forward(names), strict=True))
 
     return run
 
@@ -69,13 +71,13 @@ def main() -> None:
         "onnx": lambda: cv2.dnn.readNetFromONNX(source),
     }
     inputs = {tuple(name.split(":", 1)): array for name, array in np.load(arrays).items()}
-    runs: list[Callable[[], Any]] = []
+    runs: list[Callable[[], dict[str, Any]]] = []
     computed: dict[str, Any] = {}
     for form, read in readers.items():
         feeds = {name: array for (of, name), array in inputs.items() if of == form}
         try:
             runs.append(runner(read(), feeds))
-            computed |= {f"{form}:{i}": array for i, array in enumerate(runs[-1]())}
+            computed |= {f"{form}:{name}": array for name, array in runs[-1]().items()}
         except cv2.error as error:
             print(json.dumps({"refused": form, "words": str(error)}))
             return

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from operators import agrees, model, refusal, weights
 
+from protogen import InputError, from_onnx
 from protogen.onnx.passes.loops import MOST_STEPS
 
 flags = st.integers(0, 1)
@@ -275,3 +276,32 @@ def test_scan_of_constants_and_values():
     )  # fmt: skip
     node = helper.make_node("Scan", ["x", "c"], ["y"], body=inner, num_scan_inputs=2)
     agrees(model([node], {"x": (4, 3)}, constants={"c": weights(4, 3)}), live=True)
+
+
+# Invalid bodies
+
+
+def invalid(nodes) -> str:
+    """Return the message of a model with a loop of these operators."""
+    inner = body(nodes, [("i", INT64, ()), ("go", BOOL, ()), ("v", FLOAT, (2, 3))],
+                 [("go", BOOL, ()), ("next", FLOAT, (2, 3))])  # fmt: skip
+    loop = helper.make_node("Loop", ["n", "", "x"], ["y"], body=inner)
+    with pytest.raises(InputError) as error:
+        from_onnx(model([loop], {"x": (2, 3)}, constants={"n": np.array(1)}))
+    return str(error.value)
+
+
+def test_invalid_operators_of_a_body():
+    text = invalid([helper.make_node("Mul", ["v"], ["next"])])
+    assert text.startswith('operator "next" (Mul): does not match the ONNX schema: ')
+
+
+def test_a_body_that_reads_its_own_result():
+    nodes = [helper.make_node("Add", ["v", "b"], ["a"]), helper.make_node("Identity", ["b"], ["b"]),
+             helper.make_node("Relu", ["a"], ["next"])]  # fmt: skip
+    assert 'reads "b_0", which depends on the output of this operator' in invalid(nodes)
+
+
+def test_a_body_that_reads_an_unknown_value():
+    text = invalid([helper.make_node("Add", ["v", "w"], ["next"])])
+    assert 'reads "w", which no input, constant or other operator defines' in text
