@@ -294,7 +294,7 @@ def result_of(case: Case, operator: str) -> Result:
     for computed in alone:
         if result.written is None:
             result.attempt(computed)
-    del result.refusals[len(tries) :]  # those of inputs that are no constants in models say less
+    del result.refusals[len(tries) :]  # those of inputs that models compute say less
     return result
 
 

@@ -34,8 +34,8 @@ def cleaned(
     layers = part_concats(layers, shapes, outputs)
     layers = merge_views(layers, shapes, outputs)
     layers = join_powers(layers, outputs)
-    layers = multiply_pixels(layers, shapes, weights, outputs, reasons)
-    return drop_flattens(layers, outputs)
+    layers = drop_flattens(layers, outputs)
+    return multiply_pixels(layers, shapes, weights, outputs, reasons)
 
 
 def silence_unread(source: OnnxGraph, layers: list[Message]) -> None:
