@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from onnx.shape_inference import infer_shapes
 from operators import agrees, model, refusal, weights
 
+from protogen.errors import UnsupportedError
 from protogen.onnx.session import run_model
 
 INDICES = {"i": TensorProto.INT64}
@@ -50,7 +51,10 @@ def test_indices_of_maxima(data):
     inferred = infer_shapes(one).graph.output[-1].type.tensor_type.shape
     # onnxruntime has windows that begin in the pad at the end; ONNX's shape rule does not count them.
     assume(expected == tuple(d.dim_value for d in inferred.dim))
-    agrees(one, feeds={"x": x})
+    try:
+        agrees(one, feeds={"x": x})
+    except UnsupportedError as error:  # one axis would need CEIL, and another one FLOOR
+        assert "cannot produce the windows" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("storage_order", [0, 1])

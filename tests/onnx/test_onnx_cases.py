@@ -96,13 +96,15 @@ def page() -> Iterator[str]:
         "case whose outputs are such tensors (float16, float32, float64 or bfloat16) either agrees with "
         "its expected values to 1e-4 of the largest value (float16: 2e-3, bfloat16: 1e-2, because the "
         "expected values are rounded to these types), or is refused for a reason below. No case is "
-        "imported with other numbers."
+        "imported with other numbers without a statement of the import."
     )
     yield ""
     yield (
         "Every case is tried with different inputs computed: first all inputs, integers and truth values "
         "too; then those that are float; then the first of these; then each alone. The other inputs are "
-        "constants, like weights. Every attempt that is imported must give the expected values; a case converts if one is."
+        "constants, like weights. Every attempt that is imported must give the expected values; a case "
+        "converts if one is. (A case whose operator is expanded, that is, computed by other operators, is "
+        "tried until one is.)"
     )
     yield ""
     yield from totals()
@@ -191,7 +193,7 @@ def by_operator() -> Iterator[str]:
     yield (
         "The node cases, and the layers that cases of one operator become; none if the operator has no "
         "effect at inference, or only constants are supported. The numbers include cases in which the "
-        "operator is expanded, that is, computed by other operators. The fifth column has the cases whose "
+        "operator is expanded. The fifth column has the cases whose "
         "results are integers or truth values, and how many of them convert."
     )
     yield ""

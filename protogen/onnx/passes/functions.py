@@ -15,8 +15,11 @@ from protogen.onnx.passes.sorting import inner_graphs
 MOST_OPERATORS = 1_000_000
 MOST_LEVELS = 4  # of functions that ONNX defines by other functions
 _OWN = ("", "ai.onnx")
-# Functions of loops, and of random values: their results are constants, or no layers can be written.
-_NOT_EXPANDED = {"Bernoulli", "Range", "SequenceMap"}
+# Functions of loops and of random values, and windows: their results are constants, or no layers can be
+# written.
+_NOT_EXPANDED = {
+    "Bernoulli", "BlackmanWindow", "HammingWindow", "HannWindow", "Range", "SequenceMap",
+}  # fmt: skip
 Key = tuple[str, str, str]  # domain, name, overload
 
 
