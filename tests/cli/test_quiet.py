@@ -60,5 +60,5 @@ def test_verbose_prints_rows_without_a_problem(protogen):
     assert protogen(*dry).stdout == "14 operators: 14 convert\n"
     assert "GlobalAveragePool" in protogen(*dry, "--verbose").stdout
     convert = ("convert", MODEL, "-o", "a.prototxt", "--caffemodel", "a.caffemodel", "--verify")
-    assert "/stem/stem.0/Conv_output_0" not in protogen(*convert).stdout
-    assert "/stem/stem.0/Conv_output_0" in protogen(*convert, "-v").stdout
+    assert "/stem/stem.2/Mul_output_0" not in protogen(*convert).stdout
+    assert "/stem/stem.2/Mul_output_0" in protogen(*convert, "-v").stdout
