@@ -11,6 +11,7 @@ from protogen.onnx.files import load_model
 from protogen.onnx.passes.constant_folding import attributes_of, fold
 from protogen.onnx.passes.functions import inlined
 from protogen.onnx.passes.quantization import drop_quantization
+from protogen.onnx.passes.sorting import set_operators
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,10 +52,7 @@ def _dequantize_constants(model: ModelProto) -> None:
     shapes = {node.output[0]: constants[node.input[0]].shape for node in steps}
     fold(steps, constants, shapes, opset)
     written = {node.output[0] for node in steps if node.output[0] in constants}
-    rest = [node for node in graph.node if node.output[0] not in written]
-    copies = [type(node).FromString(node.SerializeToString()) for node in rest]
-    del graph.node[:]
-    graph.node.extend(copies)
+    set_operators(graph, [node for node in graph.node if node.output[0] not in written])
     graph.initializer.extend(
         helper.make_tensor(
             name, helper.np_dtype_to_tensor_dtype(constants[name].dtype), constants[name].shape,

@@ -31,6 +31,15 @@ def floats(ctx: ImportContext, values: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
+def constant_operand(ctx: ImportContext, a: str, b: str) -> tuple[str, NDArray[Any]] | None:
+    """Return (the other operand, the constant) of a commutative operator; None if both are computed."""
+    for x, other in ((a, b), (b, a)):
+        values = ctx.constant(other)
+        if values is not None:
+            return x, values
+    return None
+
+
 def powered(
     ctx: ImportContext,
     x: str,

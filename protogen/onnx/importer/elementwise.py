@@ -7,6 +7,7 @@ from protogen.geometry import Shape
 from protogen.onnx.importer.arithmetic import (
     LARGEST,
     clipped,
+    constant_operand,
     eltwise,
     floats,
     powered,
@@ -22,11 +23,9 @@ DIFFERENCE = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, -1.0]}}
 
 @imports("Add", takes=NUMBERS)
 def add(ctx: ImportContext, a: str, b: str) -> None:
-    for x, other in ((a, b), (b, a)):
-        values = ctx.constant(other)
-        if values is not None:
-            with_constant(ctx, x, values, "Bias")
-            return
+    if (pair := constant_operand(ctx, a, b)) is not None:
+        with_constant(ctx, *pair, "Bias")
+        return
     paired(ctx, a, b, "SUM")
 
 
@@ -35,11 +34,9 @@ def multiply(ctx: ImportContext, a: str, b: str) -> None:
     if a == b:
         powered(ctx, a, power=2.0)
         return
-    for x, other in ((a, b), (b, a)):
-        values = ctx.constant(other)
-        if values is not None:
-            with_constant(ctx, x, values, "Scale")
-            return
+    if (pair := constant_operand(ctx, a, b)) is not None:
+        with_constant(ctx, *pair, "Scale")
+        return
     paired(ctx, a, b, "PROD")
 
 

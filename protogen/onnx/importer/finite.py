@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 # Operators whose result can be infinite or NaN although their inputs are finite.
 _UNBOUNDED = frozenset(("Div", "Exp", "Log", "Pow", "Reciprocal", "Sqrt"))
-# Operators that put values of their constants into the result.
-_COMBINE = frozenset(("Add", "Concat", "Div", "Max", "Min", "Mul", "Pad", "Sub", "Where"))
 _SPREADS = (
     "infinity and NaN in one value also reach values beside it, because the layers multiply by 0 where "
     "the operator leaves a value out"
@@ -24,8 +22,6 @@ _SPREADS = (
 def can_be_unbounded(ctx: ImportContext, value: str) -> bool:
     """Whether an operator before the value can give infinity or NaN for finite inputs: by its formula, or
     because one of its constants is infinite or NaN."""
-    import numpy as np
-
     seen: set[str] = set()
     stack = [value]
     while stack:
@@ -36,14 +32,11 @@ def can_be_unbounded(ctx: ImportContext, value: str) -> bool:
         seen.add(name)
         if operator.type in _UNBOUNDED:
             return True
-        constants = map(ctx.constant, operator.inputs if operator.type in _COMBINE else ())
-        if any(one is not None and _has_infinity(one) for one in constants):
-            return True
-        for name in operator.inputs:
-            constant = ctx.constant(name)
+        for read in operator.inputs:
+            constant = ctx.constant(read)
             if constant is None:
-                stack.append(name)
-            elif constant.dtype.kind == "f" and not np.isfinite(constant).all():
+                stack.append(read)
+            elif _has_infinity(constant):
                 return True
     return False
 

@@ -18,6 +18,7 @@ from onnx import (
 )
 
 from protogen.errors import UnsupportedError
+from protogen.onnx.passes.sorting import set_operators
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -190,6 +191,4 @@ def _align_broadcasts(model: ModelProto) -> None:
             node.attribute.extend(attributes)
         nodes.append(node)
     if len(nodes) > len(model.graph.node):
-        copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del model.graph.node[:]
-        model.graph.node.extend(copies)
+        set_operators(model.graph, nodes)

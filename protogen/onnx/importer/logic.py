@@ -5,7 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from protogen.onnx.importer.arithmetic import LARGEST, eltwise, floats, powered, with_constant
+from protogen.onnx.importer.arithmetic import (
+    LARGEST,
+    constant_operand,
+    eltwise,
+    floats,
+    powered,
+    with_constant,
+)
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.elementwise import broadcast, paired, subtracted, widened
 from protogen.onnx.importer.finite import can_be_unbounded
@@ -119,33 +126,29 @@ def _negated(ctx: ImportContext, x: str, role: str) -> str:
 @imports("And", takes=ANY)
 def conjunction(ctx: ImportContext, a: str, b: str) -> None:
     """a b."""
-    for x, other in ((a, b), (b, a)):
-        values = ctx.constant(other)
-        if values is not None:
-            with_constant(ctx, x, values, "Scale")
-            return
+    if (pair := constant_operand(ctx, a, b)) is not None:
+        with_constant(ctx, *pair, "Scale")
+        return
     paired(ctx, a, b, "PROD")
 
 
 @imports("Or", takes=ANY)
 def disjunction(ctx: ImportContext, a: str, b: str) -> None:
     """max(a, b); with a constant c it is (1 - c) x + c."""
-    for x, other in ((a, b), (b, a)):
-        values = ctx.constant(other)
-        if values is not None:
-            _affine(ctx, x, 1 - floats(ctx, values), floats(ctx, values))
-            return
+    if (pair := constant_operand(ctx, a, b)) is not None:
+        x, values = pair[0], floats(ctx, pair[1])
+        _affine(ctx, x, 1 - values, values)
+        return
     eltwise(ctx, "MAX", broadcast(ctx, (a, b)))
 
 
 @imports("Xor", takes=ANY)
 def exclusive_disjunction(ctx: ImportContext, a: str, b: str) -> None:
     """|a - b|; with a constant c it is (1 - 2 c) x + c."""
-    for x, other in ((a, b), (b, a)):
-        values = ctx.constant(other)
-        if values is not None:
-            _affine(ctx, x, 1 - 2 * floats(ctx, values), floats(ctx, values))
-            return
+    if (pair := constant_operand(ctx, a, b)) is not None:
+        x, values = pair[0], floats(ctx, pair[1])
+        _affine(ctx, x, 1 - 2 * values, values)
+        return
     ctx.add("AbsVal", [subtracted(ctx, a, b, "difference")])
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from protogen.errors import InputError, UnsupportedError
+from protogen.onnx.passes.sorting import set_operators
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,10 +120,7 @@ def drop_quantization(graph: GraphProto, where: str) -> Scales:
     for value in graph.output:
         if value.name in quantized:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
-    result = _without_identities(result, graph)
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in result]
-    del graph.node[:]
-    graph.node.extend(copies)
+    set_operators(graph, _without_identities(result, graph))
     return scales
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 
 from onnx import GraphProto, NodeProto
@@ -37,7 +37,13 @@ def sort_operators(graph: GraphProto) -> None:
             if not missing[j]:
                 heappush(ready, j)
     order += [i for i, count in enumerate(missing) if count]
-    copies = [NodeProto.FromString(nodes[i].SerializeToString()) for i in order]
+    set_operators(graph, [nodes[i] for i in order])
+
+
+def set_operators(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Replace the operators of a graph. The new ones may be operators of the graph itself: they are copied
+    first, because the graph frees those that it drops."""
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
 

@@ -15,6 +15,8 @@ from onnx import (
     numpy_helper,
 )
 
+from protogen.onnx.passes.sorting import inner_graphs
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -58,8 +60,8 @@ def _widen_node(node: NodeProto) -> bool:
             item.i, changed = TensorProto.FLOAT, True
         for tensor in (*([item.t] if item.HasField("t") else []), *item.tensors):
             changed |= _widen_tensor(tensor)
-        for graph in (*([item.g] if item.HasField("g") else []), *item.graphs):
-            changed |= _widen_graph(graph)
+    for graph in inner_graphs(node):
+        changed |= _widen_graph(graph)
     return changed
 
 
