@@ -28,6 +28,7 @@ from protogen.errors import InputError
 from protogen.formats.mapped import FileMap, map_file
 from protogen.onnx.lengths import with_nodes_of, with_onnxruntime_lengths
 from protogen.onnx.passes.sorting import inner_graphs, sort_operators
+from protogen.onnx.texts import check_texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,9 +64,7 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     Raises:
         InputError: the model is invalid. The error names the operator or the constant.
     """
-    for text in _texts(model):
-        if not isinstance(text, str):  # protobuf returns bytes if they are not UTF-8
-            raise InputError(f"the name {text!r} is not valid UTF-8", where=where)
+    check_texts(model, where)
     sort_operators(model.graph)
     held = {tensor.name for tensor in model.graph.initializer} & set(large or ())
     for tensor, owner in tensors(model):
@@ -82,9 +81,6 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
                 dim.ClearField("dim_value")
     context = onnx.checker.C.CheckerContext()
     context.ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))
-    for opset in model.opset_import:
-        if not 0 < opset.version < 2**31:
-            raise InputError(f"invalid operator set version {opset.version}", where=where)
     newest = onnx.defs.onnx_opset_version()
     imports = {opset.domain: opset.version for opset in model.opset_import}
     imports = {d: min(v, newest) if d in _OWN else v for d, v in imports.items()}
@@ -369,23 +365,6 @@ def _bits(type_name: str) -> int:
 
 
 SHORT = ("BFLOAT16", "FLOAT8", "INT4", "UINT4", "FLOAT4", "INT2", "UINT2")  # types that numpy lacks
-
-
-def _texts(model: ModelProto) -> Iterator[Any]:
-    """Yield every string of the model that protogen uses."""
-    graph = model.graph
-    yield from (model.producer_name, model.producer_version, graph.name)
-    yield from (text for prop in model.metadata_props for text in (prop.key, prop.value))
-    yield from (opset.domain for opset in model.opset_import)
-    for node in graph.node:
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        yield from (attribute.name for attribute in node.attribute)
-    for tensor in graph.initializer:
-        yield tensor.name
-        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        yield value.name
-        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
 
 
 def _subject(node: NodeProto) -> str:

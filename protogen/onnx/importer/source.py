@@ -43,6 +43,7 @@ from protogen.onnx.soundness import (
     inferred,
     schema_error,
 )
+from protogen.onnx.texts import check_texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -231,6 +232,7 @@ def _loaded(
         loaded.CopyFrom(model)
     else:
         loaded, large = read_memory_mapped(model)
+    check_texts(loaded, path)
     loaded = expanded(inlined(loaded, path), REGISTRY)
     store_densely(loaded.graph)
     check_sound(loaded, path, large)
