@@ -114,6 +114,7 @@ class LayerType(Values):
     limits: ClassVar[str] = ""  # of its export to ONNX, for the table of supported layers
     stock: ClassVar[bool] = True  # whether BVLC Caffe has it
     forks: ClassVar[tuple[str, ...]] = ()  # dialects that have it although BVLC does not
+    source: ClassVar[str] = ""  # public repository whose code defines it, unless BVLC Caffe has it
     # Its ONNX model stores its text as metadata, for the conversion back to Caffe.
     has_round_trip_metadata: ClassVar[bool] = False
     user_defined: ClassVar[bool] = False  # registered by a user with ``pg.layer``

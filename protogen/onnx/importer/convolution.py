@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from protogen.geometry import Shape
 
+MOST_VALUES = 1 << 28  # of weights that zeros extend
+
 
 def convolved(
     ctx: ImportContext,
@@ -41,24 +43,36 @@ def convolved(
     for i, (a, c) in enumerate(zip(low, high, strict=True)):
         d, kernel = dilations[i], weight.shape[2 + i]
         before = -(-max(0, c - a) // d)  # zero taps, each d pixels wide
-        pad, after = a + before * d, 0
-        while (
-            geometry.conv_out(size[i], kernel + before + after + 1, strides[i], pad, d)
-            >= out[2 + i]
-            and geometry.conv_out(size[i], kernel + before + after, strides[i], pad, d) > out[2 + i]
-        ):
-            after += 1
-            if after > pad + strides[i]:  # all windows already end within the zeros
-                raise ctx.unsupported(
-                    f"the windows cannot produce length {out[2 + i]} from length {size[i]}"
-                )
+        pad = a + before * d
+        after = _zeros_after(size[i] + 2 * pad, kernel + before, strides[i], d, out[2 + i])
+        if after > pad + strides[i]:  # all windows already end within the zeros
+            raise ctx.unsupported(
+                f"the windows cannot produce length {out[2 + i]} from length {size[i]}"
+            )
         pads.append(pad)
         zeros.append((before, after))
     if any(map(any, zeros)):
+        sizes = [n + a + b for n, (a, b) in zip(weight.shape[2:], zeros, strict=True)]
+        if prod([*weight.shape[:2], *sizes]) > MOST_VALUES:
+            raise ctx.unsupported(f"its pads {[*low, *high]} need a kernel of too many zeros")
         weight = np.pad(weight, [(0, 0), (0, 0), *zeros])
     params: dict[str, Any] = {"num_output": weight.shape[0]}
     params |= window(weight.shape[2:], strides, pads, dilations)
     return _layer(ctx, x, "Convolution", params, weight, bias, group, [0] * len(size), out, role)
+
+
+def _zeros_after(padded: int, kernel: int, stride: int, dilation: int, out: int) -> int:
+    """Return the number of zeros to add at the end of a kernel, so that no more than ``out`` windows fit
+    into ``padded`` pixels. It is smaller if one zero more leaves fewer windows than ``out``."""
+
+    def zeros_for_at_most(windows: int) -> int:
+        if (
+            windows == 0
+        ):  # a kernel that is less than a stride too long has one window, see conv_out
+            return -(-(padded + stride - 1) // dilation) + 1 - kernel
+        return (padded - 1 - windows * stride) // dilation + 2 - kernel
+
+    return max(0, min(zeros_for_at_most(out), zeros_for_at_most(out - 1) - 1))
 
 
 def deconvolved(
@@ -96,6 +110,9 @@ def deconvolved(
         zeros.append((before, after))
         begins.append(begin - pad)
     if any(map(any, zeros)):
+        sizes = [n + a + b for n, (a, b) in zip(weight.shape[2:], zeros, strict=True)]
+        if prod([*weight.shape[:2], *sizes]) > MOST_VALUES:
+            raise ctx.unsupported(f"its pads {[*low, *high]} need a kernel of too many zeros")
         weight = np.pad(weight, [(0, 0), (0, 0), *zeros])
     params: dict[str, Any] = {"num_output": weight.shape[1] * group}
     params |= window(weight.shape[2:], strides, pads, dilations)

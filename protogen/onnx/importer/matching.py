@@ -65,8 +65,12 @@ class View:
         shape = self.source.shapes.get(operator.inputs[0])
         if shape is None or starts is None or ends is None:
             return None
-        axes = [axis % len(shape) for axis in arguments["axes"] or range(len(starts))]
+        axes = arguments["axes"] or range(len(starts))
         steps = arguments["steps"] or [1] * len(starts)
+        rank = len(shape)
+        if 0 in steps or not all(-rank <= axis < rank for axis in axes):
+            return None  # the import of the operator raises the error
+        axes = [axis % rank for axis in axes]
         return {
             axis: slice(begin, end, step).indices(shape[axis])
             for axis, begin, end, step in zip(axes, starts, ends, steps, strict=True)

@@ -332,6 +332,8 @@ def _dense_average(
         limits = (-low[i], shape[2 + i] + high[i]) if padded else (0, shape[2 + i])
         taps_inside = [sum(limits[0] <= position < limits[1] for position in one) for one in taps]
         counts = np.multiply.outer(counts, np.array(taps_inside, np.float64))
+    if not counts.all():
+        raise ctx.unsupported("a window has no pixel of the input, so its average is 0 / 0")
     y = summed_windows(ctx, x, kernel, strides, pads, dilations, auto_pad, "sums")
     scale = (1 if factors is None else factors) / counts
     return ctx.add(

@@ -100,6 +100,10 @@ def slice_(
     all_axes = ctx.integers(axes, axes_, "axes") or list(range(len(low)))
     steps = ctx.integers(None, steps_, "steps") or [1] * len(low)
     cuts = []
+    if 0 in steps or not all(-len(shape) <= axis < len(shape) for axis in all_axes):
+        raise ctx.unsupported(
+            f"the steps {steps} of the axes {all_axes} do not fit a value with {len(shape)} axes"
+        )
     for axis, a, b, s in zip(all_axes, low, high, steps, strict=True):
         axis %= len(shape)
         indices = range(*slice(a, b, s).indices(shape[axis]))
