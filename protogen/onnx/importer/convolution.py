@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen import geometry
+from protogen.geometry import shape_text
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import cropped, window
 
@@ -36,7 +37,6 @@ def convolved(
     Caffe has one pad for both ends. The larger one is used, and zeros extend the kernel where the
     windows would begin too early or be too many. A Slice removes any windows that are left over.
     """
-    import numpy as np
 
     size = ctx.shape(x)[2:]
     pads, zeros = [], []
@@ -52,13 +52,22 @@ def convolved(
         pads.append(pad)
         zeros.append((before, after))
     if any(map(any, zeros)):
-        sizes = [n + a + b for n, (a, b) in zip(weight.shape[2:], zeros, strict=True)]
-        if prod([*weight.shape[:2], *sizes]) > MOST_VALUES:
-            raise ctx.unsupported(f"its pads {[*low, *high]} need a kernel of too many zeros")
-        weight = np.pad(weight, [(0, 0), (0, 0), *zeros])
+        weight = _extended(ctx, weight, zeros)
     params: dict[str, Any] = {"num_output": weight.shape[0]}
     params |= window(weight.shape[2:], strides, pads, dilations)
     return _layer(ctx, x, "Convolution", params, weight, bias, group, [0] * len(size), out, role)
+
+
+def _extended(
+    ctx: ImportContext, weight: NDArray[Any], zeros: Sequence[tuple[int, int]]
+) -> NDArray[Any]:
+    """Return weights with zeros before and after each axis of the kernel."""
+    import numpy as np
+
+    sizes = [n + a + b for n, (a, b) in zip(weight.shape[2:], zeros, strict=True)]
+    if prod([*weight.shape[:2], *sizes]) > MOST_VALUES:
+        raise ctx.unsupported(f"its pads need a kernel of {shape_text(sizes)}")
+    return np.pad(weight, [(0, 0), (0, 0), *zeros])
 
 
 def _zeros_after(padded: int, kernel: int, stride: int, dilation: int, out: int) -> int:
@@ -92,7 +101,6 @@ def deconvolved(
     Caffe crops both ends by ``pad``. If less is cropped at the high end (output_padding, uneven pads),
     zeros extend the kernel there. If more is cropped, a Slice crops the rest.
     """
-    import numpy as np
 
     size = ctx.shape(x)[2:]
     pads, zeros, begins = [], [], []
@@ -110,10 +118,7 @@ def deconvolved(
         zeros.append((before, after))
         begins.append(begin - pad)
     if any(map(any, zeros)):
-        sizes = [n + a + b for n, (a, b) in zip(weight.shape[2:], zeros, strict=True)]
-        if prod([*weight.shape[:2], *sizes]) > MOST_VALUES:
-            raise ctx.unsupported(f"its pads {[*low, *high]} need a kernel of too many zeros")
-        weight = np.pad(weight, [(0, 0), (0, 0), *zeros])
+        weight = _extended(ctx, weight, zeros)
     params: dict[str, Any] = {"num_output": weight.shape[1] * group}
     params |= window(weight.shape[2:], strides, pads, dilations)
     return _layer(ctx, x, "Deconvolution", params, weight, bias, group, begins, out, role)
