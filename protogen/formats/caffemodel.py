@@ -6,17 +6,16 @@ blob is a numpy view of the mapped file. The writer generates headers and copies
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from protogen.errors import InputError, quantity
+from protogen.errors import InputError
 from protogen.formats import wire
+from protogen.formats.blobs import LEGACY, Blob, parse_blob
 from protogen.formats.mapped import LazyArray, Progress, map_file, write_array
 from protogen.formats.schema import caffe
-from protogen.geometry import Shape, shape_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 
 LIMIT = 2**31 - 1  # bytes; protobuf, and thus Caffe, cannot read a larger message
-MAX_AXES = 32  # Caffe's own limit
 
 # Fields by number, from the BVLC part of the schema, which all dialects share.
 _NET = {wire.number("NetParameter", n): n for n in ("name", "layers", "layer")}
@@ -32,59 +30,7 @@ _LAYER = {wire.number("LayerParameter", n): n for n in ("name", "type", "bottom"
 _V1_FIELDS = ("name", "type", "bottom", "top", "blobs", "layer")
 _V1 = {wire.number("V1LayerParameter", n): n for n in _V1_FIELDS}
 _V0 = {wire.number("V0LayerParameter", n): n for n in ("name", "type", "blobs")}
-_BLOB = {
-    wire.number("BlobProto", n): n
-    for n in ("shape", "data", "double_data", "num", "channels", "height", "width")
-}
 _BLOCKS = 102  # the first parameter block of a layer type in LayerParameter
-_LEGACY = ("num", "channels", "height", "width")
-# NVIDIA's fork: the values in their memory format, and their type.
-_RAW_TYPE, _RAW_DATA = 10, 12
-_RAW = {0: "<f8", 1: "<f4", 2: "<f2"}
-
-
-@dataclass(slots=True)
-class Blob:
-    """One parameter blob of a file. Only ``array`` reads its values. ``pieces`` are the byte ranges
-    of the values: a single range if Caffe wrote the file."""
-
-    shape: Shape
-    dtype: str
-    pieces: list[tuple[int, int, int]]  # start, end, stride in bytes
-    count: int
-    at: int
-    bytes_: wire.Bytes
-
-    def array(self) -> NDArray[np.floating]:
-        """Return the values, in the blob's shape: a view of the mapped file if they are
-        contiguous.
-
-        Raises:
-            InputError: the number of values does not match the shape.
-        """
-        import numpy as np
-
-        if self.count != (expected := math.prod(self.shape)):
-            shape, actual = shape_text(self.shape), quantity(self.count, "value")
-            raise self.bytes_.error(
-                self.at, f"a blob of shape {shape} has {actual}, expected {expected}"
-            )
-        if max(self.shape, default=0) > LIMIT:  # the count can match if another length is 0
-            raise self.bytes_.error(self.at, f"a blob has an axis of length {max(self.shape)}")
-        kind = np.dtype(self.dtype)
-        views = []
-        for start, end, stride in self.pieces:
-            if stride == kind.itemsize:
-                count = (end - start) // stride
-                view = np.frombuffer(self.bytes_.data, kind, count, start)
-            else:  # unpacked: a tag precedes each value
-                rows = np.frombuffer(self.bytes_.data, np.uint8, end - start, start)
-                tag = stride - kind.itemsize
-                view = rows.reshape(-1, stride)[:, tag:].copy().view(kind)[:, 0]
-            views.append(view)
-        flat = views[0] if len(views) == 1 else np.concatenate([np.empty(0, kind), *views])
-        shaped: NDArray[np.floating] = flat.reshape(self.shape)
-        return shaped
 
 
 @dataclass(slots=True)
@@ -195,118 +141,6 @@ def _v1_type(value: int) -> str:
     return next((name for name, n in values.items() if n == value), str(value))
 
 
-def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
-    """Parse a BlobProto without reading its values.
-
-    Raises:
-        InputError: the blob is damaged, or its shape is invalid.
-    """
-    shape: Shape | None = None
-    legacy: dict[str, int] = {}
-    values: dict[str, tuple[list[tuple[int, int, int]], int]] = {}
-    raw: wire.Span | None = None
-    raw_type: int | None = None
-    data.part(outer.tag)
-    at = outer.start
-    while at < outer.end:
-        span = data.field(at, outer.end)
-        at = span.end
-        name = _BLOB.get(span.number)
-        if name == "shape" and span.kind == wire.BYTES:
-            shape = _dims(data, span)
-        elif name in _LEGACY and span.kind == wire.VARINT:
-            legacy[name] = span.value
-        elif name in ("data", "double_data"):
-            width = 4 if name == "data" else 8
-            data.part(span.tag)
-            pieces, count = values.setdefault(name, ([], 0))
-            if span.kind == wire.BYTES:
-                length = span.end - span.start
-                if length % width:
-                    raise data.error(
-                        span.tag, f"{name} has {length} bytes, expected a multiple of {width}"
-                    )
-                pieces.append((span.start, span.end, width))
-                count += length // width
-            elif span.kind != (wire.FIXED32 if name == "data" else wire.FIXED64):
-                raise data.error(span.tag, f"unexpected wire type {span.kind} of {name}")
-            else:
-                # Unpacked values: each has its own tag. Parse the whole run at once.
-                at = _run_end(data, span, outer.end)
-                pieces.append((span.tag, at, span.end - span.tag))
-                count += (at - span.tag) // (span.end - span.tag)
-            values[name] = (pieces, count)
-        elif span.number == _RAW_DATA and span.kind == wire.BYTES:
-            raw = span
-        elif span.number == _RAW_TYPE and span.kind == wire.VARINT:
-            raw_type = span.value
-    kind = "double_data" if values.get("double_data", ([], 0))[1] else "data"
-    pieces, count = values.get(kind, ([], 0))
-    dtype = "<f8" if kind == "double_data" else "<f4"
-    if not count and raw is not None:
-        dtype, count = _raw(data, raw, raw_type)
-        pieces = [(raw.start, raw.end, int(dtype[2]))]
-    if shape is None and legacy:
-        shape = tuple(legacy.get(name, 0) for name in _LEGACY)
-    if shape is None:
-        shape = (count,) if count != 1 else ()
-    return Blob(shape, dtype, pieces, count, outer.tag, data)
-
-
-def _raw(data: wire.Bytes, span: wire.Span, kind: int | None) -> tuple[str, int]:
-    """Return dtype and number of the values that NVIDIA's fork stores as bytes."""
-    if kind not in _RAW:
-        shown = "no type" if kind is None else f"type {kind}"
-        raise data.error(span.tag, f"raw_data has {shown}, expected DOUBLE, FLOAT or FLOAT16")
-    width = int(_RAW[kind][2])
-    length = span.end - span.start
-    if length % width:
-        raise data.error(span.tag, f"raw_data has {length} bytes, expected a multiple of {width}")
-    return _RAW[kind], length // width
-
-
-def _dims(data: wire.Bytes, outer: wire.Span) -> Shape:
-    dims: list[int] = []
-    for span in data.fields(outer.start, outer.end):
-        if span.number != 1:
-            continue
-        if span.kind == wire.VARINT:
-            dims.append(span.value)
-            continue
-        at = span.start
-        while at < span.end:
-            value, at = data.varint(at, span.end)
-            dims.append(value)
-    if len(dims) > MAX_AXES:
-        raise data.error(
-            outer.tag, f"the shape of a blob has {len(dims)} axes, the limit is {MAX_AXES}"
-        )
-    if any(dim >= 2**63 for dim in dims):
-        raise data.error(outer.tag, "the shape of a blob has a negative length")
-    return tuple(dims)
-
-
-def _run_end(data: wire.Bytes, first: wire.Span, end: int) -> int:
-    """Return the end of a run of single values that begins with ``first``: the first other tag."""
-    import numpy as np
-
-    step = first.end - first.tag
-    tag = bytes(data.data[first.tag : first.start])
-    rows = (end - first.tag) // step
-    at, window = 0, 64  # the window of rows doubles each time, so that short runs are fast
-    while at < rows:
-        count = min(window, rows - at)
-        block = np.frombuffer(data.data, np.uint8, count * step, first.tag + at * step)
-        same = (block.reshape(count, step)[:, : len(tag)] == np.frombuffer(tag, np.uint8)).all(
-            axis=1
-        )
-        other = np.flatnonzero(~same)
-        if other.size:
-            return first.tag + step * (at + int(other[0]))
-        at, window = at + count, 2 * window
-    return first.tag + step * rows
-
-
 # Writing
 
 
@@ -380,7 +214,7 @@ def _blob_inner(array: NDArray[np.floating] | LazyArray, legacy: bool = False) -
         lengths = (1,) * (4 - array.ndim) + array.shape
         shape = b"".join(
             wire.varint(wire.number("BlobProto", field_) << 3) + wire.varint(length)
-            for field_, length in zip(_LEGACY, lengths, strict=True)
+            for field_, length in zip(LEGACY, lengths, strict=True)
         )
         return shape + wire.head("BlobProto", "data", array.size * 4)
     dims = b"".join(wire.varint(length) for length in array.shape)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from protogen.errors import InputError
 from protogen.formats import wire
 from protogen.formats.arrayfiles import read_arrays
-from protogen.formats.caffemodel import blob_bytes, parse_blob
+from protogen.formats.blobs import parse_blob
+from protogen.formats.caffemodel import blob_bytes
 from protogen.formats.weightfiles import missing
+from protogen.geometry import shape_text
 from protogen.running.pictures import open_picture
 
 if TYPE_CHECKING:
@@ -77,8 +79,7 @@ def _read_blob(path: str | Path) -> NDArray[np.floating]:
             where=str(path),
             advice="The file is empty or not a .binaryproto file.",
         )
-    array = blob.array()
-    return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
+    return _image(blob.array(), str(path))
 
 
 def _read_npy(path: str | Path) -> NDArray[np.floating]:
@@ -87,15 +88,31 @@ def _read_npy(path: str | Path) -> NDArray[np.floating]:
     array = read_arrays(path).get("")
     if array is None:
         raise InputError("expected one array, got an archive", where=str(path))
-    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2, 3, 4):
+    if array.dtype.kind not in "fiu" or not array.size:
         raise InputError(
-            f"expected numbers with 1 to 4 axes, got {array.dtype} of shape {array.shape}",
-            where=str(path),
+            f"expected numbers, got {array.dtype} of shape {array.shape}", where=str(path)
         )
     with np.errstate(over="ignore"):
-        mean = array.astype(np.float32)
-    # Caffe's own mean files have a leading axis of one sample.
-    return mean[0] if mean.ndim == 4 and mean.shape[0] == 1 else mean
+        return _image(array.astype(np.float32), str(path))
+
+
+def _image(mean: NDArray[np.floating], where: str) -> NDArray[np.floating]:
+    """Return a mean as (C,) or (C, H, W). Caffe's own mean files have a leading axis of one sample; a
+    grey image may have no axis for its channel.
+
+    Raises:
+        InputError: there are several samples, or another number of axes.
+    """
+    while mean.ndim > 3 and mean.shape[0] == 1:
+        mean = mean[0]
+    if mean.ndim == 2:
+        mean = mean[None]
+    if mean.ndim not in (1, 3):
+        raise InputError(
+            f"expected a mean of shape C, or C x H x W, got {shape_text(mean.shape, 'a scalar')}",
+            where=where,
+        )
+    return mean
 
 
 def _pillow() -> Any:

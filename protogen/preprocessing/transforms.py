@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, quantity
+from protogen.errors import InputError, ProtogenWarning, quantity
 from protogen.formats.message import Message
 from protogen.geometry import shape_text
 from protogen.preprocessing import meanfiles
@@ -86,6 +87,16 @@ class Transform:
         mean = self.mean
         if mean.ndim == 1 or mean.shape[1:] == (1, 1):
             mean = mean.reshape(-1, 1, 1)
+        if len(mean) != shape[0] and mean.shape[2] == shape[0] and mean.shape[1] > 1:
+            warnings.warn(
+                ProtogenWarning(
+                    f"the mean has the shape {shape_text(mean.shape)}; its axes were read as height, "
+                    "width, channels",
+                    advice="Caffe's order is channels (blue, green, red), height, width.",
+                ),
+                stacklevel=2,
+            )
+            mean = mean.transpose(2, 0, 1)
         if len(mean) not in (1, shape[0]):
             raise InputError(
                 f"the mean has {quantity(len(mean), 'channel')}, but the data has {shape[0]}",

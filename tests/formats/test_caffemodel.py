@@ -106,6 +106,43 @@ def test_every_encoding_of_a_blob_is_read(blob, shape, dtype):
     assert_array_equal(array.reshape(-1), FLOATS)
 
 
+HALVES = struct.pack("<4e", *FLOATS)
+
+
+@pytest.mark.parametrize(
+    ("blob", "dtype"),
+    [
+        (SHAPE + blob_field(10, 0, b"\x01") + blob_field(12, 2, PACKED), "float32"),
+        (SHAPE + blob_field(10, 0, b"\x02") + blob_field(12, 2, HALVES), "float16"),
+        (SHAPE + blob_field(12, 2, struct.pack("<4d", *FLOATS)) + blob_field(10, 0, b"\x00"), "float64"),
+        (LEGACY + blob_field(10, 0, b"\x02") + blob_field(12, 2, HALVES), "float16"),
+        # Cambricon's old fork: types of values on its processor, and their position
+        (SHAPE + blob_field(10, 0, b"\x01") + blob_field(12, 0, b"\x03") + blob_field(5, 2, PACKED), "float32"),
+        # Xilinx's fork: a format of 0 marks plain values
+        (SHAPE + blob_field(12, 0, b"\x00") + blob_field(10, 2, PACKED) + blob_field(5, 2, PACKED), "float32"),
+    ],
+)  # fmt: skip
+def test_values_of_forks_are_read(blob, dtype):
+    [array] = parse(in_net(blob)).weights()["x"]
+    assert array.dtype == dtype
+    assert_array_equal(array.reshape(-1), FLOATS)
+
+
+@pytest.mark.parametrize(
+    ("blob", "message"),
+    [
+        (SHAPE + blob_field(12, 0, b"\x01") + blob_field(5, 2, PACKED), "which is encrypted"),
+        (SHAPE + blob_field(101, 2, b"\x01\x02\x03\x04"), "holds integers of Cambricon's fork"),
+        (SHAPE + blob_field(12, 2, PACKED), "raw_data has no type"),
+        (SHAPE + blob_field(10, 0, b"\x03") + blob_field(12, 2, PACKED), "raw_data has type 3"),
+        (SHAPE + blob_field(10, 0, b"\x02") + blob_field(12, 2, HALVES[:-1]), "multiple of 2"),
+    ],
+)  # fmt: skip
+def test_values_in_unknown_formats_of_forks_are_rejected(blob, message):
+    with pytest.raises(pg.InputError, match=message):
+        parse(in_net(blob))
+
+
 def test_v1_and_v0_files_are_read():
     v1 = parse(in_net(LEGACY + blob_field(5, 2, PACKED), 2, 6, 4))
     assert v1.layers[0].form == "V1"
@@ -341,6 +378,58 @@ def test_mean_file_round_trips(tmp_path, suffix):
     if suffix == ".binaryproto":
         blob = message_class("BlobProto").FromString(path.read_bytes())
         assert list(blob.shape.dim) == [1, 3, 5, 4]
+
+
+MEAN = np.random.default_rng(1).random((3, 6, 5)).astype(np.float32)
+
+
+def _legacy(*dims):
+    return b"".join(blob_field(n, 0, wire.varint(d)) for n, d in enumerate(dims, 1))
+
+
+def _shaped(*dims):
+    return blob_field(7, 2, blob_field(1, 2, b"".join(map(wire.varint, dims))))
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "expected"),
+    [
+        ("legacy", _legacy(1, 3, 6, 5) + blob_field(5, 2, MEAN.tobytes()), MEAN),
+        ("shape", _shaped(1, 3, 6, 5) + blob_field(5, 2, MEAN.tobytes()), MEAN),
+        ("three axes", _shaped(3, 6, 5) + blob_field(5, 2, MEAN.tobytes()), MEAN),
+        ("doubles", _shaped(1, 3, 6, 5) + blob_field(8, 2, MEAN.astype("f8").tobytes()), MEAN),
+        ("raw", _shaped(1, 3, 6, 5) + blob_field(10, 0, b"\x01") + blob_field(12, 2, MEAN.tobytes()), MEAN),
+        ("channels", _shaped(3) + blob_field(5, 2, MEAN[:, 0, 0].tobytes()), MEAN[:, 0, 0]),
+        ("1 x 1", _legacy(1, 3, 1, 1) + blob_field(5, 2, MEAN[:, 0, 0].tobytes()), MEAN[:, :1, :1]),
+        ("grey", _shaped(6, 5) + blob_field(5, 2, MEAN[0].tobytes()), MEAN[:1]),
+        ("grey legacy", _legacy(1, 1, 6, 5) + blob_field(5, 2, MEAN[0].tobytes()), MEAN[:1]),
+    ],
+)  # fmt: skip
+def test_mean_files_of_any_layout_are_read(tmp_path, name, raw, expected):
+    path = tmp_path / "mean.binaryproto"
+    path.write_bytes(raw)
+    assert_array_equal(meanfiles.read(path), expected)
+    assert meanfiles.read(path).shape == expected.shape
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [(MEAN, MEAN), (MEAN[None], MEAN), (MEAN[0], MEAN[:1]), (MEAN[:, 0, 0], MEAN[:, 0, 0]),
+     (np.asfortranarray(MEAN), MEAN), (MEAN.astype("f8"), MEAN)],
+)  # fmt: skip
+def test_mean_arrays_of_any_layout_are_read(tmp_path, array, expected):
+    np.save(tmp_path / "mean.npy", array)
+    assert_array_equal(meanfiles.read(tmp_path / "mean.npy"), expected)
+
+
+def test_mean_with_several_samples_is_rejected(tmp_path):
+    (tmp_path / "m.binaryproto").write_bytes(
+        _legacy(3, 1, 1, 1) + blob_field(5, 2, MEAN[:, 0, 0].tobytes())
+    )
+    with pytest.raises(
+        pg.InputError, match=r"expected a mean of shape C, or C x H x W, got 3x1x1x1"
+    ):
+        meanfiles.read(tmp_path / "m.binaryproto")
 
 
 def test_png_mean_is_written_as_rgb(tmp_path):

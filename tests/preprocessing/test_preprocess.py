@@ -14,6 +14,7 @@ from PIL import Image
 import protogen as pg
 from protogen.formats import prototxt
 from protogen.net.net import Net
+from protogen.preprocessing import meanfiles
 from protogen.preprocessing.statistics import gather
 from protogen.preprocessing.transforms import Transform, transform_of
 
@@ -339,3 +340,13 @@ def test_mean_command_refuses_invalid_images(protogen, tmp_path, pictures):
         assert completed.returncode == 2, arguments
         assert text in completed.stderr
         assert not (tmp_path / "m.binaryproto").exists()
+
+
+def test_mean_with_its_channels_last_is_transposed(tmp_path):
+    """OpenCV and Pillow store pictures as height, width, channels."""
+    mean = np.random.default_rng(0).random((9, 8, 3)).astype(np.float32)
+    np.save(tmp_path / "mean.npy", mean)
+    transform = Transform(mean=meanfiles.read(tmp_path / "mean.npy"))
+    with pytest.warns(pg.ProtogenWarning, match="its axes were read as height, width, channels"):
+        actual = transform.mean_for((3, 9, 8))
+    np.testing.assert_array_equal(actual, mean.transpose(2, 0, 1))
