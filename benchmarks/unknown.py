@@ -28,6 +28,7 @@ from protogen.onnx.exporter.verdicts import check_caffe
 
 CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 TABLES = ("unknown type", "unread field", "unknown Python layer", "not converted", "not loaded")
+NO_NET = "without layers"
 Finding = tuple[str, str]  # table, text
 
 
@@ -43,6 +44,8 @@ def findings(path: Path) -> list[Finding]:
         except pg.ProtogenError as error:
             return [("not loaded", _reason(error))]
         else:
+            if not net.layers:  # a solver, a list of labels or another file of this format
+                return [(NO_NET, "")]
             return sorted({*_of_net(net), *_refusals(path, phase)})
     return [("not loaded", problem)]
 
@@ -104,9 +107,10 @@ def main() -> int:
         {path for (name, _), files in where.items() if name in tables for path in files}
         for tables in (TABLES[4:], TABLES[3:])
     )
+    nets = len(paths) - len(where.pop((NO_NET, ""), []))
     print(
-        f"\n{len(paths)} files, {len(paths) - len(failed)} nets loaded, "
-        f"{len(paths) - len(refused)} converted whole"
+        f"\n{nets} nets of {len(paths)} files, {nets - len(failed)} loaded, "
+        f"{nets - len(refused)} converted whole"
     )
     return int(any(name in TABLES[:3] for name, _ in where))
 
