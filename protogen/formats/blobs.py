@@ -21,6 +21,9 @@ _BLOB = {
     for n in ("shape", "data", "double_data", "num", "channels", "height", "width")
 }
 LEGACY = ("num", "channels", "height", "width")
+# C3D 1.0 stores five lengths, so the numbers after them differ.
+_C3D_LENGTHS = ("num", "channels", "length", "height", "width")
+_C3D_BLOB = {**dict(enumerate(_C3D_LENGTHS, 1)), 6: "data"}
 # Fields of forks, by number and wire type. NVIDIA's fork: the values in their memory format, and their
 # type. Xilinx's fork: a format that is not 0 marks encrypted values. Cambricon's fork: integers.
 _RAW_TYPE, _RAW_DATA = (10, wire.VARINT), (12, wire.BYTES)
@@ -83,15 +86,16 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
     legacy: dict[str, int] = {}
     values: dict[str, tuple[list[tuple[int, int, int]], int]] = {}
     of_forks: dict[tuple[int, int], wire.Span] = {}
+    names, lengths = (_C3D_BLOB, _C3D_LENGTHS) if _is_c3d(data, outer) else (_BLOB, LEGACY)
     data.part(outer.tag)
     at = outer.start
     while at < outer.end:
         span = data.field(at, outer.end)
         at = span.end
-        name = _BLOB.get(span.number)
+        name = names.get(span.number)
         if name == "shape" and span.kind == wire.BYTES:
             shape = _dims(data, span)
-        elif name in LEGACY and span.kind == wire.VARINT:
+        elif name is not None and name in lengths and span.kind == wire.VARINT:
             legacy[name] = span.value
         elif name in ("data", "double_data"):
             width = 4 if name == "data" else 8
@@ -125,10 +129,20 @@ def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:
         dtype, count = _raw(data, raw, None if kind_of_values is None else kind_of_values.value)
         pieces = [(raw.start, raw.end, int(dtype[2]))]
     if shape is None and legacy:
-        shape = tuple(legacy.get(name, 0) for name in LEGACY)
+        shape = tuple(legacy.get(name, 0) for name in lengths)
     if shape is None:
         shape = (count,) if count != 1 else ()
     return Blob(shape, dtype, pieces, count, outer.tag, data)
+
+
+def _is_c3d(data: wire.Bytes, outer: wire.Span) -> bool:
+    """Return whether a fifth length follows the four of BVLC Caffe, before any values."""
+    for span in data.fields(outer.start, outer.end):
+        if span.kind != wire.VARINT or span.number > len(_C3D_LENGTHS):
+            return False
+        if span.number == len(_C3D_LENGTHS):
+            return True
+    return False
 
 
 def _check_plain(data: wire.Bytes, of_forks: dict[tuple[int, int], wire.Span], count: int) -> None:

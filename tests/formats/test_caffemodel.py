@@ -128,6 +128,23 @@ def test_values_of_forks_are_read(blob, dtype):
     assert_array_equal(array.reshape(-1), FLOATS)
 
 
+def test_blobs_of_c3d_are_read(tmp_path):
+    """C3D 1.0 has a length before height and width, and its values have the number 6, gradients 7."""
+    dims = b"".join(blob_field(n, 0, wire.varint(d)) for n, d in enumerate((1, 1, 1, 2, 2), 1))
+    blob = dims + blob_field(6, 2, PACKED) + blob_field(7, 2, bytes(16))
+    [array] = parse(in_net(blob, 2, 6, 4)).weights()["x"]
+    assert array.shape == (1, 1, 1, 2, 2)
+    assert_array_equal(array.reshape(-1), FLOATS)
+    text = (
+        'input: "data" input_shape { dim: 1 dim: 2 } layer { name: "x" type: "InnerProduct" bottom: "data" '
+        'top: "x" inner_product_param { num_output: 2 bias_term: false } }'
+    )
+    (tmp_path / "n.prototxt").write_text(text)
+    (tmp_path / "n.caffemodel").write_bytes(in_net(blob, 2, 6, 4))
+    net = pg.load(tmp_path / "n.prototxt", tmp_path / "n.caffemodel")
+    assert_array_equal(net.weights["x"][0], np.reshape(FLOATS, (2, 2)))
+
+
 @pytest.mark.parametrize(
     ("blob", "message"),
     [
