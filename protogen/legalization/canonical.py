@@ -199,7 +199,7 @@ def _with(item: Item, block: str, values: dict[str, Any]) -> Item:
 def _convolution(item: Item, layer: Layer, kind: LayerType, shapes: Sequence[Shape]) -> Item | None:
     p = layer.params.convolution_param
     w = kind.window(layer, shapes)
-    if w is None or len(w.kernel) != 2 or p.relu:
+    if w is None or len(w.kernel) != 2 or w.end or p.relu or p.pad_type:
         return None
     axis = p.axis + len(shapes[0]) if p.axis < 0 else p.axis
     fillers = {name: getattr(p, name) for name in ("weight_filler", "bias_filler")}
@@ -265,6 +265,8 @@ def _pooling(item: Item, layer: Layer, kind: LayerType, shapes: Sequence[Shape])
         return _with(item, "pooling_param", values)
     top = kind.shapes(layer, shapes)[0]
     if w is None or len(w.kernel) != 2 or top is None or len(shapes[0]) != 4 or p.has("ceil_mode"):
+        return None
+    if w.end or p.pad_type:
         return None
     up = geometry.pool_windows(shapes[0][2:], w.kernel, w.stride, w.pad, True)
     floor = tuple(up) != tuple(top[2:])

@@ -17,8 +17,12 @@ from protogen.legalization.canonical import canonical
 from protogen.legalization.draft import Draft, draft_of
 from protogen.legalization.rounds import Change, Rounds
 from protogen.legalization.search import Search
+from protogen.net.deciding import check_decided
 from protogen.net.net import Net
+from protogen.net.parsers import check_form
+from protogen.net.targets import judge
 from protogen.toolchains.toolchain import Schema, Toolchain, load_toolchain
+from protogen.toolchains.verdicts import BAD
 
 if TYPE_CHECKING:
     from protogen.formats.message import Message
@@ -101,12 +105,13 @@ def legalize(
             the reason, and what was tried.
     """
     toolchains = toolchains_of(target)
+    for one in toolchains:
+        check_form(one.schema)
     graph = cut(net.graph, outputs) if outputs else net.graph
     for layer in graph.layers:
         kind = kind_of(layer)
         check_read(layer, kind, graph.ignored_fields)
-        if kind is not None:
-            kind.decide(layer)
+        check_decided(layer)
     draft = draft_of(graph, net.weights)
     draft.header = net.message.fields[0].before if net.message.fields else ()
     canonical(draft)
@@ -116,7 +121,22 @@ def legalize(
     message = draft.message()
     unknown = rounds.check(message)
     result = _net(net, draft, message)
+    if len(toolchains) == 1:
+        result.schema = toolchains[0].schema
     return Legalized(result, tuple(toolchains), rounds.changes(), unknown, draft.renamed)
+
+
+def legal_for(net: Net, toolchain: Toolchain) -> Legalized:
+    """Return a net in the forms that a toolchain takes: the net itself if it takes every layer.
+
+    Raises:
+        UnsupportedError: a layer has no form that the toolchain takes.
+    """
+    report = judge(toolchain, net.graph, net.message)
+    if all(one.verdict not in BAD for one in (report.net, *report.layers)):
+        net.schema = toolchain.schema
+        return Legalized(net, (toolchain,), ())
+    return legalize(net, toolchain)
 
 
 def _net(net: Net, draft: Draft, message: Message) -> Net:

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from protogen.toolchains.toolchain import Toolchain
 
 LOSSES = ("Loss",)  # suffixes of the types of losses
-FEEDS = frozenset(n for n, kind in LayerType.registry.items() if kind.is_source) | {"DummyData"}
+
+
+def is_feed(type_: str) -> bool:
+    """Return whether layers of a type bring data into the net."""
+    kind = LayerType.registry.get(type_)
+    return type_ == "DummyData" or (kind is not None and kind.is_source)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ class Context:
     def is_deploy(self) -> bool:
         """Whether the net is a deploy net: no loss, and no data layers except Input."""
         types = {one.type for one in self.wires}
-        return not self.is_training and not (types & (FEEDS - {"Input"}))
+        return not self.is_training and not any(is_feed(type_) for type_ in types - {"Input"})
 
     def in_phase(self, phase: str) -> list[Wire]:
         """Return the layers that are active in a phase."""

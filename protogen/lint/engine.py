@@ -15,10 +15,12 @@ from protogen.formats.prototxt.edits import apply_edits
 from protogen.lint.context import Context, Settings
 from protogen.lint.rule import Rule
 from protogen.lint.rules import SYNTAX, all_rules, rule_name
+from protogen.net.dialects import of_forks
 
 if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel
     from protogen.net.targets import TargetReport
+    from protogen.toolchains.detection import Detection
 
 ROUNDS = 10  # of fixes: a fix may reveal another finding, which the next round fixes
 _IGNORE = re.compile(r"#\s*protogen:\s*ignore(-file)?(?:\[([\w,\s-]*)\])?")
@@ -37,6 +39,8 @@ class Checked:
         bom: whether the file begins with a byte-order mark.
         target: what the target does with the net in ``text``; None without a target, or if the net
             cannot be built.
+        forks: the dialects that a net with layers of forks can be of; None for other nets, or if the
+            settings have a dialect or a target.
     """
 
     filename: str
@@ -46,6 +50,7 @@ class Checked:
     count_fixed: int = 0
     bom: bool = False
     target: TargetReport | None = None
+    forks: Detection | None = None
 
     def encode(self) -> bytes:
         """Return the text as bytes. The byte-order mark and invalid UTF-8 bytes are preserved."""
@@ -122,6 +127,7 @@ def check_text(
         count_fixed += len(fixes)
         text, findings = edited, remaining
     report = net.target_report if net is not None else None
+    has_caffe = settings is not None and (settings.dialect or settings.target)
     return Checked(
         filename,
         text,
@@ -129,6 +135,7 @@ def check_text(
         text if text != original else None,
         count_fixed,
         target=None if isinstance(report, InputError) else report,
+        forks=of_forks(net.document) if net is not None and not has_caffe else None,
     )
 
 

@@ -9,6 +9,7 @@ from protogen.formats.message import Field, Message, Name, Source
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import MessageType, message_type
 from protogen.formats.schema.pool import DecodeError, message_class, renumbered_class
+from protogen.net.binary_dialects import layer_bytes
 from protogen.net.upgrade import upgrade
 from protogen.toolchains.toolchain import Schema
 
@@ -30,6 +31,8 @@ def layer_header(layer: Message, name: str, schema: Schema | None = None) -> byt
         schema: the parser that will read it. It decides which fields of forks are written, and their
             numbers; BVLC Caffe's parser by default.
     """
+    if schema is not None and schema.dialect:
+        return layer_bytes(layer, name, schema.dialect)
     lacks = schema.lacks if schema is not None else frozenset[str]()
     numbers = tuple(sorted(schema.fields.items())) if schema is not None else ()
     proto = renumbered_class(lacks, numbers)()

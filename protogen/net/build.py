@@ -14,6 +14,7 @@ from protogen.layers import LayerType, kind_of
 from protogen.layers.graph import Graph, Layer, free_name
 from protogen.layers.reading import unread
 from protogen.net.backward import loss_of
+from protogen.net.deciding import decided
 from protogen.net.rules import (
     MissingBlobError,
     State,
@@ -24,7 +25,7 @@ from protogen.net.rules import (
     takes_part,
 )
 from protogen.net.shapes import Blobs, infer, owners
-from protogen.toolchains.dialects import forks_of
+from protogen.toolchains.dialects import check_dialect
 
 MAX_LAYERS = 100_000  # published nets have 2,000
 
@@ -80,7 +81,8 @@ def build(
         input_shapes: shapes by blob name that replace those of the net: for inputs, data
             layers, Python layers and layers of unknown type.
         weight_shapes: shapes of parameter blobs by layer, from a weight file. They determine the
-            number of channels of the images if the net does not set it.
+            number of channels of the images if the net does not set it, and the fork of a layer if
+            only its blobs tell (``LayerType.dialect_of``).
         tolerant: warn instead of raising an error if a layer is invalid. The shapes after a layer
             with invalid shapes are unknown; the rest of the net can still be inspected.
         identities: names or types of layers that are treated as identities: the top is the first
@@ -96,12 +98,13 @@ def build(
     """
     check_state(net, source, phase, stages)
     if dialect:
-        forks_of(dialect)
+        check_dialect(dialect)
     chosen = [
-        _layer(item, source, identities, phase, dialect)
+        identified(_layer(item, source, identities, phase, dialect), weight_shapes or {})
         for item in net.all("layer")
         if takes_part(item, phase, level, stages, source)
     ]
+    chosen = decided(net, chosen)
     _check_count(net, chosen, source, in_words(phase, level, stages))
     chosen = _with_loss_tops(chosen)
     _check_identities(identities, chosen)
@@ -217,6 +220,14 @@ def _layer(
         phase=str(params.phase) if params.has("phase") else phase,
         dialect=dialect,
     )
+
+
+def identified(layer: Layer, weight_shapes: Mapping[str, Sequence[Shape]]) -> Layer:
+    """Return the layer with the dialect that its blobs in a weight file identify, if any."""
+    kind, shapes = kind_of(layer), weight_shapes.get(layer.name)
+    if layer.dialect or kind is None or shapes is None:
+        return layer
+    return replace(layer, dialect=kind.dialect_of(layer, shapes))
 
 
 def _check_identities(identities: Collection[str], layers: Sequence[Layer]) -> None:

@@ -16,9 +16,11 @@ from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers import kind_of
+from protogen.layers.filling import fixed_blobs
 from protogen.layers.graph import Graph, Layer
 from protogen.layers.reading import unread
-from protogen.net.build import BuildOptions, build
+from protogen.net.build import BuildOptions, build, identified
+from protogen.net.parsers import is_layer, text_for
 from protogen.net.rules import stages_of
 from protogen.net.views import overwritten
 
@@ -45,7 +47,10 @@ class Net:
         message: the NetParameter.
         graph: layers in execution order with all shapes.
         weights: parameter blobs by layer name, in Caffe's blob order.
+        schema: the parser that ``save`` writes for; None for that of BVLC Caffe.
     """
+
+    schema: Schema | None = None
 
     def __init__(
         self,
@@ -146,8 +151,10 @@ class Net:
         Raises:
             InputError: the number or a shape of a layer's blobs does not match.
         """
-        if self.graph.assumed:  # these weights may determine the number of channels
-            self._options["weight_shapes"] = _shapes_of(weights)
+        shapes = _shapes_of(weights)
+        # These weights may determine the number of channels, or the fork of a layer.
+        if self.graph.assumed or any(one != identified(one, shapes) for one in self.layers):
+            self._options["weight_shapes"] = shapes
             source = self.message.source if isinstance(self.message, prototxt.Document) else None
             self.graph = build(self.message, source, **self._options)
         for layer in self.layers:
@@ -158,6 +165,8 @@ class Net:
             if expected is None:  # unknown type or shape: there is nothing to compare with
                 self.weights[layer.name] = list(arrays)
                 continue
+            if (kind := kind_of(layer)) is not None:
+                arrays = kind.fitted(layer, arrays, expected)
             if len(arrays) != len(expected):
                 raise layer.error(
                     f"the weights have {quantity(len(arrays), 'blob')}, but the layer has "
@@ -168,6 +177,24 @@ class Net:
                 _fit(layer, index, array, shape)
                 for index, (array, shape) in enumerate(zip(arrays, expected, strict=True))
             ]
+
+    def fill_diagonals(self) -> None:
+        """Set the weights of layers that have none, and whose filler is FlowNet2's diagonal. Emits a
+        warning for each: the caffemodel should have no such layer."""
+        for layer in self.layers:
+            kind, shapes = kind_of(layer), self.parameter_shapes[layer.name]
+            bottoms = [self.graph.shapes.get(read) for read in layer.reads]
+            if kind is None or not shapes or layer.name in self.weights or None in bottoms:
+                continue
+            known = [shape for shape in bottoms if shape is not None]
+            if (blobs := fixed_blobs(layer, kind, known, shapes)) is not None:
+                self.weights[layer.name] = blobs
+                warning = ProtogenWarning(
+                    "the caffemodel has no weights for this layer, so its diagonal filler defines them",
+                    where=layer.place,
+                    subject=layer.subject,
+                )
+                warnings.warn(warning, stacklevel=3)
 
     def check_weights(self, graph: Graph | None = None) -> None:
         """Raise InputError if weights of a layer are missing or have the wrong shape.
@@ -221,7 +248,8 @@ class Net:
         """
         for layer in self.layers:
             blobs = self.weights.get(layer.name, ())
-            if blobs or not self.parameter_shapes.get(layer.name):
+            complete = blobs or not self.parameter_shapes.get(layer.name)
+            if complete and is_layer(layer.type, schema):
                 yield entry(layer, blobs, schema)
 
     def save(self, prototxt_path: str | Path, caffemodel: str | Path | None = None) -> None:
@@ -233,13 +261,13 @@ class Net:
         from protogen.formats.caffemodel import write_weights
 
         with ExitStack() as stack:
-            text = prototxt.write(self.message).encode("utf-8", "surrogateescape")
+            text = text_for(self.message, self.schema).encode("utf-8", "surrogateescape")
             stack.enter_context(files.replacing(prototxt_path)).write(text)
             if caffemodel is not None:
                 if not self.weights:
                     raise InputError("the net has no weights", where=str(caffemodel))
                 file = stack.enter_context(files.replacing(caffemodel))
-                write_weights(file, self.name, self.entries())
+                write_weights(file, self.name, self.entries(self.schema))
 
 
 class Assumed(ProtogenWarning):
@@ -285,9 +313,9 @@ def _fit(
     layer: Layer, index: int, array: NDArray[np.floating], shape: Shape
 ) -> NDArray[np.float32]:
     """Return the array in the expected shape. Caffe accepts an equal shape, or four axes with
-    leading 1s (from old files, whose blobs always had four axes)."""
-    legacy = (1,) * (4 - len(shape)) + shape
-    if array.shape not in (shape, legacy):
+    leading 1s (from old files, whose blobs always had four axes, or five in C3D 1.0)."""
+    legacy = ((1,) * (axes - len(shape)) + shape for axes in (4, 5))
+    if array.shape not in (shape, *legacy):
         raise layer.error(
             f"blob {index} of the weights has shape {shape_text(array.shape)}, "
             f"expected {shape_text(shape)}",
@@ -320,7 +348,7 @@ def load(
     **options: Unpack[BuildOptions],
 ) -> Net:
     """Load the net of a prototxt in any format (V0, V1 or current), with the weights of a
-    caffemodel (or .caffemodel.h5).
+    caffemodel (or .caffemodel.h5). The first file may be a caffemodel with the layers' parameters, too.
 
     Args:
         strict: unknown fields are errors.
@@ -330,9 +358,13 @@ def load(
     Raises:
         InputError: a file is missing or invalid, or the weights do not match the net.
     """
+    from protogen.net.binary_dialects import read_binary_net
     from protogen.net.upgrade import upgrade
 
-    document = upgrade(prototxt.read(path, strict=strict))
+    if Path(path).suffix == ".caffemodel":
+        document = upgrade(read_binary_net(path, options.get("dialect", "")))
+    else:
+        document = upgrade(prototxt.read(path, strict=strict))
     weights: Weights = {}
     if caffemodel is not None:
         from protogen.formats.weightfiles import read_any
@@ -342,6 +374,7 @@ def load(
     net = Net(document, **options)
     if weights:
         net.take_weights(weights)
+        net.fill_diagonals()
     return net
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from protogen.errors import Diagnostic, InputError, ProtogenWarning, quantity
 from protogen.formats.message import Message
+from protogen.formats.schema.dialect import published
 from protogen.geometry import Shape, shape_text
 from protogen.layers import LayerType, kind_of
 from protogen.layers.base import guarded
@@ -149,7 +150,7 @@ def _walk(
             types.add(layer.type)
             inferred.unknown.append(
                 ProtogenWarning(
-                    "unknown layer type; the shapes after it are unknown",
+                    f"unknown layer type{published(layer.type)}; the shapes after it are unknown",
                     where=layer.place,
                     subject=layer.subject,
                 )

@@ -16,7 +16,7 @@ from protogen.formats.message import Field, Message, Name
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import message_type
 from protogen.layers import LayerType
-from protogen.layers.names import V1_TYPES
+from protogen.layers.names import type_of_v1
 from protogen.net.upgrade_v0 import is_v0, v0_layers
 
 # Fields that moved from data layers to transform_param.
@@ -47,6 +47,7 @@ def upgrade(net: Document, changes: list[str] | None = None) -> Document:
         return net
     upgraded = Document(message_type("NetParameter"), net.source)
     upgraded.fields = fields
+    upgraded.original = net
     upgraded.tail = net.tail
     return upgraded
 
@@ -87,10 +88,11 @@ def _upgrade_v1(item: Field) -> Field:
     layer.opening, layer.tail = old.opening, old.tail
     old_type = str(old.type) if old.has("type") else "NONE"
     for inner in old.fields:
-        if inner.name in ("blobs_lr", "weight_decay", "param", "blob_share_mode"):
+        # strict_dim (DeepLab) is about weights of another shape, which Caffe never takes now.
+        if inner.name in ("blobs_lr", "weight_decay", "param", "blob_share_mode", "strict_dim"):
             continue
         if inner.name == "type":
-            layer.append(retyped(inner, layer, "type", V1_TYPES.get(old_type, old_type)))
+            layer.append(retyped(inner, layer, "type", type_of_v1(old_type)))
         else:
             layer.append(retyped(inner, layer, inner.name, inner.value))
     _order_fields(layer)

@@ -1,30 +1,27 @@
-"""Dialects of Caffe and the fork layer types that each one supports."""
+"""Dialects of Caffe: the names that a user may give, and the layer types and repositories of each."""
 
 from __future__ import annotations
 
-from protogen.errors import InputError
-from protogen.layers import LayerType
+from collections.abc import Mapping
 
-# The Caffe variants that a net can be written for. ``LayerType.forks`` names, for a fork's layer
-# type, the dialects that have it.
-DIALECTS = (
-    "bvlc",
-    "ssd",
-    "refinedet",
-    "intel",
-    "yolo",
-    "pytorch2caffe",
-    "segnet",
-    "pspnet",
-    "huawei",
-    "synopsys",
-)
+from protogen.formats.schema.dialect import BVLC, Dialect, check_name, dialects, facts
+from protogen.layers import LayerType
 
 
 def known_dialects() -> list[str]:
-    """Return all dialects, including those that a user's layer types name."""
+    """Return all dialects, including those that layer types of the user and protogen's own name."""
     named = [fork for kind in LayerType.registry.values() for fork in kind.forks]
-    return list(dict.fromkeys((*DIALECTS, *named)))
+    return list(dict.fromkeys((*dialects(), *named)))
+
+
+def check_dialect(dialect: str) -> None:
+    """Raise InputError if the dialect is unknown."""
+    check_name(dialect, known_dialects())
+
+
+def public(dialect: str) -> Mapping[str, Dialect]:
+    """Return the data of a public dialect under its name; empty for a dialect of the user."""
+    return {dialect: dialects()[dialect]} if dialect in dialects() else {}
 
 
 def forks_of(dialect: str) -> frozenset[str]:
@@ -33,28 +30,30 @@ def forks_of(dialect: str) -> frozenset[str]:
     Raises:
         InputError: the dialect is unknown.
     """
-    if dialect not in known_dialects():
-        raise InputError(
-            f"unknown name {dialect!r}",
-            subject="dialect",
-            advice=f"Known dialects: {', '.join(known_dialects())}.",
-        )
-    return frozenset(name for name, kind in LayerType.registry.items() if dialect in kind.forks)
+    check_dialect(dialect)
+    own = {name for name, kind in LayerType.registry.items() if dialect in kind.forks}
+    known = facts()
+    bit = known.bits.get(dialect, 0)
+    beyond = bit and {
+        type_ for type_, has in known.types.items() if has & bit and not has & known.bits[BVLC]
+    }
+    return frozenset(own | (beyond or set()))
 
 
-# Layer types of forks that have no parameter block and of which only the name is known.
-ONLY_NAMED = frozenset(
-    (
-        "AssistedExcitation",
-        "BatchReduction",
-        "BoxAnnotatorOHEM",
-        "ImageLabelmapData",
-        "ImageSegData",
-        "LaneData",
-        "ROIAlign",
-        "SeLu",
-        "SeLuDropout",
-        "SmoothL1LossOHEM",
-        "SoftmaxWithLossOHEM",
-    )
-)
+def lacks_of(dialect: str) -> frozenset[str]:
+    """Return the layer types of BVLC Caffe that a dialect lacks; none for a dialect of the user."""
+    known = facts()
+    bit, bvlc = known.bits.get(dialect), known.bits[BVLC]
+    if bit is None:
+        return frozenset()
+    return frozenset(t for t, has in known.types.items() if has & bvlc and not has & bit)
+
+
+def registering(type_: str) -> list[str]:
+    """Return the public dialects that register a layer type."""
+    known = facts()
+    return known.names_of(known.types.get(type_, 0))
+
+
+# Layer types in published nets whose Caffe is not public.
+ONLY_NAMED: frozenset[str] = frozenset()

@@ -277,12 +277,13 @@ def _window_words(layer: Layer, shapes: Sequence[Shape], tops: Sequence[Shape]) 
     window = window or Window((), (), (), ())
     kernel, stride = (*window.kernel, 1, 1)[:2], (*window.stride, 1, 1)[:2]
     pad, dilation = (*window.pad, 0, 0)[:2], (*window.dilation, 1, 1)[:2]
+    ends = (*window.ends, 0, 0)[:2]
     shape = (*shapes[0], 1, 1, 1, 1) if shapes else (1, 1, 1, 1)
     top = (*tops[0], 1, 1, 1, 1) if tops else (1, 1, 1, 1)
     group = _group(layer, shape[1])
     pooling = "Pooling" in layer.type
     cut = pooling and any(
-        (top[2 + i] - 1) * stride[i] + kernel[i] > shape[2 + i] + 2 * pad[i] for i in (0, 1)
+        (top[2 + i] - 1) * stride[i] + kernel[i] > shape[2 + i] + pad[i] + ends[i] for i in (0, 1)
     )
     block = layer.params.pooling_param if pooling else layer.params.convolution_param
     lists = [getattr(block, name) for name in _PAIRS] if not pooling else []

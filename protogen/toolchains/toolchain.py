@@ -7,7 +7,7 @@ unknown.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,10 @@ from typing import Any
 
 from protogen.errors import InputError, did_you_mean
 from protogen.formats import tomlfiles
-from protogen.formats.render import condition
+from protogen.formats.schema.dialect import BVLC, Dialect, dialects, facts
+from protogen.toolchains.statements import Install as Install
+from protogen.toolchains.statements import Schema as Schema
+from protogen.toolchains.statements import Statement as Statement
 from protogen.toolchains.words import NET_WORDS, examples
 
 FOLDER = Path(__file__).parent / "targets"
@@ -42,79 +45,6 @@ NEXT_WORDS = {
     "outputs": "the outputs, separated by commas",
 }
 TOLERANCE = 1e-3  # of the largest magnitude of a blob
-
-
-@dataclass(frozen=True)
-class Statement:
-    """What a toolchain does with layers of some types, or with a whole net.
-
-    Attributes:
-        verdict: one of ``VERDICTS``.
-        layers: the layer types; empty for every type.
-        when: the condition under which it does so, over the words of ``words``; empty for always.
-        must: the condition without which it does so, for each spatial axis; empty for none.
-        without: a feature of ``limits.FEATURES`` that the layers must not use.
-        field: the field that the toolchain ignores or misreads.
-        only: whether no other statement about the layer counts where this one holds.
-        text: what it does, in words.
-        source: the id of the source in ``Toolchain.sources``, or the source itself.
-    """
-
-    verdict: str
-    layers: tuple[str, ...] = ()
-    when: str = ""
-    must: str = ""
-    without: str = ""
-    field: str = ""
-    text: str = ""
-    source: str = ""
-    only: bool = False
-
-    @cached_property
-    def holds(self) -> Callable[[Mapping[str, Any]], bool]:
-        """The condition ``when`` as a function of the words."""
-        return condition(self.when) if self.when else lambda words: True
-
-
-@dataclass(frozen=True)
-class Schema:
-    """The fields that a toolchain's text parser knows.
-
-    Attributes:
-        unknown: "refused" if one unknown field refuses the file, "kept" if the parser reads fields
-            by name, "" if it is not known.
-        lacks: fields of BVLC Caffe that it does not have: ``block`` or ``block.field``.
-        fields: other fields that it has, with their numbers; 0 for an unknown number.
-        source: the id of the source.
-    """
-
-    unknown: str = ""
-    lacks: frozenset[str] = frozenset()
-    fields: Mapping[str, int] = field(default_factory=dict)
-    source: str = ""
-
-    def has(self, path: str, in_bvlc: bool) -> bool:
-        """Return whether the parser knows a field; ``in_bvlc``: whether BVLC Caffe has it."""
-        if path in self.fields:
-            return True
-        return in_bvlc and path not in self.lacks and path.partition(".")[0] not in self.lacks
-
-
-@dataclass(frozen=True)
-class Install:
-    """How to install a toolchain in an environment of its own.
-
-    Attributes:
-        python: the release of Python, such as "3.11"; empty for any.
-        packages: requirements for pip.
-        commands: further shell commands; ``{folder}`` stands for the environment's folder.
-        module: the module that must be importable.
-    """
-
-    python: str = ""
-    packages: tuple[str, ...] = ()
-    commands: tuple[str, ...] = ()
-    module: str = ""
 
 
 @dataclass(frozen=True)
@@ -189,7 +119,8 @@ def toolchains() -> Iterator[Toolchain]:
 
 
 def load_toolchain(name: str | Path) -> Toolchain:
-    """Return the data of a toolchain by its name, or from a user's .toml file.
+    """Return the data of a toolchain by its name, or from a user's .toml file. The name of a dialect
+    stands for its Caffe; see ``of_dialect``.
 
     Raises:
         InputError: the name is unknown, or the file is invalid.
@@ -197,6 +128,8 @@ def load_toolchain(name: str | Path) -> Toolchain:
     path = Path(name)
     if path.suffix != ".toml":
         path = FOLDER / f"{name}.toml"
+        if not path.exists() and name in dialects():
+            return of_dialect(str(name))
         if not path.exists():
             known = names()
             advice = did_you_mean(str(name), known) or f"Known targets: {', '.join(known)}."
@@ -207,6 +140,25 @@ def load_toolchain(name: str | Path) -> Toolchain:
             )
     data = tomlfiles.read(path)
     return parse_toolchain(data, path, path.read_text(encoding="utf-8"))
+
+
+def of_dialect(name: str) -> Toolchain:
+    """Return a dialect of Caffe as a toolchain: with the layer types, fields and values that it has, and
+    the statements of its data file, or else those about BVLC Caffe.
+
+    Raises:
+        InputError: the dialect is unknown.
+    """
+    known: Dialect = dialects()[name]
+    path = FOLDER / f"{name}.toml"
+    if path.exists() and (own := load_toolchain(name)).schema.dialect == name:
+        return own
+    data = tomlfiles.read(FOLDER / f"{BVLC}.toml")
+    revision = f", commit {known.revision}" if known.revision else ""
+    sources = {"source": f"{known.repository}{revision}"}
+    title = known.description.partition(":")[0]
+    head = {"title": title, "dialect": name, "caffe_checks": True, "sources": sources}
+    return parse_toolchain({**head, "rule": data.get("rule", [])}, path)
 
 
 @dataclass(frozen=True)
@@ -237,7 +189,7 @@ class _File:
 _HEAD: Mapping[str, type | tuple[type, ...]] = {
     "title": str, "version": str, "adapter": str, "tolerance": (int, float), "float16": bool,
     "types_complete": bool, "caffe_checks": bool, "notes": list, "next": str, "install": dict, "sources": dict, "types": dict,
-    "schema": dict, "net": list, "rule": list,
+    "schema": dict, "net": list, "rule": list, "dialect": str,
 }  # fmt: skip
 _INSTALL = {"python": str, "packages": list, "commands": list, "module": str}
 _SCHEMA = {"unknown": str, "lacks": list, "fields": dict, "source": str}
@@ -265,6 +217,10 @@ def parse_toolchain(data: Mapping[str, Any], path: str | Path = "", text: str = 
         raise _unknown_value(schema["unknown"], ("refused", "kept"), "schema.unknown", place)
     fields = schema.get("fields", {})
     _check(fields, dict.fromkeys(fields, int), "schema.fields", where)
+    dialect = data.get("dialect", "")
+    if dialect not in ("", *dialects()):
+        raise _unknown_value(dialect, dialects(), "dialect", where.at("dialect"))
+    types = {type_: id_ for id_, types in data.get("types", {}).items() for type_ in types}
     toolchain = Toolchain(
         name=Path(path).stem,
         title=data.get("title", ""),
@@ -282,20 +238,30 @@ def parse_toolchain(data: Mapping[str, Any], path: str | Path = "", text: str = 
             install.get("module", ""),
         ),
         sources=data.get("sources", {}),
-        types={type_: id_ for id_, types in data.get("types", {}).items() for type_ in types},
-        types_complete=data.get("types_complete", False),
+        types={**dict.fromkeys(_types_of(dialect), "source"), **types},
+        types_complete=data.get("types_complete", bool(dialect)),
         caffe_checks=data.get("caffe_checks", False),
         schema=Schema(
-            schema.get("unknown", ""),
+            schema.get("unknown", "refused" if dialect else ""),
             frozenset(schema.get("lacks", ())),
             fields,
-            schema.get("source", ""),
+            schema.get("source", "source" if dialect else ""),
+            dialect,
         ),
         net=tuple(_statements(data.get("net", ()), "net", where)),
         rules=tuple(_statements(data.get("rule", ()), "rule", where)),
     )
     _check_sources(toolchain, where)
     return toolchain
+
+
+def _types_of(dialect: str) -> list[str]:
+    """Return the layer types that a dialect registers; none for no dialect."""
+    if not dialect:
+        return []
+    known = facts()
+    types = [type_ for type_, has in known.types.items() if has & known.bits[dialect]]
+    return [*types, "Input"]  # older Caffes have fields of the net instead
 
 
 def _next(text: str, where: _File) -> str:

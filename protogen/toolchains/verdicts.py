@@ -11,6 +11,7 @@ from protogen.errors import Place
 from protogen.formats.message import Message
 from protogen.layers.graph import Graph, Layer
 from protogen.layers.reading import NET_FIELDS
+from protogen.toolchains.detection import layer_lacks
 from protogen.toolchains.facts import Words, net_words
 from protogen.toolchains.limits import LimitRule, Limits, step_of
 from protogen.toolchains.toolchain import VERDICTS, Statement, Toolchain
@@ -182,6 +183,15 @@ def _unknown_fields(toolchain: Toolchain, layer: Layer) -> Iterator[Reason]:
     if schema.unknown != "refused":
         return
     source = toolchain.source(schema.source)
+    if schema.dialect:
+        blocks = set()
+        for use in layer_lacks(layer.params, schema.dialect):
+            if (block := use.text.partition(".")[0]) not in blocks:
+                blocks.add(block)
+                kind = "field" if use.kind == "field" else "value"
+                text = f"its parser has no {kind} {use.text}, and refuses the file"
+                yield Reason("refused", text, use.text, source)
+        return
     for item in layer.params.fields:
         if item.name in NET_FIELDS:
             continue

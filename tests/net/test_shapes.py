@@ -232,11 +232,13 @@ def test_shapes_of_detection_layers():
         """
     layer { name: "r" type: "ROIPooling" bottom: "x" bottom: "rois" top: "r" roi_pooling_param { pooled_h: 6 pooled_w: 7 } }
     layer { name: "p" type: "PSROIPooling" bottom: "m" bottom: "rois" top: "p" psroi_pooling_param { output_dim: 2 group_size: 3 } }
-    layer { name: "q" type: "Proposal" bottom: "x" bottom: "x" bottom: "x" top: "q" proposal_param { post_nms_topn: 50 } }
+    layer { name: "q" type: "Proposal" bottom: "t" bottom: "x" bottom: "i" top: "q" proposal_param { post_nms_topn: 50 ratio: 1 scale: 8 } }
     layer { name: "a" type: "Axpy" bottom: "s" bottom: "x" bottom: "x" top: "a" }
     """,
         x=(1, 4, 9, 9),
         m=(1, 18, 9, 9),
+        t=(1, 2, 9, 9),
+        i=(1, 3),
         rois=(20, 5),
         s=(1, 4),
     )
@@ -280,8 +282,9 @@ def test_invalid_layer_is_rejected_with_its_name_and_place(layer, message):
 def test_bottom_with_too_few_axes_is_rejected():
     with pytest.raises(pg.InputError, match="too few axes"):
         layer_shapes(
-            'layer { name: "r" type: "ROIPooling" bottom: "x" bottom: "x" top: "y" roi_pooling_param { pooled_h: 1 pooled_w: 1 } }',
+            'layer { name: "r" type: "ROIPooling" bottom: "x" bottom: "rois" top: "y" roi_pooling_param { pooled_h: 1 pooled_w: 1 } }',
             x=(3,),
+            rois=(3, 5),
         )
 
 

@@ -42,6 +42,11 @@ def add_proto(path: str | Path) -> None:
     pool.reset()
 
 
+def is_added(dialects: tuple[str, ...]) -> bool:
+    """Return whether a field with these dialects is of a vendor's file that was added."""
+    return bool(dialects) and dialects[0] in {Path(path).stem for _, path in _added}
+
+
 def check_proto(text: str, path: str) -> None:
     """Check that .proto text can be added to the schema, without adding it.
 

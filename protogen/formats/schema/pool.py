@@ -183,6 +183,8 @@ def _enum_text(enum: descriptor_pb2.EnumDescriptorProto) -> str:
 
 def _add_field(proto: Any, item: FieldType, package: str) -> None:
     field = proto.field.add(name=item.name, number=item.number, label=_LABEL[item.label])
+    # Without a name for JSON, names that differ only in the case of a letter collide.
+    field.json_name = item.name
     if item.message is not None:
         field.type = _PROTO.TYPE_MESSAGE
         field.type_name = f".{package}.{item.message.name}"

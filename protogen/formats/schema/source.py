@@ -33,7 +33,8 @@ class EnumType:
 
 
 class FieldType:
-    """A field of a message. ``message`` or ``enum`` is set if the type of the field is one."""
+    """A field of a message. ``message`` or ``enum`` is set if the type of the field is one.
+    ``dialects`` are the forks that define it: none for a field of BVLC Caffe."""
 
     __slots__ = (
         "_enum",
@@ -71,6 +72,11 @@ class FieldType:
         """Make this field a member of another schema and return it."""
         self._schema, self.dialects, self.number = schema, (dialect,), number
         return self
+
+    @property
+    def owner(self) -> str:
+        """The name of the message that has the field."""
+        return self._owner
 
     @property
     def message(self) -> MessageType | None:
@@ -201,7 +207,7 @@ _STATEMENT = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _OPTION = re.compile(r'(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^,\s]+)')
-_FORKS = re.compile(r"[a-z0-9]+(?:, [a-z0-9]+)*")
+_FORKS = re.compile(r"[a-z0-9][a-z0-9.-]*(?:, [a-z0-9][a-z0-9.-]*)*")
 
 
 def parse_proto(text: str, filename: str) -> Schema:

@@ -81,7 +81,7 @@ class NoOnnxForm(Rule):
     why = "The net cannot be exported to ONNX: protogen convert and protogen run refuse it."
     example = (
         _INPUT
-        + 'layer { name: "p" type: "Reorg" bottom: "data" top: "p" reorg_param { stride: 2 } }'
+        + 'layer { name: "p" type: "PassThrough" bottom: "data" top: "p" reorg_param { stride: 2 } }'
     )
     fixed = (
         _INPUT

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from functools import cache
+from typing import TYPE_CHECKING
 
 from protogen.errors import Diagnostic, nearest
 from protogen.formats.prototxt import quote
-from protogen.formats.schema import caffe
+from protogen.formats.schema import caffe, message_type
+from protogen.formats.schema.dialect import BVLC, facts, in_words
 from protogen.layers import LayerType, layer_type
-from protogen.layers.reading import unread
+from protogen.layers.reading import HARMLESS_BLOCKS, unread
 from protogen.lint.context import Context
 from protogen.lint.edits import removed, renamed_field, replaced
 from protogen.lint.rule import Rule
 from protogen.net.build import params_too_many
-from protogen.toolchains.dialects import ONLY_NAMED
+from protogen.toolchains.dialects import ONLY_NAMED, registering
+
+if TYPE_CHECKING:
+    from protogen.toolchains.detection import Use
 
 
 class UnknownField(Rule):
@@ -63,30 +68,43 @@ class OldForm(Rule):
             )
 
 
+def _lacked(net: Context, *kinds: str) -> Iterator[Use]:
+    """Yield the types, fields or values of a net that the chosen dialect lacks."""
+    from protogen.toolchains.detection import lacked
+
+    if net.settings.dialect:
+        yield from (use for use in lacked(net.document, net.settings.dialect) if use.kind in kinds)
+
+
 class ForkLayer(Rule):
     code = "PG103"
     severity = "error"
     what = "A layer type that the chosen dialect does not have (with --dialect)."
-    why = "The net can be loaded only by the fork that it was written for."
+    why = (
+        "The net can be loaded only by a Caffe that has the type: the fork that it was written for, or "
+        "a newer one."
+    )
     example = 'layer { name: "p" type: "Permute" bottom: "data" top: "p" }'
     fixed = 'layer { name: "p" type: "Flatten" bottom: "data" top: "p" }'
     settings = {"dialect": "bvlc"}  # noqa: RUF012 (never changed)
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        from protogen.toolchains.dialects import forks_of
-
-        if not net.settings.dialect:
-            return
-        forks = forks_of(net.settings.dialect)
-        for item in net.wires:
-            kind = layer_type(item.type)
-            if kind is not None and not kind.stock and item.type not in forks:
-                yield net.diagnostic(
-                    self,
-                    item,
-                    f"{item.type} is a layer type of a fork, and the dialect {net.settings.dialect} "
-                    "does not have it. protogen rewrite can replace many fork layers with stock layers.",
+        dialect = net.settings.dialect
+        for use in _lacked(net, "type"):
+            type_ = use.text.removeprefix("type ")
+            kind, has = layer_type(type_), registering(type_)
+            if kind is None and not has:
+                continue  # PG107 reports it
+            if BVLC in has:
+                text = f"the dialect {dialect} does not have the layer type {type_} of BVLC Caffe."
+                if facts().with_field("NetParameter", "layer") & facts().bits.get(dialect, 0):
+                    text += f" protogen rewrite --target {dialect} finds another form."
+            else:
+                text = (
+                    f"{type_} is a layer type of a fork, and the dialect {dialect} does not have "
                 )
+                text += "it. protogen rewrite can replace many fork layers with stock layers."
+            yield net.diagnostic(self, use.layer, text)
 
 
 class TooManyParams(Rule):
@@ -141,11 +159,10 @@ class StrayParameter(Rule):
 
 @cache
 def _owners() -> frozenset[str]:
-    """Return the names of the parameter blocks that belong to particular layer types."""
-    kinds = LayerType.registry.values()
-    return frozenset(block for kind in kinds if not kind.user_defined for block in kind.reads) - {
-        "transform_param"
-    }
+    """Return the names of the parameter blocks that belong to particular layer types. They are those of
+    the schema, so that no layer type is loaded."""
+    names = {name for name in message_type("LayerParameter").fields if name.endswith("_param")}
+    return frozenset(names - {"transform_param", *HARMLESS_BLOCKS})
 
 
 def _types() -> list[str]:
@@ -186,24 +203,22 @@ class ForkField(Rule):
     settings = {"dialect": "bvlc"}  # noqa: RUF012 (never changed)
 
     def check(self, net: Context) -> Iterator[Diagnostic]:
-        dialect = net.settings.dialect
-        if not dialect:
-            return
-        for _, holder, item in net.walk():
-            definition = item.type
-            if definition is None or holder.kind is None:
+        seen: set[str] = set()
+        for use in _lacked(net, "field", "value"):
+            if use.item.type is None:
+                continue  # PG101 reports it
+            if use.text == "layer":  # one finding for the format of the net
+                if use.text not in seen:
+                    text = (
+                        f"the dialect {net.settings.dialect} reads only nets in the V1 format. Run "
+                    )
+                    yield net.diagnostic(self, use.item, f"{text}protogen upgrade --to v1.")
+                seen.add(use.text)
                 continue
-            enum = definition.enum
-            value = str(item.value) if enum is not None else ""
-            forks = definition.dialects or (enum.dialects.get(value, ()) if enum else ())
-            if forks and dialect not in forks:
-                text = f"{item.name}: {value}" if value and not definition.dialects else item.name
-                yield net.diagnostic(
-                    self,
-                    item,
-                    f"the dialect {dialect} does not have {text} in {holder.kind.name}. "
-                    f"Supported by: {', '.join(forks)}.",
-                )
+            text = f"the dialect {net.settings.dialect} does not have {use.text}."
+            if others := facts().names_of(use.having):
+                text += f" Supported by: {in_words(others)}."
+            yield net.diagnostic(self, use.item, text)
 
 
 class NoEffect(Rule):
@@ -257,7 +272,7 @@ def _is_typo(kind: str, suggestion: str) -> bool:
 
 def _of_a_fork(kind: str) -> bool:
     """Return whether a published fork has the type, although protogen knows only its name."""
-    return kind.lower() in _blocks() or kind in ONLY_NAMED
+    return bool(registering(kind)) or kind.lower() in _blocks() or kind in ONLY_NAMED
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from protogen.errors import Diagnostic, nearest
 from protogen.layers import layer_type
-from protogen.lint.context import FEEDS, Context, Wire
+from protogen.lint.context import Context, Wire, is_feed
 from protogen.lint.rule import Rule
 
 _INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
@@ -72,7 +72,7 @@ class UnreadTop(Rule):
             kind = item.type
             known = layer_type(kind)
             ends = known is not None and (known.top_may_be_unused or known.is_loss)
-            if ends or kind in FEEDS or re.search("Loss|Output|Data|Accuracy|Evaluate", kind):
+            if ends or is_feed(kind) or re.search("Loss|Output|Data|Accuracy|Evaluate", kind):
                 continue
             if item.value.loss_weight:
                 continue
