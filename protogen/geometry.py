@@ -20,25 +20,42 @@ def kernel_extent(kernel: int, dilation: int = 1) -> int:
     return dilation * (kernel - 1) + 1
 
 
-def conv_out(size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1) -> int:
-    """Return the output length of a Convolution: (n + 2p - (d (K - 1) + 1)) / s + 1.
+def conv_out(
+    size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1, end: int | None = None
+) -> int:
+    """Return the output length of a Convolution: (n + 2p - (d (K - 1) + 1)) / s + 1. ``end`` is the
+    pad at the end of the axis if it differs from ``pad``.
 
     The division truncates towards 0, as in C. A kernel that is longer than the padded input by
     less than one stride still gives one output pixel, and reads 0 beyond the end.
     """
-    span = size + 2 * pad - kernel_extent(kernel, dilation)
+    span = size + pad + (pad if end is None else end) - kernel_extent(kernel, dilation)
     return (span // stride if span >= 0 else -(-span // stride)) + 1
 
 
-def end_pad(out: int, size: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
+def end_pad(
+    out: int,
+    size: int,
+    kernel: int,
+    stride: int,
+    pad: int,
+    dilation: int = 1,
+    end: int | None = None,
+) -> int:
     """Return the pad at the end of an axis so that ``out`` windows fit:
-    (out - 1) s + d (K - 1) + 1 - n - p, and at least p."""
-    return max(pad, (out - 1) * stride + kernel_extent(kernel, dilation) - size - pad)
+    (out - 1) s + d (K - 1) + 1 - n - p, and at least ``end`` (by default p)."""
+    least = pad if end is None else end
+    return max(least, (out - 1) * stride + kernel_extent(kernel, dilation) - size - pad)
 
 
-def deconv_out(size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1) -> int:
-    """Return the output length of a Deconvolution: s (n - 1) + d (K - 1) + 1 - 2p."""
-    return stride * (size - 1) + kernel_extent(kernel, dilation) - 2 * pad
+def deconv_out(
+    size: int, kernel: int, stride: int = 1, pad: int = 0, dilation: int = 1, end: int | None = None
+) -> int:
+    """Return the output length of a Deconvolution: s (n - 1) + d (K - 1) + 1 - 2p. ``end`` is the
+    pad at the end of the axis if it differs from ``pad``."""
+    return (
+        stride * (size - 1) + kernel_extent(kernel, dilation) - pad - (pad if end is None else end)
+    )
 
 
 def upsample_kernel(factor: int) -> int:
@@ -64,15 +81,21 @@ def border_ring(factor: int) -> int:
 
 
 def pool_out(
-    size: int, kernel: int, stride: int, pad: int, ceil: bool = True, padded: bool = False
+    size: int,
+    kernel: int,
+    stride: int,
+    pad: int,
+    ceil: bool = True,
+    padded: bool = False,
+    end: int | None = None,
 ) -> int:
     """Return the output length of a Pooling, by Caffe's rule.
 
     The length is ceil((n + 2p - K) / s) + 1. With padding it is one less if the last window would
     begin beyond the input and its left pad. ``padded``: another axis has a pad; Caffe then applies
-    this rule to every axis.
+    this rule to every axis. ``end`` is the pad at the end of the axis if it differs from ``pad``.
     """
-    span = size + 2 * pad - kernel
+    span = size + pad + (pad if end is None else end) - kernel
     out = (-(-span // stride) if ceil else span // stride) + 1
     if (pad or padded) and (out - 1) * stride >= size + pad:
         out -= 1
@@ -85,12 +108,15 @@ def pool_windows(
     strides: Sequence[int],
     pads: Sequence[int],
     ceil: bool = True,
+    ends: Sequence[int] = (),
 ) -> tuple[int, ...]:
-    """Return the number of windows of a Pooling along each axis; see ``pool_out``."""
-    padded = any(pads)
+    """Return the number of windows of a Pooling along each axis; see ``pool_out``. ``ends`` are the
+    pads at the ends of the axes if they differ from ``pads``."""
+    ends = ends or pads
+    padded = any(pads) or any(ends)
     return tuple(
-        pool_out(n, k, s, p, ceil, padded)
-        for n, k, s, p in zip(sizes, kernels, strides, pads, strict=True)
+        pool_out(n, k, s, p, ceil, padded, end)
+        for n, k, s, p, end in zip(sizes, kernels, strides, pads, ends, strict=True)
     )
 
 

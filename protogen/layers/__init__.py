@@ -1,4 +1,5 @@
-"""Caffe's layer types: one class per type, one module per family."""
+"""Caffe's layer types: one class per type, one module per family. Those that only forks have are in
+``forks``, which ``LayerType.registry`` loads when it is needed."""
 
 from typing import Any
 
@@ -8,10 +9,10 @@ from protogen.layers import (
     combining,
     convolution,
     dense,
-    detection,
     elementwise,
     endpoints,
     exact_resize,
+    im2col,
     loss,
     measuring,
     normalization,
@@ -19,7 +20,6 @@ from protogen.layers import (
     pooling,
     recurrent,
     reduction,
-    resizing,
     scaling,
     shaping,
 )
@@ -43,10 +43,10 @@ __all__ = [
     "combining",
     "convolution",
     "dense",
-    "detection",
     "elementwise",
     "endpoints",
     "exact_resize",
+    "im2col",
     "kind_of",
     "layer_type",
     "loss",
@@ -56,7 +56,6 @@ __all__ = [
     "pooling",
     "recurrent",
     "reduction",
-    "resizing",
     "scaling",
     "shaping",
 ]

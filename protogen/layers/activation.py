@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from protogen.layers.base import Mistake, fields
+from protogen.formats.message import Message
+from protogen.geometry import Shape
+from protogen.layers.base import Mistake, check_bottoms, fields
 from protogen.layers.elementwise import PRODUCT, _Same, affine
 from protogen.layers.graph import Layer
 from protogen.layers.writing import Emitter, Rewriter
+
+FLT_MAX = 3.4028234663852886e38  # the largest float32
 
 
 class BNLL(_Same):
@@ -67,19 +72,28 @@ class HardSigmoid(_Same):
     def saturates_at(self, layer: Layer) -> tuple[float, float] | None:
         return 0.0, 1.0  # the slope is 0 at both
 
-    reads = fields(hardsigmoid_param="alpha beta")
+    reads = fields(hardsigmoid_param="alpha beta", hard_sigmoid_param="alpha beta")
 
     stock = False
+    source = "inisis/caffe"
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        p = layer.params.hardsigmoid_param
+        p = self._params(layer)
         e.op("HardSigmoid", [layer.reads[0]], [layer.writes[0]], alpha=p.alpha, beta=p.beta)
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        p = layer.params.hardsigmoid_param
+        p = self._params(layer)
         linear = {"power_param": {"scale": p.alpha, "shift": p.beta}}
         x = r.add("Power", layer.bottoms, role="line", top=layer.tops[0], params=linear)
         r.add("Clip", [x], params={"clip_param": {"min": 0.0, "max": 1.0}})
+
+    def _params(self, layer: Layer) -> Message:
+        """Return the parameter block: hard_sigmoid_param in Synopsys' fork."""
+        name = (
+            "hard_sigmoid_param" if layer.params.has("hard_sigmoid_param") else "hardsigmoid_param"
+        )
+        p: Message = getattr(layer.params, name)
+        return p
 
 
 class HardSwish(_Same):
@@ -90,6 +104,7 @@ class HardSwish(_Same):
     activation = "rectifier"
 
     stock = False
+    source = "inisis/caffe"
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         gate = e.value("HardSigmoid", layer.reads[0], alpha=1 / 6, beta=0.5)
@@ -111,6 +126,7 @@ class Mish(_Same):
     activation = "rectifier"
 
     stock = False
+    source = "sophgo/caffe"
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         gate = e.value("Tanh", e.value("Softplus", layer.reads[0]))
@@ -123,26 +139,78 @@ class Mish(_Same):
 
 
 class ReLU(_Same):
-    """max(x, 0) + negative_slope min(x, 0)."""
-
-    resting = (0.0,)
+    """max(x, 0) + negative_slope min(x, 0). Forks (Synopsys): an upper limit of 6 (``relu6``) or
+    ``maximum``, or the value of a second bottom if it is above 0; a lower limit ``minimum``."""
 
     written_in_place = True
 
     activation = "rectifier"
 
-    def dies(self, layer: Layer) -> bool:
-        return not layer.params.relu_param.negative_slope
+    def rests_at(self, layer: Layer) -> tuple[float, ...]:
+        low, high = self._limits(layer)
+        return tuple(limit for limit in (max(low, 0.0), high) if abs(limit) < FLT_MAX)
 
-    reads = fields(relu_param="negative_slope")
+    def dies(self, layer: Layer) -> bool:
+        return not self.params_of(layer).negative_slope
+
+    reads = fields(relu_param="negative_slope relu6 maximum minimum")
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 1, 1 if layer.dialect == "bvlc" else 2)
+        if len(bottoms) == 2 and 0 in bottoms[1]:
+            raise layer.error("its second bottom, the upper limit, is empty")
+        return [bottoms[0]]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
-        slope = layer.params.relu_param.negative_slope
-        rectify(e, layer.reads[0], layer.writes[0], slope)
+        slope = self.params_of(layer).negative_slope
+        low, high = self._limits(layer)
+        if len(layer.reads) == 1 and (low, high) == (-FLT_MAX, FLT_MAX):
+            rectify(e, layer.reads[0], layer.writes[0], slope)
+            return
+        x = f"{layer.writes[0]}@rectified"
+        rectify(e, layer.reads[0], x, slope)
+        if len(layer.reads) == 2:
+            flat = e.value("Reshape", layer.reads[1], e.array([-1]))
+            limit = e.value("Slice", flat, e.array([0]), e.array([1]), e.array([0]))
+            high = 6.0 if self.params_of(layer).relu6 else FLT_MAX
+            is_limit = e.value("Greater", limit, e.array(0.0))
+            x = e.value("Min", x, e.value("Where", is_limit, limit, e.array(high)))
+        limits = [
+            e.array(low),
+            e.array(max(low, high)),
+        ]  # Caffe returns the lower limit if it is above
+        e.op("Clip", [x, *limits], [layer.writes[0]])
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        slope = self.params_of(layer).negative_slope
+        if len(layer.bottoms) == 2:
+            raise layer.unsupported("no stock layer takes its limit from a blob")
+        low, high = self._limits(layer)
+        x = layer.bottoms[0]
+        params = {"relu_param": {"negative_slope": slope}} if slope else {}
+        if (low, high) == (-FLT_MAX, FLT_MAX):
+            r.add("ReLU", [x], params=params)
+            return
+        if slope:
+            x = r.add("ReLU", [x], role="relu", top=layer.tops[0], params=params)
+        else:
+            low = max(low, 0.0)
+        r.add("Clip", [x], params={"clip_param": {"min": low, "max": high}})
+
+    def params_of(self, layer: Layer) -> Message:
+        """Return the parameter block."""
+        p: Message = layer.params.relu_param
+        return p
+
+    def _limits(self, layer: Layer) -> tuple[float, float]:
+        """Return the least and the largest output value; -FLT_MAX and FLT_MAX for no limit."""
+        p = self.params_of(layer)
+        highs = [6.0] * bool(p.relu6) + [float(p.maximum)] * (p.maximum > 0)
+        return float(p.minimum) or -FLT_MAX, min(highs, default=FLT_MAX)
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         changes = {"relu_param.negative_slope": 0.0}
-        slope = layer.params.relu_param.negative_slope
+        slope = self.params_of(layer).negative_slope
         return [Mistake("negative_slope is left out", changes)] if slope else []
 
 
@@ -160,6 +228,7 @@ class ReLU6(_Same):
         return not layer.params.relu6_param.negative_slope
 
     stock = False
+    source = "eric612/MobileNet-YOLO"
 
     reads = fields(relu6_param="negative_slope threshold")
 

@@ -12,6 +12,7 @@ from protogen.errors import quantity
 from protogen.geometry import Shape, shape_text
 from protogen.layers.checking import counted
 from protogen.layers.graph import Layer
+from protogen.layers.registry import Registry
 from protogen.layers.values import Values
 from protogen.layers.writing import Emitter, Rewriter
 
@@ -25,13 +26,20 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Window:
     """Kernel, stride, pad and dilation of each spatial axis. If ``transposed``, the stride inserts
-    space between pixels instead of skipping pixels."""
+    space between pixels instead of skipping pixels. ``end`` is the pad at the ends of the axes if it
+    differs from ``pad``, that at their begins (forks); else it is empty."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     pad: tuple[int, ...]
     dilation: tuple[int, ...]
     transposed: bool = False
+    end: tuple[int, ...] = ()
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The pad at the end of each axis."""
+        return self.end or self.pad
 
 
 POINT = Window((), (), (), ())  # each output pixel reads only its own input pixel
@@ -92,7 +100,10 @@ class LayerType(Values):
     definition registers it. Instances have no state: one instance serves all layers of the type.
     """
 
-    registry: ClassVar[dict[str, LayerType]] = {}
+    registry: ClassVar[Registry[str, LayerType]] = Registry("protogen.layers.forks")
+    # Types of Python layers with a public meaning, by ``python_param`` module and layer.
+    python: ClassVar[Registry[tuple[str, str], LayerType]] = Registry("protogen.layers.forks")
+    python_class: ClassVar[tuple[str, str]] = ("", "")  # module and layer of such a type
     reads: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})  # see ``fields``
     required: ClassVar[tuple[str, ...]] = ()  # each ``block.field`` that a net must set
     harmless: ClassVar[Mapping[str, str]] = MappingProxyType({})  # ``block.field``: reason
@@ -142,7 +153,12 @@ class LayerType(Values):
     def __init_subclass__(cls, abstract: bool = False) -> None:
         if abstract:
             return
-        if cls.__name__ in LayerType.registry:
+        if cls.python_class[0]:
+            if LayerType.python.has_now(cls.python_class):
+                raise TypeError(f"the Python class {'.'.join(cls.python_class)} is defined twice")
+            LayerType.python[cls.python_class] = cls()
+            return
+        if LayerType.registry.has_now(cls.__name__):
             raise TypeError(f"the layer type {cls.__name__} is defined twice")
         LayerType.registry[cls.__name__] = cls()
 
@@ -168,6 +184,16 @@ class LayerType(Values):
             UnsupportedError: forks compute different things, and neither the net nor ``dialect``
                 identifies the fork.
         """
+
+    def meaning(self, layer: Layer) -> str:
+        """Return a text that is the same for all dialects that compute the layer in the same way, for a
+        layer that ``decide`` takes in these dialects."""
+        return layer.dialect
+
+    def dialect_of(self, layer: Layer, blobs: Sequence[Shape]) -> str:
+        """Return the dialect that parameter blobs of these shapes, of a weight file, identify; empty
+        if they do not. It is asked only if neither the user nor the net names a dialect."""
+        return ""
 
     def in_place(self, layer: Layer) -> bool:
         """Whether Caffe computes the layer correctly in place (a top is also its bottom). Caffe
@@ -209,6 +235,13 @@ class LayerType(Values):
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         """Return the shapes of the parameter blobs, in Caffe's order."""
         return []
+
+    def fitted(
+        self, layer: Layer, arrays: Sequence[NDArray[np.floating]], shapes: Sequence[Shape]
+    ) -> Sequence[NDArray[np.floating]]:
+        """Return the blobs of a caffemodel in the shapes of the layer's parameter blobs, for a fork
+        that changes blobs when it reads them. By default, they are unchanged."""
+        return arrays
 
     def by_output(self, layer: Layer, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the first parameter blob as an array (outputs, values of one output). By default,
@@ -273,12 +306,17 @@ def family_of(kind: LayerType) -> str:
 
 def kind_of(layer: Layer) -> LayerType | None:
     """Return the layer type that handles a layer, by its type string; None if it is unknown. For a
-    Python layer, a type that the user registered for its class (``python_param.layer``) comes first.
+    Python layer, a type that the user registered for its class (``python_param.layer``) comes first,
+    then one of protogen for its ``python_param.module`` and ``python_param.layer``.
     """
     if layer.type == "Python":
-        own = LayerType.registry.get(layer.params.python_param.layer)
+        p = layer.params.python_param
+        own = LayerType.registry.get(p.layer)
         if own is not None and own.user_defined:
             return own
+        known = LayerType.python.get((p.module, p.layer))
+        if known is not None:
+            return known
     return LayerType.registry.get(layer.type)
 
 
@@ -327,11 +365,12 @@ def four_axes(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
 LARGEST = 1 << 22  # most values of a constant that the export of a layer may add
 
 
-def check_room(layer: Layer, values: int) -> None:
-    """Raises UnsupportedError if the export needs a constant of more than ``LARGEST`` values."""
+def check_room(layer: Layer, values: int, what: str = "a constant") -> None:
+    """Raises UnsupportedError if the export needs a constant, or ``what`` else, of more than
+    ``LARGEST`` values."""
     if values > LARGEST:
         raise layer.unsupported(
-            f"its export needs a constant of {values} values, but the limit is {LARGEST}",
+            f"its export needs {what} of {values} values, but the limit is {LARGEST}",
             "Use smaller sizes.",
         )
 

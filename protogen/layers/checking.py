@@ -16,6 +16,14 @@ def check_tops(layer: Layer, least: int, most: int | None = None) -> None:
         raise layer.error(f"expected {counted(least, most, 'top')}, got {count}")
 
 
+def check_set(layer: Layer, paths: Sequence[str]) -> None:
+    """Raises InputError unless the layer sets each field (``block.field``)."""
+    for path in paths:
+        block, _, name = path.partition(".")
+        if not getattr(layer.params, block).has(name):
+            raise layer.error(f"missing {path}", "Set it.")
+
+
 def counted(least: int, most: int | None, noun: str, plural: str = "") -> str:
     """Return a range of counts in words: ``1 top``, ``at least 2 tops``, ``at most 1 top``,
     ``2 to 4 axes``."""
@@ -46,5 +54,6 @@ def rounding_advice(a: Shape, b: Shape) -> str:
         return ""
     return (
         "If the net was written for a Caffe fork, that fork may round sizes differently: set "
-        "round_mode: FLOOR in the Pooling before this layer, or height and width in the Interp."
+        "round_mode: FLOOR in the Pooling before this layer, or height and width in the Interp. In nets "
+        "of OpenVINO, zoom_factor multiplies the size: set --dialect openvino."
     )

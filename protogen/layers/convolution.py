@@ -1,4 +1,4 @@
-"""Convolution, Deconvolution, Im2col, and the depthwise convolutions of forks."""
+"""Convolution, Deconvolution, and the depthwise convolutions of forks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from protogen import geometry
 from protogen.errors import quantity
 from protogen.formats.message import Message
-from protogen.geometry import Shape, shape_text
+from protogen.geometry import Shape
 from protogen.layers.activation import rectify, rewrite_rectified
 from protogen.layers.base import (
     Filling,
@@ -21,19 +21,19 @@ from protogen.layers.base import (
     axis_of,
     check_bottoms,
     check_rank,
-    check_room,
     fields,
 )
 from protogen.layers.checking import check_equal
 from protogen.layers.dense import no_bias
 from protogen.layers.graph import Layer
+from protogen.layers.padding import SIDES, enlarged, plain_pads, same_sizes, with_sides
 from protogen.layers.writing import Emitter, Rewriter
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_WINDOW = (
+WINDOW = (
     "kernel_size kernel_h kernel_w stride stride_h stride_w pad pad_h pad_w "
     "dilation dilation_h dilation_w"
 )
@@ -117,7 +117,7 @@ class _Convolutional(LayerType, abstract=True):
 
     weighted = True
 
-    reads = fields(convolution_param=f"{_WINDOW} num_output bias_term group axis")
+    reads = fields(convolution_param=f"{WINDOW} {SIDES} num_output bias_term group axis")
 
     transposed = False
     holes = False
@@ -132,10 +132,11 @@ class _Convolutional(LayerType, abstract=True):
         self._check_groups(layer, p, bottoms[0][axis])
         size = geometry.deconv_out if self.transposed else geometry.conv_out
         out = []
-        for n, k, s, pad, d in zip(
-            bottoms[0][axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True
+        before = bottoms[0][axis + 1 :]
+        for n, k, s, pad, d, end in zip(
+            before, w.kernel, w.stride, w.pad, w.dilation, w.ends, strict=True
         ):
-            length = size(n, k, s, pad, d)
+            length = size(n, k, s, pad, d, end)
             if length < 1:
                 raise layer.error(
                     f"output size must be at least 1, got {length} for input size {n} "
@@ -143,6 +144,8 @@ class _Convolutional(LayerType, abstract=True):
                     "Use a smaller kernel or pad, or a larger input.",
                 )
             out.append(length)
+        if p.pad_type:
+            out = same_sizes(before, w.stride)
         top = (*bottoms[0][:axis], p.num_output, *out)
         return [top] * len(bottoms)
 
@@ -198,10 +201,9 @@ class _Convolutional(LayerType, abstract=True):
         # ONNX requires channels on axis 1 and at least one spatial axis.
         tail: tuple[int, ...] = () if w.kernel else (1,)
         fits = axis == 1 and not tail
-        weight = e.blob(layer, 0)
+        blobs = self.stored(layer, e, 2 if p.bias_term else 1)
         if tail:
-            weight = e.array(e.weight(layer, 0).reshape(*self._matrix(p, before[axis]), 1))
-        blobs = [weight, *([e.blob(layer, 1)] if p.bias_term else [])]
+            blobs[0] = e.array(e.weight(layer, 0).reshape(*self._matrix(p, before[axis]), 1))
         attrs = {
             "kernel_shape": w.kernel + tail,
             "strides": w.stride + tail,
@@ -223,17 +225,20 @@ class _Convolutional(LayerType, abstract=True):
             if p.relu:
                 rectify(e, write, top, p.negative_slope)
 
+    def stored(self, layer: Layer, e: Emitter, count: int) -> list[str]:
+        """Return the names of the weight and, if ``count`` is 2, the bias."""
+        return [e.blob(layer, i) for i in range(count)]
+
     def mistakes(self, layer: Layer) -> list[Mistake]:
         return [no_bias]
 
     def _pads(self, before: Shape, after: Shape, w: Window, tail: int) -> tuple[int, ...]:
         """Return the pads before all axes, then the pads after all axes."""
         if self.transposed:
-            ends = w.pad
+            ends = w.ends
         else:
-            ends = tuple(
-                map(geometry.end_pad, after, before, w.kernel, w.stride, w.pad, w.dilation)
-            )
+            sizes = (after, before, w.kernel, w.stride, w.pad, w.dilation, w.ends)
+            ends = tuple(map(geometry.end_pad, *sizes))
         return (*w.pad, *[0] * tail, *ends, *[0] * tail)
 
     def _matrix(self, p: Message, channels: int) -> tuple[int, int]:
@@ -249,7 +254,16 @@ class _Convolutional(LayerType, abstract=True):
         rank = len(bottoms[0])
         axis = axis_of(layer, p.axis, rank)
         check_equal(layer, bottoms)
-        return p, axis, window(layer, p, rank - axis - 1, self.holes)
+        w = window(layer, p, rank - axis - 1, self.holes)
+        w = with_sides(layer, p, w, bottoms[0][axis + 1 :])
+        if min((*w.pad, *w.ends), default=0) < 0:
+            raise layer.unsupported("a pad below 0 is unsupported", "Crop the bottom before it.")
+        if self.transposed and p.pad_type:
+            raise layer.unsupported(
+                "pad_type is unsupported: its fork computes sizes that do not fit together",
+                "Set pad_l, pad_r, pad_t and pad_b.",
+            )
+        return p, axis, w
 
     def _check_groups(self, layer: Layer, p: Message, channels: int) -> None:
         if p.num_output < 1:
@@ -269,17 +283,23 @@ class Convolution(_Convolutional):
     equal. Forks: ReLU with ``relu`` (Intel), dilation as ``hole`` (DeepLab)."""
 
     reads = fields(
-        convolution_param=f"{_WINDOW} {_HOLES} num_output bias_term group axis relu negative_slope"
+        convolution_param=(
+            f"{WINDOW} {_HOLES} {SIDES} num_output bias_term group axis relu negative_slope"
+        )
     )
 
     holes = True
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
         bottoms = [r.shape(bottom) for bottom in layer.bottoms]
-        dilations = self._read(layer, bottoms)[2].dilation
+        p, axis, w = self._read(layer, bottoms)
+        if w.end:
+            enlarged(layer, r, w, bottoms[0][axis], "Convolution")
+            return
         holes = dict.fromkeys((*_HOLES.split(), "dilation_h", "dilation_w"))
-        dilation = list(dilations) if any(d != 1 for d in dilations) else None
-        rewrite_rectified(layer, r, "convolution_param", **holes, dilation=dilation)
+        dilation = list(w.dilation) if any(d != 1 for d in w.dilation) else None
+        others = {**holes, "dilation": dilation, **plain_pads(p, w)}
+        rewrite_rectified(layer, r, "convolution_param", **others)
 
 
 class Deconvolution(_Convolutional):
@@ -289,11 +309,17 @@ class Deconvolution(_Convolutional):
 
     transposed = True
 
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        p, _, w = self._read(layer, [r.shape(bottom) for bottom in layer.bottoms])
+        if w.end:
+            raise layer.unsupported("no stock Deconvolution has different pads at its ends")
+        r.retype("Deconvolution", convolution_param=plain_pads(p, w))
+
 
 class _Depthwise(_Convolutional, abstract=True):
     """Base class of the depthwise layers of forks: one kernel per channel; ``group`` is ignored."""
 
-    reads = fields(convolution_param=f"{_WINDOW} num_output bias_term axis")
+    reads = fields(convolution_param=f"{WINDOW} {SIDES} num_output bias_term axis")
 
     harmless = MappingProxyType(
         {"convolution_param.group": "every channel has its own kernel, whatever the value of group"}
@@ -303,9 +329,10 @@ class _Depthwise(_Convolutional, abstract=True):
         check_rank(layer, bottoms, 4, 4)
         tops = super().shapes(layer, bottoms)
         w = self._read(layer, bottoms)[2]
-        for n, k, p, d in zip(bottoms[0][2:], w.kernel, w.pad, w.dilation, strict=True):
+        sizes = zip(bottoms[0][2:], w.kernel, w.pad, w.ends, w.dilation, strict=True)
+        for n, k, p, end, d in sizes:
             # Sizes are unsigned here, unlike in Convolution: a window past the end is invalid.
-            if n + 2 * p < geometry.kernel_extent(k, d):
+            if n + p + end < geometry.kernel_extent(k, d):
                 raise layer.error(f"kernel size {k} is larger than {n} pixels with pad {p}")
         return tops
 
@@ -313,77 +340,23 @@ class _Depthwise(_Convolutional, abstract=True):
         return channels
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        channels = r.shape(layer.bottoms[0])[1]
-        r.retype("Convolution", convolution_param={"group": channels})
+        shape = r.shape(layer.bottoms[0])
+        p, _, w = self._read(layer, [shape])
+        if w.end:
+            enlarged(layer, r, w, shape[1], "Convolution")
+            return
+        r.retype("Convolution", convolution_param={"group": shape[1], **plain_pads(p, w)})
 
 
 class DepthwiseConvolution(_Depthwise):
     """Forks (MobileNet): Convolution with group = C, a fast version. ONNX: Conv."""
 
     stock = False
+    source = "yonghenglh6/DepthwiseConvolution"
 
 
 class ConvolutionDepthwise(_Depthwise):
     """Forks (MobileNet): Convolution with group = C, a fast version. ONNX: Conv."""
 
     stock = False
-
-
-class Im2col(LayerType):
-    """Caffe: each window becomes a column of channels. ``convolution_param`` as in Convolution."""
-
-    reads = fields(convolution_param=f"{_WINDOW} axis")
-
-    harmless = MappingProxyType(
-        dict.fromkeys(
-            (f"convolution_param.{name}" for name in ("num_output", "bias_term", "group")),
-            "Im2col has no weights: it copies windows into columns",
-        )
-    )
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 1)
-        p = layer.params.convolution_param
-        axis = axis_of(layer, p.axis, len(bottoms[0]))
-        w = window(layer, p, len(bottoms[0]) - axis - 1)
-        if not w.kernel:
-            raise layer.error("its bottom has no spatial axes")
-        shape = bottoms[0]
-        sizes = zip(shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True)
-        spatial = [geometry.conv_out(*size) for size in sizes]
-        if min(spatial) < 1:
-            raise layer.error(
-                f"the kernel is larger than the input ({shape_text(shape[axis + 1 :])})"
-            )
-        return [(*shape[:axis], shape[axis] * math.prod(w.kernel), *spatial)]
-
-    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
-        p = layer.params.convolution_param
-        axis = axis_of(layer, p.axis, len(bottoms[0]))
-        return window(layer, p, len(bottoms[0]) - axis - 1)
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        import numpy as np
-
-        # A grouped convolution, with one kernel per window position: 1 there and 0 elsewhere.
-        shape = e.shape(layer.reads[0])
-        p = layer.params.convolution_param
-        axis = axis_of(layer, p.axis, len(shape))
-        w = window(layer, p, len(shape) - axis - 1)
-        positions, channels = math.prod(w.kernel), shape[axis]
-        check_room(layer, positions**2 * channels)
-        one_hot = np.eye(positions, dtype=np.float32).reshape(positions, 1, *w.kernel)
-        weight = e.array(np.tile(one_hot, (channels, *[1] * (len(w.kernel) + 1))))
-        after = e.shape(layer.writes[0])
-        sizes = (after[axis + 1 :], shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation)
-        attrs = {
-            "kernel_shape": w.kernel,
-            "strides": w.stride,
-            "pads": (*w.pad, *map(geometry.end_pad, *sizes)),
-            "dilations": w.dilation,
-            "group": channels,
-        }
-        batch = math.prod(shape[:axis])
-        x = e.reshape(layer.reads[0], shape, (batch, *shape[axis:]))
-        x = e.value("Conv", x, weight, **attrs)
-        e.op("Identity", [e.reshape(x, (batch, *after[axis:]), after)], [layer.writes[0]])
+    source = "luoyetx/mini-caffe"

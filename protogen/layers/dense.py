@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from protogen.geometry import Shape
+from protogen.geometry import Shape, shape_text
 from protogen.layers.activation import rectify, rewrite_rectified
 from protogen.layers.base import (
     Filling,
@@ -35,7 +36,7 @@ no_bias = Mistake(
 class InnerProduct(LayerType):
     """Caffe: Y = X W^T + b over all axes from ``axis`` on; W is (N, K), or (K, N) with
     ``transpose``. Forks: ReLU with ``relu`` (Intel); with ``normalize``, each row of W is divided by
-    its length."""
+    its length; a second bottom holds W instead of a blob, and a third b (happynear, OpenVINO)."""
 
     weighted = True
 
@@ -44,15 +45,39 @@ class InnerProduct(LayerType):
     )
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 1)
+        check_bottoms(layer, 1, 1 if layer.dialect == "bvlc" else 3)
         p = layer.params.inner_product_param
+        axis = axis_of(layer, p.axis, len(bottoms[0]))
+        if len(bottoms) > 1:
+            self._check_weights(layer, bottoms, math.prod(bottoms[0][axis:]))
+            return [(*bottoms[0][:axis], bottoms[1][0])]
         if p.num_output < 1:
             raise layer.error("num_output is 0 or missing", "Set it to the number of outputs.")
-        axis = axis_of(layer, p.axis, len(bottoms[0]))
         return [(*bottoms[0][:axis], p.num_output)]
+
+    def _check_weights(self, layer: Layer, bottoms: Sequence[Shape], length: int) -> None:
+        """Check weights that are bottoms: W must be (N, K), and b must be the third bottom."""
+        p, weight = layer.params.inner_product_param, bottoms[1]
+        if not weight or math.prod(weight) != weight[0] * length or p.transpose:
+            raise layer.error(
+                f'its weights "{layer.bottoms[1]}" must be rows of {length} values without transpose, '
+                f"got {shape_text(weight)}"
+            )
+        if (len(bottoms) == 3) != bool(p.bias_term):
+            raise layer.error(
+                "with weights as a bottom, the bias must be a third bottom",
+                "Set bias_term: false, or add the bias.",
+            )
+        if len(bottoms) == 3 and math.prod(bottoms[2]) != weight[0]:
+            raise layer.error(
+                f'its bias "{layer.bottoms[2]}" must have {weight[0]} values, got '
+                f"{shape_text(bottoms[2])}"
+            )
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         p = layer.params.inner_product_param
+        if len(bottoms) > 1:
+            return []
         axis = axis_of(layer, p.axis, len(bottoms[0]))
         k = math.prod(bottoms[0][axis:])
         weight = (k, p.num_output) if p.transpose else (p.num_output, k)
@@ -65,6 +90,8 @@ class InnerProduct(LayerType):
         self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
     ) -> list[Filling]:
         n: int = layer.params.inner_product_param.num_output
+        if not blobs:
+            return []
         k = math.prod(blobs[0]) // n
         weight = Filling("inner_product_param.weight_filler", fan_in=k, fan_out=n)
         return [weight, Filling("inner_product_param.bias_filler")][: len(blobs)]
@@ -72,8 +99,7 @@ class InnerProduct(LayerType):
     def multiply_adds(
         self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape], blobs: Sequence[Shape]
     ) -> int:
-        num_output: int = layer.params.inner_product_param.num_output
-        return math.prod(bottoms[0]) * num_output
+        return math.prod(bottoms[0]) * tops[0][-1]
 
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return None
@@ -85,8 +111,15 @@ class InnerProduct(LayerType):
         x = layer.reads[0]
         if len(before) != 2 or axis != 1:
             x = e.value("Flatten", x, axis=axis)
-        blobs = [e.blob(layer, i) for i in range(2 if p.bias_term else 1)]
-        if p.normalize:
+        if len(layer.reads) > 1:
+            shapes = [(after[-1], math.prod(before[axis:])), (after[-1],)]
+            blobs = [
+                e.value("Reshape", read, e.array(list(shape)))
+                for read, shape in zip(layer.reads[1:], shapes, strict=False)
+            ]
+        else:
+            blobs = [e.blob(layer, i) for i in range(2 if p.bias_term else 1)]
+        if p.normalize and len(layer.reads) == 1:
             blobs[0] = e.array(self._normalized(layer, e))
         attrs = {"transB": int(not p.transpose)}
         write = f"{layer.writes[0]}@sum" if p.relu else layer.writes[0]
@@ -94,12 +127,14 @@ class InnerProduct(LayerType):
             e.op("Gemm", [x, *blobs], [write], **attrs)
         else:
             rows = math.prod(before[:axis])
-            y = e.reshape(e.value("Gemm", x, *blobs, **attrs), (rows, p.num_output), after)
+            y = e.reshape(e.value("Gemm", x, *blobs, **attrs), (rows, after[-1]), after)
             e.op("Identity", [y], [write])
         if p.relu:
             rectify(e, write, layer.writes[0], p.negative_slope)
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        if len(layer.bottoms) > 1:
+            raise layer.unsupported("no stock layer multiplies by weights that are a bottom")
         if layer.params.inner_product_param.normalize:
             raise layer.unsupported(
                 "no stock layer divides the rows of the weights by their lengths (normalize: true)"
@@ -178,9 +213,12 @@ class Embed(LayerType):
 
 
 class Parameter(LayerType):
-    """A learned blob as a top; no bottoms."""
+    """A learned blob as a top; no bottoms. Forks fill it before training: ``filler`` of OpenVINO's
+    training toolbox, ``blob_filler`` of happynear; BVLC Caffe with zeros."""
 
     reads = fields(parameter_param="shape")
+
+    harmless = MappingProxyType({"parameter_param.norm_axis": "the fork's source does not read it"})
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 0, 0)
@@ -188,6 +226,13 @@ class Parameter(LayerType):
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         return self.shapes(layer, bottoms)
+
+    def fillings(
+        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+    ) -> list[Filling]:
+        p = layer.params.parameter_param
+        names = [name for name in ("filler", "blob_filler") if p.has(name)]
+        return [Filling(f"parameter_param.{name}") for name in names[:1]] or [Filling()]
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         e.op("Identity", [e.blob(layer, 0)], [layer.writes[0]])

@@ -173,6 +173,7 @@ class ShuffleChannel(_Same):
     reads = fields(shuffle_channel_param="group")
 
     stock = False
+    source = "farmingyard/ShuffleNet"
 
     def in_place(self, layer: Layer) -> bool:
         return False

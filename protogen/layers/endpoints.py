@@ -128,6 +128,7 @@ class AnnotatedData(Pictures):
         "seg_resize_height"
     )
     stock = False
+    source = "weiliu89/caffe"
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
         p = layer.params.annotated_data_param
@@ -142,6 +143,7 @@ class LaneData(Pictures):
         annotated_data_param="seg_scales seg_resize_width seg_resize_height"
     )
     stock = False
+    source = "eric612/MobileNet-YOLO"
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
         return [(batch, 1, 1, 1) if batch else None, segments(layer, batch, size)]
@@ -204,6 +206,7 @@ class ImageLabelmapData(_Listed):
     """Forks (HED): images from a list of files, and a label map for each."""
 
     stock = False
+    source = "s9xie/hed"
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
         return [(batch, 1, *size) if batch and size else None]
@@ -217,6 +220,7 @@ class DenseImageData(Pictures):
         transform_param=SIZES,
     )
     stock = False
+    source = "alexgkendall/caffe-segnet"
 
     def batch(self, layer: Layer) -> int:
         return int(layer.params.dense_image_data_param.batch_size)
@@ -235,6 +239,8 @@ class DenseImageData(Pictures):
 class ImageSegData(ImageLabelmapData):
     """Forks (DeepLab, PSPNet): images from a list of files, a label map for each, and the sizes of
     the images."""
+
+    source = "hszhao/PSPNet"
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
         return [*super().labels(layer, batch, size), (batch, 1, 1, 2) if batch else None]

@@ -30,7 +30,7 @@ CHUNK = 1 << 18  # values per random stream
 @dataclass(frozen=True, slots=True)
 class Filler:
     """A FillerParameter: its type, and the numbers that the type reads. ``variance_norm`` selects the
-    n that xavier and msra divide by."""
+    n that xavier and msra divide by. ``diag_val`` is for the diagonal filler of FlowNet2."""
 
     type: str = "constant"
     value: float = 0.0
@@ -40,6 +40,7 @@ class Filler:
     std: float = 1.0
     sparse: int = -1
     variance_norm: str = "FAN_IN"
+    diag_val: tuple[float, ...] = ()
 
     def numbers(self) -> dict[str, Any]:
         """Return the type, then the fields that differ from Caffe's defaults: what a prototxt sets."""
@@ -84,9 +85,10 @@ DEVIATIONS: dict[str, Callable[[Filler, Fan], float]] = {
     "xavier": lambda filler, fan: math.sqrt(1 / fan.n(filler.variance_norm)),
     "msra": lambda filler, fan: math.sqrt(2 / fan.n(filler.variance_norm)),
 }
-SHAPED = ("bilinear", "positive_unitball")  # their values depend on the shape of the blob
+OF_FORKS = ("diagonal",)  # FlowNet2
+SHAPED = ("bilinear", "positive_unitball", *OF_FORKS)  # their values depend on the blob's shape
 EXTRAS = ("orthogonal", "identity", "icnr", "lsuv")  # not in Caffe
-CAFFES = (*DEVIATIONS, *SHAPED)
+CAFFES = (*DEVIATIONS, "bilinear", "positive_unitball")
 
 
 def chunks(
@@ -103,7 +105,7 @@ def chunks(
     """
     import numpy as np
 
-    if filler.type not in CAFFES:
+    if filler.type not in (*CAFFES, *OF_FORKS):
         raise unknown(filler.type)
     if filler.type in SHAPED:
         yield _shaped(filler, shape, stream).reshape(-1)
@@ -183,12 +185,35 @@ def _shaped(filler: Filler, shape: Sequence[int], stream: Sequence[int]) -> NDAr
         rows = _generator(stream).random((shape[0], math.prod(shape[1:])), np.float32)
         rows /= rows.sum(axis=1, keepdims=True)
         return rows
+    if filler.type == "diagonal":
+        return diagonal(shape, filler.diag_val)
     if len(shape) != 4 or shape[2] != shape[3]:
         raise InputError(
             f"expected square kernels (4 axes), got {shape_text(shape)}", subject="bilinear filler"
         )
     kernels: NDArray[np.float32] = np.broadcast_to(bilinear(shape[2]), tuple(shape))
     return kernels
+
+
+def diagonal(shape: Sequence[int], values: Sequence[float]) -> NDArray[np.float32]:
+    """Return FlowNet2's ``diagonal`` filler: float32 weights with which output i is ``values[i]`` (or 1)
+    times the mean of input i over the kernel.
+
+    Raises:
+        InputError: the blob has fewer than 2 axes.
+    """
+    import numpy as np
+
+    if len(shape) < 2:
+        raise InputError(
+            f"expected a blob of at least 2 axes, got {shape_text(shape)}",
+            subject="diagonal filler",
+        )
+    weights = np.zeros(tuple(shape), np.float32)
+    for index in range(min(shape[:2])):
+        value = values[index] if index < len(values) else 1.0
+        weights[index, index] = np.float32(value) / np.float32(math.prod(shape[2:]))
+    return weights
 
 
 def stream_of(seed: int, layer: str, index: int) -> list[int]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protogen.errors import did_you_mean, quantity
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import LayerType
-from protogen.layers.fillers import CAFFES, EXTRAS
+from protogen.layers.fillers import CAFFES, EXTRAS, OF_FORKS, diagonal
 from protogen.layers.graph import Layer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def check_fillers(
@@ -34,11 +38,11 @@ def check_fillers(
 def check_filler(layer: Layer, filler: Message, name: str, shape: Shape) -> None:
     """Raises InputError for a FillerParameter that Caffe refuses for a blob of this shape.
 
-    Fillers that only protogen has are allowed, except in the dialect ``bvlc``.
+    Fillers that only protogen or a fork has are allowed, except in the dialect ``bvlc``.
     """
     kind = str(filler.type)
     what = f"its {name} ({kind})"
-    if kind in EXTRAS and layer.dialect != "bvlc":
+    if kind in (*EXTRAS, *OF_FORKS) and layer.dialect != "bvlc":
         return
     if kind not in CAFFES:
         advice = did_you_mean(kind, CAFFES) or f"Known fillers: {', '.join(CAFFES)}."
@@ -65,6 +69,20 @@ def _check_gaussian(layer: Layer, filler: Message, what: str, shape: Shape) -> N
             f"{what} has sparse {filler.sparse}, but the blob has shape {shape_text(shape)}",
             "Set sparse to at most the length of the first axis.",
         )
+
+
+def fixed_blobs(
+    layer: Layer, kind: LayerType, bottoms: Sequence[Shape], blobs: Sequence[Shape]
+) -> list[NDArray[np.float32]] | None:
+    """Return the blobs of a layer that its text defines as a diagonal (FlowNet2): a scale that
+    is added to a trained net, so no caffemodel has it. None for any other layer."""
+    if len(blobs) != 1 or len(blobs[0]) < 2:
+        return None
+    block, _, name = kind.fillings(layer, bottoms, blobs)[0].field.partition(".")
+    if not block:
+        return None
+    filler = getattr(getattr(layer.params, block), name)
+    return [diagonal(blobs[0], list(filler.diag_val))] if filler.type == "diagonal" else None
 
 
 def check_inline_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) -> None:

@@ -26,7 +26,9 @@ class Layer:
             value per writer; the value of the last writer has the blob's name.
         writes: names of the values that the layer writes.
         phase: TRAIN or TEST; the layer's own if it is set, otherwise that of the net.
-        dialect: fork that the net was written for, if the user set it.
+        dialect: fork that the net was written for, if the user set it, or if only this fork explains
+            the net and the meaning of the type depends on it.
+        candidates: the forks that the net can be of, if they differ in what the layer computes.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Layer:
     writes: tuple[str, ...] = ()
     phase: str = "TEST"
     dialect: str = ""
+    candidates: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:

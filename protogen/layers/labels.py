@@ -74,12 +74,19 @@ def total(e: Emitter, read: str, factor: float) -> str:
 
 
 def normalized_loss(
-    layer: Layer, e: Emitter, terms: str, label: str, outer: int, default: str
+    layer: Layer,
+    e: Emitter,
+    terms: str,
+    label: str,
+    outer: int,
+    default: str,
+    counted: str = "",
 ) -> str:
     """Return minus the sum of ``terms``, divided by the normaliser of loss_param.
 
     This follows Caffe's LossLayer::GetNormalizer. ``outer`` is the product of the axes before the
-    class axis: the divisor of BATCH_SIZE. ``default`` is the mode if loss_param sets none.
+    class axis: the divisor of BATCH_SIZE. ``default`` is the mode if loss_param sets none. ``counted``
+    is 1.0 for each term that counts and 0.0 for each other one; empty: all count.
     """
     p = layer.params.loss_param
     mode = str(p.normalization) if p.has("normalization") else default
@@ -90,6 +97,9 @@ def normalized_loss(
         terms = e.value("Mul", terms, _class_weights(layer, e, label))
     if p.has("ignore_label"):
         valid = valid_labels(e, label, p.ignore_label)
+    if counted:
+        valid = e.value("Mul", valid, counted) if valid else counted
+    if valid:
         terms = e.value("Mul", terms, valid)
     loss = e.value("Neg", total(e, terms, 1.0))
     count = math.prod(e.shape(label))
@@ -99,6 +109,60 @@ def normalized_loss(
         return e.value("Div", loss, e.array(float(p.pre_fixed_normalizer)))
     divisor = {"FULL": count, "VALID": count, "BATCH_SIZE": outer, "NONE": 1}[mode]
     return e.value("Div", loss, e.array(float(max(1, divisor))))
+
+
+def is_counted_above_0(layer: Layer) -> bool:
+    """Return whether SoftmaxWithLoss is that of OpenVINO: only losses above 0 count."""
+    return bool(layer.dialect == "openvino" or layer.params.loss_param.max_entropy_weight > 0)
+
+
+def check_adaptive(layer: Layer) -> None:
+    """Raises InputError for settings of OpenVINO's adaptive_weighting that its Caffe refuses."""
+    p = layer.params.loss_param
+    if not 0 < p.gamma <= 1:
+        raise layer.error(f"gamma must be above 0 and at most 1, got {p.gamma:g}")
+    if not p.scale > 0:
+        raise layer.error(f"scale must be above 0, got {p.scale:g}")
+    if min(p.min_weight, p.max_weight) < 0:
+        raise layer.error("min_weight and max_weight must not be negative")
+    if p.has("min_weight") and p.has("max_weight") and not p.max_weight > p.min_weight:
+        raise layer.error(
+            f"max_weight {p.max_weight:g} must be above min_weight {p.min_weight:g}"
+        )
+
+
+def with_entropy(e: Emitter, terms: str, probability: str, weight: float) -> str:
+    """Return ``terms`` - weight * sum p log p, of the probabilities (positions, classes); for a weight
+    of 0 or less, ``terms``."""
+    if not weight > 0:
+        return terms
+    log = e.value("Log", e.value("Max", probability, e.array(FLT_MIN)))
+    entropy = e.reduce("ReduceSum", e.value("Mul", log, probability), [1], keepdims=False)
+    return e.value("Sub", terms, e.value("Mul", entropy, e.array(float(weight))))
+
+
+def log_likelihood(e: Emitter, x: str, target: str) -> str:
+    """Return t log(sigmoid(x)) + (1 - t) log(1 - sigmoid(x)) of each value."""
+    # x t - max(x, 0) - log(1 + exp(-|x|))
+    soft = e.value("Softplus", e.value("Neg", e.value("Abs", x)))
+    terms = e.value("Sub", e.value("Mul", x, target), e.value("Relu", x))
+    return e.value("Sub", terms, soft)
+
+
+def balanced_loss(e: Emitter, x: str, target: str) -> str:
+    """Return the loss of HED and OSVOS: the mean over the samples of -log_likelihood, where positive
+    values (label 1) weigh as much as the part of negative ones (label 0) among both, and negative
+    values as much as the part of positive ones. Other labels do not count."""
+    flat = [e.value("Flatten", value, axis=1) for value in (x, target)]
+    terms = log_likelihood(e, *flat)
+    sums, counts = [], []
+    for label in (1.0, 0.0):
+        is_label = e.value("Cast", e.value("Equal", flat[1], e.array(label)), to=FLOAT)
+        counts.append(e.reduce("ReduceSum", is_label, [1], keepdims=False))
+        sums.append(e.reduce("ReduceSum", e.value("Mul", terms, is_label), [1], keepdims=False))
+    weighted = [e.value("Mul", *pair) for pair in zip(sums, reversed(counts), strict=True)]
+    loss = e.value("Div", e.value("Add", *weighted), e.value("Add", *counts))
+    return total(e, loss, -1 / e.shape(x)[0])
 
 
 def _class_weights(layer: Layer, e: Emitter, label: str) -> str:

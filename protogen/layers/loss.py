@@ -16,19 +16,25 @@ from protogen.layers.base import (
     fields,
     four_axes,
 )
-from protogen.layers.elementwise import BOOL, _Same
+from protogen.layers.elementwise import BOOL, FLOAT, _Same
 from protogen.layers.graph import Layer
 from protogen.layers.labels import (
     FLT_MIN,
+    balanced_loss,
+    check_adaptive,
     check_labels,
     clipped_labels,
     draw_labels,
+    is_counted_above_0,
     labels,
+    log_likelihood,
     normalized_loss,
     rows_of_classes,
     scalar_shape,
     total,
+    valid_labels,
     values_at_labels,
+    with_entropy,
 )
 from protogen.layers.values import positive, random_labels, whole
 from protogen.layers.writing import Emitter
@@ -88,13 +94,13 @@ class _Loss(LayerType, abstract=True):
         self.check_form(layer)
         if not layer.writes:
             return
-        loss, second = self.loss(layer, e)
+        loss, *others = self.loss(layer, e)
         e.op("Reshape", [loss, e.array(scalar_shape())], [layer.writes[0]])
-        if len(layer.writes) > 1:
-            e.op("Identity", [second], [layer.writes[1]])
+        for write, value in zip(layer.writes[1:], others, strict=False):
+            e.op("Identity", [value], [write])
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
-        """Emit the loss. Return its value and that of a second top (empty if the type has none)."""
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, ...]:
+        """Emit the loss. Return its value and those of the further tops (empty if the type has none)."""
         raise NotImplementedError
 
     def check_form(self, layer: Layer) -> None:
@@ -132,30 +138,65 @@ class _PairLoss(_Loss, abstract=True):
 
 class SoftmaxWithLoss(_Loss):
     """Softmax and the mean of -log of each label's probability. The classes lie along
-    ``softmax_param.axis``; there is one label for each position of the other axes."""
+    ``softmax_param.axis``; there is one label for each position of the other axes.
+
+    Forks: R-FCN has the probabilities as a second top and the loss of each position as a third. OpenVINO
+    adds max_entropy_weight * sum p log p to the loss of each position, and counts the positions
+    with a loss above 0 only.
+    """
 
     reads = fields(
-        softmax_param="axis", loss_param=f"{NORMALIZED} weight_by_label_freqs class_weighting"
+        softmax_param="axis",
+        loss_param=f"{NORMALIZED} weight_by_label_freqs class_weighting adaptive_weighting gamma scale "
+        "min_weight max_weight max_entropy_weight",
     )
+    limits = "not adaptive_weighting (OpenVINO), nor a third bottom"
 
     most = 3
 
     def _most(self, layer: Layer) -> int:
         return 2 if layer.dialect == "bvlc" else 3
 
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        tops: list[Shape] = super().shapes(layer, bottoms)
+        if len(layer.tops) > 3:  # OpenVINO, adaptive_weighting: frequency and weight of each class
+            return [()] * len(layer.tops)
+        return [*tops, bottoms[0], bottoms[1]][: max(1, len(layer.tops))]
+
     def check(self, layer: Layer, bottoms: Sequence[Shape]) -> None:
-        # Caffe passes the loss_weight of both tops to the inner Softmax, which has only one top.
-        if len(layer.tops) > 1:
+        p = layer.params.loss_param
+        axis = check_labels(layer, bottoms, layer.params.softmax_param.axis)
+        classes = bottoms[0][axis]
+        self._check_tops(layer, classes)
+        if p.class_weighting and len(p.class_weighting) != classes:
+            raise layer.error(
+                f"expected {classes} class_weighting (one per class), got {len(p.class_weighting)}"
+            )
+        if p.adaptive_weighting:
+            check_adaptive(layer)
+        if is_counted_above_0(layer) and axis != 1:
+            raise layer.unsupported(
+                f"its classes lie along axis {axis}, but OpenVINO's code computes Softmax along axis 1",
+                "Set axis: 1.",
+            )
+
+    def _check_tops(self, layer: Layer, classes: int) -> None:
+        """Raises InputError for a number of tops that no fork accepts, or not this one."""
+        count = len(layer.tops)
+        forks = {2: ("rfcn", "openvino"), 3: ("", "rfcn")}.get(count, ())
+        adaptive = count == 2 * classes + 1 and layer.params.loss_param.adaptive_weighting
+        if count < 2 or adaptive or layer.dialect in forks:
+            return
+        # BVLC Caffe passes the loss_weight of both tops to the inner Softmax, which has one top.
+        if count == 2:
             raise layer.error(
                 "has a second top, but no Caffe release accepts one",
                 "Remove it, and add a Softmax layer for the probabilities.",
             )
-        axis = check_labels(layer, bottoms, layer.params.softmax_param.axis)
-        weights = layer.params.loss_param.class_weighting
-        if weights and len(weights) != bottoms[0][axis]:
-            raise layer.error(
-                f"expected {bottoms[0][axis]} class_weighting (one per class), got {len(weights)}"
-            )
+        raise layer.error(
+            f"has {count} tops, but at most 3 are valid, in R-FCN's Caffe (--dialect rfcn)",
+            "Remove the others.",
+        )
 
     def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
         axis, p = layer.params.softmax_param.axis, layer.params.loss_param
@@ -167,19 +208,39 @@ class SoftmaxWithLoss(_Loss):
                 "has a third bottom, which forks use as weights in different ways",
                 "Remove the third bottom: BVLC Caffe's layer takes two.",
             )
+        if layer.params.loss_param.adaptive_weighting:
+            raise layer.unsupported(
+                "adaptive_weighting is true: the weights of its classes depend on earlier iterations of "
+                "training",
+                "Set adaptive_weighting: false, or end the net at its first bottom with --to-blob.",
+            )
 
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
+    def loss(self, layer: Layer, e: Emitter) -> tuple[str, ...]:
         shape = e.shape(layer.reads[0])
         axis = axis_of(layer, layer.params.softmax_param.axis, len(shape))
         probability = e.value("Softmax", layer.reads[0], axis=axis)
         chosen = values_at_labels(e, probability, shape, axis, layer.reads[1])
         log = e.value("Log", e.value("Max", chosen, e.array(FLT_MIN)))
+        counted = ""
+        if is_counted_above_0(layer):
+            rows = rows_of_classes(e, probability, shape, axis)
+            log = with_entropy(e, log, rows, layer.params.loss_param.max_entropy_weight)
+            counted = e.value("Cast", e.value("Less", log, e.array(0.0)), to=FLOAT)
         outer = math.prod(shape[:axis])
-        return normalized_loss(layer, e, log, layer.reads[1], outer, "VALID"), ""
+        loss = normalized_loss(layer, e, log, layer.reads[1], outer, "VALID", counted)
+        if len(layer.writes) < 3:
+            return loss, probability
+        each = e.value("Neg", log)
+        p = layer.params.loss_param
+        if p.has("ignore_label"):
+            each = e.value("Mul", each, valid_labels(e, layer.reads[1], p.ignore_label))
+        each = e.value("Reshape", each, e.array(list(e.shape(layer.reads[1]))))
+        return loss, probability, each
 
 
 class SigmoidCrossEntropyLoss(_PairLoss):
-    """Sigmoid and cross entropy, summed over each sample."""
+    """Sigmoid and cross entropy, summed over each sample. In HED it is
+    SigmoidCrossEntropyBalanceLoss."""
 
     reads = fields(loss_param=NORMALIZED)
 
@@ -189,13 +250,11 @@ class SigmoidCrossEntropyLoss(_PairLoss):
         return random_labels(rng, 2, shapes[1], ignored) if index == 1 else None
 
     def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
-        x = layer.reads[0]
-        shape = e.shape(x)
+        shape = e.shape(layer.reads[0])
         target = e.reshape(layer.reads[1], e.shape(layer.reads[1]), shape)
-        # x t - max(x, 0) - log(1 + exp(-|x|))
-        soft = e.value("Softplus", e.value("Neg", e.value("Abs", x)))
-        terms = e.value("Sub", e.value("Mul", x, target), e.value("Relu", x))
-        terms = e.value("Sub", terms, soft)
+        if layer.dialect == "hed":
+            return balanced_loss(e, layer.reads[0], target), ""
+        terms = log_likelihood(e, layer.reads[0], target)
         flat = e.value("Reshape", terms, e.array([-1]))
         return normalized_loss(layer, e, flat, layer.reads[1], shape[0], "BATCH_SIZE"), ""
 
@@ -347,29 +406,6 @@ class ContrastiveLoss(_Loss):
         push = push if p.legacy_version else e.value("Mul", push, push)
         similar = e.value("Cast", e.value("Reshape", layer.reads[2], e.array([-1])), to=BOOL)
         return total(e, e.value("Where", similar, square, push), 1 / (2 * shape[0])), ""
-
-
-class SmoothL1Loss(_PairLoss):
-    """Forks (Fast R-CNN): 0.5 x^2 for small |x|, else |x| - 0.5; optional weights."""
-
-    reads = fields(smooth_l1_loss_param="sigma")
-
-    stock = False
-
-    most = 4
-    gives_no_gradient = False
-
-    def loss(self, layer: Layer, e: Emitter) -> tuple[str, str]:
-        p = layer.params.smooth_l1_loss_param
-        sigma2 = p.sigma * p.sigma if p.has("sigma") else 1.0
-        x = e.value("Sub", layer.reads[0], layer.reads[1])
-        x = e.value("Mul", x, layer.reads[2]) if len(layer.reads) > 2 else x
-        size = e.value("Abs", x)
-        near = e.value("Mul", e.value("Mul", x, x), e.array(0.5 * sigma2))
-        far = e.value("Sub", size, e.array(0.5 / sigma2))
-        terms = e.value("Where", e.value("Less", size, e.array(1 / sigma2)), near, far)
-        terms = e.value("Mul", terms, layer.reads[3]) if len(layer.reads) > 3 else terms
-        return total(e, terms, 1 / e.shape(layer.reads[0])[0]), ""
 
 
 def check_one_value(layer: Layer, bottoms: Sequence[Shape], index: int) -> None:

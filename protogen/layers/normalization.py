@@ -1,24 +1,28 @@
-"""Normalisation layers: BatchNorm, BN, LRN, MVN and Normalize."""
+"""Normalisation layers: BatchNorm, LRN and MVN."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from protogen.formats.message import Message, Name
+from protogen.formats.message import Message
 from protogen.geometry import Shape
 from protogen.layers.activation import rectify
 from protogen.layers.base import (
     Filling,
     Mistake,
     check_rank,
-    check_room,
     fields,
     four_axes,
 )
-from protogen.layers.elementwise import PRODUCT, _Same, affine
+from protogen.layers.elementwise import _Same, affine
 from protogen.layers.graph import Layer
 from protogen.layers.writing import Emitter, Rewriter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def channels_of(shape: Shape) -> int:
@@ -32,9 +36,9 @@ def uses_batch_statistics(layer: Layer) -> bool:
     return not p.use_global_stats if p.has("use_global_stats") else layer.phase == "TRAIN"
 
 
-def _centred_and_deviation(e: Emitter, x: str, eps: float) -> list[str]:
+def centred_and_deviation(e: Emitter, x: str, eps: float, channel: int = 1) -> list[str]:
     """Emit x minus the batch mean of its channel, and the batch deviation of each channel."""
-    axes = [axis for axis in range(len(e.shape(x))) if axis != 1]
+    axes = [axis for axis in range(len(e.shape(x))) if axis != channel]
     centred = e.value("Sub", x, e.reduce("ReduceMean", x, axes))
     variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
     return [centred, e.value("Sqrt", e.value("Add", variance, e.array(eps)))]
@@ -44,8 +48,8 @@ class BatchNorm(_Same):
     """(x - mean) / sqrt(variance + eps). Caffe's blobs are mean, variance and the factor by which
     both are multiplied; gamma and beta belong to a Scale layer. In phase TRAIN, and without
     ``use_global_stats``, mean and variance are those of the batch. Forks add scale and shift as
-    blobs 3 and 4 (NVCaffe's scale_bias, Cambricon's use_alpha_beta, Intel's use_weight_bias), or
-    a rectifier (Intel's relu)."""
+    blobs 3 and 4 (NVCaffe's scale_bias, Cambricon's use_alpha_beta, Intel's use_weight_bias), a
+    rectifier (Intel's relu), or add eps after the square root (Synopsys' add_eps_before_sqrt)."""
 
     written_in_place = True
 
@@ -54,8 +58,11 @@ class BatchNorm(_Same):
     reads = fields(
         batch_norm_param=(
             "use_global_stats eps scale_bias scale_filler use_alpha_beta use_weight_bias "
-            "bias_term relu"
+            "bias_term relu add_eps_before_sqrt"
         )
+    )
+    harmless = MappingProxyType(
+        {"batch_norm_param.icnet": "saves the memory of a copy that only training reads"}
     )
 
     blob_names = ("mean", "variance", "factor", "scale", "shift")
@@ -116,8 +123,16 @@ class BatchNorm(_Same):
         blobs = r.weights()
         statistics = None
         if blobs is not None:
-            statistics = [*blobs[:2], np.ones(1, np.float32) if nvidia else blobs[2]]
-        params: dict[str, Any] = {"eps": max(p.eps, 1e-5) if nvidia else p.eps}
+            factor = np.ones(1, np.float32) if nvidia else blobs[2]
+            scale = np.float32(blobs[2].flat[0])
+            variance = blobs[1] if p.add_eps_before_sqrt else _widened(blobs[1], p.eps, scale)
+            statistics = [blobs[0], variance, factor]
+        eps = max(p.eps, 1e-5) if nvidia else p.eps
+        if not p.add_eps_before_sqrt:
+            if uses_batch_statistics(layer):
+                raise layer.unsupported("stock BatchNorm adds eps before the square root")
+            eps = 0.0
+        params: dict[str, Any] = {"eps": eps}
         if p.has("use_global_stats"):
             params["use_global_stats"] = p.use_global_stats
         top = layer.tops[0]
@@ -139,7 +154,9 @@ class BatchNorm(_Same):
         eps = max(p.eps, 1e-5) if nvidia else p.eps
         shape = e.shape(layer.reads[0])
         if uses_batch_statistics(layer):
-            e.op("Div", _centred_and_deviation(e, layer.reads[0], eps), [write])
+            later = 0.0 if p.add_eps_before_sqrt else eps
+            x, deviation = centred_and_deviation(e, layer.reads[0], eps - later)
+            e.op("Div", [x, affine(e, deviation, 1.0, later)], [write])
             return
         mean, variance, factor = (e.weight(layer, i) for i in range(3))
         # Caffe stores sums and divides them by the factor; a factor of 0 means that they are empty.
@@ -148,6 +165,8 @@ class BatchNorm(_Same):
             scale = np.float32(1)
         ones = np.ones(channels_of(shape), np.float32)
         constants = [ones, 0 * ones, mean * scale, variance * scale]
+        if not p.add_eps_before_sqrt:
+            constants[3], eps = _widened(constants[3], eps, np.float32(1)), 0.0
         reads = [layer.reads[0], *map(e.array, constants)]
         e.op("BatchNormalization", reads, [write], epsilon=eps)
 
@@ -160,94 +179,14 @@ class BatchNorm(_Same):
         ]
 
 
-class BN(_Same):
-    """Forks. SegNet: blobs scale and shift; with ``bn_mode: INFERENCE`` the statistics are merged
-    into them, with LEARN (its default, in both phases) the statistics of the batch are used. PSPNet
-    (its parameters are slope_filler, bias_filler, momentum, eps): blobs slope, bias, mean and
-    variance; phase TRAIN uses the statistics of the batch unless ``frozen`` is set."""
+def _widened(variance: NDArray[Any], eps: float, scale: np.float32) -> NDArray[np.float32]:
+    """Return the variance whose root is sqrt(variance / scale) + eps, times ``scale`` again."""
+    import numpy as np
 
-    passes_signal = True
-
-    reads = fields(bn_param="eps bn_mode slope_filler bias_filler momentum frozen")
-
-    stock = False
-
-    blob_names = ("scale", "shift", "mean", "variance")
-
-    def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        return [(1, channels_of(bottoms[0]), 1, 1)] * (4 if self._is_pspnet(layer) else 2)
-
-    def fillings(
-        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
-    ) -> list[Filling]:
-        first, second = (
-            ("slope_filler", "bias_filler")
-            if self._is_pspnet(layer)
-            else ("scale_filler", "shift_filler")
-        )
-        learned = [Filling(f"bn_param.{first}", neutral=1.0), Filling(f"bn_param.{second}")]
-        return [*learned, Filling(), Filling(value=1.0)][: len(blobs)]
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        import numpy as np
-
-        flat = None if (blobs := r.weights()) is None else [np.reshape(b, -1) for b in blobs]
-        x = layer.bottoms[0]
-        self.decide(layer)
-        if self._is_pspnet(layer) or self._uses_batch(layer):
-            statistics = None
-            if flat is not None:
-                # SegNet's BN stores no statistics, so BatchNorm gets zeros, which it does not use.
-                statistics = [*(flat[2:] or [0 * flat[0], 0 * flat[0]]), np.ones(1, np.float32)]
-            stored, eps = not self._uses_batch(layer), self._eps(layer)
-            params = {"batch_norm_param": {"use_global_stats": stored, "eps": eps}}
-            x = r.add(
-                "BatchNorm", [x], role="bn", top=layer.tops[0], params=params, weights=statistics
-            )
-        params = {"scale_param": {"bias_term": True}}
-        r.add("Scale", [x], params=params, weights=None if flat is None else flat[:2], keeps=[0, 1])
-
-    def _is_pspnet(self, layer: Layer) -> bool:
-        """Return whether this is PSPNet's BN, which has four blobs."""
-        p = layer.params.bn_param
-        pspnet_fields = ("slope_filler", "bias_filler", "momentum", "frozen", "eps")
-        return any(p.has(name) for name in pspnet_fields) or layer.dialect == "pspnet"
-
-    def decide(self, layer: Layer) -> None:
-        p = layer.params.bn_param
-        segnet = any(p.has(name) for name in ("scale_filler", "shift_filler", "bn_mode"))
-        if not (segnet or self._is_pspnet(layer) or layer.dialect == "segnet"):
-            raise layer.unsupported(
-                "the type is ambiguous: SegNet's BN has the blobs scale and shift, PSPNet's has "
-                "mean and variance as well",
-                "Set --dialect segnet or --dialect pspnet.",
-            )
-
-    def _uses_batch(self, layer: Layer) -> bool:
-        """Return whether the layer uses mean and variance of the batch."""
-        p = layer.params.bn_param
-        if self._is_pspnet(layer):
-            return layer.phase == "TRAIN" and not p.frozen
-        return bool(p.bn_mode != "INFERENCE")
-
-    def _eps(self, layer: Layer) -> float:
-        """Return the value added to the variance. SegNet's source has 1e-9."""
-        return float(layer.params.bn_param.eps) if self._is_pspnet(layer) else 1e-9
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        import numpy as np
-
-        rank = len(e.shape(layer.reads[0]))
-        count = len(self.blobs(layer, [e.shape(layer.reads[0])]))
-        blobs = [e.weight(layer, i).reshape(-1) for i in range(count)]
-        x, eps = layer.reads[0], self._eps(layer)
-        if self._uses_batch(layer):
-            x = e.value("Div", *_centred_and_deviation(e, x, eps))
-        elif count == 4:
-            e.op("BatchNormalization", [x, *map(e.array, blobs)], [layer.writes[0]], epsilon=eps)
-            return
-        scale, shift = (e.array(np.reshape(b, (-1, *[1] * (rank - 2)))) for b in blobs[:2])
-        e.op("Add", [e.value("Mul", x, scale), shift], [layer.writes[0]])
+    if scale == 0:
+        return np.full_like(variance, eps * eps)
+    wide = np.sqrt(variance.astype(np.float64) / scale) + eps
+    return (wide * wide * scale).astype(np.float32)
 
 
 class LRN(_Same):
@@ -305,11 +244,18 @@ class LRN(_Same):
         ]
 
 
+def root_and_eps(e: Emitter, x: str, eps: float, before: bool) -> str:
+    """Emit sqrt(x + eps) if eps is added before the square root, else sqrt(x) + eps."""
+    if before:
+        return e.value("Sqrt", e.value("Add", x, e.array(eps)))
+    return e.value("Add", e.value("Sqrt", x), e.array(eps))
+
+
 class MVN(_Same):
     """Normalises each channel, or each sample (across_channels), to zero mean and unit variance.
-    The top always has four axes."""
+    The top always has four axes. Forks (Synopsys): eps is added before the square root."""
 
-    reads = fields(mvn_param="normalize_variance across_channels eps")
+    reads = fields(mvn_param="normalize_variance across_channels eps add_eps_before_sqrt")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         return [four_axes(layer, shape) for shape in super().shapes(layer, bottoms)]
@@ -323,73 +269,6 @@ class MVN(_Same):
             e.op("Sub", [x, mean], [layer.writes[0]])
             return
         centred = e.value("Sub", x, mean)
-        deviation = e.value("Sqrt", e.reduce("ReduceMean", e.value("Mul", centred, centred), axes))
-        e.op("Div", [centred, e.value("Add", deviation, e.array(p.eps))], [layer.writes[0]])
-
-
-class Normalize(_Same):
-    """Forks (SSD): x divided by the norm over the channels of its pixel (or over the sample), times
-    a learned scale."""
-
-    reads = fields(norm_param="across_spatial channel_shared eps")
-
-    stock = False
-
-    blob_names = ("scale",)
-
-    def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        shared = layer.params.norm_param.channel_shared
-        return [()] if shared else [(channels_of(bottoms[0]),)]
-
-    def fillings(
-        self, layer: Layer, bottoms: Sequence[Shape], blobs: Sequence[Shape]
-    ) -> list[Filling]:
-        return [Filling("norm_param.scale_filler", value=1.0)]
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        p = layer.params.norm_param
-        x = layer.reads[0]
-        rank = len(e.shape(x))
-        axes = list(range(1, rank)) if p.across_spatial else [1]
-        total = e.reduce("ReduceSum", e.value("Mul", x, x), axes)
-        norm = e.value("Sqrt", e.value("Add", total, e.array(p.eps)))
-        scale = e.array(e.weight(layer, 0).reshape(-1, *[1] * (rank - 2)))
-        e.op("Mul", [e.value("Div", x, norm), scale], [layer.writes[0]])
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        import numpy as np
-
-        p = layer.params.norm_param
-        x, shape = layer.bottoms[0], r.shape(layer.bottoms[0])
-        inverse = {"power_param": {"power": -0.5, "shift": p.eps}}
-        if p.across_spatial:
-            sums = {"reduction_param": {"operation": Name("SUMSQ"), "axis": 1}}
-            norm = r.add("Reduction", [x], role="norm", params=sums)
-            norm = r.add("Power", [norm], role="inverse", top=norm, params=inverse)
-            y = r.add("Scale", [x, norm], role="unit", params={"scale_param": {"axis": 0}})
-        else:
-            square = {"power_param": {"power": 2.0}}
-            norm = r.add("Power", [x], role="square", params=square)
-            if len(shape) != 4:
-                raise layer.unsupported(f"its bottom must have 4 axes, got {len(shape)}")
-            ones = {"type": "constant", "value": 1.0}
-            sums = {
-                "convolution_param": {
-                    "num_output": 1,
-                    "kernel_size": 1,
-                    "bias_term": False,
-                    "weight_filler": ones,
-                }
-            }
-            check_room(layer, shape[1])
-            weight = np.ones((1, shape[1], 1, 1), np.float32)
-            norm = r.add("Convolution", [norm], role="norm", params=sums, weights=[weight])
-            norm = r.add("Power", [norm], role="inverse", top=norm, params=inverse)
-            tiles = {"tile_param": {"axis": 1, "tiles": shape[1]}}
-            norm = r.add("Tile", [norm], role="norms", params=tiles)
-            y = r.add("Eltwise", [x, norm], role="unit", params=PRODUCT)
-        filler = (
-            p.scale_filler.plain() if p.has("scale_filler") else {"type": "constant", "value": 1.0}
-        )
-        scale = {"filler": filler} | ({"num_axes": 0} if p.channel_shared else {})
-        r.add("Scale", [y], params={"scale_param": scale}, weights=r.weights(), keeps=[0])
+        variance = e.reduce("ReduceMean", e.value("Mul", centred, centred), axes)
+        deviation = root_and_eps(e, variance, p.eps, p.add_eps_before_sqrt)
+        e.op("Div", [centred, deviation], [layer.writes[0]])

@@ -10,6 +10,7 @@ from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     LayerType,
     check_bottoms,
+    check_room,
     fields,
 )
 from protogen.layers.checking import check_tops
@@ -89,7 +90,7 @@ class Permute(LayerType):
     reads = fields(permute_param="order")
 
     stock = False
-    forks = ("ssd", "refinedet", "intel", "yolo", "pytorch2caffe")
+    source = "weiliu89/caffe"
 
     def is_view(self, layer: Layer) -> bool:
         order = list(layer.params.permute_param.order)
@@ -117,27 +118,55 @@ class Permute(LayerType):
         e.op("Transpose", [layer.reads[0]], [layer.writes[0]], perm=order)
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """Replace the layer by Reshape, Slice and Concat: see ``permuting.moves``."""
-        shape = r.shape(layer.bottoms[0])
-        order = permute_order(layer, len(shape))
-        plan = moves(shape, order)
-        most = max((move.slices for move in plan), default=0)
-        if most > MOST_SLICES:
-            raise layer.unsupported(
-                f"its stock layers would need {most} slices, at most {MOST_SLICES} are allowed"
-            )
-        batch = order[0] == 0
-        x = layer.bottoms[0]
-        for move in plan:
-            dims = [0 if batch and i == 0 else n for i, n in enumerate(move.shape)]
-            x = r.add("Reshape", [x], role="axes", params=reshape(dims))
-            parts = r.split(x, "slice", move.axis, range(1, move.slices))
-            x = r.add("Concat", parts, role="moved", params={"concat_param": {"axis": move.to}})
-        out = [0 if batch and i == 0 else shape[axis] for i, axis in enumerate(order)]
-        r.add("Reshape", [x], params=reshape(out))
+        order = permute_order(layer, len(r.shape(layer.bottoms[0])))
+        permuted_by_stock(layer, r, order)
+
+
+def permuted_by_stock(layer: Layer, r: Rewriter, order: Sequence[int]) -> None:
+    """Replace a layer that permutes axes by Reshape, Slice and Concat: see ``permuting.moves``.
+
+    Raises:
+        UnsupportedError: a move would need more than ``MOST_SLICES`` slices.
+    """
+    shape = r.shape(layer.bottoms[0])
+    plan = moves(shape, order)
+    most = max((move.slices for move in plan), default=0)
+    if most > MOST_SLICES:
+        raise layer.unsupported(
+            f"its stock layers would need {most} slices, at most {MOST_SLICES} are allowed"
+        )
+    batch = order[0] == 0
+    x = layer.bottoms[0]
+    for move in plan:
+        dims = [0 if batch and i == 0 else n for i, n in enumerate(move.shape)]
+        x = r.add("Reshape", [x], role="axes", params=reshape(dims))
+        parts = r.split(x, "slice", move.axis, range(1, move.slices))
+        x = r.add("Concat", parts, role="moved", params={"concat_param": {"axis": move.to}})
+    out = [0 if batch and i == 0 else shape[axis] for i, axis in enumerate(order)]
+    r.add("Reshape", [x], params=reshape(out))
 
 
 def permute_order(layer: Layer, rank: int) -> list[int]:
     """Return the axes of a Permute in their new order: those that it names, then the others."""
     order = list(layer.params.permute_param.order)
     return order + [axis for axis in range(rank) if axis not in order]
+
+
+def shuffle_pixels(layer: Layer, r: Rewriter, f: int) -> None:
+    """Replace the layer by a Deconvolution in groups of f x f input channels. Each channel has a single
+    weight of 1, at its position in the f x f kernel."""
+    import numpy as np
+
+    channels = r.shape(layer.bottoms[0])[1]
+    out = channels // (f * f)
+    check_room(layer, f**4 * out)
+    weight = np.tile(np.eye(f * f, dtype=np.float32).reshape(f * f, 1, f, f), (out, 1, 1, 1))
+    params = {
+        "num_output": out,
+        "kernel_size": f,
+        "stride": f,
+        "group": out,
+        "weight_filler": {"type": "constant", "value": 0.0},
+        "bias_term": False,
+    }
+    r.add("Deconvolution", layer.bottoms, params={"convolution_param": params}, weights=[weight])

@@ -87,6 +87,12 @@ def _merged(shape: Sequence[int], order: Sequence[int]) -> tuple[list[int], list
     return lengths, [in_order.index(group) for group in groups]
 
 
+def axis_factors(length: int) -> tuple[int, ...]:
+    """Return factors of the length of an axis, so that slices of one factor after the other are the
+    cheapest way to move all of its values."""
+    return _best_factors(length)[1]
+
+
 @lru_cache(maxsize=1024)
 def _best_factors(length: int) -> tuple[int, tuple[int, ...]]:
     """Return the cost of moving an axis, and the factors of its length that move one after the other."""

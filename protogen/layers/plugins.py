@@ -27,7 +27,8 @@ DECLARABLE = frozenset(
     name
     for name in (*vars(LayerType), *vars(Values))
     if not name.startswith("_")
-    and name not in ("registry", "user_defined", "has_form", "is_plain", "lower")
+    and name
+    not in ("registry", "python", "python_class", "user_defined", "has_form", "is_plain", "lower")
 )
 
 

@@ -1,13 +1,14 @@
-"""Pooling over windows, spatial pyramids and regions of interest."""
+"""Pooling over windows and spatial pyramids."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from functools import reduce
+from typing import Any
 
 from protogen import geometry
-from protogen.formats.message import Message
+from protogen.formats.message import Message, Name
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     LayerType,
@@ -20,11 +21,9 @@ from protogen.layers.base import (
 from protogen.layers.checking import check_tops
 from protogen.layers.elementwise import BOOL, FLOAT
 from protogen.layers.graph import Layer
-from protogen.layers.values import random_regions
-from protogen.layers.writing import Emitter
-
-if TYPE_CHECKING:
-    from protogen.layers.values import Drawn, Rng
+from protogen.layers.padding import SIDES, padded, plain_pads, same_sizes, with_sides
+from protogen.layers.pooling_stages import pooled_in_stages
+from protogen.layers.writing import Emitter, Rewriter
 
 
 def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:
@@ -34,6 +33,8 @@ def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:
         InputError: the kernel is missing, a setting is given in two forms, or a pad is not smaller
             than the kernel.
     """
+    if len(shape) == 5:
+        return _window_of_volumes(layer, p, shape)
     if p.global_pooling:
         if p.has("kernel_size") or p.has("kernel_h") or p.has("kernel_w"):
             raise layer.error("global_pooling and a kernel are both set", "Keep one.")
@@ -53,7 +54,37 @@ def pooling_window(layer: Layer, p: Message, shape: Shape) -> Window:
     for k, q in zip(kernel, pad, strict=True):
         if q >= k:
             raise layer.error(f"pad {q} must be smaller than kernel_size {k}", "Use a smaller pad.")
-    return Window(kernel, stride, pad, (1, 1))
+    w = with_sides(layer, p, Window(kernel, stride, pad, (1, 1)), shape[2:])
+    if p.global_pooling and (any(w.pad) or p.pad_type):
+        raise layer.unsupported("global_pooling with a pad is unsupported", "Remove the pad.")
+    if any(q >= k for k, q in zip((*kernel, *kernel), (*w.pad, *w.ends), strict=True)):
+        raise layer.unsupported(
+            "a pad that is not smaller than the kernel is unsupported", "Use a smaller pad."
+        )
+    return w
+
+
+def _window_of_volumes(layer: Layer, p: Message, shape: Shape) -> Window:
+    """Return the window of Intel's fields for three spatial axes: each has one value for all axes, or
+    one per axis."""
+
+    def along(name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        values = tuple(getattr(p, name)) or default
+        if len(values) not in (1, 3):
+            raise layer.error(f"expected 1 or 3 {name}, got {len(values)}")
+        return values * (3 // len(values))
+
+    if p.global_pooling and p.kernel_size_3d:
+        raise layer.error("global_pooling and a kernel are both set", "Keep one.")
+    kernel = shape[2:] if p.global_pooling else along("kernel_size_3d")
+    w = Window(kernel, along("stride_3d", (1,)), along("pad_3d", (0,)), (1, 1, 1))
+    if p.global_pooling and (any(w.pad) or set(w.stride) != {1}):
+        raise layer.error("global_pooling requires pad 0 and stride 1", "Remove both.")
+    if min(*w.kernel, *w.stride) < 1:
+        raise layer.error("kernel_size_3d and stride_3d must be at least 1")
+    if any(q >= k for k, q in zip(w.kernel, w.pad, strict=True)):
+        raise layer.error("pad_3d must be smaller than kernel_size_3d", "Use a smaller pad.")
+    return w
 
 
 def _pair(layer: Layer, p: Message, name: str, single: str) -> tuple[int, int]:
@@ -73,17 +104,23 @@ def _pair(layer: Layer, p: Message, name: str, single: str) -> tuple[int, int]:
     return getattr(p, f"{name}_h"), getattr(p, f"{name}_w")
 
 
+AVERAGES = ("AVE", "AVE_EXC_PAD", "AVE_TF")  # the last two are one method, and exclude padding
+
+
 class Pooling(LayerType):
     """MAX, AVE or STOCHASTIC over windows. Caffe rounds the number of windows up and clips the
     last; a second top of MAX holds the indices of the maxima. Forks: MIN; and averages that exclude
-    padding (AVE_EXC_PAD; ``avg_include_pad: false`` of Intel's engines)."""
+    padding (AVE_EXC_PAD, AVE_TF; ``avg_include_pad: false`` of Intel's engines); and pads that differ
+    between the ends (``pad_l``, ``pad_type: 1`` for TensorFlow's SAME); and three spatial axes
+    (``kernel_size_3d``, Intel)."""
 
     passes_signal = True
 
     reads = fields(
         pooling_param=(
             "pool pad kernel_size stride pad_h pad_w kernel_h kernel_w stride_h stride_w "
-            "global_pooling round_mode ceil_mode avg_include_pad"
+            "global_pooling round_mode ceil_mode avg_include_pad kernel_size_3d stride_3d pad_3d "
+            f"{SIDES}"
         ),
     )
 
@@ -92,14 +129,18 @@ class Pooling(LayerType):
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         shape = bottoms[0]
-        if len(shape) != 4:
-            raise layer.error(f"its bottom must have 4 axes, got shape {shape_text(shape)}")
         p = layer.params.pooling_param
+        volumes = p.kernel_size_3d or p.stride_3d or p.pad_3d
+        axes = 5 if volumes or (layer.dialect == "intel" and len(shape) == 5) else 4
+        if len(shape) != axes:
+            raise layer.error(f"its bottom must have {axes} axes, got shape {shape_text(shape)}")
         w = pooling_window(layer, p, shape)
         # Forks have ceil_mode; round_mode takes precedence over it.
         ceil = p.round_mode == "CEIL" if p.has("round_mode") else p.ceil_mode
-        out = geometry.pool_windows(shape[2:], w.kernel, w.stride, w.pad, ceil)
-        if layer.dialect == "intel" and 1 in w.kernel and not any(w.pad):
+        out = geometry.pool_windows(shape[2:], w.kernel, w.stride, w.pad, ceil, w.end)
+        if p.pad_type:
+            out = tuple(same_sizes(shape[2:], w.stride))
+        if layer.dialect == "intel" and len(shape) == 4 and 1 in w.kernel and not any(w.pad):
             out = geometry.clipped(out, shape[2:], w.stride, w.pad)
         if min(out) < 1:
             raise layer.error(
@@ -115,7 +156,7 @@ class Pooling(LayerType):
         shape = e.shape(layer.reads[0])
         if p.pool == "STOCHASTIC":
             raise layer.unsupported("ONNX has no STOCHASTIC pooling", "Use MAX or AVE.")
-        averages = p.pool in ("AVE", "AVE_EXC_PAD")
+        averages = p.pool in AVERAGES
         if p.global_pooling and len(layer.tops) == 1 and p.pool != "MIN":
             op = "GlobalAveragePool" if averages else "GlobalMaxPool"
             e.op(op, [layer.reads[0]], [layer.writes[0]])
@@ -123,11 +164,42 @@ class Pooling(LayerType):
         w = pooling_window(layer, p, shape)
         out = e.shape(layer.writes[0])[2:]
         if averages:
-            excludes_pad = p.pool == "AVE_EXC_PAD" or not p.avg_include_pad
+            excludes_pad = p.pool in AVERAGES[1:] or not p.avg_include_pad
             averaged = average(layer, e, layer.reads[0], shape, w, out, excludes_pad)
             e.op("Identity", [averaged], [layer.writes[0]])
         else:
-            _maximum(layer, e, shape, w, out, smallest=p.pool == "MIN")
+            maximum(layer, e, shape, w, out, smallest=p.pool == "MIN")
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        """Replace the pads and averages of forks by those of stock Caffe, if the windows and the
+        divisors are equal."""
+        p, shape = layer.params.pooling_param, r.shape(layer.bottoms[0])
+        if p.pool == "MIN":
+            super().rewrite(layer, r)
+        w = pooling_window(layer, p, shape)
+        if len(shape) == 5:
+            out = self.shapes(layer, [shape])[0][2:]
+            pooled_in_stages(layer, r, str(p.pool), shape, w, out)
+            return
+        excludes_pad = p.pool in AVERAGES[1:] or not p.avg_include_pad
+        changes: dict[str, Any] = {
+            **plain_pads(p, w),
+            "pool": Name("AVE") if p.pool in AVERAGES else p.pool,
+            "avg_include_pad": None,
+            "ceil_mode": None,
+        }
+        if not p.global_pooling:
+            out = self.shapes(layer, [shape])[0][2:]
+            sizes = (shape[2:], w.kernel, w.stride, w.pad)
+            floors = [f for f in (False, True) if geometry.pool_windows(*sizes, not f) == out]
+            if not floors:
+                raise layer.unsupported("no equal pads at both ends give these windows")
+            changes["round_mode"] = Name("FLOOR") if floors[0] else None
+            pads = zip(ends_of(shape, w, out), w.pad, w.ends, strict=True)
+            differs = any(a != b and end > min(a, b) for end, a, b in pads)
+            if p.pool in AVERAGES and (any(w.pad) if excludes_pad else differs):
+                raise layer.unsupported("no stock Pooling has its divisor at the borders")
+        r.retype("Pooling", pooling_param=changes)
 
     def mistakes(self, layer: Layer) -> list[Mistake]:
         mistakes = [
@@ -152,7 +224,7 @@ class Pooling(LayerType):
         return None if p.global_pooling else pooling_window(layer, p, bottoms[0])
 
 
-def _ends(shape: Shape, w: Window, out: Shape) -> tuple[int, ...]:
+def ends_of(shape: Shape, w: Window, out: Shape) -> tuple[int, ...]:
     """Return the padding at the end of each axis for which exactly ``out`` windows fit:
     (out - 1) s + K - n - p. It is negative if the windows end before the input does."""
     return tuple(
@@ -161,18 +233,17 @@ def _ends(shape: Shape, w: Window, out: Shape) -> tuple[int, ...]:
     )
 
 
-def _maximum(
+def maximum(
     layer: Layer, e: Emitter, shape: Shape, w: Window, out: Shape, smallest: bool = False
 ) -> None:
     """Emit MAX (with ``smallest``: MIN) pooling, and the indices of the maxima as a second top."""
-    ends = tuple(max(0, end) for end in _ends(shape, w, out))
+    ends = tuple(max(0, end) for end in ends_of(shape, w, out))
     pads = w.pad + ends
     read = e.value("Neg", layer.reads[0]) if smallest else layer.reads[0]
     if has_empty := any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
         # A stride larger than the kernel leaves windows without a pixel: Caffe writes -FLT_MAX.
-        at = e.array([0, 0, *w.pad, 0, 0, *ends])
-        read = e.value("Pad", read, at, e.array(-3.4028234663852886e38))
-        pads = (0, 0, 0, 0)
+        read = padded(layer, e, read, shape, pads, e.array(-3.4028234663852886e38))
+        pads = (0,) * len(pads)
     writes = [f"{layer.writes[0]}@largest" if smallest else layer.writes[0]]
     if len(layer.tops) > 1:
         writes.append(f"{layer.writes[1]}@indices")
@@ -183,9 +254,14 @@ def _maximum(
         return
     # ONNX counts indices over the whole blob, Caffe over one plane and as float.
     if not has_empty:
-        plane = e.value("Mod", writes[1], e.array(shape[2] * shape[3]))
+        plane = e.value("Mod", writes[1], e.array(math.prod(shape[2:])))
         e.op("Cast", [plane], [layer.writes[1]], to=FLOAT)
         return
+    if len(w.kernel) != 2:
+        raise layer.unsupported(
+            "the indices of windows without a pixel are exported for two spatial axes only",
+            "Use a stride that is not larger than the kernel.",
+        )
     import numpy as np
 
     # The indices count in the padded plane. Convert them, and write -1 for a window without pixels.
@@ -217,7 +293,7 @@ def average(
     Raises:
         UnsupportedError: with ``excludes_pad``, a window has no pixel.
     """
-    ends = _ends(shape, w, out)
+    ends = ends_of(shape, w, out)
     if excludes_pad:
         if any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
             raise layer.unsupported(
@@ -236,22 +312,23 @@ def average(
     if any(end >= k for end, k in zip(ends, w.kernel, strict=True)):
         # A stride larger than the kernel leaves windows without a pixel. AveragePool does not allow
         # the padding that this needs, so a Pad operator adds it.
-        at = e.array([0, 0, *w.pad, 0, 0, *(max(0, end) for end in ends)])
-        read, pads = e.value("Pad", read, at), (0, 0, 0, 0)
+        read, pads = padded(layer, e, read, shape, pads), (0,) * len(pads)
     x = e.value(
         "AveragePool", read, kernel_shape=w.kernel, strides=w.stride, pads=pads, count_include_pad=1
     )
-    if all(end <= p for end, p in zip(ends, w.pad, strict=True)):
+    if all(end <= p for end, p in zip(ends, w.ends, strict=True)):
         return x
     import numpy as np
 
     check_room(layer, math.prod(out))
     factors = []
-    for o, s, k, n, p in zip(out, w.stride, w.kernel, shape[2:], w.pad, strict=True):
+    sizes = zip(out, w.stride, w.kernel, shape[2:], w.pad, w.ends, strict=True)
+    for o, s, k, n, p, end in sizes:
         begin = np.arange(o) * s - p
         # If a window begins at the end, its size is 0: Caffe divides 0 by 0 and writes NaN.
-        factors.append(k / (np.minimum(begin + k, n + p) - begin))
-    return e.value("Mul", x, e.array(np.multiply.outer(*factors).astype(np.float32)))
+        factors.append(k / (np.minimum(begin + k, n + end) - begin))
+    factor = reduce(np.multiply.outer, factors)
+    return e.value("Mul", x, e.array(factor.astype(np.float32)))
 
 
 def _levels(shape: Shape, height: int) -> Iterator[tuple[int, Window]]:
@@ -300,7 +377,7 @@ class SPP(LayerType):
             if p.pool == "AVE":
                 x = average(layer, e, layer.reads[0], shape, w, (bins, bins))
             elif p.pool == "MAX":
-                ends = tuple(max(0, end) for end in _ends(shape, w, (bins, bins)))
+                ends = tuple(max(0, end) for end in ends_of(shape, w, (bins, bins)))
                 x = e.value(
                     "MaxPool",
                     layer.reads[0],
@@ -315,85 +392,3 @@ class SPP(LayerType):
             e.op("Identity", flat, [layer.writes[0]])
         else:
             e.op("Concat", flat, [layer.writes[0]], axis=1)
-
-
-class ROIPooling(LayerType):
-    """Forks (Fast R-CNN): MAX over a grid of bins in each region; bottoms features, rois (R, 5)."""
-
-    reads = fields(roi_pooling_param="pooled_h pooled_w pooled_size spatial_scale pad_ratio")
-
-    stock = False
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 2, 2)
-        p = layer.params.roi_pooling_param
-        size = tuple(p.pooled_size) * (2 if len(p.pooled_size) == 1 else 1)
-        pooled = size if len(size) == 2 else (p.pooled_h, p.pooled_w)
-        if min(pooled) < 1:
-            raise layer.error(f"pooled_h and pooled_w must be at least 1, got {shape_text(pooled)}")
-        return [(bottoms[1][0], bottoms[0][1], *pooled)] * len(layer.tops)
-
-    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
-        scale = layer.params.roi_pooling_param.spatial_scale
-        return random_regions(rng, shapes[1], shapes[0], scale) if index == 1 else None
-
-    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
-        return None
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        pooled = e.shape(layer.writes[0])[2:]
-        p = layer.params.roi_pooling_param
-        scale = p.spatial_scale
-        rois = layer.reads[1]
-        if p.pad_ratio:  # MS-CNN widens each region on each side by pad_ratio of its size
-            axis = e.array([1])
-            low, high = (
-                e.value("Slice", rois, e.array([i]), e.array([i + 2]), axis) for i in (1, 3)
-            )
-            size = e.value("Add", e.value("Sub", high, low), e.array(1.0))
-            pad = e.value("Mul", size, e.array(float(p.pad_ratio)))
-            image = e.value("Slice", rois, e.array([0]), e.array([1]), axis)
-            ends = e.value("Sub", low, pad), e.value("Add", high, pad)
-            rois = e.value("Concat", image, *ends, axis=1)
-        e.op(
-            "MaxRoiPool",
-            [layer.reads[0], rois],
-            [layer.writes[0]],
-            pooled_shape=pooled,
-            spatial_scale=scale,
-        )
-
-
-class PSROIPooling(LayerType):
-    """Forks (R-FCN): position-sensitive average over each region; bottoms features and rois."""
-
-    reads = fields(psroi_pooling_param="spatial_scale output_dim group_size")
-
-    stock = False
-
-    refusal = (
-        "standard ONNX has no position-sensitive average over the bins of a region",
-        "End the net at this layer's bottoms with --to-blob, and do the pooling outside the model.",
-    )
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 2, 2)
-        p = layer.params.psroi_pooling_param
-        group, dim = p.group_size, p.output_dim
-        if group < 1 or dim < 1:
-            raise layer.error(
-                f"output_dim and group_size must be at least 1, got {dim} and {group}"
-            )
-        if bottoms[0][1] != dim * group * group:
-            raise layer.error(
-                f"its bottom must have {dim * group * group} channels for output_dim {dim} and "
-                f"group_size {group}, got {bottoms[0][1]}"
-            )
-        return [(bottoms[1][0], dim, group, group)] * len(layer.tops)
-
-    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
-        scale = layer.params.psroi_pooling_param.spatial_scale
-        return random_regions(rng, shapes[1], shapes[0], scale) if index == 1 else None
-
-    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
-        return None

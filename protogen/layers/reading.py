@@ -13,6 +13,7 @@ from typing import Any
 
 from protogen.errors import UnsupportedError
 from protogen.formats.message import Field, Message, Name
+from protogen.formats.schema.dialect import in_words
 from protogen.layers.base import LayerType
 from protogen.layers.graph import Layer
 
@@ -29,6 +30,7 @@ HARMLESS: Mapping[str, str] = {
     "conv_algorithm": _SPEED,
     "cudnn_convolution_algo_seeker": _SPEED,
     "force_nd_im2col": _SPEED,
+    "reshape_every_iter": _SPEED,
     "share_in_parallel": _SPEED,
     "do_all_reduce": _SPEED,
     "loss_weight": _TRAINING,
@@ -39,6 +41,9 @@ HARMLESS: Mapping[str, str] = {
     "stats_batch_size": _TRAINING,
     "momentum": _TRAINING,
     "frozen": _TRAINING,
+    "weight_fixed": _TRAINING,
+    "dis_mode": _TRAINING,
+    "gen_mode": _TRAINING,
     "clipping_threshold": _TRAINING,
     "label_smoothing": "affects only the gradient; the reported loss stays the same",
     "debug_info": _DEBUG,
@@ -50,6 +55,7 @@ HARMLESS: Mapping[str, str] = {
 }
 # Blocks of forks that control storage or distribution of a layer, not what it computes.
 HARMLESS_BLOCKS: Mapping[str, str] = {
+    # Only the types that round themselves read it: ConvolutionRistretto and its like.
     "quantization_param": "scales for integer inference; protogen computes in float",
     "mn_grad_compress_param": _TRAINING,
     "mn_activation_param": _SPEED,
@@ -63,26 +69,23 @@ class Unread:
     Attributes:
         path: ``block.field``.
         item: the field in the text.
-        forks: the forks that define the field; empty for a field of BVLC Caffe or an unknown one.
         known: whether a known schema has the field.
         value: the unknown value, if the layer type reads the field; else empty.
     """
 
     path: str
     item: Field
-    forks: tuple[str, ...]
     known: bool
     value: str = ""
 
     def problem(self, type_: str) -> str:
         """Return the problem text of a message whose subject is the layer."""
-        forks = ", ".join(self.forks)
         if self.value:
-            origin = f" (a value of {forks})" if forks else ""
-            return f"{self.path} has the unknown value {self.value}{origin}"
+            return f"{self.path} has the unknown value {self.value}"
         if not self.known:
             return f"{self.path} is set{_shown(self.item)}, but no known caffe.proto defines it"
-        origin = f" (a field of {forks})" if forks else ""
+        forks = self.item.type.dialects if self.item.type else ()
+        origin = f" (a field of {in_words(forks)})" if forks else ""
         return f"{self.path} is set{_shown(self.item)}{origin}, but {type_} does not read it"
 
 
@@ -142,6 +145,22 @@ def of_forks(params: Message, kind: LayerType) -> bool:
     return False
 
 
+def idle_forks(params: Message, kind: LayerType) -> dict[str, dict[str, None]]:
+    """Return the fields of a LayerParameter that only forks define and that have no effect, because
+    they hold their default or are harmless: by block, with None as what to change them to."""
+    idle: dict[str, dict[str, None]] = {}
+    for block in params.fields:
+        if block.name not in kind.reads or not isinstance(block.value, Message):
+            continue
+        for item in block.value.fields:
+            if item.type is None or not item.type.dialects:
+                continue
+            path = f"{block.name}.{item.name}"
+            if is_default(item) or item.name in HARMLESS or path in kind.harmless:
+                idle.setdefault(block.name, {})[item.name] = None
+    return idle
+
+
 def _inside(
     block: Message, path: str, read: Collection[str], ignored: Collection[str], inner: str = ""
 ) -> Iterator[Unread]:
@@ -166,7 +185,7 @@ def _inside(
 
 
 def _unread_field(path: str, item: Field) -> Unread:
-    return Unread(path, item, item.type.dialects if item.type else (), item.type is not None)
+    return Unread(path, item, item.type is not None)
 
 
 def _unknown_value(path: str, item: Field) -> Unread | None:
@@ -174,7 +193,7 @@ def _unknown_value(path: str, item: Field) -> Unread | None:
     known = item.type
     if known is None or known.enum is None or item.value in known.enum.values:
         return None
-    return Unread(path, item, (), True, str(item.value))
+    return Unread(path, item, True, str(item.value))
 
 
 def is_filler(item: Field) -> bool:

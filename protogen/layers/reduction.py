@@ -16,7 +16,7 @@ from protogen.layers.base import (
 )
 from protogen.layers.elementwise import FLOAT, affine
 from protogen.layers.graph import Layer
-from protogen.layers.writing import Emitter
+from protogen.layers.writing import Emitter, Rewriter
 
 
 class Reduction(LayerType):
@@ -49,13 +49,14 @@ class Reduction(LayerType):
 
 
 class ArgMax(LayerType):
-    """The top_k largest values along ``axis`` or of each sample: their indices, values, or both."""
+    """The top_k largest values along ``axis`` or of each sample: their indices, values, or both.
+    Forks (Synopsys): the smallest values with ``min_first``."""
 
     computes = False
 
     top_may_be_unused = True
 
-    reads = fields(argmax_param="out_max_val top_k axis")
+    reads = fields(argmax_param="out_max_val top_k axis min_first")
 
     def without_gradient(self, layer: Layer) -> Collection[int]:
         return (0,)
@@ -80,6 +81,9 @@ class ArgMax(LayerType):
     def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
         return POINT if layer.params.argmax_param.has("axis") else None
 
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        raise layer.unsupported("of equal values, stock ArgMax takes the last, not the first")
+
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.argmax_param
         x, shape, axis = layer.reads[0], e.shape(layer.reads[0]), 1
@@ -88,11 +92,15 @@ class ArgMax(LayerType):
         else:
             shape = (shape[0], math.prod(shape[1:]))
             x = e.value("Flatten", x, axis=1)
-        # Of equal values, Caffe takes the last and TopK the first. So TopK reads the reversed axis.
-        backward = [e.array([values]) for values in (-1, -(shape[axis] + 1), axis, -1)]
         top = [f"{layer.writes[0]}@values", f"{layer.writes[0]}@indices"]
-        e.op("TopK", [e.value("Slice", x, *backward), e.array([p.top_k])], top, axis=axis)
-        index = e.value("Cast", e.value("Sub", e.array(shape[axis] - 1), top[1]), to=FLOAT)
+        if p.min_first:
+            e.op("TopK", [x, e.array([p.top_k])], top, axis=axis, largest=0)
+            index = e.value("Cast", top[1], to=FLOAT)
+        else:
+            # Of equal values, Caffe takes the last and TopK the first, so it reads the reversed axis.
+            backward = [e.array([values]) for values in (-1, -(shape[axis] + 1), axis, -1)]
+            e.op("TopK", [e.value("Slice", x, *backward), e.array([p.top_k])], top, axis=axis)
+            index = e.value("Cast", e.value("Sub", e.array(shape[axis] - 1), top[1]), to=FLOAT)
         after = e.shape(layer.writes[0])
         if p.has("axis"):
             e.op("Identity", [top[0] if p.out_max_val else index], [layer.writes[0]])

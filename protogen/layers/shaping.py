@@ -20,8 +20,9 @@ from protogen.layers.base import (
 from protogen.layers.checking import check_tops, rounding_advice
 from protogen.layers.elementwise import _Same
 from protogen.layers.graph import Layer
+from protogen.layers.ordering import shuffle_pixels
 from protogen.layers.values import concatenated, split_array
-from protogen.layers.writing import Emitter
+from protogen.layers.writing import Emitter, Rewriter
 
 if TYPE_CHECKING:
     from protogen.layers.values import Drawn, Rng
@@ -210,21 +211,25 @@ class Flatten(LayerType):
 
 class Reshape(LayerType):
     """Caffe: dim 0 copies the bottom's axis, dim -1 is inferred from the rest; ``axis`` and
-    ``num_axes`` select the axes that are reshaped."""
+    ``num_axes`` select the axes that are reshaped. Forks (Intel, Synopsys): with a ``pixelshuffler``
+    r other than 1, groups of r x r channels become blocks of r x r pixels, and ``shape`` is not read.
+    """
 
     computes = False
 
     passes_signal = True
 
-    reads = fields(reshape_param="shape axis num_axes")
+    reads = fields(reshape_param="shape axis num_axes pixelshuffler")
 
     def is_view(self, layer: Layer) -> bool:
-        return True
+        return bool(layer.params.reshape_param.pixelshuffler == 1)
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         p = layer.params.reshape_param
         shape = bottoms[0]
+        if p.pixelshuffler != 1:
+            return [self._shuffled(layer, shape, p.pixelshuffler)]
         start = axis_of(layer, p.axis, len(shape), end=True)
         if p.num_axes < -1 or start + max(p.num_axes, 0) > len(shape):
             raise layer.error(
@@ -258,8 +263,38 @@ class Reshape(LayerType):
             )
         return [top]
 
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        factor = layer.params.reshape_param.pixelshuffler
+        self.shapes(layer, [r.shape(layer.bottoms[0])])
+        if factor != 1:
+            shuffle_pixels(layer, r, factor)
+        else:
+            super().rewrite(layer, r)
+
+    def _shuffled(self, layer: Layer, shape: Shape, factor: int) -> Shape:
+        if len(shape) != 4:
+            raise layer.error(f"its bottom must have 4 axes, got shape {shape_text(shape)}")
+        n, c, h, w = shape
+        if factor < 1 or c % (factor * factor):
+            raise layer.error(
+                f"pixelshuffler {factor} requires a channel count divisible by {factor * factor}, "
+                f"got {c}"
+            )
+        return (n, c // (factor * factor), h * factor, w * factor)
+
     def lower(self, layer: Layer, e: Emitter) -> None:
+        factor = layer.params.reshape_param.pixelshuffler
+        if factor != 1:
+            e.op("DepthToSpace", layer.reads, layer.writes, blocksize=factor, mode="CRD")
+            return
         before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
+        p = layer.params.reshape_param
+        if e.varies(layer.reads[0]) and before[:1] != after[:1] and -1 in p.shape.dim:
+            # The length of the first axis, a number of regions, depends on data.
+            axis = axis_of(layer, p.axis, len(before), end=True) + list(p.shape.dim).index(-1)
+            lengths = [*after[:axis], -1, *after[axis + 1 :]]
+            e.op("Reshape", [layer.reads[0], e.array(lengths)], [layer.writes[0]])
+            return
         e.op("Identity", [e.reshape(layer.reads[0], before, after)], [layer.writes[0]])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Emitter(Protocol):
-    """Interface that a layer's ``lower`` writes to. ``protogen.onnx`` implements it."""
+    """Interface that a layer's ``lower`` writes to. ``protogen.onnx`` implements it. ``opset`` is the
+    version of ONNX's operator set, 13 or above."""
+
+    opset: int
 
     def op(self, op_type: str, reads: Sequence[str], writes: Sequence[str], **attrs: Any) -> None:
         """Add an ONNX operator that writes these values."""
@@ -33,15 +36,53 @@ class Emitter(Protocol):
     def array(self, values: Any) -> str:
         """Add a constant and return its name: int64 for integers, float32 for other numbers."""
 
+    def constant(self, value: str) -> NDArray[np.floating] | None:
+        """Return the values of a value of the net that does not depend on the inputs (the top of
+        Parameter, DummyData or ContinuationIndicator, also joined or reshaped); None for others."""
+
+    def scan(
+        self,
+        states: Sequence[tuple[str, int]],
+        rows: Sequence[tuple[str, int]],
+        step: Callable[[Emitter, Sequence[str], Sequence[str]], Sequence[str]],
+    ) -> list[str]:
+        """Add a Scan and return its final states. ``states`` and ``rows`` are values with their element
+        types.
+
+        ``step`` is called once. It gets an emitter for the body, the names of the states and those of
+        one row of each of ``rows``, and returns the names of the next states. It reads no other
+        values. ``rows`` must have at least one row: onnxruntime refuses none.
+        """
+
     def reduce(self, op_type: str, read: str, axes: Sequence[int], keepdims: bool = True) -> str:
-        """Add a reduction over axes, as the model's opset defines it, and return its output."""
+        """Add a reduction over axes, as the model's opset defines it, and return its output; without
+        axes, ``read`` itself."""
 
     def reshape(self, read: str, before: Shape, after: Shape) -> str:
         """Add a Reshape and return its output. Leading axes that do not change are copied from the
         input, so they may be dynamic."""
 
+    def overwrite(self, read: str, value: str) -> None:
+        """Replace a value of the net by a value of the model, for all operators from here on: for a
+        layer that changes its bottom in memory."""
+
     def shape(self, value: str) -> Shape:
         """Return the shape of a value of the net."""
+
+    def varies(self, value: str) -> bool:
+        """Return whether the length of an axis of a value of the net can depend on data."""
+
+    def loop(
+        self, count: str, states: Sequence[str], step: Callable[[str, Sequence[str]], Sequence[str]]
+    ) -> list[str]:
+        """Add a Loop and return the last states.
+
+        Args:
+            count: the number of steps, a scalar of int64.
+            states: float32 values that the steps change.
+            step: emits one step. It gets the number of the step and the states before it, and
+                returns the states after it. It reads no other values.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,15 @@ from functools import cache
 
 import numpy as np
 import pytest
+from detection_bases import BASES as DETECTION_BASES
+from detection_bases import BOTTOMS as DETECTION_BOTTOMS
+from fork_bases import BASES as FORK_BASES
+from fork_bases import BESIDE as FORK_BESIDE
+from fork_bases import with_aliases
 from nets import net_with
+from recognition_nets import FLOW_BASES, FLOW_BESIDE
+from synopsys import BASES as SYNOPSYS_BASES
+from synopsys import BESIDE as SYNOPSYS_BESIDE
 
 import protogen as pg
 from protogen.formats import schema
@@ -31,7 +39,11 @@ BASES: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
     "DetectionOutput": (
         "detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.4 } "
         "confidence_threshold: 0.01 }",
-        ((1, 40), (1, 20), (1, 2, 40)),
+        ((1, 40), (1, 20), (1, 2, 40), (1, 20)),
+    ),
+    "DetectionOutputExtended": (
+        "detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.4 } }",
+        ((1, 2, 5, 4), (1, 20), (1, 2, 40)),
     ),
     "DummyData": ("dummy_data_param { shape { dim: 2 dim: 3 } }", ()),
     "Eltwise": ("", (MAP, MAP)),
@@ -51,11 +63,88 @@ BASES: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
     "PixelShuffle": ("pixelshuffle_param { upscale_factor: 2 }", (MAP,)),
     "Pooling": ("pooling_param { kernel_size: 3 }", (MAP,)),
     "PriorBox": ("prior_box_param { min_size: 4 aspect_ratio: 2 }", (MAP, (2, 3, 40, 40))),
-    "Proposal": ("proposal_param { post_nms_topn: 5 }", ((1, 2, 4, 4), (1, 4, 4, 4), (1, 3))),
+    "PredictBox": ("", ((2, 2, 4, 4), (2, 4, 4, 4))),
+    "PriorBoxClustered": ("prior_box_param { width: 30 height: 20 }", (MAP, (2, 3, 40, 40))),
+    "Proposal": (
+        "proposal_param { ratio: 0.5 ratio: 1 ratio: 2 scale: 8 scale: 16 scale: 32 }",
+        ((1, 18, 4, 4), (1, 36, 4, 4), (1, 3)),
+    ),
+    "BboxAccuracy": ("", ((3, 8), (3, 5), (3, 6))),
+    "BoxAnnotatorOHEM": (
+        "box_annotator_ohem_param { roi_per_img: 4 }",
+        ((6, 5), (6, 1), (6, 1), (6, 8)),
+    ),
+    "BoxGroupOutput": (
+        "box_group_output_param { box_group_param { field_w: 9 field_h: 8 stride: 4 } } bbox_reg_param { "
+        "bbox_mean: 0 bbox_mean: 0 bbox_mean: 0 bbox_mean: 0 bbox_std: 1 bbox_std: 1 bbox_std: 1 bbox_std: 1 }",
+        ((1, 2, 4, 4), (1, 4, 4, 4)),
+    ),
+    "BoxOutput": (
+        "box_output_param { field_w: 9 field_h: 8 downsample_rate: 4 } bbox_reg_param { "
+        "bbox_mean: 0 bbox_mean: 0 bbox_mean: 0 bbox_mean: 0 bbox_std: 1 bbox_std: 1 bbox_std: 1 bbox_std: 1 }",
+        ((1, 6, 4, 4),),
+    ),
+    "DecodeBBox": (
+        "phase: TRAIN bbox_reg_param { bbox_mean: 0 bbox_mean: 0 bbox_mean: 0 bbox_mean: 0 bbox_std: 1 "
+        "bbox_std: 1 bbox_std: 1 bbox_std: 1 }",
+        ((3, 8), (3, 5), (3, 6)),
+    ),
+    "DeformablePSROIPooling": (
+        "deformable_psroi_pooling_param { output_dim: 2 group_size: 2 }",
+        (MAP, (3, 5)),
+    ),
+    "DetectionAccuracy": ("", (MAP, MAP)),
+    "DetectionData": (
+        "detection_data_param { batch_size: 2 resize_width: 32 resize_height: 32 stride: 4 }",
+        (),
+    ),
+    "DetectionGroupAccuracy": ("", (MAP, MAP, MAP)),
+    "DetectionGroupLoss": ("", (MAP, MAP, MAP)),
+    "DetectionLoss": ("", (MAP, MAP)),
+    "EvalData": ("eval_data_param { batch_size: 2 resize_width: 32 resize_height: 32 }", ()),
+    "FrcnnOutput": ("", ((3, 2), (3, 8), (3, 5), (1, 2))),
+    "ImageGtData": (
+        "image_gt_data_param { batch_size: 2 resize_width: 32 resize_height: 32 downsample_rate: 4 }",
+        (),
+    ),
+    "ProposalTarget": ("", ((3, 5), (2, 7))),
+    "PSROIAlign": ("psroi_align_param { output_dim: 2 group_size: 2 }", (MAP, (3, 5))),
+    "ROIAlign": (
+        "roi_align_param { pooled_h: 2 pooled_w: 3 sampling_ratio: 1 }",
+        (MAP, (3, 5)),
+    ),
+    "ScaleRoute": ("", ((3, 5),)),
+    "SmoothL1LossOHEM": ("", (MAP, MAP)),
+    "SoftmaxWithLossOHEM": ("", (MAP, (2, 6, 6))),
     "PSROIPooling": ("psroi_pooling_param { output_dim: 2 group_size: 2 }", (MAP, (3, 5))),
     "RNN": ("recurrent_param { num_output: 3 }", ((4, 2, 3), (4, 2))),
     "ROIPooling": ("roi_pooling_param { pooled_h: 2 pooled_w: 2 }", (MAP, (3, 5))),
-    "Reorg": ("reorg_param { stride: 2 }", (MAP,)),
+    "Reorg": ("reorg_param { stride: 1 }", (MAP,)),
+    "SpaceToDepth": ('space_to_depth_param { block_size: 2 data_format: "NCHW" }', (MAP,)),
+    "DepthToSpace": ('depth_to_space_param { block_size: 2 data_format: "NCHW" }', (MAP,)),
+    "PeriodicShuffle": ("periodic_shuffle_param { num_output: 2 }", (MAP,)),
+    "FrcnDetection": (
+        "frcn_detection_param { nms_threshold: 0.3 keep_topk: 3 class_num: 2 }",
+        ((3, 8), (3, 2), (1, 1, 3, 5)),
+    ),
+    "RetinaFaceDetection": (
+        "retinaface_detection_param { nms_threshold: 0.3 keep_topk: 3 }",
+        ((1, 4, 2, 2), (1, 8, 2, 2), (1, 20, 2, 2)) * 3,
+    ),
+    "SegmentationEvaluate": ("segmentation_evaluate_param { num_classes: 8 }", (MAP, MAP)),
+    "YoloDetection": (
+        "yolo_detection_param { keep_topk: 3 class_num: 2 net_input_h: 8 net_input_w: 8 }",
+        ((1, 21, 2, 2), (1, 21, 2, 2)),
+    ),
+    "YoloDetectionOutput": (
+        "yolo_detection_output_param { num_classes: 2 num_box: 1 biases: 2 biases: 3 }",
+        ((1, 7, 2, 2),),
+    ),
+    "Yolov3DetectionOutput": (
+        "yolov3_detection_output_param { num_classes: 2 num_box: 1 biases: 2 biases: 3 "
+        "anchors_scale: 8 mask_group_num: 1 mask: 0 }",
+        ((1, 7, 2, 2),),
+    ),
     "Reshape": ("reshape_param { shape { dim: 2 dim: -1 } }", (MAP,)),
     "Resize": ("resize_param { height: 4 width: 4 }", (MAP,)),
     "SigmoidCrossEntropyLoss": ("", (VECTOR, VECTOR)),
@@ -65,6 +154,26 @@ BASES: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
     "Threshold": ("", (MAP,)),
     "Tile": ("tile_param { tiles: 2 }", (MAP,)),
     "Upsample": ("upsample_param { scale: 2 }", (MAP,)),
+    "Lstm": ("lstm_param { num_output: 3 }", ((4, 1, 3), (4,))),
+    "LstmJun": ("lstm_param { num_output: 3 }", ((4, 1, 3), (4,))),
+    "ContinuationIndicator": ("continuation_indicator_param { time_step: 3 batch_size: 2 }", ()),
+    "CTCGreedyDecoder": ("", ((4, 2, 3),)),
+    "CtcLoss": ("ctc_loss_param { alphabet_size: 3 time_step: 4 }", ((4, 2, 3), (2, 2))),
+    "WarpCTCLoss": ("", ((4, 2, 3), (2, 2))),
+    "CTCLoss": ("", ((4, 2, 3), (4, 2), (4, 2))),
+    "LabelsequenceAccuracy": ("", ((2, 4, 3), (2, 2))),
+    "SpatialTransformer": ("", (MAP, (2, 6))),
+    "Transformer": ("", (MAP, (2, 6))),
+    "LocLoss": ("loc_loss_param { threshold: 1 }", (VECTOR,)),
+    "STLoss": ("st_loss_param { output_H: 2 output_W: 3 }", ((2, 6),)),
+    "DeformableConvolution": (
+        f"deformable_convolution_param {{ {WINDOW} pad: 1 group: 1 deformable_group: 1 }}",
+        (MAP, (2, 18, 6, 6)),
+    ),
+    "ModulatedDeformableConvolution": (
+        f"modulated_deformable_convolution_param {{ {WINDOW} pad: 1 }}",
+        (MAP, (2, 18, 6, 6), (2, 9, 6, 6)),
+    ),
 }
 # Further parameters of the same net, for fields that have an effect only together with others.
 _SIZED = (
@@ -103,6 +212,12 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "Data": _DATA,
     "AnnotatedData": (*_DATA, *_MARKED),
     "LaneData": (*_DATA, *_MARKED),
+    "VideoData": (
+        *_DATA,
+        "video_data_param { batch_size: 2 new_height: 8 new_width: 9 modality: RGB }",
+        "video_data_param { batch_size: 2 new_height: 8 }",
+        "video_data_param { batch_size: 2 new_width: 8 }",
+    ),
     "ImageData": _PICTURES,
     "ImageLabelmapData": _PICTURES,
     "ImageSegData": _PICTURES,
@@ -139,8 +254,39 @@ BESIDE: dict[str, tuple[str, ...]] = {
         "pooling_param { kernel_w: 3 }",
     ),
     "PriorBox": (
-        "prior_box_param { min_size: 4 max_size: 8 aspect_ratio: 3 img_h: 20 step_w: 3 }",
-        "prior_box_param { min_size: 4 img_w: 20 step_h: 3 }",
+        "prior_box_param { min_size: 60 max_size: 80 aspect_ratio: 3 }",
+        "prior_box_param { min_size: 4 max_size: 8 p_type: DENSE }",
+    ),
+    "Proposal": (
+        "proposal_param { net_input_h: 64 net_input_w: 64 }",
+        "proposal_param { feat_stride: 16 }",
+        "proposal_param { stride: 16 }",
+        "proposal_param { stride: 16 anchor_ratio: 0.5 anchor_ratio: 1 anchor_ratio: 2 "
+        "anchor_scale: 1 anchor_scale: 2 anchor_scale: 4 }",
+    ),
+    "EvalData": (
+        "eval_data_param { batch_size: 2 short_size: 32 long_size: 36 }",
+        "eval_data_param { batch_size: 2 short_size: 32 resize_height: 36 }",
+        "eval_data_param { batch_size: 2 resize_width: 32 long_size: 36 }",
+    ),
+    "DetectionData": (
+        "detection_data_param { batch_size: 2 crop_width: 32 crop_height: 32 stride: 4 }",
+        "detection_data_param { batch_size: 2 stride: 4 short_size: 32 long_size: 36 }",
+        "detection_data_param { batch_size: 2 stride: 4 crop_short_size: 32 crop_long_size: 36 }",
+        "detection_data_param { batch_size: 2 stride: 4 crop_width: 32 crop_long_size: 36 }",
+        "detection_data_param { batch_size: 2 stride: 4 crop_short_size: 32 crop_height: 36 }",
+    ),
+    "ImageGtData": (
+        "image_gt_data_param { batch_size: 2 crop_width: 32 crop_height: 32 downsample_rate: 4 }",
+    ),
+    "ROIAlign": ("roi_pooling_param { pooled_h: 2 pooled_w: 3 }",),
+    "SmoothL1LossOHEM": (
+        "loss_param { normalization: PRE_FIXED pre_fixed_normalizer: 3 }",
+        "loss_param { normalize: true }",
+    ),
+    "SoftmaxWithLossOHEM": (
+        "loss_param { normalization: PRE_FIXED pre_fixed_normalizer: 3 }",
+        "loss_param { normalize: true }",
     ),
     "SoftmaxWithLoss": (
         "loss_param { normalization: PRE_FIXED }",
@@ -155,8 +301,13 @@ BESIDE: dict[str, tuple[str, ...]] = {
         "upsample_param { upsample_w: 9 }",
     ),
 }
+BASES |= SYNOPSYS_BASES | FORK_BASES | FLOW_BASES | DETECTION_BASES
+BESIDE |= SYNOPSYS_BESIDE | FORK_BESIDE | FLOW_BESIDE
+BESIDE["DetectionOutput"] += tuple(DETECTION_BOTTOMS)
 for type_ in ("Deconvolution", "Im2col", "DepthwiseConvolution", "ConvolutionDepthwise"):
     BASES[type_] = (BASES["Convolution"][0].replace("4", "8"), BASES["Convolution"][1])
+with_aliases(BASES, BESIDE)
+BOTTOMS = DETECTION_BOTTOMS  # bottom shapes of parameters with others than those of the base
 NO_BOTTOMS = ("Data", "HDF5Data")  # endings of the names of data layers
 
 
@@ -210,6 +361,7 @@ def values(field) -> list[str]:
         return {
             "BlobShape": ["{ dim: 2 dim: 3 }", "{ dim: 16 dim: -1 dim: 1 }"],
             "FillerParameter": ['{ type: "constant" value: 2 }'],
+            "GeneralNmsParameter": ["{ post_top_k: 3 }"],
         }.get(name, ["{ }"])
     if field.type_name == "bool":
         return ["true", "false"]
@@ -239,6 +391,7 @@ def bases(name: str) -> list[str]:
 def outcome(name: str, params: str, text: str) -> object:
     """The result for a net: its shapes and the ONNX model, or the error message."""
     _, shapes = BASES.get(name, ("", () if name.endswith(NO_BOTTOMS) else (MAP,)))
+    shapes = BOTTOMS.get(params, shapes)
     # If the message is present already, insert the field into it.
     *outer, field = text.split("|") if text else ("",)
     if outer and ":" in field:
@@ -251,10 +404,21 @@ def outcome(name: str, params: str, text: str) -> object:
             break
     else:
         text = " ".join(f"{name} {{" for name in outer) + f" {field} " + "}" * len(outer)
-    inputs = dict(zip("abcde", shapes, strict=False))
+    inputs = dict(zip("abcdefghijklmnop", shapes, strict=False))
     bottoms = " ".join(f'bottom: "{b}"' for b in inputs)
-    count = {"Silence": 0, "HDF5Output": 0, "AnnotatedData": 3, "LaneData": 3}.get(name, 1)
-    if name in ("ImageData", "MemoryData", "WindowData"):
+    count = {"Silence": 0, "HDF5Output": 0, "MatWrite": 0, "AnnotatedData": 3, "LaneData": 3}.get(
+        name, 1
+    )
+    if name in (
+        "ImageData",
+        "MemoryData",
+        "WindowData",
+        "ImageGtData",
+        "DetectionData",
+        "EvalData",
+    ):
+        count = 2
+    if name == "BoxAnnotatorOHEM":
         count = 2
     tops = " ".join(f'top: "{top}"' for top in ("y", "v", "w")[:count])
     layer = f'layer {{ name: "y" type: "{name}" {bottoms} {tops} {params} {text} }}'
@@ -295,7 +459,7 @@ def test_each_field_has_the_declared_effect(name):
                 result = outcome(name, params, "|".join((block, *outer, body)))
                 same.append(result == without)
                 if isinstance(without, tuple):
-                    refused.append(f"{block}.{path} is set to" in str(result))
+                    refused.append(f"{block}.{path} is set" in str(result))
         if declared == "read" and all(same) and (kind.has_form or kind.is_source):
             wrong.append(f"{path} is declared as read, but has no effect")
         if declared == "read" and any(refused):

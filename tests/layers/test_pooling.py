@@ -301,9 +301,6 @@ def test_invalid_pooling_is_refused(layer, message):
          "ONNX has no STOCHASTIC pooling. Use MAX or AVE."),
         ('"SPP" bottom: "x0" top: "y" spp_param { pool: STOCHASTIC pyramid_height: 2 }',
          "ONNX has no STOCHASTIC pooling. Use MAX or AVE."),
-        ('"PSROIPooling" bottom: "x0" bottom: "x1" top: "y" psroi_pooling_param { output_dim: 1 group_size: 2 spatial_scale: 1 }',
-         "standard ONNX has no position-sensitive average over the bins of a region. "
-         "End the net at this layer's bottoms with --to-blob, and do the pooling outside the model."),
     ],
 )  # fmt: skip
 def test_pooling_without_onnx_equivalent_is_refused(layer, message):

@@ -68,6 +68,8 @@ def weighted(net: Net, seed: int) -> None:
         if layer.type == "BatchNorm":
             arrays[1] = np.abs(arrays[1]) + np.float32(0.5)
             arrays[2][...] = rng.choice(np.float32([1, 0.5, 999.98, 0]))
+        if layer.type == "BN":
+            arrays[3] = np.abs(arrays[3]) + np.float32(0.5)
         if arrays:
             net.weights[layer.name] = arrays
     for (name, index), (owner, owner_index) in net.graph.owners.items():
@@ -104,7 +106,7 @@ def compare(drawn: Drawn, judge: Caffe) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.ProtogenWarning)
         try:
-            net = parsed(drawn.text, drawn.phase, "bvlc")
+            net = parsed(drawn.text, drawn.phase, drawn.dialect)
             weighted(net, drawn.seed)
             blobs = sorted({top for layer in net.layers for top in layer.tops})
             actual = blobs_of(net, blobs, drawn.feeds)
@@ -170,7 +172,7 @@ def compare_back(drawn: Drawn, judge: Caffe) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.ProtogenWarning)
         try:
-            net = parsed(drawn.text, drawn.phase, "bvlc")
+            net = parsed(drawn.text, drawn.phase, drawn.dialect)
             weighted(net, drawn.seed)
             model = pg.to_onnx(net)
         except pg.ProtogenError as error:
@@ -179,7 +181,7 @@ def compare_back(drawn: Drawn, judge: Caffe) -> Outcome:
         if reference.refused:
             return Outcome("refused", reference.refused)
         try:
-            imported = import_model(model)
+            imported = import_model(model, dialect=drawn.dialect)
         except pg.UnsupportedError as error:
             return Outcome("no way back", str(error))
     text = prototxt.write(imported.net.message)

@@ -86,11 +86,13 @@ class Spec:
         params: draws the parameters for bottoms of these shapes.
         bottoms: draws the bottoms; None for types with one bottom of any shape.
         judges: names of the Caffes to compare with; the first that has the type is used.
+        dialect: the dialect in which protogen reads the net.
     """
 
     params: Callable[[Draw, list[Shape]], Params]
     bottoms: Callable[[Draw], list[Bottom]] | None = None
     judges: tuple[str, ...] = NAMES
+    dialect: str = "bvlc"
 
 
 SPECS: dict[str, Spec] = {}
@@ -100,6 +102,7 @@ def spec(
     *types: str,
     bottoms: Callable[[Draw], list[Bottom]] | None = None,
     judges: tuple[str, ...] = NAMES,
+    dialect: str = "bvlc",
 ) -> Callable[[Callable[..., Params]], Callable[..., Params]]:
     """Register a function that draws the parameters of these types.
 
@@ -113,7 +116,7 @@ def spec(
                 if len(types) == 1
                 else lambda draw, shapes, type_=type_: function(draw, shapes, type_)
             )
-            SPECS[type_] = Spec(of_type, bottoms, judges)
+            SPECS[type_] = Spec(of_type, bottoms, judges, dialect)
         return function
 
     return register
@@ -440,12 +443,9 @@ def prelu(draw: Draw, shapes: list[Shape]) -> Params:
 
 @spec("Normalize", bottoms=four_axes)
 def normalize(draw: Draw, shapes: list[Shape]) -> Params:
-    return Params(
-        block(
-            "norm_param",
-            random_fields(draw, across_spatial=[True, False], channel_shared=[True, False]),
-        )
-    )
+    # Without norm_param, the type is ambiguous: happynear's fork has no learned scale.
+    content = random_fields(draw, across_spatial=[True, False], channel_shared=[True, False])
+    return Params(f"norm_param {{ {content} }}")
 
 
 @spec("Parameter", bottoms=lambda draw: [])
@@ -720,6 +720,53 @@ def shuffle_channel(draw: Draw, shapes: list[Shape]) -> Params:
     return Params(block("shuffle_channel_param", random_fields(draw, group=[1, 2, 3])))
 
 
+@spec("Reverse")
+def reverse(draw: Draw, shapes: list[Shape]) -> Params:
+    rank = len(shapes[0])
+    at = rank if rarely(draw) else draw(st.integers(0, rank - 1))
+    return Params(f"reverse_param {{ axis: {at} }}")
+
+
+@spec("Padding", bottoms=four_axes)
+def padding(draw: Draw, shapes: list[Shape]) -> Params:
+    sizes = range(4)
+    fields = random_fields(draw, pad_l=sizes, pad_r=sizes, pad_t=sizes, pad_b=sizes)
+    fields += " " + random_fields(draw, pad_value=[0, 1, -3], pad_method=["CONSTANT"])
+    return Params(block("padding_param", fields))
+
+
+def multiplied(draw: Draw) -> list[Bottom]:
+    return [Bottom(draw(shapes())), Bottom(draw(shapes()))]
+
+
+@spec("MatMul", bottoms=multiplied)
+def matmul(draw: Draw, shapes: list[Shape]) -> Params:
+    """Sizes for which both bottoms have values enough: Caffe reads past their ends without a check."""
+    most = [math.prod(shape) for shape in shapes]
+    k = draw(st.integers(1, min(7, *most)))
+    rows, columns = (draw(st.integers(1, max(1, count // k))) for count in most)
+    return Params(f"matmul_param {{ dim_1: {rows} dim_2: {k} dim_3: {columns} }}")
+
+
+def up_to_four_axes(draw: Draw) -> list[Bottom]:
+    return [Bottom(draw(shapes(2, 4)))]
+
+
+@spec("BN", bottoms=up_to_four_axes)
+def bn(draw: Draw, shapes: list[Shape]) -> Params:
+    filler = '{ type: "gaussian" std: 1 }'
+    fields = random_fields(draw, eps=[1e-5, 1e-3, 0.5], momentum=[0.9], frozen=[True, False])
+    return Params(f"bn_param {{ slope_filler {filler} bias_filler {filler} {fields} }}")
+
+
+@spec("Reorg", bottoms=of_rank(4), judges=("tpucaffe",), dialect="tpumlir")
+def reorg(draw: Draw, shapes: list[Shape]) -> Params:
+    fields = f"stride: {draw(st.integers(1, 3))}" * (not rarely(draw, 16))
+    return Params(
+        block("reorg_param", f"{fields} {random_fields(draw, reverse=['true', 'false'])}")
+    )
+
+
 # Several bottoms
 
 
@@ -988,7 +1035,74 @@ def lstm_unit(draw: Draw, shapes: list[Shape]) -> Params:
     return Params("", 2)
 
 
+def clipped_sequence(draw: Draw) -> list[Bottom]:
+    t, n = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    # TPU-MLIR's Lstm reads wrong values from a bottom of four axes.
+    more = draw(st.sampled_from([(3,), (1,), (2, 1)]))
+    bottoms = [Bottom((t, n, *more) if not rarely(draw, 12) else (t, n))]
+    # With fewer values the Caffes read past the end of clip.
+    clip = draw(st.sampled_from([(t * n,), (t + n - 1,), (t * n, 1, 1, 1)]))
+    if rarely(draw):
+        clip = draw(st.sampled_from([(t + 1, n + 1), (t * n, 1, 1, 1, 1)]))
+    return [*bottoms, Bottom(clip, below(2))] if draw(st.booleans()) else bottoms
+
+
+@spec("Lstm", bottoms=clipped_sequence, judges=("tpucaffe",))
+def forks_lstm(draw: Draw, shapes: list[Shape]) -> Params:
+    more = random_fields(draw, clipping_threshold=[0.0, 1.0], batch_size=[1, 2])
+    size = draw(st.sampled_from([1, 2, 3])) if not rarely(draw, 12) else 0
+    return Params(f"lstm_param {{ num_output: {size} {more} {FILLERS} }}")
+
+
+def labelled(draw: Draw) -> list[Bottom]:
+    """Scores (T, N, C) and labels (N, L), not all of them blank. The prebuilt Caffe needs as many
+    samples as steps."""
+
+    def values(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
+        labels = below(c)(rng, shape)
+        labels.flat[0] = 1
+        return labels
+
+    t, c = draw(st.integers(2, 6)), draw(st.integers(3, 5))
+    labels = (t, draw(st.integers(1, 4)))
+    if rarely(draw, 12):
+        labels = draw(st.sampled_from([(t + 1, 2), (t,)]))
+    return [Bottom((t, t, c, *draw(st.sampled_from([(), (1,)])))), Bottom(labels, values)]
+
+
+@spec("CtcLoss", bottoms=labelled, judges=("caffe",))
+def ctc_loss(draw: Draw, shapes: list[Shape]) -> Params:
+    t, c = shapes[0][0], shapes[0][2]
+    used = draw(st.sampled_from([t, t, max(1, t - 1)]))
+    blank = draw(st.sampled_from([0, 0, c - 1]))
+    fields = (
+        f"alphabet_size: {c if not rarely(draw, 12) else 0} time_step: {used} blank_label: {blank}"
+    )
+    return Params(f"ctc_loss_param {{ {fields} }}")
+
+
+def read_samples(draw: Draw) -> list[Bottom]:
+    n, t, c = draw(st.integers(1, 4)), draw(st.integers(1, 5)), draw(st.integers(1, 3))
+    labels = (n if not rarely(draw) else n + 1, draw(st.integers(1, 3)))
+    scores = Bottom((n, t, c, *draw(st.sampled_from([(), (1,)]))), ties)
+    return [scores, Bottom(labels, below(c, -1))]
+
+
+@spec("LabelsequenceAccuracy", bottoms=read_samples, judges=("caffe",))
+def labelsequence_accuracy(draw: Draw, shapes: list[Shape]) -> Params:
+    return Params(
+        block("labelsequence_accuracy_param", random_fields(draw, blank_label=[0, 1, -1]))
+    )
+
+
 # Data layers
+
+
+@spec("ContinuationIndicator", bottoms=lambda draw: [])
+def continuation_indicator(draw: Draw, bottoms: list[Shape]) -> Params:
+    fields = f"time_step: {draw(st.integers(0, 4))} "
+    fields += f"batch_size: {draw(st.integers(0, 3))}" if not rarely(draw) else ""
+    return Params(f"continuation_indicator_param {{ {fields} }}")
 
 
 # tpucaffe's DummyData does not run its fillers.
@@ -1083,7 +1197,214 @@ def prior_box(draw: Draw, shapes: list[Shape]) -> Params:
             ["", "", " step: 8", " step_h: 6 step_w: 9", " img_size: 70", " img_h: 60 img_w: 80"]
         )
     )
+    if rarely(draw):  # Caffe refuses these, some of them only together with the others
+        wrong = ["min_size: 0", "max_size: 9", "variance: 0", "img_h: 9", "step_w: 3", "step: 0"]
+        fields += f" {draw(st.sampled_from(wrong))}"
     return Params(f"prior_box_param {{ {fields} }}")
+
+
+def prior_values(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
+    """Return boxes, of which some overlap much, and variances."""
+    count = shape[2] // 4
+    low = rng.random((count, 2)) * rng.choice([0.1, 0.7])
+    corners = np.concatenate([low, low + rng.uniform(0.05, 0.5, (count, 2))], 1)
+    both = np.stack([corners, rng.uniform(0.05, 0.3, (count, 4))])
+    return both.reshape(shape).astype(np.float32)
+
+
+def scored_boxes(draw: Draw) -> list[Bottom]:
+    """Draw locations and scores of 4 classes or fewer: as many numbers as there are priors times 1 to
+    4. Their numbers of channels define share_location and num_classes."""
+    images, priors = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 3, 5, 9, 13]))
+    classes = draw(st.integers(1, 4))
+    sets = draw(st.sampled_from([1, classes]))
+    return [
+        Bottom((images, priors * sets * 4)),
+        Bottom((images, priors * classes)),
+        Bottom((1, 2, priors * 4), prior_values),
+    ]
+
+
+# tpucaffe selects boxes as Intel's Caffe does.
+@spec("DetectionOutput", bottoms=scored_boxes, judges=("tpucaffe",), dialect="intel")
+def detection_output(draw: Draw, shapes: list[Shape]) -> Params:
+    priors = shapes[2][2] // 4
+    classes, sets = shapes[1][1] // priors, shapes[0][1] // (4 * priors)
+    fields = f"num_classes: {classes} share_location: {str(sets == 1).lower()} "
+    if rarely(draw, 12):
+        fields = random_fields(draw, num_classes=[classes], share_location=[True, False])
+    fields += " " + random_fields(
+        draw,
+        background_label_id=[0, 0, 1, -1, -2, 9],
+        code_type=["CORNER", "CENTER_SIZE", "CORNER_SIZE"],
+        keep_top_k=[-1, 0, 1, 3, 8, 50],
+        confidence_threshold=[0.0, 0.01, 0.3, 0.9, 2.5, -0.5],
+        variance_encoded_in_target=[True, False],
+    )
+    nms = random_fields(
+        draw,
+        nms_threshold=[0.0, 0.1, 0.45, 0.6, 0.8, 0.95, 1.0, 1.5, -0.1 if rarely(draw) else 0.3],
+        top_k=[-1, 0, 1, 2, 4, 7, 100],
+        eta=[0.5, 0.7, 0.9, 0.97, 1.0, 0.0 if rarely(draw) else 0.8],
+    )
+    # Of more than 16 equal scores, the order of C++'s sort is undefined: no ties with more.
+    tied = draw(st.booleans()) and priors * classes <= 16
+    values = {1: ties if tied else draw(st.sampled_from([normal, positive]))}
+    return Params(f"detection_output_param {{ {fields} {block('nms_param', nms)} }}", values=values)
+
+
+def rows_of_boxes(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
+    """Return rows of DetectionOutput, or of labels with 8 columns, of two images and classes 1 to 3.
+    Corners are on a coarse grid, so that many boxes overlap."""
+    count = shape[2]
+    low = rng.integers(0, 3, (count, 2)) / 4
+    corners = np.concatenate([low, low + rng.integers(1, 3, (count, 2)) / 4], 1)
+    columns = [rng.integers(0, 2, count), rng.integers(1, 4, count), rng.permutation(count) / count]
+    columns += [*corners.T, *[rng.integers(0, 2, count)] * (shape[3] - 7)]
+    return np.stack(columns, 1).reshape(shape).astype(np.float32)
+
+
+def boxes_and_labels(draw: Draw) -> list[Bottom]:
+    boxes, labels = draw(st.sampled_from([1, 3, 8, 20])), draw(st.sampled_from([1, 2, 6, 12]))
+    width = 9 if rarely(draw) else 8
+    return [Bottom((1, 1, boxes, 7), rows_of_boxes), Bottom((1, 1, labels, width), rows_of_boxes)]
+
+
+@spec("DetectionEvaluate", bottoms=boxes_and_labels, judges=("tpucaffe",), dialect="intel")
+def detection_evaluate(draw: Draw, shapes: list[Shape]) -> Params:
+    fields = random_fields(
+        draw,
+        background_label_id=[0],
+        overlap_threshold=[0.1, 0.3, 0.5, 0.9, 0.0 if rarely(draw) else 0.2],
+        evaluate_difficult_gt=[True, False],
+    )
+    return Params(f"detection_evaluate_param {{ num_classes: 4 {fields} }}")
+
+
+def rows_of_regions(images: int, size: int) -> Values:
+    """Return rows of image, x0, y0, x1 and y1, for maps of at most ``size`` pixels, some beyond them."""
+
+    def values(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
+        count = math.prod(shape) // 5
+        corners = rng.uniform(-2, size + 2, (count, 4))
+        rows = np.concatenate([rng.integers(0, images, (count, 1)), corners], 1)
+        return rows.reshape(shape).astype(np.float32)
+
+    return values
+
+
+def map_and_regions(draw: Draw) -> list[Bottom]:
+    images, channels, height, width = (draw(st.integers(1, n)) for n in (3, 3, 8, 8))
+    rows = draw(st.integers(1, 4))
+    single = draw(st.booleans())
+    shape = (images + draw(st.integers(0, 2)), 5, 1, 1) if single else (images, 1, rows, 5)
+    return [
+        Bottom((images, channels, height, width)),
+        Bottom(shape, rows_of_regions(images, 2 * max(height, width))),
+    ]
+
+
+@spec("ROIPooling", bottoms=map_and_regions, judges=("tpucaffe",), dialect="tpumlir")
+def roi_pooling(draw: Draw, shapes: list[Shape]) -> Params:
+    size = st.integers(0 if rarely(draw, 16) else 1, 5)
+    fields = f"pooled_h: {draw(size)} pooled_w: {draw(size)} "
+    return Params(
+        block("roi_pooling_param", fields + random_fields(draw, spatial_scale=[0.5, 0.25]))
+    )
+
+
+def proposal_maps(draw: Draw) -> list[Bottom]:
+    images, height, width = (draw(st.integers(1, n)) for n in (2, 6, 6))
+    # Its nine anchors need 18 channels; with fewer, tpucaffe reads beyond the bottom.
+    return [
+        Bottom((images, 18, height, width), positive),
+        Bottom((images, 36, height, width)),
+    ]
+
+
+@spec("Proposal", bottoms=proposal_maps, judges=("tpucaffe",), dialect="tpumlir")
+def proposal(draw: Draw, shapes: list[Shape]) -> Params:
+    # Without any score of at least rpn_obj_threshold, tpucaffe's loop does not end.
+    fields = random_fields(
+        draw,
+        feat_stride=[4, 16],
+        anchor_base_size=[4, 8, 16],
+        rpn_nms_threshold=[0.1, 0.4, 0.7],
+        rpn_nms_post_top_n=[1, 7, 40],
+    )
+    low = draw(st.sampled_from([0.0, 0.05, 0.1]))
+    fields += f" net_input_h: {16 * shapes[0][2]} net_input_w: {16 * shapes[0][3]}"
+    return Params(block("proposal_param", f"{fields} rpn_obj_threshold: {low}"))
+
+
+def yolo_maps(draw: Draw) -> list[Bottom]:
+    images, classes = draw(st.integers(1, 2)), draw(st.integers(1, 4))
+    size = st.integers(1, 4)
+    return [
+        Bottom((images, 3 * (5 + classes), draw(size), draw(size)))
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+
+
+def thresholds(draw: Draw) -> str:
+    keep = draw(st.sampled_from([1, 3, 20]))
+    return f"nms_threshold: {draw(st.sampled_from([0, 0.1, 0.45]))} keep_topk: {keep}"
+
+
+@spec("YoloDetection", bottoms=yolo_maps, judges=("tpucaffe",), dialect="tpumlir")
+def yolo_detection(draw: Draw, shapes: list[Shape]) -> Params:
+    fields = f"{thresholds(draw)} obj_threshold: {draw(st.sampled_from([0.05, 0.3, 0.6]))}"
+    fields += f" class_num: {shapes[0][1] // 3 - 5} net_input_h: 32 net_input_w: 48 "
+    fields += random_fields(draw, spp_net=[True], yolo_v4=[True, False])
+    if draw(st.booleans()):
+        anchors = draw(st.lists(st.integers(4, 60), min_size=18, max_size=18))
+        fields += f' anchors: "{",".join(map(str, anchors))}"'
+    elif len(shapes) < 3:
+        fields += " " + random_fields(draw, tiny=[True, False])
+    return Params(f"yolo_detection_param {{ {fields} }}")
+
+
+def shares(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
+    """Return probabilities of classes: with more candidates than regions, Caffe writes out of bounds."""
+    powers = np.exp(3 * rng.standard_normal(shape, np.float32))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def corners(rng: np.random.Generator, shape: Shape) -> NDArray[np.float32]:
+    """Return regions: image, x0, y0, x1, y1."""
+    low, size = (rng.uniform(0, 40, (*shape[:3], 2)) for _ in range(2))
+    image = np.zeros((*shape[:3], 1))
+    return np.concatenate([image, low, low + size], 3).astype(np.float32)
+
+
+def regions_with_classes(draw: Draw) -> list[Bottom]:
+    n, r, classes = draw(st.integers(1, 2)), draw(st.integers(1, 8)), draw(st.integers(2, 4))
+    return [
+        Bottom((n * r, 4 * classes)),
+        Bottom((n * r, classes), shares),
+        Bottom((n, 1, r, 5), corners),
+    ]
+
+
+@spec("FrcnDetection", bottoms=regions_with_classes, judges=("tpucaffe",), dialect="tpumlir")
+def frcn_detection(draw: Draw, shapes: list[Shape]) -> Params:
+    fields = f"{thresholds(draw)} obj_threshold: {draw(st.sampled_from([0.5, 0.7]))}"
+    return Params(f"frcn_detection_param {{ {fields} class_num: {shapes[1][1]} }}")
+
+
+def face_maps(draw: Draw) -> list[Bottom]:
+    images, size = draw(st.integers(1, 2)), st.integers(1, 3)
+    bottoms = []
+    for _ in range(3):
+        h, w = draw(size), draw(size)
+        bottoms += [Bottom((images, channels, h, w)) for channels in (4, 8, 20)]
+    return bottoms
+
+
+@spec("RetinaFaceDetection", bottoms=face_maps, judges=("tpucaffe",), dialect="tpumlir")
+def retinaface_detection(draw: Draw, shapes: list[Shape]) -> Params:
+    fields = f"{thresholds(draw)} confidence_threshold: {draw(st.sampled_from([-0.5, 0.3, 1]))}"
+    return Params(f"retinaface_detection_param {{ {fields} }}")
 
 
 # Whole nets
@@ -1091,13 +1412,14 @@ def prior_box(draw: Draw, shapes: list[Shape]) -> Params:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A net with its inputs, phase, seed of the weights, and the Caffes to compare with."""
+    """A net with its inputs, phase, seed of the weights, the Caffes to compare with, and its dialect."""
 
     text: str
     feeds: dict[str, NDArray[np.float32]] = field(compare=False)
     phase: str
     seed: int
     judges: tuple[str, ...] = NAMES
+    dialect: str = "bvlc"
 
     def __repr__(self) -> str:
         shapes = {name: array.shape for name, array in self.feeds.items()}
@@ -1138,7 +1460,8 @@ def one_layer(draw: Draw, type_: str, in_place: bool = False) -> Drawn:
     lines.append(
         layer_text("l", type_, [first_bottom, *names[1:]][: len(names)], tops, params.text)
     )
-    return Drawn("\n".join(lines) + "\n", feeds, phase, seed, type_spec.judges)
+    text = "\n".join(lines) + "\n"
+    return Drawn(text, feeds, phase, seed, type_spec.judges, type_spec.dialect)
 
 
 # Types with one bottom of any shape, for nets of several layers.

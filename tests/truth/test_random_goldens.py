@@ -24,19 +24,13 @@ RANDOM = GOLDEN / "random"
 EXPECTED = {
     "bvlc": {},
     "forks": {
-        **dict.fromkeys((13, 19), "BN with four blobs and no field for this"),
-        **dict.fromkeys(range(40, 50), "MatMul"),
-        **dict.fromkeys(range(80, 90), "Padding"),
-        **dict.fromkeys(range(110, 115), "ROIPooling with regions of four axes"),
-        **dict.fromkeys(range(125, 132), "Reorg, whose order of channels differs between forks"),
-        **dict.fromkeys(range(152, 162), "Reverse"),
-        **dict.fromkeys((174, 178), "DetectionOutput selects other boxes"),
-        **dict.fromkeys((175, 180, 181), "DetectionOutput with share_location: false"),
-        **dict.fromkeys(range(182, 192), "Lstm"),
-        **dict.fromkeys(range(192, 202), "Proposal"),
+        # Its nine anchors need 18 channels: with 6, its code reads other memory, which differs from run to run.
+        **dict.fromkeys((192, 194, 195, 201), "Proposal without enough channels"),
     },
 }
 COUNTS = {"bvlc": 660, "forks": 202}
+# tpucaffe selects boxes as Intel's Caffe does: the first box stands for each box below the threshold.
+DIALECTS = {"DetectionOutput": "intel", "Reorg": "tpumlir", "ROIPooling": "tpumlir"}
 
 
 @functools.cache
@@ -55,7 +49,8 @@ def archive(name):
 def disagreement(entry, arrays):
     """Describe the difference from Caffe; empty if there is none."""
     try:
-        net = parsed(entry["net"], entry["phase"])
+        dialect = DIALECTS.get(entry["kind"], "")
+        net = parsed(entry["net"], entry["phase"], dialect=dialect)
         weights = {}
         for key in sorted((k for k in arrays if k.startswith("param:")),
                           key=lambda k: int(k.rsplit(":", 1)[1])):  # fmt: skip

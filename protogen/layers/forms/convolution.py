@@ -33,6 +33,7 @@ def _window(layer: Layer, r: Rewriter) -> Window:
     result = kind.window(layer, [shape]) if kind is not None else None
     only(layer, result is not None and len(result.kernel) == 2, "it does not have two spatial axes")
     assert result is not None
+    only(layer, not result.end, "its pads differ between the ends")
     return result
 
 

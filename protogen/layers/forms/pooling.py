@@ -25,6 +25,7 @@ def _window(layer: Layer, r: Rewriter) -> tuple[Window, tuple[int, int], tuple[i
     only(layer, w is not None and len(w.kernel) == 2, "it does not have two spatial axes")
     only(layer, len(layer.tops) == 1, "it has a second top")
     assert w is not None
+    only(layer, not w.end, "its pads differ between the ends")
     top = kind.shapes(layer, [shape])[0]
     assert top is not None
     return w, (shape[2], shape[3]), (top[2], top[3])

@@ -11,40 +11,16 @@ from protogen.layers.base import (
     LayerType,
     Mistake,
     check_bottoms,
-    check_room,
     fields,
 )
 from protogen.layers.dense import INT64
 from protogen.layers.graph import Layer
+from protogen.layers.ordering import shuffle_pixels
 from protogen.layers.values import pooling_indices
 from protogen.layers.writing import Emitter, Rewriter
 
 if TYPE_CHECKING:
     from protogen.layers.values import Drawn, Rng
-
-
-class Reorg(LayerType):
-    """Forks (YOLO): blocks of stride x stride pixels become channels, or back (reverse)."""
-
-    reads = fields(reorg_param="stride reverse")
-
-    stock = False
-
-    refusal = (
-        "forks order its channels differently, and the net does not define the order",
-        "Register your fork's order with pg.layer: emit Reshape, Transpose, Reshape.",
-    )
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 1)
-        p = layer.params.reorg_param
-        n, c, h, w = _nchw(layer, bottoms[0])
-        s = p.stride
-        if s < 1:
-            raise layer.error(f"stride must be at least 1, got {s}")
-        if p.reverse:
-            return [(n, c // (s * s), h * s, w * s)]
-        return [(n, c * s * s, h // s, w // s)]
 
 
 class PixelShuffle(LayerType):
@@ -53,7 +29,7 @@ class PixelShuffle(LayerType):
     reads = fields(pixelshuffle_param="upscale_factor")
 
     stock = False
-    forks = ("ssd",)
+    source = "inisis/caffe"
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -70,26 +46,7 @@ class PixelShuffle(LayerType):
         e.op("DepthToSpace", [layer.reads[0]], [layer.writes[0]], blocksize=r, mode="CRD")
 
     def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        """Replace the layer by a Deconvolution in groups of r x r input channels. Each channel has a
-        single weight of 1, at its position in the r x r kernel."""
-        import numpy as np
-
-        f = layer.params.pixelshuffle_param.upscale_factor
-        channels = r.shape(layer.bottoms[0])[1]
-        out = channels // (f * f)
-        check_room(layer, f**4 * out)
-        weight = np.tile(np.eye(f * f, dtype=np.float32).reshape(f * f, 1, f, f), (out, 1, 1, 1))
-        params = {
-            "num_output": out,
-            "kernel_size": f,
-            "stride": f,
-            "group": out,
-            "weight_filler": {"type": "constant", "value": 0.0},
-            "bias_term": False,
-        }
-        r.add(
-            "Deconvolution", layer.bottoms, params={"convolution_param": params}, weights=[weight]
-        )
+        shuffle_pixels(layer, r, layer.params.pixelshuffle_param.upscale_factor)
 
 
 _DEFAULT_SCALE = {"yolo": 1, "huawei": 2}  # scale of an Upsample without upsample_param, by dialect
@@ -107,6 +64,7 @@ class Upsample(LayerType):
     )
 
     stock = False
+    source = "alexgkendall/caffe-segnet"
 
     def decide(self, layer: Layer) -> None:
         if self._scale_is_default(layer) and layer.dialect not in _DEFAULT_SCALE:
@@ -114,6 +72,9 @@ class Upsample(LayerType):
                 "scale is not set, and its default differs between forks: 1 in yolo, 2 in huawei",
                 "Set upsample_param { scale: 2 }, or --dialect yolo or --dialect huawei.",
             )
+
+    def meaning(self, layer: Layer) -> str:
+        return str(_DEFAULT_SCALE.get(layer.dialect))
 
     def _scale_is_default(self, layer: Layer) -> bool:
         """Return whether the layer has neither a mask nor parameters."""
@@ -205,6 +166,7 @@ class BilinearInterpolate(LayerType):
     reads = fields(bilinear_interpolate_param="dst_h dst_w scale_factor align_corners")
 
     stock = False
+    source = "inisis/caffe"
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
@@ -213,10 +175,25 @@ class BilinearInterpolate(LayerType):
         if p.has("dst_h") or p.has("dst_w"):
             out = (p.dst_h if p.has("dst_h") else h, p.dst_w if p.has("dst_w") else w)
         else:
-            out = (int(h * p.scale_factor), int(w * p.scale_factor))
+            import numpy as np
+
+            factor = np.float32(p.scale_factor)  # Caffe multiplies in float
+            out = (int(np.float32(h) * factor), int(np.float32(w) * factor))
         if min(out) < 1:
             raise layer.error(f"the output size would be {shape_text(out)} for input {h}x{w}")
         return [(n, c, *out)]
+
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        p = layer.params.bilinear_interpolate_param
+        if (p.has("dst_h") or p.has("dst_w")) == p.has("scale_factor"):
+            raise layer.error("the fork needs either dst_h or dst_w, or scale_factor")
+        if min(bottoms[0][2:]) < 2:
+            raise layer.error("the fork reads beyond a map whose height or width is 1")
+        if p.align_corners and tops[0] is not None and min(tops[0][2:]) < 2:
+            raise layer.error(
+                "the fork divides by 0 for an output height or width of 1",
+                "Set align_corners: false.",
+            )
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         sizes = e.array(list(e.shape(layer.writes[0])))
@@ -239,7 +216,8 @@ class BilinearInterpolate(LayerType):
 
 class Interp(LayerType):
     """Forks (DeepLab, PSPNet): bilinear with aligned corners, to a given size, by factors, or to
-    the size of a second bottom."""
+    the size of a second bottom. Caffe's zoom_factor z gives (H - 1) z + 1, OpenVINO's H z (its model
+    optimizer, in the dialect openvino)."""
 
     resizes = True
 
@@ -250,6 +228,7 @@ class Interp(LayerType):
     )
 
     stock = False
+    source = "hszhao/PSPNet"
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 2)
@@ -264,6 +243,8 @@ class Interp(LayerType):
             return [(n, c, *bottoms[1][2:])]
         if p.use_blob_size:
             raise layer.error("use_blob_size requires a second bottom")
+        if layer.dialect == "openvino":
+            return [(n, c, *self._openvino_size(layer, h, w))]
         # As in PSPNet, height and width are ignored if exactly one of the two factors is set.
         sized = p.has("height") and p.has("width")
         if sized and p.has("zoom_factor") == p.has("shrink_factor"):
@@ -283,6 +264,32 @@ class Interp(LayerType):
         if min(out) < 1:
             raise layer.error(f"the output size would be {shape_text(out)} for input {h}x{w}")
         return [(n, c, *out)]
+
+    def decide(self, layer: Layer) -> None:
+        p = layer.params.interp_param
+        is_sized = p.height and p.width
+        if layer.dialect == "openvino" and p.zoom_factor > 1 < p.shrink_factor and not is_sized:
+            raise layer.unsupported(
+                "releases of OpenVINO compute different sizes for zoom_factor with shrink_factor",
+                "Set height and width.",
+            )
+
+    def _openvino_size(self, layer: Layer, h: int, w: int) -> tuple[int, int]:
+        """Return the size in OpenVINO (openvinotoolkit/openvino, model-optimizer/extensions/ops/
+        interp.py and extensions/front/InterpolateNormalizer.py)."""
+        p = layer.params.interp_param
+        h, w = (n + p.pad_beg + p.pad_end for n in (h, w))
+        if min(h, w, p.zoom_factor, p.shrink_factor) < 1:
+            raise layer.error(
+                f"sizes, zoom_factor and shrink_factor must be at least 1, got {h}x{w}, "
+                f"{p.zoom_factor} and {p.shrink_factor}"
+            )
+        if (p.zoom_factor > 1) == (p.shrink_factor > 1) and p.height and p.width:
+            return p.height, p.width
+        if p.zoom_factor > 1 and p.shrink_factor == 1:
+            return h * p.zoom_factor, w * p.zoom_factor
+        zoom, shrink = p.zoom_factor, p.shrink_factor
+        return geometry.interp_out(h, zoom, shrink), geometry.interp_out(w, zoom, shrink)
 
     def lower(self, layer: Layer, e: Emitter) -> None:
         p = layer.params.interp_param
@@ -327,6 +334,7 @@ class Resize(LayerType):
     reads = fields(resize_param="height width out_height_scale out_width_scale")
 
     stock = False
+    source = "happynear/caffe-windows"
 
     refusal = (
         "forks use different interpolation rules for this type, and the net does not set the rule",
