@@ -94,8 +94,8 @@ def main() -> int:
     )
     where: dict[Finding, list[Path]] = defaultdict(list)
     with ProcessPoolExecutor() as pool:
-        for path, found in zip(paths, pool.map(findings, paths, chunksize=16), strict=True):
-            for finding in found:
+        for path, rows in zip(paths, pool.map(findings, paths, chunksize=16), strict=True):
+            for finding in rows:
                 where[finding].append(path)
     for table in TABLES:
         rows = [(len(files), text) for (name, text), files in where.items() if name == table]

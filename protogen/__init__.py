@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from protogen.layers.plugins import layer
     from protogen.legalization.legalize import Legalized, legalize
     from protogen.lint.engine import Checked, check_file, check_text
+    from protogen.net.dialects import dialects_of
     from protogen.net.differences import diff
     from protogen.net.net import Net, load
     from protogen.net.netspec import NetSpec, params, to_proto
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from protogen.running.ranges import HalfCheck, half_check
     from protogen.running.runtime import run
     from protogen.running.trying import Trial, try_net
+    from protogen.toolchains.detection import Detection
     from protogen.training.activations import Activation, activations
     from protogen.training.diagnosis import Diagnosis, diagnose
     from protogen.training.initialisation import initialise
@@ -109,6 +111,8 @@ _HOMES = {
     "whitening": "preprocessing.statistics",
     "Transform": "preprocessing.transforms",
     "add_proto": "formats.schema.extension",
+    "Detection": "toolchains.detection",
+    "dialects_of": "net.dialects",
     "diff": "net.differences",
     "MismatchError": "errors",
     "Net": "net.net",
@@ -145,6 +149,7 @@ __all__ = [
     "Converted",
     "Cut",
     "Dense",
+    "Detection",
     "Diagnosis",
     "HalfCheck",
     "Health",
@@ -184,6 +189,7 @@ __all__ = [
     "cut_file",
     "dense",
     "diagnose",
+    "dialects_of",
     "diff",
     "draw",
     "from_onnx",

@@ -13,9 +13,14 @@ def net_with(inputs: Mapping[str, tuple[int, ...]], layers: str) -> Net:
 
     The name of its file is net.prototxt.
     """
-    input_layers = [
-        f'layer {{ name: "{name}" type: "Input" top: "{name}" '
-        f"input_param {{ shape {{ {' '.join(f'dim: {n}' for n in shape)} }} }} }}"
-        for name, shape in inputs.items()
-    ]
+    input_layers = [input_layer(name, shape) for name, shape in inputs.items()]
     return Net(prototxt.parse("\n".join([*input_layers, layers]), "net.prototxt"))
+
+
+def input_layer(name: str, shape: tuple[int, ...]) -> str:
+    """Return the text of an Input layer, in one line."""
+    dims = " ".join(f"dim: {n}" for n in shape)
+    return (
+        f'layer {{ name: "{name}" type: "Input" top: "{name}" '
+        f"input_param {{ shape {{ {dims} }} }} }}"
+    )

@@ -103,6 +103,7 @@ def test_support_table_has_the_type(recipe):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=recipe, capture_output=True, encoding="utf-8"
     )
-    assert "| `Tent` | Forks: max(0, 1 - \\|x\\| / width). | rewritten | yes |" in done.stdout, (
-        done.stderr
-    )
+    assert (
+        "| `Tent` | Forks: max(0, 1 - \\|x\\| / width). | acme/caffe | rewritten | yes |"
+        in done.stdout
+    ), done.stderr

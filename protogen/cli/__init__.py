@@ -63,6 +63,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
     "Learn": {
         "layers": Entry("layers:command", "List the layer types that protogen supports."),
         "targets": Entry("targets:command", "List toolchains, and what each takes and limits."),
+        "dialects": Entry("dialects:command", "List dialects of Caffe, or those that a net can be of."),
         "activations": Entry("activations:command", "Compare activation functions."),
     },
 }  # fmt: skip

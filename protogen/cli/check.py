@@ -186,8 +186,18 @@ def _show(checked: Sequence[Checked], fixed: int, form: str, with_target: bool) 
         return count
     click.echo(formats.written(checked, form), nl=False)
     if form == "text":
+        _note_forks(checked)
         output.note(_totals(checked, count, fixed))
     return count
+
+
+def _note_forks(checked: Sequence[Checked]) -> None:
+    """Say which dialects the nets with layers of forks can be of."""
+    from protogen.net.dialects import in_a_sentence
+
+    for file in checked:
+        if file.forks is not None:
+            output.note(output.printable(f"{file.filename}: {in_a_sentence(file.forks)}."))
 
 
 def _totals(checked: Sequence[Checked], count: int, fixed: int) -> str:

@@ -16,9 +16,9 @@ from protogen.errors import InputError, did_you_mean, quantity
 @click.argument("types", nargs=-1, metavar="[TYPE]...")
 @options.as_json
 def command(types: tuple[str, ...], as_json: bool) -> None:
-    """List the layer types that protogen supports.
+    """List the layer types that protogen knows.
 
-    The column "stock" tells whether BVLC Caffe has the type, or whether protogen rewrite replaces it by
+    The column "origin" is BVLC, or the public repository of the fork that defines the type. The column "stock" tells whether BVLC Caffe has the type, or whether protogen rewrite replaces it by
     layers of BVLC Caffe; the column "ONNX" whether protogen convert exports it.
 
     \b
@@ -46,13 +46,14 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
         for row in chosen:
             click.echo(f"{row.type} ({row.family}): {row.summary}")
             limits = f" ({row.limits})" if row.limits else ""
+            click.echo(f"    origin: {row.origin}")
             click.echo(f"    stock Caffe: {row.stock}")
             click.echo(f"    ONNX: {'yes' if row.onnx else 'no'}{limits}")
         return
     tables.show(
-        ["type", "family", "stock", "ONNX", "limits"],
+        ["type", "family", "origin", "stock", "ONNX", "limits"],
         [
-            (row.type, row.family, row.stock, "yes" if row.onnx else "no", row.limits)
+            (row.type, row.family, row.origin, row.stock, "yes" if row.onnx else "no", row.limits)
             for row in chosen
         ],
     )

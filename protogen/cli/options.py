@@ -70,7 +70,7 @@ dialect = click.option(
     "--dialect",
     default="",
     metavar="NAME",
-    help="The fork of Caffe that the net was written for: ssd, yolo, segnet, ...",
+    help="The fork of Caffe that the net was written for: ssd, yolo, segnet, ... (see protogen dialects).",
 )
 target = click.option(
     "--target",

@@ -114,6 +114,7 @@ def _show(
     net: Net, rows: list[dict[str, Any]], totals: dict[str, int], report: TargetReport | None
 ) -> None:
     from protogen.cli import tables, target_table
+    from protogen.net.dialects import in_a_sentence, of_forks
 
     headings = ["layer", "type", "output", "parameters", "multiply-adds", "field", "stride"]
     tables.show(
@@ -144,6 +145,10 @@ def _show(
     )
     inputs, outputs = (", ".join(map(output.printable, x)) for x in (net.inputs, net.outputs))
     output.note(f"inputs: {inputs or 'none'}; outputs: {outputs or 'none'}")
+    if (detection := of_forks(net.message)) is not None:
+        click.echo(
+            output.printable(f"note: {in_a_sentence(detection)} (protogen dialects says why).")
+        )
     for note in net.graph.assumed:
         click.echo(output.printable(f"note: {note}"))
     if totals["unknown"]:

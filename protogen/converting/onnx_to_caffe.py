@@ -12,11 +12,12 @@ from typing import Any
 from protogen.converting.comparison import HALF_TOLERANCE, TOLERANCE, Comparison
 from protogen.converting.comparison import verify as compare
 from protogen.errors import InputError, UnsupportedError, quantity
-from protogen.formats import files, prototxt
+from protogen.formats import files
 from protogen.formats.caffemodel import LIMIT, write_weights
 from protogen.formats.mapped import counted
 from protogen.legalization.legalize import Legalized, check_dialect, legalize
 from protogen.net.net import Net
+from protogen.net.parsers import text_for
 from protogen.onnx.importer.net import ImportedNet, import_model
 from protogen.toolchains.toolchain import load_toolchain
 
@@ -127,12 +128,11 @@ def convert_onnx(
         comparison = _verify_import(model, imported, {**part, "must": must}, seed, tolerance)
     written = {names_file: imported.names, scales_file: imported.scales}
     with ExitStack() as stack:
-        text = prototxt.write(net.message).encode("utf-8", "surrogateescape")
+        text = text_for(net.message, net.schema).encode("utf-8", "surrogateescape")
         stack.enter_context(files.replacing(output)).write(text)
         if weights is not None:
             file = stack.enter_context(files.replacing(weights))
-            schema = legalized.schema if legalized is not None else None
-            write_weights(file, net.name, net.entries(schema), progress=counted(progress, size))
+            write_weights(file, net.name, net.entries(net.schema), progress=counted(progress, size))
         for path, data in written.items():
             if path is not None:
                 stack.enter_context(files.replacing(path)).write(_json(data()))

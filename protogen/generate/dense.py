@@ -24,7 +24,7 @@ ORIENTATIONS = {"xw": "Y = XW", "wx": "Y = WX"}
 # Activations of BVLC Caffe that need neither parameters nor weights.
 ACTIVATIONS = {
     name.lower(): name
-    for name, kind in LayerType.registry.items()
+    for name, kind in LayerType.registry.items_now()
     if kind.activation and kind.stock and kind.is_plain
 }
 TOLERANCE = 1e-5  # relative to the largest value: float32 rounding of the sums of products

@@ -19,12 +19,14 @@ from protogen.errors import (
 from protogen.formats import files, prototxt
 from protogen.formats.message import Field, Message
 from protogen.formats.prototxt.edits import apply_edits
+from protogen.formats.schema.dialect import published
 from protogen.generate.stock import Stock, replacement
 from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
-from protogen.layers.reading import check_read, of_forks, unread
+from protogen.layers.reading import check_read, idle_forks, of_forks, unread
 from protogen.net.build import Reading
+from protogen.net.deciding import check_decided
 from protogen.net.net import Net
 from protogen.net.upgrade import upgrade
 from protogen.toolchains.limits import UNLIMITED, Limits
@@ -208,15 +210,20 @@ def _rewrite_pass(
         is_stock = is_stock and not (kind and of_forks(layer.params, kind))
         if (types and layer.type not in types) or layer.name in retained_names:
             continue
-        if is_stock and not any(unread(layer.params, kind, state.net.graph.ignored_fields)):
-            continue
         place = places.get(layer.name, str(layer.place))
+        if is_stock and not any(unread(layer.params, kind, state.net.graph.ignored_fields)):
+            if kind is not None and (idle := idle_forks(layer.params, kind)):
+                substitute = Stock(state.net, layer, used_names, limits)
+                substitute.retype(layer.type, **idle)
+                edits += substitute.edits(state.document)
+                same = Replacement(layer.name, layer.type, place, (layer.type,), 0.0, 0.0)
+                state.replaced.append(same)
+            continue
         try:
             if unknown:
-                raise layer.unsupported("unknown layer type")
+                raise layer.unsupported(f"unknown layer type{published(layer.params.type)}")
             check_read(layer, kind, state.net.graph.ignored_fields)
-            if kind is not None:
-                kind.decide(layer)
+            check_decided(layer)
             substitute = replacement(state.net, layer, used_names, limits)
             comparison = _compare(state, layer, substitute, limits, place)
             changes = substitute.edits(state.document)
@@ -344,7 +351,8 @@ def _single_layer_net(
         for item in layer.params.fields
         if item.name not in ("include", "exclude", "phase")
     ]
-    return Net(_document(feeds, [Message(layer.params.kind, fields)]), dict(weights))
+    document = _document(feeds, [Message(layer.params.kind, fields)])
+    return Net(document, dict(weights), dialect=layer.dialect)
 
 
 def _document(

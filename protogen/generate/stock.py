@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import Edit
+from protogen.errors import Edit, InputError
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
+from protogen.formats.schema.dialect import published
 from protogen.generate.plan import plan
 from protogen.geometry import Shape
 from protogen.layers import kind_of
+from protogen.layers.base import guarded
 from protogen.layers.graph import Layer, free_name
 from protogen.layers.writing import NewLayer, Rewriter
 from protogen.resampling.request import ResizeRequest
@@ -39,9 +41,17 @@ def replacement(
     """
     kind = kind_of(layer)
     if kind is None:
-        raise layer.unsupported("unknown layer type")
+        raise layer.unsupported(f"unknown layer type{published(layer.type)}")
+    bottoms = [net.graph.shapes.get(read) for read in layer.reads]
+    known = [shape for shape in bottoms if shape is not None]
     substitute = Stock(net, layer, used_names, limits)
-    kind.rewrite(layer, substitute)
+    try:  # the net may be one that is built with ``tolerant``
+        with guarded(layer, bottoms):
+            if len(known) == len(bottoms):
+                kind.shapes(layer, known)
+            kind.rewrite(layer, substitute)
+    except InputError as error:
+        raise layer.unsupported(" ".join(one.message for one in error.diagnostics)) from error
     return substitute
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from protogen.errors import InputError, ProtogenWarning, UnsupportedError
-from protogen.formats import files, prototxt
+from protogen.formats import files
 from protogen.formats.caffemodel import write_weights
 from protogen.geometry import Shape
 from protogen.legalization.legalize import Legalized, legalize
@@ -19,6 +19,7 @@ from protogen.legalization.rounds import Change
 from protogen.net.build import Reading
 from protogen.net.cutting import begin
 from protogen.net.net import Net
+from protogen.net.parsers import text_for
 from protogen.toolchains.toolchain import Toolchain, load_toolchain
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class TargetNet:
     @property
     def text(self) -> str:
         """The prototxt."""
-        return prototxt.write(self.net.message)
+        return text_for(self.net.message, self.toolchain.schema)
 
     def save(self, prototxt_path: str | Path | None, caffemodel: str | Path | None = None) -> None:
         """Write the text, and a caffemodel of all layers with the toolchain's own field numbers.

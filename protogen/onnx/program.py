@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from onnx import NodeProto, TensorProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers import graph
@@ -130,6 +130,29 @@ class Program:
         return replace(
             self, nodes=node_list, tensors={name: t for name, t in tensors.items() if name in read}
         )
+
+
+def body_of(
+    nodes: Sequence[Node],
+    tensors: Mapping[str, Tensor],
+    reads: Sequence[str],
+    writes: Sequence[str],
+) -> GraphProto:
+    """Return the body of a Loop whose states are float32: its inputs are the number of the step, the
+    condition and the states, its outputs are the condition and the states."""
+    types = (TensorProto.INT64, TensorProto.BOOL, *[TensorProto.FLOAT] * len(reads))
+    inputs = [
+        helper.make_tensor_value_info(name, kind, () if i < 2 else None)
+        for i, (name, kind) in enumerate(zip(reads, types, strict=False))
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, kind, None if i else ())
+        for i, (name, kind) in enumerate(zip(writes, types[1:], strict=False))
+    ]
+    constants = [numpy_helper.from_array(one.array(), name) for name, one in tensors.items()]
+    protos = [node.proto(f"{node.layer}/{node.op_type}/{i}") for i, node in enumerate(nodes)]
+    graph: GraphProto = helper.make_graph(protos, "body", inputs, outputs, constants)
+    return graph
 
 
 def free_name(name: str, used_names: set[str]) -> str:

@@ -98,7 +98,7 @@ class FilledBlob:
         """Raise InputError if the filler does not fit the blob."""
         filler, shape = self.filler, self.shape
         where = self.filling.field or f"blob {self.index}"
-        if filler.type not in (*fillers.CAFFES, *EXTRAS):
+        if filler.type not in (*fillers.CAFFES, *fillers.OF_FORKS, *EXTRAS):
             supported = f"Known fillers: {', '.join(fillers.CAFFES)}."
             advice = did_you_mean(filler.type, fillers.CAFFES) or supported
             raise self.layer.error(f'{where}: unknown filler "{filler.type}"', advice)
@@ -231,6 +231,7 @@ def _filler(message: Message) -> Filler:
         std=message.std,
         sparse=message.sparse,
         variance_norm=str(message.variance_norm),
+        diag_val=tuple(message.diag_val),
     )
 
 

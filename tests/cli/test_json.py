@@ -68,6 +68,8 @@ LINES = [
     "targets",
     "targets horizon-x3",
     "targets --words",
+    "dialects",
+    "dialects examples/ssd_head.prototxt examples/tiny.prototxt",
     "activations ReLU TanH --no-time",
 ]
 

@@ -475,13 +475,13 @@ def test_invalid_options_are_rejected(pair, tmp_path, options, sentence):
 def test_all_unsupported_layers_are_named(tmp_path):
     text = (
         PYTHON
-        + 'layer { name: "y" type: "Reorg" bottom: "data" top: "y" reorg_param { stride: 2 } }'
+        + 'layer { name: "y" type: "PassThrough" bottom: "data" top: "y" reorg_param { stride: 2 } }'
     )
     (tmp_path / "net.prototxt").write_text(text)
     with pytest.raises(pg.UnsupportedError) as caught:
         pg.convert(tmp_path / "net.prototxt", None, tmp_path / "a.onnx")
     assert 'layer "p" (Python)' in str(caught.value)
-    assert 'layer "y" (Reorg)' in str(caught.value)
+    assert 'layer "y" (PassThrough)' in str(caught.value)
 
 
 def test_output_path_equal_to_input_is_refused(pair, tmp_path):

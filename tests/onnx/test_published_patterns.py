@@ -64,7 +64,8 @@ layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { n
 layer { name: "e" type: "%s" bottom: "p" bottom: "c" top: "e" }"""
 ADVICE = (
     "If the net was written for a Caffe fork, that fork may round sizes differently: set round_mode: "
-    "FLOOR in the Pooling before this layer, or height and width in the Interp."
+    "FLOOR in the Pooling before this layer, or height and width in the Interp. In nets of OpenVINO, "
+    "zoom_factor multiplies the size: set --dialect openvino."
 )
 
 

@@ -13,13 +13,15 @@ MOST_BYTES = 64 << 20  # published nets have at most 1 MB
 
 
 class Document(Message):
-    """A parsed file: a message with its source text."""
+    """A parsed file: a message with its source text. ``original`` is the document that it was upgraded
+    from; None if the file has the current format."""
 
-    __slots__ = ("source",)
+    __slots__ = ("original", "source")
 
     def __init__(self, type_: MessageType | None, source: Source) -> None:
         super().__init__(type_)
         self.source = source
+        self.original: Document | None = None
 
 
 def read(path: str | Path, message: str = "NetParameter", *, strict: bool = False) -> Document:

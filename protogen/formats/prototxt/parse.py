@@ -10,6 +10,7 @@ from protogen.formats.message import Field, Message, Name, Source, integer_probl
 from protogen.formats.prototxt.hints import choices, expected
 from protogen.formats.prototxt.tokens import TOKEN, number, unquote
 from protogen.formats.schema import FieldType, caffe
+from protogen.formats.schema.dialect import in_words
 
 # Limits against malicious files. Caffe's own messages are 6 levels deep, published nets have at
 # most 40,000 fields, and a string is a name or a path.
@@ -371,6 +372,6 @@ def _belongs_in(name: str) -> str:
         return ""
     places = []
     for holder in holders:
-        forks = ", ".join(holder.fields[name].dialects)
+        forks = in_words(holder.fields[name].dialects)
         places.append(f"{holder.name} ({forks})" if forks else holder.name)
     return f"It belongs in {' or '.join(places)}."

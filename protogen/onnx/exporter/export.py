@@ -11,11 +11,14 @@ import numpy as np
 import onnx
 
 from protogen.errors import InputError, UnsupportedError
+from protogen.formats.schema.dialect import published
+from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, cut
 from protogen.layers.reading import check_read
 from protogen.net.cutting import begin
+from protogen.net.deciding import check_decided
 from protogen.onnx.exporter.emitter import OnnxEmitter
 from protogen.onnx.metadata import roundtrip_metadata
 from protogen.onnx.model import to_model
@@ -165,8 +168,7 @@ def meaning_errors(graph: Graph) -> list[UnsupportedError]:
         kind = kind_of(layer)
         try:
             check_read(layer, kind, graph.ignored_fields)
-            if kind is not None:
-                kind.decide(layer)
+            check_decided(layer)
         except UnsupportedError as error:
             errors.append(error)
     return errors
@@ -198,19 +200,58 @@ def check_views(net: Net, graph: Graph) -> None:
 def _outputs(graph: Graph) -> list[Value]:
     """Return the outputs with their shapes. Axes whose length depends on the data are free."""
     shapes: dict[str, tuple[int | str, ...] | None] = dict(graph.shapes)
-    free: set[str] = set()
+    # The shapes of values with one more entry along each axis whose length depends on the data. None:
+    # it is unknown how the shape depends on them.
+    longer: dict[str, Shape | None] = {}
     for layer in graph.layers:
         kind = kind_of(layer)
         axis = kind.data_axis if kind else None
-        if free.intersection(layer.reads):
-            free.update(layer.writes)
-            shapes.update(dict.fromkeys(layer.writes))
-        elif axis is not None:
-            free.update(layer.writes)
-            for name in layer.writes:
-                shape = list(shapes[name] or ())
-                shapes[name] = (*shape[:axis], f"{name}.found", *shape[axis + 1 :])
+        depends = any(read in longer for read in layer.reads)
+        if not depends and axis is None:
+            continue
+        tops = (
+            _longer_tops(graph, layer, longer)
+            if depends
+            else [graph.shapes[n] for n in layer.writes]
+        )
+        for name, top in zip(layer.writes, tops, strict=True):
+            if top is not None and axis is not None:
+                top = tuple(n + (i == axis) for i, n in enumerate(top))
+            longer[name] = top
+            shapes[name] = _free_axes(name, graph.shapes[name], top)
     return [Value(name, shapes[name]) for name in graph.outputs]
+
+
+def _longer_tops(
+    graph: Graph, layer: Layer, longer: Mapping[str, Shape | None]
+) -> Sequence[Shape | None]:
+    """Return the shapes of a layer's tops for the longer shapes of its bottoms; None for unknown ones."""
+    kind = kind_of(layer)
+    unknown: list[Shape | None] = [None] * len(layer.writes)
+    bottoms = [longer[read] if read in longer else graph.shapes[read] for read in layer.reads]
+    known = [shape for shape in bottoms if shape is not None]
+    if kind is None or len(known) < len(bottoms):
+        return unknown
+    try:
+        with guarded(layer, known):
+            tops = list(kind.shapes(layer, known))[: len(layer.writes)]
+    except InputError:
+        return unknown
+    ranks = [len(graph.shapes[name] or ()) for name in layer.writes]
+    fits = [len(top or ()) for top in tops] == ranks
+    return tops if fits else unknown
+
+
+def _free_axes(
+    name: str, shape: Shape | None, longer: Shape | None
+) -> tuple[int | str, ...] | None:
+    """Return a shape with names for the axes that differ in the longer shape; for all axes if it is
+    unknown."""
+    if shape is None:
+        return None
+    if longer is None:
+        return tuple(f"{name}.axis{i}" for i in range(len(shape)))
+    return tuple(a if a == b else f"{name}.found" for a, b in zip(shape, longer, strict=True))
 
 
 def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
@@ -225,7 +266,7 @@ def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
         try:
             if kind is None:
                 raise layer.unsupported(
-                    "unknown layer type",
+                    f"unknown layer type{published(layer.type)}",
                     "Define it with pg.layer, pass its bottom through with --layer-as-identity, or end "
                     "the net before it with --to-blob.",
                 )
@@ -249,9 +290,10 @@ def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
             if hidden and kind.has_form:
                 raise layer.error("its shapes are unknown", "Fix the problems in the warnings.")
             if kind.random(layer):
+                first = "Use phase TEST, or pass" if layer.phase == "TRAIN" else "Pass"
                 raise layer.unsupported(
                     f"its values are random in phase {layer.phase}",
-                    "Use phase TEST, or pass its bottom through with --layer-as-identity.",
+                    f"{first} its bottom through with --layer-as-identity.",
                 )
             emitter.layer(layer)
             # Numbers beyond float32's range become infinite without a warning, as in Caffe.

@@ -42,7 +42,7 @@ class ImportContext:
         refused: unsupported operators, with the reason.
         approximated: operators that are imported approximately, with the error.
         notes: how the net differs from the model in many operators; a dict, to keep the order.
-        forks: types of fork layers that the dialect supports.
+        forks: types of fork layers that the dialect has; ``missing``: those that operators asked for.
         shapes: shapes by value, None where unknown.
         producers: the model's operators, by the values that they produce.
         layers_of: names of layers, by name of their operator.
@@ -62,7 +62,7 @@ class ImportContext:
         self.layers_of: dict[str, tuple[str, ...]] = {}
         self.types_of: dict[tuple[str, ...], str] = {}
         self.reasons: dict[str, str] = {}
-        self._missing: dict[str, None] = {}  # types that the dialect lacks, of the operator
+        self.missing: dict[tuple[str, ...], dict[str, None]] = {}
         self._first = 0  # index of the operator's first layer
         self._alias: dict[str, str] = {}
         self.shapes: dict[str, Shape | None] = dict(source.shapes)
@@ -79,7 +79,6 @@ class ImportContext:
     def import_operator(self, operator: Operator) -> None:
         """Add the layers of one operator, or record why it is unsupported."""
         self.operator, self._first = operator, len(self.layers)
-        self._missing = {}
         first = self._first
         try:
             function = REGISTRY.get(operator.type) if not operator.domain else None
@@ -112,7 +111,8 @@ class ImportContext:
     def _explain(self, function: ImportFunction, layers: Sequence[Message]) -> None:
         """Store why the layers of the operator are there: the operator, and how it is computed if there
         are several layers."""
-        why = [f"the dialect has no {type_}" for type_ in self._missing]
+        missing = self.missing.get(self.operator.outputs, ())
+        why = [f"the dialect has no {type_}" for type_ in missing]
         if how := (inspect.getdoc(function) or "").split("\n\n")[0].replace("``", ""):
             why.append(" ".join(how.split()).rstrip("."))
         text = self.operator.subject
@@ -294,7 +294,7 @@ class ImportContext:
         """Add a fork layer, or equivalent stock layers if the dialect lacks it."""
         if type_ in self.forks:
             return self.add(type_, bottoms, params, role=role)
-        self._missing[type_] = None
+        self.missing.setdefault(self.operator.outputs, {})[type_] = None
         top = self.new_value(role) if role else self.out
         message = Message.make(
             "LayerParameter",

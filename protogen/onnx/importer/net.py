@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from protogen.errors import Diagnostic, ProtogenWarning, UnsupportedError
 from protogen.formats import prototxt
 from protogen.formats.message import Message
+from protogen.formats.schema.dialect import BVLC, dialects
 from protogen.layers import LayerType
-from protogen.legalization.legalize import legalize
+from protogen.legalization.legalize import legal_for
 from protogen.net.net import Net
+from protogen.net.parsers import check_form
 from protogen.onnx.importer.cleaning import cleaned, silence_unread
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.forms import constant_outputs
@@ -21,7 +23,7 @@ from protogen.onnx.importer.fusion import fuse_operators
 from protogen.onnx.importer.naming import Names, sanitized
 from protogen.onnx.passes.quantization import Scales
 from protogen.toolchains.dialects import forks_of
-from protogen.toolchains.toolchain import names as toolchain_names
+from protogen.toolchains.toolchain import of_dialect
 
 if TYPE_CHECKING:
     from protogen.onnx import Model
@@ -93,7 +95,8 @@ def from_onnx(
     Args:
         model: the path of an ONNX file, or a model in memory. Operator set 7 and newer are read
             directly; ONNX's converter first converts older models to 7.
-        dialect: ``bvlc``, or ``ssd`` to use the layers of that fork too.
+        dialect: the Caffe that the net is for. Only layer types, fields and values that it has are
+            written: also those of its own.
         fold: fold BatchNormalization into the convolution before it.
         input_shapes: shapes by input name that replace the model's own. By default, a free batch
             axis has length 1.
@@ -144,6 +147,9 @@ def import_model(
     import numpy as np
 
     forks = frozenset(LayerType.registry) if richest else forks_of(dialect)
+    toolchain = None
+    if not richest and dialect != BVLC and dialect in dialects():
+        check_form((toolchain := of_dialect(dialect)).schema)
     from protogen.onnx.importer.source import read_source
 
     source = read_source(model, input_shapes, outputs, inputs, drop_quantisation)
@@ -171,9 +177,9 @@ def import_model(
             *(str(Diagnostic(text, subject=one.subject)) for one, text in ctx.approximated),
         ]
     )
-    if not richest and dialect != "bvlc" and dialect in toolchain_names():
-        # The fork's parser may lack fields and types of BVLC Caffe that are newer than the fork.
-        legal = legalize(net, dialect)
+    if toolchain is not None:
+        # The fork may lack fields and types of BVLC Caffe that are newer than the fork.
+        legal = legal_for(net, toolchain)
         net = legal.net
         if legal.error:
             approximated[f"forms for {dialect} have an error of up to {legal.error:g}"] = None

@@ -41,7 +41,14 @@ def check_onnx(
     ctx = import_operators(source, forks_of(dialect))
     reasons = {operator.outputs: reason for operator, reason in ctx.refused}
     dialects: dict[tuple[str, ...], str] = {}
-    for other in known_dialects():
+    # Only types that a refused operator asked for can make a difference.
+    wanted = {type_ for names in reasons for type_ in ctx.missing.get(names, ())}
+    tried = {frozenset[str]()}
+    for other in known_dialects() if wanted else ():
+        more = forks_of(other) & wanted
+        if more in tried:
+            continue
+        tried.add(more)
         source.operators = operators
         attempt = import_operators(source, forks_of(other))
         refused = {operator.outputs for operator, _ in attempt.refused}

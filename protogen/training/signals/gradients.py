@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import UnsupportedError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.onnx import Program
+    from protogen.onnx.program import Node
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
 
@@ -38,14 +40,22 @@ def implements(*types: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
 
 
 def unsupported(program: Program) -> list[str]:
-    """Return the operators of a program that have no JAX function, with their layers."""
+    """Return the operators of a program that have no JAX function, or one that lacks an input or an
+    attribute of the operator, with their layers."""
     return sorted(
-        {
-            f'{node.op_type} of layer "{node.layer}"'
-            for node in program.nodes
-            if node.op_type not in OPERATORS
-        }
+        {f'{node.op_type} of layer "{node.layer}"' for node in program.nodes if not _takes(node)}
     )
+
+
+def _takes(node: Node) -> bool:
+    """Return whether the function of an operator takes its inputs and attributes."""
+    if node.op_type not in OPERATORS:
+        return False
+    try:
+        signature(OPERATORS[node.op_type]).bind(*node.reads, **node.attributes)
+    except TypeError:
+        return False
+    return True
 
 
 def gradients(

@@ -17,6 +17,11 @@ def _pairs(pads: Sequence[int] | None, axes: int) -> list[tuple[int, int]]:
     return list(zip(ends[:axes], ends[axes:], strict=True))
 
 
+def _or_ones(numbers: Sequence[int] | None, axes: int) -> tuple[int, ...]:
+    """Return strides or dilations, of which ONNX's default is 1."""
+    return tuple(numbers or [1] * axes)
+
+
 def _layout(axes: int) -> tuple[str, str, str]:
     """Return JAX's dimension numbers of data, weights and output."""
     letters = _LETTERS[-axes:]
@@ -29,10 +34,10 @@ def conv(
     w: Any,
     b: Any = None,
     *,
-    kernel_shape: Sequence[int],
-    strides: Sequence[int],
-    pads: Sequence[int],
-    dilations: Sequence[int],
+    kernel_shape: Sequence[int] = (),
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
     group: int = 1,
 ) -> Any:
     from jax import lax
@@ -41,9 +46,9 @@ def conv(
     y = lax.conv_general_dilated(
         x,
         w,
-        tuple(strides),
+        _or_ones(strides, axes),
         _pairs(pads, axes),
-        rhs_dilation=tuple(dilations),
+        rhs_dilation=_or_ones(dilations, axes),
         dimension_numbers=_layout(axes),
         feature_group_count=group,
     )
@@ -56,10 +61,10 @@ def conv_transpose(
     w: Any,
     b: Any = None,
     *,
-    kernel_shape: Sequence[int],
-    strides: Sequence[int],
-    pads: Sequence[int],
-    dilations: Sequence[int],
+    kernel_shape: Sequence[int] = (),
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
     group: int = 1,
     output_padding: Sequence[int] | None = None,
 ) -> Any:
@@ -72,9 +77,10 @@ def conv_transpose(
     flipped = jnp.flip(w, tuple(range(2, w.ndim))).reshape(group, into, out, *w.shape[2:])
     flipped = flipped.swapaxes(1, 2).reshape(group * out, into, *w.shape[2:])
     extra_pads = list(output_padding or [0] * axes)
+    steps = _or_ones(dilations, axes)
     ends = []
     for (low, high), k, d, extra in zip(
-        _pairs(pads, axes), w.shape[2:], dilations, extra_pads, strict=True
+        _pairs(pads, axes), w.shape[2:], steps, extra_pads, strict=True
     ):
         full_pad = geometry.kernel_extent(k, d) - 1
         ends.append((full_pad - low, full_pad - high + extra))
@@ -83,8 +89,8 @@ def conv_transpose(
         flipped,
         (1,) * axes,
         ends,
-        lhs_dilation=tuple(strides),
-        rhs_dilation=tuple(dilations),
+        lhs_dilation=_or_ones(strides, axes),
+        rhs_dilation=steps,
         dimension_numbers=_layout(axes),
         feature_group_count=group,
     )
@@ -96,13 +102,14 @@ def max_pool(
     x: Any,
     *,
     kernel_shape: Sequence[int],
-    strides: Sequence[int],
-    pads: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
     ceil_mode: int = 0,
 ) -> Any:
     import numpy as np
     from jax import lax
 
+    strides = _or_ones(strides, len(kernel_shape))
     ends = _ends(x.shape[2:], kernel_shape, strides, pads, ceil_mode)
     return lax.reduce_window(
         x, -np.inf, lax.max, (1, 1, *kernel_shape), (1, 1, *strides), [(0, 0), (0, 0), *ends]
@@ -114,8 +121,8 @@ def average_pool(
     x: Any,
     *,
     kernel_shape: Sequence[int],
-    strides: Sequence[int],
-    pads: Sequence[int],
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
     ceil_mode: int = 0,
     count_include_pad: int = 0,
 ) -> Any:
@@ -123,6 +130,7 @@ def average_pool(
     import numpy as np
     from jax import lax
 
+    strides = _or_ones(strides, len(kernel_shape))
     ends = _ends(x.shape[2:], kernel_shape, strides, pads, ceil_mode)
     window, steps = (1, 1, *kernel_shape), (1, 1, *strides)
     sums = lax.reduce_window(x, 0.0, lax.add, window, steps, [(0, 0), (0, 0), *ends])
@@ -139,7 +147,7 @@ def _ends(
     size: Sequence[int],
     kernel: Sequence[int],
     strides: Sequence[int],
-    pads: Sequence[int],
+    pads: Sequence[int] | None,
     ceil: int,
 ) -> list[tuple[int, int]]:
     """Return the pads at both ends of each axis.
