@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::protogen.errors.ProtogenWarning
 # 2: Caffe refuses the net.
 REFUSED = {
     "caffe/bn_alphabeta": (2, "the weights have 3 blobs, but the layer has 5"),
-    "caffe/det_mismatch": (2, '"loc" must have 16 values per sample for 4 priors and num_classes 2, got 32'),
+    "caffe/det_mismatch": (2, '"loc" must have 16 channels for 4 priors and num_classes 2, got 1x32'),
     "caffe/hinge_enum": (3, "hinge_loss_param.norm has the unknown value L3"),
     "caffe/lrn_enum": (3, "lrn_param.norm_region has the unknown value WITHIN_CHANNELS"),
     "caffe/r21": (3, "scale is not set, and its default differs"),
@@ -40,7 +40,6 @@ REFUSED = {
     "check/global_pool_stride": (2, "global_pooling requires pad 0 and stride 1"),
     "check/leaky_check": (2, "Caffe cannot compute this layer in place"),
     "check/pool_pad_h_only": (2, "pad_h and pad_w must both be set"),
-    "check/selu_dropout": (3, "unknown layer type"),
     "check/selu_type": (3, "unknown layer type"),
     "check/stochastic_pad": (2, "STOCHASTIC"),
     "check/utf16": (2, "the file is UTF-16 text, which Caffe does not read"),
@@ -136,6 +135,7 @@ VALUES_CHECK = {
     "power_neg": lambda y, _: np.testing.assert_array_equal(np.isnan(y), True),
     "power_zero": lambda y, _: np.testing.assert_array_equal(y, np.inf),
     "shuffle_channel": lambda y, f: np.testing.assert_array_equal(y, f["data"][:, [0, 2, 1, 3]]),
+    "selu_dropout": lambda y, f: np.testing.assert_array_equal(y, f["data"]),
     "leaky_negative": lambda y, _: np.testing.assert_equal(y.shape, (1, 5)),
     "hardsigmoid_saturated": lambda y, _: np.testing.assert_equal(y.shape, (4, 10)),
 }  # fmt: skip

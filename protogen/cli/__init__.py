@@ -61,7 +61,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "train-log": Entry("train_log:command", "Find training problems in a Caffe log."),
     },
     "Learn": {
-        "layers": Entry("layers:command", "List the layer types that protogen supports."),
+        "layers": Entry("layers:command", "List the layer types that protogen knows."),
         "targets": Entry("targets:command", "List toolchains, and what each takes and limits."),
         "dialects": Entry("dialects:command", "List dialects of Caffe, or those that a net can be of."),
         "activations": Entry("activations:command", "Compare activation functions."),

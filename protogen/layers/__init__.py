@@ -22,6 +22,7 @@ from protogen.layers import (
     reduction,
     scaling,
     shaping,
+    softmax,
 )
 from protogen.layers.base import (
     POINT,
@@ -58,6 +59,7 @@ __all__ = [
     "reduction",
     "scaling",
     "shaping",
+    "softmax",
 ]
 
 

@@ -156,7 +156,7 @@ class ReLU(_Same):
     reads = fields(relu_param="negative_slope relu6 maximum minimum")
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
-        check_bottoms(layer, 1, 1 if layer.dialect == "bvlc" else 2)
+        check_bottoms(layer, 1, 1 if self.stock and layer.dialect != "synopsys" else 2)
         if len(bottoms) == 2 and 0 in bottoms[1]:
             raise layer.error("its second bottom, the upper limit, is empty")
         return [bottoms[0]]

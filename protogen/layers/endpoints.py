@@ -121,17 +121,27 @@ class Data(Pictures):
 
 
 class AnnotatedData(Pictures):
-    """Forks (SSD): images from a database, and their boxes. The number of boxes depends on data."""
+    """Forks (SSD): images from a database, and their boxes. The number of boxes depends on data. With
+    Synopsys' ``caffe_yolo``, each further top has 7 values for each of side x side cells."""
 
     reads = Data.reads | fields(
+        data_param="batch_size crop_size force_encoded_color side",
+        transform_param=f"{TRANSFORM} caffe_yolo",
         annotated_data_param="yolo_data_type single_class seg_scales seg_resize_width "
-        "seg_resize_height"
+        "seg_resize_height",
     )
     stock = False
     source = "weiliu89/caffe"
 
     def labels(self, layer: Layer, batch: int, size: Shape) -> list[Shape | None]:
         p = layer.params.annotated_data_param
+        if layer.params.transform_param.caffe_yolo:
+            sides = [int(side) for side in layer.params.data_param.side]
+            if len(sides) != len(layer.tops) - 1:
+                raise layer.error(
+                    f"expected {len(layer.tops) - 1} side (one for each top after the first), got {len(sides)}"
+                )
+            return [(batch, 7 * side * side) if batch else None for side in sides]
         boxes = (batch, 1, 300, 5) if batch and p.yolo_data_type == 1 else None
         return [boxes, segments(layer, batch, size) if p.single_class else None]
 

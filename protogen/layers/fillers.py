@@ -89,6 +89,8 @@ OF_FORKS = ("diagonal",)  # FlowNet2
 SHAPED = ("bilinear", "positive_unitball", *OF_FORKS)  # their values depend on the blob's shape
 EXTRAS = ("orthogonal", "identity", "icnr", "lsuv")  # not in Caffe
 CAFFES = (*DEVIATIONS, "bilinear", "positive_unitball")
+KNOWN = f"Known fillers: {', '.join(CAFFES)}."
+NAMED = ("gabor",)  # Intel; protogen does not generate its values
 
 
 def chunks(

@@ -10,7 +10,7 @@ from protogen.errors import did_you_mean, quantity
 from protogen.formats.message import Message
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import LayerType
-from protogen.layers.fillers import CAFFES, EXTRAS, OF_FORKS, diagonal
+from protogen.layers.fillers import CAFFES, EXTRAS, KNOWN, NAMED, OF_FORKS, diagonal
 from protogen.layers.graph import Layer
 
 if TYPE_CHECKING:
@@ -44,8 +44,11 @@ def check_filler(layer: Layer, filler: Message, name: str, shape: Shape) -> None
     what = f"its {name} ({kind})"
     if kind in (*EXTRAS, *OF_FORKS) and layer.dialect != "bvlc":
         return
+    if kind in NAMED and layer.dialect != "bvlc":
+        _check_gabor(layer, what, shape)
+        return
     if kind not in CAFFES:
-        advice = did_you_mean(kind, CAFFES) or f"Known fillers: {', '.join(CAFFES)}."
+        advice = did_you_mean(kind, CAFFES) or KNOWN
         raise layer.error(f'its {name} has type "{kind}", which Caffe does not have', advice)
     if kind != "gaussian" and filler.sparse != -1:
         raise layer.error(f"{what} sets sparse", "Only gaussian supports sparse.")
@@ -68,6 +71,26 @@ def _check_gaussian(layer: Layer, filler: Message, what: str, shape: Shape) -> N
         raise layer.error(
             f"{what} has sparse {filler.sparse}, but the blob has shape {shape_text(shape)}",
             "Set sparse to at most the length of the first axis.",
+        )
+
+
+# Intel's gabor filler: numbers of kernels and their sizes.
+_GABOR = ((32, 5), (64, 7), (64, 3), (96, 11))
+
+
+def _check_gabor(layer: Layer, what: str, shape: Shape) -> None:
+    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[::3] not in _GABOR:
+        known = ", ".join(shape_text((count, 3, size, size)) for count, size in _GABOR)
+        raise layer.error(f"{what} needs a blob of shape {known}, got {shape_text(shape)}")
+
+
+def check_generated(layer: Layer, where: str, type_: str) -> None:
+    """Raises UnsupportedError for a fork's filler whose values protogen does not generate. ``where`` is
+    its field."""
+    if type_ in NAMED:
+        raise layer.unsupported(
+            f"{where}: the values of Intel's {type_} filler are unsupported",
+            "Give trained weights, or set another filler.",
         )
 
 

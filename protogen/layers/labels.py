@@ -126,9 +126,7 @@ def check_adaptive(layer: Layer) -> None:
     if min(p.min_weight, p.max_weight) < 0:
         raise layer.error("min_weight and max_weight must not be negative")
     if p.has("min_weight") and p.has("max_weight") and not p.max_weight > p.min_weight:
-        raise layer.error(
-            f"max_weight {p.max_weight:g} must be above min_weight {p.min_weight:g}"
-        )
+        raise layer.error(f"max_weight {p.max_weight:g} must be above min_weight {p.min_weight:g}")
 
 
 def with_entropy(e: Emitter, terms: str, probability: str, weight: float) -> str:

@@ -180,7 +180,7 @@ def _inside(
             item.value, Message
         ):
             yield from _inside(item.value, full, read, ignored, f"{name}.")
-        elif not is_default(item):
+        elif not is_default(item) or _acts_by_default(item):
             yield _unread_field(full, item)
 
 
@@ -199,6 +199,13 @@ def _unknown_value(path: str, item: Field) -> Unread | None:
 def is_filler(item: Field) -> bool:
     """Return whether the field is a filler: it sets initial weights only."""
     return item.type is not None and item.type.type_name == "FillerParameter"
+
+
+def _acts_by_default(item: Field) -> bool:
+    """Return whether a fork has an effect by default where others have none: its field has a number as
+    default that is not 0, such as the stride 2 of Ascend's Upsample."""
+    number = isinstance(item.value, int | float) and bool(item.value)
+    return number and item.type is not None and bool(item.type.dialects)
 
 
 def is_default(item: Field) -> bool:

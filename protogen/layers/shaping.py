@@ -289,9 +289,11 @@ class Reshape(LayerType):
             return
         before, after = e.shape(layer.reads[0]), e.shape(layer.writes[0])
         p = layer.params.reshape_param
-        if e.varies(layer.reads[0]) and before[:1] != after[:1] and -1 in p.shape.dim:
-            # The length of the first axis, a number of regions, depends on data.
-            axis = axis_of(layer, p.axis, len(before), end=True) + list(p.shape.dim).index(-1)
+        start = axis_of(layer, p.axis, len(before), end=True)
+        copies_first = start > 0 or p.shape.dim[:1] == [0]
+        if e.varies(layer.reads[0]) and not copies_first and -1 in p.shape.dim:
+            # The length of an axis, a number of regions, depends on data.
+            axis = start + list(p.shape.dim).index(-1)
             lengths = [*after[:axis], -1, *after[axis + 1 :]]
             e.op("Reshape", [layer.reads[0], e.array(lengths)], [layer.writes[0]])
             return

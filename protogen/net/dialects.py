@@ -45,11 +45,11 @@ def dialects_of(net: str | Path | Net | Message) -> Detection:
 
 def of_forks(net: Message) -> Detection | None:
     """Return the dialects of a net that uses a layer type, a field or a value of forks; None for a net
-    of BVLC Caffe."""
+    of BVLC Caffe. What no dialect has, such as a misspelt name, is left out."""
     own = original(net)
     if not any(_is_of_forks(item.value) for name in ("layer", "layers") for item in own.all(name)):
         return None
-    detection = detect(own)
+    detection = detect(own, skip_unknown=True)
     return None if BVLC in detection.possible else detection
 
 

@@ -31,6 +31,7 @@ COLOURS = {
     "ordering": ("#e6e9ec", "#5c6b73"),
     "endpoints": ("#ffffff", "#1f2933"),
     "loss": ("#f3d9da", "#a8474d"),
+    "softmax": ("#f3d9da", "#a8474d"),
     "measuring": ("#f3d9da", "#a8474d"),
     "recurrent": ("#e5dcef", "#7a5196"),
     "reduction": ("#e6e9ec", "#5c6b73"),

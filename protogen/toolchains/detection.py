@@ -103,7 +103,7 @@ class Detection:
         return min(self.lacks, key=lambda name: len(self.lacks[name]))
 
 
-def detect(net: Message, among: int | None = None) -> Detection:
+def detect(net: Message, among: int | None = None, skip_unknown: bool = False) -> Detection:
     """Return the dialects that a net can be of.
 
     Layer types and fields that the user defined exclude no dialect.
@@ -111,12 +111,14 @@ def detect(net: Message, among: int | None = None) -> Detection:
     Args:
         net: a NetParameter in any format of Caffe.
         among: the set of dialects to choose from; all by default.
+        skip_unknown: whether types, fields and values that no dialect has exclude none, such as a
+            misspelt name.
     """
     candidates = facts().all if among is None else among
     first: dict[str, Use] = {}
     lacking: dict[str, int] = {}
     for use in uses(net, candidates):
-        if not use.having and _is_of_user(use):
+        if not use.having and (skip_unknown or _is_of_user(use)):
             continue
         first.setdefault(use.text, use)
         lacking[use.text] = lacking.get(use.text, 0) | use.lacking

@@ -16,6 +16,7 @@ from protogen.formats.message import Field, Message
 from protogen.geometry import Shape
 from protogen.layers import Filling, fillers, kind_of
 from protogen.layers.fillers import EXTRAS, Fan, Filler, caffes_fan, parse_filler
+from protogen.layers.filling import check_generated
 from protogen.layers.graph import Layer
 from protogen.training.filling import complete_fillers, zero_start_warnings
 
@@ -98,9 +99,9 @@ class FilledBlob:
         """Raise InputError if the filler does not fit the blob."""
         filler, shape = self.filler, self.shape
         where = self.filling.field or f"blob {self.index}"
+        check_generated(self.layer, where, filler.type)
         if filler.type not in (*fillers.CAFFES, *fillers.OF_FORKS, *EXTRAS):
-            supported = f"Known fillers: {', '.join(fillers.CAFFES)}."
-            advice = did_you_mean(filler.type, fillers.CAFFES) or supported
+            advice = did_you_mean(filler.type, fillers.CAFFES) or fillers.KNOWN
             raise self.layer.error(f'{where}: unknown filler "{filler.type}"', advice)
         if filler.type == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
             raise self.layer.error(

@@ -80,7 +80,7 @@ FORK = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
 layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 3 width_group: 2 } }
 layer { name: "r" type: "ReLU" bottom: "c" top: "r" }
-layer { name: "s" type: "SeLu" bottom: "r" top: "s" }
+layer { name: "s" type: "Unheard" bottom: "r" top: "s" }
 """
 
 

@@ -124,8 +124,9 @@ def test_fields_of_forks_are_read_without_a_warning():
          "f:1:42: num_output: -1 is out of range for uint32 (0 to 4294967295)."),
         ("layer { convolution_param { num_output: \"3\" } }",
          'f:1:41: num_output must be an integer (uint32), got the string "3".'),
-        ("layer { pooling_param { pool: 7 } }",
-         "f:1:31: unknown value 7 of PoolingParameter.PoolMethod. Known values: MAX, AVE, STOCHASTIC, AVE_EXC_PAD, AVE_TF, MIN."),
+        ("layer { pooling_param { pool: 99 } }",
+         "f:1:31: unknown value 99 of PoolingParameter.PoolMethod. Known values: MAX, AVE, STOCHASTIC, AVE_EXC_PAD, AVE_TF, MIN, "
+         "DEF, MDS, DEF_ALL, DEF_ALL2, DEF_ALL3, DEF_ALL4, LOWRES."),
         ("layer { convolution_param: 3 }",
          "f:1:28: expected '{' after convolution_param, got 3."),
         ("layer { convolution_param { bias_term: yes } }",

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from places import CORPUS, GOLDEN, TESTS
+from rewritable import TYPES
 
 import protogen as pg
 from protogen.layers import kind_of
@@ -17,7 +18,9 @@ from protogen.net.cost import costs
 CASES = sorted((TESTS / "cases" / "fork_layers").glob("*"))
 NO_STOCK_FORM = {
     "PriorBox", "SmoothL1Loss", "YoloDetection", "FrcnDetection", "RetinaFaceDetection",
+    "CtcLoss", "LabelsequenceAccuracy",
 }  # fmt: skip
+DIFFERS = {"Lstm_1": "the GPU code uses the state of each stream"}  # its fork has two results
 TOLERANCE = 1e-5  # relative to the largest value, or to 1 if that is larger
 MOST_MULTIPLY_ADDS = 4e11  # of a whole net that is run twice
 
@@ -50,6 +53,9 @@ def test_replacement_reproduces_output_of_fork(case, tmp_path):
     result = pg.rewrite(case / "net.prototxt", caffemodel)
     if case.name.partition("_")[0] in NO_STOCK_FORM:
         assert [one.reason for one in result.retained] == ["no stock layers compute it."]
+        return
+    if case.name in DIFFERS:
+        assert DIFFERS[case.name] in result.retained[0].reason
         return
     assert not result.retained
     assert all(kind_of(layer).stock for layer in result.net.layers)
@@ -159,7 +165,8 @@ def test_bilinear_interpolate_equals_torch(software, size, tmp_path):
 
 
 def test_every_rewritable_type_has_a_test():
-    """Every rewritable fork layer has a net in this file or output of its fork."""
+    """Every rewritable fork layer has a net in this file, output of its fork, or a net in
+    tests/layers/test_rewritten_forks.py."""
     rewritable = {
         name
         for name, kind in LayerType.registry.items()
@@ -168,7 +175,7 @@ def test_every_rewritable_type_has_a_test():
     tried = {kind.partition(",")[0] for kind in LAYERS} | {
         case.name.partition("_")[0] for case in CASES
     }
-    assert rewritable - tried == {
+    assert rewritable - tried - TYPES == {
         "Axpy",  # see test_axpy_is_replaced
         "ConvolutionDepthwise",  # the same base class as DepthwiseConvolution
         "ExactResize",  # protogen's own; see tests/legalization
@@ -329,9 +336,19 @@ def test_published_nets_are_rewritten(name, golden_script):
                     arrays[-1] = np.abs(arrays[-1]) + np.float32(0.5)
                 one.weights[layer.name] = arrays
     feeds = {n: golden_script.network_input(n, net.shapes[n]) for n in net.inputs}
-    refused = [layer for layer in net.layers if kind_of(layer).refusal != LayerType.refusal]
-    # Compare before a Softmax, which amplifies the rounding errors of large scores.
-    refused += [layer for layer in net.layers if layer.type == "Softmax"]
+    # Compare before boxes are selected: random scores give so many that it takes minutes, and rounding
+    # errors change which ones. Also before a Softmax, which amplifies those of large scores.
+    refused = []
+    for layer in net.layers:
+        kind = kind_of(layer)
+        if (
+            kind.refusal != LayerType.refusal
+            or layer.type == "Softmax"
+            or kind.data_axis is not None
+        ):
+            refused.append(layer)
+        if kind.data_axis is not None:
+            break
     blobs = {b for layer in refused for b in layer.bottoms} or set(net.outputs)
     expected = pg.run(net, feeds, sorted(blobs))
     actual = pg.run(result.net, feeds, sorted(blobs))

@@ -33,7 +33,7 @@ BASES = {
     "BatchToSpaceND": ("batch_to_space_nd_param { block_shape: 2 crops: 0 crops: 0 }", (MAP,)),
     "BroadcastTo": ("broadcast_to_param { shape: 2 shape: 3 }", ((1, 3),)),
     "EmbeddingLookup": (
-        "embedding_lookup_param { ids: 1 ids: 4 ids_shape: 2 max_norm: 1.5 }",
+        "embedding_lookup_param { ids: 1 ids: 2 ids_shape: 2 max_norm: 1.5 }",
         (VECTOR, (4, 8)),
     ),
     "Gather": ("gather_param { indices: 1 indices: 0 shape: 2 }", (MAP,)),
@@ -131,7 +131,7 @@ def net_of(text, arrays, weights=None, tops=1, **options):
     outputs = " ".join(f'top: "y{i or ""}"' for i in range(tops))
     layer = f'layer {{ name: "y" {bottoms} {outputs} {text} }}'
     shapes = {name: np.shape(array) for name, array in zip(names, arrays, strict=True)}
-    net = pg.Net(net_with(shapes, layer).message, **options)
+    net = net_with(shapes, layer, **options)
     if weights is not None:
         net.weights["y"] = [np.asarray(blob, np.float32) for blob in weights]
     return net, dict(zip(names, arrays, strict=True))

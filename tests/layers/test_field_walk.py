@@ -149,6 +149,9 @@ BASES: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
     "Resize": ("resize_param { height: 4 width: 4 }", (MAP,)),
     "SigmoidCrossEntropyLoss": ("", (VECTOR, VECTOR)),
     "SmoothL1Loss": ("", (VECTOR, VECTOR)),
+    "SigmoidCrossEntropyBalanceLoss": ("", (VECTOR, VECTOR)),
+    "HardMining": ("", ((9, 1), (9, 5))),
+    "TRT": ("", (MAP, LABELS)),
     "SoftmaxWithLoss": ("", (VECTOR, LABELS)),
     "SPP": ("spp_param { pyramid_height: 2 }", (MAP,)),
     "Threshold": ("", (MAP,)),
@@ -210,7 +213,11 @@ _MARKED = tuple(
 )
 BESIDE: dict[str, tuple[str, ...]] = {
     "Data": _DATA,
-    "AnnotatedData": (*_DATA, *_MARKED),
+    "AnnotatedData": (
+        *_DATA,
+        *_MARKED,
+        "data_param { batch_size: 2 side: 7 side: 9 } transform_param { crop_size: 5 caffe_yolo: true }",
+    ),
     "LaneData": (*_DATA, *_MARKED),
     "VideoData": (
         *_DATA,
@@ -240,6 +247,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
         BASES["DetectionOutput"][0].replace("nms_param", "keep_top_k: 5 nms_param"),
     ),
     "Dropout": ("dropout_param { scale_train: false }",),
+    "BilinearInterpolate": ("bilinear_interpolate_param { dst_h: 9 dst_w: 9 }",),
     "DummyData": ("dummy_data_param { num: 2 channels: 3 height: 4 width: 5 }",),
     "ExactResize": ("exact_resize_param { height: 9 width: 9 scale_h: 1.6 scale_w: 1.6 }",),
     "InnerProduct": ("inner_product_param { num_output: 3 relu: true }",),
@@ -288,7 +296,12 @@ BESIDE: dict[str, tuple[str, ...]] = {
         "loss_param { normalization: PRE_FIXED pre_fixed_normalizer: 3 }",
         "loss_param { normalize: true }",
     ),
+    "SmoothL1Loss": (
+        "loss_param { normalization: PRE_FIXED pre_fixed_normalizer: 3 }",
+        "loss_param { normalize: true }",
+    ),
     "SoftmaxWithLoss": (
+        "loss_param { adaptive_weighting: true min_weight: 2 max_weight: 2.5 }",
         "loss_param { normalization: PRE_FIXED }",
         "loss_param { weight_by_label_freqs: true }",
         "loss_param { ignore_label: 1 }",
@@ -395,11 +408,16 @@ def outcome(name: str, params: str, text: str) -> object:
     # If the message is present already, insert the field into it.
     *outer, field = text.split("|") if text else ("",)
     if outer and ":" in field:
-        params = re.sub(rf"\b{field.partition(':')[0]}: \S+ ?", "", params)
+        message = re.search(rf"(?<!\w){outer[-1]} {{", params)
+        start = message.end() if message else len(params)
+        rest = re.sub(rf"\b{field.partition(':')[0]}: \S+ ?", "", params[start:])
+        params = params[:start] + rest
     for i in range(len(outer), 0, -1):
-        if f"{outer[i - 1]} {{" in params:
+        # Of inner messages, old_resize_param stands for resize_param too.
+        start = r"(?<!\w)" if i == 1 else ""
+        if message := re.search(rf"{start}{outer[i - 1]} {{", params):
             inner = " ".join(f"{name} {{" for name in outer[i:]) + field + " }" * len(outer[i:])
-            params = params.replace(f"{outer[i - 1]} {{", f"{outer[i - 1]} {{ {inner} ", 1)
+            params = f"{params[: message.end()]} {inner} {params[message.end() :]}"
             text = ""
             break
     else:

@@ -209,7 +209,7 @@ def test_relu_limits(tmp_path, type_, slope, words, limit):
     block = "relu_param" if type_ == "ReLU" else "xlu_param"
     text = f'type: "{type_}" {block} {{ negative_slope: {slope} {words} }}'
     more = [] if limit is None else [np.array([limit, 9], np.float32)]
-    close(run(text, x, *more), expected)
+    close(run(text, x, *more, dialect="synopsys"), expected)
     if limit is None and (words or type_ == "XLU"):
         assert rewritten(tmp_path, text, (3, 5, 2))[-1] == ("Clip" if words else "ReLU")
 

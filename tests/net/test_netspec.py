@@ -98,7 +98,7 @@ def pg_phase() -> int:
     [
         (lambda x: L.Convolution(x, kernel_sise=3), "layers.Convolution: unknown parameter 'kernel_sise'. Did you mean kernel_size?"),
         (lambda x: L.Convolution(x, num_output="many"), "layers.Convolution: num_output: expected an integer (uint32), got 'many'."),
-        (lambda x: L.Pooling(x, pool=9), "layers.Pooling: pool: unknown value 9 of PoolingParameter.PoolMethod, expected one of MAX, AVE, STOCHASTIC, AVE_EXC_PAD, MIN."),
+        (lambda x: L.Pooling(x, pool=9), "layers.Pooling: pool: unknown value 9 of PoolingParameter.PoolMethod, expected one of MAX, AVE, STOCHASTIC, AVE_EXC_PAD, AVE_TF, MIN, DEF, MDS, DEF_ALL, DEF_ALL2, DEF_ALL3, DEF_ALL4, LOWRES."),
     ],
 )  # fmt: skip
 def test_invalid_parameters_are_rejected(make, message):

@@ -13,9 +13,9 @@ from protogen.layers.elementwise import Dropout
 from protogen.layers.forks.volume_pooling import NdPooling
 from protogen.layers.forks.volumes import NdConvolution
 from protogen.layers.graph import Layer
-from protogen.layers.loss import Softmax
 from protogen.layers.normalization import LRN
 from protogen.layers.pooling import Pooling
+from protogen.layers.softmax import Softmax
 from protogen.layers.writing import Rewriter
 
 

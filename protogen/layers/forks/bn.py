@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from protogen.geometry import Shape
-from protogen.layers.base import Filling, fields
+from protogen.layers.base import Filling, check_rank, fields
 from protogen.layers.elementwise import _Same
 from protogen.layers.graph import Layer
 from protogen.layers.normalization import centred_and_deviation
@@ -39,7 +39,9 @@ class BN(_Same):
         axis = self._axis(layer)
         if axis not in (1, 2):
             raise layer.error(f"axis must be 1 or 2, got {axis}")
-        return super().shapes(layer, bottoms)
+        tops = super().shapes(layer, bottoms)
+        check_rank(layer, bottoms, 1, 32)
+        return tops
 
     def blobs(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         family, axis = self._family(layer), self._axis(layer)

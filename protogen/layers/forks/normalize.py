@@ -9,6 +9,7 @@ from protogen.formats.message import Name
 from protogen.geometry import Shape
 from protogen.layers.base import (
     Filling,
+    check_rank,
     check_room,
     fields,
     four_axes,
@@ -60,6 +61,7 @@ class Normalize(_Same):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         tops = super().shapes(layer, bottoms)
+        check_rank(layer, bottoms, 1, 32)
         if not self._is_happynears(layer):
             return tops
         check_tops(layer, 1, 2)

@@ -12,7 +12,6 @@ import onnx
 
 from protogen.errors import InputError, UnsupportedError
 from protogen.formats.schema.dialect import published
-from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer, cut
@@ -20,6 +19,13 @@ from protogen.layers.reading import check_read
 from protogen.net.cutting import begin
 from protogen.net.deciding import check_decided
 from protogen.onnx.exporter.emitter import OnnxEmitter
+from protogen.onnx.exporter.varying import (
+    free_axes_of,
+    longer_graph,
+    longer_shapes,
+    operator_errors,
+    shape_errors,
+)
 from protogen.onnx.metadata import roundtrip_metadata
 from protogen.onnx.model import to_model
 from protogen.onnx.passes.half import halved
@@ -134,9 +140,9 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
         raise InputError(problem, advice="Rename it.")
     _raise(meaning_errors(graph))
     check_views(net, graph)
-    emitter = OnnxEmitter(graph, net.weights, opset)
     net.check_weights(graph)
-    _raise(emit(graph, emitter))
+    emitter, errors = emitted(net, graph, opset)
+    _raise(errors)
     net.check_finite(graph)
     texts = {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -200,58 +206,25 @@ def check_views(net: Net, graph: Graph) -> None:
 def _outputs(graph: Graph) -> list[Value]:
     """Return the outputs with their shapes. Axes whose length depends on the data are free."""
     shapes: dict[str, tuple[int | str, ...] | None] = dict(graph.shapes)
-    # The shapes of values with one more entry along each axis whose length depends on the data. None:
-    # it is unknown how the shape depends on them.
-    longer: dict[str, Shape | None] = {}
-    for layer in graph.layers:
-        kind = kind_of(layer)
-        axis = kind.data_axis if kind else None
-        depends = any(read in longer for read in layer.reads)
-        if not depends and axis is None:
-            continue
-        tops = (
-            _longer_tops(graph, layer, longer)
-            if depends
-            else [graph.shapes[n] for n in layer.writes]
-        )
-        for name, top in zip(layer.writes, tops, strict=True):
-            if top is not None and axis is not None:
-                top = tuple(n + (i == axis) for i, n in enumerate(top))
-            longer[name] = top
-            shapes[name] = _free_axes(name, graph.shapes[name], top)
+    for name, longer in longer_shapes(graph).items():
+        shapes[name] = free_axes_of(name, graph.shapes[name], longer)
     return [Value(name, shapes[name]) for name in graph.outputs]
 
 
-def _longer_tops(
-    graph: Graph, layer: Layer, longer: Mapping[str, Shape | None]
-) -> Sequence[Shape | None]:
-    """Return the shapes of a layer's tops for the longer shapes of its bottoms; None for unknown ones."""
-    kind = kind_of(layer)
-    unknown: list[Shape | None] = [None] * len(layer.writes)
-    bottoms = [longer[read] if read in longer else graph.shapes[read] for read in layer.reads]
-    known = [shape for shape in bottoms if shape is not None]
-    if kind is None or len(known) < len(bottoms):
-        return unknown
-    try:
-        with guarded(layer, known):
-            tops = list(kind.shapes(layer, known))[: len(layer.writes)]
-    except InputError:
-        return unknown
-    ranks = [len(graph.shapes[name] or ()) for name in layer.writes]
-    fits = [len(top or ()) for top in tops] == ranks
-    return tops if fits else unknown
+def emitted(net: Net, graph: Graph, opset: int) -> tuple[OnnxEmitter, list[UnsupportedError]]:
+    """Emit the operators of all layers. Returns the errors of layers that cannot be exported, also of
+    those whose operators hold only at one length of an axis whose length depends on data.
 
-
-def _free_axes(
-    name: str, shape: Shape | None, longer: Shape | None
-) -> tuple[int | str, ...] | None:
-    """Return a shape with names for the axes that differ in the longer shape; for all axes if it is
-    unknown."""
-    if shape is None:
-        return None
-    if longer is None:
-        return tuple(f"{name}.axis{i}" for i in range(len(shape)))
-    return tuple(a if a == b else f"{name}.found" for a, b in zip(shape, longer, strict=True))
+    Raises:
+        InputError: see ``emit``.
+    """
+    emitter = OnnxEmitter(graph, net.weights, opset)
+    errors = emit(graph, emitter) or shape_errors(graph)
+    longer = None if errors else longer_graph(graph)
+    if longer is not None:
+        other = OnnxEmitter(longer, net.weights, opset)
+        errors = emit(longer, other) or operator_errors(graph, emitter, other)
+    return emitter, errors
 
 
 def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:

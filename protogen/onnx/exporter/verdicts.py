@@ -10,8 +10,7 @@ from protogen.errors import UnsupportedError
 from protogen.layers.graph import cut
 from protogen.net.cutting import begin
 from protogen.net.net import Net, load
-from protogen.onnx.exporter.emitter import OnnxEmitter
-from protogen.onnx.exporter.export import check_views, default_outputs, emit, meaning_errors
+from protogen.onnx.exporter.export import check_views, default_outputs, emitted, meaning_errors
 from protogen.onnx.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ def check_caffe(
     if caffemodel is None:
         use_blank_weights(net)
     graph = cut(net.graph, outputs or default_outputs(net.graph))
-    emitter = OnnxEmitter(graph, net.weights, opset)
-    errors = [*meaning_errors(graph), *emit(graph, emitter)]
+    emitter, unsupported = emitted(net, graph, opset)
+    errors = [*meaning_errors(graph), *unsupported]
     try:
         check_views(net, graph)
     except UnsupportedError as error:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from protogen.onnx import Program
-    from protogen.onnx.program import Node
+    from protogen.onnx.program import Node, Program
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
 
@@ -40,20 +39,16 @@ def implements(*types: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
 
 
 def unsupported(program: Program) -> list[str]:
-    """Return the operators of a program that have no JAX function, or one that lacks an input or an
-    attribute of the operator, with their layers."""
-    return sorted(
-        {f'{node.op_type} of layer "{node.layer}"' for node in program.nodes if not _takes(node)}
-    )
+    """Return the operators of a program that no JAX function computes, with their layers."""
+    nodes = [node for node in program.nodes if not _takes(node)]
+    return sorted({f'{node.op_type} of layer "{node.layer}"' for node in nodes})
 
 
 def _takes(node: Node) -> bool:
-    """Return whether the function of an operator takes its inputs and attributes."""
-    if node.op_type not in OPERATORS:
-        return False
+    """Return whether an operator has a function that takes its inputs and attributes."""
     try:
         signature(OPERATORS[node.op_type]).bind(*node.reads, **node.attributes)
-    except TypeError:
+    except (KeyError, TypeError):
         return False
     return True
 
@@ -81,8 +76,7 @@ def gradients(
         import jax.numpy as jnp
     except ImportError:
         raise missing("JAX", "gradients") from None
-    missing_operators = unsupported(program)
-    if missing_operators:
+    if missing_operators := unsupported(program):
         raise UnsupportedError(
             f"gradients of {', '.join(missing_operators)} are unsupported",
             advice="Leave out --gradients to measure the forward pass only.",

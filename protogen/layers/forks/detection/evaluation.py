@@ -162,7 +162,9 @@ class DetectionEvaluate(LayerType):
         import numpy as np
 
         p = layer.params.detection_evaluate_param
-        classes = np.array([c for c in range(p.num_classes) if c != p.background_label_id], np.int64)
+        classes = np.array(
+            [c for c in range(p.num_classes) if c != p.background_label_id], np.int64
+        )
         counted = is_label
         if not p.evaluate_difficult_gt:
             easy = e.value("Equal", cut_along(e, labels, 1, 7, 8), e.array(0.0))

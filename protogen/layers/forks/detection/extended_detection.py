@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import check_bottoms
@@ -22,6 +23,9 @@ class DetectionOutputExtended(Selected):
     """
 
     source = "openvinotoolkit/training_toolbox_caffe"
+    harmless = MappingProxyType(
+        {"detection_output_param.background_label_id": "class 0 is the background"}
+    )
     limits = f"not an eta with more than {MOST_STEPS} steps"
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:

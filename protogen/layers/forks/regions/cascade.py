@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape, shape_text
-from protogen.layers.base import LayerType, Window, check_bottoms, fields
+from protogen.layers.base import (
+    LayerType,
+    Window,
+    check_bottoms,
+    check_room,
+    fields,
+    four_axes,
+)
 from protogen.layers.checking import check_tops
+from protogen.layers.dense import INT64
 from protogen.layers.elementwise import FLOAT
 from protogen.layers.forks.detection.suppression import cut_along, first_length
 from protogen.layers.forks.regions import selecting
@@ -159,3 +167,91 @@ class ScaleRoute(LayerType):
             rest = e.shape(write)[1:]
             chosen = e.value("Gather", read, places, axis=0)
             e.op("Reshape", [chosen, e.array([-1, *rest])], [write])
+
+
+class HardMining(LayerType):
+    """Cascade R-CNN: of num_image images, the num_roi_per_image regions of each with the highest
+    scores, then the best of the others, num_image x num_roi_per_image in all, in their order. Bottoms:
+    scores, regions and further blobs; tops: the entries of the chosen regions in each bottom after
+    the first."""
+
+    source = CASCADE
+    stock = False
+    reads = fields(hard_mining_param="num_roi_per_image num_image")
+
+    def without_gradient(self, layer: Layer) -> Collection[int]:
+        return range(len(layer.bottoms))
+
+    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
+        check_bottoms(layer, 2)
+        check_tops(layer, len(bottoms) - 1, len(bottoms) - 1)
+        p = layer.params.hard_mining_param
+        if min(p.num_roi_per_image, p.num_image) < 1:
+            raise layer.error("num_roi_per_image and num_image must be at least 1")
+        shapes = [four_axes(layer, shape) for shape in bottoms]
+        count = shapes[0][0]
+        for name, shape, form in zip(
+            layer.bottoms,
+            shapes,
+            ((1, 1, 1), (5, *shapes[1][2:]), *[()] * len(bottoms)),
+            strict=False,
+        ):
+            if shape[0] != count or (form and shape[1:] != form):
+                values = {1: " of 1 value", 5: " of 5 channels"}.get(form[0] if form else 0, "")
+                raise layer.error(
+                    f'"{name}" must have {count} entries{values}, got shape {shape_text(shape)}'
+                )
+        chosen = min(count, int(p.num_roi_per_image * p.num_image))
+        return [(chosen, *shape[1:]) for shape in shapes[1:]]
+
+    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+        if any(layer.params.propagate_down):
+            raise layer.error("propagate_down must be false for each bottom", "Remove it.")
+
+    def draw(self, layer: Layer, index: int, shapes: Sequence[Shape], rng: Rng) -> Drawn | None:
+        if index != 1:
+            return None
+        rows = math.prod(shapes[1]) // 5
+        images = layer.params.hard_mining_param.num_image
+        regions = random_regions(rng, (rows, 5), (images, 1, 100, 100), 1.0)
+        return regions.reshape(shapes[1])
+
+    def window(self, layer: Layer, bottoms: Sequence[Shape]) -> Window | None:
+        return None
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        p = layer.params.hard_mining_param
+        shapes = [e.shape(read) for read in layer.reads]
+        count = shapes[0][0]
+        check_room(layer, count * count)
+        rows = e.value("Reshape", layer.reads[1], e.array([count, math.prod(shapes[1][1:])]))
+        image = e.value("Cast", cut_along(e, rows, 1, 0, 1), to=INT64)
+        score = e.value("Reshape", layer.reads[0], e.array([count, 1]))
+        number = e.array([[i] for i in range(count)])
+
+        def beside(op: str, column: str) -> str:
+            """Emit a comparison of each region (column) with each other region (row)."""
+            return e.value(op, e.value("Transpose", column, perm=[1, 0]), column)
+
+        def rank(above: str) -> str:
+            """Emit the number of regions that are above each region."""
+            return e.reduce("ReduceSum", e.value("Cast", above, to=FLOAT), [1])
+
+        # Of equal scores, that of the last region is the higher.
+        later = e.value("And", beside("Equal", score), beside("Greater", number))
+        above = e.value("Or", beside("Greater", score), later)
+        place = rank(e.value("And", above, beside("Equal", image)))
+        is_first = e.value("Less", place, e.array(float(p.num_roi_per_image)))
+        is_first = e.value("Cast", is_first, to=FLOAT)
+        above = e.value("And", above, beside("Equal", is_first))
+        place = rank(e.value("Or", beside("Greater", is_first), above))
+        chosen = e.shape(layer.writes[0])[0]
+        is_chosen = e.value("Less", place, e.array(float(chosen)))
+        # The chosen numbers in ascending order, before the others.
+        order = e.value("Where", is_chosen, number, e.array(count))
+        flat = e.value("Reshape", order, e.array([-1]))
+        best = [f"{layer.writes[0]}@chosen", f"{layer.writes[0]}@places"]
+        e.op("TopK", [flat, e.array([chosen])], best, axis=0, largest=0)
+        for read, write in zip(layer.reads[1:], layer.writes, strict=True):
+            values = e.value("Gather", read, best[1], axis=0)
+            e.op("Reshape", [values, e.array(list(e.shape(write)))], [write])

@@ -37,7 +37,8 @@ class _Regions(LayerType, abstract=True):
         """Return the size of the features over that of the image."""
         return float(getattr(layer.params, self.block).spatial_scale)
 
-    def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
+    def check_scale(self, layer: Layer) -> None:
+        """Raises InputError if ONNX's operators do not take the scale."""
         scale = self.scale(layer)
         if not 0 < scale < math.inf:
             raise layer.error(f"spatial_scale must be above 0 and finite, got {scale:g}")
@@ -79,7 +80,7 @@ class ROIPooling(_Regions):
         return [(count, bottoms[0][1], *pooled)]
 
     def demands(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
-        super().demands(layer, bottoms, tops)
+        self.check_scale(layer)
         _four(layer, bottoms[0])
         if layer.dialect != "tpumlir":
             return
@@ -291,6 +292,7 @@ class ROIAlign(_Regions):
                 f"pooled_h and pooled_w must be at least 1, got {p.pooled_h}x{p.pooled_w}"
             )
         _four(layer, bottoms[0])
+        self.check_scale(layer)
         if not more and len(bottoms[1]) == 4 and bottoms[1][2:] == (1, 5):
             count = bottoms[1][1] * bottoms[1][0]  # Cambricon: (N, R, 1, 5)
         else:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape, shape_text
-from protogen.layers.base import LayerType, axis_of, check_bottoms, fields
+from protogen.layers.base import LayerType, axis_of, check_bottoms, check_rank, fields
 from protogen.layers.checking import check_equal, check_tops
 from protogen.layers.elementwise import reshape
 from protogen.layers.forks.moving import _Padding
@@ -146,6 +146,7 @@ class Pad(_Padding):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
+        check_rank(layer, bottoms, 1, 32)
         paddings = checked_paddings(layer, layer.params.pad_param.paddings, bottoms[0])
         return [padded(bottoms[0], paddings)]
 
@@ -202,6 +203,7 @@ class MirrorPad(LayerType):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
+        check_rank(layer, bottoms, 1, 32)
         p = layer.params.mirror_pad_param
         paddings = checked_paddings(layer, p.paddings, bottoms[0])
         if p.mode not in (*_MODES, "SYMMETRIC"):

@@ -25,6 +25,7 @@ class Piece(LayerType):
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
+        check_rank(layer, bottoms, 1, 32)
         begins, sizes = self._parts(layer, bottoms[0])
         for axis, (n, begin, size) in enumerate(zip(bottoms[0], begins, sizes, strict=True)):
             if begin < 0 or size < 1 or begin + size > n:
