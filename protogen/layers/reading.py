@@ -203,8 +203,8 @@ def is_filler(item: Field) -> bool:
 
 def _acts_by_default(item: Field) -> bool:
     """Return whether a fork has an effect by default where others have none: its field has a number as
-    default that is not 0, such as the stride 2 of Ascend's Upsample."""
-    number = isinstance(item.value, int | float) and bool(item.value)
+    default that is not 0 or 1, such as the stride 2 of Ascend's Upsample."""
+    number = isinstance(item.value, int | float) and item.value not in (0, 1)
     return number and item.type is not None and bool(item.type.dialects)
 
 

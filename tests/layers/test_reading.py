@@ -15,19 +15,19 @@ REFUSED = {
     'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 width_group: 2 }':
         "convolution_param.width_group is set to 2 (a field of ssd), but Convolution does not read it.",
     'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 count_include_pad: false }':
-        "pooling_param.dilation is set to 2, but no known caffe.proto defines it.",
+        "pooling_param.dilation is set to 2 (a field of openvino), but Pooling does not read it.",
     'type: "Pooling" pooling_param { kernel_size: 2 round_mode: floor }':
         "pooling_param.round_mode has the unknown value floor.",
     'type: "LRN" lrn_param { norm_region: WITHIN_CHANNELS }':
         "lrn_param.norm_region has the unknown value WITHIN_CHANNELS.",
     'type: "Upsample" upsample_param { scale: 1 stride: 2 }':
-        "upsample_param.stride is set to 2, but no known caffe.proto defines it.",
+        "upsample_param.stride is set to 2 (a field of huawei), but Upsample does not read it.",
     'type: "ShuffleChannel" shuffle_param { group: 2 }':
         "shuffle_param is set, but no known caffe.proto defines it.",
     'type: "ReLU" batch_reductions_param { level: 3 }':
         "batch_reductions_param is set, but no known caffe.proto defines it.",
     'type: "ReLU" permute_param { order: 1 }':
-        "permute_param.order is set to 1 (a field of ssd, refinedet, intel, yolo, pytorch2caffe), but ReLU does not read it.",
+        "permute_param.order is set to 1 (a field of nvcaffe, intel, ssd, refinedet, yolo, pytorch2caffe and 12 more), but ReLU does not read it.",
     'type: "Reshape" reshape_param { shape { dim: 1 dim: -1 dims: 3 } }':
         "reshape_param.shape.dims is set to 3, but no known caffe.proto defines it.",
 }  # fmt: skip
@@ -96,7 +96,7 @@ def test_ignored_field_is_accepted():
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "net.prototxt"
-    text = 'type: "Pooling" pooling_param { kernel_size: 2 dilation: 2 }'
+    text = 'type: "Pooling" pooling_param { kernel_size: 2 spacing: 2 }'
     path.write_text(net_text(text))
     return path
 
@@ -111,7 +111,7 @@ def net_text(text: str) -> str:
 
 def test_commands_refuse_an_unread_field_unless_it_is_ignored(protogen, file):
     """Exit code 3 and no output file. With --ignore-field the receipt names the field."""
-    problem = "pooling_param.dilation is set to 2, but no known caffe.proto defines it"
+    problem = "pooling_param.spacing is set to 2, but no known caffe.proto defines it"
     for command in (
         ("convert", file, "-o", "x.onnx"),
         ("run", file, "--random"),
@@ -121,35 +121,35 @@ def test_commands_refuse_an_unread_field_unless_it_is_ignored(protogen, file):
         assert done.returncode == 3, done.stderr
         assert problem in done.stderr
     assert list(file.parent.iterdir()) == [file]
-    done = protogen("convert", file, "-o", "x.onnx", "--ignore-field", "pooling_param.dilation",
+    done = protogen("convert", file, "-o", "x.onnx", "--ignore-field", "pooling_param.spacing",
                     "--receipt", "r.json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     receipt = json.loads((file.parent / "r.json").read_text())
-    assert receipt["options"]["ignored_fields"] == ["pooling_param.dilation"]
+    assert receipt["options"]["ignored_fields"] == ["pooling_param.spacing"]
     assert protogen("verify", file, "x.onnx").returncode == 3
-    ignored = ("--ignore-field", "pooling_param.dilation")
+    ignored = ("--ignore-field", "pooling_param.spacing")
     assert protogen("verify", file, "x.onnx", *ignored).returncode == 0
     other = file.with_name("other.prototxt")
-    other.write_text(file.read_text().replace("dilation: 2", ""))
+    other.write_text(file.read_text().replace("spacing: 2", ""))
     assert protogen("verify", file, other, *ignored).returncode == 0
     done = protogen("check", file)
     assert done.returncode == 1
-    assert "unknown field dilation in PoolingParameter" in done.stdout
+    assert "unknown field spacing in PoolingParameter" in done.stdout
 
 
 def test_unread_field_of_a_forks_proto_is_refused(protogen, file):
     """With --proto the field has a type, but the layer still does not read it."""
     (file.parent / "fork.proto").write_text(
-        "message PoolingParameter { optional uint32 dilation = 99 [default = 1]; }"
+        "message PoolingParameter { optional uint32 spacing = 99 [default = 1]; }"
     )
     done = protogen("convert", file, "-o", "x.onnx", "--proto", "fork.proto")
     assert done.returncode == 3
     assert (
-        "pooling_param.dilation is set to 2 (a field of fork), but Pooling does not read it"
+        "pooling_param.spacing is set to 2 (a field of fork), but Pooling does not read it"
         in done.stderr
     )
     done = protogen("check", file, "--proto", "fork.proto")
-    assert "PG109 pooling_param.dilation is set to 2 (a field of fork)" in done.stdout
+    assert "PG109 pooling_param.spacing is set to 2 (a field of fork)" in done.stdout
 
 
 def test_check_reports_fields_that_bvlc_lacks(protogen, file):
@@ -158,13 +158,14 @@ def test_check_reports_fields_that_bvlc_lacks(protogen, file):
     done = protogen("check", file, "--dialect", "bvlc")
     assert done.returncode == 1
     assert (
-        "PG110 the dialect bvlc does not have scale_train in DropoutParameter. "
-        "Supported by: pytorch2caffe." in done.stdout
+        "PG110 the dialect bvlc does not have dropout_param.scale_train. "
+        "Supported by: pytorch2caffe, huawei, synopsys, cambricon, ctpn, textboxes and 2 more."
+        in done.stdout
     )
     file.write_text(net_text('type: "Pooling" pooling_param { kernel_size: 2 pool: AVE_EXC_PAD }'))
     done = protogen("check", file, "--dialect", "bvlc")
     assert (
-        "PG110 the dialect bvlc does not have pool: AVE_EXC_PAD in PoolingParameter. "
+        "PG110 the dialect bvlc does not have pooling_param.pool: AVE_EXC_PAD. "
         "Supported by: synopsys." in done.stdout
     )
 

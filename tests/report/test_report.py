@@ -20,10 +20,9 @@ from places import CORPUS, EXAMPLES
 
 import protogen as pg
 from protogen.layers import LayerType
-from protogen.layers.base import family_of
 from protogen.net.build import build
 from protogen.net.coordinates import Map, crop_checks, places
-from protogen.report.diagram import diagram
+from protogen.report.diagram import diagram, look_of
 from protogen.report.drawing import COLOURS, stylesheet, svg
 from protogen.report.page import html_safe_json
 from protogen.report.weights import histogram
@@ -490,7 +489,7 @@ def test_hostile_names_are_inert_in_chromium(browser, tmp_path):
 def test_every_family_has_a_colour():
     for name, kind in LayerType.registry.items():
         if not kind.user_defined:
-            assert family_of(kind) in COLOURS, name
+            assert look_of(kind) in COLOURS, name
 
 
 def test_family_without_a_colour_has_that_of_unknown_types():
