@@ -20,6 +20,7 @@ from protogen.layers.filling import fixed_blobs
 from protogen.layers.graph import Graph, Layer
 from protogen.layers.reading import unread
 from protogen.net.build import BuildOptions, build, identified
+from protogen.net.fitting import check_values, fit
 from protogen.net.parsers import is_layer, text_for
 from protogen.net.rules import stages_of
 from protogen.net.views import overwritten
@@ -174,7 +175,7 @@ class Net:
                     "They belong to another net, or to another version of this net.",
                 )
             self.weights[layer.name] = [
-                _fit(layer, index, array, shape)
+                fit(layer, index, array, shape)
                 for index, (array, shape) in enumerate(zip(arrays, expected, strict=True))
             ]
 
@@ -235,7 +236,7 @@ class Net:
                     with np.errstate(all="ignore"):  # the sum is not finite if any value is not
                         finite = np.isfinite(np.add.reduce(piece))
                     if not finite:
-                        _check_values(layer, index, piece, at)
+                        check_values(layer, index, piece, at)
                     at += piece.size
 
     def entries(self, schema: Schema | None = None) -> Iterator[Entry]:
@@ -244,13 +245,27 @@ class Net:
         refuses a layer with too few blobs, and fills one that the file does not have.
 
         Args:
-            schema: the parser that will read the file; see ``binary.layer_header``.
+            schema: the parser that will read the file; see ``binary.layer_header``. By default, that of
+                the net's dialect: the user's, or the first that a net of forks can be of.
         """
+        schema = schema or self.parser()
         for layer in self.layers:
             blobs = self.weights.get(layer.name, ())
             complete = blobs or not self.parameter_shapes.get(layer.name)
             if complete and is_layer(layer.type, schema):
                 yield entry(layer, blobs, schema)
+
+    def parser(self) -> Schema | None:
+        """Return the parser of the net's dialect: the user's dialect, or the first that a net of forks can
+        be of. None is that of BVLC Caffe."""
+        from protogen.formats.schema.dialect import BVLC, dialects
+        from protogen.net.dialects import of_forks
+        from protogen.toolchains.toolchain import of_dialect
+
+        name = self._options.get("dialect", "")
+        if not name and (detection := of_forks(self.message)) is not None:
+            name = next(iter(detection.possible), "")
+        return of_dialect(name).schema if name in dialects() and name != BVLC else None
 
     def save(self, prototxt_path: str | Path, caffemodel: str | Path | None = None) -> None:
         """Write the net, and its weights if ``caffemodel`` is set.
@@ -287,41 +302,8 @@ def _shapes_of(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[st
     return {name: [tuple(array.shape) for array in arrays] for name, arrays in weights.items()}
 
 
-def _check_values(layer: Layer, index: int, piece: NDArray[np.floating], at: int) -> None:
-    import numpy as np
-
-    bad = np.flatnonzero(np.isnan(piece))
-    if bad.size:
-        raise layer.error(
-            f"blob {index} of the weights contains NaN (at index {at + int(bad[0])})",
-            "The training diverged before this snapshot: use an earlier one.",
-        )
-    if np.isinf(piece).any():
-        warning = ProtogenWarning(
-            f"blob {index} of the weights contains infinite values",
-            where=layer.place,
-            subject=layer.subject,
-        )
-        warnings.warn(warning, stacklevel=3)
-
-
 def _list(shapes: tuple[Shape, ...]) -> str:
     return ", ".join(map(shape_text, shapes)) or "none"
-
-
-def _fit(
-    layer: Layer, index: int, array: NDArray[np.floating], shape: Shape
-) -> NDArray[np.float32]:
-    """Return the array in the expected shape. Caffe accepts an equal shape, or four axes with
-    leading 1s (from old files, whose blobs always had four axes, or five in C3D 1.0)."""
-    legacy = ((1,) * (axes - len(shape)) + shape for axes in (4, 5))
-    if array.shape not in (shape, *legacy):
-        raise layer.error(
-            f"blob {index} of the weights has shape {shape_text(array.shape)}, "
-            f"expected {shape_text(shape)}",
-            "The weights belong to another net, or num_output or a kernel was changed.",
-        )
-    return array.reshape(shape)
 
 
 def _text_weights(graph: Graph) -> Weights:

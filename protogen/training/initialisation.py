@@ -320,6 +320,7 @@ def write_initial(
     """
     from protogen.formats.caffemodel import write_weights
     from protogen.net.net import entry
+    from protogen.net.parsers import is_layer
 
     blobs = blobs_of(net, rules, recommend, fill)
     _check_fan(fan)
@@ -335,12 +336,11 @@ def write_initial(
     by_layer: dict[str, list[LazyArray]] = {}
     for blob in blobs:
         by_layer.setdefault(blob.layer.name, []).append(blob.values(seed, fan))
+    parser = net.parser()
+    layers = [layer for layer in net.layers if is_layer(layer.type, parser)]
     with files.replacing(path) as file:
-        entries = (
-            net.entries()
-            if in_memory
-            else (entry(layer, by_layer.get(layer.name, ())) for layer in net.layers)
-        )
+        stored = (entry(layer, by_layer.get(layer.name, ()), parser) for layer in layers)
+        entries = net.entries() if in_memory else stored
         write_weights(file, net.name, entries, progress=counted(progress, size))
     return blobs
 

@@ -19,6 +19,7 @@ from protogen.formats.schema.dialect_pool import dialect_class
 from protogen.net.binary_dialects import layer_bytes, read_binary_net
 from protogen.net.dialects import dialects_of
 from protogen.toolchains.toolchain import of_dialect
+from protogen.training.initialisation import write_initial
 
 SSD = """
 name: "s"
@@ -165,3 +166,32 @@ def test_what_a_dialect_writes_it_reads(tmp_path_factory, dialect: str, blocks: 
         assert ordered == sorted(
             (i.name, str(i.value)) for i in after.fields if i.name not in ("shape", "scale_filler")
         )
+
+
+VOLUMES = """name: "volumes"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 8 dim: 8 } } }
+layer { name: "conv" type: "Convolution3D" bottom: "data" top: "conv" convolution3d_param { num_output: 4
+  kernel_size: 3 kernel_depth: 3 weight_filler { type: "gaussian" std: 0.1 } } }
+"""
+
+
+@pytest.mark.parametrize("chosen", ["", "c3d", "cambricon"])
+@pytest.mark.parametrize("written_by", ["init", "save"])
+def test_caffemodel_of_a_fork_has_the_numbers_of_its_dialect(tmp_path, chosen, written_by):
+    """c3d and cambricon have the type, under different numbers; c3d is the smaller one."""
+    options = {"dialect": chosen} if chosen else {}
+    (tmp_path / "n.prototxt").write_text(VOLUMES)
+    path = tmp_path / "n.caffemodel"
+    net = pg.load(tmp_path / "n.prototxt", **options)
+    if written_by == "init":
+        write_initial(net, path)
+    else:
+        pg.initialise(net, seed=0)
+        net.save(tmp_path / "again.prototxt", path)
+    dialect = chosen or "c3d"
+    again = pg.load(path, dialect=dialect)
+    assert [layer.type for layer in again.layers] == ["Input", "Convolution3D"]
+    assert again.shapes == net.shapes
+    other = "cambricon" if dialect == "c3d" else "c3d"
+    with pytest.raises(pg.InputError, match=f"Set --dialect to one of: {dialect}"):
+        pg.load(path, dialect=other)
