@@ -63,7 +63,7 @@ def _describe(one: Toolchain) -> None:
     click.echo(f"{one.name}: {one.title}{version}")
     if one.types:
         more = "" if one.types_complete else " (others: not known)"
-        click.echo(f"  types{more}: {', '.join(sorted(one.types, key=str.lower))}")
+        click.echo(f"  types{more}: {', '.join(sorted(sorted(one.types), key=str.lower))}")
     for statement in (*one.net, *one.rules):
         click.echo(f"  {_sentence(one, statement, statement in one.net)}")
     if one.schema.lacks:

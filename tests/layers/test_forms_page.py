@@ -34,7 +34,10 @@ def generated() -> str:
         for name, kind in LayerType.registry.items()
         if kind.has_rewrite and type(kind).__module__.startswith("protogen.")
     }
-    rows = [_row(name) for name in sorted({*FORMS, *stock} - {EVERY}, key=str.lower)]
+    rows = [
+        _row(name)
+        for name in sorted({*FORMS, *stock} - {EVERY}, key=lambda name: (name.lower(), name))
+    ]
     table = ["| layer | forms |", "|---|---|", *rows]
     every = ["## Forms of every layer", "", EVERY_LAYER, "", *(f"- {f.text}" for f in FORMS[EVERY])]
     return HEAD + "\n".join([*table, "", *every]) + "\n"

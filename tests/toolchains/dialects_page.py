@@ -84,4 +84,4 @@ def generated() -> str:
 
 
 def _types(types: frozenset[str]) -> str:
-    return ", ".join(sorted(types, key=str.lower))
+    return ", ".join(sorted(sorted(types), key=str.lower))

@@ -150,7 +150,7 @@ def _documents() -> Iterator[str]:
         "Empty: not known.\n\n"
     )
     yield _head(["type"], [one.name for one in others])
-    for name in sorted(_known(others), key=str.lower):
+    for name in sorted(sorted(_known(others)), key=str.lower):
         yield _row([name, *(_documented(one, name) for one in others)])
     yield "\n"
     yield "| toolchain | title | sources |\n|---|---|---|\n"
