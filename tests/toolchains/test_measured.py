@@ -82,8 +82,9 @@ def test_table_has_a_row_for_each_form():
             assert row[tool].split()[0] in VERDICTS, row["id"]
 
 
-def test_every_layer_type_is_measured():
-    known = {kind for kind, one in LayerType.registry.items() if one.has_form}
+def test_every_layer_type_of_bvlc_is_measured():
+    """Most types of forks are in no toolchain; those that several have are among the forms."""
+    known = {kind for kind, one in LayerType.registry.items() if one.has_form and one.stock}
     used = {layer.type for form in FORMS for layer in parsed(form).layer}
-    assert known - used == set(LEFT_OUT) & known - used
-    assert not known - used - set(LEFT_OUT)
+    assert known - used <= set(LEFT_OUT)
+    assert not set(LEFT_OUT) & used
