@@ -79,7 +79,7 @@ class Found(Exception):
 def first(examples, look):
     """Return the exception of the first example for which ``look`` raises Found; None without one."""
 
-    @settings(DRAWING, phases=[Phase.generate])
+    @settings(DRAWING, phases=[Phase.generate], max_examples=5 * EXAMPLES)
     @given(examples)
     def run(drawn: Drawn) -> None:
         judge = judge_of(drawn)
