@@ -114,7 +114,8 @@ def _show(
     net: Net, rows: list[dict[str, Any]], totals: dict[str, int], report: TargetReport | None
 ) -> None:
     from protogen.cli import tables, target_table
-    from protogen.net.dialects import in_a_sentence, of_forks
+    from protogen.net.dialects import in_a_sentence
+    from protogen.net.forks import of_forks
 
     headings = ["layer", "type", "output", "parameters", "multiply-adds", "field", "stride"]
     tables.show(

@@ -15,7 +15,7 @@ from protogen.formats.prototxt.edits import apply_edits
 from protogen.lint.context import Context, Settings
 from protogen.lint.rule import Rule
 from protogen.lint.rules import SYNTAX, all_rules, rule_name
-from protogen.net.dialects import of_forks
+from protogen.net.forks import of_forks
 
 if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel

@@ -259,7 +259,7 @@ class Net:
         """Return the parser of the net's dialect: the user's dialect, or the first that a net of forks can
         be of. None is that of BVLC Caffe."""
         from protogen.formats.schema.dialect import BVLC, dialects
-        from protogen.net.dialects import of_forks
+        from protogen.net.forks import of_forks
         from protogen.toolchains.toolchain import of_dialect
 
         name = self._options.get("dialect", "")

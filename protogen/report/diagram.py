@@ -15,14 +15,12 @@ from typing import Any
 
 from protogen.formats.weightfiles import missing
 from protogen.geometry import Shape, shape_text
-from protogen.layers import LayerType, kind_of
-from protogen.layers.base import family_of
+from protogen.layers import kind_of
 from protogen.layers.graph import Graph, Layer
+from protogen.report.looks import look_of
 
 Point = tuple[float, float]
 
-# Packages and modules of ``layers.forks`` that have colours of their own.
-OF_FORKS = ("detection", "regions", "flow", "sequences", "synopsys", "resizing")
 LETTER = 6.4  # pixels: width of an average letter
 BOLD = 7.4  # pixels: width of an average bold letter
 LINE = 15.0  # pixels: height of a line of text
@@ -362,15 +360,6 @@ def family(layer: Layer) -> str:
     """Return the name of the colours of a layer's type; "unknown" for an unknown type."""
     kind = kind_of(layer)
     return "unknown" if kind is None else look_of(kind)
-
-
-def look_of(kind: LayerType) -> str:
-    """Return the name of the colours of a layer type: its family, or for types of forks the package of
-    their families."""
-    path = type(kind).__module__.split(".")
-    if path[:3] != ["protogen", "layers", "forks"]:
-        return family_of(kind)
-    return path[3] if path[3] in OF_FORKS else "forks"
 
 
 def size(shape: Shape) -> str:

@@ -22,8 +22,9 @@ import protogen as pg
 from protogen.layers import LayerType
 from protogen.net.build import build
 from protogen.net.coordinates import Map, crop_checks, places
-from protogen.report.diagram import diagram, look_of
+from protogen.report.diagram import diagram
 from protogen.report.drawing import COLOURS, stylesheet, svg
+from protogen.report.looks import look_of
 from protogen.report.page import html_safe_json
 from protogen.report.weights import histogram
 
