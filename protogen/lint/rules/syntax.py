@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 from protogen.errors import Diagnostic, nearest
 from protogen.formats.prototxt import quote
-from protogen.formats.schema import caffe, message_type
+from protogen.formats.schema import caffe
 from protogen.formats.schema.dialect import BVLC, facts, in_words
 from protogen.layers import LayerType, layer_type
-from protogen.layers.reading import HARMLESS_BLOCKS, unread
+from protogen.layers.reading import unread
 from protogen.lint.context import Context
 from protogen.lint.edits import removed, renamed_field, replaced
 from protogen.lint.rule import Rule
 from protogen.net.build import params_too_many
 from protogen.toolchains.dialects import ONLY_NAMED, registering
+
+FORKS = "protogen.layers.forks"
 
 if TYPE_CHECKING:
     from protogen.toolchains.detection import Use
@@ -159,10 +161,14 @@ class StrayParameter(Rule):
 
 @cache
 def _owners() -> frozenset[str]:
-    """Return the names of the parameter blocks that belong to particular layer types. They are those of
-    the schema, so that no layer type is loaded."""
-    names = {name for name in message_type("LayerParameter").fields if name.endswith("_param")}
-    return frozenset(names - {"transform_param", *HARMLESS_BLOCKS})
+    """Return the names of the parameter blocks that layer types outside of ``layers.forks`` read. The
+    others are unread fields (PG109) in any layer that does not read them."""
+    kinds = [
+        kind
+        for _, kind in LayerType.registry.items_now()
+        if not (kind.user_defined or type(kind).__module__.startswith(FORKS))
+    ]
+    return frozenset(block for kind in kinds for block in kind.reads) - {"transform_param"}
 
 
 def _types() -> list[str]:
