@@ -53,7 +53,3 @@ def registering(type_: str) -> list[str]:
     """Return the public dialects that register a layer type."""
     known = facts()
     return known.names_of(known.types.get(type_, 0))
-
-
-# Layer types in published nets whose Caffe is not public.
-ONLY_NAMED: frozenset[str] = frozenset()

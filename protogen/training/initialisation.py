@@ -340,7 +340,7 @@ def write_initial(
     layers = [layer for layer in net.layers if is_layer(layer.type, parser)]
     with files.replacing(path) as file:
         stored = (entry(layer, by_layer.get(layer.name, ()), parser) for layer in layers)
-        entries = net.entries() if in_memory else stored
+        entries = net.entries(parser) if in_memory else stored
         write_weights(file, net.name, entries, progress=counted(progress, size))
     return blobs
 

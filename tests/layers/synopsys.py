@@ -6,27 +6,7 @@ import numpy as np
 from nets import net_with
 
 import protogen as pg
-from protogen.layers.base import LayerType, family_of
 
-MODULES = (
-    "arranging",
-    "cropping",
-    "gated",
-    "gathering",
-    "indices",
-    "kept_boxes",
-    "pairs",
-    "points",
-    "pointwise",
-    "products",
-    "pruned",
-    "reducing",
-    "slicing",
-    "tensorflow_resizing",
-    "unexported",
-)
-# The types that the tests of this folder compare with loops as in the fork's source.
-TYPES = {name for name, kind in LayerType.registry.items() if family_of(kind) in MODULES}
 MAP, VECTOR = (2, 8, 6, 6), (2, 8)
 # Parameters and bottom shapes of a small net of each type, for test_field_walk.py.
 BASES = {

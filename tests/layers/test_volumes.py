@@ -59,6 +59,17 @@ def rounded_up(n, k, s, p):
     return math.ceil((n + 2 * p - k) / s) + 1
 
 
+def windows(lengths, kernel, stride, pads):
+    """The numbers of windows, rounded up; with pads, none begins in the pad at the end of an axis."""
+    out = [rounded_up(*axis) for axis in zip(lengths, kernel, stride, pads, strict=True)]
+    if not any(pads):
+        return out
+    return [
+        o - 1 if (o - 1) * s >= n + p else o
+        for o, s, n, p in zip(out, stride, lengths, pads, strict=True)
+    ]
+
+
 @EXAMPLES
 @given(
     VOLUMES,
@@ -93,12 +104,7 @@ def test_pooling3d_of_c3d(shape, method, kernel, stride, pad, old, seed):
 @given(VOLUMES, st.sampled_from(["MAX", "AVE"]), THREES, THREES, st.data())
 def test_pooling3d_of_p3d(shape, method, kernel, stride, data):
     pads = tuple(data.draw(st.integers(0, k - 1)) for k in kernel)
-    out = [rounded_up(*axis) for axis in zip(shape[2:], kernel, stride, pads, strict=True)]
-    if any(pads):
-        out = [
-            o - 1 if (o - 1) * s >= n + p else o
-            for o, s, n, p in zip(out, stride, shape[2:], pads, strict=True)
-        ]
+    out = windows(shape[2:], kernel, stride, pads)
     fields = " ".join(
         f"{name}_{axis}: {value}"
         for name, values in (("kernel", kernel), ("stride", stride), ("pad", pads))
@@ -235,12 +241,7 @@ def test_nd_pooling(sizes, method, data):
 @given(VOLUMES, st.sampled_from(["MAX", "AVE"]), THREES, THREES, st.data())
 def test_pooling_of_intel(shape, method, kernel, stride, data):
     pads = tuple(data.draw(st.integers(0, k - 1)) for k in kernel)
-    out = [rounded_up(*axis) for axis in zip(shape[2:], kernel, stride, pads, strict=True)]
-    if any(pads):
-        out = [
-            o - 1 if (o - 1) * s >= n + p else o
-            for o, s, n, p in zip(out, stride, shape[2:], pads, strict=True)
-        ]
+    out = windows(shape[2:], kernel, stride, pads)
     fields = " ".join(
         f"{name}: {value}"
         for name, values in (("kernel_size_3d", kernel), ("stride_3d", stride), ("pad_3d", pads))

@@ -18,7 +18,6 @@ from protogen.layers.checking import check_tops
 from protogen.layers.elementwise import PRODUCT, _Same
 from protogen.layers.graph import Layer
 from protogen.layers.normalization import channels_of, root_and_eps
-from protogen.layers.norms import divided_by_norm
 from protogen.layers.writing import Emitter, Rewriter
 
 
@@ -73,7 +72,7 @@ class Normalize(_Same):
     def _lower_happynears(self, layer: Layer, e: Emitter) -> None:
         x = e.reshape(layer.reads[0], e.shape(layer.reads[0]), e.shape(layer.writes[0]))
         kind = str(layer.params.normalize_param.normalize_type)
-        for value, write in zip(divided_by_norm(e, x, kind), layer.writes, strict=False):
+        for value, write in zip(_divided_by_norm(e, x, kind), layer.writes, strict=False):
             e.op("Identity", [value], [write])
 
     blob_names = ("scale",)
@@ -145,3 +144,13 @@ class Normalize(_Same):
         )
         scale = {"filler": filler} | ({"num_axes": 0} if p.channel_shared else {})
         r.add("Scale", [y], params={"scale_param": scale}, weights=r.weights(), keeps=[0])
+
+
+def _divided_by_norm(e: Emitter, x: str, kind: str) -> tuple[str, str]:
+    """Emit x / norm and the norm, as happynear's Normalize: sqrt(1e-6 + sum of x^2) over axis 1 for
+    ``L2``, 1e-6 + sum of |x| for ``L1``."""
+    squared = kind == "L2"
+    sizes = e.value("Mul", x, x) if squared else e.value("Abs", x)
+    norm = e.value("Add", e.reduce("ReduceSum", sizes, [1]), e.array(1e-6))
+    norm = e.value("Sqrt", norm) if squared else norm
+    return e.value("Div", x, norm), norm

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from protogen.geometry import Shape
-from protogen.layers.base import Filling, check_bottoms, fields
+from protogen.layers.base import Filling, LayerType, check_bottoms, fields
 from protogen.layers.convolution import WINDOW, Convolution, Deconvolution
 from protogen.layers.dense import InnerProduct
 from protogen.layers.elementwise import _Same
@@ -109,7 +109,24 @@ def _lower(of_float: Callable[[Layer, Emitter], None], layer: Layer, e: Emitter)
         e.overwrite(read, value)
 
 
-class ConvolutionRistretto(Convolution):
+class _Rounded(LayerType, abstract=True):
+    """Base class of Ristretto's layers with blobs, before the layer of float32 in the bases."""
+
+    harmless = _INTEL
+    stock = False
+    source = RISTRETTO
+
+    def random(self, layer: Layer) -> bool:
+        return _is_random(layer)
+
+    def lower(self, layer: Layer, e: Emitter) -> None:
+        _lower(super().lower, layer, e)
+
+    def rewrite(self, layer: Layer, r: Rewriter) -> None:
+        raise layer.unsupported("no stock layers round", _ADVICE)
+
+
+class ConvolutionRistretto(_Rounded, Convolution):
     """Forks (Ristretto): Convolution of bottoms and blobs that are rounded to a number format, with
     rounded tops; as on a GPU, where halves round to the even number. In phase TRAIN the blobs are
     rounded at random. The fork rounds the bottom itself, for layers after it too."""
@@ -118,58 +135,22 @@ class ConvolutionRistretto(Convolution):
         fields(convolution_param=f"{WINDOW} {SIDES} num_output bias_term group axis") | _PRECISION
     )
     holes = False
-    harmless = _INTEL
-    stock = False
-    source = RISTRETTO
-
-    def random(self, layer: Layer) -> bool:
-        return _is_random(layer)
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        _lower(super().lower, layer, e)
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        raise layer.unsupported("no stock layers round", _ADVICE)
 
 
-class DeconvolutionRistretto(Deconvolution):
+class DeconvolutionRistretto(_Rounded, Deconvolution):
     """Forks (Ristretto): Deconvolution, rounded as in ConvolutionRistretto."""
 
     reads = ConvolutionRistretto.reads
-    harmless = _INTEL
-    stock = False
-    source = RISTRETTO
-
-    def random(self, layer: Layer) -> bool:
-        return _is_random(layer)
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        _lower(super().lower, layer, e)
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        raise layer.unsupported("no stock layers round", _ADVICE)
 
 
-class FcRistretto(InnerProduct):
+class FcRistretto(_Rounded, InnerProduct):
     """Forks (Ristretto): InnerProduct, rounded as in ConvolutionRistretto."""
 
     reads = fields(inner_product_param="num_output bias_term axis transpose") | _PRECISION
-    harmless = _INTEL
-    stock = False
-    source = RISTRETTO
 
     def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> list[Shape]:
         check_bottoms(layer, 1, 1)
         return super().shapes(layer, bottoms)
-
-    def random(self, layer: Layer) -> bool:
-        return _is_random(layer)
-
-    def lower(self, layer: Layer, e: Emitter) -> None:
-        _lower(super().lower, layer, e)
-
-    def rewrite(self, layer: Layer, r: Rewriter) -> None:
-        raise layer.unsupported("no stock layers round", _ADVICE)
 
 
 class LRNRistretto(LRN):

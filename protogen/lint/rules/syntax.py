@@ -17,7 +17,7 @@ from protogen.lint.context import Context
 from protogen.lint.edits import removed, renamed_field, replaced
 from protogen.lint.rule import Rule
 from protogen.net.build import params_too_many
-from protogen.toolchains.dialects import ONLY_NAMED, registering
+from protogen.toolchains.dialects import registering
 
 FORKS = "protogen.layers.forks"
 
@@ -278,7 +278,7 @@ def _is_typo(kind: str, suggestion: str) -> bool:
 
 def _of_a_fork(kind: str) -> bool:
     """Return whether a published fork has the type, although protogen knows only its name."""
-    return bool(registering(kind)) or kind.lower() in _blocks() or kind in ONLY_NAMED
+    return bool(registering(kind)) or kind.lower() in _blocks()
 
 
 @cache

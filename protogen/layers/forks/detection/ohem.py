@@ -10,7 +10,7 @@ from protogen.geometry import Shape, shape_text
 from protogen.layers.base import LayerType, axis_of, check_bottoms, fields, four_axes
 from protogen.layers.checking import check_tops
 from protogen.layers.elementwise import FLOAT
-from protogen.layers.forks.detection.suppression import cut_along
+from protogen.layers.forks.detection.suppression import beside, cut_along
 from protogen.layers.graph import Layer
 from protogen.layers.labels import (
     FLT_MIN,
@@ -178,16 +178,11 @@ class BoxAnnotatorOHEM(LayerType):
         loss = e.value("Reshape", layer.reads[1], e.array([n, 1]))
         number = e.array([[float(i)] for i in range(n)])
 
-        def beside(op: str, column: str) -> str:
-            """Emit a comparison of each region (column) with each other region (row)."""
-            row = e.value("Transpose", column, perm=[1, 0])
-            return e.value(op, row, column)
-
         # A region's rank: the regions of its image with a higher loss. Of equal losses, the first
         # one is the higher.
-        earlier = e.value("And", beside("Equal", loss), beside("Less", number))
-        above = e.value("Or", beside("Greater", loss), earlier)
-        above = e.value("And", above, beside("Equal", image))
+        earlier = e.value("And", beside(e, "Equal", loss), beside(e, "Less", number))
+        above = e.value("Or", beside(e, "Greater", loss), earlier)
+        above = e.value("And", above, beside(e, "Equal", image))
         rank = e.reduce("ReduceSum", e.value("Cast", above, to=FLOAT), [1])
         is_valid = e.value("Less", rank, e.array(float(p.roi_per_img)))
         for read, write, other, width in (

@@ -80,6 +80,12 @@ def cut_along(e: Emitter, read: str, axis: int, start: int, end: int) -> str:
     return e.value("Slice", read, e.array([start]), e.array([end]), e.array([axis]))
 
 
+def beside(e: Emitter, op: str, column: str) -> str:
+    """Emit a comparison of each number of a column (N, 1) with each other: (N, N), where the other is the
+    first operand."""
+    return e.value(op, e.value("Transpose", column, perm=[1, 0]), column)
+
+
 def selected_rows(
     e: Emitter, rule: Suppression, boxes: str, content: str, scores: str, shape: Shape, image: int
 ) -> str:

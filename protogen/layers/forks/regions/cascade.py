@@ -18,7 +18,7 @@ from protogen.layers.base import (
 from protogen.layers.checking import check_tops
 from protogen.layers.dense import INT64
 from protogen.layers.elementwise import FLOAT
-from protogen.layers.forks.detection.suppression import cut_along, first_length
+from protogen.layers.forks.detection.suppression import beside, cut_along, first_length
 from protogen.layers.forks.regions import selecting
 from protogen.layers.forks.regions.mscnn import BOX_REGRESSION, CASCADE, denormalized, four_deltas
 from protogen.layers.graph import Layer
@@ -229,22 +229,18 @@ class HardMining(LayerType):
         score = e.value("Reshape", layer.reads[0], e.array([count, 1]))
         number = e.array([[i] for i in range(count)])
 
-        def beside(op: str, column: str) -> str:
-            """Emit a comparison of each region (column) with each other region (row)."""
-            return e.value(op, e.value("Transpose", column, perm=[1, 0]), column)
-
         def rank(above: str) -> str:
             """Emit the number of regions that are above each region."""
             return e.reduce("ReduceSum", e.value("Cast", above, to=FLOAT), [1])
 
         # Of equal scores, that of the last region is the higher.
-        later = e.value("And", beside("Equal", score), beside("Greater", number))
-        above = e.value("Or", beside("Greater", score), later)
-        place = rank(e.value("And", above, beside("Equal", image)))
+        later = e.value("And", beside(e, "Equal", score), beside(e, "Greater", number))
+        above = e.value("Or", beside(e, "Greater", score), later)
+        place = rank(e.value("And", above, beside(e, "Equal", image)))
         is_first = e.value("Less", place, e.array(float(p.num_roi_per_image)))
         is_first = e.value("Cast", is_first, to=FLOAT)
-        above = e.value("And", above, beside("Equal", is_first))
-        place = rank(e.value("Or", beside("Greater", is_first), above))
+        above = e.value("And", above, beside(e, "Equal", is_first))
+        place = rank(e.value("Or", beside(e, "Greater", is_first), above))
         chosen = e.shape(layer.writes[0])[0]
         is_chosen = e.value("Less", place, e.array(float(chosen)))
         # The chosen numbers in ascending order, before the others.
