@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -225,6 +226,12 @@ def test_protogen_layers_is_a_package_and_pycaffes_l():
 def test_folders_of_tests_are_named_after_parts():
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert folders - {"truth"} <= set(RANKS)
+
+
+def test_modules_of_tests_have_different_names():
+    """pytest imports a module of a folder without __init__.py by its name alone."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, number in names.items() if number > 1] == []
 
 
 def names_of_types(node: ast.AST) -> list[str]:
