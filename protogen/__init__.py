@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from protogen.preprocessing.proving import Preprocessed
     from protogen.preprocessing.statistics import Statistics, picture_statistics, whitening
     from protogen.preprocessing.transforms import Transform
+    from protogen.pytorch.conversion import from_torch
+    from protogen.pytorch.net import TorchNet
     from protogen.report.write import draw, write_report
     from protogen.resampling.matrices import resampling_matrix
     from protogen.running.ranges import HalfCheck, half_check
@@ -94,6 +96,8 @@ _HOMES = {
     "Diagnosis": "training.diagnosis",
     "diagnose": "training.diagnosis",
     "from_onnx": "onnx.importer",
+    "TorchNet": "pytorch.net",
+    "from_torch": "pytorch.conversion",
     "HalfCheck": "running.ranges",
     "half_check": "running.ranges",
     "Health": "training.signals.health",
@@ -170,6 +174,7 @@ __all__ = [
     "Statistics",
     "TargetNet",
     "TargetReport",
+    "TorchNet",
     "Transform",
     "Trial",
     "UnsupportedError",
@@ -193,6 +198,7 @@ __all__ = [
     "diff",
     "draw",
     "from_onnx",
+    "from_torch",
     "half_check",
     "health",
     "initialise",

@@ -31,6 +31,7 @@ PARTS = (
     ("running",),
     ("preprocessing",),
     ("converting",),
+    ("pytorch",),
     ("generate",),
     ("training",),
     ("lint",),
@@ -50,6 +51,8 @@ ONLY_IN = {
     "igraph": "report",
     "resvg_py": "report",
     "cv2": "running",
+    "torch": "pytorch",
+    "onnx_ir": "pytorch",
 }
 
 

@@ -116,7 +116,7 @@ def verify(
         check: raise an error if the models differ or nothing is proved; else only return the
             result.
         outputs: blobs that both models must have; by default, all outputs of both.
-        names: names in ``b`` of values of ``a``, where they differ.
+        names: names in ``b`` of values of ``a``, where they differ; empty: not compared.
         state: phase, level, stages, identities, ignored_fields and dialect for nets that are read
             from files. A stage applies to nets whose rules name it, a field to nets that set it.
 
@@ -193,10 +193,16 @@ def verify_conversion(
 
 
 def compare_sides(
-    a: Side, b: Side, outputs: Sequence[str], seed: int, tolerance: float
+    a: Side,
+    b: Side,
+    outputs: Sequence[str],
+    seed: int,
+    tolerance: float,
+    feeder: Feeder | None = None,
 ) -> Comparison:
-    """Compare two sides with the same inputs; see ``verify``."""
-    return _compare((a, b), Feeder((a, b), {}, {}), seed, tolerance, True, outputs, {})
+    """Compare two sides with the same inputs, by default random ones; see ``verify``."""
+    feeder = feeder or Feeder((a, b), {}, {})
+    return _compare((a, b), feeder, seed, tolerance, True, outputs, {})
 
 
 def compare_outputs(
@@ -368,7 +374,8 @@ def _pairs(
             advice = did_you_mean(name, first)
             raise InputError("unknown blob", subject=f'"{name}"', advice=advice)
     second_names = set(second)
-    for index, name in ((index, n) for pair in names.items() for index, n in enumerate(pair)):
+    renamed = ((a, b) for a, b in names.items() if b)
+    for index, name in ((index, n) for pair in renamed for index, n in enumerate(pair)):
         if name not in (first, second_names)[index] and name not in sides[index].inputs():
             which = ("first", "second")[index]
             raise InputError(f"unknown value of the {which} model", subject=f'"{name}"')

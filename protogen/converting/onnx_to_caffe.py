@@ -178,11 +178,20 @@ def _check_weights(net: Net, model: str | Path, caffemodel: str | Path | None) -
             where=str(model),
             advice="Name it: --caffemodel net.caffemodel.",
         )
+    return check_size(net, str(model))
+
+
+def check_size(net: Net, where: str) -> int:
+    """Return the size of the weights in bytes.
+
+    Raises:
+        UnsupportedError: Caffe cannot read a file of this size.
+    """
     size = sum(4 * blob.size for one in net.weights.values() for blob in one)
     if size > LIMIT:
         raise UnsupportedError(
             f"the weights take {size / 2**30:.1f} GiB, but Caffe reads at most 2 GiB",
-            where=str(model),
+            where=where,
         )
     return size
 
@@ -204,7 +213,7 @@ def _verify_import(
 
     default = HALF_TOLERANCE if "FLOAT16" in imported.source.kinds.values() else TOLERANCE
     ends = {*imported.source.inputs, *imported.source.outputs}
-    names = {value: blob for value, blob in imported.blobs.items() if value in ends}
+    names = imported.compared(ends)
     outputs, by_user = part["outputs"], part["input_shapes"] or {}
     shapes = {name: shape for name, shape in by_user.items() if name not in part["inputs"]}
     whole = without_quantization(model) if part["drop_quantisation"] else model

@@ -132,7 +132,7 @@ class Side:
         else:
             assert self.program is not None
             program = exposing(self.program, blobs)
-        run, needed = opened(program), [value.name for value in program.inputs]
+        run, needed = opened(program, once=True), [value.name for value in program.inputs]
         return (lambda arrays: run({name: arrays[name] for name in needed})), fed_by_inputs(program)
 
 

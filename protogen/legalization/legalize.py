@@ -146,7 +146,8 @@ def _net(net: Net, draft: Draft, message: Message) -> Net:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ProtogenWarning)
         text = prototxt.write(message)
-        result = Net(prototxt.parse(text, f"{net.name or 'the net'}, legalized"), tolerant=True)
+        source = f"{net.name or 'the net'}, legalized"
+        result = Net(prototxt.parse(text, source), tolerant=True, dialect=net.dialect)
     result.weights = {
         layer.name: [np.asarray(array, np.float32) for array in item.weights]
         for item, layer in zip(draft.items, message.layer, strict=True)

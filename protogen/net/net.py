@@ -106,6 +106,11 @@ class Net:
     def parameter_shapes(self) -> dict[str, tuple[Shape, ...] | None]:
         return self.graph.parameter_shapes
 
+    @property
+    def dialect(self) -> str:
+        """The fork that the user chose; empty if the net alone tells it."""
+        return self._options.get("dialect", "")
+
     def with_inputs(self, shapes: Mapping[str, Shape]) -> Net:
         """Return the net with the same weights and other input shapes."""
         options = self._options.copy()
@@ -262,7 +267,7 @@ class Net:
         from protogen.net.forks import of_forks
         from protogen.toolchains.toolchain import of_dialect
 
-        name = self._options.get("dialect", "")
+        name = self.dialect
         if not name and (detection := of_forks(self.message)) is not None:
             name = next(iter(detection.possible), "")
         return of_dialect(name).schema if name in dialects() and name != BVLC else None

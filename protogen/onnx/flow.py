@@ -58,7 +58,9 @@ def fed_by_inputs(source: ModelProto | Program) -> set[str]:
         constants = {tensor.name for tensor in source.graph.initializer}
         fed = {value.name for value in source.graph.input if value.name not in constants}
     for step in steps(source):
-        if step.op_type not in _SHAPES and fed.intersection(step.reads):
+        # CastLike reads only the type of its second input.
+        read = step.reads[:1] if step.op_type == "CastLike" else step.reads
+        if step.op_type not in _SHAPES and fed.intersection(read):
             fed.update(step.writes)
     return fed
 

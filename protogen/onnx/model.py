@@ -38,24 +38,35 @@ def to_model(program: Program) -> ModelProto:
     return model
 
 
-def to_external_model(program: Program) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
+def to_external_model(
+    program: Program, *, as_inputs: bool = False
+) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
     """Convert the program to a model whose large constants are not in the model.
 
+    Args:
+        as_inputs: make the large constants inputs of the model. onnxruntime copies constants at least
+            once; inputs it reads where they are, but it cannot prepare them for many runs.
+
     Returns:
-        The model and the arrays of the large constants by name. onnxruntime takes the arrays as
-        they are (``SessionOptions.add_external_initializers``), without a copy.
+        The model and the arrays of the large constants by name: external initializers, which onnxruntime
+        takes with ``SessionOptions.add_external_initializers``, or inputs.
     """
-    model = model_without_tensors(program, program.inputs)
+    large = {name: one for name, one in program.tensors.items() if _is_large(one)}
+    added = [Value(name, one.shape, TYPES[one.dtype]) for name, one in large.items()]
+    model = model_without_tensors(
+        program, [*program.inputs, *added] if as_inputs else program.inputs
+    )
     arrays: dict[str, NDArray[Any]] = {}
     for name, tensor in program.tensors.items():
-        if not _is_large(tensor):
+        if name not in large:
             model.graph.initializer.append(proto(name, tensor))
             continue
         arrays[name] = tensor.array()
-        initializer = header(name, tensor)
-        initializer.data_location = TensorProto.EXTERNAL
-        initializer.external_data.add(key="location", value="weights")
-        model.graph.initializer.append(initializer)
+        if not as_inputs:
+            initializer = header(name, tensor)
+            initializer.data_location = TensorProto.EXTERNAL
+            initializer.external_data.add(key="location", value="weights")
+            model.graph.initializer.append(initializer)
     return model, arrays
 
 

@@ -14,6 +14,8 @@ from protogen.errors import UnsupportedError
 from protogen.formats import prototxt
 from protogen.formats.caffemodel import read_weights
 from protogen.formats.schema.dialect import dialects, facts
+from protogen.onnx.session import run_model
+from protogen.running.drawing import random_feeds
 from protogen.toolchains.detection import lacked
 
 MODERN = [n for n in dialects() if facts().field(n, "NetParameter", "layer")]
@@ -179,3 +181,35 @@ def test_a_dry_run_names_a_dialect_with_a_layer_for_the_operator(tmp_path: Path)
     assert verdicts["Transpose"].kind in ("dialect", "converts")
     if verdicts["Transpose"].kind == "dialect":
         assert verdicts["Transpose"].text in dialects()
+
+
+BOXES = """
+input: "loc" input_shape { dim: 1 dim: 32 }
+input: "conf" input_shape { dim: 1 dim: 32 }
+input: "prior" input_shape { dim: 1 dim: 2 dim: 32 }
+layer { name: "out" type: "DetectionOutput" bottom: "loc" bottom: "conf" bottom: "prior" top: "out"
+  detection_output_param { num_classes: 4 confidence_threshold: 5 nms_param { nms_threshold: 0.4 } } }
+"""
+
+
+def test_layers_have_the_meaning_of_the_dialect(tmp_path: Path):
+    """Below the threshold, Intel's DetectionOutput gives the first box, SSD's none. The values are those
+    of onnxruntime, and ``verify`` computes the net that it compares in the same dialect."""
+    net, model = tmp_path / "boxes.prototxt", tmp_path / "boxes.onnx"
+    net.write_text(BOXES)
+    values = {}
+    for dialect in ("intel", "ssd"):
+        pg.convert(net, None, model, dialect=dialect)
+        proved = dialect == "intel"  # no box at all proves nothing
+        back = pg.convert_onnx(model, tmp_path / "n.prototxt", dialect=dialect, verify=proved)
+        assert [layer.dialect for layer in back.imported.net.layers if layer.bottoms] == [dialect]
+        imported = pg.from_onnx(model, dialect=dialect)
+        feeds = random_feeds(imported, 0)
+        values[dialect] = run_model(str(model), feeds)["out"]
+        np.testing.assert_allclose(pg.run(imported, feeds)["out"], values[dialect], rtol=1e-5)
+    assert values["ssd"].ravel().tolist() == [0, -1, -1, -1, -1, -1, -1]
+    assert values["intel"].shape[2] >= 1
+    assert values["intel"].ravel()[1] >= 0
+    pg.convert(net, None, model, dialect="intel")
+    with pytest.raises(pg.MismatchError):  # the numbers of the one are not those of the other
+        pg.convert_onnx(model, tmp_path / "n.prototxt", dialect="ssd", verify=True)

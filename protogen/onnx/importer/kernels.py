@@ -43,6 +43,8 @@ def conv(
     strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
     low, high = pads_of(pads, auto_pad, ctx.shape(x)[2:], kernel, strides, dilations)
     weight, bias = ctx.constant(w), ctx.constant(b)
+    if bias is not None and b not in ctx.source.stored and not bias.any():
+        b = bias = None  # PyTorch's exporter computes zeros for a convolution without a bias
     if weight is not None and (bias is not None or not b):
         convolved(ctx, x, weight, bias, strides, low, high, dilations, group, out, "")
         return

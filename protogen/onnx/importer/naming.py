@@ -19,7 +19,12 @@ def shares_memory(layer: Message) -> bool:  # no layer may write over its top in
 
 
 class Names:
-    """Renames blobs and layers, and maps the model's names to the new ones."""
+    """Renames blobs and layers, and maps the model's names to the new ones.
+
+    Attributes:
+        renamed: names that are invalid in Caffe.
+        overwritten: values that a layer in place writes over.
+    """
 
     def __init__(self, source: OnnxGraph, ctx: ImportContext) -> None:
         self._source = source
@@ -27,7 +32,9 @@ class Names:
         self._blob: dict[str, str] = {}  # each entry is one renaming; entries can chain
         self._sanitized: dict[str, str] = {}
         self._tops: set[str] = set()
+        self._lasts: dict[str, str] = {}  # the blob whose last value has the name of a layer
         self.renamed: list[str] = []
+        self.overwritten: set[str] = set()
 
     def name_outputs(self, layers: list[Message]) -> None:
         """Make each output of the model an output of the net, which is a blob that no layer reads.
@@ -54,7 +61,31 @@ class Names:
             _split(layers, inner, output)
 
     def make_in_place(self, layers: list[Message]) -> None:
-        """Make layers in-place if they alone read their bottom; the blob gets the top's name."""
+        """Make layers in-place if they alone read their bottom; the blob gets the top's name.
+
+        OpenCV and RKNN refuse a layer in place that has the name of its blob. If the top's name is that of
+        a layer, the blob gets the name of the first value.
+        """
+        writers = self._in_place(layers)
+        names: dict[str, str] = {}
+        for bottom in reversed(writers):
+            names[bottom] = writers[bottom].top[0]
+            names[bottom] = names.get(names[bottom], names[bottom])
+        chains: dict[str, list[str]] = {}
+        for bottom, last in names.items():
+            chains.setdefault(last, []).insert(0, bottom)
+        for last, bottoms in chains.items():
+            self.overwritten.update(bottoms)
+            layer_names = {writers[one].name for one in bottoms}
+            if last in layer_names and (first := bottoms[0]) not in layer_names:
+                del names[first]
+                names |= dict.fromkeys([*bottoms[1:], last], first)
+                self._lasts[last] = first
+        self._blob |= names
+        _rename(layers, names)
+
+    def _in_place(self, layers: list[Message]) -> dict[str, Message]:
+        """Return the layers that can be in place, by their bottom, in order."""
         fixed = {*self._source.inputs, *self._source.outputs}
         readers: dict[str, int] = {}
         producers: dict[str, Message] = {}
@@ -63,24 +94,21 @@ class Names:
                 readers[bottom] = readers.get(bottom, 0) + 1
             for top in layer.top:
                 producers.setdefault(top, layer)
-        last: dict[str, str] = {}
+        writers: dict[str, Message] = {}
         for layer in layers:
             if not LayerType.registry[layer.type].written_in_place or len(layer.bottom) != 1:
                 continue
-            bottom, top = layer.bottom[0], layer.top[0]
+            bottom = layer.bottom[0]
             producer = producers.get(bottom)
             if (
-                producer is None
-                or bottom in fixed
-                or readers[bottom] != 1
-                or shares_memory(producer)
+                producer is not None
+                and bottom not in fixed
+                and readers[bottom] == 1
+                and not shares_memory(producer)
+                and not (layer.top[0] in fixed and layer.top[0] == layer.name)
             ):
-                continue
-            last[bottom] = top
-        self._blob |= last
-        for name in reversed(last):
-            last[name] = last.get(last[name], last[name])
-        _rename(layers, last)
+                writers[bottom] = layer
+        return writers
 
     def sanitize(self, layers: list[Message]) -> None:
         """Replace characters that cannot be written in one line by underscores."""
@@ -121,6 +149,11 @@ class Names:
         while value in self._blob and value not in self._source.outputs:
             value = self._blob[value]
         return self._sanitized.get(value, value)
+
+    def lasts(self) -> dict[str, str]:
+        """Return the blobs of the values that have the name of a layer in place, and no blob of their
+        name."""
+        return {last: self._sanitized.get(first, first) for last, first in self._lasts.items()}
 
     def layer_names(self) -> dict[str, tuple[str, ...]]:
         layers = {

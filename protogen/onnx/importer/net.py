@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from protogen.toolchains.toolchain import of_dialect
 
 if TYPE_CHECKING:
     from protogen.onnx import Model
+    from protogen.onnx.arrays import ArrayModel
     from protogen.onnx.importer.source import OnnxGraph
 
 
@@ -43,6 +44,8 @@ class ImportedNet:
         renamed: names of the model that are invalid in Caffe.
         approximated: one sentence for each operator that is imported approximately.
         reasons: why each layer is there, by its name in the net.
+        lasts: the blobs of values that are written in place last and whose name is that of a layer.
+        overwritten: values that a layer in place writes over.
     """
 
     net: Net
@@ -52,6 +55,18 @@ class ImportedNet:
     renamed: tuple[str, ...] = ()
     approximated: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
+    lasts: Mapping[str, str] = field(default_factory=dict)
+    overwritten: frozenset[str] = frozenset()
+
+    def compared(self, ends: Collection[str]) -> dict[str, str]:
+        """Return the names in the net of values to compare, where they differ; an empty name for a value
+        that a layer in place writes over, whose name can be that of a blob with another value.
+
+        Args:
+            ends: the inputs and outputs.
+        """
+        names = dict.fromkeys(self.overwritten, "") | dict(self.lasts)
+        return names | {value: blob for value, blob in self.blobs.items() if value in ends}
 
     def scales(self) -> dict[str, Any]:
         """Return the quantisation that was dropped, by blob and by constant, as data for JSON."""
@@ -131,7 +146,7 @@ def from_onnx(
 
 
 def import_model(
-    model: str | Path | Model,
+    model: str | Path | Model | ArrayModel,
     *,
     dialect: str = "bvlc",
     fold: bool = False,
@@ -142,7 +157,6 @@ def import_model(
     richest: bool = False,
 ) -> ImportedNet:
     """Import a model like ``from_onnx``, and return the map of names and the approximations too.
-
     ``richest``: for legalization, also write layer types that no Caffe has."""
     import numpy as np
 
@@ -164,7 +178,8 @@ def import_model(
     names.sanitize(layers)
     message = Message.make("NetParameter", name=sanitized(source.name) or "net", layer=layers)
     where = f"{source.path or 'the model'}, imported to Caffe"
-    net = Net(prototxt.parse(_header(source) + prototxt.write(message), where))
+    own = "" if richest or dialect == BVLC else dialect  # forks differ in what layers compute
+    net = Net(prototxt.parse(_header(source) + prototxt.write(message), where), dialect=own)
     net.weights = {
         names.layer(name): [np.asarray(blob, np.float32) for blob in blobs]
         for name, blobs in ctx.weights.items()
@@ -191,6 +206,8 @@ def import_model(
         tuple(names.renamed),
         tuple(approximated),
         {layer.name: _reason(layer.type, reasons.get(layer.name, "")) for layer in net.layers},
+        names.lasts(),
+        frozenset(names.overwritten),
     )
 
 

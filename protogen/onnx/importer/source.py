@@ -19,6 +19,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from protogen.errors import InputError, quantity
 from protogen.geometry import shape_text
 from protogen.net.shapes import MAX_COUNT
+from protogen.onnx.arrays import ArrayModel
 from protogen.onnx.files import load_model
 from protogen.onnx.importer.cutting import begin, cut
 from protogen.onnx.importer.legacy import convert_opset, resolve_axes
@@ -26,6 +27,7 @@ from protogen.onnx.importer.registry import REGISTRY
 from protogen.onnx.memory_mapped import read_memory_mapped
 from protogen.onnx.metadata import restore_layers
 from protogen.onnx.passes.branches import take_branches
+from protogen.onnx.passes.casting import cast_explicitly
 from protogen.onnx.passes.compressing import gather_compressed
 from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
 from protogen.onnx.passes.functions import expanded, inlined
@@ -87,6 +89,7 @@ class OnnxGraph:
         shapes: shapes by value, where known.
         kinds: ONNX names of element types (INT64, BOOL, ...) by value; float values are left out.
         scales: the quantisation of the model that was dropped; None if it is kept.
+        stored: the constants that are stored in the model, not computed from others.
         notes: how the import differs from the model in every operator, one sentence each.
     """
 
@@ -103,6 +106,7 @@ class OnnxGraph:
     kinds: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     scales: Scales | None = None
+    stored: frozenset[str] = frozenset()
 
     def objection(self, operator: Operator, shapes: Mapping[str, Shape | None]) -> str:
         """Return how the operator violates ONNX's definition; empty if it does not."""
@@ -119,7 +123,7 @@ class OnnxGraph:
 
 
 def read_source(
-    model: str | Path | ModelProto,
+    model: str | Path | ModelProto | ArrayModel,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     outputs: Sequence[str] = (),
     inputs: Sequence[str] = (),
@@ -128,7 +132,7 @@ def read_source(
     """Read a model, infer its shapes and fold its constants.
 
     Args:
-        model: a path or a model in memory.
+        model: a path or a model in memory; the arrays of an ArrayModel are not copied.
         input_shapes: shapes by input name that replace the model's own. By default, a first axis
             without a fixed length has length 1.
         outputs: values that become the outputs; operators and inputs that they do not depend on are
@@ -143,7 +147,7 @@ def read_source(
             ``inputs``.
         UnsupportedError: the operator set is below 7 and ONNX's converter fails.
     """
-    path = "" if isinstance(model, ModelProto) else str(model)
+    path = _name(model)
     loaded, large, written, notes = _loaded(model, path)
     scales = drop_quantization(loaded.graph, path) if drop_quantisation else None
     if scales is not None:
@@ -157,6 +161,7 @@ def read_source(
         for t in loaded.graph.initializer
     }
     _fix_inputs(loaded.graph, set(constants), known, path)
+    stored = frozenset(constants)
     small = [t for t in loaded.graph.initializer if t.name not in large]
     del loaded.graph.initializer[:]
     loaded.graph.initializer.extend(small)
@@ -178,10 +183,18 @@ def read_source(
         kinds=kinds,
         notes=notes,
         scales=scales,
+        stored=stored,
     )
     if begins or outputs:
         cut(source, begins, outputs)
     return source
+
+
+def _name(model: str | Path | ModelProto | ArrayModel) -> str:
+    """Return the name of a model in messages: its path; empty for a model in memory without a name."""
+    if isinstance(model, ArrayModel):
+        return model.name
+    return "" if isinstance(model, ModelProto) else str(model)
 
 
 def _simplified(
@@ -196,7 +209,8 @@ def _simplified(
     graph = _infer_shapes(_with_constants(model, model.graph, constants), path)
     shapes, kinds = _shapes(graph, path)
     while True:
-        folded = fold(graph.node, constants, shapes, opset)
+        nodes = cast_explicitly(graph.node, constants, shapes, kinds)
+        folded = fold(nodes, constants, shapes, opset)
         nodes, taken = take_branches(folded, constants)
         nodes, gathered = gather_compressed(nodes, constants)
         nodes, unrolled = take_steps(nodes, constants, Values(shapes, kinds), opset)
@@ -218,7 +232,7 @@ def _simplified(
 
 
 def _loaded(
-    model: str | Path | ModelProto, path: str
+    model: str | Path | ModelProto | ArrayModel, path: str
 ) -> tuple[ModelProto, dict[str, NDArray[Any]], int, tuple[str, ...]]:
     """Read and check a model, and bring it to one form: inlined functions, dense constants, no bfloat16,
     operator set 7 or newer, no negative axes before operator set 11.
@@ -227,9 +241,10 @@ def _loaded(
         The model, its large constants by name, the operator set of the file, and the notes.
     """
     large: dict[str, NDArray[Any]] = {}
-    if isinstance(model, ModelProto):
+    if isinstance(model, ArrayModel | ModelProto):
         loaded = ModelProto()
-        loaded.CopyFrom(model)
+        loaded.CopyFrom(model.model if isinstance(model, ArrayModel) else model)
+        large = dict(model.arrays) if isinstance(model, ArrayModel) else {}
     else:
         loaded, large = read_memory_mapped(model)
     check_texts(loaded, path)

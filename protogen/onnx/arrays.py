@@ -1,0 +1,86 @@
+"""ONNX models in memory whose large constants are arrays, which are never copied into the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from onnx import GraphProto, TensorProto, helper
+
+from protogen.onnx.passes.sorting import inner_graphs, reads
+from protogen.onnx.soundness import parsed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import ModelProto, NodeProto
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayModel:
+    """A model whose large constants are arrays.
+
+    Attributes:
+        model: the model. The initializers of the arrays are there without values.
+        arrays: the values of these initializers by name.
+        name: the name of the model in messages.
+    """
+
+    model: ModelProto
+    arrays: Mapping[str, NDArray[Any]]
+    name: str
+
+
+def array_model(raw: bytes, arrays: Mapping[str, NDArray[Any]], name: str) -> ArrayModel:
+    """Return the model of these bytes, which lacks some of its constants, together with their arrays.
+
+    Documentation and metadata of operators are dropped: they can be larger than the rest.
+
+    Args:
+        raw: an encoded model. The constants of ``arrays`` are inputs of its graph, or nothing.
+        arrays: values by the names of constants. Those that no operator reads are left out.
+        name: the name of the model in messages.
+
+    Raises:
+        InputError: the bytes are not an ONNX model.
+    """
+    model = parsed(raw, name)
+    graph = model.graph
+    inputs = [value for value in graph.input if value.name not in arrays]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    for node in graph.node:
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    read = {name for node in graph.node for name in reads(node)} | {
+        one.name for one in graph.output
+    }
+    arrays = {key: array for key, array in arrays.items() if key in read}
+    for key, array in arrays.items():
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        graph.initializer.append(TensorProto(name=key, dims=array.shape, data_type=kind))
+    return ArrayModel(model, arrays, name)
+
+
+def rename(graph: GraphProto, values: Mapping[str, str], operators: Mapping[str, str]) -> None:
+    """Rename values and operators of a graph, in place; inner graphs read the values by their new names.
+
+    Args:
+        values: new names of values by the old ones.
+        operators: new names of operators, by the old name of their first output.
+    """
+    for node in graph.node:
+        node.name = operators.get(next(iter(node.output), ""), node.name)
+    _rename_values(graph.node, values)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.name = values.get(value.name, value.name)
+
+
+def _rename_values(nodes: Iterable[NodeProto], values: Mapping[str, str]) -> None:
+    for node in nodes:
+        for names in (node.input, node.output):
+            names[:] = [values.get(name, name) for name in names]
+        for inner in inner_graphs(node):
+            _rename_values(inner.node, values)
+            for value in inner.output:
+                value.name = values.get(value.name, value.name)
