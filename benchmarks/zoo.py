@@ -8,7 +8,8 @@ The script stores for each net:
 - multiply-adds and memory of all blobs, as ratios to the exported ONNX model (see ``imported.py``);
 - the largest error of all values compared with the module, relative to the value's largest magnitude;
 - for each toolchain: right, wrong, refused, crashed or hung, or "not written" if protogen refuses to write
-  the net for it, with the reason.
+  the net for it, with the reason; "float16" if a toolchain that computes in float16 differs by no more than
+  PyTorch's own run of the module in float16.
 
 Each net runs in a process of its own. The data is written after each net; a run that was stopped goes on
 where it was, and ``--again`` begins anew. Toolchains are found as ``protogen try`` finds them
@@ -22,6 +23,7 @@ where it was, and ``--again`` begins anew. Toolchains are found as ``protogen tr
 from __future__ import annotations
 
 import argparse
+import copy
 import fnmatch
 import json
 import subprocess
@@ -48,7 +50,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 DATA, PAGE = ROOT / "benchmarks" / "zoo.json", ROOT / "docs" / "zoo.md"
 TOOLS = "caffe-1.0,tpu-caffe,mnn,mindspore-lite,opencv4,openvino,nncase,tpu-mlir,rknn2"
-SECONDS = 900  # for a toolchain and a net; compilers are slow
+HALF = ("rknn2",)  # compute in float16
+SECONDS = 300  # for a toolchain and a net; compilers are slow
 NET_SECONDS = 7200  # for a net in all toolchains
 
 
@@ -115,20 +118,55 @@ def tried(
             continue
         feeds = task.examples.arrays()
         try:
-            (trial,) = pg.try_net(*paths[:2], toolchains=[tool], feeds=feeds, seconds=SECONDS)
+            (trial,) = pg.try_net(
+                *paths[:2], toolchains=[tool], feeds=feeds, seconds=SECONDS, search=False
+            )
         except ProtogenError as error:
             answers[tool] = {"word": "not run", "detail": " ".join(str(error).split())}
             continue
+        word: str = trial.outcome
+        if word == "wrong" and tool in HALF and trial.error is not None:
+            rounding = half_error(net, task)
+            if rounding is not None and trial.error <= rounding:
+                word = "float16"
         answers[tool] = {
-            "word": trial.outcome,
+            "word": word,
             "error": trial.error,
-            "layer": trial.layer,
             "detail": trial.detail[:300],
             "seconds": round(time.perf_counter() - begin, 1),
         }
         for path in paths:
             Path(path).unlink()
     return answers
+
+
+def half_error(net: ZooNet, task: Task) -> float | None:
+    """Return the largest error of PyTorch's own run of the module in float16, relative to each output's
+    largest magnitude; None if PyTorch cannot run it."""
+    import torch
+
+    from protogen.pytorch.examples import outputs_of
+
+    def run(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+        results: list[torch.Tensor] = []
+        handles = [
+            module.get_submodule(path).register_forward_hook(
+                lambda _, __, result: results.append(result.float())
+            )
+            for path in net.ends
+        ]
+        with torch.no_grad():
+            whole = [one.float() for one in outputs_of(module(*args)).values()]
+        for handle in handles:
+            handle.remove()
+        return results or whole
+
+    exact = run(task.module, task.examples.args)
+    try:
+        half = run(copy.deepcopy(task.module).half(), tuple(x.half() for x in task.examples.args))
+    except RuntimeError:  # an operator without float16, or two types in one operator
+        return None
+    return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(exact, half, strict=True))
 
 
 def measure(name: str, tools: list[str], target: Path) -> None:

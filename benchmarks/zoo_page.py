@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-WORDS = ("right", "wrong", "refused", "crashed", "hung", "not written", "not run")
+WORDS = ("right", "float16", "wrong", "refused", "crashed", "hung", "not written", "not run")
 SIGNS = {"right": "✓", "not written": "not written"}
 
 HEAD = """# The zoo
@@ -27,8 +27,9 @@ toolchains. One command writes this page: `python benchmarks/zoo.py`. The nets w
 TOOLS_HEAD = """## In the toolchains
 
 Each net was written for the toolchain (`target=`), compared with the module again, and run there by
-`protogen try`. ✓ is right: every output is within the tolerance of the toolchain. "refused": the toolchain
-does not take the net; "not written": protogen knows no form of a layer that the toolchain takes, and says
+`protogen try`. ✓ is right: every output is within the tolerance of the toolchain. "float16": the toolchain
+computes in float16 and differs by more than its tolerance, but by no more than PyTorch's own run of the
+module in float16. "refused": the toolchain does not take the net; "not written": protogen knows no form of a layer that the toolchain takes, and says
 so before anything is written. Of torchvision's nets that differ in depth or width only, the smallest was
 run.
 """
@@ -95,7 +96,7 @@ def reasons(data: Mapping[str, Any]) -> Iterator[str]:
     texts: dict[tuple[str, str, str], list[str]] = {}
     for name, net in sorted(nets.items()):
         for tool, answer in net.get("tools", {}).items():
-            if answer["word"] != "right":
+            if answer["word"] not in ("right", "float16"):
                 text = answer.get("detail") or "no reason is known"
                 texts.setdefault((tool, answer["word"], text), []).append(name)
     if texts:

@@ -39,13 +39,14 @@ def array_model(raw: bytes, arrays: Mapping[str, NDArray[Any]], name: str) -> Ar
     Args:
         raw: an encoded model. The constants of ``arrays`` are inputs of its graph, or nothing.
         arrays: values by the names of constants. Those that no operator reads are left out.
-        name: the name of the model in messages.
+        name: the name of the model and of its graph.
 
     Raises:
         InputError: the bytes are not an ONNX model.
     """
     model = parsed(raw, name)
     graph = model.graph
+    graph.name = name
     inputs = [value for value in graph.input if value.name not in arrays]
     del graph.input[:]
     graph.input.extend(inputs)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from protogen.converting.comparison import TOLERANCE
-from protogen.errors import InputError, MismatchError, ProtogenError, UnsupportedError
+from protogen.errors import (
+    InputError,
+    MismatchError,
+    ProtogenError,
+    ProtogenWarning,
+    UnsupportedError,
+)
 from protogen.pytorch.net import TorchNet
 from protogen.pytorch.steps import Form, Task
 
@@ -84,6 +91,29 @@ def from_torch(
     returned = task.returned()
     check_independent(module, task.examples)
     form = Form(target, dialect, tuple(outputs), fold)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ProtogenWarning)
+        converted = _first(task, returned, form, exporter, seed, tolerance, tell)
+    for one in caught:
+        if issubclass(one.category, ProtogenWarning):
+            warnings.warn(one.message, stacklevel=2)
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return converted
+
+
+def _first(
+    task: Task,
+    returned: tuple[str, ...],
+    form: Form,
+    exporter: str,
+    seed: int,
+    tolerance: float,
+    tell: Callable[[str], object],
+) -> TorchNet:
+    """Return the net of the first exporter whose net can be written and is proved."""
+    from protogen.pytorch.exporting import EXPORTERS
+
     failures: dict[str, ProtogenError] = {}
     for name in [exporter] if exporter else EXPORTERS:
         try:

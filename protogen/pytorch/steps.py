@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,9 +166,9 @@ class Task:
                 outputs=ends,
                 richest=form.target is not None,
             )
+            legalized = legalize(imported.net, form.target) if form.target is not None else None
         except UnsupportedError as error:
             raise error.with_parts(advice=_spelled(error.diagnostic.advice)) from None
-        legalized = legalize(imported.net, form.target) if form.target is not None else None
         net = Unproved(source, imported, legalized, ends)
         check_size(net.net, model.name)
         return net
@@ -264,8 +263,9 @@ def _resolved(ends: Sequence[str], named: Named, known: set[str]) -> Iterator[st
 
 def _spelled(advice: str) -> str:
     """Return an advice with arguments of ``from_torch`` in place of options of the command line."""
-    names = re.findall(r"--to-blob (\S+?)(?=[ .]?(?: |$)|\.$)", advice)
-    if not names:
-        return advice
+    before, option, after = advice.partition(" --to-blob ")
+    if not option:
+        return "" if "--from-blob" in advice else advice
+    names = after.removesuffix(".").split(" --to-blob ")
     listed = ", ".join(f'"{name}"' for name in names)
-    return f"{advice.partition('--to-blob')[0]}outputs=[{listed}]."
+    return f"{before} outputs=[{listed}]."
