@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx import GraphProto, TensorProto, helper
@@ -61,6 +62,13 @@ def array_model(raw: bytes, arrays: Mapping[str, NDArray[Any]], name: str) -> Ar
         kind = helper.np_dtype_to_tensor_dtype(array.dtype)
         graph.initializer.append(TensorProto(name=key, dims=array.shape, data_type=kind))
     return ArrayModel(model, arrays, name)
+
+
+def name_of(model: str | Path | ModelProto | ArrayModel) -> str:
+    """Return the name of a model in messages: its path; empty for a model in memory without a name."""
+    if isinstance(model, ArrayModel):
+        return model.name
+    return str(model) if isinstance(model, (str, Path)) else ""
 
 
 def rename(graph: GraphProto, values: Mapping[str, str], operators: Mapping[str, str]) -> None:

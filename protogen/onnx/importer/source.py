@@ -19,7 +19,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from protogen.errors import InputError, quantity
 from protogen.geometry import shape_text
 from protogen.net.shapes import MAX_COUNT
-from protogen.onnx.arrays import ArrayModel
+from protogen.onnx.arrays import ArrayModel, name_of
 from protogen.onnx.files import load_model
 from protogen.onnx.importer.cutting import begin, cut
 from protogen.onnx.importer.legacy import convert_opset, resolve_axes
@@ -90,6 +90,7 @@ class OnnxGraph:
         kinds: ONNX names of element types (INT64, BOOL, ...) by value; float values are left out.
         scales: the quantisation of the model that was dropped; None if it is kept.
         stored: the constants that are stored in the model, not computed from others.
+        layers_first: whether names of operators matter more than those of values.
         notes: how the import differs from the model in every operator, one sentence each.
     """
 
@@ -107,6 +108,7 @@ class OnnxGraph:
     notes: tuple[str, ...] = ()
     scales: Scales | None = None
     stored: frozenset[str] = frozenset()
+    layers_first: bool = False
 
     def objection(self, operator: Operator, shapes: Mapping[str, Shape | None]) -> str:
         """Return how the operator violates ONNX's definition; empty if it does not."""
@@ -147,7 +149,7 @@ def read_source(
             ``inputs``.
         UnsupportedError: the operator set is below 7 and ONNX's converter fails.
     """
-    path = _name(model)
+    path = name_of(model)
     loaded, large, written, notes = _loaded(model, path)
     scales = drop_quantization(loaded.graph, path) if drop_quantisation else None
     if scales is not None:
@@ -184,17 +186,11 @@ def read_source(
         notes=notes,
         scales=scales,
         stored=stored,
+        layers_first=isinstance(model, ArrayModel),
     )
     if begins or outputs:
         cut(source, begins, outputs)
     return source
-
-
-def _name(model: str | Path | ModelProto | ArrayModel) -> str:
-    """Return the name of a model in messages: its path; empty for a model in memory without a name."""
-    if isinstance(model, ArrayModel):
-        return model.name
-    return "" if isinstance(model, ModelProto) else str(model)
 
 
 def _simplified(
