@@ -41,6 +41,7 @@ import protogen as pg
 from protogen.errors import InputError, ProtogenError
 from protogen.formats import files
 from protogen.running.trying import find
+from protogen.toolchains.toolchain import load_toolchain
 
 if TYPE_CHECKING:
     from zoo_nets import ZooNet
@@ -129,6 +130,11 @@ def tried(
             rounding = half_error(net, task)
             if rounding is not None and trial.error <= rounding:
                 word = "float16"
+        # A toolchain without Silence gets each top that is not read as a further output.
+        unread = trial.problem == "is missing" and trial.blob not in proved.outputs
+        limit = load_toolchain(tool).tolerance
+        if word == "wrong" and unread and trial.error is not None and trial.error <= limit:
+            word = "right"
         answers[tool] = {
             "word": word,
             "error": trial.error,

@@ -85,7 +85,8 @@ def zoo() -> Iterator[ZooNet]:
     for name, size in DETECTORS.items():
         build = partial(backbone, name, size)
         yield ZooNet(name, "Backbones of torchvision's detectors", build)
-    for name in torchvision.models.list_models(module=torchvision.models):
+    names = torchvision.models.list_models(module=torchvision.models)
+    for name in sorted(names, key=lambda one: one not in TRIED):
         build = partial(classifier, name)
         yield ZooNet(name, "Classifiers of torchvision", build, tried=name in TRIED)
 
@@ -105,36 +106,24 @@ def classifier(name: str) -> Built:
     torch.manual_seed(0)
     options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     model = torchvision.models.get_model(name, weights=None, **options)
-    return calibrated(model, 299 if name == "inception_v3" else 224)
+    return with_input(model, 299 if name == "inception_v3" else 224)
 
 
 def segmenter(name: str) -> Built:
     """Return a segmenter with random weights."""
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None, weights_backbone=None, aux_loss=False)
-    return calibrated(model, 256)
+    return with_input(model, 256)
 
 
 def backbone(name: str, size: int) -> Built:
     """Return the backbone of a detector, with random weights: it returns the maps of all levels."""
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
-    return calibrated(model.backbone, size)
+    return with_input(model.backbone, size)
 
 
-def calibrated(model: nn.Module, size: int) -> Built:
-    """Return the module in evaluation, with statistics in its BatchNorms that fit its values, and an
-    example input: without them the values of a deep net with random weights vanish or overflow."""
+def with_input(model: nn.Module, size: int) -> Built:
+    """Return the module in evaluation, with an example input."""
     x = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
-    model.eval()
-    norms = [one for one in model.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
-    momenta = [one.momentum for one in norms]
-    for one in norms:
-        one.train()
-        one.momentum = 1.0
-    if norms:
-        with torch.no_grad():
-            model(torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(2)))
-    for one, momentum in zip(norms, momenta, strict=True):
-        one.momentum = momentum
     return model.eval(), (x,)

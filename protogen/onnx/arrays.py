@@ -93,3 +93,44 @@ def _rename_values(nodes: Iterable[NodeProto], values: Mapping[str, str]) -> Non
             _rename_values(inner.node, values)
             for value in inner.output:
                 value.name = values.get(value.name, value.name)
+
+
+def remove_outputs(graph: GraphProto, count: int) -> list[str]:
+    """Remove the outputs after the first ones, in place, and the operators that only copy values to them;
+    returns the values that were copied.
+
+    Args:
+        graph: the graph.
+        count: the number of outputs that stay.
+    """
+    removed = [value.name for value in graph.output[count:]]
+    del graph.output[count:]
+    copied = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    sources = []
+    for name in removed:
+        while name in copied:
+            name = copied[name]
+        sources.append(name)
+    read = {name for node in graph.node for name in reads(node)}
+    read.update(value.name for value in graph.output)
+    unread = {name for name in removed if name in copied and name not in read}
+    nodes = [node for node in graph.node if not unread.intersection(node.output)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return sources
+
+
+def separate_outputs(graph: GraphProto) -> list[str]:
+    """Give a value of its own, in place, to each output that is an input or the same as an output before it;
+    returns the new values."""
+    copies = []
+    known = {value.name for value in graph.input}
+    for index, value in enumerate(graph.output):
+        if value.name in known:
+            copies.append(f"{value.name}/output{index}")
+            graph.node.add(
+                op_type="Identity", name=copies[-1], input=[value.name], output=copies[-1:]
+            )
+            value.name = copies[-1]
+        known.add(value.name)
+    return copies

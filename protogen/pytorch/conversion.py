@@ -78,6 +78,7 @@ def from_torch(
     from protogen.pytorch.dependence import check_independent
     from protogen.pytorch.examples import checked_module, examples_of, load_torch
     from protogen.pytorch.exporting import EXPORTERS
+    from protogen.pytorch.state import same_random_numbers
 
     load_torch()
     tell = progress or (lambda text: None)
@@ -87,12 +88,14 @@ def from_torch(
         )
     module = checked_module(module)
     task = Task(module, examples_of(module, example_inputs, input_names), tuple(output_names))
-    tell("run the module")
-    returned = task.returned()
-    check_independent(module, task.examples)
     form = Form(target, dialect, tuple(outputs), fold)
-    with warnings.catch_warnings(record=True) as caught:
+    with same_random_numbers(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ProtogenWarning)
+        tell("run the module")
+        task = task.until(form.ends)
+        returned = task.returned()
+        if not check_independent(module, task.examples, task.stop, exporter):
+            exporter = "torch.export"
         converted = _first(task, returned, form, exporter, seed, tolerance, tell)
     for one in caught:
         if issubclass(one.category, ProtogenWarning):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, UnsupportedError
 from protogen.formats.weightfiles import missing
+from protogen.layers.graph import free_name
+from protogen.pytorch.state import unchanged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,14 +48,23 @@ class Examples:
 
     def with_arrays(self, arrays: Arrays) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments with other values, converted to the dtype and device of the examples."""
+        return self.with_tensors(self.tensors_of(arrays))
+
+    def tensors_of(self, arrays: Arrays) -> list[Tensor]:
+        """Return arrays as tensors with the dtype and device of the examples."""
+        import torch
+
+        return [
+            torch.tensor(arrays[name]).to(device=old.device, dtype=old.dtype)
+            for name, old in self.tensors.items()
+        ]
+
+    def with_tensors(self, tensors: Iterable[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with other tensors, in the order of ``tensors``."""
         import torch
         from torch.utils import _pytree as pytree
 
-        values = {
-            name: torch.tensor(arrays[name]).to(device=old.device, dtype=old.dtype)
-            for name, old in self.tensors.items()
-        }
-        new = iter(values.values())
+        new = iter(tensors)
         leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
         changed = [next(new) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
         args, kwargs = pytree.tree_unflatten(changed, spec)
@@ -102,9 +113,11 @@ def examples_of(module: nn.Module, example_inputs: Any, names: Sequence[str]) ->
         raise InputError(
             f"do not fit {type(module).__name__}.forward: {error}", subject="example_inputs"
         ) from None
-    tensors = {
-        name: leaf for name, leaf in _named_leaves(bound, module) if isinstance(leaf, torch.Tensor)
-    }
+    tensors = _unique(
+        (name, leaf)
+        for name, leaf in _named_leaves(bound, module)
+        if isinstance(leaf, torch.Tensor)
+    )
     if not tensors:
         raise InputError("have no tensor", subject="example_inputs")
     if names:
@@ -155,26 +168,29 @@ def outputs_of(result: Any) -> dict[str, Tensor]:
     import torch
     from torch.utils import _pytree as pytree
 
-    return {
-        ".".join(map(_key, path)): leaf
+    return _unique(
+        (".".join(map(_key, path)), leaf)
         for path, leaf in pytree.tree_flatten_with_path(result)[0]
         if isinstance(leaf, torch.Tensor)
-    }
+    )
+
+
+def _unique(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Return tensors by name. ``{"a.b": x}`` and ``{"a": {"b": x}}`` give the same name, of which the
+    second one gets a number."""
+    used: set[str] = set()
+    return {free_name(name, used, "_"): tensor for name, tensor in named}
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Set a module and its parts to evaluation, without gradients, and restore each part's mode."""
+    """Set a module and its parts to evaluation, without gradients, and restore its state at the end."""
     import torch
 
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
+    with unchanged(module), torch.no_grad():
+        with suppress(NotImplementedError):  # the module of an exported program has no modes
+            module.eval()
+        yield
 
 
 def checked_module(module: Any) -> nn.Module:

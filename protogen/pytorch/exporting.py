@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from protogen.errors import UnsupportedError
-from protogen.onnx.arrays import ArrayModel, array_model
-from protogen.pytorch.examples import Examples, array_of, evaluating
+from protogen.errors import UnsupportedError, quantity
+from protogen.onnx.arrays import ArrayModel, array_model, remove_outputs, separate_outputs
+from protogen.pytorch.examples import array_of, evaluating
+from protogen.pytorch.parts import Observed
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor
 
 SMALL = 256  # values: smaller constants may be shapes or axes, and stay in the model
+HALVES = (10, 16)  # ONNX's numbers of float16 and bfloat16
 OPSET_OF_TRACE = 17  # the newest with LayerNormalization that every release of the exporter writes
 # What PyTorch's own code raises when it cannot export a module.
 FAILURES = (
@@ -63,16 +65,45 @@ class Exported:
 
     Attributes:
         exporter: the exporter's name.
-        model: the model.
+        model: the model, whose outputs are those of the module.
         origins: where each operator comes from, by its first output.
+        returned: what parts of the module return, in the order of the calls: the path of the part, and the
+            value of the model.
     """
 
     exporter: str
     model: ArrayModel
     origins: Mapping[str, Origin]
+    returned: Sequence[tuple[str, str]]
 
 
-def by_export(module: nn.Module, examples: Examples) -> Exported:
+def exported_by(exporter: str, observed: Observed, inputs: Mapping[str, Tensor]) -> Exported:
+    """Export a module with one of PyTorch's exporters.
+
+    Args:
+        exporter: a name in EXPORTERS.
+        observed: the module; its last run decides how many outputs are its own.
+        inputs: example tensors by the names of the inputs.
+
+    Raises:
+        UnsupportedError: the exporter fails, or writes another number of outputs.
+    """
+    tensors = {name: tensor.clone() for name, tensor in inputs.items()}
+    with evaluating(observed.module):
+        model, origins = EXPORTERS[exporter](observed, tensors)
+    paths, own = observed.record.paths, len(observed.record.keys)
+    graph = model.model.graph
+    if len(graph.output) != own + len(paths):
+        raise UnsupportedError(
+            f"PyTorch's exporter writes {quantity(len(graph.output), 'output')}, but the module and its "
+            f"parts return {quantity(own + len(paths), 'tensor')}"
+        )
+    returned = list(zip(paths, remove_outputs(graph, own), strict=True))
+    origins |= {name: Origin("", "", "output", name) for name in separate_outputs(graph)}
+    return Exported(exporter, model, origins, returned)
+
+
+def by_export(observed: Observed, inputs: Mapping[str, Tensor]) -> Model:
     """Export with the newer exporter, which follows the module's Python code (``torch.export``).
 
     Raises:
@@ -84,13 +115,12 @@ def by_export(module: nn.Module, examples: Examples) -> Exported:
         )
     import onnx_ir
 
-    with _quiet(), evaluating(module):
+    with _quiet():
         try:
             exported = torch.onnx.export(
-                module,
-                examples.args,
-                kwargs=examples.kwargs,
-                input_names=list(examples.tensors),
+                observed,
+                tuple(inputs.values()),
+                input_names=list(inputs),
                 dynamo=True,
                 optimize=False,  # it would copy weights to fold them
                 verbose=False,
@@ -112,7 +142,7 @@ def by_export(module: nn.Module, examples: Examples) -> Exported:
             arrays[name] = array_of(value)
             graph.initializers.pop(name)
     raw = onnx_ir.to_proto(exported.model).SerializeToString()
-    return Exported("torch.export", array_model(raw, arrays, type(module).__name__), origins)
+    return array_model(raw, arrays, type(observed.module).__name__), origins
 
 
 def _instances(program: Any) -> dict[str, str]:
@@ -131,11 +161,16 @@ def _origin_of_scopes(properties: Mapping[str, str], instances: Mapping[str, str
     scopes, names = ast.literal_eval(text), ast.literal_eval(classes)
     parts = names[-1].split(".")  # aten.conv2d.default
     function = parts[1] if len(parts) > 1 else parts[0]
-    module = scopes[-2] if len(scopes) > 1 else ""
+    module = _of_module(scopes[-2] if len(scopes) > 1 else "")
     return Origin(module, instances.get(scopes[-1], module), function.strip("_"), scopes[-1])
 
 
-def by_trace(module: nn.Module, examples: Examples) -> Exported:
+def _of_module(path: str) -> str:
+    """Return the path in the module of a path in its Observed."""
+    return path.partition(".")[2]
+
+
+def by_trace(observed: Observed, inputs: Mapping[str, Tensor]) -> Model:
     """Export with the older exporter, which records the operators of one call (``torch.jit.trace``).
 
     Raises:
@@ -143,14 +178,13 @@ def by_trace(module: nn.Module, examples: Examples) -> Exported:
             record does not contain.
     """
     stream = io.BytesIO()
-    with _quiet() as messages, evaluating(module):
+    with _quiet() as messages:
         try:
             torch.onnx.export(
-                module,
-                examples.args,
+                observed,
+                tuple(inputs.values()),
                 stream,
-                kwargs=examples.kwargs,
-                input_names=list(examples.tensors),
+                input_names=list(inputs),
                 dynamo=False,
                 opset_version=OPSET_OF_TRACE,
                 export_params=False,  # parameters become inputs, and are not copied
@@ -161,15 +195,23 @@ def by_trace(module: nn.Module, examples: Examples) -> Exported:
             raise _failure(error) from None
     for message in messages:
         if ESCAPES.search(message):
-            raise UnsupportedError(f"the module reads a tensor as numbers: {_first_line(message)}")
-    arrays = {name: array_of(tensor) for name, tensor in module.state_dict(keep_vars=True).items()}
-    model = array_model(stream.getvalue(), arrays, type(module).__name__)
-    paths = [name for name, _ in module.named_modules() if name]
+            raise UnsupportedError(f"the module reads a tensor as numbers: {first_line(message)}")
+    arrays = {
+        name: array_of(tensor) for name, tensor in observed.state_dict(keep_vars=True).items()
+    }
+    model = array_model(stream.getvalue(), arrays, type(observed.module).__name__)
+    for node in model.model.graph.node:
+        if node.op_type == "Cast" and node.attribute[0].i in HALVES and node.input[0] in arrays:
+            raise UnsupportedError(
+                f'the module converts its parameter "{_of_module(node.input[0])}" to 16 bits',
+                advice="Switch off autocast in its code; Caffe computes in float32.",
+            )
+    paths = [name for name, _ in observed.named_modules() if name]
     origins = {
         node.output[0]: _origin_of_name(node.name, node.op_type, paths)
         for node in model.model.graph.node
     }
-    return Exported("torch.jit.trace", model, origins)
+    return model, origins
 
 
 def _origin_of_name(name: str, op_type: str, paths: list[str]) -> Origin:
@@ -186,7 +228,7 @@ def _origin_of_name(name: str, op_type: str, paths: list[str]) -> Origin:
                 break
         else:
             path = f"{path}.{step}".strip(".")
-    return Origin(path, "/".join(steps), op_type.lower(), name)
+    return Origin(_of_module(path), "/".join(steps), op_type.lower(), name)
 
 
 def _step(path: str) -> str:
@@ -198,7 +240,8 @@ def _step(path: str) -> str:
     return ".".join(parts[first:])
 
 
-EXPORTERS: Mapping[str, Callable[[nn.Module, Examples], Exported]] = {
+Model = tuple[ArrayModel, dict[str, Origin]]
+EXPORTERS: Mapping[str, Callable[[Observed, Mapping[str, Tensor]], Model]] = {
     "torch.export": by_export,
     "torch.jit.trace": by_trace,
 }
@@ -229,9 +272,10 @@ def _failure(error: Exception) -> UnsupportedError:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    return UnsupportedError(f"{type(cause).__name__}: {_first_line(str(cause))}")
+    return UnsupportedError(f"{type(cause).__name__}: {first_line(str(cause))}")
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """Return the first line with text, shortened."""
     line = next((one.strip() for one in text.splitlines() if one.strip()), "")
     return line if len(line) <= 300 else f"{line[:297]}..."

@@ -8,32 +8,41 @@ A further call of the same module gets a number: ``layer1.0.relu_2``.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from protogen.layers.graph import free_name
 from protogen.onnx.arrays import rename
-from protogen.onnx.flow import Step, fed_by_inputs, steps
-from protogen.pytorch.exporting import Exported, Origin
+from protogen.onnx.flow import fed_by_inputs, steps
+from protogen.pytorch.exporting import Exported
 
 
 @dataclass(frozen=True)
 class Named:
-    """Values of a model that modules return.
+    """Values of a model that a module and its parts return.
 
     Attributes:
-        modules: the values that leave each module, by its path, in the order in which they are computed.
-        leaves: of these the values of modules without parts.
+        returned: the path of a part and the value that it returns, in the order of the calls.
         outputs: the outputs of the model.
     """
 
-    modules: Mapping[str, tuple[str, ...]]
-    leaves: Mapping[str, tuple[str, ...]]
+    returned: Sequence[tuple[str, str]]
     outputs: tuple[str, ...]
+
+    @property
+    def modules(self) -> dict[str, list[str]]:
+        """What each part returns, by its path."""
+        modules: dict[str, list[str]] = defaultdict(list)
+        for path, name in self.returned:
+            modules[path].append(name)
+        return modules
 
 
 def name_after_modules(
-    exported: Exported, inputs: Sequence[str], outputs: Sequence[str], leaves: set[str]
+    exported: Exported,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    first_paths: Mapping[str, str],
 ) -> Named:
     """Rename the values and operators of a model after the module's parts, in place.
 
@@ -41,7 +50,7 @@ def name_after_modules(
         exported: the model.
         inputs: the names of its inputs.
         outputs: names of its outputs; an empty name stands for the name after the module.
-        leaves: the paths of modules without parts.
+        first_paths: the first path of a part, by each of its paths.
     """
     graph = exported.model.model.graph
     # The other operators compute constants, which several modules may share.
@@ -54,12 +63,20 @@ def name_after_modules(
         for name in node.writes
     }
     ends = [value.name for value in graph.output]
-    readers: dict[str, list[Origin | None]] = defaultdict(list)
+    calls: dict[str, list[str | None]] = defaultdict(list)
     for node in nodes:
+        reader = origins.get(node.writes[0])
         for name in node.reads:
-            readers[name].append(origins.get(node.writes[0]))
+            calls[name].append(reader.call if reader else None)
     for name in ends:
-        readers[name].append(None)
+        calls[name].append(None)
+    inner_parts = {path.rpartition(".")[0] for path in first_paths}
+    leaf_of: dict[str, str] = {}
+    returned = {name for _, name in exported.returned}
+    for path, name in exported.returned:
+        origin = of_value.get(name)
+        if path not in inner_parts and origin and first_paths.get(origin.module) == path:
+            leaf_of.setdefault(name, path)
     used = {tensor.name for tensor in graph.initializer} | set(inputs) | set(filter(None, outputs))
     olds = [value.name for value in graph.input]
     values = dict(zip(olds, inputs, strict=True))
@@ -68,71 +85,22 @@ def name_after_modules(
             values[name] = new
     operators: dict[str, str] = {}
     for node in nodes:
-        _name_operator(node, of_value, readers, leaves, used, values, operators)
+        for index, name in enumerate(node.writes):
+            origin = of_value.get(name)
+            if origin is not None and name not in values:
+                base = leaf_of.get(name) or f"{origin.module}.{origin.function}".strip(".")
+                inner = calls[name] and all(one == origin.call for one in calls[name])
+                if inner and name not in returned:
+                    base += f".{node.op_type.lower()}"  # an inner step of the function
+                values[name] = free_name(base, used, "_")
+            if index == 0 and origin is not None:
+                operators[name] = values[name]
+    for step in steps(exported.model.model):
+        for name in step.writes:
+            if name not in values and name in used:  # a constant, or of an unknown origin
+                values[name] = free_name(name, used, "_")
     rename(graph, values, operators)
-    leaving = _leaving(of_value, readers, leaves)
-    renamed = {
-        path: tuple(values.get(name, name) for name in names) for path, names in leaving.items()
-    }
     return Named(
-        renamed,
-        {path: names for path, names in renamed.items() if path in leaves},
+        [(path, values.get(name, name)) for path, name in exported.returned],
         tuple(values.get(name, name) for name in ends),
     )
-
-
-def _name_operator(
-    node: Step,
-    of_value: Mapping[str, Origin],
-    readers: Mapping[str, Sequence[Origin | None]],
-    leaves: set[str],
-    used: set[str],
-    values: dict[str, str],
-    operators: dict[str, str],
-) -> None:
-    """Add the new names of an operator and its outputs."""
-    for index, name in enumerate(node.writes):
-        origin = of_value.get(name)
-        new = values.get(name)
-        if origin is not None and new is None:
-            base = f"{origin.module}.{origin.function}".strip(".")
-            if origin.module in leaves and _leaves_call(origin, readers[name]):
-                base = origin.module
-            elif all(one is not None and one.call == origin.call for one in readers[name]):
-                base += f".{node.op_type.lower()}"  # an inner step of the function
-            new = values[name] = free_name(base, used, "_")
-        if index == 0 and origin is not None:
-            operators[name] = new or name
-
-
-def _leaves_call(origin: Origin, readers: Iterable[Origin | None]) -> bool:
-    """Return whether a value is read outside of the call of the module that computes it."""
-    return any(one is None or one.instance != origin.instance for one in readers)
-
-
-def _leaves_module(path: str, readers: Iterable[Origin | None]) -> bool:
-    """Return whether a value that a module computes is read outside of it."""
-    inner = f"{path}." if path else ""
-    return any(
-        one is None or not (one.module == path or one.module.startswith(inner)) for one in readers
-    )
-
-
-def _leaving(
-    of_value: Mapping[str, Origin],
-    readers: Mapping[str, Sequence[Origin | None]],
-    leaves: set[str],
-) -> dict[str, list[str]]:
-    """Return the values that leave each module, by its path."""
-    leaving: dict[str, list[str]] = defaultdict(list)
-    for name, origin in of_value.items():
-        parts = origin.module.split(".") if origin.module else []
-        if origin.module in leaves and _leaves_call(origin, readers[name]):
-            leaving[origin.module].append(name)
-            parts.pop()
-        for end in range(len(parts), 0, -1):
-            path = ".".join(parts[:end])
-            if not _leaves_module(path, readers[name]):
-                break
-            leaving[path].append(name)
-    return leaving

@@ -28,8 +28,9 @@ class TorchNet:
         exporter: PyTorch's exporter that was used: ``torch.export`` or ``torch.jit.trace``.
         inputs: the input blobs, in the order of the module's tensors.
         outputs: the output blobs, in the order of the module's outputs, or of ``outputs``.
-        modules: the blobs that hold what each part of the module returns, by its path. A blob that a
-            layer in place writes over later is not among them.
+        modules: the blobs that hold what each part of the module returns, by its path, in the order of the
+            calls. A part of which a tensor is in no blob is not among them: a layer in place writes over it
+            later, or nothing reads it.
         imported: the import of the ONNX model, with the reasons of its layers.
         legalized: the net in the forms of the target; None without a target.
         notes: how the conversion differs from what was asked for, one sentence each.

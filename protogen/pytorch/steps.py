@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,13 @@ from protogen.net.net import Net
 from protogen.pytorch.net import TorchNet
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from protogen.onnx.importer.net import ImportedNet
     from protogen.pytorch.examples import Examples
     from protogen.pytorch.exporting import Exported
     from protogen.pytorch.naming import Named
+    from protogen.pytorch.parts import Observed
     from protogen.toolchains.toolchain import Toolchain
 
     Target = str | Path | Toolchain | Sequence[str | Path | Toolchain]
@@ -73,11 +74,51 @@ class Unproved:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A module, example inputs, and names for what the module returns; the steps of ``from_torch``."""
+    """A module, example inputs, and names for what the module returns; the steps of ``from_torch``.
+
+    ``stop``: leave out what follows this number of calls of parts, and the module's own outputs; 0: nothing.
+    """
 
     module: nn.Module
     examples: Examples
     output_names: tuple[str, ...] = ()
+    stop: int = 0
+
+    @property
+    def subject(self) -> str:
+        return f"module {type(self.module).__name__}"
+
+    def observed(self, parts: bool = True) -> Observed:
+        """Return the module as a function of tensors; see ``Observed``."""
+        from protogen.pytorch.parts import Observed
+
+        return Observed(self.module, self.examples, parts=parts or bool(self.stop), stop=self.stop)
+
+    def until(self, paths: Sequence[str]) -> Task:
+        """Return the task without what follows the last call of some parts of the module; the same task if
+        a path is not that of a part, which can be the name of a value.
+
+        Raises:
+            InputError: a part is not called.
+        """
+        from protogen.pytorch.parts import aliases
+
+        first_paths = aliases(self.module)
+        if not paths or any(path not in first_paths for path in paths):
+            return self
+        observed = self.observed()
+        _run(observed, self)
+        calls = observed.record.calls
+        stop = 0
+        for path in paths:
+            if first_paths[path] not in calls:
+                raise InputError(
+                    "the module does not call this part",
+                    subject=f'outputs "{path}"',
+                    advice=did_you_mean(path, calls),
+                )
+            stop = max(stop, len(calls) - calls[::-1].index(first_paths[path]))
+        return replace(self, stop=stop, output_names=())
 
     def returned(self) -> tuple[str, ...]:
         """Return the keys of what the module returns, after a check that it is not random.
@@ -88,30 +129,27 @@ class Task:
         """
         import torch
 
-        from protogen.pytorch.examples import evaluating, outputs_of
-
-        with evaluating(self.module):
-            first, second = (
-                outputs_of(self.module(*self.examples.args, **self.examples.kwargs))
-                for _ in range(2)
-            )
-        subject = f"module {type(self.module).__name__}"
+        observed = self.observed(parts=False)
+        first, second = (_run(observed, self) for _ in range(2))
         if not first:
-            raise InputError("returns no tensor", subject=subject)
-        for key, value in first.items():
-            if not torch.equal(torch.nan_to_num(value), torch.nan_to_num(second[key])):
+            raise InputError("returns no tensor", subject=self.subject)
+        for value, again in zip(first, second, strict=True):
+            if not torch.equal(torch.nan_to_num(value), torch.nan_to_num(again)):
                 raise UnsupportedError(
                     "returns different values for the same inputs, also in evaluation",
-                    subject=subject,
+                    subject=self.subject,
                     advice="Leave out random numbers, and pass training=self.training to dropout.",
                 )
-        names = self.output_names
-        if names and (len(names) != len(first) or len(set(names)) != len(names)):
+        names, count = self.output_names, len(observed.record.keys)
+        if names and (len(names) != count or len(set(names)) != count):
             raise InputError(
-                f"expected {quantity(len(first), 'different name')}, got {', '.join(names)}",
+                f"expected {quantity(count, 'different name')}, got {', '.join(names)}",
                 subject="output_names",
             )
-        return tuple(first)
+        for name in names:
+            if name in self.examples.tensors:
+                raise InputError(f'"{name}" is the name of an input', subject="output_names")
+        return observed.record.keys
 
     def exported(self, exporter: str, returned: Sequence[str]) -> Source:
         """Export the module, and name the values of the model.
@@ -123,21 +161,23 @@ class Task:
         Raises:
             UnsupportedError: the exporter fails.
         """
-        from protogen.pytorch.exporting import EXPORTERS
+        from protogen.pytorch.exporting import exported_by
         from protogen.pytorch.naming import name_after_modules
+        from protogen.pytorch.parts import aliases
 
-        exported = EXPORTERS[exporter](self.module, self.examples)
-        count = len(exported.model.model.graph.output)
-        if count != len(returned):
-            raise UnsupportedError(
-                f"PyTorch's exporter writes {quantity(count, 'output')}, but the module "
-                f"returns {quantity(len(returned), 'tensor')}"
-            )
-        parts = dict(self.module.named_modules())
-        leaves = {path for path, part in parts.items() if path and not list(part.children())}
-        names = self.output_names or [key if _is_name(key) else "" for key in returned]
+        inputs = self.examples.tensors
+        try:
+            exported = exported_by(exporter, self.observed(), inputs)
+        except UnsupportedError:
+            if self.stop:
+                raise
+            # It may only fail to export what a part of the module returns.
+            exported = exported_by(exporter, self.observed(parts=False), inputs)
+        names = self.output_names or [
+            key if _is_name(key) and key not in inputs else "" for key in returned
+        ]
         return Source(
-            exported, name_after_modules(exported, list(self.examples.tensors), names, leaves)
+            exported, name_after_modules(exported, list(inputs), names, aliases(self.module))
         )
 
     def imported(self, source: Source, form: Form) -> Unproved:
@@ -157,7 +197,7 @@ class Task:
             )
         model, named = source.exported.model, source.named
         known = {name for node in model.model.graph.node for name in node.output}
-        ends = tuple(_resolved(form.ends, named, known | set(named.outputs)))
+        ends = tuple(_resolved(form.ends, self._modules(named), known | set(named.outputs)))
         try:
             imported = import_model(
                 model,
@@ -188,25 +228,27 @@ class Task:
         Raises:
             MismatchError: they differ, or nothing is proved.
         """
-        from protogen.pytorch.comparing import ModuleSide, calls_of, compare
+        from protogen.pytorch.comparing import ModuleSide, compare
 
         net, imported, named = unproved.net, unproved.imported, unproved.source.named
         final = imported.compared((*named.outputs, *unproved.ends))
         ends = tuple(final.get(name, name) for name in unproved.ends or named.outputs)
-        calls = {
-            path: [final.get(name, name) for name in names]
-            for path, names in calls_of(self.module, self.examples, named).items()
-        }
+        parts = [(path, final.get(name, name)) for path, name in named.returned]
         outputs = [final.get(name, name) for name in named.outputs]
-        side = ModuleSide(self.module, self.examples, outputs, calls, ends)
-        checked = compare(side, net, self.examples, ends, seed, tolerance)
+        side = ModuleSide(self.observed(parts=bool(parts)), self.examples, outputs, parts, ends)
+        checked = compare(side, net, self.examples, seed, tolerance)
+        unchecked = tuple(
+            f'output "{name}" is not compared: no part of the module returns it'
+            for name in dict.fromkeys(ends)
+            if name not in side.values() and name not in self.examples.tensors
+        )
         approximated = _grouped(imported.approximated)
-        for sentence in approximated:
+        for sentence in (*unchecked, *approximated):
             warnings.warn(sentence, ProtogenWarning, stacklevel=3)
         blobs = {top for layer in net.layers for top in layer.tops}
         modules = {
-            path: [one for name in names if (one := final.get(name, name)) in blobs]
-            for path, names in named.modules.items()
+            path: tuple(final.get(name, name) for name in names)
+            for path, names in self._modules(named).items()
         }
         return TorchNet(
             type(self.module).__name__,
@@ -215,14 +257,39 @@ class Task:
             unproved.source.exported.exporter,
             tuple(self.examples.tensors),
             ends,
-            {path: tuple(names) for path, names in modules.items() if names},
+            {path: names for path, names in modules.items() if blobs.issuperset(names)},
             imported,
             unproved.legalized,
             (
                 *(f"{name} was tried before: {error}" for name, error in failures.items()),
+                *unchecked,
                 *approximated,
             ),
         )
+
+    def _modules(self, named: Named) -> dict[str, list[str]]:
+        """Return what each part of the module returns, by each of its paths."""
+        from protogen.pytorch.parts import aliases
+
+        modules = named.modules
+        return {path: modules[one] for path, one in aliases(self.module).items() if one in modules}
+
+
+def _run(observed: Observed, task: Task) -> tuple[Tensor, ...]:
+    """Run a module on the example inputs.
+
+    Raises:
+        InputError: it raises an error.
+    """
+    from protogen.pytorch.exporting import FAILURES, first_line
+
+    try:
+        return observed.run(task.examples.tensors.values())
+    except (*FAILURES, AssertionError) as error:
+        raise InputError(
+            f"fails on the example inputs: {type(error).__name__}: {first_line(str(error))}",
+            subject=task.subject,
+        ) from error
 
 
 def _grouped(sentences: Sequence[str]) -> tuple[str, ...]:
@@ -242,22 +309,24 @@ def _is_name(key: str) -> bool:
     return bool(key) and not key.replace(".", "").isdigit()
 
 
-def _resolved(ends: Sequence[str], named: Named, known: set[str]) -> Iterator[str]:
-    """Yield the values that ``outputs`` of ``from_torch`` means: what leaves a part of the module, or a value.
+def _resolved(
+    ends: Sequence[str], modules: Mapping[str, Sequence[str]], known: set[str]
+) -> Iterator[str]:
+    """Yield the values that ``outputs`` of ``from_torch`` means: what a part of the module returns, or a value.
 
     Raises:
         InputError: the module has no such part or value.
     """
     for name in dict.fromkeys(ends):
-        if name in named.modules:
-            yield from named.modules[name]
+        if name in modules:
+            yield from modules[name]
         elif name in known:
             yield name
         else:
             raise InputError(
                 "the module has no such part or value",
                 subject=f'outputs "{name}"',
-                advice=did_you_mean(name, [*named.modules, *known]),
+                advice=did_you_mean(name, [*modules, *known]),
             )
 
 

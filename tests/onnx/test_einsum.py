@@ -116,8 +116,8 @@ def test_forms(equation):
     ("ij,jk->ik", [(3, 2, 2), (2, 4)], '"ij,jk->ik": the term "ij" does not fit 3 axes'),
     ("ij,jk,k->i", [(3, 2), (2, 4)], '"ij,jk,k->i" has 3 terms, but there are 2 inputs'),
     ("ij,jk->ik", [(3, 2), (3, 4)], "an axis has length 2 in one input and 3 in another"),
-    ("ij,jk->ik", [(300, 300), (300, 300)],
-     "the product of two computed matrices takes 27000000 multiplications, but the limit is 16777216"),
+    ("ij,jk->ik", [(500, 500), (500, 500)],
+     "the product of two computed matrices takes 125000000 multiplications, but the limit is 67108864"),
 ])  # fmt: skip
 def test_refusals(equation, shapes, text):
     node = helper.make_node("Einsum", ["x0", "x1"], ["y"], equation=equation)

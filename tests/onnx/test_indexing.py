@@ -41,6 +41,93 @@ def test_gather(data):
     agrees(model([node], {"x": shape}, constants={"i": indices}, opset=opset), tolerance=EXACT)
 
 
+INTEGERS = {TensorProto.INT32: np.int32, TensorProto.INT64: np.int64}
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_computed_indices_of_a_computed_value(data):
+    """A BatchReindex, whose indices are an input here."""
+    shape = drawn_shape(data, high=4)
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1), "axis")
+    type_ = data.draw(st.sampled_from(["Gather", "GatherElements"]))
+    if type_ == "Gather":
+        places = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=3), "of indices")
+    else:
+        lengths = [data.draw(st.integers(1, length)) for length in shape]
+        places = [*lengths[: axis % len(shape)], data.draw(st.integers(1, 5), "picked"),
+                  *lengths[axis % len(shape) + 1 :]]  # fmt: skip
+    kind = data.draw(st.sampled_from([*INTEGERS]))
+    node = helper.make_node(type_, ["x", "i"], ["y"], axis=axis)
+    one = model([node], {"x": shape, "i": places}, kinds={"i": kind})
+    values = drawn_indices(data, places, shape[axis]).astype(INTEGERS[kind])
+    agrees(one, feeds={"x": weights(*shape), "i": values}, tolerance=EXACT)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_computed_tuples_of_a_computed_value(data):
+    shape = drawn_shape(data, high=4)
+    batch = data.draw(st.integers(0, len(shape) - 1), "batch")
+    count = data.draw(st.integers(1, len(shape) - batch), "of a tuple")
+    outer = [*shape[:batch], *data.draw(st.lists(st.integers(1, 3), max_size=2), "of tuples")]
+    parts = [drawn_indices(data, outer, length) for length in shape[batch : batch + count]]
+    indices = np.stack(parts, axis=-1).astype(np.int64)
+    node = helper.make_node("GatherND", ["x", "i"], ["y"], batch_dims=batch)
+    kinds = {"i": TensorProto.INT64}
+    one = model([node], {"x": shape, "i": indices.shape}, kinds=kinds)
+    if len(outer) + len(shape) - batch - count == 0:
+        return  # the result has no axes
+    agrees(one, feeds={"x": weights(*shape), "i": indices}, tolerance=EXACT)
+
+
+@pytest.mark.parametrize(("type_", "places", "layers"), [
+    ("Gather", (2, 2), 13), ("GatherElements", (2, 3, 2), 8), ("GatherND", (2, 1), 8),
+])  # fmt: skip
+def test_computed_indices_in_real_caffe(type_, places, layers):
+    attributes = {"batch_dims": 1} if type_ == "GatherND" else {"axis": -1}
+    length = 3 if type_ == "GatherND" else 5
+    node = helper.make_node(type_, ["x", "i"], ["y"], **attributes)
+    one = model([node], {"x": (2, 3, 5), "i": places}, kinds={"i": TensorProto.INT64})
+    indices = np.random.default_rng(0).integers(-length, length, places)
+    feeds = {"x": weights(2, 3, 5), "i": indices}
+    agrees(one, feeds=feeds, tolerance=EXACT, layers=layers, live=True)
+
+
+def test_the_place_of_a_maximum_selects():
+    """As encoders of texts read the state at the last token: such indices are never negative."""
+    nodes = [
+        helper.make_node("ArgMax", ["i"], ["place"], axis=1, keepdims=0, select_last_index=1),
+        helper.make_node("Gather", ["x", "place"], ["y"], axis=0),
+    ]
+    one = model(nodes, {"x": (9, 4), "i": (3, 9)})
+    feeds = {"x": weights(9, 4), "i": weights(3, 9)}
+    agrees(one, feeds=feeds, tolerance=EXACT, layers=3, live=True)
+
+
+@pytest.mark.parametrize("read", ["places", "values"])
+def test_the_largest_of_one_value_select_from_another(read):
+    """As detectors read the boxes of the best scores. The values of a TopK are not places."""
+    nodes = [
+        helper.make_node("TopK", ["s", "k"], ["values", "places"], axis=1),
+        helper.make_node("GatherElements", ["x", read], ["y"], axis=1),
+    ]
+    kinds = {"s": TensorProto.INT64}
+    one = model(nodes, {"s": (2, 6), "x": (2, 6)}, constants={"k": np.array([3])}, kinds=kinds)
+    scores = np.array([[-3, 2, 0, -1, 1, -2], [-1, -2, -3, -4, -5, -6]])
+    net = agrees(one, feeds={"s": scores, "x": weights(2, 6)}, tolerance=EXACT, live=True)
+    assert ("Threshold" in [layer.type for layer in net.layers]) == (read == "values")
+
+
+def test_computed_indices_of_many_values():
+    node = helper.make_node("GatherElements", ["x", "i"], ["y"])
+    one = model([node], {"x": (5000, 5000), "i": (1, 5000)}, kinds={"i": TensorProto.INT64})
+    assert refusal(one) == (
+        'operator "y" (GatherElements): computed indices select from 25000000 places, but float32 numbers '
+        "at most 16777216."
+    )
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, 3])
 @pytest.mark.parametrize(("name", "layers"), [
     ("run", 1), ("step", 4), ("one", 2), ("each", 3), ("whole", 1), ("swap", 2), ("reverse", 6),
@@ -248,7 +335,7 @@ REFUSED = {
     ),
     "computed indices": (
         helper.make_node("GatherElements", ["x", "x"], ["y"]), {},
-        'operator "y" (GatherElements): indices "x" must be a constant, but it is computed.',
+        'operator "y" (GatherElements): indices "x" must be integers, but they are floating point.',
     ),
     "an empty selection": (
         helper.make_node("Compress", ["x", "c"], ["y"], axis=1), {"c": np.array([False])},

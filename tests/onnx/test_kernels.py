@@ -149,7 +149,7 @@ REFUSED = {
     "large kernels": (
         ("Conv", ["x", "w"]), {"x": (1, 64, 60, 60), "w": (64, 64, 3, 3)}, {},
         'operator "y" (Conv): the product of two computed matrices takes 124010496 multiplications, but '
-        "the limit is 16777216.",
+        "the limit is 67108864.",
     ),
     "large blocks": (
         ("Col2Im", ["x", "i", "k"]), {"x": (1, 3 * 64 * 64, 4)},

@@ -17,16 +17,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# erf(z) = tanh(z (c0 + c1 z^2 + ... + c6 z^12)) with an error of at most ERF_ERROR: a minimax fit
-# of the odd polynomial.
-ERF_TERMS = (
-    1.12837971,
-    1.02765481e-1,
-    -1.84383720e-4,
-    -6.25719545e-4,
-    8.97125748e-5,
-    -5.98568836e-6,
-    1.58960078e-7,
+# erf(z) = tanh(ERF_FACTOR z times (z^2 + a)^2 + b for each a and b in ERF_SQUARES) with an error of at most
+# ERF_ERROR: a minimax fit of the odd polynomial.
+ERF_FACTOR = 1.58960078e-7
+ERF_SQUARES = (
+    (-20.0548158, 67.2020087),
+    (-5.01341968, 235.380129),
+    (6.24058884, 19.1040029),
 )
 ERF_ERROR = 1e-7
 
@@ -211,35 +208,40 @@ def sign(ctx: ImportContext, x: str) -> None:
 @imports("Erf")
 def erf(ctx: ImportContext, x: str) -> None:
     """tanh of a polynomial, with an error of at most 1e-7, because Caffe has no layer for erf."""
-    _erf(ctx, x, "")
+    ctx.add("TanH", [_erf_argument(ctx, x, 1.0, 1.0)])
 
 
-def _erf(ctx: ImportContext, z: str, role: str) -> str:
+def _erf_argument(ctx: ImportContext, x: str, scale: float, factor: float) -> str:
+    """Return ``factor`` times the number whose tanh is erf(scale x)."""
     text = f"erf is approximated with an error of at most {ERF_ERROR:g} by the tanh of a polynomial"
     ctx.approximated.append((ctx.operator, text))
-    square = powered(ctx, z, power=2.0, role="square")
-    *terms, second, first = ERF_TERMS
-    y = powered(ctx, square, scale=first, shift=second, role=f"term{len(terms)}")
-    for i, term in reversed(list(enumerate(terms))):
-        y = eltwise(ctx, "PROD", [square, y], role=f"product{i}")
-        y = powered(ctx, y, shift=term, role=f"term{i}")
-    y = eltwise(ctx, "PROD", [z, y], role="polynomial")
-    return ctx.add("TanH", [y], role=role)
+    square = powered(ctx, x, power=2.0, role="square")
+    part = (ERF_FACTOR * scale * factor) ** (1 / len(ERF_SQUARES))  # of the factor, in each square
+    factors = [x]
+    for i, (shift, term) in enumerate(ERF_SQUARES):
+        root = part**0.5
+        y = powered(
+            ctx, square, power=2.0, scale=root * scale**2, shift=root * shift, role=f"square{i}"
+        )
+        factors.append(powered(ctx, y, shift=part * term, role=f"factor{i}"))
+    return eltwise(ctx, "PROD", factors, "polynomial")
 
 
 @imports("Gelu")
 def gelu(ctx: ImportContext, x: str, *, approximate: str = "none") -> None:
-    """x (1 + erf(x / sqrt 2)) / 2; the tanh form tanh(sqrt(2 / pi) (x + 0.044715 x^3)) is exact."""
+    """x (1 + erf(x / sqrt 2)) / 2; the tanh form tanh(sqrt(2 / pi) (x + 0.044715 x^3)) is exact.
+
+    (1 + tanh(y)) / 2 is Sigmoid(2 y).
+    """
     if approximate == "tanh":
+        factor = 2 * math.sqrt(2 / math.pi)
         cube = powered(ctx, x, power=3.0, role="cube")
-        params = {"eltwise_param": {"operation": Name("SUM"), "coeff": [1.0, 0.044715]}}
+        coefficients = [factor, 0.044715 * factor]
+        params = {"eltwise_param": {"operation": Name("SUM"), "coeff": coefficients}}
         y = ctx.add("Eltwise", [x, cube], params, role="inner")
-        y = ctx.add(
-            "TanH", [powered(ctx, y, scale=math.sqrt(2 / math.pi), role="scaled")], role="tanh"
-        )
     else:
-        y = _erf(ctx, powered(ctx, x, scale=math.sqrt(0.5), role="scaled"), "erf")
-    eltwise(ctx, "PROD", [x, powered(ctx, y, scale=0.5, shift=0.5, role="gate")])
+        y = _erf_argument(ctx, x, math.sqrt(0.5), 2.0)
+    eltwise(ctx, "PROD", [x, ctx.add("Sigmoid", [y], role="gate")])
 
 
 @imports("Clip", takes=ANY)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LARGEST_PRODUCT = 2**24  # the most products of two computed values, before summing
+LARGEST_PRODUCT = 2**26  # products of two computed values before summing: 256 MiB
 MOST_ORDERS = 7  # labels of which every order is tried
 
 

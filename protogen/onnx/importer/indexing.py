@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
-from protogen.onnx.importer.arithmetic import floats, powered, with_constant
+from protogen.onnx.importer.arithmetic import eltwise, floats, powered, with_constant
 from protogen.onnx.importer.context import ImportContext
 from protogen.onnx.importer.finite import note_spread
-from protogen.onnx.importer.forms import gathered, permuted, reshaped, selection, tiled
+from protogen.onnx.importer.forms import along_axis, gathered, permuted, reshaped, selection, tiled
 from protogen.onnx.importer.logic import is_whole
+from protogen.onnx.importer.maxima import MOST_INDICES
 from protogen.onnx.importer.normalization import softmax_form
 from protogen.onnx.importer.reduction import maximum_place
 from protogen.onnx.importer.registry import ANY, FLOATS, imports
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 EMPTY = "the output is empty, but Caffe blobs cannot be empty"
 # Operators whose result are indices of an axis of their input, from 0 on.
-_INDICES = frozenset(("ArgMax", "ArgMin"))
+_INDICES = frozenset(("ArgMax", "ArgMin", "TopK"))
 _VIEWS = frozenset(("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"))
 
 
@@ -51,7 +53,8 @@ def positive(
 
 @imports("Gather", takes=ANY)
 def gather(ctx: ImportContext, data: str, indices: str, *, axis: int = 0) -> None:
-    """Constant indices: a selection from an axis. Computed indices into a constant table: Embed."""
+    """Constant indices: a selection from an axis. Computed indices into a constant table: Embed; into a
+    computed one: BatchReindex."""
     import numpy as np
 
     constant = ctx.constant(indices)
@@ -62,7 +65,10 @@ def gather(ctx: ImportContext, data: str, indices: str, *, axis: int = 0) -> Non
         y = gathered(ctx, data, axis, places.reshape(-1).tolist(), "part")
         reshaped(ctx, y, (*shape[:axis], *places.shape, *shape[axis + 1 :]))
         return
-    table = ctx.require_constant(data, "table")
+    table = ctx.constant(data)
+    if table is None:
+        _picked(ctx, data, indices, axis)
+        return
     axis %= table.ndim
     rows = np.moveaxis(floats(ctx, table), axis, 0).reshape(table.shape[axis], -1)
     before = ctx.shape(indices)
@@ -78,11 +84,57 @@ def gather(ctx: ImportContext, data: str, indices: str, *, axis: int = 0) -> Non
     ctx.pass_through(permuted(ctx, y, order, "moved"))
 
 
+def _picked(ctx: ImportContext, data: str, indices: str, axis: int) -> None:
+    """Select computed indices from an axis of a computed value, which becomes the first axis."""
+    shape, before = ctx.shape(data), ctx.shape(indices)
+    axis %= len(shape)
+    rest = [i for i in range(len(shape)) if i != axis]
+    x = permuted(ctx, data, [axis, *rest], "turned")
+    y = _reindexed(ctx, x, _counted(ctx, indices, shape[axis]))
+    y = permuted(ctx, y, [*range(1, axis + 1), 0, *range(axis + 1, len(shape))], "back")
+    reshaped(ctx, y, (*shape[:axis], *before, *shape[axis + 1 :]))
+
+
+def _reindexed(ctx: ImportContext, x: str, places: str) -> str:
+    """Add a BatchReindex: samples of x at computed places, which are from 0 on."""
+    flat = reshaped(ctx, places, (prod(ctx.shape(places)),), "flat")
+    return ctx.add("BatchReindex", [x, flat], role="picked")
+
+
+def _counted(ctx: ImportContext, indices: str, lengths: int | NDArray[Any]) -> str:
+    """Return computed indices counted from the start of their axis: ONNX's negative ones count from its
+    end. ``lengths`` has the length of the axis, or one for each index of a tuple, the last axis."""
+    import numpy as np
+
+    if ctx.kind(indices) in FLOATS:
+        raise ctx.unsupported(f'indices "{indices}" must be integers, but they are floating point')
+    if (within := _range_of(ctx, indices)) is not None and within <= np.min(lengths):
+        return indices
+    negated = powered(ctx, indices, scale=-1.0, role="negated")
+    below = ctx.add("Threshold", [negated], role="below")
+    if isinstance(lengths, int):
+        total = {"eltwise_param": {"coeff": [1.0, float(lengths)]}}
+        return ctx.add("Eltwise", [indices, below], total, role="counted")
+    below = with_constant(ctx, below, lengths, "Scale", "lengths")
+    return eltwise(ctx, "SUM", [indices, below], "counted")
+
+
+def _check_places(ctx: ImportContext, count: int) -> None:
+    """Raise an UnsupportedError if float32 cannot hold the places of this many values."""
+    if count > MOST_INDICES:
+        raise ctx.unsupported(
+            f"computed indices select from {count} places, but float32 numbers at most {MOST_INDICES}"
+        )
+
+
 @imports("GatherElements", takes=ANY)
 def gather_elements(ctx: ImportContext, data: str, indices: str, *, axis: int = 0) -> None:
     """y[i, j, k] = x[i, indices[i, j, k], k] (along axis 1)."""
     shape = ctx.shape(data)
-    constant = ctx.require_constant(indices, "indices")
+    constant = ctx.constant(indices)
+    if constant is None:
+        _picked_elements(ctx, data, indices, axis % len(shape))
+        return
     places = element_places(ctx, constant, shape, axis)
     if _is_small(axes_of(places, shape)):
         selected(ctx, data, places)
@@ -95,6 +147,21 @@ def gather_elements(ctx: ImportContext, data: str, indices: str, *, axis: int = 
     places = element_places(ctx, constant.transpose(order), turned, -1)
     back = sorted(range(len(order)), key=order.__getitem__)
     ctx.pass_through(permuted(ctx, selected(ctx, x, places, "row"), back, "back"))
+
+
+def _picked_elements(ctx: ImportContext, data: str, indices: str, axis: int) -> None:
+    """The same with computed indices: the places in the flat blob are a line of each index."""
+    import numpy as np
+
+    shape, lengths = ctx.shape(data), ctx.shape(indices)
+    _check_places(ctx, prod(shape))
+    step = prod(shape[axis + 1 :])
+    y = _counted(ctx, indices, shape[axis])
+    y = powered(ctx, y, scale=float(step), role="step") if step > 1 else y
+    starts = element_places(ctx, np.zeros(lengths, np.int64), shape, axis)
+    y = with_constant(ctx, y, starts, "Bias", "places") if starts.any() else y
+    x = reshaped(ctx, data, (prod(shape),), "values")
+    reshaped(ctx, _reindexed(ctx, x, y), lengths)
 
 
 def _is_small(axes: list[Axis]) -> bool:
@@ -117,8 +184,32 @@ def element_places(
 @imports("GatherND", takes=ANY)
 def gather_nd(ctx: ImportContext, data: str, indices: str, *, batch_dims: int = 0) -> None:
     """y[i, j] = x[i, indices[i, j, 0], indices[i, j, 1], ...] (with one batch axis)."""
-    constant = ctx.require_constant(indices, "indices")
+    constant = ctx.constant(indices)
+    if constant is None:
+        _picked_blocks(ctx, data, indices, batch_dims)
+        return
     selected(ctx, data, places_of_tuples(ctx, constant, ctx.shape(data), batch_dims))
+
+
+def _picked_blocks(ctx: ImportContext, data: str, indices: str, batch: int) -> None:
+    """The same with computed indices: the places of the blocks are the products of the tuples with their
+    distances."""
+    import numpy as np
+
+    shape, outer = ctx.shape(data), ctx.shape(indices)[:-1]
+    count = batch + ctx.shape(indices)[-1]
+    _check_places(ctx, prod(shape[:count]))
+    y = _counted(ctx, indices, np.array(shape[batch:count]))
+    steps = np.array([prod(shape[i + 1 : count]) for i in range(count)])
+    if batch + 1 == count:
+        y = with_constant(ctx, y, steps[batch:], "Scale", "steps")
+    else:
+        y = along_axis(ctx, y, len(outer), steps[None, batch:], "steps")
+    grid = np.indices(outer, sparse=True)[:batch]
+    starts = np.broadcast_to(sum(a * b for a, b in zip(grid, steps, strict=False)), outer)
+    y = with_constant(ctx, y, starts[..., None], "Bias", "places") if starts.any() else y
+    x = reshaped(ctx, data, (prod(shape[:count]), *shape[count:]), "blocks")
+    reshaped(ctx, _reindexed(ctx, x, y), (*outer, *shape[count:]))
 
 
 def places_of_tuples(
@@ -244,8 +335,12 @@ def _range_of(ctx: ImportContext, indices: str) -> int | None:
     """Return the length of the axis whose indices these are; None if they may be any numbers."""
     operator = ctx.producers.get(indices)
     while operator is not None and operator.type in _VIEWS:
-        operator = ctx.producers.get(operator.inputs[0])
+        indices = operator.inputs[0]
+        operator = ctx.producers.get(indices)
+    if operator is not None and operator.type == "TopK" and indices == operator.outputs[0]:
+        return None  # the values
     if operator is None or operator.type not in _INDICES:
         return None
     shape = ctx.shapes.get(operator.inputs[0])
-    return None if shape is None else shape[operator.attributes.get("axis", 0)]
+    default = -1 if operator.type == "TopK" else 0
+    return None if shape is None else shape[operator.attributes.get("axis", default)]

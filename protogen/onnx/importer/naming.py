@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from protogen.formats.message import Message
 from protogen.layers import LayerType
-from protogen.layers.graph import free_name
 from protogen.onnx.importer.cleaning import VIEWS
 
 if TYPE_CHECKING:
@@ -64,46 +63,34 @@ class Names:
     def make_in_place(self, layers: list[Message]) -> None:
         """Make layers in-place if they alone read their bottom; the blob gets the top's name.
 
-        OpenCV and RKNN refuse a layer in place that has the name of its blob. Then the layer gets another
-        name; or the blob gets the name of its first value, if the names of layers matter more.
+        OpenCV and RKNN refuse a layer in place that has the name of its blob. Such a layer is not made
+        in-place; or the blob gets the name of its first value, if the names of layers matter more.
         """
         writers = self._in_place(layers)
-        names: dict[str, str] = {}
-        for bottom in reversed(writers):
-            names[bottom] = writers[bottom].top[0]
-            names[bottom] = names.get(names[bottom], names[bottom])
+        ends: dict[str, str] = {}
         chains: dict[str, list[str]] = {}
-        for bottom, last in names.items():
-            chains.setdefault(last, []).insert(0, bottom)
-        new_layers: dict[str, str] = {}
-        used = {layer.name for layer in layers}
-        for last, bottoms in chains.items():
-            self.overwritten.update(bottoms)
-            in_place = {writers[one].name: writers[one] for one in bottoms}
-            if last not in in_place:
-                continue
-            first = bottoms[0]
-            if self._source.layers_first and first not in in_place:
-                del names[first]
-                names |= dict.fromkeys([*bottoms[1:], last], first)
+        for bottom in reversed(writers):
+            top = writers[bottom].top[0]
+            ends[bottom] = ends.get(top, top)
+            chains.setdefault(ends[bottom], []).append(bottom)
+        names: dict[str, str] = {}
+        for last, bottoms in chains.items():  # bottoms from the last to the first
+            in_place = {writers[one].name for one in bottoms}
+            first = bottoms[-1]
+            if self._source.layers_first and last in in_place and first not in in_place:
+                names |= dict.fromkeys([*bottoms[:-1], last], first)
                 self._lasts[last] = first
-            else:
-                new_layers[last] = free_name(f"{last}_{in_place[last].type.lower()}", used)
-        self._rename_layers(layers, new_layers)
+                self.overwritten.update(bottoms)
+                continue
+            blob = last
+            for bottom in bottoms:
+                if writers[bottom].name == blob:
+                    blob = bottom
+                else:
+                    names[bottom] = blob
+                    self.overwritten.add(bottom)
         self._blob |= names
         _rename(layers, names)
-
-    def _rename_layers(self, layers: list[Message], new: Mapping[str, str]) -> None:
-        """Rename layers, also where their weights, operators and reasons are stored."""
-        ctx = self._ctx
-        for layer in layers:
-            layer.all("name")[0].value = new.get(layer.name, layer.name)
-        ctx.weights = {new.get(name, name): blobs for name, blobs in ctx.weights.items()}
-        ctx.reasons = {new.get(name, name): text for name, text in ctx.reasons.items()}
-        ctx.layers_of = {
-            operator: tuple(new.get(name, name) for name in names)
-            for operator, names in ctx.layers_of.items()
-        }
 
     def _in_place(self, layers: list[Message]) -> dict[str, Message]:
         """Return the layers that can be in place, by their bottom, in order."""

@@ -186,12 +186,7 @@ def import_model(
     }
     net.check_weights()
     reasons = {names.layer(name): text for name, text in ctx.reasons.items()}
-    approximated = dict.fromkeys(
-        [
-            *ctx.notes,
-            *(str(Diagnostic(text, subject=one.subject)) for one, text in ctx.approximated),
-        ]
-    )
+    approximated = _approximations(ctx)
     if toolchain is not None:
         # The fork may lack fields and types of BVLC Caffe that are newer than the fork.
         legal = legal_for(net, toolchain)
@@ -209,6 +204,12 @@ def import_model(
         names.lasts(),
         frozenset(names.overwritten),
     )
+
+
+def _approximations(ctx: ImportContext) -> dict[str, None]:
+    """Return one sentence for each difference from the model, as the keys of a dict, to keep the order."""
+    texts = (str(Diagnostic(text, subject=one.subject)) for one, text in ctx.approximated)
+    return dict.fromkeys([*ctx.notes, *texts])
 
 
 _ADDED = {  # why a layer is there that is of no operator

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen.onnx.importer.matching import View, is_close, pattern, replacement
@@ -48,6 +49,45 @@ def gated_activation(view: View, last: Operator) -> list[Operator] | None:
             if softplus is not None and softplus.inputs[0] == x:
                 return [replacement(last, "Mish", [x])]
     return None
+
+
+@pattern
+def gelu(view: View, last: Operator) -> list[Operator] | None:
+    """x (1 + erf(x / sqrt 2)) / 2, in any order of the factors, is Gelu."""
+    number, values = _factors(view, last)
+    if not is_close(number, 0.5) or len(values) != 2:
+        return None
+    shapes = view.source.shapes
+    for x, gate in (values, values[::-1]):
+        added = view.with_number(view.producer(gate, "Add"))
+        erf = view.producer(added[0], "Erf") if added is not None and added[1] == 1 else None
+        scaled = view.producer(erf.inputs[0], "Div", "Mul") if erf is not None else None
+        scale = view.with_number(scaled)
+        if scaled is None or scale is None or scale[0] != x:
+            continue
+        is_mul = scaled.type == "Mul"
+        if not (is_mul or scaled.inputs[0] == x) or shapes.get(x) != shapes.get(last.outputs[0]):
+            continue
+        if is_close(scale[1], 0.5**0.5 if is_mul else 2**0.5):
+            return [replacement(last, "Gelu", [x])]
+    return None
+
+
+def _factors(view: View, last: Operator) -> tuple[float, list[str]]:
+    """Return the number and the values that up to three Muls multiply, of which the last is given."""
+    number, values = 1.0, [last.outputs[0]] if last.type == "Mul" else []
+    for _ in range(3):
+        for i, name in enumerate(values):
+            product = view.producer(name, "Mul")
+            is_inner = name == last.outputs[0] or view.read_once(name)
+            if product is not None and len(product.inputs) == 2 and is_inner:
+                numbers = [view.number(one) for one in product.inputs]
+                number *= prod(one for one in numbers if one is not None)
+                values[i : i + 1] = [
+                    one for one, n in zip(product.inputs, numbers, strict=True) if n is None
+                ]
+                break
+    return number, values
 
 
 @pattern
