@@ -25,12 +25,19 @@ if TYPE_CHECKING:
 
 
 class Side:
-    """One of the two models of a comparison."""
+    """One of the two models of a comparison.
 
-    def __init__(self, source: Source, state: Reading | None = None) -> None:
+    Args:
+        source: the model.
+        state: options for a net that is read from files.
+        once: the weights of a net are not copied for its runs; see ``opened``.
+    """
+
+    def __init__(self, source: Source, state: Reading | None = None, *, once: bool = False) -> None:
         from protogen.onnx import Program, load_model, steps
         from protogen.running.runtime import check_room
 
+        self._once = once
         self.net: Net | None = None
         self.program: Program | None = None
         self.model: Any = None
@@ -132,7 +139,7 @@ class Side:
         else:
             assert self.program is not None
             program = exposing(self.program, blobs)
-        run, needed = opened(program, once=True), [value.name for value in program.inputs]
+        run, needed = opened(program, once=self._once), [value.name for value in program.inputs]
         return (lambda arrays: run({name: arrays[name] for name in needed})), fed_by_inputs(program)
 
 

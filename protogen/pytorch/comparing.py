@@ -121,7 +121,7 @@ def compare(
     Warns:
         ProtogenWarning: the values agree, but some of them prove nothing.
     """
-    sides = (side, Side(net))
+    sides = (side, Side(net, once=True))
     feeder = ExampleFeeder(sides, examples.arrays())
     shared = set(sides[1].values())
     ends = side.outputs() or [name for name in side.values() if name in shared][:1]
