@@ -60,6 +60,11 @@ class Observed(nn.Module):  # type: ignore[misc]
         ]
         self.record = Record()
 
+    def copy_of(self, module: nn.Module) -> Observed:
+        """Return the same for another module with the same parts."""
+        examples, stop = self._options
+        return Observed(module, examples, parts=bool(self._parts), stop=stop)
+
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         examples, stop = self._options
         returned: list[Tensor] = []

@@ -228,14 +228,17 @@ class Task:
         Raises:
             MismatchError: they differ, or nothing is proved.
         """
-        from protogen.pytorch.comparing import ModuleSide, compare
+        from protogen.pytorch.comparing import ModuleSide, compare, matched
 
         net, imported, named = unproved.net, unproved.imported, unproved.source.named
         final = imported.compared((*named.outputs, *unproved.ends))
         ends = tuple(final.get(name, name) for name in unproved.ends or named.outputs)
         parts = [(path, final.get(name, name)) for path, name in named.returned]
         outputs = [final.get(name, name) for name in named.outputs]
-        side = ModuleSide(self.observed(parts=bool(parts)), self.examples, outputs, parts, ends)
+        observed = self.observed(parts=bool(parts))
+        observed.run(self.examples.tensors.values())
+        parts = matched(observed.record.paths, parts)
+        side = ModuleSide(observed, self.examples, outputs, parts, ends)
         checked = compare(side, net, self.examples, seed, tolerance)
         unchecked = tuple(
             f'output "{name}" is not compared: no part of the module returns it'

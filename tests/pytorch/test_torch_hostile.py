@@ -266,3 +266,48 @@ def test_an_error_of_the_module_is_told():
 def test_an_output_with_the_name_of_an_input():
     with pytest.raises(InputError, match='"input" is the name of an input'):
         pg.from_torch(nn.ReLU(), image(), output_names=["input"])
+
+
+class Switches(nn.Module):
+    """Calls a function in place of a part while it is exported, as some libraries do."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.AvgPool2d(2)
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            return self.conv(nn.functional.avg_pool2d(x, 2))
+        return self.conv(self.pool(x))
+
+
+@pytest.mark.parametrize("exporter", ["torch.export", "torch.jit.trace"])
+def test_parts_that_are_called_only_in_an_ordinary_run(exporter):
+    torch.manual_seed(0)
+    converted = pg.from_torch(Switches(), torch.randn(1, 3, 8, 8), exporter=exporter)
+    assert converted.checked.proved
+    assert converted.modules == {"conv": ("conv",)}
+
+
+class Cancels(nn.Module):
+    """The difference of two large sums, whose roundings depend on the order of the terms."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4096, 16, bias=False)
+        self.shift = nn.Linear(4096, 16)
+        with torch.no_grad():
+            self.shift.weight.zero_()
+            self.shift.bias.copy_(-3000 * self.fc.weight.double().sum(1).float())
+
+    def forward(self, x):
+        return self.fc(x + 3000) + self.shift(x)
+
+
+def test_roundings_of_the_module_itself_are_no_difference():
+    torch.manual_seed(0)
+    with pytest.warns(ProtogenWarning, match="the module's own roundings are of this size"):
+        converted = pg.from_torch(Cancels(), torch.randn(4, 4096))
+    assert converted.checked.proved
+    assert 1e-4 < converted.checked.worst < 1e-2
