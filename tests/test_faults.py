@@ -147,7 +147,9 @@ def test_sigint_and_sigterm_leave_no_temporary_files(pair, tmp_path, number):
         _, stderr = process.communicate(timeout=60)
         codes.add(process.returncode)
         assert not list(folder.glob(".*")), "a temporary file is left"
-        assert "Traceback" not in stderr or process.returncode < 0  # killed during the imports
+        # Killed during the imports, or Python itself ignored the signal there ("Exception ignored in").
+        ignored = stderr.startswith("Exception ignored in")
+        assert "Traceback" not in stderr or process.returncode < 0 or ignored
     assert codes <= {0, 130, 143, -number, 1}
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 ROUNDINGS = 5.0
-LARGEST_ROUNDING = 1e-2  # larger differences are no roundings
+LARGEST_ROUNDING = 1e-2  # larger differences have another cause
 
 
 class ModuleSide(Side):

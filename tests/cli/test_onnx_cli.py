@@ -149,7 +149,7 @@ def test_approximation_is_reported_as_a_warning(protogen, tmp_path):
     done = convert(protogen, model=NETS / "convnext_17.onnx")
     assert done.returncode == 0
     assert done.stderr == (
-        'protogen: warning: operator "/Erf" (Erf): erf is approximated with an error of at most 1e-07 by the tanh of a polynomial.\n'
+        'protogen: warning: operator "/Mul_1" (Gelu): erf is approximated with an error of at most 1e-07 by the tanh of a polynomial.\n'
     )
 
 

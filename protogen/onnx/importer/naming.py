@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from protogen.formats.message import Message
 from protogen.layers import LayerType
+from protogen.layers.graph import free_name
 from protogen.onnx.importer.cleaning import VIEWS
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ class Names:
     def make_in_place(self, layers: list[Message]) -> None:
         """Make layers in-place if they alone read their bottom; the blob gets the top's name.
 
-        OpenCV and RKNN refuse a layer in place that has the name of its blob. Such a layer is not made
-        in-place; or the blob gets the name of its first value, if the names of layers matter more.
+        OpenCV and RKNN refuse a layer in place that has the name of its blob. If the operator has no name,
+        the layer gets another one. Else such a layer is not made in-place; or the blob gets the name of
+        its first value, if the names of layers matter more.
         """
         writers = self._in_place(layers)
         ends: dict[str, str] = {}
@@ -74,6 +76,9 @@ class Names:
             ends[bottom] = ends.get(top, top)
             chains.setdefault(ends[bottom], []).append(bottom)
         names: dict[str, str] = {}
+        new_layers: dict[str, str] = {}
+        used = {layer.name for layer in layers}
+        fixed = {operator.name for operator in self._source.operators}
         for last, bottoms in chains.items():  # bottoms from the last to the first
             in_place = {writers[one].name for one in bottoms}
             first = bottoms[-1]
@@ -84,13 +89,25 @@ class Names:
                 continue
             blob = last
             for bottom in bottoms:
-                if writers[bottom].name == blob:
+                layer = writers[bottom]
+                if layer.name == blob and blob in fixed:
                     blob = bottom
-                else:
-                    names[bottom] = blob
-                    self.overwritten.add(bottom)
+                    continue
+                if layer.name == blob:
+                    new_layers[blob] = free_name(f"{blob}_{layer.type.lower()}", used)
+                names[bottom] = blob
+                self.overwritten.add(bottom)
+        self._rename_layers(layers, new_layers)
         self._blob |= names
         _rename(layers, names)
+
+    def _rename_layers(self, layers: list[Message], new: Mapping[str, str]) -> None:
+        """Rename layers, also where their weights and reasons are stored."""
+        ctx = self._ctx
+        for layer in layers:
+            layer.all("name")[0].value = new.get(layer.name, layer.name)
+        ctx.weights = {new.get(name, name): blobs for name, blobs in ctx.weights.items()}
+        ctx.reasons = {new.get(name, name): text for name, text in ctx.reasons.items()}
 
     def _in_place(self, layers: list[Message]) -> dict[str, Message]:
         """Return the layers that can be in place, by their bottom, in order."""
