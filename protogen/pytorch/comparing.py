@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 
-ROUNDINGS = 5.0
+ROUNDINGS = 5.0  # the limit, as a multiple of the error of the module's own values in float32
 LARGEST_ROUNDING = 1e-2  # larger differences have another cause
 
 
@@ -143,9 +143,7 @@ class ExampleFeeder(Feeder):
         return [{key: arrays.get(key, values[key]) for key in values} for values in drawn]
 
 
-def compare(
-    side: ModuleSide, net: Net, examples: Examples, seed: int, tolerance: float
-) -> Comparison:
+def compare(side: ModuleSide, net: Net, seed: int, tolerance: float) -> Comparison:
     """Compare a module with its net: on the example inputs, then on random inputs; see ``pg.verify``.
 
     If values differ by more than the tolerance, the module is run in float64 too. The limit is then five
@@ -163,7 +161,7 @@ def compare(
     ends = side.outputs() or [name for name in side.values() if name in shared][:1]
 
     def compared(limit: float) -> Comparison:
-        feeder = ExampleFeeder(sides, examples.arrays())
+        feeder = ExampleFeeder(sides, side.examples.arrays())
         return compare_sides(*sides, ends, seed, limit, feeder)
 
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -48,13 +48,11 @@ class Origin:
 
     Attributes:
         module: the path of the module whose ``forward`` calls the function, such as ``layer1.0.conv1``.
-        instance: a text for the call of the module; a module can be called several times.
         function: the function that is called.
         call: a text for the call of the function, which can become several operators.
     """
 
     module: str
-    instance: str
     function: str
     call: str
 
@@ -99,7 +97,7 @@ def exported_by(exporter: str, observed: Observed, inputs: Mapping[str, Tensor])
             f"parts return {quantity(own + len(paths), 'tensor')}"
         )
     returned = list(zip(paths, remove_outputs(graph, own), strict=True))
-    origins |= {name: Origin("", "", "output", name) for name in separate_outputs(graph)}
+    origins |= {name: Origin("", "output", name) for name in separate_outputs(graph)}
     return Exported(exporter, model, origins, returned)
 
 
@@ -128,10 +126,9 @@ def by_export(observed: Observed, inputs: Mapping[str, Tensor]) -> Model:
         except FAILURES as error:
             raise _failure(error) from None
     graph = exported.model.graph
-    instances = _instances(exported.exported_program)
     origins = {}
     for node in graph:
-        origin = _origin_of_scopes(node.metadata_props, instances)
+        origin = _origin_of_scopes(node.metadata_props)
         if origin is not None and node.outputs and node.outputs[0].name:
             origins[node.outputs[0].name] = origin
     arrays = {}
@@ -145,13 +142,7 @@ def by_export(observed: Observed, inputs: Mapping[str, Tensor]) -> Model:
     return array_model(raw, arrays, type(observed.module).__name__), origins
 
 
-def _instances(program: Any) -> dict[str, str]:
-    """Return the call of the innermost module for each call of a function, by its name in the program."""
-    stacks = {one.name: one.meta.get("nn_module_stack") or {} for one in program.graph.nodes}
-    return {name: list(stack)[-1] for name, stack in stacks.items() if stack}
-
-
-def _origin_of_scopes(properties: Mapping[str, str], instances: Mapping[str, str]) -> Origin | None:
+def _origin_of_scopes(properties: Mapping[str, str]) -> Origin | None:
     """Return the origin that the newer exporter writes into an operator: the paths of the modules from the
     outermost to the innermost, then the name of the call."""
     text = properties.get("pkg.torch.onnx.name_scopes")
@@ -162,7 +153,7 @@ def _origin_of_scopes(properties: Mapping[str, str], instances: Mapping[str, str
     parts = names[-1].split(".")  # aten.conv2d.default
     function = parts[1] if len(parts) > 1 else parts[0]
     module = _of_module(scopes[-2] if len(scopes) > 1 else "")
-    return Origin(module, instances.get(scopes[-1], module), function.strip("_"), scopes[-1])
+    return Origin(module, function.strip("_"), scopes[-1])
 
 
 def _of_module(path: str) -> str:
@@ -218,8 +209,7 @@ def _origin_of_name(name: str, op_type: str, paths: list[str]) -> Origin:
     """Return the origin that the older exporter writes into an operator's name. ``/layer1/layer1.0/conv1/Conv``
     is layer1.0.conv1: each step is the last part of a path that is not a number, and what follows it."""
     path = ""
-    steps = name.strip("/").split("/")[:-1]
-    for step in steps:
+    for step in name.strip("/").split("/")[:-1]:
         inner = [one for one in paths if not path or one.startswith(f"{path}.")]
         for text in (step, re.sub(r"_\d+$", "", step)):  # a number counts the calls
             matching = [one for one in inner if _step(one) == text]
@@ -228,7 +218,7 @@ def _origin_of_name(name: str, op_type: str, paths: list[str]) -> Origin:
                 break
         else:
             path = f"{path}.{step}".strip(".")
-    return Origin(_of_module(path), "/".join(steps), op_type.lower(), name)
+    return Origin(_of_module(path), op_type.lower(), name)
 
 
 def _step(path: str) -> str:

@@ -22,7 +22,7 @@ def rounding_error(side: ModuleSide, inputs: Iterable[Arrays], values: Iterable[
     """Return the largest error of some values of a module, relative to each value's largest magnitude:
     computed as the module is, against a copy of the module in float64.
 
-    0 if the copy cannot be compared: it may have tensors of float32 in its code, or call other parts.
+    0 if the copy cannot run, because its code creates tensors of float32.
     """
     observed = side.observed
     module = copy.deepcopy(observed.module).double()

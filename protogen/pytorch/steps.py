@@ -239,7 +239,7 @@ class Task:
         observed.run(self.examples.tensors.values())
         parts = matched(observed.record.paths, parts)
         side = ModuleSide(observed, self.examples, outputs, parts, ends)
-        checked = compare(side, net, self.examples, seed, tolerance)
+        checked = compare(side, net, seed, tolerance)
         unchecked = tuple(
             f'output "{name}" is not compared: no part of the module returns it'
             for name in dict.fromkeys(ends)
