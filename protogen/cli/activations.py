@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from protogen.cli import options, output, tables
+from protogen.cli import completions, options, output, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 
 @click.command("activations")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", shell_complete=completions.functions, nargs=-1, metavar="[NAME]...")
 @options.plot("the functions and their derivatives")
 @click.option("--time/--no-time", "timed", default=True, help="Measure the time per element.")
 @options.as_json
 def command(names: tuple[str, ...], plot: str | None, timed: bool, as_json: bool) -> None:
     """Compare activation functions.
 
-    Every number is measured by running the layer: the range of the outputs, their mean for normally
-    distributed inputs, the inputs where the slope is below 0.01, the largest slope, the slopes on both
-    sides of 0, and the time per element in onnxruntime on this machine, in nanoseconds.
+    Every number is measured by running the layers: the range of the outputs, their mean for normally
+    distributed inputs, the gain of the weights before the function, the inputs where the slope is
+    below 0.01, the largest slope, the slopes on both sides of 0, and the time per element in
+    onnxruntime on this machine, in nanoseconds.
 
     \b
     Examples:
@@ -50,9 +51,8 @@ def command(names: tuple[str, ...], plot: str | None, timed: bool, as_json: bool
 
 
 def _note(one: Activation) -> str:
-    return f"slope up to {one.largest_slope:.2f}, mean {one.mean:.2f} of N(0, 1)".replace(
-        "-0.00", "0.00"
-    )
+    text = f"largest slope {one.largest_slope:.2f}, mean {one.mean:.2f}, gain {one.gain:.2f}"
+    return text.replace("-0.00", "0.00")
 
 
 def _show(functions: Sequence[Activation]) -> None:
@@ -77,6 +77,7 @@ def _show(functions: Sequence[Activation]) -> None:
             "from",
             "to",
             "mean",
+            "gain",
             "centred",
             "flat",
             "slope at 0",
@@ -90,6 +91,7 @@ def _show(functions: Sequence[Activation]) -> None:
                 written(one.low),
                 written(one.high),
                 f"{one.mean + 0.0:.2f}".replace("-0.00", "0.00"),
+                f"{one.gain:.2f}",
                 "yes" if one.zero_centred else "no",
                 flat(one),
                 slopes(one),
@@ -99,5 +101,5 @@ def _show(functions: Sequence[Activation]) -> None:
             )
             for one in functions
         ],
-        right=(1, 2, 3, 7, 8) if timed else (1, 2, 3, 7),
+        right=(1, 2, 3, 4, 8, 9) if timed else (1, 2, 3, 4, 8),
     )

@@ -7,19 +7,24 @@ from typing import Any
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import filetypes, options, output
 
 
 @click.command("report")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt")
-@click.argument("caffemodel", required=False, metavar="[NET.caffemodel]")
+@click.argument("net", type=filetypes.INPUT, metavar="NET.prototxt")
+@click.argument("caffemodel", type=filetypes.INPUT, required=False, metavar="[NET.caffemodel]")
 @click.option(
-    "-o", "--output", "target", metavar="FILE.html",
+    "-o", "--output", "target", type=filetypes.Writable("HTML"), metavar="FILE.html",
     help="Write the page here.  [default: NET.html in the current folder]",
 )  # fmt: skip
-@click.option("--against", metavar="OTHER.prototxt", help="Show the differences to another net.")
+@click.option(
+    "--against",
+    type=filetypes.INPUT,
+    metavar="OTHER.prototxt",
+    help="Show the differences to another net.",
+)
 @click.option("--health", is_flag=True, help="Show the signals of random data in every layer.")
 @options.half_check
 @options.dialect
@@ -37,7 +42,7 @@ def command(
 ) -> None:
     """Write a net as one interactive HTML page.
 
-    The page needs no network. It shows the drawing (blocks fold; search, zoom, keyboard), the
+    The page needs no network. It shows the drawing (blocks fold; search, zoom, minimap, keyboard), the
     parameters, shapes, cost and findings of each layer, histograms of weights, the first layer's
     filters, sortable tables, the kernels of upsampling layers, and the position of each blob's pixels
     in the input with the correct offsets for Crop layers.
@@ -52,9 +57,11 @@ def command(
       protogen report mine.prototxt --against deploy.prototxt -o changes.html
     """
     from protogen.cli import tables
+    from protogen.formats import files
     from protogen.report.write import write_report
 
-    page = Path(net).with_suffix(".html").name if target is None else target
+    own_name = "net" if net == files.STDIN else Path(net).stem
+    page = f"{own_name}.html" if target is None else target
     reading = options.reading_of(reading)
     with tables.counting("layers") as progress:
         write_report(
@@ -68,5 +75,7 @@ def command(
             progress=progress,
             **reading,
         )
+    if page == files.STDOUT:
+        return
     size = tables.size(Path(page).stat().st_size)
     output.note(f"wrote {output.printable(str(page))} ({size})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import filetypes, options, output
 from protogen.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @click.command("train-log")
 @options.proto
 @options.plugin
-@click.argument("log", metavar="TRAIN.log")
-@click.argument("net", metavar="[NET.prototxt]", required=False)
+@click.argument("log", type=filetypes.INPUT, metavar="TRAIN.log")
+@click.argument("net", type=filetypes.INPUT, metavar="[NET.prototxt]", required=False)
 @options.dialect
 @options.input_shapes
 @options.plot("loss, scores and norms")
@@ -89,12 +89,11 @@ def _course(diagnosis: Diagnosis) -> Any:
     from protogen.report.training import Course
 
     log = diagnosis.log
-    finite = [value for _, value in log.loss if math.isfinite(value)]
     lines = {}
     for finding in diagnosis.findings:
-        if finding.kind == "loss-stuck" and finite:
-            word = finding.text.split(" = ")[1].split(":")[0]
-            lines[word] = sum(finite[len(finite) // 2 :]) / len(finite[len(finite) // 2 :])
+        if finding.kind == "loss-stuck":
+            word = finding.text.split(" = ")[1].split(":")[0]  # ln(10), or ln(2) (0.693)
+            lines[word] = math.log(int(word.partition("(")[2].partition(")")[0]))
     scores = {f"test {n}": s for n, s in log.test.items() if "loss" not in n}
     losses = {"training": log.loss} | {f"test {n}": s for n, s in log.test.items() if "loss" in n}
     order = [name for name in log.weights if name in log.weight_gradients]

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Caffe layers of an activation function, and the initialisation that suits it."""
+    """Caffe layers of an activation function, and the initialisation that suits it.
+
+    A function that Caffe has no layer for is the ``operator`` of ONNX whose layers the importer writes.
+    """
 
     layers: Sequence[str]
     suits: str
+    operator: str = ""
 
 
 def _layer(type_: str, param: str = "") -> str:
@@ -32,6 +36,7 @@ FORMS = {
     "SELU": Form([_layer("ELU", "elu_param { alpha: 1.6732632 }"),
                    _layer("Power", "power_param { scale: 1.050701 }")],
                   "gaussian, std sqrt(1 / n) (Klambauer et al. 2017)"),
+    "GELU": Form([], "msra (Hendrycks and Gimpel 2016)", "Gelu"),
     "Swish": Form([_layer("Swish")], "msra (Ramachandran et al. 2017)"),
     "HardSwish": Form([_layer("HardSwish")], "msra (Howard et al. 2019)"),
     "Mish": Form([_layer("Mish")], "msra (Misra 2020)"),

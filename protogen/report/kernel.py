@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from protogen.report.style import COLOURS, INK, open_frame, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -12,8 +14,7 @@ if TYPE_CHECKING:
     from protogen.generate.upsampling import KernelPicture
 
 _NUMBERS_UP_TO = 10  # taps along an axis: a larger kernel has no room for numbers
-_INK = "#1f2933"
-_ACCENT = "#2a6f97"
+_DPI = 180
 
 
 def draw(pictures: Sequence[KernelPicture], file: BinaryIO, form: Literal["png", "svg"]) -> None:
@@ -21,27 +22,14 @@ def draw(pictures: Sequence[KernelPicture], file: BinaryIO, form: Literal["png",
     import matplotlib
     from matplotlib.figure import Figure
 
-    style: dict[Any, Any] = {
-        "font.size": 9,
-        "axes.edgecolor": _INK,
-        "axes.labelcolor": _INK,
-        "text.color": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "axes.titlesize": 10,
-        "axes.linewidth": 0.6,
-        "svg.hashsalt": "protogen",  # equal plots are equal files
-        "svg.fonttype": "none",
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style() | {"axes.titlesize": 10}):
         figure = Figure(figsize=(11, 3.7 * len(pictures)), layout="constrained")
         grid = figure.subplots(len(pictures), 3, squeeze=False)
         for (left, middle, right), picture in zip(grid, pictures, strict=True):
             _heat_map(figure, left, picture)
             _profile(middle, picture)
             _error_map(figure, right, picture)
-        metadata = {"Date": None} if form == "svg" else {"Software": "protogen"}
-        figure.savefig(file, format=form, dpi=180, metadata=metadata)
+        save(figure, file, form, dpi=_DPI, values=True)
 
 
 def _heat_map(figure: Figure, axes: Axes, picture: KernelPicture) -> None:
@@ -64,7 +52,7 @@ def _heat_map(figure: Figure, axes: Axes, picture: KernelPicture) -> None:
                 ha="center",
                 va="center",
                 fontsize=size,
-                color="white" if value > 0.55 else _INK,
+                color="white" if value > 0.55 else INK,
             )
     figure.colorbar(image, ax=axes, shrink=0.8, label="weight")
 
@@ -73,8 +61,8 @@ def _profile(axes: Axes, picture: KernelPicture) -> None:
     import numpy as np
 
     both = (
-        ("along width", picture.columns, _ACCENT, "o"),
-        ("along height", picture.rows, "#c1666b", "s"),
+        ("along width", picture.columns, COLOURS[0], "o"),
+        ("along height", picture.rows, COLOURS[1], "s"),
     )
     same = np.array_equal(picture.rows, picture.columns)
     for label, values, colour, marker in both[: 1 if same else 2]:
@@ -84,12 +72,11 @@ def _profile(axes: Axes, picture: KernelPicture) -> None:
         axes.plot(x, values, "-", lw=0.7, color=colour, alpha=0.5)
     if not same:
         axes.legend(frameon=False, loc="upper left", fontsize=8, handletextpad=0.1)
-    axes.axhline(0, color=_INK, lw=0.6)
+    axes.axhline(0, color=INK, lw=0.6)
     axes.set_ylim(0, 1.09)
     axes.set_box_aspect(1)
     axes.grid(axis="y", lw=0.3, alpha=0.6)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    open_frame(axes)
     stride = "\u00d7".join(map(str, dict.fromkeys(picture.stride)))
     axes.set_title(f"profile (stride {stride})")
     axes.set_xlabel("output pixels from the centre")
@@ -107,7 +94,7 @@ def _error_map(figure: Figure, axes: Axes, picture: KernelPicture) -> None:
     if ring_h or ring_w:
         inside = (width - 2 * ring_w, height - 2 * ring_h)
         axes.add_patch(
-            Rectangle((ring_w - 0.5, ring_h - 0.5), *inside, fill=False, ec=_INK, lw=0.9, ls="--")
+            Rectangle((ring_w - 0.5, ring_h - 0.5), *inside, fill=False, ec=INK, lw=0.9, ls="--")
         )
         rings = "\u00d7".join(map(str, dict.fromkeys(picture.ring)))
         axes.text(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from protogen.report.style import metadata
+from protogen.report.style import escape_dollars, save, style
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _CHANNELS = 64  # at most so many of a blob are drawn
 _BLOBS = 12  # at most so many are drawn
 _SIDE = 3.0  # inches: size of one sheet
+_DPI = 120
+_GAP = "#dfe8f0"  # colour of the gaps between channels, which differs from every grey
 
 
 def draw(
@@ -30,9 +32,11 @@ def draw(
     chosen = list(blobs.items())[:_BLOBS]
     columns = min(len(chosen), 4)
     rows = -(-len(chosen) // columns)
-    style: dict[Any, Any] = {"font.size": 8, "svg.hashsalt": "protogen"}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(_SIDE * columns, (_SIDE + 0.6) * rows), layout="constrained")
+    grey = matplotlib.colormaps["gray"].with_extremes(bad=_GAP)
+    with matplotlib.rc_context(style(8)):
+        figure = Figure(
+            figsize=((_SIDE + 0.5) * columns, (_SIDE + 0.3) * rows), layout="constrained"
+        )
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axis in axes:
             axis.axis("off")
@@ -40,13 +44,16 @@ def draw(
             sheet = contact_sheet(array[0][:_CHANNELS])
             low, high = float(array[0].min()), float(array[0].max())
             ends = (low, high) if low < high else (low - 1, high + 1)  # a constant blob is grey
-            axis.imshow(sheet, cmap="gray", interpolation="nearest", vmin=ends[0], vmax=ends[1])
+            image = axis.imshow(
+                sheet, cmap=grey, interpolation="nearest", vmin=ends[0], vmax=ends[1]
+            )
+            figure.colorbar(image, ax=axis, shrink=0.7, label="value")
             shown = min(len(array[0]), _CHANNELS)
             count = f"{shown} of {len(array[0])}" if shown < len(array[0]) else str(shown)
             plural = "s" if len(array[0]) > 1 else ""
             title = f"{name}\n{count} channel{plural} {array.shape[2]}x{array.shape[3]}, {low:.3g} to {high:.3g}"
-            axis.set_title(title.replace("$", r"\$"))
-        figure.savefig(file, format=form, dpi=120, metadata=metadata(form))
+            axis.set_title(escape_dollars(title), fontsize=8)
+        save(figure, file, form, dpi=_DPI, values=True)
 
 
 def contact_sheet(maps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,6 +17,12 @@
     return node;
   }
 
+  function drawn(tag, attributes) {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    return node;
+  }
+
   function count(n) {
     if (!n) return "";
     for (const [size, letter] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
@@ -31,10 +37,14 @@
 
   const box = svg.viewBox.baseVal;
   let [x, y, w, h] = [box.x, box.y, box.width, box.height];
-  let full = h;
+  const margin = 20;
+  const gutter = 48;
+  const turn = 14; // above and below the columns, for the lines between them
+  let size = [box.width, box.height]; // of the whole drawing, with margins
 
   function show() {
     svg.setAttribute("viewBox", `${x} ${y} ${w} ${h}`);
+    showWindow();
   }
 
   function ratio() {
@@ -42,19 +52,19 @@
   }
 
   function whole() {
-    const width = parseFloat(svg.getAttribute("width"));
-    w = Math.max(width, full / ratio());
+    w = Math.max(size[0], size[1] / ratio(), 500);
     h = w * ratio();
     x = -w / 2;
-    y = -20 - Math.max(0, h - full) / 2;
+    y = -margin - Math.max(0, h - size[1]) / 2;
     show();
   }
 
   function begin() {
-    w = Math.min(Math.max(parseFloat(svg.getAttribute("width")), 500), 1100);
+    if ("wraps" in svg.dataset) return whole();
+    w = Math.min(Math.max(size[0], 500), 1100);
     h = w * ratio();
     x = -w / 2;
-    y = -20;
+    y = -margin;
     show();
   }
 
@@ -68,38 +78,161 @@
     show();
   }
 
-  function stack() {
-    let at = 0;
-    for (const part of parts) {
-      part.setAttribute("transform", `translate(0 ${at})`);
-      const folded = part.querySelector(":scope > .open").hasAttribute("hidden");
-      at += parseFloat(folded ? part.dataset.folded : part.dataset.open);
-    }
-    full = at + 40;
+  // Repeated blocks that are folded, by number. The part with data-repeats replaces the parts of the block.
+  const closed = new Set();
+
+  function isFolded(part) {
+    return part.querySelector(":scope > .open").hasAttribute("hidden");
   }
 
-  function fold(part, closed) {
+  // Places all visible parts: one stack, or columns that fit the view if the drawing is large.
+  function stack() {
+    const visible = [];
+    for (const part of parts) {
+      const within = part.dataset.block ?? part.dataset.repeats;
+      const hidden = within !== undefined && closed.has(within) !== "repeats" in part.dataset;
+      part.toggleAttribute("hidden", hidden);
+      if (hidden) continue;
+      const folded = isFolded(part);
+      visible.push({
+        part,
+        width: folded ? 230 : parseFloat(part.dataset.width),
+        height: parseFloat(folded ? part.dataset.folded : part.dataset.open),
+      });
+    }
+    const total = visible.reduce((sum, one) => sum + one.height, 0);
+    const wraps = "wraps" in svg.dataset && total > Number(svg.dataset.wraps);
+    const columns = wraps ? wrapped(visible, total) : [visible];
+    const widths = columns.map((column) => Math.max(0, ...column.map((one) => one.width)));
+    const width = widths.reduce((sum, one) => sum + one + gutter, -gutter);
+    const lines = [];
+    let left = -width / 2;
+    let highest = 0;
+    let before = null;
+    columns.forEach((column, i) => {
+      const middle = left + widths[i] / 2;
+      let at = 0;
+      for (const one of column) {
+        one.part.setAttribute("transform", `translate(${middle} ${at})`);
+        at += one.height;
+      }
+      if (before && "chained" in column[0].part.dataset) {
+        const lane = left - gutter / 2;
+        lines.push(drawn("path", { class: "edge", d: `M${before[0]},${before[1]}v${turn}H${lane}V${-turn}H${middle}V0` }));
+      }
+      before = [middle, at];
+      left += widths[i] + gutter;
+      highest = Math.max(highest, at);
+    });
+    svg.querySelector("#links").replaceChildren(...lines);
+    size = [Math.max(width, 230) + 2 * margin, highest + 2 * margin + (lines.length ? turn : 0)];
+    drawMap();
+  }
+
+  // The columns with which the drawing fits the smallest rectangle of the view's shape.
+  function wrapped(items, total) {
+    const least = Math.max(...items.map((one) => one.height));
+    let [best, side] = [[items], Infinity];
+    for (let k = 0; k <= 60; k++) {
+      const most = least * (total / least) ** (k / 60);
+      const columns = [[]];
+      let [high, tallest] = [0, 0];
+      for (const one of items) {
+        if (high && high + one.height > most + 0.1) {
+          columns.push([]);
+          high = 0;
+        }
+        columns.at(-1).push(one);
+        high += one.height;
+        tallest = Math.max(tallest, high);
+      }
+      const width = columns.reduce((sum, column) => sum + gutter + column.reduce((most, one) => Math.max(most, one.width), 0), 0);
+      const needed = Math.max(width, tallest / ratio());
+      if (needed < side) [best, side] = [columns, needed];
+    }
+    return best;
+  }
+
+  function fold(part, isClosed) {
     const small = part.querySelector(":scope > .folded");
     if (!small) return;
-    part.querySelector(":scope > .open").toggleAttribute("hidden", closed);
-    small.toggleAttribute("hidden", !closed);
+    part.querySelector(":scope > .open").toggleAttribute("hidden", isClosed);
+    small.toggleAttribute("hidden", !isClosed);
+  }
+
+  function repeat(block, isClosed) {
+    if (isClosed) closed.add(block);
+    else closed.delete(block);
   }
 
   function at(part) {
-    return parseFloat(part.getAttribute("transform").split(" ")[1]);
+    return part.getAttribute("transform").match(/-?[\d.]+/g).map(Number);
   }
 
   function center(node) {
     const part = node.closest(".part");
-    if (part.querySelector(":scope > .open").hasAttribute("hidden")) {
+    if (isFolded(part) || closed.has(part.dataset.block)) {
       fold(part, false);
+      repeat(part.dataset.block, false);
       stack();
     }
     const rect = node.querySelector("rect");
-    x = parseFloat(rect.getAttribute("x")) + parseFloat(rect.getAttribute("width")) / 2 - w / 2;
-    y = at(part) + parseFloat(rect.getAttribute("y")) + parseFloat(rect.getAttribute("height")) / 2 - h / 2;
+    const [left, top] = at(part);
+    w = Math.min(w, 1100);
+    h = w * ratio();
+    x = left + parseFloat(rect.getAttribute("x")) + parseFloat(rect.getAttribute("width")) / 2 - w / 2;
+    y = top + parseFloat(rect.getAttribute("y")) + parseFloat(rect.getAttribute("height")) / 2 - h / 2;
     show();
   }
+
+  // minimap: all boxes, and the part of the drawing that is visible as a rectangle
+
+  const map = document.getElementById("minimap");
+  const seen = drawn("rect", { class: "window" });
+
+  function drawMap() {
+    const [paths, colours] = [new Map(), new Map()];
+    for (const part of parts) {
+      if (part.hasAttribute("hidden")) continue;
+      const [left, top] = at(part);
+      const inside = part.querySelector(isFolded(part) ? ":scope > .folded" : ":scope > .open");
+      for (const one of inside.querySelectorAll(".box")) {
+        const rect = one.querySelector(":scope > rect:last-of-type");
+        const look = one.getAttribute("class").replace(/ (hit|chosen)\b/g, "");
+        if (!colours.has(look)) colours.set(look, getComputedStyle(rect).stroke);
+        const colour = colours.get(look);
+        const [rx, ry, rw, rh] = ["x", "y", "width", "height"].map((name) => parseFloat(rect.getAttribute(name)));
+        paths.set(colour, (paths.get(colour) ?? "") + `M${rx + left},${ry + top}h${rw}v${rh}h${-rw}z`);
+      }
+    }
+    map.setAttribute("viewBox", `${-size[0] / 2} ${-margin} ${size[0]} ${size[1]}`);
+    const scale = Math.min(220 / size[0], 180 / size[1]);
+    map.setAttribute("width", Math.max(size[0] * scale, 24));
+    map.setAttribute("height", Math.max(size[1] * scale, 24));
+    map.replaceChildren(...[...paths].map(([fill, d]) => drawn("path", { fill, d })), seen);
+    showWindow();
+  }
+
+  // The minimap is hidden while all of the drawing is visible.
+  function showWindow() {
+    const all = x <= -size[0] / 2 + margin && y <= 1 && x + w >= size[0] / 2 - margin && y + h >= size[1] - 2 * margin - 1;
+    map.toggleAttribute("hidden", all);
+    for (const [name, value] of Object.entries({ x, y, width: w, height: h })) seen.setAttribute(name, value);
+  }
+
+  function moveWindow(event) {
+    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(map.getScreenCTM().inverse());
+    [x, y] = [point.x - w / 2, point.y - h / 2];
+    show();
+  }
+  map.addEventListener("pointerdown", (event) => {
+    map.setPointerCapture(event.pointerId);
+    moveWindow(event);
+  });
+  map.addEventListener("pointermove", (event) => {
+    if (map.hasPointerCapture(event.pointerId)) moveWindow(event);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawMap);
 
   view.addEventListener("wheel", (event) => {
     event.preventDefault();
@@ -138,11 +271,15 @@
   }
 
   function act(target) {
-    const folder = target.closest(".fold, .block");
+    const folder = target.closest(".fold, .block, .unrepeat");
     if (folder) {
       const part = folder.closest(".part");
-      fold(part, folder.classList.contains("fold"));
+      const { block, repeats } = part.dataset;
+      if (repeats !== undefined) repeat(repeats, false);
+      else if (folder.classList.contains("refold")) repeat(block, true);
+      else fold(part, folder.classList.contains("fold"));
       stack();
+      show();
       return true;
     }
     const node = target.closest(".box");
@@ -181,9 +318,24 @@
     }
   });
 
-  function all(closed) {
-    parts.forEach((part) => fold(part, closed));
+  function all(isClosed) {
+    for (const part of parts) {
+      fold(part, isClosed);
+      if ("repeats" in part.dataset) repeat(part.dataset.repeats, isClosed);
+    }
     stack();
+    begin();
+  }
+
+  // At first, a large drawing shows its repeated blocks folded, and all parts if that is not enough.
+  function start() {
+    const crowded = "crowded" in svg.dataset;
+    for (const part of parts) if (crowded && "repeats" in part.dataset) repeat(part.dataset.repeats, true);
+    stack();
+    if (crowded && size[0] * size[1] > 6e6) {
+      for (const part of parts) fold(part, true);
+      stack();
+    }
     begin();
   }
   document.getElementById("fold").addEventListener("click", () => all(true));
@@ -198,12 +350,29 @@
   const hits = document.getElementById("hits");
   let matches = [];
   let current = -1;
+
+  // Layers that match: first the exact name, then names that begin with the words, then names and types that contain them.
+  function sorted(words) {
+    const exact = search.value.trim();
+    const rank = (layer) => {
+      const name = layer.name.toLowerCase();
+      if (layer.name === exact) return 0;
+      if (name === words) return 1;
+      if (name.startsWith(words)) return 2;
+      if (name.includes(words)) return 3;
+      return (name + " " + layer.type.toLowerCase()).includes(words) ? 4 : 5;
+    };
+    return data.layers
+      .map((layer, i) => [rank(layer), i])
+      .filter(([one]) => one < 5)
+      .sort((a, b) => a[0] - b[0] || a[1] - b[1])
+      .map(([, i]) => i);
+  }
+
   function find() {
     const words = search.value.trim().toLowerCase();
     svg.querySelectorAll(".hit").forEach((node) => node.classList.remove("hit"));
-    matches = words
-      ? data.layers.flatMap((layer, i) => ((layer.name + " " + layer.type).toLowerCase().includes(words) ? [i] : []))
-      : [];
+    matches = words ? sorted(words) : [];
     current = -1;
     for (const i of matches) node(i)?.classList.add("hit");
     hits.textContent = words ? `${matches.length} matches` : "";
@@ -240,6 +409,7 @@
     target?.classList.add("chosen");
     if (move && target) center(target);
     fill(data.layers[i]);
+    window.dispatchEvent(new CustomEvent("choose", { detail: i }));
   }
 
   function list(pairs) {
@@ -343,12 +513,6 @@
 
   // ranges: for each blob a strip of bars, one for each power of two, darker for more values
 
-  function drawn(tag, attributes) {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    return node;
-  }
-
   function strip(row, axis, limits) {
     const width = 260;
     const at = (power) => (width * (power - axis[0])) / (axis[1] - axis[0]);
@@ -442,13 +606,35 @@
   document.body.append(make("footer", {}, data.made));
 
   panel.append(make("h2", {}, "No layer selected"), make("p", { class: "note" }, "Click a layer, or search for one. Drag to move, turn the wheel to zoom. Keys: arrows move, + and − zoom, 0 shows the whole net, / searches, n and p select the next and the previous layer, Enter folds and unfolds."));
-  stack();
-  if (data.layers.length > 400) all(true);
-  else begin();
+  start();
   window.addEventListener("resize", () => {
     h = w * ratio();
     show();
   });
-  window.addEventListener("beforeprint", () => svg.setAttribute("viewBox", `${-parseFloat(svg.getAttribute("width")) / 2} -20 ${svg.getAttribute("width")} ${full}`));
+  window.addEventListener("beforeprint", () => svg.setAttribute("viewBox", `${-size[0] / 2} ${-margin} ${size[0]} ${size[1]}`));
   window.addEventListener("afterprint", show);
+
+  // For the page of "protogen view", which shows this one in a frame (protogen/viewing/view.js).
+  const nameOf = (part) => part.querySelector("[aria-label^=Unfold]")?.getAttribute("aria-label");
+  const isShut = (part) => ("repeats" in part.dataset ? closed.has(part.dataset.repeats) : isFolded(part));
+  window.report = {
+    layers: data.layers,
+    choose,
+    chosen: () => chosen,
+    box: () => [x, y, w, h],
+    setBox: (box) => {
+      [x, y, w, h] = box;
+      show();
+    },
+    folds: () => parts.map((part) => [nameOf(part), isShut(part)]),
+    setFolds: (folds) => {
+      const before = new Map(folds.filter(([name]) => name));
+      for (const part of parts) {
+        const shut = before.get(nameOf(part)) ?? isShut(part);
+        if ("repeats" in part.dataset) repeat(part.dataset.repeats, shut);
+        else fold(part, shut);
+      }
+      stack();
+    },
+  };
 })();

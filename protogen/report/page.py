@@ -11,7 +11,8 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from protogen.report.drawing import stylesheet, svg
+from protogen.report.colours import stylesheet
+from protogen.report.drawing import legend, page_svg
 from protogen.report.style import metadata
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def page(
         "title": escape(str(data["name"])),
         "drawing_style": stylesheet(),
         "style": _resource("page.css"),
-        "svg": svg(diagram, marks, flaws, page=True),
+        "legend": legend(diagram),
+        "svg": page_svg(diagram, marks, flaws),
         "data": html_safe_json(data),
         "script": _resource("page.js"),
     }

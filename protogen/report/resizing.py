@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from protogen.report.style import escape_dollars, save, style
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from protogen.generate.plan_picture import Row
 
-_INK = "#1f2933"
+_DPI = 115
 _NOISE = 1e-5  # a smaller error is rounding of float32
 
 
@@ -29,33 +31,33 @@ def draw(
     import matplotlib
     from matplotlib.figure import Figure
 
-    style: dict[Any, Any] = {
-        "font.size": 9,
-        "axes.edgecolor": _INK,
-        "text.color": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "axes.titlesize": 9,
-        "axes.linewidth": 0.6,
-        "svg.hashsalt": "protogen",
-        "svg.fonttype": "none",
-    }
     largest_error = max(float(row.error.max()) for row in rows)
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style() | {"axes.titlesize": 9}):
         figure = Figure(figsize=(9.6, 3.05 * (len(rows) + 1)), layout="constrained")
-        figure.suptitle(_escape_dollars(title), fontsize=11)
+        figure.suptitle(escape_dollars(title), fontsize=11)
         grid = figure.subplots(len(rows) + 1, 3, squeeze=False)
-        _image(figure, grid[0][0], picture, "zone plate", "gray", (-1, 1))
-        _image(figure, grid[0][1], exact, "exact resize", "gray", (-1, 1))
+        _image(figure, grid[0][0], picture, f"input: zone plate, {_size(picture)}", "gray", (-1, 1))
+        _image(figure, grid[0][1], exact, f"exact resize, {_size(exact)}", "gray", (-1, 1), "value")
         grid[0][2].axis("off")
         for axes, row in zip(grid[1:], rows, strict=True):
-            _image(figure, axes[0], row.taps, f"{row.label}\n{row.taps_title}", "Blues", None)
-            _image(figure, axes[1], row.output, _wrapped(row.layers), "gray", (-1, 1))
+            _image(
+                figure, axes[0], row.taps, f"{row.label}\n{row.taps_title}", "Blues", None, "weight"
+            )
+            _image(
+                figure, axes[1], row.output, f"output of {_wrapped(row.layers)}", "gray", (-1, 1)
+            )
             row_error = float(row.error.max())
             text = f"error up to {row_error:.2g}" + (": exact" if row_error < _NOISE else "")
-            _image(figure, axes[2], row.error, text, "OrRd", (0, max(largest_error, _NOISE)))
-        metadata = {"Date": None} if form == "svg" else {"Software": "protogen"}
-        figure.savefig(file, format=form, dpi=130, metadata=metadata)
+            _image(
+                figure,
+                axes[2],
+                row.error,
+                text,
+                "OrRd",
+                (0, max(largest_error, _NOISE)),
+                "absolute error",
+            )
+        save(figure, file, form, dpi=_DPI, values=True)
 
 
 def _image(
@@ -65,14 +67,20 @@ def _image(
     title: str,
     colours: str,
     limits: tuple[float, float] | None,
+    scale: str = "",
 ) -> None:
+    """Draw one array; with ``scale``, also the scale of its colours with this title."""
     low, high = limits or (None, None)
     image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-    axes.set_title(_escape_dollars(title))
+    axes.set_title(escape_dollars(title))
     axes.set_xticks([])
     axes.set_yticks([])
-    if colours != "gray":
-        figure.colorbar(image, ax=axes, shrink=0.8)
+    if scale:
+        figure.colorbar(image, ax=axes, shrink=0.8, label=scale)
+
+
+def _size(values: NDArray[Any]) -> str:
+    return f"{values.shape[0]}x{values.shape[1]} pixels"
 
 
 def _wrapped(layers: str) -> str:
@@ -80,8 +88,3 @@ def _wrapped(layers: str) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(layers, 44))
-
-
-def _escape_dollars(text: str) -> str:
-    """Escape dollar signs, which matplotlib would read as the delimiters of a formula."""
-    return text.replace("$", r"\$")

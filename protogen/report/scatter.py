@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from protogen.report.style import COLOURS, DPI, INK, metadata, open_frame, style
+from protogen.report.style import COLOURS, INK, open_frame, save, style
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ def draw(panels: Sequence[Panel], file: BinaryIO, form: Literal["png", "svg"]) -
             axis.set_ylim(-limit, limit)
             axis.set_aspect("equal")
             axis.set_title(panel.title)
-            axis.set_xlabel(panel.names[0])
-            axis.set_ylabel(panel.names[1])
+            axis.set_xlabel(f"{panel.names[0]}, value of the pixel")
+            axis.set_ylabel(f"{panel.names[1]}, value of the pixel")
             open_frame(axis)
-        figure.savefig(file, format=form, dpi=DPI, metadata=metadata(form))
+        save(figure, file, form)

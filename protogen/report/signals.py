@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from protogen.report.style import COLOURS, DPI, GREY, escape_dollars, metadata, open_frame, style
+from protogen.report.labels import labels
+from protogen.report.style import COLOURS, GREY, escape_dollars, open_frame, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from protogen.training.signals.health import Row
 
+_NOTE = "histogram of the values after each layer, all on the same x axis"
+_NAME = 18  # characters of a layer's name at most
 _COLUMNS = 10  # histograms in a row
 
 
@@ -27,19 +30,28 @@ def draw(rows: Sequence[Row], file: BinaryIO, form: Literal["png", "svg"]) -> No
         parts: Any = figure.subfigures(len(rows) + 1, 1, height_ratios=[1.9] * len(rows) + [3.2])
         for number, (row, part) in enumerate(zip(rows, parts, strict=False)):
             part.suptitle(
-                escape_dollars(row.title), x=0.01, ha="left", fontsize=9, fontweight="bold"
+                f"{escape_dollars(row.title)}: {_NOTE}",
+                x=0.01,
+                ha="left",
+                fontsize=9,
+                fontweight="bold",
             )
+            names = labels(row.names, _NAME)
             axes = part.subplots(1, columns, squeeze=False)[0]
             for axis, layer in zip(axes, _spread(len(row.names), columns), strict=False):
-                _histogram(axis, row, layer, COLOURS[number % len(COLOURS)])
+                _histogram(
+                    axis, row, layer, names[row.names[layer]], COLOURS[number % len(COLOURS)]
+                )
             for axis in axes[min(columns, len(row.names)) :]:
                 axis.axis("off")
         has_gradients = any(g is not None for row in rows for g in row.gradients)
         below = parts[-1].subplots(1, 2 if has_gradients else 1, squeeze=False)[0]
         _curves(below[0], rows, "deviations", "standard deviation of the signal", len(rows) > 1)
         if has_gradients:
-            _curves(below[1], rows, "gradients", "standard deviation of the gradient", False)
-        figure.savefig(file, format=form, dpi=DPI, metadata=metadata(form))
+            _curves(
+                below[1], rows, "gradients", "standard deviation of the gradient", len(rows) > 1
+            )
+        save(figure, file, form)
 
 
 def _spread(count: int, columns: int) -> list[int]:
@@ -49,12 +61,12 @@ def _spread(count: int, columns: int) -> list[int]:
     return [round(i * (count - 1) / (columns - 1)) for i in range(columns)]
 
 
-def _histogram(axis: Axes, row: Row, layer: int, colour: str) -> None:
+def _histogram(axis: Axes, row: Row, layer: int, name: str, colour: str) -> None:
     import numpy as np
 
     values = row.histograms[layer]
     low, high = row.ends[layer]
-    axis.set_title(escape_dollars(row.names[layer])[-18:], fontsize=7)
+    axis.set_title(escape_dollars(name), fontsize=7)
     axis.set_yticks([])
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
@@ -95,7 +107,7 @@ def _curves(axis: Axes, rows: Sequence[Row], key: str, label: str, legend: bool)
             label=row.title,
         )
     axis.set_yscale("log")
-    axis.set_xlabel("layer with weights")
+    axis.set_xlabel("layer with weights, counted from the input")
     axis.set_ylabel(label)
     axis.grid(axis="y", lw=0.4, color=GREY)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))

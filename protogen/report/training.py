@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from protogen.report.style import COLOURS, DPI, INK, escape_dollars, metadata, open_frame, style
+from protogen.report.style import COLOURS, INK, escape_dollars, open_frame, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MARKERS = "os^Dv"  # of the series in a panel, where they have few points
 Series = Sequence[tuple[int, float]]
 
 
@@ -40,10 +41,10 @@ def draw(course: Course, file: BinaryIO, form: Literal["png", "svg"]) -> None:
         axes = list(figure.subplots(1, count, squeeze=False)[0])
         _lines(axes.pop(0), course.losses, course.lines, "loss", course.rate)
         if course.scores:
-            _lines(axes.pop(0), course.scores, {}, "score", ())
+            _lines(axes.pop(0), course.scores, {}, "value of the output", ())
         if course.gradients:
             _norms(axes.pop(0), course)
-        figure.savefig(file, format=form, dpi=DPI, metadata=metadata(form))
+        save(figure, file, form)
 
 
 def _lines(
@@ -55,32 +56,31 @@ def _lines(
             x,
             y,
             lw=1.3,
-            marker="o" if len(x) < 30 else "",
-            ms=3,
+            marker=MARKERS[number % len(MARKERS)] if len(x) < 30 else "",
+            ms=4,
             color=COLOURS[number % len(COLOURS)],
-            label=name,
+            label=escape_dollars(name),
         )
     for name, level in levels.items():
-        axis.axhline(level, color=INK, lw=0.8, ls="--")
-        axis.annotate(
-            name,
-            (1, level),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            fontsize=8,
-        )
+        axis.axhline(level, color=INK, lw=0.8, ls="--", label=escape_dollars(name))
     axis.set_xlabel("iteration")
     axis.set_ylabel(label)
     low, high = axis.get_ylim()
     if low > 0:  # start at 0, so that small changes do not look like a trend
         axis.set_ylim(0, high * 1.1)
-    axis.legend(frameon=False, fontsize=8)
+    lines = axis.get_lines()
     open_frame(axis)
     if len({value for _, value in rate}) > 1:
         rate_axis = axis.twinx()
-        rate_axis.plot(*zip(*rate, strict=True), lw=0.9, ls=":", color=INK)
-        rate_axis.set_ylabel("learning rate (dotted)")
+        lines = [
+            *lines,
+            *rate_axis.plot(
+                *zip(*rate, strict=True), lw=0.9, ls=":", color=INK, label="learning rate (right)"
+            ),
+        ]
+        rate_axis.set_ylabel("learning rate")
+        rate_axis.spines["top"].set_visible(False)
+    axis.legend(handles=lines, frameon=False, fontsize=8)
 
 
 def _norms(axis: Axes, course: Course) -> None:
@@ -111,6 +111,7 @@ def _norms(axis: Axes, course: Course) -> None:
         ha="right",
         fontsize=7,
     )
+    axis.set_xlabel("layer with weights, in the order of the net")
     axis.set_ylabel("mean absolute value, last iteration")
     axis.legend(frameon=False, fontsize=8)
     open_frame(axis)

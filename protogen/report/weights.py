@@ -3,18 +3,83 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from protogen.formats.weightfiles import read_any
+from protogen.net.net import Net, load
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from protogen.formats.weightfiles import Weights
     from protogen.layers.graph import Layer
-    from protogen.net.net import Net
+    from protogen.net.build import BuildOptions
 
 BARS = 31  # bars of a histogram
 SAMPLE = 1 << 20  # values of a blob that a histogram counts at most
 FILTERS = 128  # filters of the first layer that are shown at most
+
+
+class StoredWeights:
+    """The weights of a file for one or several pages. The file is read at most once, and each of its
+    histograms is computed once.
+
+    Args:
+        path: a caffemodel, or a file of Caffe's HDF5 format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+        self._histograms: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    @cached_property
+    def arrays(self) -> Weights:
+        """The blobs by the name of the layer.
+
+        Raises:
+            InputError: the file cannot be read or is damaged.
+        """
+        return read_any(self.path)
+
+    @cached_property
+    def _owners(self) -> set[int]:
+        """The identities of the objects whose memory the arrays use."""
+        return {id(_owner(array)) for arrays in self.arrays.values() for array in arrays}
+
+    def load(self, path: str | Path, **options: Unpack[BuildOptions]) -> Net:
+        """Load a net with these weights, as ``pg.load`` does.
+
+        Raises:
+            InputError: the net is invalid, or the weights do not fit it.
+        """
+        shapes = {name: [array.shape for array in arrays] for name, arrays in self.arrays.items()}
+        options["weight_shapes"] = shapes
+        net = load(path, **options)
+        if self.arrays:
+            net.take_weights(self.arrays)
+            net.fill_diagonals()
+        return net
+
+    def histogram(self, array: NDArray[np.floating]) -> dict[str, Any]:
+        """Return the histogram of an array of a net of ``load``."""
+        if id(_owner(array)) not in self._owners:  # a blob in the text of the net
+            return histogram(array)
+        key = (array.ctypes.data, array.shape, array.strides, array.dtype.str)
+        if key not in self._histograms:
+            self._histograms[key] = histogram(array)
+        return self._histograms[key]
+
+
+def _owner(array: Any) -> Any:
+    """Return the object whose memory an array uses."""
+    while True:
+        base = array.obj if isinstance(array, memoryview) else getattr(array, "base", None)
+        if base is None:
+            return array
+        array = base
 
 
 def histogram(array: NDArray[np.floating]) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""``pg.write_report`` and ``pg.draw``: the HTML report and the drawing of a net."""
+"""``pg.write_report``: the HTML report of a net."""
 
 from __future__ import annotations
 
 import bisect
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ from protogen import geometry
 from protogen._version import __version__
 from protogen.errors import InputError, Place, quantity
 from protogen.formats import files, prototxt
-from protogen.formats.weightfiles import missing
 from protogen.generate.specification import size_text
 from protogen.geometry import Shape
 from protogen.layers.graph import Graph, Layer
@@ -22,18 +20,17 @@ from protogen.net.build import Reading
 from protogen.net.coordinates import BlobCoordinates, Map, crop_checks, places
 from protogen.net.cost import Cost, costs
 from protogen.net.net import Net, load
-from protogen.report import drawing, measured
-from protogen.report.diagram import Diagram, diagram
-from protogen.report.weights import first_filters, histogram
+from protogen.report import measured
+from protogen.report.diagram import Diagram, foldable_diagram
+from protogen.report.weights import StoredWeights, first_filters, histogram
 
 if TYPE_CHECKING:
+    from protogen.lint.engine import Checked
     from protogen.net.differences import Difference
 
 TEXT = 3000  # characters of a layer's prototxt that its panel shows at most
 KERNELS = 6  # upsampling kernels that are shown at most
 LARGEST = 64  # largest upsampling factor whose kernel is shown
-SCALE = 1.5  # pixels of a PNG per pixel of the drawing
-MOST = 24_000_000  # pixels of a PNG at most
 
 
 @dataclass
@@ -45,51 +42,15 @@ class _Marks:
     kinds: dict[int, str] = field(default_factory=dict)
 
 
-def draw(
-    path: str | Path,
-    output: str | Path,
-    *,
-    input_shapes: Mapping[str, Shape] | None = None,
-    **reading: Unpack[Reading],
-) -> Diagram:
-    """Draw a net from top to bottom as SVG or PNG, depending on the extension of ``output``.
-
-    ``reading`` has the phase (TEST by default, or TRAIN if the net is valid only in that phase), level,
-    stages, dialect and so on, as for ``pg.load``. A box shows a layer and the in-place layers on its top. A data layer that is far from its reader is repeated
-    as a dashed box next to the reader.
-
-    Raises:
-        InputError: the net is invalid, or the extension is neither .svg nor .png.
-        UnsupportedError: igraph or resvg-py is not installed.
-    """
-    files.distinct([("--output", output)], [path])
-    extension = Path(output).suffix.lower()
-    if extension not in (".svg", ".png"):
-        raise InputError("unsupported image extension: expected .svg or .png", where=str(output))
-    layout = diagram(_loaded(path, None, input_shapes, reading)[0].graph)
-    text = drawing.svg(layout)
-    if extension == ".svg":
-        raw = text.encode()
-    else:
-        width, height = drawing.extent(layout)
-        scale = min(SCALE, math.sqrt(MOST / (width * height)), 30_000 / max(width, height))
-        try:
-            raw = drawing.png(text, drawing.fonts(), scale)
-        except ImportError:
-            raise missing("resvg-py, which draws PNG,", "report") from None
-    with files.replacing(output) as file:
-        file.write(raw)
-    return layout
-
-
 def write_report(
     path: str | Path,
     output: str | Path,
-    caffemodel: str | Path | None = None,
+    caffemodel: str | Path | StoredWeights | None = None,
     *,
     against: str | Path | None = None,
     signals: bool = False,
     ranges: bool = False,
+    checked: Checked | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
     progress: Callable[[int, int], object] | None = None,
     **reading: Unpack[Reading],
@@ -102,11 +63,12 @@ def write_report(
     Args:
         path: the prototxt.
         output: the HTML file.
-        caffemodel: the weights; optional.
+        caffemodel: the weights; optional. ``StoredWeights`` are read once for several pages.
         against: another net; the page shows the changes that turn it into this one.
         signals: measure the signal of random data in every layer, as ``pg.health`` does.
         ranges: measure what float16 and int8 do to every blob and weight on random data, as
             ``pg.half_check`` does.
+        checked: the findings to show; by default those of ``pg.check_file``.
         input_shapes: shapes of inputs by name, instead of those of the prototxt.
         progress: called with (layers done, layers) while histograms of the weights are computed.
         reading: phase (TEST by default, or TRAIN if the net is valid only in that phase), level,
@@ -120,21 +82,23 @@ def write_report(
     from protogen.report.page import page
 
     def loaded() -> Net:
-        return load(path, caffemodel, input_shapes=input_shapes, **reading)
+        return load(path, weights, input_shapes=input_shapes, **reading)
 
-    files.distinct([("--output", output)], [path, caffemodel, against])
-    net, phase = _loaded(path, caffemodel, input_shapes, reading)
+    stored = StoredWeights(caffemodel) if isinstance(caffemodel, str | Path) else caffemodel
+    weights = stored.path if stored is not None else None
+    files.distinct([("--output", output)], [path, weights, against])
+    net, phase = loaded_with_phase(path, stored, input_shapes, reading)
     reading["phase"] = phase
-    layout = diagram(net.graph)
+    layout = foldable_diagram(net.graph)
     marks = _Marks()
-    findings = _findings(path, net, marks, reading, input_shapes or {})
+    findings = _findings(path, net, marks, reading, input_shapes or {}, checked)
     changes = _changes(against, net, marks) if against is not None else []
     layer_costs = costs(net.graph)
     coordinates = places(net.graph)
     data = {
         "name": net.name or Path(path).name,
         "totals": _totals(net, layer_costs) + (" Phase TRAIN." if phase == "TRAIN" else ""),
-        "layers": _layers(net, layer_costs, layout, marks, progress),
+        "layers": _layers(net, layer_costs, layout, marks, stored, progress),
         "findings": findings,
         "changes": changes,
         "compared": f"Changes that turn {Path(against).name} into this net." if against else "",
@@ -144,7 +108,7 @@ def write_report(
         "signals": measured.signals(loaded()) if signals else None,
         "ranges": measured.ranges(loaded()) if ranges else None,
         "made": f"Written by protogen {__version__} from {Path(path).name}"
-        + (f" and {Path(caffemodel).name}." if caffemodel is not None else "."),
+        + (f" and {Path(weights).name}." if weights is not None else "."),
     }
     counts = {i: len(findings) for i, findings in marks.findings.items()}
     with files.replacing(output) as file:
@@ -152,9 +116,9 @@ def write_report(
     return Path(output)
 
 
-def _loaded(
+def loaded_with_phase(
     path: str | Path,
-    caffemodel: str | Path | None,
+    stored: StoredWeights | None,
     input_shapes: Mapping[str, Shape] | None,
     reading: Reading,
 ) -> tuple[Net, str]:
@@ -162,7 +126,8 @@ def _loaded(
 
     def of(phase: str) -> Net:
         options: Reading = {**reading, "phase": phase}
-        return load(path, caffemodel, input_shapes=input_shapes, tolerant=True, **options)
+        of_file = stored.load if stored is not None else load
+        return of_file(path, input_shapes=input_shapes, tolerant=True, **options)
 
     if reading.get("phase"):
         return of(reading["phase"]), reading["phase"]
@@ -194,6 +159,7 @@ def _layers(
     layer_costs: Sequence[Cost],
     layout: Diagram,
     marks: _Marks,
+    stored: StoredWeights | None,
     progress: Callable[[int, int], object] | None,
 ) -> list[dict[str, Any]]:
     boxes = {
@@ -223,7 +189,7 @@ def _layers(
                 "stride": "×".join(dict.fromkeys(map(str, cost.stride or ()))),
                 "place": _line(layer),
                 "text": text if len(text) <= TEXT else text[:TEXT] + "\n...",
-                "blobs": _blobs(net, layer),
+                "blobs": _blobs(net, layer, stored),
                 "picture": first[1] if first and first[0] is layer else None,
                 "findings": marks.findings.get(i, []),
                 "changes": marks.changes.get(i, []),
@@ -239,12 +205,13 @@ def _line(layer: Layer) -> str:
     return str(layer.place).rpartition("/")[2]
 
 
-def _blobs(net: Net, layer: Layer) -> list[dict[str, Any]]:
+def _blobs(net: Net, layer: Layer, stored: StoredWeights | None) -> list[dict[str, Any]]:
     arrays = net.weights.get(layer.name)
     if arrays is None:
         shapes = net.parameter_shapes.get(layer.name) or ()
         return [{"shape": list(shape)} for shape in shapes]
-    return [{"shape": list(array.shape)} | histogram(array) for array in arrays]
+    bars = stored.histogram if stored else histogram
+    return [{"shape": list(array.shape)} | bars(array) for array in arrays]
 
 
 # findings and differences
@@ -256,13 +223,14 @@ def _findings(
     marks: _Marks,
     reading: Reading,
     input_shapes: Mapping[str, Shape],
+    checked: Checked | None,
 ) -> list[dict[str, Any]]:
     from protogen.lint.context import Settings
     from protogen.lint.engine import check_file
     from protogen.lint.rules import rule_name
 
     settings = Settings(dialect=reading.get("dialect", ""), input_shapes=dict(input_shapes))
-    report = check_file(path, settings=settings)
+    report = checked or check_file(path, settings=settings)
     lines = []
     for i, layer in enumerate(net.layers):
         if isinstance(layer.place, Place) and layer.place.line:

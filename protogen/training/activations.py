@@ -26,6 +26,7 @@ POINTS = 1025  # samples of the curve
 FLAT = 0.01  # a smaller slope passes almost no gradient
 FAR = 1000.0  # input that shows the function's behaviour far from 0
 TIMED = 1 << 20  # elements of a timed run
+OPSET = 20  # the operator set of ONNX that defines Gelu
 RUNS = 9  # timed runs, of which the median counts
 
 
@@ -36,6 +37,8 @@ class Activation:
     Attributes:
         low, high: the range; None where the function is not bounded.
         mean: the mean output for standard normal input.
+        gain: 1 / sqrt(E[f(x)^2]) for standard normal x, by numerical integration. Weights with a
+            standard deviation of gain / sqrt(inputs) keep the size of the signals.
         flat_below, flat_above: the inputs beyond which the slope is below 0.01; None where it is
             not.
         slopes_at_0: the slopes to the left and to the right of 0.
@@ -47,6 +50,7 @@ class Activation:
     low: float | None
     high: float | None
     mean: float
+    gain: float
     zero_centred: bool
     flat_below: float | None
     flat_above: float | None
@@ -90,6 +94,8 @@ def _known(name: str) -> str:
 
 def net_of(name: str, count: int) -> Net:
     """Build a net that contains only the activation, for ``count`` numbers."""
+    if FORMS[name].operator:
+        return _imported(FORMS[name].operator, count)
     layers = [
         'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 1 '
         f"dim: {count} }} }} }}"
@@ -101,6 +107,17 @@ def net_of(name: str, count: int) -> Net:
     from protogen.training.initialisation import initialise
 
     return initialise(net)
+
+
+def _imported(operator: str, count: int) -> Net:
+    """Return the layers that the importer writes for an operator of ONNX."""
+    from protogen.onnx import to_model
+    from protogen.onnx.importer.net import import_model
+    from protogen.onnx.program import Node, Program, Value
+
+    ends = [Value(end, (1, 1, 1, count)) for end in ("x", "y")]
+    program = Program(operator, [Node(operator, ("x",), ("y",), {})], {}, ends[:1], ends[1:], OPSET)
+    return import_model(to_model(program)).net
 
 
 def curve(name: str, x: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -141,6 +158,7 @@ def _facts(name: str, timed: bool) -> Activation:
         low,
         high,
         mean,
+        _gain(x, y),
         zero_centred=abs(mean) < 0.02,
         flat_below=_flat(x[1:], slopes),
         flat_above=_flat(-x[::-1][1:], slopes[::-1], -1),
@@ -149,6 +167,16 @@ def _facts(name: str, timed: bool) -> Activation:
         nanoseconds=_nanoseconds(name) if timed else None,
         suits=FORMS[name].suits,
     )
+
+
+def _gain(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Return 1 / sqrt(E[y^2]) for standard normal x, with the trapezoidal rule."""
+    import numpy as np
+
+    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    products = density * y * y
+    squares = float(np.sum((products[1:] + products[:-1]) / 2 * np.diff(x)))
+    return 1 / math.sqrt(squares)
 
 
 def _flat(x: NDArray[np.float64], slopes: NDArray[np.float64], sign: int = 1) -> float | None:

@@ -22,8 +22,9 @@ import protogen as pg
 from protogen.layers import LayerType
 from protogen.net.build import build
 from protogen.net.coordinates import Map, crop_checks, places
+from protogen.report.colours import BY_FAMILY, stylesheet
 from protogen.report.diagram import diagram
-from protogen.report.drawing import COLOURS, stylesheet, svg
+from protogen.report.drawing import svg
 from protogen.report.looks import look_of
 from protogen.report.page import html_safe_json
 from protogen.report.weights import histogram
@@ -53,9 +54,7 @@ WITHOUT_PAGE = [
 
 def check_layout(graph) -> None:
     layout = diagram(graph)
-    members = [
-        m for part in layout.parts for box in part.boxes if not box.stub for m in box.members
-    ]
+    members = [m for box in layout.boxes for m in box.members]
     assert sorted(members) == list(range(len(graph.layers)))
     for part in layout.parts:
         boxes = part.boxes
@@ -107,7 +106,7 @@ def test_in_place_layers_share_a_box_and_far_data_is_a_stub(fcn8s):
     boxes = [box for part in layout.parts for box in part.boxes]
     assert any(box.lines[:1] == ("conv1_1",) and "+ ReLU" in box.lines for box in boxes)
     assert [box.lines for box in boxes if box.stub] == [("data",)]
-    titles = [part.title for part in layout.parts if part.foldable]
+    titles = [part.title for part in layout.parts if part.foldable()]
     assert len(titles) == 1  # edges of pool3 and pool4 reach to the layers that fuse them
 
 
@@ -346,12 +345,15 @@ def test_draw_writes_svg_and_reproducible_png(protogen, tmp_path):
         (["draw", "missing.prototxt", "-o", "net.svg"], "missing.prototxt"),
         (["report", "tiny.prototxt", "--against", "nothing.prototxt"], "nothing.prototxt"),
         (["report", "tiny.prototxt", "typo.prototxt"], "typo.prototxt"),
-        (["report", "tiny.prototxt", "-o", "tiny.prototxt"], "would overwrite it"),
+        (["report", "tiny.html", "-o", "tiny.html"], "would overwrite it"),
+        (["report", "tiny.prototxt", "-o", "tiny.svg"], "--output writes HTML"),
+        (["draw", "tiny.prototxt", "-o", "tiny.html"], "--output writes SVG or PNG"),
     ],
 )
 def test_user_errors_exit_2_and_write_nothing(protogen, tmp_path, arguments, message):
     for name in ("tiny.prototxt", "typo.prototxt"):
         shutil.copy(EXAMPLES / name, tmp_path)
+    shutil.copy(EXAMPLES / "tiny.prototxt", tmp_path / "tiny.html")
     before = sorted(path.name for path in tmp_path.iterdir())
     process = protogen(*arguments, cwd=tmp_path)
     assert process.returncode == 2
@@ -391,26 +393,6 @@ def test_published_nets_have_small_pages(tmp_path):
 
 
 # in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    for argument in (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
-        "disable-background-networking", "disable-component-update", "window-size=1300,900",
-    ):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    options.binary_location = str(shutil.which("chromium"))
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(str(shutil.which("chromedriver"))))
-    yield driver
-    driver.quit()
 
 
 def test_page_works_in_chromium(browser, fcn8s, tmp_path):
@@ -490,11 +472,13 @@ def test_hostile_names_are_inert_in_chromium(browser, tmp_path):
 def test_every_family_has_a_colour():
     for name, kind in LayerType.registry.items():
         if not kind.user_defined:
-            assert look_of(kind) in COLOURS, name
+            assert look_of(kind) in BY_FAMILY, name
 
 
-def test_family_without_a_colour_has_that_of_unknown_types():
-    fill, edge = COLOURS["unknown"]
-    rules = re.findall(r"^(\.\w+) rect\{fill:(#\w+);stroke:(#\w+)", stylesheet(), re.M)
+@pytest.mark.parametrize("dark", [False, True])
+def test_family_without_a_colour_has_that_of_unknown_types(dark):
+    kinds = {name: kind.dark if dark else kind.light for name, kind in BY_FAMILY.items()}
+    fill, edge = kinds["unknown"]
+    rules = re.findall(r"^(\.\w+) rect\{fill:(#\w+);stroke:(#\w+)", stylesheet(dark), re.M)
     assert rules[0] == (".box", fill, edge)  # the rule of a family follows and overrides it
-    assert {name: look for name, *look in rules}[".dense"] == list(COLOURS["dense"])
+    assert {name: look for name, *look in rules}[".dense"] == list(kinds["dense"])
