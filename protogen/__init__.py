@@ -8,7 +8,9 @@ This module holds the public API. Each name is imported when it is first used, s
 ``import protogen`` is fast.
 """
 
+from collections.abc import Callable
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from protogen import _late
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from protogen.converting.caffe_to_onnx import Converted, convert
     from protogen.converting.comparison import Comparison, verify
     from protogen.converting.cutting import cut, cut_file, rest_of
+    from protogen.converting.many import Outcome, convert_all
     from protogen.converting.onnx_to_caffe import Imported, convert_onnx
     from protogen.converting.parts import Cut, PartFile
+    from protogen.converting.sources import Source, sources_of
     from protogen.errors import (
         InputError,
         MismatchError,
@@ -27,9 +31,11 @@ if TYPE_CHECKING:
         ProtogenWarning,
         UnsupportedError,
     )
+    from protogen.formats.picture import Picture
     from protogen.formats.schema.extension import add_proto
     from protogen.generate.dense import Dense, Perceptron, dense, perceptron
     from protogen.generate.plan import Plan
+    from protogen.generate.rescuing import Rescued, rescue
     from protogen.generate.resizing import resize
     from protogen.generate.rewriting import Rewritten, rewrite
     from protogen.generate.specfile import load_spec
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
     from protogen.net.differences import diff
     from protogen.net.net import Net, load
     from protogen.net.netspec import NetSpec, params, to_proto
+    from protogen.net.summary import Summary
     from protogen.net.targets import TargetReport, check_target
     from protogen.onnx import Preprocessing, to_onnx
     from protogen.onnx.exporter.verdicts import check_caffe
@@ -55,7 +62,8 @@ if TYPE_CHECKING:
     from protogen.preprocessing.transforms import Transform
     from protogen.pytorch.conversion import from_torch
     from protogen.pytorch.net import TorchNet
-    from protogen.report.write import draw, write_report
+    from protogen.report.draw import draw
+    from protogen.report.write import write_report
     from protogen.resampling.matrices import resampling_matrix
     from protogen.running.ranges import HalfCheck, half_check
     from protogen.running.runtime import run
@@ -65,6 +73,7 @@ if TYPE_CHECKING:
     from protogen.training.diagnosis import Diagnosis, diagnose
     from protogen.training.initialisation import initialise
     from protogen.training.signals.health import Health, health
+    from protogen.viewing.server import view
 
 _HOMES = {
     "Activation": "training.activations",
@@ -83,6 +92,10 @@ _HOMES = {
     "check_onnx": "onnx.importer",
     "check_target": "net.targets",
     "convert": "converting.caffe_to_onnx",
+    "Outcome": "converting.many",
+    "Source": "converting.sources",
+    "convert_all": "converting.many",
+    "sources_of": "converting.sources",
     "convert_onnx": "converting.onnx_to_caffe",
     "Cut": "converting.parts",
     "PartFile": "converting.parts",
@@ -111,6 +124,8 @@ _HOMES = {
     "Preprocessed": "preprocessing.proving",
     "preprocess": "preprocessing.insertion",
     "Statistics": "preprocessing.statistics",
+    "Summary": "net.summary",
+    "Picture": "formats.picture",
     "picture_statistics": "preprocessing.statistics",
     "whitening": "preprocessing.statistics",
     "Transform": "preprocessing.transforms",
@@ -128,10 +143,12 @@ _HOMES = {
     "Upsampling": "generate.upsampling",
     "load": "net.net",
     "load_spec": "generate.specfile",
+    "Rescued": "generate.rescuing",
+    "rescue": "generate.rescuing",
     "Rewritten": "generate.rewriting",
     "params": "net.netspec",
     "resampling_matrix": "resampling.matrices",
-    "draw": "report.write",
+    "draw": "report.draw",
     "write_report": "report.write",
     "resize": "generate.resizing",
     "rewrite": "generate.rewriting",
@@ -144,6 +161,7 @@ _HOMES = {
     "upsample": "generate.upsampling",
     "verify": "converting.comparison",
     "verify_upsampling": "generate.verification",
+    "view": "viewing.server",
 }
 
 __all__ = [
@@ -163,15 +181,20 @@ __all__ = [
     "MismatchError",
     "Net",
     "NetSpec",
+    "Outcome",
     "PartFile",
     "Perceptron",
+    "Picture",
     "Plan",
     "Preprocessed",
     "Preprocessing",
     "ProtogenError",
     "ProtogenWarning",
+    "Rescued",
     "Rewritten",
+    "Source",
     "Statistics",
+    "Summary",
     "TargetNet",
     "TargetReport",
     "TorchNet",
@@ -189,6 +212,7 @@ __all__ = [
     "check_target",
     "check_text",
     "convert",
+    "convert_all",
     "convert_onnx",
     "cut",
     "cut_file",
@@ -212,11 +236,13 @@ __all__ = [
     "picture_statistics",
     "preprocess",
     "resampling_matrix",
+    "rescue",
     "resize",
     "rest_of",
     "rewrite",
     "rewrite_for",
     "run",
+    "sources_of",
     "splice",
     "to_onnx",
     "to_proto",
@@ -224,6 +250,7 @@ __all__ = [
     "upsample",
     "verify",
     "verify_upsampling",
+    "view",
     "whitening",
     "write_report",
 ]
@@ -233,7 +260,20 @@ def _layer_maker(name: str) -> Any:
     return getattr(import_module("protogen.net.netspec").layers, name)
 
 
+def _upper(module: str, name: str) -> Callable[..., Any]:
+    """Return a function of a later module, which is imported when the function is called."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(f"protogen.{module}"), name)(*arguments)
+
+    return call
+
+
 _late.layer_maker = _layer_maker
+_late.one_line = _upper("notebook", "one_line")
+_late.html = _upper("notebook", "html")
+_late.net_picture = _upper("notebook.pictures", "net_picture")
+_late.plot = _upper("notebook.pictures", "plot")
 
 
 def __getattr__(name: str) -> Any:
@@ -242,6 +282,9 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'protogen' has no attribute {name!r}")
     value = getattr(import_module(f"protogen.{_HOMES[name]}"), name)
+    if isinstance(value, FunctionType):
+        value = import_module("protogen._arguments").checked(value)
+        value.__module__ = "protogen"  # where pickle finds it
     globals()[name] = value
     return value
 

@@ -6,11 +6,17 @@ reads: ``where: subject: problem. Advice.`` The problem states the actual and th
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, Self
 
+from protogen import _late
+
 Edit = tuple[int, int, str]  # start and end in a text, and the text that replaces this range
 Severity = Literal["error", "warning"]
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class Place(NamedTuple):
@@ -73,6 +79,12 @@ class Diagnostic(NamedTuple):
         head = ": ".join(part for part in parts if part)
         return "\n".join((_sentence(head, self.advice), *self.lines))
 
+    def __repr__(self) -> str:
+        return _late.one_line(self)
+
+    def _repr_html_(self) -> str:
+        return _late.html(self)
+
 
 def _sentence(problem: str, advice: str) -> str:
     head = problem if problem[-1:] in (".", "!", "?", ":") else f"{problem}."
@@ -133,6 +145,11 @@ class InputError(ProtogenError):
     exit_code = 2
 
 
+class ArgumentError(InputError, TypeError):
+    """An argument of a function has the wrong type, is missing, or is unknown. It is a ``TypeError``, as
+    Python raises for such calls, and an ``InputError``."""
+
+
 class UnsupportedError(ProtogenError):
     """The request is valid, but protogen or its target does not support it (exit code 3)."""
 
@@ -156,6 +173,49 @@ class ProtogenWarning(_HasDiagnostics, UserWarning):
     severity = "warning"
 
 
+def warn(warning: ProtogenWarning) -> None:
+    """Emit a warning for the first caller outside of protogen.
+
+    Python prints it as one sentence, without the file and line of that caller: the sentence names the
+    place in the net. A program that formats warnings in its own way does so with this one, too.
+    """
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    standard = warnings.formatwarning
+    if getattr(standard, "__module__", "") not in ("warnings", "_py_warnings"):
+        warnings.warn(warning, stacklevel=level + 1)
+        return
+
+    def sentence(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        if isinstance(message, ProtogenWarning):
+            return f"protogen: warning: {printable_lines(str(message))}\n"
+        return standard(message, category, filename, lineno, line)  # a warning of another thread
+
+    # Only for this warning: a permanent replacement would change how Python prints other warnings.
+    warnings.formatwarning = sentence
+    try:
+        warnings.warn(warning, stacklevel=level + 1)
+    finally:
+        warnings.formatwarning = standard
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters escaped: names in untrusted files may contain them."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return the text with control characters escaped, except ends of lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def quantity(count: int, noun: str, plural: str = "", form: str = "") -> str:
     """Return a count with its noun: ``1 blob``, ``2 blobs``, ``3 axes``. ``form`` is the format of
     the number, such as ``,``."""
@@ -166,8 +226,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name most similar to ``name``; empty if none is similar."""
     from difflib import get_close_matches  # slow to import, and needed for errors only
 
-    similar = get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return similar[0] if similar else ""
+    lower = {one.lower(): one for one in known}
+    similar = get_close_matches(name.lower(), lower, n=1, cutoff=0.65 if len(name) < 6 else 0.7)
+    return lower[similar[0]] if similar else ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

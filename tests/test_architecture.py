@@ -20,7 +20,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A part may import from parts in the lines above, but not from parts in the same line.
 PARTS = (
-    ("errors", "geometry", "_version", "_late"),
+    ("_late", "_version"),
+    ("errors", "geometry"),
+    ("_arguments",),
     ("formats",),
     ("layers",),
     ("toolchains",),
@@ -36,6 +38,8 @@ PARTS = (
     ("training",),
     ("lint",),
     ("report",),
+    ("viewing",),
+    ("notebook",),
     ("cli",),
 )
 RANKS = {part: rank for rank, parts in enumerate(PARTS) for part in parts}

@@ -230,7 +230,7 @@ def test_invalid_proto_is_rejected_and_adds_nothing(tmp_path, text, problem):
 def test_picture_of_unsupported_format_is_rejected(tmp_path):
     path = tmp_path / "a.eps"
     path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
-    with pytest.raises(pg.InputError, match="not an image of a supported format"):
+    with pytest.raises(pg.InputError, match="the file is text, expected a picture"):
         read_pictures([path], (1, 3, 8, 8))
 
 

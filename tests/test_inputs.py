@@ -42,7 +42,7 @@ REFUSED = {
     "check/pool_pad_h_only": (2, "pad_h and pad_w must both be set"),
     "check/selu_type": (3, "unknown layer type"),
     "check/stochastic_pad": (2, "STOCHASTIC"),
-    "check/utf16": (2, "the file is UTF-16 text, which Caffe does not read"),
+    "check/utf16": (2, "the file is UTF-16 text, expected the text of a net (prototxt). Save it as UTF-8."),
     "refuse/eltwise_prod_coeff": (2, "coeff is not allowed with operation PROD"),
     "refuse/filter_selector_2x2": (2, "must have one value per sample"),
     "refuse/flatten_inplace": (2, "Caffe cannot compute this layer in place"),

@@ -29,7 +29,8 @@ def test_wheel_contains_data_files_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for file in ("formats/schema/caffe.proto", "py.typed", "templates/upsample.prototxt.j2",
                    "templates/resize.prototxt.j2", "toolchains/targets/horizon-x3.toml",
-                   "running/adapters/worker.py", "running/adapters/tpu-mlir.py"):  # fmt: skip
+                   "running/adapters/worker.py", "running/adapters/tpu-mlir.py",
+                   "report/page.js", "viewing/view.html", "viewing/view.css", "viewing/view.js"):  # fmt: skip
         assert f"protogen/{file}" in names
     assert not [name for name in names if name.startswith(("tests", "templates"))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import sys
 import warnings
@@ -13,8 +14,9 @@ from typing import Any, NamedTuple
 import click
 
 from protogen._version import __version__
-from protogen.cli.output import printable, quiet_option
-from protogen.errors import ProtogenError, ProtogenWarning
+from protogen.cli.output import quiet_option
+from protogen.cli.waiting import label, waiting_line
+from protogen.errors import ProtogenError, ProtogenWarning, printable_lines
 
 
 class Entry(NamedTuple):
@@ -39,6 +41,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "cut": Entry("cut:command", "Write a part of a net or model, and the rest."),
         "rewrite": Entry("rewrite:command", "Rewrite a net in stock Caffe layers, or for a toolchain."),
         "preprocess": Entry("preprocess:command", "Add preprocessing to a net."),
+        "rescue": Entry("rescue:command", "Make an old net run today: upgrade, rewrite, convert, prove."),
         "upgrade": Entry("upgrade:command", "Convert a net or caffemodel between Caffe's formats."),
         "init": Entry("init:command", "Create initial weights from a net's fillers."),
         "mean": Entry("mean:command", "Compute and convert mean files."),
@@ -47,6 +50,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "summary": Entry("summary:command", "List layers, shapes, parameters and cost of a net."),
         "draw": Entry("draw:command", "Draw a net as SVG or PNG."),
         "report": Entry("report:command", "Write a net as one interactive HTML page."),
+        "view": Entry("view:command", "Show a net in the browser, and again after every save."),
         "weights": Entry("weights:command", "List or convert the weights in a caffemodel."),
         "diff": Entry("diff:command", "Compare two nets by layers and parameters."),
         "fmt": Entry("fmt:command", "Format prototxt files."),
@@ -94,7 +98,16 @@ class _Commands(click.Group):
 
             advice = did_you_mean(name, COMMANDS)
             ctx.fail(f"unknown command {name!r}." + (f" {advice}" if advice else ""))
+        label(f"protogen {name}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with waiting_line("protogen"):
+                return super().invoke(ctx)
+        except ProtogenError as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            raise _with_option(error, command) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, COMMANDS))
@@ -102,6 +115,22 @@ class _Commands(click.Group):
             with formatter.section(title):
                 for name, entry in group.items():
                     formatter.write(f"  {name:<{width}}  {entry.summary}\n")
+
+
+def _with_option(error: ProtogenError, command: click.Command | None) -> ProtogenError:
+    """Return an error about an argument of the library as one about the option that was typed. An error
+    with a place is about a file."""
+    subject, where = error.diagnostic.subject, error.diagnostic.where
+    option = f"--{subject.replace('_', '-')}"
+    if where or not subject.isidentifier() or option not in _options(command):
+        return error
+    return error.with_parts(subject=option)
+
+
+def _options(command: click.Command | None) -> set[str]:
+    if isinstance(command, click.Group):
+        return {option for inner in command.commands.values() for option in _options(inner)}
+    return {opt for param in command.params for opt in param.opts} if command else set()
 
 
 def _add_quiet(command: click.Command) -> None:
@@ -147,7 +176,7 @@ def main() -> None:
         click.echo(error.format_message())
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "protogen"
-        _fail(f"{error.format_message()} Try '{path} --help'.", error.exit_code)
+        _fail(f"{error.format_message()} {_meant(error)}Try '{path} --help'.", error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -157,20 +186,28 @@ def main() -> None:
         sys.exit(0)
 
 
+def _meant(error: click.UsageError) -> str:
+    """Return ``Did you mean X?`` for a value that is none of the choices of an option."""
+    if not (isinstance(error, click.BadParameter) and error.param is not None):
+        return ""
+    word = re.match(r"'([^']*)' is not one of ", error.message)
+    if word is None or not isinstance(error.param.type, click.Choice):
+        return ""
+    from protogen.errors import did_you_mean
+
+    advice = did_you_mean(word[1], [str(one) for one in error.param.type.choices])
+    return f"{advice} " if advice else ""
+
+
 def _exit_on_signal(number: int, _: object) -> None:
     raise SystemExit(128 + number)
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(_escaped(f"protogen: {message}"), err=True)
+    click.echo(printable_lines(f"protogen: {message}"), err=True)
     sys.exit(code)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     kind = "warning" if issubclass(category, ProtogenWarning) else category.__name__
-    click.echo(_escaped(f"protogen: {kind}: {message}"), err=True)
-
-
-def _escaped(text: str) -> str:
-    """The text with control characters escaped: names in untrusted files may contain them."""
-    return "\n".join(map(printable, text.split("\n")))
+    click.echo(printable_lines(f"protogen: {kind}: {message}"), err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import completions, filetypes, options, output
 from protogen.errors import InputError, ProtogenError, quantity
 
 if TYPE_CHECKING:
@@ -29,9 +29,21 @@ def _codes(texts: tuple[str, ...]) -> tuple[str, ...]:
 @click.command("check")
 @options.proto
 @options.plugin
-@click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR...")
-@click.option("--select", multiple=True, metavar="CODE,...", help="Run only these rules, or ALL.")
-@click.option("--ignore", multiple=True, metavar="CODE,...", help="Do not run these rules.")
+@click.argument("paths", nargs=-1, required=True, type=filetypes.INPUT, metavar="FILE|DIR...")
+@click.option(
+    "--select",
+    multiple=True,
+    shell_complete=completions.several_rules,
+    metavar="CODE,...",
+    help="Run only these rules, or ALL.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    shell_complete=completions.several_rules,
+    metavar="CODE,...",
+    help="Do not run these rules.",
+)
 @options.dialect
 @options.target
 @click.option("--exact", is_flag=True, help="Report upsampling that is inexact at the border.")
@@ -193,7 +205,7 @@ def _show(checked: Sequence[Checked], fixed: int, form: str, with_target: bool) 
 
 def _note_forks(checked: Sequence[Checked]) -> None:
     """Say which dialects the nets with layers of forks can be of."""
-    from protogen.net.dialects import in_a_sentence
+    from protogen.net.forks import in_a_sentence
 
     for file in checked:
         if file.forks is not None:

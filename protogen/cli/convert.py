@@ -2,74 +2,55 @@
 
 from __future__ import annotations
 
-import warnings
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from protogen.cli import for_target, options, output, shown, tables, verify
-from protogen.errors import InputError, MismatchError, ProtogenWarning, quantity
-
-if TYPE_CHECKING:
-    from protogen.onnx import Preprocessing
-
-
-def pixel_options(function: Any) -> Any:
-    """The options for arithmetic on pixels: mean, scale and the order of channels."""
-    for option in (
-        click.option("--swap-channels", is_flag=True, help="Reverse the channels: RGB to BGR."),
-        click.option("--scale", type=float, help="Multiply after the mean is subtracted."),
-        click.option("--mean", metavar="B,G,R|FILE", help="Subtract numbers, or a mean file."),
-    ):
-        function = option(function)
-    return function
-
-
-def layout_options(function: Any) -> Any:
-    """The options for the layout and the dtype of the model's input."""
-    for option in (
-        click.option("--uint8-input", is_flag=True, help="To ONNX: the input is uint8."),
-        click.option("--nhwc-input", is_flag=True, help="To ONNX: the input is N, H, W, C."),
-    ):
-        function = option(function)
-    return function
-
-
-def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
-    """Remove the preprocessing options from ``flags``; None if none of them is set.
-
-    Raises:
-        InputError: the mean is neither numbers nor a mean file.
-    """
-    keys = ("mean", "scale", "swap_channels", "nhwc_input", "uint8_input")
-    chosen = {key: flags.pop(key, None) for key in keys}
-    if not any(value is not None and value is not False for value in chosen.values()):
-        return None
-    import numpy as np
-
-    from protogen.onnx import Preprocessing
-
-    mean = options.mean(chosen["mean"]).astype(np.float32) if chosen["mean"] else None
-    return Preprocessing(
-        mean=mean,
-        scale=1.0 if chosen["scale"] is None else chosen["scale"],
-        swap_channels=chosen["swap_channels"],
-        nhwc=bool(chosen["nhwc_input"]),
-        uint8=bool(chosen["uint8_input"]),
-    )
+from protogen.cli import (
+    completions,
+    convert_options,
+    filetypes,
+    for_target,
+    options,
+    output,
+    shown,
+    tables,
+    verify,
+)
+from protogen.converting.sources import Source, sources_of
+from protogen.errors import InputError, MismatchError, ProtogenWarning, quantity, warn
+from protogen.formats import files
 
 
 @click.command("convert")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt|MODEL.onnx")
-@click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
+@click.argument("paths", type=filetypes.INPUT, nargs=-1, required=True, metavar="FILE|DIR...")
 @click.option(
-    "-o", "--output", "target", metavar="FILE", help="Write the ONNX model or the prototxt here."
+    "-o",
+    "--output",
+    "target",
+    type=filetypes.OUTPUT,
+    metavar="FILE|DIR",
+    help="Write the ONNX model or the prototxt here; of many nets, into this folder.  [default: beside the"
+    " input, with its name]",
 )
 @click.option(
-    "--caffemodel", "weights", metavar="FILE.caffemodel", help="To Caffe: write the weights here."
+    "--caffemodel",
+    "weights",
+    type=filetypes.CAFFEMODEL,
+    metavar="FILE.caffemodel",
+    help="To Caffe: write the weights here.  [default: beside the prototxt]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing files that -o does not name.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Of many nets: how many are converted at a time.",
 )
 @click.option("--dry-run", is_flag=True, help="Write nothing; list what does not convert.")
 @for_target.write_for
@@ -84,6 +65,7 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
 )
 @click.option(
     "--dialect",
+    shell_complete=completions.dialects,
     metavar="NAME",
     help="The fork that the net is read as or written for.  [default to Caffe: bvlc]",
 )
@@ -98,9 +80,11 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
 @options.identity
 @options.ignored_fields
 @options.state("TEST")
-@pixel_options
-@layout_options
-@click.option("--names", metavar="FILE.json", help="To Caffe: write the map of names.")
+@convert_options.pixel_options
+@convert_options.layout_options
+@click.option(
+    "--names", type=filetypes.JSON, metavar="FILE.json", help="To Caffe: write the map of names."
+)
 @click.option(
     "--drop-quantisation",
     is_flag=True,
@@ -108,6 +92,7 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
 )
 @click.option(
     "--scales",
+    type=filetypes.JSON,
     metavar="FILE.json",
     help="With --drop-quantisation: write the scales here.  [default: OUTPUT.scales.json]",
 )
@@ -123,13 +108,20 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
     "  [default: 0.0001; with --half 0.02]",
 )
 @click.option(
-    "--receipt", metavar="FILE.json", help="To ONNX: write hashes, versions, options and the proof."
+    "--receipt",
+    type=filetypes.JSON,
+    metavar="FILE.json",
+    help="To ONNX: write hashes, versions, options and the proof.",
 )
 @options.verbose
 @options.as_json
 @click.pass_context
-def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: Any) -> None:
+def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Any) -> None:
     """Convert Caffe to ONNX, or ONNX to Caffe.
+
+    The files are a net with its weights, or an ONNX model, in any order: each is recognised by its
+    content. Many nets, or folders of nets, are converted by one command; a table shows each result, and
+    the exit code is 1 if one failed. The standard input and output are written as -.
 
     A Caffe net becomes standard ONNX operators; an ONNX model becomes layers of BVLC Caffe, or of a
     fork with --dialect. Blob names are kept. Weights are copied from file to file and are never all
@@ -144,135 +136,70 @@ def command(ctx: click.Context, /, net: str, caffemodel: str | None, **flags: An
 
     \b
     Examples:
-      protogen convert deploy.prototxt net.caffemodel -o net.onnx
+      protogen convert deploy.prototxt net.caffemodel
+      protogen convert model.onnx -o net.prototxt
+      protogen convert models/ -o converted/ --jobs 2 --verify
       protogen convert deploy.prototxt net.caffemodel -o net.onnx --dynamic-batch --verify
       protogen convert deploy.prototxt net.caffemodel -o net.onnx --to-blob fc7 --half
       protogen convert deploy.prototxt net.caffemodel -o camera.onnx \\
           --mean 104,117,123 --swap-channels --nhwc-input --uint8-input
       protogen convert train_val.prototxt net.caffemodel -o net.onnx \\
           --input-shape data=1,3,227,227 --to-blob fc8
-      protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel --verify
-      protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel \\
-          --input-shape images=1,3,640,640 --dialect ssd --fold
-      protogen convert model.onnx -o net.prototxt --caffemodel net.caffemodel --target rknn2
+      protogen convert model.onnx -o net.prototxt --input-shape images=1,3,640,640 \\
+          --dialect ssd --fold --verify
+      protogen convert model.onnx -o net.prototxt --target rknn2
       protogen convert model.onnx --dry-run --target rknn2
     """
-    from_onnx = Path(net).suffix == ".onnx"
-    _check_options(net, caffemodel, from_onnx, flags)
+    sources = sources_of(paths, flags["target"])
+    if len(sources) > 1 or any(os.path.isdir(path) for path in paths):
+        from protogen.cli.convert_many import convert_many
+
+        if not convert_many(sources, flags):
+            ctx.exit(1)
+        return
+    (source,) = sources
+    convert_options.check_options(source, flags)
     if flags.pop("dry_run"):
         from protogen.cli.dry_run import dry_run
 
-        if dry_run(net, caffemodel, from_onnx, flags):
+        if dry_run(source.net, source.weights, source.onnx, flags):
             ctx.exit(1)
-    elif from_onnx:
-        if not _to_caffe(net, flags):
-            ctx.exit(1)
-    else:
-        _to_onnx(net, caffemodel, flags)
+        return
+    flags["target"] = _output(source, flags["target"], flags["overwrite"])
+    if not source.onnx:
+        _to_onnx(source, flags)
+    elif not _to_caffe(source.net, flags):
+        ctx.exit(1)
 
 
-# Options of one direction: their default, and why the other direction does not have them.
-_ONLY_TO_ONNX: dict[str, tuple[Any, str]] = {
-    "opset": (18, "a Caffe net has no operator set"),
-    "dynamic_batch": (False, "a Caffe net has a fixed batch size"),
-    "half": (False, "Caffe's weights are float32"),
-    "external_data": (None, "Caffe's weights are always in a caffemodel"),
-    "identities": ((), "an ONNX model has no Caffe layers"),
-    "ignored_fields": ((), "an ONNX model has no Caffe layers"),
-    "phase": ("TEST", "an ONNX model has no phases"),
-    "level": (0, "an ONNX model has no levels"),
-    "stages": ((), "an ONNX model has no stages"),
-    "mean": (None, "use protogen preprocess on the result"),
-    "scale": (None, "use protogen preprocess on the result"),
-    "swap_channels": (False, "use protogen preprocess on the result"),
-    "nhwc_input": (False, "Caffe's layout is N, C, H, W"),
-    "uint8_input": (False, "Caffe's blobs are float32"),
-    "receipt": (None, "a Caffe net has no receipt"),
-}
-_ONLY_TO_CAFFE: dict[str, tuple[Any, str]] = {
-    "half_check": (False, "use protogen run --half-check on the net"),
-    "weights": (None, "the weights are in the ONNX model"),
-    "names": (None, "the ONNX model has the names of the blobs"),
-    "drop_quantisation": (False, "a Caffe net is not quantised"),
-    "scales": (None, "a Caffe net is not quantised"),
-}
-_FLAGS = {
-    "identities": "layer-as-identity",
-    "ignored_fields": "ignore-field",
-    "stages": "stage",
-    "weights": "caffemodel",
-}
+def _output(source: Source, target: str | None, overwrite: bool) -> str:
+    """Return the file of ``-o``, which may be a folder. A file whose name was not typed must not exist.
 
-
-def _check_options(
-    net: str, caffemodel: str | None, from_onnx: bool, flags: dict[str, Any]
-) -> None:
-    """Refuse options that have no effect: each would be ignored in silence otherwise."""
-    if flags["tolerance"] is not None and not (flags["verify"] or flags["receipt"]):
-        raise InputError("--tolerance needs --verify")
-    if flags["half_check"] and (flags["dry_run"] or flags["as_json"]):
-        raise InputError("--half-check does not apply with --dry-run or --json")
-    if flags["explain"] and (flags["dry_run"] or not from_onnx):
-        raise InputError("--explain applies from ONNX to Caffe only, and without --dry-run")
-    if flags["toolchain"] and not (flags["dry_run"] or from_onnx):
+    Raises:
+        InputError: it exists, or its ending is that of another format.
+    """
+    if target is not None and not Path(target).is_dir():
+        own = "prototxt" if source.onnx else "an ONNX model"
+        if target != files.STDOUT:
+            filetypes.check_ending(target, "--output", own)
+        return target
+    output = source.result(target)
+    if output.exists() and not overwrite:
         raise InputError(
-            "--target does not apply from Caffe to ONNX: no toolchain for Caffe reads the model",
-            advice=f"To write the net for a toolchain: protogen rewrite {net} --target "
-            f"{flags['toolchain']}",
+            "the file exists",
+            where=str(output),
+            advice="Name the output with -o, or replace the file with --overwrite.",
         )
-    if flags["target"] is None and not flags["dry_run"]:
-        raise InputError("missing output file", advice="Name it with -o, or look with --dry-run.")
-    if from_onnx and caffemodel is not None:
-        raise InputError(
-            "an ONNX model needs no second file",
-            where=caffemodel,
-            advice=f"To write the weights there, use --caffemodel {caffemodel}.",
-        )
-    direction = "from ONNX to Caffe" if from_onnx else "from Caffe to ONNX"
-    for key, (default, reason) in (_ONLY_TO_ONNX if from_onnx else _ONLY_TO_CAFFE).items():
-        if flags[key] != default:
-            flag = _FLAGS.get(key, key).replace("_", "-")
-            raise InputError(
-                f"--{flag} does not apply {direction}: {reason}",
-                advice=f"Write protogen convert {net} {flags[key]}, without the option."
-                if key == "weights" and caffemodel is None
-                else "",
-            )
-    if from_onnx and flags["target"] and Path(flags["target"]).suffix == ".onnx":
-        raise InputError(
-            f"{net} is already an ONNX model",
-            where=flags["target"],
-            advice="Write a prototxt: -o net.prototxt.",
-        )
+    return str(output)
 
 
-def _to_onnx(net: str, caffemodel: str | None, flags: dict[str, Any]) -> None:
+def _to_onnx(source: Source, flags: dict[str, Any]) -> None:
     from protogen.converting.caffe_to_onnx import convert
 
-    how = preprocessing(flags)
-    reading = options.reading_of(flags)
-    shapes = options.shapes_for(net, flags["input_shapes"], **reading)
+    arguments = convert_options.to_onnx_options(source.net, flags)
     with tables.bar() as progress:
         converted = convert(
-            net,
-            caffemodel,
-            flags["target"],
-            opset=flags["opset"],
-            inputs=flags["from_blobs"],
-            outputs=flags["to_blobs"],
-            input_shapes=shapes,
-            dynamic_batch=flags["dynamic_batch"],
-            fold=flags["fold"] is not False,
-            half=flags["half"],
-            external_data=flags["external_data"],
-            preprocessing=how,
-            receipt=flags["receipt"],
-            verify=flags["verify"],
-            seed=flags["seed"],
-            tolerance=flags["tolerance"],
-            progress=progress,
-            ignored_fields=flags["ignored_fields"],
-            **reading,
+            source.net, source.weights, flags["target"], progress=progress, **arguments
         )
     if flags["as_json"]:
         shown.print_exported(converted)
@@ -300,27 +227,15 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> bool:
             converted = convert_onnx(
                 model,
                 flags["target"],
-                flags["weights"],
-                dialect=flags["dialect"] or "",
-                target=flags["toolchain"],
-                fold=bool(flags["fold"]),
-                inputs=flags["from_blobs"],
-                outputs=flags["to_blobs"],
-                input_shapes=options.onnx_shapes(model, flags["input_shapes"]),
-                names=flags["names"],
-                drop_quantisation=flags["drop_quantisation"],
-                scales=flags["scales"],
-                verify=flags["verify"],
-                seed=flags["seed"],
-                tolerance=flags["tolerance"],
                 progress=progress,
+                **convert_options.to_caffe_options(model, flags),
             )
     except MismatchError as error:
         if not flags["as_json"]:
             verify.show(error.table, True)
         raise
     for sentence in converted.imported.approximated:
-        warnings.warn(sentence, ProtogenWarning, stacklevel=1)
+        warn(ProtogenWarning(sentence))
     if flags["as_json"]:
         shown.print_imported(converted)
         return True

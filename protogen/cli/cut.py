@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import for_target, options, output, tables, verify
+from protogen.cli import filetypes, for_target, options, output, tables, verify
 from protogen.errors import InputError, MismatchError, quantity
 from protogen.geometry import shape_text
 from protogen.net.rules import is_usual
@@ -19,19 +19,32 @@ if TYPE_CHECKING:
 @click.command("cut")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt|MODEL.onnx")
-@click.argument("weights", metavar="[NET.caffemodel]", required=False)
-@click.option("-o", "--output", metavar="FILE", help="Write the part here: a prototxt or a model.")
-@click.option("--caffemodel", metavar="FILE.caffemodel", help="Write the weights of the part here.")
+@click.argument("net", type=filetypes.INPUT, metavar="NET.prototxt|MODEL.onnx")
+@click.argument("weights", type=filetypes.INPUT, metavar="[NET.caffemodel]", required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=filetypes.OUTPUT,
+    metavar="FILE",
+    help="Write the part here: a prototxt or a model.",
+)
+@click.option(
+    "--caffemodel",
+    type=filetypes.CAFFEMODEL,
+    metavar="FILE.caffemodel",
+    help="Write the weights of the part here.",
+)
 @for_target.from_blobs
 @for_target.to_blobs
 @click.option(
     "--rest",
+    type=filetypes.OUTPUT,
     metavar="FILE",
     help="Write what comes after the --to-blob here: these blobs are its inputs.",
 )
 @click.option(
     "--rest-caffemodel",
+    type=filetypes.CAFFEMODEL,
     metavar="FILE.caffemodel",
     help="Write the weights of the rest here.",
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import filetypes, options, output
 from protogen.errors import InputError, quantity
 from protogen.formats import files
 
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 
 @click.command("dense")
-@click.option("--weights", required=True, metavar="W.npy", help="The matrix W.")
+@click.option(
+    "--weights", required=True, type=filetypes.INPUT, metavar="W.npy", help="The matrix W."
+)
 @click.option(
     "--orientation",
     required=True,
     metavar="xw|wx",
     help="xw: Y = XW, W is inputs x outputs. wx: Y = WX, W is outputs x inputs.",
 )
-@click.option("--bias", metavar="b.npy", help="The bias: one number per output.")
+@click.option(
+    "--bias", type=filetypes.INPUT, metavar="b.npy", help="The bias: one number per output."
+)
 @click.option("--name", default="ip", show_default=True, help="Name of the layer.")
 @click.option(
     "--bottom", metavar="BLOB", default="data", show_default=True, help="The blob to read."
@@ -31,7 +35,12 @@ if TYPE_CHECKING:
 @click.option("--inputs", type=click.IntRange(1), help="Expected number of inputs.")
 @click.option("--input-shape", metavar="N,K", help="Shape of the input; writes a whole net.")
 @options.output_text
-@click.option("--caffemodel", metavar="FILE.caffemodel", help="Write the weights here.")
+@click.option(
+    "--caffemodel",
+    type=filetypes.CAFFEMODEL,
+    metavar="FILE.caffemodel",
+    help="Write the weights here.",
+)
 @click.option(
     "--verify", is_flag=True, help="Run the layer; exit 1 if it differs from the product."
 )
@@ -90,17 +99,14 @@ def command(weights: str, bias: str | None, orientation: str, **flags: Any) -> N
 
 
 def _read(path: str) -> NDArray[Any]:
-    """The array of an .npy file, memory-mapped."""
-    import numpy as np
+    """The array of an .npy file, or the only one of an .npz file."""
+    from protogen.formats.arrayfiles import read_arrays
 
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
+    arrays = read_arrays(path)
+    if len(arrays) != 1:
         raise InputError(
-            f"cannot be read ({error.strerror or error})", where=path, advice="Check the path."
-        ) from None
-    except (ValueError, EOFError) as error:
-        raise InputError(f"not an array file: {error}", where=path) from None
-    if not isinstance(array, np.ndarray):
-        raise InputError("an archive of several arrays", where=path, advice="Give an .npy file.")
-    return array
+            f"holds {quantity(len(arrays), 'array')}, expected one",
+            where=path,
+            advice="Save the matrix alone, with numpy.save.",
+        )
+    return next(iter(arrays.values()))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output
-from protogen.errors import quantity
+from protogen.cli import filetypes, options, output
+from protogen.errors import InputError, quantity
+from protogen.formats import files
 
 if TYPE_CHECKING:
     from protogen.toolchains.detection import Detection, Found
@@ -19,7 +21,7 @@ MOST_OTHERS = 5  # other dialects, in the text
 @click.command("dialects")
 @options.proto
 @options.plugin
-@click.argument("nets", nargs=-1, metavar="[NET]...")
+@click.argument("nets", nargs=-1, type=filetypes.INPUT, metavar="[NET]...")
 @click.option("--all", "everything", is_flag=True, help="Say what every other dialect lacks.")
 @options.as_json
 def command(nets: tuple[str, ...], everything: bool, as_json: bool) -> None:
@@ -44,6 +46,7 @@ def command(nets: tuple[str, ...], everything: bool, as_json: bool) -> None:
         return
     from protogen.net.dialects import dialects_of
 
+    _check_names(nets)
     answers = {net: dialects_of(net) for net in nets}
     if as_json:
         output.print_json("dialects", nets=[_plain(net, one) for net, one in answers.items()])
@@ -52,6 +55,22 @@ def command(nets: tuple[str, ...], everything: bool, as_json: bool) -> None:
             _show(net, one, everything)
     if not all(one.possible for one in answers.values()):
         click.get_current_context().exit(1)
+
+
+def _check_names(nets: tuple[str, ...]) -> None:
+    """Raise InputError for a name of a dialect where a net is expected."""
+    from protogen.errors import did_you_mean
+    from protogen.formats.schema.dialect import dialects
+
+    for net in nets:
+        if "." not in net and net != files.STDIN and not Path(net).exists():
+            advice = did_you_mean(net, dialects())
+            more = f" {advice}" if advice and net not in dialects() else ""
+            raise InputError(
+                "there is no such file",
+                where=net,
+                advice=f"NET is a prototxt or a caffemodel; protogen dialects lists the dialects.{more}",
+            )
 
 
 def _list(as_json: bool) -> None:

@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import filetypes, options, output
 
 
 @click.command("diff")
 @options.proto
-@click.argument("a", metavar="A.prototxt")
-@click.argument("b", metavar="B.prototxt")
+@click.argument("a", type=filetypes.INPUT, metavar="A.prototxt")
+@click.argument("b", type=filetypes.INPUT, metavar="B.prototxt")
 @options.as_json
 @click.pass_context
 def command(ctx: click.Context, a: str, b: str, as_json: bool) -> None:

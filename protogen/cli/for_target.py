@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import output
+from protogen.cli import completions, output
 
 if TYPE_CHECKING:
     from protogen.legalization.legalize import Legalized
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 write_for = click.option(
     "--target",
     "toolchain",
+    shell_complete=completions.targets,
     metavar="NAME|FILE.toml",
     help="Write the net for this toolchain (see protogen targets).",
 )
 from_blobs = click.option(
     "--from-blob",
     "from_blobs",
+    shell_complete=completions.blobs,
     multiple=True,
     metavar="BLOB",
     help="Make this blob an input, and leave out what only it depends on. Repeatable.",
@@ -36,6 +38,7 @@ from_blobs = click.option(
 to_blobs = click.option(
     "--to-blob",
     "to_blobs",
+    shell_complete=completions.blobs,
     multiple=True,
     metavar="BLOB",
     help="Make this blob an output, and leave out what it does not depend on. Repeatable.",
@@ -69,8 +72,8 @@ def show(legalized: Legalized, explain: bool = False, *, err: bool = False) -> N
     for one in legalized.changes:
         groups.setdefault((one.type, one.form, one.becomes), []).append(one)
     for (type_, form, becomes), changes in groups.items():
-        parts = _parts(becomes)
-        output.note(f"{len(changes):>4} x {type_} -> {parts}  ({form})", err=err)
+        text = parts(becomes)
+        output.note(f"{len(changes):>4} x {type_} -> {text}  ({form})", err=err)
     if not legalized.changes and not legalized.unknown:
         output.note("nothing to replace: the toolchain takes every layer", err=err)
     if legalized.unknown:
@@ -86,12 +89,13 @@ def show(legalized: Legalized, explain: bool = False, *, err: bool = False) -> N
             _explain(changes[0], len(changes) - 1, err)
 
 
-def _parts(becomes: tuple[str, ...]) -> str:
+def parts(becomes: tuple[str, ...]) -> str:
+    """Return the types of layers as a short list."""
     if not becomes:
         return "nothing"
     counts = Counter(becomes)
-    parts = [type_ if count == 1 else f"{count} {type_}" for type_, count in counts.items()]
-    return ", ".join(parts) if len(becomes) <= 12 else f"{len(becomes)} layers"
+    types = [type_ if count == 1 else f"{count} {type_}" for type_, count in counts.items()]
+    return ", ".join(types) if len(becomes) <= 12 else f"{len(becomes)} layers"
 
 
 def _explain(change: Change, others: int, err: bool) -> None:

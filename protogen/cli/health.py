@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output, tables
+from protogen.cli import filetypes, options, output, tables
 from protogen.errors import InputError, quantity
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.command("health")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt")
-@click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
+@click.argument("net", type=filetypes.INPUT, metavar="NET.prototxt")
+@click.argument("caffemodel", type=filetypes.INPUT, metavar="[NET.caffemodel]", required=False)
 @options.input_files("A batch of data: .npy or .npz.  [default: random]")
 @click.option("--images", metavar="DIR", help="Use the images of a folder as data.")
 @click.option("--batch", type=click.IntRange(1), help="Number of samples of random data.")
@@ -105,7 +105,7 @@ def _examine(net: Net, feeds: Mapping[str, Any] | None, flags: dict[str, Any]) -
         "fan": flags["fan"],
     }
     if flags["compare_init"]:
-        return compare(net, options.fillers(flags["compare_init"]), **how)
+        return compare(net, _fillers(flags["compare_init"]), **how)
     parse_rules(flags["rules"])
     rules = dict(text.split("=", 1) for text in flags["rules"])
     first = health(net, rules=rules or None, recommend=flags["recommend"], **how)
@@ -134,23 +134,9 @@ def _feeds(net: Net, flags: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _show(health: Health) -> None:
-    tables.show(
-        ["layer", "type", "mean", "std", "saturated", "dead", "inputs > 0", "gradient std"],
-        [
-            (
-                one.layer,
-                one.type,
-                f"{one.mean:.3g}",
-                f"{one.std:.3g}",
-                _share(one.saturated),
-                _share(one.dead),
-                _share(one.positive),
-                "" if one.gradient is None else f"{one.gradient:.3g}",
-            )
-            for one in health.signals
-        ],
-        right=(2, 3, 4, 5, 6, 7),
-    )
+    from protogen.notebook.findings import SIGNAL_HEADINGS, signal_cells
+
+    tables.show(SIGNAL_HEADINGS, signal_cells(health), right=range(2, len(SIGNAL_HEADINGS)))
     output.note(
         f"weights: {health.weights}; {quantity(health.batch, 'sample')}, "
         f"data std {health.start:.3g}"
@@ -193,3 +179,23 @@ def _ratio(gradients: list[float | None]) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.3g}%"
+
+
+def _fillers(text: str) -> list[str]:
+    """The fillers of ``gaussian:0.01,xavier,uniform:-1,1``; a number belongs to the filler before.
+
+    Raises:
+        InputError: a filler is not known.
+    """
+    from protogen.layers.fillers import parse_filler
+
+    names: list[str] = []
+    for word in filter(None, text.split(",")):
+        if (names and not word[0].isalpha()) or (names and "=" in word.partition(":")[0]):
+            names[-1] += f",{word}"
+        else:
+            names.append(word)
+    for name in names:
+        if name not in ("net", "recommended"):
+            parse_filler(name)
+    return names

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output, tables
+from protogen.cli import filetypes, options, output, tables
 from protogen.errors import InputError, quantity
 
 if TYPE_CHECKING:
@@ -18,14 +18,26 @@ if TYPE_CHECKING:
 @click.command("init")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt")
-@click.option("-o", "--output", "target", metavar="FILE.caffemodel", help="Write the weights here.")
+@click.argument("net", type=filetypes.INPUT, metavar="NET.prototxt")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=filetypes.CAFFEMODEL,
+    metavar="FILE.caffemodel",
+    help="Write the weights here.",
+)
 @options.seed
 @options.fan
 @options.set_fillers
 @options.recommend
 @click.option("--fill", is_flag=True, help="Choose a filler where the net has none.")
-@click.option("--write-net", metavar="FILE.prototxt", help="Write the net with these fillers.")
+@click.option(
+    "--write-net",
+    type=filetypes.PROTOTXT,
+    metavar="FILE.prototxt",
+    help="Write the net with these fillers.",
+)
 @options.dialect
 @options.state("TRAIN")
 @options.input_shapes

@@ -6,14 +6,14 @@ from dataclasses import asdict
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import completions, options, output
 from protogen.errors import InputError, did_you_mean, quantity
 
 
 @click.command("layers")
 @options.proto
 @options.plugin
-@click.argument("types", nargs=-1, metavar="[TYPE]...")
+@click.argument("types", shell_complete=completions.types, nargs=-1, metavar="[TYPE]...")
 @options.as_json
 def command(types: tuple[str, ...], as_json: bool) -> None:
     """List the layer types that protogen knows.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from protogen.cli import options, output, tables
+from protogen.cli import filetypes, options, output, tables
 from protogen.errors import InputError, quantity
 from protogen.formats import files
 
@@ -40,9 +40,9 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 @command.command("compute")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE|DIR...")
+@click.argument("images", nargs=-1, required=True, type=filetypes.INPUT, metavar="IMAGE|DIR...")
 @click.option(
-    "-o", "--output", "targets", multiple=True, metavar="FILE",
+    "-o", "--output", "targets", multiple=True, type=filetypes.OUTPUT, metavar="FILE",
     help="Write the mean image as .binaryproto, .npy (C, H, W) or .png. Repeatable.",
 )  # fmt: skip
 @click.option("--size", metavar="HxW", help="Resize all images.  [default: one size required]")
@@ -84,8 +84,16 @@ def compute(
 
 
 @command.command("convert")
-@click.argument("source", metavar="FILE")
-@click.option("-o", "--output", "target", required=True, metavar="FILE", help="Write this file.")
+@click.argument("source", type=filetypes.INPUT, metavar="FILE")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=filetypes.OUTPUT,
+    required=True,
+    metavar="FILE",
+    help="Write this file.",
+)
 def convert(source: str, target: str) -> None:
     """Convert a mean file to .binaryproto, .npy or .png, by the file extension.
 

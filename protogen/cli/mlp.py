@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import filetypes, options, output
 from protogen.formats import files
 
 
@@ -21,8 +21,15 @@ from protogen.formats import files
     help="tanh, relu, sigmoid, elu or swish.",
 )
 @options.output_text
-@click.option("--train-val", metavar="FILE.prototxt", help="Write the training net here.")
-@click.option("--solver", metavar="FILE.prototxt", help="Write its solver here.")
+@click.option(
+    "--train-val",
+    type=filetypes.PROTOTXT,
+    metavar="FILE.prototxt",
+    help="Write the training net here.",
+)
+@click.option(
+    "--solver", type=filetypes.PROTOTXT, metavar="FILE.prototxt", help="Write its solver here."
+)
 @click.option(
     "--batch", type=click.IntRange(1), default=64, show_default=True, help="Batch size of training."
 )

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from protogen.cli import completions, filetypes, output
 from protogen.errors import InputError, did_you_mean, quantity
 
 if TYPE_CHECKING:
     from protogen.net.rules import State
 
 PICTURES = (".png", ".svg")
+PROTOS, PLUGINS = "protogen.protos", "protogen.plugins"  # what the options of these names have read
 
 
-def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
+def _add_protos(ctx: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
+    ctx.meta[PROTOS] = paths
     if paths:
         from protogen.formats.schema.extension import add_proto
 
@@ -25,13 +28,20 @@ def _add_protos(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -
             add_proto(path)
 
 
-def _run_plugins(_: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
+def _run_plugins(ctx: click.Context, __: click.Parameter, paths: tuple[str, ...]) -> None:
     """Run files that the user names; a net cannot name one."""
+    ctx.meta[PLUGINS] = paths
     if paths:
         from protogen.layers.plugins import run_plugin
 
         for path in paths:
             run_plugin(path)
+
+
+def _print_json(_: click.Context, __: click.Parameter, value: bool) -> bool:
+    if value:
+        output.take_stdout("--json", binary=False)
+    return value
 
 
 proto = click.option(
@@ -55,6 +65,7 @@ plugin = click.option(
 identity = click.option(
     "--layer-as-identity",
     "identities",
+    shell_complete=completions.types,
     multiple=True,
     metavar="NAME|TYPE",
     help="Treat this layer, or every layer of this type, as the identity. Repeatable.",
@@ -68,6 +79,7 @@ ignored_fields = click.option(
 )
 dialect = click.option(
     "--dialect",
+    shell_complete=completions.dialects,
     default="",
     metavar="NAME",
     help="The fork of Caffe that the net was written for: ssd, yolo, segnet, ... (see protogen dialects).",
@@ -75,12 +87,14 @@ dialect = click.option(
 target = click.option(
     "--target",
     "toolchain",
+    shell_complete=completions.targets,
     metavar="NAME|FILE.toml",
     help="Say what this toolchain does with each layer (see protogen targets).",
 )
 input_shapes = click.option(
     "--input-shape",
     "input_shapes",
+    shell_complete=completions.shapes,
     multiple=True,
     metavar="[BLOB=]N,C,H,W",
     help="Shape of an input, also of a data layer's top. Repeatable.",
@@ -111,10 +125,18 @@ recommend = click.option(
     "--recommend", is_flag=True, help="Use fillers that suit each layer's activation."
 )
 output_text = click.option(
-    "-o", "--output", metavar="FILE.prototxt", help="Write the prototxt here.  [default: stdout]"
+    "-o",
+    "--output",
+    type=filetypes.PROTOTXT,
+    metavar="FILE.prototxt",
+    help="Write the prototxt here.  [default: stdout]",
 )
 as_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON (docs/json.md describes the fields)."
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=_print_json,
+    help="Print JSON (docs/json.md describes the fields).",
 )
 verbose = click.option(
     "-v", "--verbose", is_flag=True, help="Print every row, also those without a problem."
@@ -133,7 +155,12 @@ templates = click.option(
 def input_files(note: str) -> Callable[[Any], Any]:
     """``--input [BLOB=]FILE``; ``note`` describes the files."""
     return click.option(
-        "--input", "inputs", multiple=True, metavar="[BLOB=]FILE", help=f"{note} Repeatable."
+        "--input",
+        "inputs",
+        multiple=True,
+        shell_complete=completions.inputs,
+        metavar="[BLOB=]FILE",
+        help=f"{note} Repeatable.",
     )
 
 
@@ -285,7 +312,8 @@ def mean(text: str) -> Any:
 
     from protogen.preprocessing import meanfiles
 
-    if Path(text).suffix[1:].isalpha():
+    if text == "-" or Path(text).suffix[1:].isalpha():
+        text = filetypes.read_from(text, "--mean")
         array = np.asarray(meanfiles.read(text))
     else:
         array = np.array(numbers(text, "--mean"))
@@ -299,7 +327,8 @@ def named_files(texts: Sequence[str]) -> list[tuple[str, str]]:
     pairs = []
     for text in texts:
         name, equals, path = text.partition("=")
-        pairs.append((name, path) if equals else ("", text))
+        name, path = (name, path) if equals else ("", text)
+        pairs.append((name, filetypes.read_from(path, "--input")))
     return pairs
 
 
@@ -367,23 +396,3 @@ def picture_format(path: str, option: str = "") -> Any:
             where=path,
         )
     return suffix[1:]
-
-
-def fillers(text: str) -> list[str]:
-    """The fillers of ``gaussian:0.01,xavier,uniform:-1,1``; a number belongs to the filler before.
-
-    Raises:
-        InputError: a filler is not known.
-    """
-    from protogen.layers.fillers import parse_filler
-
-    names: list[str] = []
-    for word in filter(None, text.split(",")):
-        if (names and not word[0].isalpha()) or (names and "=" in word.partition(":")[0]):
-            names[-1] += f",{word}"
-        else:
-            names.append(word)
-    for name in names:
-        if name not in ("net", "recommended"):
-            parse_filler(name)
-    return names

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from protogen.cli.waiting import silence
+from protogen.errors import InputError
+from protogen.errors import printable as printable
+from protogen.formats import files
+
 SCHEMA = 1  # version of the JSON that --json prints, see docs/json.md
 _QUIET = "protogen.quiet"
+_STDOUT = "protogen.stdout"
 
 
 def quiet_option() -> click.Option:
@@ -26,6 +33,8 @@ def quiet_option() -> click.Option:
 
 def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.find_root().meta[_QUIET] = value
+    if value:
+        silence()
 
 
 def is_quiet() -> bool:
@@ -34,9 +43,37 @@ def is_quiet() -> bool:
     return ctx is not None and bool(ctx.find_root().meta.get(_QUIET))
 
 
-def printable(text: str) -> str:
-    """The text with control characters escaped: names in untrusted files may contain them."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+def take_stdout(option: str, binary: bool = True) -> None:
+    """Use the standard output for the result of an option alone.
+
+    Args:
+        binary: the result is a file; then all that is printed goes to the standard error.
+
+    Raises:
+        InputError: another option uses it.
+    """
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return
+    root = ctx.find_root()
+    if root.meta.setdefault(_STDOUT, option) != option:
+        raise InputError(
+            f"{root.meta[_STDOUT]} and {option} both write to the standard output",
+            advice="Write one of them to a file.",
+        )
+    if binary and sys.stdout is not sys.stderr:
+        stream = sys.stdout
+        if stream.isatty():
+            raise InputError(
+                f"{option} would write a file to a terminal", advice="Redirect it: > FILE."
+            )
+        files.stdout_to(stream.buffer)
+        sys.stdout = sys.stderr
+
+        def back() -> None:
+            sys.stdout = stream
+
+        root.call_on_close(back)
 
 
 class Group(click.Group):
@@ -60,6 +97,8 @@ def note(text: str, err: bool = False) -> None:
 def wrote(*paths: object, err: bool = False) -> None:
     """Print the name of each written file; None and empty names are skipped."""
     for path in filter(None, paths):
+        if str(path) == files.STDOUT:
+            continue
         note(f"wrote {printable(str(path))}", err=err)
 
 

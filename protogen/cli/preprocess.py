@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import for_target, options, output, tables
+from protogen.cli import completions, filetypes, for_target, options, output, tables
 from protogen.errors import InputError
 from protogen.formats import files
 
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 @click.command("preprocess")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt")
-@click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
+@click.argument("net", type=filetypes.INPUT, metavar="NET.prototxt")
+@click.argument("caffemodel", type=filetypes.INPUT, metavar="[NET.caffemodel]", required=False)
 @options.output_text
-@click.option("--caffemodel", "weights", metavar="FILE.caffemodel", help="Write the weights here.")
+@click.option(
+    "--caffemodel",
+    "weights",
+    type=filetypes.CAFFEMODEL,
+    metavar="FILE.caffemodel",
+    help="Write the weights here.",
+)
 @click.option("--mean", metavar="B,G,R|FILE", help="Subtract numbers, or a mean file.")
 @click.option("--std", metavar="B,G,R", help="Divide by these numbers.")
 @click.option("--scale", type=float, help="Multiply after the mean is subtracted.")
@@ -35,9 +41,20 @@ if TYPE_CHECKING:
     "--whiten", metavar="zca|pca|rotate", help="Decorrelate the channels; needs --images."
 )
 @click.option("--images", metavar="DIR", help="Compute mean and covariance from these images.")
-@click.option("--from", "training", metavar="TRAIN.prototxt", help="Use its transform_param.")
+@click.option(
+    "--from",
+    "training",
+    type=filetypes.INPUT,
+    metavar="TRAIN.prototxt",
+    help="Use its transform_param.",
+)
 @click.option("--fold", is_flag=True, help="Change the first layer's weights, add no layers.")
-@click.option("--bottom", metavar="BLOB", help="The input, if the net has several.")
+@click.option(
+    "--bottom",
+    shell_complete=completions.inputs_alone,
+    metavar="BLOB",
+    help="The input, if the net has several.",
+)
 @options.dialect
 @for_target.write_for
 @for_target.explain

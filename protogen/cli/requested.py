@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from protogen.cli import completions, filetypes, output
 from protogen.cli import options as shared
-from protogen.cli import output
 from protogen.errors import InputError
 from protogen.formats import files
 from protogen.resampling.sampling import ALIGNS, POLICIES, ROUNDINGS
@@ -196,8 +196,15 @@ plan_options = _decorated(
 )
 
 splice_options = _decorated(
-    click.option("--into", metavar="NET", help="Insert the layers into this net."),
-    click.option("--after", metavar="BLOB", help="With --into: the blob to read."),
+    click.option(
+        "--into", type=filetypes.INPUT, metavar="NET", help="Insert the layers into this net."
+    ),
+    click.option(
+        "--after",
+        shell_complete=completions.blobs,
+        metavar="BLOB",
+        help="With --into: the blob to read.",
+    ),
     click.option(
         "--rewire",
         is_flag=True,
@@ -214,8 +221,18 @@ output_options = _decorated(
     ),
     shared.seed,
     shared.output_text,
-    click.option("--caffemodel", metavar="FILE.caffemodel", help="Write the weights here."),
-    click.option("--onnx", metavar="FILE.onnx", help="Write the layers as an ONNX model."),
+    click.option(
+        "--caffemodel",
+        type=filetypes.CAFFEMODEL,
+        metavar="FILE.caffemodel",
+        help="Write the weights here.",
+    ),
+    click.option(
+        "--onnx",
+        type=filetypes.ONNX,
+        metavar="FILE.onnx",
+        help="Write the layers as an ONNX model.",
+    ),
     click.option(
         "--opset", type=int, default=18, show_default=True, help="With --onnx: operator set."
     ),

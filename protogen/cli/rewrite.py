@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import for_target, options, output
+from protogen.cli import completions, filetypes, for_target, options, output
 from protogen.errors import InputError, UnsupportedError, quantity
 from protogen.formats import files
 
@@ -20,12 +20,22 @@ if TYPE_CHECKING:
 @options.plugin
 @options.identity
 @options.ignored_fields
-@click.argument("net", metavar="NET.prototxt")
-@click.argument("weights", metavar="[NET.caffemodel]", required=False)
+@click.argument("net", type=filetypes.INPUT, metavar="NET.prototxt")
+@click.argument("weights", type=filetypes.INPUT, metavar="[NET.caffemodel]", required=False)
 @options.output_text
-@click.option("--caffemodel", metavar="FILE.caffemodel", help="Write the weights here.")
 @click.option(
-    "--type", "types", multiple=True, metavar="TYPE", help="Replace only this type. Repeatable."
+    "--caffemodel",
+    type=filetypes.CAFFEMODEL,
+    metavar="FILE.caffemodel",
+    help="Write the weights here.",
+)
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    shell_complete=completions.types,
+    metavar="TYPE",
+    help="Replace only this type. Repeatable.",
 )
 @options.dialect
 @options.input_shapes
@@ -72,6 +82,8 @@ def command(ctx: click.Context, /, net: str, weights: str | None, **flags: Any) 
     from protogen.generate.rewriting import rewrite
     from protogen.toolchains.limits import parse_limits
 
+    if weights and flags["output"] not in (None, files.STDOUT) and not flags["caffemodel"]:
+        flags["caffemodel"] = files.beside(flags["output"], ".caffemodel", "--caffemodel")
     files.distinct(
         [("--output", flags["output"]), ("--caffemodel", flags["caffemodel"])], [net, weights]
     )

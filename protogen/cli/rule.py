@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import completions, options, output
 from protogen.errors import InputError, did_you_mean
 
 
 @click.command("rule")
-@click.argument("code", required=False)
+@click.argument("code", shell_complete=completions.rules, required=False)
 @options.as_json
 def command(code: str | None, as_json: bool) -> None:
     """Explain a rule of check, or list all rules.

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output
-from protogen.cli.convert import pixel_options, preprocessing
-from protogen.errors import InputError
-from protogen.formats import files
+from protogen.cli import completions, filetypes, options, output
+from protogen.cli.convert_options import pixel_options, preprocessing
+from protogen.errors import InputError, quantity
+from protogen.formats import contents, files
+from protogen.geometry import shape_text
+
+_MOST_LABELS = 1 << 24  # bytes
 
 if TYPE_CHECKING:
     from protogen.net.net import Net
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
 @click.command("run")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt")
-@click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
+@click.argument("net", type=filetypes.INPUT, metavar="NET.prototxt")
+@click.argument("caffemodel", type=filetypes.INPUT, metavar="[NET.caffemodel]", required=False)
 @options.input_files("Input data: an image, .npy or .npz; several images make a batch.")
 @click.option("--random", is_flag=True, help="Use random data for inputs without a file.")
 @options.seed
@@ -33,11 +36,14 @@ if TYPE_CHECKING:
 @click.option(
     "--blob",
     "blobs",
+    shell_complete=completions.blobs,
     multiple=True,
     metavar="BLOB",
     help="Show this blob. Repeatable.  [default: the outputs]",
 )
-@click.option("--labels", metavar="FILE.txt", help="Names of the classes, one per line.")
+@click.option(
+    "--labels", type=filetypes.INPUT, metavar="FILE.txt", help="Names of the classes, one per line."
+)
 @click.option(
     "--top-k",
     "count",
@@ -47,7 +53,12 @@ if TYPE_CHECKING:
     help="Number of best classes to show.",
 )
 @click.option(
-    "-o", "--output", "target", metavar="FILE.npz", help="Write every blob, or those of --blob."
+    "-o",
+    "--output",
+    "target",
+    type=filetypes.Writable("npz"),
+    metavar="FILE.npz",
+    help="Write every blob, or those of --blob.",
 )
 @options.plot("the feature maps")
 @options.half_check
@@ -132,10 +143,12 @@ def _inputs(net: Net, flags: dict[str, Any], how: Any) -> tuple[Net, dict[str, A
 
     feeds: dict[str, Any] = {}
     pictures: dict[str, list[str]] = {}
+    paths_of: dict[str, str] = {}
     for name, path in options.named_files(flags["inputs"]):
-        if Path(path).suffix.lower() in ARRAYS:
+        if contents.kind_of(path) in ("npy", "npz") or Path(path).suffix.lower() in ARRAYS:
             for key, array in read_arrays(path).items():
-                feeds[name or key or options.only(net.inputs)] = array
+                blob = name or key or options.only(net.inputs)
+                feeds[blob], paths_of[blob] = array, path
         else:
             pictures.setdefault(name or options.only(net.inputs), []).append(path)
     for name, paths in pictures.items():
@@ -146,7 +159,15 @@ def _inputs(net: Net, flags: dict[str, Any], how: Any) -> tuple[Net, dict[str, A
             feeds[name] = how.apply(feeds[name])
     for name, array in feeds.items():
         options.check_input(name, net.inputs)
-        if array.shape != net.graph.shapes[name]:
+        declared = net.graph.shapes[name]
+        if declared and array.ndim != len(declared):
+            raise InputError(
+                f"has the shape {shape_text(array.shape)}, but the input {name} has "
+                f"{quantity(len(declared), 'axis', 'axes')}: {shape_text(declared)}",
+                subject="--input",
+                where=paths_of.get(name, ""),
+            )
+        if array.shape != declared:
             net = net.with_inputs({name: array.shape})
     missing = [name for name in net.inputs if name not in feeds]
     if missing and not flags["random"]:
@@ -198,9 +219,11 @@ def _half_check(net: Net, feeds: dict[str, Any], flags: dict[str, Any]) -> int:
 
 def _labels(path: str) -> list[str]:
     try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        contents.check_file(path, "labels")
+        with files.opened(path) as file:
+            return file.read(_MOST_LABELS).decode("utf-8", "replace").splitlines()
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=path) from None
+        raise files.unreadable(path, error) from None
 
 
 def _save(blobs: dict[str, Any], path: str) -> None:

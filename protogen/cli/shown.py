@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from protogen.cli import for_target, output, tables, verify
 from protogen.errors import quantity
+from protogen.notebook.conversions import checks as checks
 
 
 def print_exported(converted: Any) -> None:
@@ -22,21 +22,6 @@ def print_exported(converted: Any) -> None:
         weight_bytes=converted.weight_bytes,
         receipt=converted.receipt or None,
     )
-
-
-def checks(checked: dict[str, Any]) -> Iterator[str]:
-    """The result of --verify: a line for each program that ran the model or the net."""
-    for program, result in checked.items():
-        if isinstance(result, str):
-            yield f"{program}: {result}"
-        else:
-            blobs, unproved = result["compared"], len(result["unproved"])
-            worst = f"{result['worst']:.1e}" if result["worst"] else "0"
-            some = f"{unproved} of them unproved, " if unproved else ""
-            agree = "agrees" if blobs == 1 else "agree"
-            yield (
-                f"{program}: {quantity(blobs, 'blob')} {agree}, {some}largest relative error {worst}"
-            )
 
 
 def print_imported(converted: Any) -> None:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output
-from protogen.errors import InputError, quantity
-from protogen.geometry import shape_text
+from protogen.cli import filetypes, options, output
+from protogen.errors import InputError
 
 if TYPE_CHECKING:
     from protogen.net.net import Net
+    from protogen.net.summary import Summary
     from protogen.net.targets import TargetReport
 
 
 @click.command("summary")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt")
+@click.argument("net", type=filetypes.INPUT, metavar="NET.prototxt")
 @options.state("TEST")
 @options.dialect
 @options.input_shapes
@@ -78,21 +78,12 @@ def command(
 
 
 def _summary(net: Net, as_csv: bool, as_json: bool, report: TargetReport | None) -> None:
-    from protogen.net.cost import costs
-
-    rows = [_row(cost) for cost in costs(net.graph)]
+    summary = net.summary()
+    rows = [dict(row) for row in summary.rows]
     if report is not None:
         for row, one in zip(rows, report.layers, strict=True):
             row["target"] = one.verdict
             row["target_reason"] = one.text
-    totals = {
-        "layers": len(rows),
-        "parameters": _total(rows, "parameters"),
-        "multiply_adds": _total(rows, "multiply_adds"),
-        "parameter_bytes": _total(rows, "parameters") * 4,
-        "activation_bytes": _total(rows, "activations") * 4,
-        "unknown": sum(row["output"] is None for row in rows),
-    }
     if as_json:
         output.print_json(
             "summary",
@@ -100,63 +91,36 @@ def _summary(net: Net, as_csv: bool, as_json: bool, report: TargetReport | None)
             inputs=list(net.inputs),
             outputs=list(net.outputs),
             layers=rows,
-            totals=totals,
+            totals=summary.totals,
             assumed=[str(note) for note in net.graph.assumed],
         )
     elif as_csv:
         net.tell_assumed()
         _write_csv(rows)
     else:
-        _show(net, rows, totals, report)
+        _show(summary, report)
 
 
-def _show(
-    net: Net, rows: list[dict[str, Any]], totals: dict[str, int], report: TargetReport | None
-) -> None:
+def _show(summary: Summary, report: TargetReport | None) -> None:
     from protogen.cli import tables, target_table
-    from protogen.net.dialects import in_a_sentence
-    from protogen.net.forks import of_forks
+    from protogen.net.summary import HEADINGS, RIGHT
 
-    headings = ["layer", "type", "output", "parameters", "multiply-adds", "field", "stride"]
-    tables.show(
-        [*headings, *([report.toolchain.name] if report is not None else [])],
-        [
-            (
-                row["name"],
-                row["type"],
-                tables.shape(row["output"]),
-                tables.count(row["parameters"]),
-                tables.count(row["multiply_adds"]),
-                _field(row),
-                row["stride"] or "",
-                *([row["target"]] if report is not None else []),
-            )
-            for row in rows
-        ],
-        right=(3, 4, 5, 6),
-        colours=target_table.COLOURS,
-    )
-    if report is not None:
-        output.note(target_table.total(report))
-    output.note(
-        f"{quantity(totals['layers'], 'layer')}, "
-        f"{quantity(totals['parameters'], 'parameter', form=',')} "
-        f"({tables.size(totals['parameter_bytes'])}), {tables.count(totals['multiply_adds'])} "
-        f"multiply-adds, activations {tables.size(totals['activation_bytes'])}"
-    )
-    inputs, outputs = (", ".join(map(output.printable, x)) for x in (net.inputs, net.outputs))
-    output.note(f"inputs: {inputs or 'none'}; outputs: {outputs or 'none'}")
-    if (detection := of_forks(net.message)) is not None:
-        click.echo(
-            output.printable(f"note: {in_a_sentence(detection)} (protogen dialects says why).")
+    cells = summary.cells()
+    if report is None:
+        tables.show(HEADINGS, cells, RIGHT)
+    else:
+        verdicts = [one.verdict for one in report.layers]
+        tables.show(
+            (*HEADINGS, report.toolchain.name),
+            [(*row, verdict) for row, verdict in zip(cells, verdicts, strict=True)],
+            RIGHT,
+            target_table.COLOURS,
         )
-    for note in net.graph.assumed:
+        output.note(report.sentence())
+    for line in summary.total_lines():
+        output.note(line)
+    for note in summary.notes:
         click.echo(output.printable(f"note: {note}"))
-    if totals["unknown"]:
-        click.echo(
-            f"note: the totals leave out {quantity(totals['unknown'], 'layer')} of unknown shape. "
-            "Give shapes with --input-shape BLOB=N,C,H,W."
-        )
 
 
 def _write_csv(rows: list[dict[str, Any]]) -> None:
@@ -166,34 +130,6 @@ def _write_csv(rows: list[dict[str, Any]]) -> None:
     writer.writeheader()
     for row in rows:
         writer.writerow(row | {k: tables.shape(row[k]) for k in ("output", "receptive_field")})
-
-
-def _row(cost: Any) -> dict[str, Any]:
-    return {
-        "name": cost.layer.name,
-        "type": cost.layer.type,
-        "output": None if cost.output is None else list(cost.output),
-        "parameters": cost.parameters,
-        "multiply_adds": cost.multiply_adds,
-        "activations": cost.activations,
-        "receptive_field": None if cost.receptive_field is None else list(cost.receptive_field),
-        "stride": None if cost.stride is None else "x".join(dict.fromkeys(map(str, cost.stride))),
-    }
-
-
-def _field(row: dict[str, Any]) -> str:
-    from protogen.layers import layer_type
-
-    if row["output"] is None:
-        return ""
-    if row["receptive_field"] is None:
-        kind = layer_type(row["type"])
-        return "" if kind is not None and kind.is_source else "all"
-    return shape_text(dict.fromkeys(row["receptive_field"]))
-
-
-def _total(rows: list[dict[str, Any]], key: str) -> int:
-    return sum(row[key] or 0 for row in rows)
 
 
 def _shapes(net: Net, as_json: bool) -> None:

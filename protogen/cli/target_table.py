@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from protogen.cli import output, tables
-from protogen.errors import Place, quantity
+from protogen.errors import Place
 
 if TYPE_CHECKING:
     from protogen.lint.engine import Checked
@@ -36,26 +36,12 @@ def show_report(filename: str, report: TargetReport) -> None:
         for one in report.rows
     ]
     tables.show(("line", "layer", "type", report.toolchain.name, ""), rows, (0,), COLOURS)
-    output.note(f"{output.printable(filename)}: {total(report)}")
+    output.note(f"{output.printable(filename)}: {report.sentence()}")
 
 
 def reasons(one: TargetVerdict) -> str:
     """Return all causes of a verdict, with their sources."""
     return output.printable("; ".join(str(reason) for reason in one.reasons))
-
-
-def total(report: TargetReport) -> str:
-    """Return one line about the net: its verdict, and how many layers have each verdict."""
-    toolchain = report.toolchain
-    version = f" {toolchain.version}" if toolchain.version else ""
-    counts = report.counts()
-    parts = [
-        f"{counts[verdict]} {verdict}"
-        for verdict in ("taken", "ignored", "unknown", "wrong", "refused")
-        if counts[verdict]
-    ]
-    layers = quantity(len(report.layers), "layer")
-    return f"{toolchain.name}{version}: {report.verdict}; {layers}: {', '.join(parts)}"
 
 
 def plain_report(report: TargetReport) -> dict[str, Any]:

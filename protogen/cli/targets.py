@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import completions, options, output
 from protogen.errors import quantity
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 @click.command("targets")
-@click.argument("names", nargs=-1, metavar="[NAME|FILE.toml]...")
+@click.argument(
+    "names", shell_complete=completions.targets, nargs=-1, metavar="[NAME|FILE.toml]..."
+)
 @click.option("--words", is_flag=True, help="List the words that conditions of a file may use.")
 @options.as_json
 def command(names: tuple[str, ...], words: bool, as_json: bool) -> None:

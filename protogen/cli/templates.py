@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import completions, options, output
 from protogen.errors import InputError, did_you_mean
 
 
@@ -36,7 +36,7 @@ def list_(templates: str | None) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=completions.templates)
 @options.templates
 def show(name: str, templates: str | None) -> None:
     """Print the template NAME.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import completions, filetypes, options, output
 from protogen.errors import InputError, MismatchError, quantity
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 @click.command("try")
 @options.proto
 @options.plugin
-@click.argument("net", metavar="NET.prototxt", required=False)
-@click.argument("caffemodel", metavar="[NET.caffemodel]", required=False)
+@click.argument("net", type=filetypes.INPUT, metavar="NET.prototxt", required=False)
+@click.argument("caffemodel", type=filetypes.INPUT, metavar="[NET.caffemodel]", required=False)
 @click.option(
     "--with",
     "names",
+    shell_complete=completions.toolchains,
     multiple=True,
     metavar="NAME|FILE,...",
     help="Toolchains, adapters (.py) or data files (.toml) of your own. Repeatable.  "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import filetypes, options, output
 from protogen.errors import InputError
 from protogen.formats import files
 
@@ -13,7 +13,7 @@ _BINARY = (".caffemodel", ".binaryproto")
 
 @click.command("upgrade")
 @options.proto
-@click.argument("path", metavar="FILE")
+@click.argument("path", type=filetypes.INPUT, metavar="FILE")
 @click.option(
     "--to",
     "form",
@@ -22,7 +22,14 @@ _BINARY = (".caffemodel", ".binaryproto")
     show_default=True,
     help="current: `layer` and Input layers. v1: `layers` and input_dim, for old vendor tools.",
 )
-@click.option("-o", "--output", "target", metavar="FILE", help="Write here.  [default: stdout]")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=filetypes.OUTPUT,
+    metavar="FILE",
+    help="Write here.  [default: stdout]",
+)
 def command(path: str, form: str, target: str | None) -> None:
     """Convert a net or caffemodel between Caffe's formats.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import output
+from protogen.cli import filetypes, output
 from protogen.cli.requested import (
     PLAN_ARGUMENTS,
     Requested,
@@ -43,8 +43,18 @@ _CLASSIC = ("spec", "template", "trainable", "kernels")
     help="Classic layer: one kernel per channel, or C x C kernels of which only the diagonal is not "
     "0.  [default: channelwise]",
 )
-@click.option("--spec", metavar="FILE.toml", help="Classic layer: write the layers of this file.")
-@click.option("--template", metavar="FILE", help="Classic layer: template of the whole output.")
+@click.option(
+    "--spec",
+    type=filetypes.INPUT,
+    metavar="FILE.toml",
+    help="Classic layer: write the layers of this file.",
+)
+@click.option(
+    "--template",
+    type=filetypes.INPUT,
+    metavar="FILE",
+    help="Classic layer: template of the whole output.",
+)
 @plan_options
 @splice_options
 @output_options
@@ -149,30 +159,7 @@ def _splice(options: Requested, place: tuple[str, str]) -> Spliced:
 def _draw(up: Upsampling, file: Any, form: Any) -> None:
     from protogen.report import kernel
 
-    kernel.draw(_pictures(up), file, form)
-
-
-def _pictures(up: Upsampling) -> list[Any]:
-    """The pictures of the different kernels."""
-    from protogen.generate.upsampling import kernel_picture
-
-    different = {(spec.factor, spec.mode): spec for spec in up.specs}
-    if len(different) > 12:
-        raise InputError(
-            f"{len(different)} different kernels are too many for one drawing",
-            subject="--plot",
-            advice="Draw at most 12.",
-        )
-    pictures = []
-    for (factor, _), spec in different.items():
-        if max(factor) > 256:
-            raise InputError(
-                f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large to draw",
-                subject="--plot",
-                advice="Factors up to 256 can be drawn.",
-            )
-        pictures.append(kernel_picture(spec))
-    return pictures
+    kernel.draw(up.pictures(), file, form)
 
 
 def _fields(

@@ -6,17 +6,16 @@ from typing import Any
 
 import click
 
-from protogen.cli import options, output
+from protogen.cli import completions, filetypes, options, output
 from protogen.converting.comparison import TOLERANCE, Comparison, mismatch, verify
-from protogen.converting.proving import BlobDifference
-from protogen.errors import InputError, quantity
+from protogen.errors import InputError
 from protogen.net.rules import plain_state
 
 
 @click.command("verify")
 @options.proto
 @options.plugin
-@click.argument("models", nargs=-1, required=True, metavar="A B")
+@click.argument("models", nargs=-1, required=True, type=filetypes.INPUT, metavar="A B")
 @click.option(
     "--tolerance",
     type=float,
@@ -33,6 +32,7 @@ from protogen.net.rules import plain_state
 @click.option(
     "--blob",
     "blobs",
+    shell_complete=completions.blobs,
     multiple=True,
     metavar="BLOB",
     help="Require this blob in both models. Repeatable.  [default: the outputs of both]",
@@ -40,6 +40,7 @@ from protogen.net.rules import plain_state
 @click.option(
     "--pair",
     "pairs",
+    shell_complete=completions.blobs,
     multiple=True,
     metavar="A=B",
     help="Compare blob A of the first model with blob B of the second. Repeatable.",
@@ -107,47 +108,12 @@ def show(comparison: Comparison, verbose: bool) -> None:
     """Print a line for each blob that differs or is unproved (``verbose``: for every blob), and the
     total."""
     from protogen.cli import tables
+    from protogen.notebook import conversions
 
-    rows = [row for row in comparison.rows if verbose or _verdict(row)]
+    rows = [row for row in comparison.rows if verbose or conversions.verdict(row)]
     if rows:
-        tables.show(
-            ["blob", "shape", "error", "relative", ""],
-            [
-                (
-                    row.blob,
-                    _shapes(row.shapes),
-                    _number(row.largest),
-                    _number(row.relative),
-                    _verdict(row),
-                )
-                for row in rows
-            ],
-            right=(2, 3),
-        )
-    agree = sum(row.passed for row in comparison.rows)
-    agrees = "agrees" if agree == 1 else "agree"
-    some = f"{len(comparison.unproved)} of them unproved, " if comparison.unproved else ""
-    click.echo(
-        f"{agree} of {quantity(len(comparison.rows), 'blob')} {agrees} to "
-        f"{comparison.tolerance:g}, {some}largest relative error {_number(comparison.worst)}"
-    )
-
-
-def _verdict(row: BlobDifference) -> str:
-    if row.only:
-        return f"only in the {row.only}"
-    return "unproved" if row.unproved else "" if row.passed else "differs"
-
-
-def _shapes(shapes: Any) -> str:
-    from protogen.cli import tables
-
-    known = [tables.shape(shape) for shape in shapes if shape is not None]
-    return " against ".join(dict.fromkeys(known))
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else "0" if value == 0 else f"{value:.1e}"
+        tables.show(conversions.HEADINGS, map(conversions.cells, rows), conversions.RIGHT)
+    click.echo(conversions.sentence(comparison))
 
 
 def _pair(models: tuple[str, ...]) -> tuple[Any, Any]:

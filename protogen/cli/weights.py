@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protogen.cli import options, output, tables
+from protogen.cli import filetypes, options, output, tables
 from protogen.errors import InputError, quantity
 from protogen.formats import files
 
@@ -19,14 +19,38 @@ _TO = ("to_npz", "to_safetensors", "to_hdf5", "output")
 
 
 @click.command("weights")
-@click.argument("model", metavar="NET.caffemodel")
+@click.argument("model", type=filetypes.INPUT, metavar="NET.caffemodel")
 @click.option("--quick", is_flag=True, help="Do not read the values: names, types and shapes only.")
-@click.option("--to-npz", metavar="FILE.npz", help="Write the arrays, named LAYER/INDEX.")
-@click.option("--to-safetensors", metavar="FILE", help="Write the arrays as safetensors.")
-@click.option("--to-hdf5", metavar="FILE.h5", help="Write Caffe's HDF5 format.")
-@click.option("--from-npz", metavar="FILE.npz", help="Replace arrays of the model by these.")
 @click.option(
-    "-o", "--output", metavar="FILE.caffemodel", help="With --from-npz: write the new model here."
+    "--to-npz",
+    type=filetypes.Writable("npz"),
+    metavar="FILE.npz",
+    help="Write the arrays, named LAYER/INDEX.",
+)
+@click.option(
+    "--to-safetensors",
+    type=filetypes.Writable("safetensors"),
+    metavar="FILE",
+    help="Write the arrays as safetensors.",
+)
+@click.option(
+    "--to-hdf5",
+    type=filetypes.Writable("HDF5"),
+    metavar="FILE.h5",
+    help="Write Caffe's HDF5 format.",
+)
+@click.option(
+    "--from-npz",
+    type=filetypes.INPUT,
+    metavar="FILE.npz",
+    help="Replace arrays of the model by these.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=filetypes.CAFFEMODEL,
+    metavar="FILE.caffemodel",
+    help="With --from-npz: write the new model here.",
 )
 @options.as_json
 def command(model: str, quick: bool, as_json: bool, **flags: Any) -> None:

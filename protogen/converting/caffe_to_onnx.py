@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
 
+from protogen._late import Shown
 from protogen._version import __version__
 from protogen.converting.comparison import (
     HALF_TOLERANCE,
@@ -37,8 +38,8 @@ Progress = Callable[[int, int], object]
 Sources = tuple[str | Path, str | Path | None]  # prototxt and caffemodel
 
 
-@dataclass(frozen=True, slots=True)
-class Converted:
+@dataclass(frozen=True, slots=True, repr=False)
+class Converted(Shown):
     """A written model. ``external`` is the file of its weights; None if the model contains them."""
 
     path: Path
@@ -317,7 +318,7 @@ def sha256(path: str | Path) -> str:
         InputError: the file cannot be read.
     """
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=str(path)) from None
+        raise files.unreadable(path, error) from None

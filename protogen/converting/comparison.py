@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from protogen._late import Shown
 from protogen.converting.proving import BlobDifference, Proof, causes, difference
 from protogen.converting.sides import Feeder, PreprocessedFeeder, Side
-from protogen.errors import InputError, MismatchError, ProtogenWarning, did_you_mean, quantity
+from protogen.errors import InputError, MismatchError, ProtogenWarning, did_you_mean, quantity, warn
 from protogen.formats.prototxt import source_of
 from protogen.geometry import shape_text
 from protogen.net.build import Reading
@@ -36,8 +36,8 @@ HALF_TOLERANCE = 2e-2  # float16 weights have an error of 5e-4 each, which adds 
 SCALES = (1.0, 1.0, 0.1, 10.0, 0.01, 100.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison(Shown):
     """Result of a comparison.
 
     Attributes:
@@ -302,12 +302,11 @@ def _raise_or_warn(result: Comparison, check: bool) -> None:
     elif result.unproved:
         row, count = result.unproved[0], len(result.unproved)
         others = f"; {count} of {len(result.rows)} blobs are unproved, and this is the first"
-        warnings.warn(
+        warn(
             ProtogenWarning(
                 f"agrees but is unproved: {row.unproved}{others if count > 1 else ''}",
                 subject=f'blob "{row.blob}"',
             ),
-            stacklevel=4,
         )
 
 
@@ -378,7 +377,9 @@ def _pairs(
     for index, name in ((index, n) for pair in renamed for index, n in enumerate(pair)):
         if name not in (first, second_names)[index] and name not in sides[index].inputs():
             which = ("first", "second")[index]
-            raise InputError(f"unknown value of the {which} model", subject=f'"{name}"')
+            advice = did_you_mean(name, (first, second_names)[index])
+            problem = f"unknown value of the {which} model"
+            raise InputError(problem, subject=f'"{name}"', advice=advice)
     pairs = [
         (name, second_name)
         for name in first

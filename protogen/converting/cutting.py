@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -124,7 +125,7 @@ def cut_file(
         source: a prototxt in any of Caffe's formats, or an ONNX model (see ``is_onnx``).
         weights: the caffemodel of the prototxt, if it has one.
         output: the prototxt or the ONNX model to write.
-        caffemodel: the caffemodel to write; needed for a net with weights.
+        caffemodel: the caffemodel to write; by default ``output`` with the suffix ``.caffemodel``.
         inputs, outputs: see ``cut``. At least one blob.
         rest: a prototxt or an ONNX model for what comes after ``outputs``; see ``rest_of``.
         rest_caffemodel: the caffemodel of the rest.
@@ -222,8 +223,10 @@ def _cut_net(
     parts = [cut_net(net, inputs=inputs, outputs=outputs)]
     if len(written) > 1:
         parts.append(rest_of_net(net, outputs=outputs, inputs=inputs))
-    for part, (_, caffemodel), option in zip(parts, written, ("", "rest-"), strict=False):
-        _check_weights(part.net, weights, caffemodel, option)
+    written = [
+        (path, _weights_file(part.net, weights, path, own, option))
+        for part, (path, own), option in zip(parts, written, ("", "rest-"), strict=False)
+    ]
     checked = None
     if proof is not None:
         runnable = [Runnable(part.net, part.begins, part.ends) for part in parts]
@@ -254,10 +257,15 @@ def _cut_net(
     return Cut(results[0], rest, len(net.layers), _multiply_adds(net), checked, twice)
 
 
-def _check_weights(
-    net: Net, weights: str | Path | None, caffemodel: str | Path | None, option: str
-) -> None:
-    """Check that the weights of a part have a file, and that the file gets all of them."""
+def _weights_file(
+    net: Net,
+    weights: str | Path | None,
+    path: str | Path,
+    caffemodel: str | Path | None,
+    option: str,
+) -> str | Path | None:
+    """Return the file for the weights of a part, by default beside its prototxt; check that it gets all of
+    them."""
     if weights is None and caffemodel is not None:
         raise InputError(
             f"--{option}caffemodel needs the weights of the net",
@@ -265,13 +273,22 @@ def _check_weights(
             advice="Give its caffemodel as the second argument.",
         )
     if weights is None:
-        return
+        return None
     net.check_weights()
-    if net.weights and caffemodel is None:
+    if caffemodel is not None or not net.weights:
+        return caffemodel
+    if str(path) == files.STDOUT:
         raise InputError(
             f"the part has {quantity(len(net.weights), 'layer')} with weights, but no file for them",
             advice=f"Name it: --{option}caffemodel part.caffemodel.",
         )
+    own = files.beside(path, ".caffemodel", f"--{option}caffemodel")
+    if os.path.realpath(own) == os.path.realpath(weights):
+        raise InputError(
+            f"the weights of the part would overwrite {weights}",
+            advice=f"Name their file: --{option}caffemodel part.caffemodel.",
+        )
+    return own
 
 
 def _text(part: NetPart) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from protogen._late import Shown
 from protogen.converting.comparison import HALF_TOLERANCE, TOLERANCE, Comparison
 from protogen.converting.comparison import verify as compare
 from protogen.errors import InputError, UnsupportedError, quantity
@@ -22,8 +23,8 @@ from protogen.onnx.importer.net import ImportedNet, import_model
 from protogen.toolchains.toolchain import load_toolchain
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+@dataclass(frozen=True, slots=True, repr=False)
+class Imported(Shown):
     """A written net.
 
     Attributes:
@@ -74,7 +75,8 @@ def convert_onnx(
     Args:
         model: the ONNX file; external data files next to it are read.
         output: the prototxt to write.
-        caffemodel: the caffemodel to write; optional for a model without weights.
+        caffemodel: the caffemodel to write; by default ``output`` with the suffix ``.caffemodel``. A
+            model without weights has none.
         dialect, fold, input_shapes, inputs, outputs: see ``from_onnx``.
         target: the toolchain that the net is for, by name or file; see ``legalize``. It decides the
             dialect.
@@ -107,15 +109,15 @@ def convert_onnx(
     }
     imported, legalized = _imported(model, dialect, target, fold, part)
     net = imported.net
-    size = _check_weights(net, model, caffemodel)
+    weights = _weights_file(net, model, output, caffemodel)
+    size = check_size(net, str(model))
     names_file = Path(names) if names else None
     if names_file is None and imported.renamed:
         names_file = Path(output).with_suffix(".names.json")
-    weights = Path(caffemodel) if caffemodel is not None else None
     files.distinct(
         [
             ("--output", output),
-            ("--caffemodel", caffemodel),
+            ("--caffemodel", weights),
             ("--names", names_file),
             ("--scales", scales_file),
         ],
@@ -170,15 +172,26 @@ def _imported(
     return replace(imported, net=legalized.net), legalized
 
 
-def _check_weights(net: Net, model: str | Path, caffemodel: str | Path | None) -> int:
-    """Check that the weights have a file and fit it; returns their size in bytes."""
-    if net.weights and caffemodel is None:
+def _weights_file(
+    net: Net, model: str | Path, output: str | Path, caffemodel: str | Path | None
+) -> Path | None:
+    """Return the file for the weights; None for a net without weights.
+
+    Raises:
+        InputError: the file was not named, and ``output`` is a stream, or the file of the default name
+            exists without a prototxt and so does not belong to this net.
+    """
+    if caffemodel is not None:
+        return Path(caffemodel)
+    if not net.weights:
+        return None
+    if str(output) == files.STDOUT:
         raise InputError(
             f"the net has {quantity(len(net.weights), 'layer')} with weights, but no file for them",
             where=str(model),
             advice="Name it: --caffemodel net.caffemodel.",
         )
-    return check_size(net, str(model))
+    return files.beside(output, ".caffemodel", "--caffemodel")
 
 
 def check_size(net: Net, where: str) -> int:

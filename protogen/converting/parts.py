@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protogen._late import Shown
 from protogen.converting.comparison import Comparison, compare_sides
 from protogen.converting.sides import Side
 from protogen.errors import InputError
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 Value = tuple[str, tuple[int | str, ...] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class PartFile:
+@dataclass(frozen=True, slots=True, repr=False)
+class PartFile(Shown):
     """A written part of a net or model.
 
     Attributes:
@@ -47,8 +48,8 @@ class PartFile:
     silenced: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+@dataclass(frozen=True, slots=True, repr=False)
+class Cut(Shown):
     """A net or model that was cut.
 
     Attributes:

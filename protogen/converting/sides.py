@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError
+from protogen.errors import InputError, did_you_mean
 from protogen.geometry import Shape, shape_text
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
@@ -173,7 +173,11 @@ class Feeder:
             self._shapes[a or b] = shape
         for name in feeds:
             if name not in first:
-                raise InputError("unknown input of the first model", subject=f'"{name}"')
+                raise InputError(
+                    f"unknown input of the first model (inputs: {', '.join(first) or 'none'})",
+                    subject=f'"{name}"',
+                    advice=did_you_mean(name, first),
+                )
         self._feeds = {
             name: np.asarray(array, np.float32, order="C") for name, array in feeds.items()
         }

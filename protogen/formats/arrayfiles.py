@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from protogen.errors import InputError
+from protogen.formats import contents, files
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
@@ -38,16 +39,17 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
             unpack to far more than its size.
     """
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             start = file.read(len(MAGIC))
             size = file.seek(0, 2)
             file.seek(0)
             if start == MAGIC:
                 return {"": _array(file, size, str(path))}
+            contents.check_file(path, "arrays")
             if start[:2] == b"PK":
                 return _archive(file, size, str(path))
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
+        raise files.unreadable(path, error) from None
     except (
         zipfile.BadZipFile,
         NotImplementedError,

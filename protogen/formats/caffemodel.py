@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from protogen.errors import InputError
-from protogen.formats import wire
+from protogen.formats import contents, wire
 from protogen.formats.blobs import LEGACY, Blob, parse_blob
 from protogen.formats.mapped import LazyArray, Progress, map_file, write_array
 from protogen.formats.schema import caffe
@@ -88,6 +88,8 @@ def read_weights(path: str | Path, allow_empty: bool = False) -> CaffeModel:
         InputError: the file cannot be read, is truncated or damaged, or contains no layer (unless
             ``allow_empty``).
     """
+    if not allow_empty:
+        contents.check_file(path, "weights")
     return parse_weights(wire.Bytes(map_file(path), str(path)), allow_empty)
 
 

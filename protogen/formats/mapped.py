@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from protogen.errors import InputError
+from protogen.formats import files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +78,7 @@ def map_file(path: str | Path) -> FileMap | bytes:
         InputError: the file cannot be read or mapped.
     """
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             if not file.seek(0, 2):
                 return b""
             mapped = FileMap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -85,9 +86,7 @@ def map_file(path: str | Path) -> FileMap | bytes:
             weakref.finalize(mapped, os.close, mapped.number)
             mapped.state = _state(mapped.number)
     except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror})", where=str(path), advice="Check the path."
-        ) from None
+        raise files.unreadable(path, error) from None
     except ValueError as error:  # a pipe, or a device without a length
         raise InputError(f"cannot be mapped ({error})", where=str(path)) from None
     mapped.path = str(path)

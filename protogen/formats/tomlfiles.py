@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from protogen.errors import InputError
+from protogen.formats import contents, files
 
 MOST_BYTES = 1 << 20  # a specification has one line for each layer
 # Keys of 32 or more dotted parts: tomllib's time and memory grow with the square of their number.
@@ -22,8 +23,10 @@ def read(path: str | Path) -> dict[str, Any]:
             large.
     """
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             raw = file.read(MOST_BYTES + 1)
+        if raw:
+            contents.check(path, "toml", raw[: contents.START])
         if len(raw) > MOST_BYTES:
             raise InputError(f"the file is larger than {MOST_BYTES >> 20} MB", where=str(path))
         text = raw.decode("utf-8")
@@ -32,8 +35,7 @@ def read(path: str | Path) -> dict[str, Any]:
             raise InputError("the key has too many parts", where=f"{path}:{line}")
         return tomllib.loads(text)
     except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-        raise InputError(problem, where=str(path), advice="Check the path.") from None
+        raise files.unreadable(path, error) from None
     except UnicodeDecodeError:
         raise InputError("is not UTF-8 text", where=str(path)) from None
     except RecursionError:

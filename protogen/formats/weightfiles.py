@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from protogen.errors import InputError, UnsupportedError
+from protogen.formats import contents, files
 from protogen.formats.arrayfiles import TIMES, UNPACKED, read_arrays
 from protogen.formats.caffemodel import read_weights
 
@@ -19,12 +21,15 @@ if TYPE_CHECKING:
 
 
 def read_any(path: str | Path) -> Weights:
-    """Return blobs by layer name from a .caffemodel, or from Caffe's HDF5 format (.h5).
+    """Return blobs by layer name from a .caffemodel, or from Caffe's HDF5 format (.h5), recognised by
+    its content.
 
     Raises:
-        InputError: the file cannot be read or is damaged.
+        InputError: the file cannot be read, is damaged, or is of another kind.
     """
-    if str(path).endswith((".h5", ".hdf5")):
+    kind = contents.kind_of(path)
+    contents.check_file(path, "weights")
+    if kind == "hdf5" or (not kind and str(path).endswith((".h5", ".hdf5"))):
         return read_hdf5(path)
     return read_weights(path).weights()
 
@@ -138,8 +143,8 @@ def read_hdf5(path: str | Path) -> Weights:
             weights.setdefault(layer, {})[int(index)] = _values(item, f"{path}: /data/{name}", size)
 
     try:
-        size = Path(path).stat().st_size
-        with h5py.File(path, "r") as store:
+        size = os.stat(files.regular(path)).st_size
+        with h5py.File(files.regular(path), "r") as store:
             # A link could lead to another file. Below /data, visititems follows only hard links.
             if not isinstance(store.get("data", getlink=True), h5py.HardLink):
                 raise InputError(

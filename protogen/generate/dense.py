@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, MismatchError, quantity
+from protogen._late import Shown
+from protogen.errors import InputError, MismatchError, did_you_mean, quantity
 from protogen.formats import files, prototxt
 from protogen.formats.render import render
 from protogen.layers import LayerType
@@ -30,8 +31,8 @@ ACTIVATIONS = {
 TOLERANCE = 1e-5  # relative to the largest value: float32 rounding of the sums of products
 
 
-@dataclass(frozen=True)
-class Dense:
+@dataclass(frozen=True, repr=False)
+class Dense(Shown):
     """A dense layer: its text, its net with the weights (input "data"), and its orientation."""
 
     prototxt: str
@@ -126,6 +127,9 @@ def dense(
             subject="orientation",
             advice="xw: Y = XW, W is inputs x outputs; wx: Y = WX, W is outputs x inputs.",
         )
+    weights, bias = np.asarray(weights), None if bias is None else np.asarray(bias)
+    if bias is not None and bias.dtype.kind not in "fiu":
+        raise InputError(f"expected numbers, got dtype {bias.dtype}", subject="bias")
     if weights.ndim != 2 or 0 in weights.shape or weights.dtype.kind not in "fiu":
         raise InputError(
             f"expected a matrix of numbers, got shape {'x'.join(map(str, weights.shape))} "
@@ -208,8 +212,8 @@ def _layer_values(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Perceptron:
+@dataclass(frozen=True, slots=True, repr=False)
+class Perceptron(Shown):
     """Texts of a net of dense layers: the deploy net, the training net and the solver."""
 
     deploy: str
@@ -245,7 +249,8 @@ def perceptron(
         raise InputError(
             f"unknown value {activation!r}",
             subject="activation",
-            advice=f"Known activations: {', '.join(ACTIVATIONS)}.",
+            advice=did_you_mean(activation, ACTIVATIONS)
+            or f"Known activations: {', '.join(ACTIVATIONS)}.",
         )
     type_ = ACTIVATIONS[activation.lower()]
     saturates = LayerType.registry[type_].activation == "saturating"

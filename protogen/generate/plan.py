@@ -8,8 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protogen import _late
+from protogen._arguments import checked
+from protogen._late import Shown
 from protogen.errors import InputError
 from protogen.formats import prototxt, render
+from protogen.formats.picture import Picture
 from protogen.geometry import Shape
 from protogen.resampling.emit import emit
 from protogen.resampling.planning import Candidate, Decision, decide
@@ -66,7 +70,7 @@ class PlanCost:
     activation_bytes: int
 
 
-class Plan:
+class Plan(Shown):
     """A resize as stock layers.
 
     Attributes:
@@ -205,6 +209,18 @@ class Plan:
 
         free = (0, 2, 3) if self.request.size is None else ()
         return to_onnx(self.net, opset=opset, free_axes=free)
+
+    @checked
+    def plot(self, path: str | Path | None = None) -> Picture:
+        """Return a picture of a test pattern after each possible plan, with kernel and error, for a
+        notebook. With ``path`` it is also written, as SVG or PNG, depending on the extension.
+
+        Raises:
+            InputError: the path cannot be written, or its extension is neither .svg nor .png.
+            UnsupportedError: the input or the output is larger than 512 pixels along an axis.
+        """
+        picture: Picture = _late.plot(self, path)
+        return picture
 
     def describe(self) -> dict[str, Any]:
         """Return request, plan and cost as plain data."""

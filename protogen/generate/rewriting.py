@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from protogen._late import Shown
 from protogen.errors import (
     Edit,
     InputError,
     MismatchError,
     ProtogenWarning,
     UnsupportedError,
+    did_you_mean,
 )
 from protogen.formats import files, prototxt
 from protogen.formats.message import Field, Message
@@ -66,8 +68,8 @@ class RetainedLayer:
     reason: str
 
 
-@dataclass(frozen=True)
-class Rewritten:
+@dataclass(frozen=True, repr=False)
+class Rewritten(Shown):
     """A net whose fork layers are replaced by stock layers where this is possible."""
 
     text: str
@@ -267,7 +269,8 @@ def _parse_again(text: str, name: str) -> prototxt.Document:
 def _check_types(types: Sequence[str], net: Net) -> None:
     for name in types:
         if not any(layer.type == name for layer in net.layers):
-            raise InputError("no layer has this type", subject=name)
+            advice = did_you_mean(name, {layer.type for layer in net.layers})
+            raise InputError("no layer has this type", subject=name, advice=advice)
 
 
 def _compare(

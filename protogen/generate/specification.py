@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -224,19 +225,21 @@ def parse_pair(key: str, value: object, advice: str) -> tuple[Any, Any]:
         parts = list(value.lower().split("x"))
     else:
         parts = list(value) if isinstance(value, (tuple, list)) else [value]
+    if isinstance(value, str) and "" in parts:
+        raise InputError(f"expected a number, got {value!r}", subject=key, advice=advice)
     if len(parts) not in (1, 2):
         problem = f"expected 1 or 2 values, got {len(parts)}: {value!r}"
         raise InputError(problem, subject=key, advice=advice)
     return parts[0], parts[-1]
 
 
-def parse_shape(value: object, key: str = "input-shape") -> Shape:
+def parse_shape(value: object, key: str = "--input-shape") -> Shape:
     """Return the shape (N, C, H, W) of four integers, or of text such as ``1,3,8,8``.
 
     Raises:
         InputError: the value has another form, or a length is below 1.
     """
-    parts = value.split(",") if isinstance(value, str) else value
+    parts = re.split("[,x]", value) if isinstance(value, str) else value
     if not isinstance(parts, (tuple, list)) or len(parts) != 4:
         raise InputError(
             f"expected N,C,H,W, got {value!r}",

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from protogen._late import Shown
 from protogen.errors import InputError, ProtogenWarning, UnsupportedError
 from protogen.formats import files
 from protogen.formats.caffemodel import write_weights
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from protogen.converting.comparison import Comparison
 
 
-@dataclass(frozen=True, eq=False)
-class TargetNet:
+@dataclass(frozen=True, eq=False, repr=False)
+class TargetNet(Shown):
     """A net in the forms of a toolchain.
 
     Attributes:

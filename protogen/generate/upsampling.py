@@ -8,8 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
+from protogen import _late
+from protogen._arguments import checked
+from protogen._late import Shown
 from protogen.errors import InputError, quantity
 from protogen.formats import prototxt, render
+from protogen.formats.picture import Picture
 from protogen.generate.specification import (
     LIMIT_BYTES,
     Kernels,
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from protogen.net.net import Net
     from protogen.onnx import Model
 
+_MOST_KERNELS = 12  # rows of a picture
+_LARGEST_KERNEL = 256  # factor of a kernel in a picture
 _SAMPLE_SIZE = 8  # height and width of a net without an input shape
 
 
@@ -45,7 +51,7 @@ class InterpolationError:
     ring: tuple[int, int]
 
 
-class Upsampling:
+class Upsampling(Shown):
     """Upsampling layers as text, net, weights and ONNX.
 
     Attributes:
@@ -126,6 +132,40 @@ class Upsampling:
             free_axes=() if self.whole else (0, 2, 3),
             metadata={"protogen.upsample": descriptions},
         )
+
+    @checked
+    def plot(self, path: str | Path | None = None) -> Picture:
+        """Return a picture of the kernels and of the error at the border, for a notebook. With ``path`` it
+        is also written, as SVG or PNG, depending on the extension.
+
+        Raises:
+            InputError: the path cannot be written, its extension is neither .svg nor .png, the layers have
+                more than 12 different kernels, or a factor is above 256.
+        """
+        picture: Picture = _late.plot(self, path)
+        return picture
+
+    def pictures(self) -> list[KernelPicture]:
+        """Return the data for the pictures of the different kernels.
+
+        Raises:
+            InputError: there are more than 12, or a factor is above 256.
+        """
+        different = {(spec.factor, spec.mode): spec for spec in self.specs}
+        if len(different) > _MOST_KERNELS:
+            raise InputError(
+                f"{len(different)} different kernels are too many for one drawing",
+                subject="--plot",
+                advice=f"Draw at most {_MOST_KERNELS}.",
+            )
+        for (factor, _), spec in different.items():
+            if max(factor) > _LARGEST_KERNEL:
+                raise InputError(
+                    f"a kernel of {spec.kernel[0]}x{spec.kernel[1]} is too large to draw",
+                    subject="--plot",
+                    advice=f"Factors up to {_LARGEST_KERNEL} can be drawn.",
+                )
+        return [kernel_picture(spec) for spec in different.values()]
 
     def describe(self) -> list[dict[str, Any]]:
         """Return the specification and geometry of every layer as plain data."""
@@ -212,8 +252,8 @@ def upsample(factor: Any = 2, *, exact: bool = False, **options: Any) -> Upsampl
     if exact:
         from protogen.generate.resizing import resize
 
-        return resize(factor, **{"name": "upsample", **options})
-    return classic(factor, **options)
+        return checked(resize, "upsample")(factor, **{"name": "upsample", **options})
+    return checked(classic, "upsample")(factor, **options)
 
 
 def classic(factor: object = 2, **options: Unpack[ClassicOptions]) -> Upsampling:
@@ -342,7 +382,7 @@ def _check_inputs(specs: Sequence[UpsampleSpec], inputs: Mapping[str, Shape]) ->
             raise InputError(
                 f"the top {spec.top!r} would have the shape {'x'.join(map(str, top))} and need "
                 f"{size_text(count * 4)}, but at most 2 GiB is supported",
-                subject="input-shape",
+                subject="--input-shape",
                 advice="Use a smaller input shape or factor.",
             )
         shapes[spec.top] = top

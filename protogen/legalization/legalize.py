@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protogen._late import Shown
 from protogen.errors import InputError, ProtogenWarning
 from protogen.formats import prototxt
 from protogen.layers import kind_of
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from protogen.formats.message import Message
 
 
-@dataclass(frozen=True, eq=False)
-class Legalized:
+@dataclass(frozen=True, eq=False, repr=False)
+class Legalized(Shown):
     """A net in the forms that some toolchains take.
 
     Attributes:

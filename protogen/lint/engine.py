@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protogen._late import Shown
 from protogen.errors import Diagnostic, InputError, Place, did_you_mean
 from protogen.formats import prototxt
 from protogen.formats.prototxt.edits import apply_edits
@@ -26,8 +27,8 @@ ROUNDS = 10  # of fixes: a fix may reveal another finding, which the next round 
 _IGNORE = re.compile(r"#\s*protogen:\s*ignore(-file)?(?:\[([\w,\s-]*)\])?")
 
 
-@dataclass(frozen=True)
-class Checked:
+@dataclass(frozen=True, repr=False)
+class Checked(Shown):
     """The result for one file.
 
     Attributes:
@@ -152,7 +153,7 @@ def check_file(
     """Check a file as ``check_text`` does; ``caffemodel`` is the file of its weights.
 
     Raises:
-        InputError: a file cannot be read.
+        InputError: a file cannot be read or is of another kind, or a net without findings has no layers.
     """
     weights = None
     if caffemodel is not None:
@@ -172,6 +173,8 @@ def check_file(
         unsafe_fixes=unsafe_fixes,
         trusted=trusted,
     )
+    if trusted and not checked.diagnostics and not _LAYER.search(checked.text):
+        raise InputError("the net has no layers", where=str(path))
     return replace(checked, bom=source.bom)
 
 

@@ -77,6 +77,23 @@ def _misfit(item: Field, dialect: str) -> InputError:
     )
 
 
+def check_layers(net: Message, path: str | Path, binary: bool) -> None:
+    """Check that an upgraded net has layers, and in a caffemodel also those that give it its data, which
+    many writers of weights leave out.
+
+    Raises:
+        InputError: it has none.
+    """
+    if not net.layer:
+        raise InputError("the net has no layers", where=str(path))
+    if binary and all(layer.bottom for layer in net.layer):
+        raise InputError(
+            "the caffemodel does not declare the inputs of its net",
+            where=str(path),
+            advice=f"Name the prototxt before it: NET.prototxt {path}.",
+        )
+
+
 def read_binary_net(path: str | Path, dialect: str = "") -> Document:
     """Return the net in a binary file (a caffemodel or another NetParameter), without its blobs.
 

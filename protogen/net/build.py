@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from protogen.errors import InputError, ProtogenWarning, did_you_mean
+from protogen.errors import InputError, ProtogenWarning, did_you_mean, warn
 from protogen.formats.message import Field, Message, Source
 from protogen.geometry import Shape
 from protogen.layers import LayerType, kind_of
@@ -116,7 +115,7 @@ def build(
     _raise_or_warn(_in_place_errors(named), ProtogenWarning, tolerant)
     inferred = infer(named, input_shapes or {}, weight_shapes or {})
     for unknown in inferred.unknown:
-        warnings.warn(unknown, stacklevel=2)
+        warn(unknown)
     _raise_or_warn(inferred.errors, Misfit, tolerant)
     shared = owners(named, inferred.parameters, inferred.refused)
     _raise_or_warn(inferred.refused, Refused, tolerant)
@@ -141,7 +140,7 @@ def _raise_or_warn(
     for error in errors:
         if not tolerant:
             raise error
-        warnings.warn(kind.of(*error.diagnostics), stacklevel=3)
+        warn(kind.of(*error.diagnostics))
 
 
 def _with_loss_tops(layers: list[Layer]) -> list[Layer]:

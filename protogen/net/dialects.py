@@ -6,10 +6,9 @@ import warnings
 from pathlib import Path
 
 from protogen.errors import InputError, ProtogenWarning
-from protogen.formats import prototxt, wire
+from protogen.formats import contents, files, prototxt, wire
 from protogen.formats.mapped import map_file
 from protogen.formats.message import Message
-from protogen.formats.schema.dialect import in_words
 from protogen.net.forks import original
 from protogen.net.net import Net
 from protogen.toolchains.detection import Detection, detect
@@ -30,6 +29,7 @@ def dialects_of(net: str | Path | Net | Message) -> Detection:
         return detect(original(net.message))
     if isinstance(net, Message):
         return detect(original(net))
+    contents.check_file(net, "a net in any form")
     if is_binary(net):
         from protogen.toolchains.binary_detection import detect_binary
 
@@ -42,21 +42,11 @@ def dialects_of(net: str | Path | Net | Message) -> Detection:
     return detect(document)
 
 
-def in_a_sentence(detection: Detection) -> str:
-    """Return which dialects a net can be of, for a note."""
-    if detection.possible:
-        return f"by its layer types and fields, the net can be of {in_words(detection.possible)}"
-    lacks = ", ".join(one.text for one in detection.lacks[detection.closest][:2])
-    return (
-        f"no known Caffe has all of its layer types and fields; {detection.closest} lacks {lacks}"
-    )
-
-
 def is_binary(path: str | Path) -> bool:
     """Return whether a file holds a net in binary form: by its first bytes, because a text begins with
     the name of a field."""
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             start = file.read(4096)
     except OSError:
         return False  # the reader says why it cannot be read

@@ -1,17 +1,19 @@
-"""Weights from outside of a net: their shapes and values against those that a layer needs."""
+"""Weights of a net: those in its text, and the shapes and values of those from outside."""
 
 from __future__ import annotations
 
-import warnings
+import math
 from typing import TYPE_CHECKING
 
-from protogen.errors import ProtogenWarning
+from protogen.errors import ProtogenWarning, warn
 from protogen.geometry import Shape, shape_text
-from protogen.layers.graph import Layer
+from protogen.layers.graph import Graph, Layer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Weights = dict[str, list[NDArray[np.float32]]]
 
 
 def fit(layer: Layer, index: int, array: NDArray[np.floating], shape: Shape) -> NDArray[np.float32]:
@@ -47,4 +49,20 @@ def check_values(layer: Layer, index: int, piece: NDArray[np.floating], at: int)
             where=layer.place,
             subject=layer.subject,
         )
-        warnings.warn(warning, stacklevel=3)
+        warn(warning)
+
+
+def text_weights(graph: Graph) -> Weights:
+    """Return the parameter blobs in the text of the net, which Caffe reads, too."""
+    weights: Weights = {}
+    for layer in graph.layers:
+        blobs, shapes = layer.params.blobs, graph.parameter_shapes[layer.name]
+        if not blobs or shapes is None or len(blobs) != len(shapes):
+            continue
+        import numpy as np
+
+        arrays = [np.asarray(blob.data or blob.double_data, np.float32) for blob in blobs]
+        counts = [math.prod(shape) for shape in shapes]
+        if [array.size for array in arrays] == counts:  # otherwise there is an error or a warning
+            weights[layer.name] = [a.reshape(s) for a, s in zip(arrays, shapes, strict=True)]
+    return weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protogen.formats.message import Message
 from protogen.formats.prototxt import Document
-from protogen.formats.schema.dialect import BVLC
+from protogen.formats.schema.dialect import BVLC, in_words
 from protogen.layers import LayerType
 from protogen.toolchains.detection import Detection, detect
 
@@ -37,3 +37,13 @@ def _is_of_forks(layer: Message) -> bool:
 def original(net: Message) -> Message:
     """Return the net as its file has it, before the upgrade to the current format."""
     return net.original if isinstance(net, Document) and net.original is not None else net
+
+
+def in_a_sentence(detection: Detection) -> str:
+    """Return which dialects a net can be of, for a note."""
+    if detection.possible:
+        return f"by its layer types and fields, the net can be of {in_words(detection.possible)}"
+    lacks = ", ".join(one.text for one in detection.lacks[detection.closest][:2])
+    return (
+        f"no known Caffe has all of its layer types and fields; {detection.closest} lacks {lacks}"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import operator
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,19 +10,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from protogen.errors import InputError, ProtogenWarning, quantity
-from protogen.formats import files, prototxt
+from protogen import _late
+from protogen._arguments import checked
+from protogen._late import Shown
+from protogen.errors import InputError, ProtogenWarning, quantity, warn
+from protogen.formats import contents, files, prototxt
 from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
+from protogen.formats.picture import Picture
 from protogen.geometry import Shape, shape_text
 from protogen.layers import kind_of
 from protogen.layers.filling import fixed_blobs
 from protogen.layers.graph import Graph, Layer
 from protogen.layers.reading import unread
 from protogen.net.build import BuildOptions, build, identified
-from protogen.net.fitting import check_values, fit
+from protogen.net.fitting import check_values, fit, text_weights
 from protogen.net.parsers import is_layer, text_for
 from protogen.net.rules import stages_of
+from protogen.net.summary import Summary, summarise
 from protogen.net.views import overwritten
 
 if TYPE_CHECKING:
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
     Weights = dict[str, list[NDArray[np.float32]]]
 
 
-class Net:
+class Net(Shown):
     """A Caffe net.
 
     Args:
@@ -62,16 +67,19 @@ class Net:
         self.message = message
         source = message.source if isinstance(message, prototxt.Document) else None
         # A copy, because the caller may change the mapping.
-        options["input_shapes"] = dict(options.get("input_shapes") or {})
+        shapes = options.get("input_shapes") or {}
+        options["input_shapes"] = {
+            name: tuple(map(operator.index, one)) for name, one in shapes.items()
+        }
         self._options = options
         self.graph: Graph = build(message, source, **options)
-        self.weights: Weights = _text_weights(self.graph) if weights is None else weights
+        self.weights: Weights = text_weights(self.graph) if weights is None else weights
         self.tell_assumed()
 
     def tell_assumed(self) -> None:
         """Warn of properties that the net does not set and that were assumed."""
         for diagnostic in self.graph.assumed:
-            warnings.warn(Assumed.of(diagnostic), stacklevel=3)
+            warn(Assumed.of(diagnostic))
 
     @property
     def name(self) -> str:
@@ -111,6 +119,23 @@ class Net:
         """The fork that the user chose; empty if the net alone tells it."""
         return self._options.get("dialect", "")
 
+    def summary(self) -> Summary:
+        """Return the layers with shapes and cost. Its text is what ``protogen summary`` prints."""
+        return summarise(self.graph, self.message)
+
+    @checked
+    def draw(self, path: str | Path | None = None) -> Picture:
+        """Draw the net from top to bottom, for a notebook. With ``path`` the drawing is also written, as
+        SVG or PNG, depending on the extension.
+
+        Raises:
+            InputError: the path cannot be written, or its extension is neither .svg nor .png.
+            UnsupportedError: igraph is not installed, or for PNG resvg-py.
+        """
+        picture: Picture = _late.net_picture(self, path)
+        return picture
+
+    @checked
     def with_inputs(self, shapes: Mapping[str, Shape]) -> Net:
         """Return the net with the same weights and other input shapes."""
         options = self._options.copy()
@@ -149,6 +174,7 @@ class Net:
         with unassuming():  # the warning was emitted for this net already
             return Net(message, self.weights, **options)
 
+    @checked
     def take_weights(self, weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
         """Set the weights of layers by name, as Caffe does. Layers that the net does not have are
         ignored. Layers without new weights keep their present weights. A legacy shape of
@@ -200,7 +226,7 @@ class Net:
                     where=layer.place,
                     subject=layer.subject,
                 )
-                warnings.warn(warning, stacklevel=3)
+                warn(warning)
 
     def check_weights(self, graph: Graph | None = None) -> None:
         """Raise InputError if weights of a layer are missing or have the wrong shape.
@@ -272,6 +298,7 @@ class Net:
             name = next(iter(detection.possible), "")
         return of_dialect(name).schema if name in dialects() and name != BVLC else None
 
+    @checked
     def save(self, prototxt_path: str | Path, caffemodel: str | Path | None = None) -> None:
         """Write the net, and its weights if ``caffemodel`` is set.
 
@@ -311,22 +338,6 @@ def _list(shapes: tuple[Shape, ...]) -> str:
     return ", ".join(map(shape_text, shapes)) or "none"
 
 
-def _text_weights(graph: Graph) -> Weights:
-    """Return the parameter blobs in the text of the net, which Caffe reads, too."""
-    weights: Weights = {}
-    for layer in graph.layers:
-        blobs, shapes = layer.params.blobs, graph.parameter_shapes[layer.name]
-        if not blobs or shapes is None or len(blobs) != len(shapes):
-            continue
-        import numpy as np
-
-        arrays = [np.asarray(blob.data or blob.double_data, np.float32) for blob in blobs]
-        counts = [math.prod(shape) for shape in shapes]
-        if [array.size for array in arrays] == counts:  # otherwise there is an error or a warning
-            weights[layer.name] = [a.reshape(s) for a, s in zip(arrays, shapes, strict=True)]
-    return weights
-
-
 def load(
     path: str | Path,
     caffemodel: str | Path | None = None,
@@ -345,13 +356,15 @@ def load(
     Raises:
         InputError: a file is missing or invalid, or the weights do not match the net.
     """
-    from protogen.net.binary_dialects import read_binary_net
+    from protogen.net.binary_dialects import check_layers, read_binary_net
     from protogen.net.upgrade import upgrade
 
-    if Path(path).suffix == ".caffemodel":
+    kind = contents.kind_of(path)
+    if kind == "caffemodel" or (not kind and Path(path).suffix == ".caffemodel"):
         document = upgrade(read_binary_net(path, options.get("dialect", "")))
     else:
         document = upgrade(prototxt.read(path, strict=strict))
+    check_layers(document, path, kind == "caffemodel")
     weights: Weights = {}
     if caffemodel is not None:
         from protogen.formats.weightfiles import read_any

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from protogen.errors import Diagnostic, ProtogenWarning
+from protogen._late import Shown
+from protogen.errors import Diagnostic, ProtogenWarning, quantity
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
 from protogen.geometry import Shape
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from protogen.formats.caffemodel import CaffeModel
 
 
-@dataclass(frozen=True)
-class TargetReport:
+@dataclass(frozen=True, repr=False)
+class TargetReport(Shown):
     """What a toolchain does with a net.
 
     Attributes:
@@ -56,6 +57,18 @@ class TargetReport:
     def counts(self) -> Mapping[str, int]:
         """Return the number of layers with each verdict."""
         return Counter(one.verdict for one in self.layers)
+
+    def sentence(self) -> str:
+        """Return one line about the net: its verdict, and how many layers have each verdict."""
+        version = f" {self.toolchain.version}" if self.toolchain.version else ""
+        counts = self.counts()
+        parts = [
+            f"{counts[verdict]} {verdict}"
+            for verdict in ("taken", "ignored", "unknown", "wrong", "refused")
+            if counts[verdict]
+        ]
+        layers = quantity(len(self.layers), "layer")
+        return f"{self.toolchain.name}{version}: {self.verdict}; {layers}: {', '.join(parts)}"
 
 
 def check_target(

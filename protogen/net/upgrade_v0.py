@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
-from protogen.errors import ProtogenWarning
+from protogen.errors import ProtogenWarning, warn
 from protogen.formats.message import Field, Message, Name, Source
 from protogen.formats.schema import MessageType, message_type
 
@@ -163,7 +161,7 @@ def _to_v1(item: Field, bottoms: list[str], pad: int | None, source: Source) -> 
         elif params is not None and kind in _FIELDS.get(field.name, {}):
             params.add(_FIELDS[field.name][kind], field.value)
         else:
-            warnings.warn(_dropped(field, kind, inner.name, source), stacklevel=2)
+            warn(_dropped(field, kind, inner.name, source))
     if pad is not None and params is not None:
         params.remove("pad")
         params.add("pad", pad)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
-from protogen.formats import wire
+from protogen.formats import contents, wire
 from protogen.formats.mapped import FileMap, map_file
 from protogen.onnx.soundness import (
     SHORT,
@@ -41,6 +41,7 @@ def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[
         InputError: the file cannot be read or is not a valid ONNX model, or an external data file is
             missing or too short.
     """
+    contents.check_file(path, "model")
     data = wire.Bytes(map_file(path), str(path), "ONNX model")
     arrays: dict[str, NDArray[Any]] = {}
     raw = _without_large(data, arrays)

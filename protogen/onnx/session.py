@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, ProtogenError
+from protogen.errors import InputError, ProtogenError, did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def run_model(
-    model: bytes | str, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    model: bytes | str,
+    feeds: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str] | None = None,
+    known: bool = False,
 ) -> Arrays:
     """Run a model once and return its outputs by name.
 
@@ -22,23 +25,26 @@ def run_model(
         model: the model's bytes, or the path of its file.
         feeds: an array for each input.
         outputs: names of the outputs to compute; all outputs by default.
+        known: arrays for other inputs than those of the model are errors.
 
     Raises:
-        InputError: an input is missing.
+        InputError: an input is missing or unknown.
         ProtogenError: onnxruntime cannot load the model, or fails to run it.
     """
-    return open_model(model, outputs)(feeds)
+    return open_model(model, outputs, known=known)(feeds)
 
 
 def open_model(
     model: bytes | str,
     outputs: Sequence[str] | None = None,
     initializers: Mapping[str, NDArray[Any]] | None = None,
+    known: bool = False,
 ) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
     """Load a model once and return a function that runs it on arrays, as ``run_model`` does.
 
     Args:
         initializers: arrays of the model's external initializers by name; they are not copied.
+        known: see ``run_model``.
 
     Raises:
         ProtogenError: onnxruntime cannot load the model. The function raises as ``run_model`` does.
@@ -77,8 +83,10 @@ def open_model(
 
     def run(feeds: Mapping[str, NDArray[Any]], _: object = values) -> Arrays:
         # The default argument keeps the initializers alive as long as the session.
+        if known:
+            check_known(list(needed), feeds)
         check_feeds(list(needed), feeds)
-        typed = {name: _typed(feeds[name], type_) for name, type_ in needed.items()}
+        typed = {name: _typed(name, feeds[name], type_) for name, type_ in needed.items()}
         try:
             return dict(zip(output_names, session.run(output_names, typed), strict=True))
         except runtime_errors as error:
@@ -98,11 +106,34 @@ def _ort_values(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     }
 
 
-def _typed(array: NDArray[Any], type_name: str) -> NDArray[Any]:
-    """Convert the array to an element type in onnxruntime's notation, such as tensor(int64)."""
+def _typed(name: str, value: Any, type_name: str) -> NDArray[Any]:
+    """Convert the array of an input to an element type in onnxruntime's notation, such as tensor(int64)."""
+    import numpy as np
+
     names = {"float": "float32", "double": "float64", "string": "str"}
     element = type_name.removeprefix("tensor(").removesuffix(")")
+    array = np.asarray(value)
+    if element != "string":
+        check_numbers(name, array, value)
     return array.astype(names.get(element, element), copy=False)
+
+
+def check_numbers(name: str, array: NDArray[Any], value: object) -> None:
+    """Raise InputError if the array of an input does not hold real numbers."""
+    if array.dtype.kind not in "biufV":  # V: bfloat16 and other types of ml_dtypes
+        got = type(value).__name__ if array.ndim == 0 else f"an array of dtype {array.dtype}"
+        raise InputError(f"expected an array of numbers, got {got}", subject=f'input "{name}"')
+
+
+def check_known(inputs: Sequence[str], feeds: Iterable[str]) -> None:
+    """Raise InputError if an array is for an input that the net or model does not have."""
+    for name in feeds:
+        if name not in inputs:
+            raise InputError(
+                f"unknown input (inputs: {', '.join(inputs) or 'none'})",
+                subject=f'input "{name}"',
+                advice=did_you_mean(name, inputs),
+            )
 
 
 def check_feeds(inputs: Sequence[str], feeds: Mapping[str, Any]) -> None:

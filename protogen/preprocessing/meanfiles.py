@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from protogen.errors import InputError
-from protogen.formats import wire
+from protogen.formats import contents, files, wire
 from protogen.formats.arrayfiles import read_arrays
 from protogen.formats.blobs import parse_blob
 from protogen.formats.caffemodel import blob_bytes
@@ -34,17 +34,19 @@ def read(path: str | Path) -> NDArray[np.floating]:
         InputError: the file cannot be read, is damaged, or has an unsupported extension.
         UnsupportedError: the file is a PNG, and Pillow is not installed.
     """
-    suffix = Path(path).suffix
+    kind = contents.kind_of(path)
+    contents.check_file(path, "mean")
+    suffix = {"npy": ".npy", "png": ".png", "mean": ".binaryproto"}.get(kind, Path(path).suffix)
+    if kind not in ("npy", "png", "mean"):
+        check_suffix(path)
     try:
         if suffix == ".binaryproto":
             return _read_blob(path)
         if suffix == ".npy":
             return _read_npy(path)
-        if suffix == ".png":
-            return _read_png(path)
+        return _read_png(path)
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
-    raise _unsupported(path)
+        raise files.unreadable(path, error) from None
 
 
 def write(file: BinaryIO, mean: NDArray[np.floating], suffix: str) -> None:
@@ -70,7 +72,8 @@ def write(file: BinaryIO, mean: NDArray[np.floating], suffix: str) -> None:
 
 
 def _read_blob(path: str | Path) -> NDArray[np.floating]:
-    raw = Path(path).read_bytes()
+    with files.opened(path) as file:
+        raw = file.read()
     data = wire.Bytes(raw, str(path))
     blob = parse_blob(data, wire.Span(0, wire.BYTES, 0, len(raw), 0))
     if not blob.count:

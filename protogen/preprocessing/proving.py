@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from protogen._late import Shown
 from protogen.errors import MismatchError
 from protogen.net.net import Net
 from protogen.running.runtime import run
@@ -38,8 +39,8 @@ class Border:
     largest: float
 
 
-@dataclass(frozen=True)
-class Preprocessed:
+@dataclass(frozen=True, repr=False)
+class Preprocessed(Shown):
     """A net whose input is raw data.
 
     Attributes:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protogen._late import Shown
 from protogen.errors import InputError
+from protogen.geometry import shape_text
 from protogen.preprocessing.datasets import find_pictures, read_each
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 _SAMPLED = 20_000  # maximum number of pixels for a plot
 
 
-@dataclass(frozen=True)
-class Statistics:
+@dataclass(frozen=True, repr=False)
+class Statistics(Shown):
     """Statistics of images. Channels are blue, green, red, or grey; values are from 0 to 255.
 
     Attributes:
@@ -148,6 +150,12 @@ def whitening(covariance: NDArray[np.float64], kind: str) -> NDArray[np.float64]
 
     if kind not in ("rotate", "pca", "zca"):
         raise InputError(f"expected zca, pca or rotate, got {kind!r}", subject="whiten")
+    covariance = np.asarray(covariance)
+    if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
+        raise InputError(
+            f"expected a square matrix, got shape {shape_text(covariance.shape, 'scalar')}",
+            subject="covariance",
+        )
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]
     # The sign of an eigenvector is arbitrary: this choice makes its sum positive.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, ProtogenWarning, quantity
+from protogen._late import Shown
+from protogen.errors import ArgumentError, InputError, ProtogenWarning, quantity, warn
 from protogen.formats.message import Message
 from protogen.geometry import shape_text
 from protogen.preprocessing import meanfiles
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
-class Transform:
+@dataclass(frozen=True, repr=False)
+class Transform(Shown):
     """The transform y = M (s(x) - mean) of every pixel, where s reverses the order of channels.
 
     Attributes:
@@ -32,6 +32,22 @@ class Transform:
     mean: NDArray[np.float64] | None = None
     matrix: NDArray[np.float64] | None = None
     swap: bool = False
+
+    def __post_init__(self) -> None:
+        import numpy as np
+
+        for name in ("mean", "matrix"):
+            value = getattr(self, name)
+            if value is None or isinstance(value, np.ndarray):
+                continue
+            array = np.asarray(value)
+            if array.dtype.kind not in "fiu":
+                raise ArgumentError(
+                    f"expected an array of numbers, got {type(value).__name__}", subject=name
+                )
+            least = {"mean": 1, "matrix": 2}[name]  # axes: a number is one for all channels
+            sized = array.reshape((1,) * (least - array.ndim) + array.shape)
+            object.__setattr__(self, name, sized.astype(np.float64))
 
     @property
     def does_nothing(self) -> bool:
@@ -88,13 +104,12 @@ class Transform:
         if mean.ndim == 1 or mean.shape[1:] == (1, 1):
             mean = mean.reshape(-1, 1, 1)
         if len(mean) != shape[0] and mean.shape[2] == shape[0] and mean.shape[1] > 1:
-            warnings.warn(
+            warn(
                 ProtogenWarning(
                     f"the mean has the shape {shape_text(mean.shape)}; its axes were read as height, "
                     "width, channels",
                     advice="Caffe's order is channels (blue, green, red), height, width.",
                 ),
-                stacklevel=2,
             )
             mean = mean.transpose(2, 0, 1)
         if len(mean) not in (1, shape[0]):

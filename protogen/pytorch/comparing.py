@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from protogen.converting.comparison import Comparison, compare_sides
 from protogen.converting.sides import Feeder, Side
-from protogen.errors import MismatchError, ProtogenWarning, UnsupportedError
+from protogen.errors import MismatchError, ProtogenWarning, UnsupportedError, warn
 from protogen.pytorch.examples import Examples, array_of
 from protogen.pytorch.rounding import rounding_error
 
@@ -176,13 +175,12 @@ def compare(side: ModuleSide, net: Net, seed: int, tolerance: float) -> Comparis
         if worst > limit:
             raise
     checked = compared(limit)
-    warnings.warn(
+    warn(
         ProtogenWarning(
             f"differs by {worst:.2g} of its largest value, more than the tolerance of {tolerance:g}, but the "
             f"module's own roundings are of this size: in float32 it differs from itself in float64 by "
             f"{rounding:.2g}",
             subject=f'blob "{wrong[0].blob}"',
         ),
-        stacklevel=4,
     )
     return checked

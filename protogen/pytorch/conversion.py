@@ -13,6 +13,7 @@ from protogen.errors import (
     ProtogenError,
     ProtogenWarning,
     UnsupportedError,
+    warn,
 )
 from protogen.pytorch.net import TorchNet
 from protogen.pytorch.steps import Form, Task
@@ -98,8 +99,8 @@ def from_torch(
             exporter = "torch.export"
         converted = _first(task, returned, form, exporter, seed, tolerance, tell)
     for one in caught:
-        if issubclass(one.category, ProtogenWarning):
-            warnings.warn(one.message, stacklevel=2)
+        if isinstance(one.message, ProtogenWarning):
+            warn(one.message)
         else:
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     return converted

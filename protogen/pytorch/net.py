@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from protogen._late import Shown
 from protogen.converting.comparison import Comparison
 from protogen.errors import quantity
 from protogen.legalization.legalize import Legalized
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from protogen.onnx.importer.net import ImportedNet
 
 
-@dataclass(frozen=True, eq=False)
-class TorchNet:
+@dataclass(frozen=True, eq=False, repr=False)
+class TorchNet(Shown):
     """A Caffe net that was converted from a PyTorch module.
 
     Attributes:

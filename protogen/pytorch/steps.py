@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from protogen.errors import (
     UnsupportedError,
     did_you_mean,
     quantity,
+    warn,
 )
 from protogen.legalization.legalize import Legalized, legalize
 from protogen.net.net import Net
@@ -247,7 +247,7 @@ class Task:
         )
         approximated = _grouped(imported.approximated)
         for sentence in (*unchecked, *approximated):
-            warnings.warn(sentence, ProtogenWarning, stacklevel=3)
+            warn(ProtogenWarning(sentence))
         blobs = {top for layer in net.layers for top in layer.tops}
         modules = {
             path: tuple(final.get(name, name) for name in names)

@@ -83,7 +83,7 @@ class ResizeRequest:
         if self.size is None and self.out is not None:
             raise InputError(
                 "required for a resize to a fixed output size",
-                subject="input-shape",
+                subject="--input-shape",
                 advice="Give --input-shape N,C,H,W, or a factor.",
             )
         if self.size is None and self.scale is None:

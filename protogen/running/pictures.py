@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError
+from protogen.formats import contents, files
 from protogen.formats.weightfiles import missing
 from protogen.geometry import shape_text
 
@@ -55,12 +56,13 @@ def _opened(path: str | Path, decode: bool) -> Any:
 
     try:
         with ExitStack() as stack:
-            image = stack.enter_context(Image.open(path, formats=FORMATS))
+            image = stack.enter_context(Image.open(files.regular(path), formats=FORMATS))
             if decode and image.width * image.height <= MOST_PIXELS:
                 image.load()
             stack.pop_all()
             return image
     except UnidentifiedImageError:
+        contents.check_file(path, "picture")
         raise InputError(
             "not an image of a supported format",
             where=str(path),
@@ -69,7 +71,7 @@ def _opened(path: str | Path, decode: bool) -> Any:
     except Image.DecompressionBombError as error:
         raise InputError(str(error), where=str(path)) from None
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
+        raise files.unreadable(path, error) from None
     except (  # errors of Pillow's decoders on damaged files
         ArithmeticError,
         AttributeError,

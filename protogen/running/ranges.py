@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 
+from protogen._late import Shown
 from protogen.errors import InputError, did_you_mean
 from protogen.formats.mapped import PIECE
 from protogen.layers import kind_of
@@ -102,8 +103,8 @@ class WeightRange:
 Row = TypeVar("Row", BlobRange, WeightRange)
 
 
-@dataclass(frozen=True, slots=True)
-class HalfCheck:
+@dataclass(frozen=True, slots=True, repr=False)
+class HalfCheck(Shown):
     """The ranges of a net's blobs and weights.
 
     Attributes:

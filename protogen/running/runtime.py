@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, ProtogenWarning, UnsupportedError
+from protogen.errors import InputError, ProtogenWarning, UnsupportedError, warn
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def run(
         blobs: names of the blobs to compute, including inner ones; the outputs by default.
 
     Raises:
-        InputError: an input is missing or of another shape, or a blob is unknown.
+        InputError: an input is missing, unknown or of another shape, or a blob is unknown.
         UnsupportedError: a layer of the net cannot be exported to ONNX, or the run needs more
             memory than this machine has.
         ProtogenError: onnxruntime cannot load the model, or fails to run it.
@@ -46,9 +45,10 @@ def run(
 
     if isinstance(model, Net):
         from protogen.onnx import lower
-        from protogen.onnx.session import check_feeds
+        from protogen.onnx.session import check_feeds, check_known
 
         graph = model.graph
+        check_known(graph.inputs, feeds)
         check_room(graph)
         if blobs is None:
             top_of = {
@@ -82,11 +82,11 @@ def run(
     if isinstance(model, (str, Path)):
         as_file = runs_as_file(model)
         if not as_file:
-            warnings.warn(WIDENED, ProtogenWarning, stacklevel=2)
+            warn(ProtogenWarning(WIDENED))
         if as_file and blobs is None:
-            return run_model(str(model), feeds)
+            return run_model(str(model), feeds, known=True)
         model = load_model(model)
-    return run_model(exposed(model, blobs or ()).SerializeToString(), feeds, blobs)
+    return run_model(exposed(model, blobs or ()).SerializeToString(), feeds, blobs, known=True)
 
 
 def check_room(graph: Graph) -> None:
@@ -173,6 +173,9 @@ def checked_input(
     """Return the array of an input as float32; raise InputError if its shape is wrong."""
     import numpy as np
 
+    from protogen.onnx.session import check_numbers
+
+    check_numbers(name, np.asarray(feeds[name]), feeds[name])
     # Not ascontiguousarray, which would turn a scalar into an array of one axis.
     array = np.asarray(feeds[name], np.float32, order="C")
     if shape is not None and array.shape != shape:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from protogen._late import Shown
 from protogen.errors import InputError, ProtogenError
 from protogen.net.net import Net, load, unassuming
 from protogen.running import environments
@@ -34,8 +35,8 @@ MOST_RUNS = 12  # of the search for the first layer
 Outcome = Literal["right", "wrong", "refused", "crashed", "hung", "missing"]
 
 
-@dataclass(frozen=True)
-class Trial:
+@dataclass(frozen=True, repr=False)
+class Trial(Shown):
     """What a toolchain did with a net.
 
     Attributes:

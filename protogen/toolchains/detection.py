@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from protogen._late import Shown
 from protogen.errors import Place
 from protogen.formats.message import Field, Message, Name
 from protogen.formats.prototxt import Document
@@ -80,8 +81,8 @@ class Evidence:
     dialects: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Detection:
+@dataclass(frozen=True, repr=False)
+class Detection(Shown):
     """The dialects that a net can be of.
 
     Attributes:

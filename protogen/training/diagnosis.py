@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protogen._late import Shown
 from protogen.training.log import Log, read_log
 from protogen.training.signals.findings import Finding
 
@@ -22,8 +23,8 @@ VANISHED = 1e-3  # ratio of first to last gradient below which the gradient has 
 MOST_CLASSES = 100_000  # limit of the number of classes that is derived from the loss
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Shown):
     """A training log and its findings."""
 
     log: Log

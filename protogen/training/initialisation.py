@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, UnsupportedError, did_you_mean
+from protogen.errors import InputError, UnsupportedError, did_you_mean, warn
 from protogen.formats import files, prototxt
 from protogen.formats.mapped import LazyArray, counted
 from protogen.formats.message import Field, Message
@@ -347,7 +346,7 @@ def write_initial(
 
 def _warn_of_zeros(blobs: Sequence[FilledBlob]) -> None:
     for warning in zero_start_warnings(blobs):
-        warnings.warn(warning, stacklevel=3)
+        warn(warning)
 
 
 def filler_text(filler: Filler) -> str:

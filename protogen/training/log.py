@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from protogen._late import Shown
 from protogen.errors import InputError
+from protogen.formats import files
 
 LONGEST = 1 << 15  # maximum characters of a line; glog's own limit is 30,000 bytes
 _NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
@@ -24,8 +26,8 @@ _DIFF = re.compile(rf"\[Backward\] Layer (.+), param blob (\d+) diff: {_NUMBER}"
 _LINE = re.compile(r"^[IWEF]\d{4,8} [\d:.]+ +\d+ [\w./]+:\d+\]")
 
 
-@dataclass
-class Log:
+@dataclass(repr=False)
+class Log(Shown):
     """The content of a training log.
 
     ``loss``, ``rate``, ``train`` and ``test`` are series of (iteration, value) in order. The norms
@@ -64,12 +66,10 @@ def read_log(path: str | Path) -> Log:
         InputError: the file cannot be read, or contains no output of Caffe's training.
     """
     try:
-        with Path(path).open(encoding="utf-8", errors="replace") as file:
+        with open(files.regular(path), encoding="utf-8", errors="replace") as file:
             return parse_log(iter(lambda: file.readline(LONGEST), ""), str(path))
     except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror or error})", where=str(path), advice="Check the path."
-        ) from None
+        raise files.unreadable(path, error) from None
 
 
 def parse_log(lines: Iterable[str], path: str = "the log") -> Log:

@@ -92,7 +92,7 @@ def test_json_of_cut(protogen, tmp_path):
         ([*NET, "-o", "a.prototxt", "--caffemodel", "b"], 2, "nothing to cut. Name a blob with --from-blob or "
          "--to-blob."),
         ([*NET, "--to-blob", "conv1"], 2, "missing output file. Name it with -o."),
-        ([*NET, "--to-blob", "conv1", "-o", "a.prototxt"], 2, "the part has 3 layers with weights, but no file "
+        ([*NET, "--to-blob", "conv1", "-o", "-"], 2, "the part has 3 layers with weights, but no file "
          "for them. Name it: --caffemodel part.caffemodel."),
         ([*NET, "--to-blob", "conv1", "-o", "a.prototxt", "--tolerance", "1"], 2, "--tolerance needs --verify."),
         ([NET[0], "--to-blob", "pool", "-o", "a.prototxt"], 2, '"pool": unknown blob. Did you mean pool1?'),

@@ -104,7 +104,7 @@ VARIANTS = {
     "--bottom": "the default",
     "--top": "the default",
     "--weights": "",
-    "--phase": "the default differs; draw and report choose it",
+    "--phase": "the default differs; draw, report and view choose it",
     "--target": "check accepts one target",
     "--tolerance": "with --verify, or always",
     "--opset": "",
@@ -170,7 +170,7 @@ def test_options_for_blobs_shapes_and_data_have_the_same_metavar():
 
 
 WITHOUT_JSON = {"mlp", "templates list", "templates show", "upgrade", "fmt", "draw", "report",
-                "mean convert", "completion"}  # fmt: skip
+                "view", "mean convert", "completion"}  # fmt: skip
 
 
 def test_quiet_in_every_command_and_json_in_commands_with_results():
@@ -178,7 +178,7 @@ def test_quiet_in_every_command_and_json_in_commands_with_results():
     assert {name for name, options in OPTIONS.items() if "--json" not in options} == WITHOUT_JSON
 
 
-READS_A_NET = {"convert", "rewrite", "preprocess", "init", "summary", "draw", "report", "check",
+READS_A_NET = {"convert", "rewrite", "preprocess", "init", "summary", "draw", "report", "view", "check",
                "verify", "run", "try", "health", "train-log", "cut"}  # fmt: skip
 
 

@@ -69,18 +69,19 @@ def test_dialect_allows_layers_of_a_fork(protogen, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["m.onnx", "-o", "net.prototxt"],
+        (["m.onnx", "-o", "-"],
          "m.onnx: the net has 6 layers with weights, but no file for them. Name it: "
          "--caffemodel net.caffemodel."),
         (["m.onnx", "w.caffemodel", "-o", "net.prototxt"],
-         "w.caffemodel: an ONNX model needs no second file. To write the weights there, use "
+         "w.caffemodel: cannot be read (No such file or directory). To write the weights there: "
          "--caffemodel w.caffemodel."),
         (["m.onnx", "-o", "net.onnx", "--caffemodel", "w.caffemodel"],
          "net.onnx: m.onnx is already an ONNX model. Write a prototxt: -o net.prototxt."),
-        (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.prototxt"],
-         "m.prototxt: --output and --caffemodel write the same file. Choose a different file for each output."),
+        (["m.onnx", "-o", "w", "--caffemodel", "w"],
+         "w: --output and --caffemodel write the same file. Choose a different file for each output."),
         (["m.onnx", "-o", "m.prototxt", "--caffemodel", "m.onnx"],
-         "m.onnx: is an input, and --caffemodel would overwrite it. Choose another output file."),
+         "m.onnx: --caffemodel writes a caffemodel, but the ending .onnx is for an ONNX model. Use the "
+         "ending .caffemodel."),
         (["m.onnx", "-o", "net.prototxt", "--half"],
          "--half does not apply from ONNX to Caffe: Caffe's weights are float32."),
         (["m.onnx", "-o", "net.prototxt", "--to-blob", "x"],
@@ -88,8 +89,10 @@ def test_dialect_allows_layers_of_a_fork(protogen, tmp_path):
         (["none.onnx", "-o", "net.prototxt"],
          "none.onnx: cannot be read (No such file or directory). Check the path."),
         (["bad.onnx", "-o", "net.prototxt"],
-         "bad.onnx:byte 2: unsupported wire type 4 (end of a group). The file is truncated or "
-         "damaged, or it is not a valid ONNX model."),
+         "bad.onnx: the file is text, expected a net (prototxt), a caffemodel or an ONNX model."),
+        (["cut.onnx", "-o", "net.prototxt"],
+         "cut.onnx:byte 19: a value of 6331 bytes is declared, but only 978 remain. The file is truncated "
+         "or damaged, or it is not a valid ONNX model."),
         (["m.onnx", "-o", "net.prototxt", "--input-shape", "dat=1,3,32,32"],
          'm.onnx: "dat": unknown input (inputs: data).'),
     ],
@@ -97,6 +100,7 @@ def test_dialect_allows_layers_of_a_fork(protogen, tmp_path):
 def test_invalid_arguments_give_one_sentence_and_no_file(protogen, tmp_path, options, text):
     (tmp_path / "m.onnx").write_bytes(MODEL.read_bytes())
     (tmp_path / "bad.onnx").write_bytes(b"hello\n")
+    (tmp_path / "cut.onnx").write_bytes(MODEL.read_bytes()[:1000])
     before = set(tmp_path.iterdir())
     done = protogen("convert", *options)
     assert done.returncode == 2

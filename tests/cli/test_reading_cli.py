@@ -130,12 +130,15 @@ def test_fmt_formats_a_solver(protogen, tmp_path):
     ).read_text() == 'net: "n"\nbase_lr: 0.01  # rate\nlr_policy: "step"\nsolver_mode: GPU\n'
 
 
-def test_fmt_changes_no_file_if_one_is_invalid(protogen, tmp_path):
-    (tmp_path / "good.prototxt").write_text('name:"a"')
+def test_fmt_goes_on_after_invalid_files(protogen, tmp_path):
     (tmp_path / "bad.prototxt").write_text("layer {")
-    done = protogen("fmt", "good.prototxt", "bad.prototxt")
+    (tmp_path / "good.prototxt").write_text('name:"a"')
+    done = protogen("fmt", "bad.prototxt", "good.prototxt", "gone.prototxt")
     assert done.returncode == 2
-    assert (tmp_path / "good.prototxt").read_text() == 'name:"a"'
+    assert (tmp_path / "bad.prototxt").read_text() == "layer {"
+    assert (tmp_path / "good.prototxt").read_text() == 'name: "a"\n'
+    assert "bad.prototxt:1:" in done.stderr
+    assert "gone.prototxt: cannot be read" in done.stderr
 
 
 def test_upgrade_and_conversion_to_v1(protogen, tmp_path):
@@ -359,7 +362,7 @@ def test_missing_file_gives_one_sentence_and_exit_code_2(protogen, tmp_path, arg
 
 
 def test_numbers_shapes_and_sizes_in_short_form():
-    from protogen.cli import tables
+    from protogen.cli import output, tables
 
     texts = [
         tables.count(n)
@@ -368,7 +371,7 @@ def test_numbers_shapes_and_sizes_in_short_form():
     assert texts == ["?", "0", "999,999", "1 M", "12.3 M", "1 G", "1 G", "5 T", "10000 T"]
     assert [tables.shape(s) for s in (None, (), (1, 3, 8))] == ["?", "scalar", "1x3x8"]
     assert [tables.size(n) for n in (100, 1 << 20, 5 << 20)] == ["0.1 KiB", "1.0 MiB", "5.0 MiB"]
-    assert tables.printable("a\x1b[31m\tä") == "a\\x1b[31m\\x09ä"
+    assert output.printable("a\x1b[31m\tä") == "a\\x1b[31m\\x09ä"
 
 
 def test_tables_fit_the_terminal_and_bars_need_a_terminal(monkeypatch, capsys):

@@ -332,10 +332,10 @@ def test_input_shapes_of_a_model(tmp_path):
         ({"outputs": [], "inputs": ["conv1"]}, "--rest needs --to-blob: it is what comes after these blobs. "
          "To write what comes before a blob, name it with --to-blob."),
         ({"rest": None}, "--rest-caffemodel needs --rest."),
-        ({"caffemodel": None}, "the part has 3 layers with weights, but no file for them. Name it: "
-         "--caffemodel part.caffemodel."),
-        ({"rest_caffemodel": None}, "the part has 2 layers with weights, but no file for them. Name it: "
-         "--rest-caffemodel part.caffemodel."),
+        ({"output": "<stdout>", "caffemodel": None}, "the part has 3 layers with weights, but no file for them. "
+         "Name it: --caffemodel part.caffemodel."),
+        ({"rest": "<stdout>", "rest_caffemodel": None}, "the part has 2 layers with weights, but no file for "
+         "them. Name it: --rest-caffemodel part.caffemodel."),
         ({"weights": None}, "{caffemodel}: --caffemodel needs the weights of the net. Give its caffemodel as "
          "the second argument."),
         ({"output": NET}, "{output}: is an input, and --output would overwrite it. Choose another output file."),
@@ -358,6 +358,20 @@ def test_refused_options_write_nothing(changes, message, out, tmp_path, monkeypa
         pg.cut_file(NET, **arguments)
     assert str(error.value) == message.format(**arguments)
     assert written(tmp_path) == []
+
+
+def test_weights_are_written_beside_each_part(tmp_path):
+    paths = {"output": tmp_path / "a.prototxt", "rest": tmp_path / "b.prototxt"}
+    pg.cut_file(NET, WEIGHTS, outputs=["conv1"], **paths)
+    assert written(tmp_path) == ["a.caffemodel", "a.prototxt", "b.caffemodel", "b.prototxt"]
+
+
+def test_weights_of_another_net_are_not_replaced(tmp_path):
+    (tmp_path / "a.caffemodel").write_text("other")
+    with pytest.raises(pg.InputError, match=r"a\.caffemodel: the file exists, and does not belong"):
+        pg.cut_file(NET, WEIGHTS, tmp_path / "a.prototxt", outputs=["conv1"])
+    assert (tmp_path / "a.caffemodel").read_text() == "other"
+    assert written(tmp_path) == ["a.caffemodel"]
 
 
 def test_existing_files_stay_if_the_last_one_cannot_be_written(out, tmp_path):

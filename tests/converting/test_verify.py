@@ -286,7 +286,10 @@ def test_verify_command_prints_table_and_json(protogen, files):
         (["net.onnx"], "expected 2 models, got 1"),
         (["net.caffemodel", "net.onnx"], "net.caffemodel: weights must come after their prototxt"),
         (["net.onnx", "none.onnx"], "none.onnx: cannot be read"),
-        (["net.onnx", "net.caffemodel.onnx"], "net.caffemodel.onnx: not a valid ONNX model"),
+        (
+            ["net.onnx", "net.caffemodel.onnx"],
+            "net.caffemodel.onnx: the file is a caffemodel, expected an ONNX model",
+        ),
         (["net.prototxt", "net.onnx"], "has no weights"),
         (["net.onnx", "net.onnx", "--input", "x.npy"], "x.npy: cannot be read"),
     ],
@@ -374,7 +377,10 @@ def test_run_command_on_a_picture(protogen, files):
     [
         ([], "missing data for data. Give an image or an array, or use --random."),
         (["--input", "none.png"], "none.png: cannot be read"),
-        (["--input", "net.prototxt"], "net.prototxt: not an image of a supported format"),
+        (
+            ["--input", "net.prototxt"],
+            "net.prototxt: the file is the text of a net (prototxt), expected a picture",
+        ),
         (
             ["--input", "dta=x.npy"],
             '"dta": unknown input (inputs: data). Did you mean data?',

@@ -468,7 +468,11 @@ def test_invalid_mean_files_are_rejected(tmp_path):
     ):
         meanfiles.write(file, np.full((3, 2, 2), 300.0, np.float32), ".png")
     (tmp_path / "m.binaryproto").write_bytes(b"")
-    with pytest.raises(pg.InputError, match="contains no values"):
+    with pytest.raises(pg.InputError, match="the file is empty"):
         meanfiles.read(tmp_path / "m.binaryproto")
-    with pytest.raises(pg.InputError, match="unsupported mean file extension"):
+    (tmp_path / "m.txt").write_text("104, 117, 123")
+    with pytest.raises(pg.InputError, match="the file is text, expected a mean file"):
         meanfiles.read(tmp_path / "m.txt")
+    np.save(tmp_path / "m.npy", np.ones((3, 2, 2), np.float32))
+    (tmp_path / "m.npy").rename(tmp_path / "m.binaryproto")
+    assert meanfiles.read(tmp_path / "m.binaryproto").shape == (3, 2, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -314,5 +315,5 @@ def test_rewrite_for_compares_with_the_original(tmp_path: Path):
 
 
 def test_public_names():
-    assert pg.legalize is legalize
-    assert pg.rewrite_for is rewrite_for
+    assert inspect.unwrap(pg.legalize) is legalize
+    assert inspect.unwrap(pg.rewrite_for) is rewrite_for

@@ -332,7 +332,7 @@ def test_mean_command_refuses_invalid_images(protogen, tmp_path, pictures):
         (["nothere"], "nothere: does not exist."),
         (
             ["pictures/bad.txt"],
-            "bad.txt: not an image of a supported format. Supported formats: PNG",
+            "bad.txt: the file is text, expected a picture.",
         ),
         (["pictures", "--size", "x"], "--size: 'x' is not a size. Write 256x256."),
     ):

@@ -15,7 +15,8 @@ from protogen.errors import InputError, ProtogenWarning
 from protogen.formats import prototxt
 from protogen.formats.schema.dialect import dialects, facts
 from protogen.formats.schema.source import SCALARS
-from protogen.net.dialects import dialects_of, in_a_sentence
+from protogen.net.dialects import dialects_of
+from protogen.net.forks import in_a_sentence
 from protogen.net.forks import of_forks
 from protogen.toolchains.detection import Detection, detect, lacked
 

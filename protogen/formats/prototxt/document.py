@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from protogen.errors import InputError
+from protogen.formats import contents, files
 from protogen.formats.message import Message, Source
 from protogen.formats.prototxt.parse import Parser
 from protogen.formats.schema import MessageType, message_type
@@ -30,40 +31,36 @@ def read(path: str | Path, message: str = "NetParameter", *, strict: bool = Fals
     Raises:
         InputError: the file is missing or cannot be read, or its text is invalid.
     """
-    return _parse(source_of(path), message, strict)
+    wanted = {"NetParameter": "net", "SolverParameter": "text"}[message]
+    return _parse(source_of(path, wanted), message, strict)
 
 
-def source_of(path: str | Path) -> Source:
+def source_of(path: str | Path, wanted: str = "text") -> Source:
     """Return the text of a file without parsing it.
+
+    Args:
+        wanted: what the file must be, a key of ``contents.WANTED``.
 
     Raises:
         InputError: the file cannot be read, or it is not a text file.
     """
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             raw = file.read(MOST_BYTES + 1)
         if len(raw) > MOST_BYTES:
+            contents.check(path, wanted, raw[: contents.START])
             raise InputError(
                 f"the file is larger than {MOST_BYTES >> 20} MB, too large for a prototxt",
                 where=str(path),
-                advice="A caffemodel must be the second argument.",
             )
     except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror})", where=str(path), advice="Check the path."
-        ) from None
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError(
-            "the file is UTF-16 text, which Caffe does not read",
-            where=str(path),
-            advice="Save it as UTF-8.",
-        )
+        raise files.unreadable(path, error) from None
+    contents.check(path, wanted, raw[: contents.START])
     if b"\0" in raw[:4096]:
         raise InputError(
             "the file is binary, expected the text of a net (prototxt)",
             where=str(path),
-            advice="A caffemodel must be the second argument; the file extension of an ONNX "
-            "model must be .onnx.",
+            advice="It is damaged, or of a format that protogen does not know.",
         )
     # Comments of old nets are Latin-1; surrogateescape preserves their bytes for the writer.
     bom = raw.startswith(b"\xef\xbb\xbf")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-from protogen.errors import InputError, ProtogenWarning, did_you_mean
+from protogen.errors import InputError, ProtogenWarning, did_you_mean, warn
 from protogen.formats.message import Field, Message, Name, Source, integer_problem
 from protogen.formats.prototxt.hints import choices, expected
 from protogen.formats.prototxt.tokens import TOKEN, number, unquote
@@ -357,7 +356,7 @@ class Parser:
             self.reported.add(key)
             where = self.source.place(at)
             warning = ProtogenWarning(f"{problem}; it is kept", where=where, advice=advice)
-            warnings.warn(warning, stacklevel=2)
+            warn(warning)
 
 
 def _is_float_word(known: FieldType | None, token: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from protogen.errors import InputError
+from protogen.formats import contents, files
 from protogen.formats.schema import pool
 from protogen.formats.schema.registry import bundled, caffe, message_type
 from protogen.formats.schema.source import Schema, parse_proto
@@ -25,12 +26,11 @@ def add_proto(path: str | Path) -> None:
             definitions. Then nothing is added.
     """
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             raw = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror})", where=str(path), advice="Check the path."
-        ) from None
+        raise files.unreadable(path, error) from None
+    contents.check(path, "proto", raw[: contents.START])
     if len(raw) > MOST_BYTES:
         raise InputError(f"the file is larger than {MOST_BYTES >> 20} MB", where=str(path))
     proto = Path(path).suffix == ".proto"

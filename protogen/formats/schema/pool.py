@@ -154,6 +154,8 @@ def proto_text(raw: bytes, filename: str) -> str:
             where=filename,
             advice="The file extension of .proto text must be .proto.",
         ) from None
+    if not any(file.message_type or file.enum_type or file.extension for file in files):
+        raise InputError("the descriptor set defines no message", where=filename)
     lines = []
     for file in files:
         lines.append(f"package {file.package};" if file.package else "")

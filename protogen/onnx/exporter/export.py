@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from protogen._arguments import checked
 from protogen.errors import InputError, UnsupportedError
 from protogen.formats.schema.dialect import published
 from protogen.layers import kind_of
@@ -51,7 +52,7 @@ def to_onnx(net: Net, **options: Any) -> onnx.ModelProto:
     Raises:
         InputError, UnsupportedError: see ``lower``.
     """
-    return to_model(lower(net, **options))
+    return to_model(checked(lower, "to_onnx")(net, **options))
 
 
 def lower(

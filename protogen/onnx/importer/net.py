@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import Diagnostic, ProtogenWarning, UnsupportedError
+from protogen._late import Shown
+from protogen.errors import Diagnostic, ProtogenWarning, UnsupportedError, warn
 from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.formats.schema.dialect import BVLC, dialects
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 MOST_NAMED = 8  # blobs in an advice
 
 
-@dataclass(frozen=True)
-class ImportedNet:
+@dataclass(frozen=True, repr=False)
+class ImportedNet(Shown):
     """A net that was imported from an ONNX model.
 
     Attributes:
@@ -141,7 +141,7 @@ def from_onnx(
         drop_quantisation=drop_quantisation,
     )
     for sentence in imported.approximated:
-        warnings.warn(sentence, ProtogenWarning, stacklevel=2)
+        warn(ProtogenWarning(sentence))
     return imported.net
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from protogen.errors import ProtogenWarning
+from protogen.errors import ProtogenWarning, warn
 from protogen.formats.mapped import pieces
 from protogen.onnx.model import INLINE
 from protogen.onnx.program import Node, Program, Tensor, free_name
@@ -46,5 +45,5 @@ def _fits(name: str, tensor: Tensor) -> bool:
     if largest <= LARGEST:
         return True
     problem = f"stays float32: its largest value {largest:.4g} exceeds the float16 maximum 65504"
-    warnings.warn(ProtogenWarning(problem, subject=f"tensor {name}"), stacklevel=3)
+    warn(ProtogenWarning(problem, subject=f"tensor {name}"))
     return False

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from protogen._late import Shown
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
 from protogen.layers.recommending import passes_signal
@@ -26,8 +27,8 @@ ONE_SIGN = 0.95  # share of positive inputs
 FAN_OFF = 1.2  # ratio of deviations
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+@dataclass(frozen=True, slots=True, repr=False)
+class Finding(Shown):
     """A fault that hinders training.
 
     Attributes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from protogen._late import Shown
 from protogen.errors import InputError
 from protogen.formats import prototxt
 from protogen.formats.message import Message
@@ -53,8 +54,8 @@ class Row:
     gradients: Sequence[float | None]
 
 
-@dataclass(frozen=True)
-class Health:
+@dataclass(frozen=True, repr=False)
+class Health(Shown):
     """Measured signals of a net, and their findings.
 
     Attributes:

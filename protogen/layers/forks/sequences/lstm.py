@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Collection, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import ProtogenWarning, UnsupportedError
+from protogen.errors import ProtogenWarning, UnsupportedError, warn
 from protogen.geometry import Shape, shape_text
 from protogen.layers.base import (
     Filling,
@@ -116,7 +115,7 @@ class Lstm(LayerType):
         steps, streams, size = *shape[:2], math.prod(shape[2:])
         mixes = self._mixes_streams(layer, steps, streams)
         if mixes and layer.dialect != "tpumlir":
-            warnings.warn(ProtogenWarning.of(*self._mixing(layer).diagnostics), stacklevel=2)
+            warn(ProtogenWarning.of(*self._mixing(layer).diagnostics))
         positions = np.arange(steps)[:, None] + np.arange(streams)
         if len(layer.reads) < 2:
             cont = np.ones((steps, streams), np.float32)
