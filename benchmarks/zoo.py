@@ -8,8 +8,11 @@ The script stores for each net:
 - multiply-adds and memory of all blobs, as ratios to the exported ONNX model (see ``imported.py``);
 - the largest error of all values compared with the module, relative to the value's largest magnitude;
 - for each toolchain: right, wrong, refused, crashed or hung, or "not written" if protogen refuses to write
-  the net for it, with the reason; "float16" if a toolchain that computes in float16 differs by no more than
-  PyTorch's own run of the module in float16.
+  the net for it, with the reason; "float16" if a toolchain that computes in float16 differs by more than
+  its tolerance, but the first layer that does is right by itself.
+
+For toolchains that compute in float16 the statistics of the BatchNorms are fitted to random data: with those
+of a new module the values of a deep net are smaller than float16 can hold.
 
 Each net runs in a process of its own. The data is written after each net; a run that was stopped goes on
 where it was, and ``--again`` begins anew. Toolchains are found as ``protogen try`` finds them
@@ -23,7 +26,6 @@ where it was, and ``--again`` begins anew. Toolchains are found as ``protogen tr
 from __future__ import annotations
 
 import argparse
-import copy
 import fnmatch
 import json
 import subprocess
@@ -126,10 +128,8 @@ def tried(
             answers[tool] = {"word": "not run", "detail": " ".join(str(error).split())}
             continue
         word: str = trial.outcome
-        if word == "wrong" and tool in HALF and trial.error is not None:
-            rounding = half_error(net, task)
-            if rounding is not None and trial.error <= rounding:
-                word = "float16"
+        if word == "wrong" and tool in HALF and only_rounding(paths[:2], tool, feeds):
+            word = "float16"
         # A toolchain without Silence gets each top that is not read as a further output.
         unread = trial.problem == "is missing" and trial.blob not in proved.outputs
         limit = load_toolchain(tool).tolerance
@@ -146,33 +146,22 @@ def tried(
     return answers
 
 
-def half_error(net: ZooNet, task: Task) -> float | None:
-    """Return the largest error of PyTorch's own run of the module in float16, relative to each output's
-    largest magnitude; None if PyTorch cannot run it."""
-    import torch
-
-    from protogen.pytorch.examples import outputs_of
-
-    def run(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-        results: list[torch.Tensor] = []
-        handles = [
-            module.get_submodule(path).register_forward_hook(
-                lambda _, __, result: results.append(result.float())
-            )
-            for path in net.ends
-        ]
-        with torch.no_grad():
-            whole = [one.float() for one in outputs_of(module(*args)).values()]
-        for handle in handles:
-            handle.remove()
-        return results or whole
-
-    exact = run(task.module, task.examples.args)
-    try:
-        half = run(copy.deepcopy(task.module).half(), tuple(x.half() for x in task.examples.args))
-    except RuntimeError:  # an operator without float16, or two types in one operator
-        return None
-    return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(exact, half, strict=True))
+def only_rounding(paths: list[str], tool: str, feeds: Any) -> bool:
+    """Return whether a toolchain that computes in float16 has every layer right: the first layer that
+    differs by more than the tolerance is right by itself, so that the roundings of the layers before it
+    are the reason."""
+    (trial,) = pg.try_net(*paths, toolchains=[tool], feeds=feeds, seconds=SECONDS, search=True)
+    if not trial.layer:
+        return False
+    net = pg.load(*paths, dialect=load_toolchain(tool).schema.dialect)
+    tops = next(one for one in net.layers if one.name == trial.layer).tops
+    # Layers in place belong to the layer whose top they change.
+    layer = next(one for one in net.layers if set(one.tops) & set(tops))
+    with tempfile.TemporaryDirectory() as folder:
+        part = [str(Path(folder) / name) for name in ("part.prototxt", "part.caffemodel")]
+        pg.cut_file(*paths, *part, inputs=layer.bottoms, outputs=tops)
+        (alone,) = pg.try_net(*part, toolchains=[tool], seconds=SECONDS, search=False)
+    return bool(alone.outcome == "right")
 
 
 def measure(name: str, tools: list[str], target: Path) -> None:
@@ -189,9 +178,16 @@ def measure(name: str, tools: list[str], target: Path) -> None:
     except ProtogenError as error:
         data["refused"] = " ".join(str(error).split())
     else:
-        if net.tried and tools:
-            with tempfile.TemporaryDirectory() as folder:
-                data["tools"] = tried(net, task, source, tools, Path(folder))
+        data["tools"] = {}
+        for chosen in (
+            [tool for tool in tools if tool not in HALF],
+            [tool for tool in tools if tool in HALF],
+        ):
+            if net.tried and chosen:
+                if chosen[0] in HALF and (fitted := net.fitted()) is not None:
+                    task, source, _ = converted(fitted)
+                with tempfile.TemporaryDirectory() as folder:
+                    data["tools"] |= tried(net, task, source, chosen, Path(folder))
     target.write_text(json.dumps(data), encoding="utf-8")
 
 

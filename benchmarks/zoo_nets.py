@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,26 @@ class ZooNet:
     build: Callable[[], Built]
     ends: tuple[str, ...] = ()
     tried: bool = True
+
+    def fitted(self) -> ZooNet | None:
+        """Return the net with statistics in its BatchNorms that fit random data; None if it has none."""
+        module, args = self.build()
+        norms = [
+            one for one in module.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)
+        ]
+        if not norms:
+            return None
+        momenta = [one.momentum for one in norms]
+        for one in norms:
+            one.train()
+            one.momentum = 1.0
+        generator = torch.Generator().manual_seed(2)
+        with torch.no_grad():
+            module(*(torch.randn(2, *x.shape[1:], generator=generator) for x in args))
+        for one, momentum in zip(norms, momenta, strict=True):
+            one.momentum = momentum
+        module.eval()
+        return replace(self, build=lambda: (module, args))
 
 
 def zoo() -> Iterator[ZooNet]:

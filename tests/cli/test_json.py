@@ -151,8 +151,9 @@ def page() -> str:
         parts += [f"### protogen {name}", form["description"], table_of_keys(form)]
     parts.append("## Parts")
     for name, part in SCHEMA["$defs"].items():
-        if "properties" in part:
-            parts += [f"### {name}", part["description"], table_of_keys(part)]
+        if part.get("type") == "object":
+            parts += [f"### {name}", part["description"]]
+            parts += [table_of_keys(part)] if "properties" in part else []
     return "\n\n".join(parts) + "\n"
 
 
