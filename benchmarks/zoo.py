@@ -9,7 +9,8 @@ The script stores for each net:
 - the largest error of all values compared with the module, relative to the value's largest magnitude;
 - for each toolchain: right, wrong, refused, crashed or hung, or "not written" if protogen refuses to write
   the net for it, with the reason; "float16" if a toolchain that computes in float16 differs by more than
-  its tolerance, but the first layer that does is right by itself.
+  its tolerance, but by no more than PyTorch's own run of the module in float16, or if the first layer that
+  differs is right by itself.
 
 For toolchains that compute in float16 the statistics of the BatchNorms are fitted to random data: with those
 of a new module the values of a deep net are smaller than float16 can hold.
@@ -26,6 +27,7 @@ where it was, and ``--again`` begins anew. Toolchains are found as ``protogen tr
 from __future__ import annotations
 
 import argparse
+import copy
 import fnmatch
 import json
 import subprocess
@@ -128,8 +130,12 @@ def tried(
             answers[tool] = {"word": "not run", "detail": " ".join(str(error).split())}
             continue
         word: str = trial.outcome
-        if word == "wrong" and tool in HALF and only_rounding(paths[:2], tool, feeds):
-            word = "float16"
+        if word == "wrong" and tool in HALF and trial.error is not None:
+            rounding = half_error(net, task)
+            if (rounding is not None and trial.error <= rounding) or only_rounding(
+                paths[:2], tool, feeds
+            ):
+                word = "float16"
         # A toolchain without Silence gets each top that is not read as a further output.
         unread = trial.problem == "is missing" and trial.blob not in proved.outputs
         limit = load_toolchain(tool).tolerance
@@ -144,6 +150,35 @@ def tried(
         for path in paths:
             Path(path).unlink()
     return answers
+
+
+def half_error(net: ZooNet, task: Task) -> float | None:
+    """Return the largest error of PyTorch's own run of the module in float16, relative to each output's
+    largest magnitude; None if PyTorch cannot run it."""
+    import torch
+
+    from protogen.pytorch.examples import outputs_of
+
+    def run(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+        results: list[torch.Tensor] = []
+        handles = [
+            module.get_submodule(path).register_forward_hook(
+                lambda _, __, result: results.append(result.float())
+            )
+            for path in net.ends
+        ]
+        with torch.no_grad():
+            whole = [one.float() for one in outputs_of(module(*args)).values()]
+        for handle in handles:
+            handle.remove()
+        return results or whole
+
+    exact = run(task.module, task.examples.args)
+    try:
+        half = run(copy.deepcopy(task.module).half(), tuple(x.half() for x in task.examples.args))
+    except RuntimeError:  # an operator without float16, or two types in one operator
+        return None
+    return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(exact, half, strict=True))
 
 
 def only_rounding(paths: list[str], tool: str, feeds: Any) -> bool:

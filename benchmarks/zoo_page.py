@@ -28,8 +28,9 @@ TOOLS_HEAD = """## In the toolchains
 
 Each net was written for the toolchain (`target=`), compared with the module again, and run there by
 `protogen try`. ✓ is right: every output is within the tolerance of the toolchain. "float16": the toolchain
-computes in float16 and differs by more than its tolerance, but the first layer that does so is right by
-itself: the roundings of the layers before it are the reason. For such toolchains the statistics of the
+computes in float16 and differs by more than its tolerance, but by no more than PyTorch's own run of the
+module in float16; or the first layer that differs is right by itself, so that the roundings of the layers
+before it are the reason. For such toolchains the statistics of the
 BatchNorms were fitted to random data, because the values of a deep net with those of a new module are smaller
 than float16 can hold. "refused": the toolchain does not take the net; "not written": protogen knows no form of a layer that the toolchain takes, and says
 so before anything is written. Of torchvision's nets that differ in depth or width only, the smallest was
