@@ -179,6 +179,8 @@ def _output(source: Source, target: str | None, overwrite: bool) -> str:
         InputError: it exists, or its ending is that of another format.
     """
     if target is not None and not Path(target).is_dir():
+        if target.endswith(("/", os.sep)):
+            raise InputError("there is no such folder", where=target, advice="Create it first.")
         own = "prototxt" if source.onnx else "an ONNX model"
         if target != files.STDOUT:
             filetypes.check_ending(target, "--output", own)

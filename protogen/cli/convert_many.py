@@ -108,9 +108,7 @@ def _show(outcomes: Sequence[Outcome], verified: bool) -> None:
         ("layers", lambda one: str(one.layers) if one.written else ""),
     ]
     if verified:
-        columns.append(
-            ("largest error", lambda one: "" if one.error is None else f"{one.error:.1e}")
-        )
+        columns.append(("largest error", lambda one: _number(one.error)))
     if timed:
         columns.append(("time", lambda one: f"{one.seconds:.1f} s"))
     rows = [[text(one) for _, text in columns] for one in outcomes]
@@ -121,6 +119,10 @@ def _show(outcomes: Sequence[Outcome], verified: bool) -> None:
         output.note(output.printable(_with_name(one)))
     total = quantity(len(outcomes), "net")
     output.note(f"{total}: {len(outcomes) - len(failed)} converted, {len(failed)} failed")
+
+
+def _number(error: float | None) -> str:
+    return "" if error is None else f"{error:.1e}" if error else "0"
 
 
 def _with_name(outcome: Outcome) -> str:

@@ -116,9 +116,10 @@ def _show(net: str, weights: str | None, rescued: Rescued) -> None:
     output.wrote(rescued.prototxt, rescued.caffemodel, rescued.model)
     if rescued.checked is not None:
         rows = quantity(len(rescued.checked.rows), "blob")
+        worst = f"{rescued.checked.worst:.1e}" if rescued.checked.worst else "0"
         output.note(
             f"proved: {rows} of the written net agree with the ONNX model, and the model agrees with the "
-            f"original net; largest relative error {rescued.checked.worst:.1e}"
+            f"original net; largest relative error {worst}"
         )
     for problem in rescued.problems:
         output.note(f"not possible: {output.printable(problem)}", err=True)

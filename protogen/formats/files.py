@@ -53,6 +53,8 @@ def regular(path: str | Path) -> str:
     name = str(path)
     if name in _copies:
         return _copies[name]
+    if name == STDIN and sys.stdin is None:
+        raise InputError("the standard input is closed", where=name, advice="Name a file.")
     mode = (os.fstat(sys.stdin.fileno()) if name == STDIN else os.stat(name)).st_mode
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         terminal = name == STDIN and sys.stdin.isatty()

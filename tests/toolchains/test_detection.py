@@ -16,8 +16,7 @@ from protogen.formats import prototxt
 from protogen.formats.schema.dialect import dialects, facts
 from protogen.formats.schema.source import SCALARS
 from protogen.net.dialects import dialects_of
-from protogen.net.forks import in_a_sentence
-from protogen.net.forks import of_forks
+from protogen.net.forks import in_a_sentence, of_forks
 from protogen.toolchains.detection import Detection, detect, lacked
 
 HEAD = 'layer { name: "d" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 dim: 8 dim: 8 } } }\n'
