@@ -195,6 +195,7 @@ def only_rounding(paths: list[str], tool: str, feeds: Any) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         part = [str(Path(folder) / name) for name in ("part.prototxt", "part.caffemodel")]
         pg.cut_file(*paths, *part, inputs=layer.bottoms, outputs=tops)
+        pg.rewrite_for(tool, *part).save(*part)
         (alone,) = pg.try_net(*part, toolchains=[tool], seconds=SECONDS, search=False)
     return bool(alone.outcome == "right")
 

@@ -383,6 +383,22 @@ def test_output_that_is_read_keeps_its_name():
     assert set(net.outputs) == {"a", "y"}
 
 
+def test_no_layer_in_place_has_the_name_of_a_blob():
+    """A value that is an output and is read has two blobs: one of them has the name of the layer."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
+        helper.make_node("Relu", ["c"], ["act"], name="act"),
+        helper.make_node("Conv", ["act", "w"], ["d"], name="conv2"),
+        helper.make_node("Relu", ["d"], ["y"]),
+    ]
+    constants = {"w": np.ones((3, 3, 1, 1), np.float32)}
+    net = agrees(model(nodes, {"x": (1, 3, 4, 4)}, outputs=("y", "act"), constants=constants))
+    blobs = {top for layer in net.layers for top in layer.tops}
+    in_place = [layer for layer in net.layers if layer.bottoms == layer.tops]
+    assert not {layer.name for layer in in_place} & blobs
+    assert "act" in {layer.name for layer in net.layers}
+
+
 def test_output_that_is_an_input_or_a_duplicate():
     nodes = [
         helper.make_node("Identity", ["x"], ["same"]),

@@ -64,7 +64,7 @@ class Names:
     def make_in_place(self, layers: list[Message]) -> None:
         """Make layers in-place if they alone read their bottom; the blob gets the top's name.
 
-        OpenCV and RKNN refuse a layer in place that has the name of its blob. If the operator has no name,
+        OpenCV and RKNN refuse a layer in place that has the name of a blob. If the operator has no name,
         the layer gets another one. Else such a layer is not made in-place; or the blob gets the name of
         its first value, if the names of layers matter more.
         """
@@ -79,6 +79,10 @@ class Names:
         new_layers: dict[str, str] = {}
         used = {layer.name for layer in layers}
         fixed = {operator.name for operator in self._source.operators}
+        producers: dict[str, list[Message]] = {}
+        for layer in layers:
+            for top in layer.top:
+                producers.setdefault(top, []).append(layer)
         for last, bottoms in chains.items():  # bottoms from the last to the first
             in_place = {writers[one].name for one in bottoms}
             first = bottoms[-1]
@@ -90,11 +94,13 @@ class Names:
             blob = last
             for bottom in bottoms:
                 layer = writers[bottom]
-                if layer.name == blob and blob in fixed:
+                others = (one for one in producers.get(layer.name, ()) if one is not layer)
+                clashes = layer.name == blob or any(others)
+                if clashes and layer.name in fixed:
                     blob = bottom
                     continue
-                if layer.name == blob:
-                    new_layers[blob] = free_name(f"{blob}_{layer.type.lower()}", used)
+                if clashes:
+                    new_layers[layer.name] = free_name(f"{layer.name}_{layer.type.lower()}", used)
                 names[bottom] = blob
                 self.overwritten.add(bottom)
         self._rename_layers(layers, new_layers)
