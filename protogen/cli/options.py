@@ -46,6 +46,7 @@ def _print_json(_: click.Context, __: click.Parameter, value: bool) -> bool:
 
 proto = click.option(
     "--proto",
+    type=filetypes.INPUT,
     multiple=True,
     metavar="FILE",
     is_eager=True,

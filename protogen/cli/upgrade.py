@@ -6,7 +6,7 @@ import click
 
 from protogen.cli import filetypes, options, output
 from protogen.errors import InputError
-from protogen.formats import files
+from protogen.formats import contents, files
 
 _BINARY = (".caffemodel", ".binaryproto")
 
@@ -46,7 +46,7 @@ def command(path: str, form: str, target: str | None) -> None:
     """
     files.distinct([("--output", target)], [path])
     changes: list[str] = []
-    if path.endswith(_BINARY):
+    if contents.kind_of(path) in ("caffemodel", "mean") or path.endswith(_BINARY):
         _weights(path, form, target, changes)
     else:
         _text(path, form, target, changes)

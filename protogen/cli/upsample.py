@@ -21,6 +21,7 @@ from protogen.cli.requested import (
 )
 from protogen.cli.resize import run, some
 from protogen.errors import InputError
+from protogen.formats import files
 from protogen.generate.specification import KERNELS
 from protogen.generate.upsampling import Upsampling, classic
 
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 # Options that the classic layer does not have: with one of them, a plan is made as in ``resize``.
 _PLANNING = ("exact", *PLAN_ARGUMENTS, "keep_aspect", "roi", "explain", "target", "limit")
 _CLASSIC = ("spec", "template", "trainable", "kernels")
+
+
+def _readable(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    """Copy a template from a stream now: the process that renders it opens no files but the template."""
+    return files.regular(path) if path == files.STDIN else path
 
 
 @click.command("upsample")
@@ -53,6 +59,7 @@ _CLASSIC = ("spec", "template", "trainable", "kernels")
     "--template",
     type=filetypes.INPUT,
     metavar="FILE",
+    callback=_readable,
     help="Classic layer: template of the whole output.",
 )
 @plan_options

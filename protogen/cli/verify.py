@@ -118,10 +118,13 @@ def show(comparison: Comparison, verbose: bool) -> None:
 
 def _pair(models: tuple[str, ...]) -> tuple[Any, Any]:
     """The two models of a list of files: weights belong to the prototxt before them."""
+    from protogen.converting.sources import kind_of
+
     pairs: list[Any] = []
+    kinds = {path: kind_of(path) for path in models}
     for path in models:
-        if path.endswith((".caffemodel", ".h5")):
-            if not pairs or not isinstance(pairs[-1], str) or pairs[-1].endswith(".onnx"):
+        if kinds[path] in ("caffemodel", "hdf5"):
+            if not pairs or not isinstance(pairs[-1], str) or kinds[pairs[-1]] == "onnx":
                 raise InputError(
                     "weights must come after their prototxt",
                     where=path,
@@ -135,5 +138,5 @@ def _pair(models: tuple[str, ...]) -> tuple[Any, Any]:
             f"expected 2 models, got {len(pairs)}",
             advice="Write NET.prototxt NET.caffemodel or MODEL.onnx for each.",
         )
-    a, b = ((x, None) if isinstance(x, str) and not x.endswith(".onnx") else x for x in pairs)
+    a, b = ((x, None) if isinstance(x, str) and kinds[x] != "onnx" else x for x in pairs)
     return a, b

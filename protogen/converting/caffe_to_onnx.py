@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -279,7 +280,7 @@ def _metadata(
     }
     if caffemodel is not None:
         metadata["caffe_caffemodel"] = Path(caffemodel).name
-        metadata["caffe_caffemodel_bytes"] = str(Path(caffemodel).stat().st_size)
+        metadata["caffe_caffemodel_bytes"] = str(os.stat(files.regular(caffemodel)).st_size)
     return metadata
 
 
@@ -296,7 +297,11 @@ def _receipt(
     inputs = [path for path in sources if path is not None]
     return {
         "inputs": [
-            {"file": Path(path).name, "bytes": Path(path).stat().st_size, "sha256": sha256(path)}
+            {
+                "file": Path(path).name,
+                "bytes": os.stat(files.regular(path)).st_size,
+                "sha256": sha256(path),
+            }
             for path in inputs
         ],
         "options": dict(options),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Unpack, overload
 from protogen.converting.comparison import TOLERANCE
 from protogen.converting.parts import Cut, PartFile, Runnable, Value, verify_parts
 from protogen.errors import InputError, quantity
-from protogen.formats import files
+from protogen.formats import contents, files
 from protogen.formats.caffemodel import write_weights
 from protogen.formats.mapped import counted
 from protogen.formats.prototxt import Document
@@ -196,18 +196,13 @@ def _check_suffix(path: str | Path | None, model: bool) -> None:
 
 
 def is_onnx(path: str | Path) -> bool:
-    """Return whether a file is an ONNX model: by its name, or by its first byte, which no text has.
+    """Return whether a file is an ONNX model: by its content, or else by its name.
 
     Raises:
         InputError: the file cannot be read.
     """
-    if Path(path).suffix == ".onnx":
-        return True
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(1) == b"\x08"
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=str(path)) from None
+    kind = contents.kind_of(path)
+    return kind == "onnx" or (kind in ("", "text", "empty") and Path(path).suffix == ".onnx")
 
 
 def _cut_net(

@@ -83,8 +83,8 @@ def _check_exist(paths: Sequence[str]) -> None:
         InputError: a file does not exist.
     """
     missing = [path for path in paths if path != files.STDIN and not os.path.exists(path)]
-    if not missing:
-        return
+    if not missing or (len(paths) == 1 and kind_by_name(paths[0])):
+        return  # the reader of a single file says that it is missing
     path, advice = missing[0], "Check the path."
     others = {kind_by_name(one) for one in paths} - {kind_by_name(path)}
     if len(paths) > len(missing) and kind_by_name(path) == "caffemodel" and others == {"onnx"}:
@@ -105,6 +105,8 @@ def kind_of(path: str) -> str:
     Raises:
         InputError: the file cannot be read or is of another kind.
     """
+    if path != files.STDIN and not os.path.exists(path):
+        return kind_by_name(path)
     kind = contents.kind_of(path)
     if kind in ("", "empty") or (kind == "text" and kind_by_name(path) == "net"):
         kind = kind_by_name(path) or kind

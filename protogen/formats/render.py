@@ -29,7 +29,7 @@ from markupsafe import Markup
 
 from protogen import geometry
 from protogen.errors import InputError
-from protogen.formats import prototxt
+from protogen.formats import files, prototxt
 from protogen.formats.confined import confined
 from protogen.formats.message import Name
 
@@ -254,7 +254,8 @@ def _comment(value: str) -> Markup:
 
 def _read(file: str | Path) -> str:
     try:
-        return Path(file).read_text(encoding="utf-8")
+        with files.opened(file) as opened:
+            return opened.read().decode("utf-8")
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
     except UnicodeDecodeError:

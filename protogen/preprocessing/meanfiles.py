@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -34,6 +35,8 @@ def read(path: str | Path) -> NDArray[np.floating]:
         InputError: the file cannot be read, is damaged, or has an unsupported extension.
         UnsupportedError: the file is a PNG, and Pillow is not installed.
     """
+    if not os.path.exists(path):
+        check_suffix(path)
     kind = contents.kind_of(path)
     contents.check_file(path, "mean")
     suffix = {"npy": ".npy", "png": ".png", "mean": ".binaryproto"}.get(kind, Path(path).suffix)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from protogen.formats import files
 from protogen.formats.message import Message
 from protogen.formats.schema import message_type
 from protogen.layers.graph import Graph, Layer
@@ -61,7 +62,8 @@ def outputs(
     names = [name for name in graph.outputs if name not in graph.inputs]
     try:
         net = cv2.dnn.readNetFromCaffe(
-            str(prototxt), *([str(caffemodel)] if caffemodel is not None else [])
+            files.regular(prototxt),
+            *([files.regular(caffemodel)] if caffemodel is not None else []),
         )
         for name, array in feeds.items():
             net.setInput(array, name)

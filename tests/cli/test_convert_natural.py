@@ -241,6 +241,21 @@ def test_every_command_that_reads_one_file_reads_the_standard_input(tmp_path):
         assert done.returncode == 0, (command, done.stderr)
 
 
+def test_files_are_recognised_in_the_standard_input(protogen, tmp_path):
+    assert protogen("convert", NET, WEIGHTS, "-o", "t.onnx").returncode == 0
+    net, weights, model = ((tmp_path / name).read_bytes() for name in (NET, WEIGHTS, "t.onnx"))
+    for command, data in (
+        (("cut", "-", "--to-blob", "conv1", "-o", "c.onnx"), model),
+        (("cut", "-", WEIGHTS, "--to-blob", "conv1", "-o", "c.prototxt"), net),
+        (("verify", NET, WEIGHTS, "-"), model),
+        (("upgrade", "-", "-o", "u.caffemodel"), weights),
+        (("rescue", "-", WEIGHTS, "-o", "r.prototxt"), net),
+        (("convert", NET, "-", "-o", "v.onnx", "--verify"), weights),
+    ):  # fmt: skip
+        done = piped(tmp_path, *command, data=data)
+        assert done.returncode == 0, (command, done.stderr)
+
+
 def test_findings_in_the_standard_input_have_its_name(tmp_path):
     done = piped(tmp_path, "check", "-", data=(EXAMPLES / "flawed.prototxt").read_bytes())
     assert done.returncode == 1

@@ -153,7 +153,7 @@ def test_mlp_command_writes_a_net(protogen, tmp_path):
         (["784-x-10"], "invalid layer sizes '784-x-10'"),
         (
             ["784-10", "--activation", "relo"],
-            "activation: unknown value 'relo'. Known activations: bnll, elu, relu",
+            "--activation: unknown value 'relo'. Did you mean relu?",
         ),
     ):
         result = protogen("mlp", *arguments)
