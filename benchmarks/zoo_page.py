@@ -32,9 +32,10 @@ computes in float16 and differs by more than its tolerance, but by no more than 
 module in float16; or the first layer that differs is right by itself, so that the roundings of the layers
 before it are the reason. For such toolchains the statistics of the
 BatchNorms were fitted to random data, because the values of a deep net with those of a new module are smaller
-than float16 can hold. "refused": the toolchain does not take the net; "not written": protogen knows no form of a layer that the toolchain takes, and says
-so before anything is written. Of torchvision's nets that differ in depth or width only, the smallest was
-run.
+than float16 can hold. "refused": the toolchain does not take the net; "not written":
+protogen knows no form of a layer that the toolchain takes, or the form is not exact enough for the small values
+of this net, and says so before anything is written. An empty cell was not run. Of torchvision's nets that
+differ in depth or width only, the smallest was run.
 """
 
 

@@ -227,7 +227,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # slow to import, and needed for errors only
 
     lower = {one.lower(): one for one in known}
-    similar = get_close_matches(name.lower(), lower, n=1, cutoff=0.65 if len(name) < 6 else 0.7)
+    similar = get_close_matches(name.lower(), lower, n=1, cutoff=0.65 if 2 < len(name) < 6 else 0.7)
     return lower[similar[0]] if similar else ""
 
 
