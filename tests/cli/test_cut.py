@@ -103,7 +103,7 @@ def test_json_of_cut(protogen, tmp_path):
         ([MODEL, "--to-blob", "50", "-o", "a.onnx", "--rest", "b.onnx"], 2, f"{MODEL}: 50: no output of the "
          "model is left after these values."),
         (["missing.prototxt", "--to-blob", "x", "-o", "a.prototxt"], 2, "missing.prototxt: cannot be read (No "
-         "such file or directory)."),
+         "such file or directory). Check the path."),
     ],
 )  # fmt: skip
 def test_refused_options(words, code, message, protogen, tmp_path):

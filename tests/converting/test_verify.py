@@ -288,7 +288,7 @@ def test_verify_command_prints_table_and_json(protogen, files):
         (["net.onnx", "none.onnx"], "none.onnx: cannot be read"),
         (
             ["net.onnx", "net.caffemodel.onnx"],
-            "net.caffemodel.onnx: the file is a caffemodel, expected an ONNX model",
+            "net.caffemodel.onnx: weights must come after their prototxt",
         ),
         (["net.prototxt", "net.onnx"], "has no weights"),
         (["net.onnx", "net.onnx", "--input", "x.npy"], "x.npy: cannot be read"),

@@ -528,7 +528,7 @@ def test_written_net_preserves_comments(protogen, tmp_path):
     ("options", "text"),
     [
         (["net.prototxt"], "missing output file. Name it with -o, or list the fillers with --recommend."),
-        (["net.prototxt", "-o", "net.prototxt"], "is an input, and --output would overwrite it"),
+        (["net.prototxt", "-o", "net.prototxt"], "net.prototxt: --output writes a caffemodel, but the ending .prototxt is for prototxt. Use the ending .caffemodel."),
         (["net.prototxt", "-o", "a.caffemodel", "--set", "conw=msra"],
          '"conw": pattern matches no layer with weights. Did you mean conv?'),
     ],
