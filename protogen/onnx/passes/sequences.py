@@ -119,7 +119,7 @@ class _Sequences:
     def _place(self, name: str, last: int, count: int) -> int | None:
         """Return a constant position, counted from the beginning; None if it is computed or beyond."""
         constant = self._stacking.constants.get(name)
-        if constant is None or constant.size != 1:
+        if constant is None or constant.size != 1 or constant.dtype.kind not in "iu":
             return None
         place = int(constant.reshape(-1)[0])
         place += count if place < 0 else 0
@@ -134,7 +134,7 @@ class _Sequences:
         axis = attributes.get("axis", 0) % len(shape)
         name = [*node.input, ""][1]
         split = self._stacking.constants.get(name) if name else None
-        if name and split is None:
+        if name and (split is None or split.ndim > 1 or split.dtype.kind not in "iu"):
             return None
         keep = bool(name or attributes.get("keepdims", 1))
         if split is not None and split.ndim:
