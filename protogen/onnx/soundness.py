@@ -26,6 +26,7 @@ from onnx import (
 
 from protogen.errors import InputError
 from protogen.formats.mapped import FileMap, map_file
+from protogen.onnx.integer_inputs import float_constants, integers_missing
 from protogen.onnx.lengths import with_nodes_of, with_onnxruntime_lengths
 from protogen.onnx.passes.sorting import inner_graphs, sort_operators
 from protogen.onnx.texts import check_texts
@@ -89,8 +90,11 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     defined = {value.name for value in model.graph.input}
     defined |= {tensor.name for tensor in model.graph.initializer}
     defined |= {tensor.values.name for tensor in model.graph.sparse_initializer}
+    floats = float_constants(model)
     for node in model.graph.node:
         _check_node(node, context, imports[""], where)
+        if node.domain in _OWN and (problem := integers_missing(node, floats, imports[""])):
+            raise _operator_error(node, where, problem)
     check_order(model.graph.node, defined, where)
     for value in model.graph.output:
         if value.name not in defined:

@@ -7,9 +7,10 @@ import onnx
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 from operators import agrees, model, refusal, weights
 
+import protogen as pg
 from protogen.errors import UnsupportedError
 from protogen.onnx.session import run_model
 
@@ -339,3 +340,27 @@ def test_affine_grid(size, align_corners):
         assert "leaves the coordinate of an axis of length 1 undefined" in refusal(one)
     else:
         agrees(one, layers=8, live=True)
+
+
+@pytest.mark.parametrize(
+    ("operator", "names", "problem"),
+    [
+        ("Split", ["x", "n"], 'split must be integers, but the constant "n" is not'),
+        ("Slice", ["x", "n", "i"], 'starts must be integers, but the constant "n" is not'),
+        ("SplitToSequence", ["x", "n"], 'split must be integers, but the constant "n" is not'),
+        ("Col2Im", ["x", "n", "i"], 'image_shape must be integers, but the constant "n" is not'),
+    ],
+)
+def test_numbers_where_integers_are_required_are_refused(operator, names, problem):
+    """Some readers round such numbers; NaN has no integer."""
+    constants = {"n": np.array([np.nan], np.float32), "i": np.array([2, 2])}
+    graph = helper.make_graph(
+        [helper.make_node(operator, names, ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 4, 6))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    one = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    with pytest.raises(pg.InputError, match=problem):
+        pg.check_onnx(one)

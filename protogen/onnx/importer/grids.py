@@ -78,7 +78,7 @@ def affine_grid(ctx: ImportContext, theta: str, size: str, *, align_corners: int
     """The product of each sample's matrix with the coordinates of all places and 1."""
     import numpy as np
 
-    lengths = [int(n) for n in ctx.require_constant(size, "size")[2:]]
+    lengths = (ctx.integers(None, size, "size") or [])[2:]
     if align_corners and 1 in lengths:
         raise ctx.unsupported(
             "align_corners leaves the coordinate of an axis of length 1 undefined"

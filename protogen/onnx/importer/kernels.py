@@ -148,8 +148,8 @@ def col2im(
     strides: Sequence[int] | None = None,
 ) -> None:
     """Deconvolution with a kernel for each place in a window: 1 there, and 0 elsewhere."""
-    kernel = [int(n) for n in ctx.require_constant(block_shape, "block_shape")]
-    image = [int(n) for n in ctx.require_constant(image_shape, "image_shape")]
+    kernel = ctx.integers(None, block_shape, "block_shape") or []
+    image = ctx.integers(None, image_shape, "image_shape") or []
     axes = len(kernel)
     strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
     pads = list(pads or [0] * 2 * axes)
