@@ -78,7 +78,7 @@ def _arguments(sources: Sequence[Source], flags: dict[str, Any]) -> dict[str, An
         raise InputError(f"{wrong[0]} does not apply {direction}")
     if False in directions and flags["toolchain"]:
         raise InputError(
-            "--target does not apply from Caffe to ONNX: no toolchain for Caffe reads the model",
+            convert_options.NO_TARGET,
             advice="To write a net for a toolchain, use protogen rewrite.",
         )
     ctx = click.get_current_context()

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from protogen.onnx import Preprocessing
 
 
+NO_TARGET = "--target does not apply from Caffe to ONNX: no toolchain for Caffe reads the model"
+
+
 def pixel_options(function: Any) -> Any:
     """The options for arithmetic on pixels: mean, scale and the order of channels."""
     for option in (
@@ -103,7 +106,7 @@ def check_options(source: Source, flags: dict[str, Any]) -> None:
     if flags["toolchain"] and not (flags["dry_run"] or from_onnx):
         weights = f" {source.weights}" if source.weights else ""
         raise InputError(
-            "--target does not apply from Caffe to ONNX: no toolchain for Caffe reads the model",
+            NO_TARGET,
             advice=f"To write the net for a toolchain: protogen rewrite {source.net}{weights} --target "
             f"{flags['toolchain']}",
         )

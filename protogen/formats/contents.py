@@ -87,16 +87,39 @@ def kind_of(path: str | Path) -> str:
         InputError: the file cannot be read.
     """
     try:
-        with files.opened(path) as file:
-            start = file.read(START)
+        return _kind(_start(path), path)
     except OSError as error:
         raise files.unreadable(path, error) from None
-    return _kind(start, path)
 
 
-def check(path: str | Path, wanted: str, start: bytes) -> None:
-    """Check that a file, which begins with ``start``, is not of another kind than a reader wants. A
-    file that is not recognised passes: its reader says what is wrong.
+def checked_kind(path: str | Path, wanted: str) -> str:
+    """Return the kind of a file that a reader takes; see ``kind_of`` and ``check``.
+
+    Raises:
+        InputError: the file cannot be read, or is of another kind.
+    """
+    try:
+        return check(path, wanted, _start(path))
+    except OSError as error:
+        raise files.unreadable(path, error) from None
+
+
+def check_file(path: str | Path, wanted: str) -> None:
+    """Read the start of a file and ``check`` it. A file that cannot be read passes.
+
+    Raises:
+        InputError: the file is of another kind.
+    """
+    try:
+        start = _start(path)
+    except OSError:
+        return
+    check(path, wanted, start)
+
+
+def check(path: str | Path, wanted: str, start: bytes) -> str:
+    """Check that a file, which begins with ``start``, is not of another kind than a reader wants, and
+    return its kind. A file that is not recognised passes: its reader says what is wrong.
 
     Args:
         wanted: a key of ``WANTED``.
@@ -112,20 +135,12 @@ def check(path: str | Path, wanted: str, start: bytes) -> None:
         if kind not in ("empty", "lfs"):
             problem += f", expected {name}"
         raise InputError(problem, where=str(path), advice=advice)
+    return kind
 
 
-def check_file(path: str | Path, wanted: str) -> None:
-    """Read the start of a file and ``check`` it. A file that cannot be read passes.
-
-    Raises:
-        InputError: the file is of another kind.
-    """
-    try:
-        with files.opened(path) as file:
-            start = file.read(START)
-    except OSError:
-        return
-    check(path, wanted, start)
+def _start(path: str | Path) -> bytes:
+    with files.opened(path) as file:
+        return file.read(START)
 
 
 def _kind(start: bytes, path: str | Path) -> str:

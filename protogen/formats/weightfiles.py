@@ -27,8 +27,7 @@ def read_any(path: str | Path) -> Weights:
     Raises:
         InputError: the file cannot be read, is damaged, or is of another kind.
     """
-    kind = contents.kind_of(path)
-    contents.check_file(path, "weights")
+    kind = contents.checked_kind(path, "weights")
     if kind == "hdf5" or (not kind and str(path).endswith((".h5", ".hdf5"))):
         return read_hdf5(path)
     return read_weights(path).weights()

@@ -37,8 +37,7 @@ def read(path: str | Path) -> NDArray[np.floating]:
     """
     if not os.path.exists(path):
         check_suffix(path)
-    kind = contents.kind_of(path)
-    contents.check_file(path, "mean")
+    kind = contents.checked_kind(path, "mean")
     suffix = {"npy": ".npy", "png": ".png", "mean": ".binaryproto"}.get(kind, Path(path).suffix)
     if kind not in ("npy", "png", "mean"):
         check_suffix(path)
