@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import chromium
 
 from protogen.viewing.server import Viewer
 
@@ -40,23 +40,9 @@ LINE = TEXT[: TEXT.index("pooling_param")].count("\n") + 1
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    for argument in (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
-        "disable-background-networking", "disable-component-update", "window-size=1300,900",
-    ):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    options.binary_location = str(shutil.which("chromium"))
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(str(shutil.which("chromedriver"))))
-    driver.set_script_timeout(SECONDS)
-    yield driver
-    driver.quit()
+    for driver in chromium():
+        driver.set_script_timeout(SECONDS)
+        yield driver
 
 
 class Page:
