@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,10 @@ settings.load_profile("default")
 # Tests run each compiled function once, so compiling fast matters more than running fast.
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+# No test writes to the user's own folder of compiled functions.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "protogen-tests-jax")
 )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from protogen._late import Shown
 from protogen.converting.proving import BlobDifference, Proof, causes, difference
 from protogen.converting.sides import Feeder, PreprocessedFeeder, Side
+from protogen.converting.trials import trials
 from protogen.errors import InputError, MismatchError, ProtogenWarning, did_you_mean, quantity, warn
 from protogen.formats.prototxt import source_of
 from protogen.geometry import shape_text
@@ -30,10 +31,6 @@ TOLERANCE = (
     1e-4  # relative to a blob's largest magnitude; rounding errors of a hundred layers are smaller
 )
 HALF_TOLERANCE = 2e-2  # float16 weights have an error of 5e-4 each, which adds up in a deep net
-# Standard deviations of the inputs, one after the other: the first two for all blobs, the others
-# for blobs that prove nothing yet. Small inputs avoid saturation; large inputs make weights visible
-# that a bias hides.
-SCALES = (1.0, 1.0, 0.1, 10.0, 0.01, 100.0)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -250,18 +247,19 @@ def _compare(
     ]
     tried: list[tuple[int, float]] = []
     cause = ""
-    for count, scale in enumerate(SCALES[: 1 if single else None]):
-        open_proofs = [proof for proof in proofs if count < 2 or proof.reason]
-        if not open_proofs:
-            break
-        tried.append((seed + count, scale))
-        feeds = feeder.draw(seed + count, scale)
-        values = [run(arrays) for (run, _), arrays in zip(evaluators, feeds, strict=True)]
+
+    def unproved() -> bool:
+        return any(proof.reason for proof in proofs)
+
+    for trial in trials(sides, [run for run, _ in evaluators], feeder, seed, single, unproved):
+        open_proofs = [proof for proof in proofs if len(tried) < 2 or proof.reason]
+        tried.append((trial.seed, trial.scale))
         for proof in open_proofs:
-            proof.add(values[0][proof.blob], values[1][proof.other])
+            proof.add(trial.first[proof.blob], trial.second[proof.other])
         if any(proof.failed for proof in open_proofs):
-            cause = _find_cause(sides[0], proofs, feeds[0], values[1], tolerance)
+            cause = _find_cause(sides[0], proofs, trial.feeds, trial.second, tolerance)
             break
+        del trial  # its values take memory while the next ones are computed
     result = Comparison([*_rows(sides, proofs), *unpaired], tolerance, cause, tuple(tried))
     _raise_or_warn(result, check)
     return result

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, did_you_mean
+from protogen.formats.mapped import release_arrays
 from protogen.geometry import Shape, shape_text
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
@@ -30,14 +31,15 @@ class Side:
     Args:
         source: the model.
         state: options for a net that is read from files.
-        once: the weights of a net are not copied for its runs; see ``opened``.
+
+    Large weights stay in their file: a side runs few times, and copies of the weights would take memory.
     """
 
-    def __init__(self, source: Source, state: Reading | None = None, *, once: bool = False) -> None:
-        from protogen.onnx import Program, load_model, steps
+    def __init__(self, source: Source, state: Reading | None = None) -> None:
+        from protogen.onnx import Program, load_mapped, steps
         from protogen.running.runtime import check_room
 
-        self._once = once
+        self._arrays: Mapping[str, NDArray[Any]] = {}  # constants that the model lacks
         self.net: Net | None = None
         self.program: Program | None = None
         self.model: Any = None
@@ -48,7 +50,7 @@ class Side:
         elif isinstance(source, Program):
             self.program = source
         elif isinstance(source, (str, Path)):
-            self.model = load_model(source)
+            self.model, self._arrays = load_mapped(source)
         else:
             self.model = source
         if self.net is not None:
@@ -59,6 +61,12 @@ class Side:
             self._layers.update(dict.fromkeys(layer.writes, layer))
         for step in steps(self.program or self.model) if self.net is None else ():
             self._steps.update(dict.fromkeys(step.writes, step))
+
+    def release(self) -> None:
+        """Release the memory of weights that are views of a file; the next run reads them again."""
+        release_arrays(self._arrays.values())
+        if self.net is not None:
+            release_arrays(blob for blobs in self.net.weights.values() for blob in blobs)
 
     def inputs(self) -> dict[str, Lengths]:
         """Return the shapes of the inputs by name, None for a free axis."""
@@ -128,18 +136,17 @@ class Side:
     def evaluator(self, blobs: Sequence[str]) -> tuple[Callable[[Arrays], Arrays], set[str]]:
         """Return a function that computes these values, and which of them depend on inputs."""
         from protogen.onnx import exposed, exposing, fed_by_inputs, lower
-        from protogen.onnx.session import open_model
-        from protogen.running.runtime import opened
+        from protogen.running.runtime import opened, opened_once
 
         if self.net is None and self.program is None:
             model = exposed(self.model, blobs)
-            return open_model(model.SerializeToString(), blobs), fed_by_inputs(model)
+            return opened_once(model, self._arrays, blobs), fed_by_inputs(model)
         if self.net is not None:
             program = lower(self.net, outputs=blobs, fold=False)
         else:
             assert self.program is not None
             program = exposing(self.program, blobs)
-        run, needed = opened(program, once=self._once), [value.name for value in program.inputs]
+        run, needed = opened(program, once=True), [value.name for value in program.inputs]
         return (lambda arrays: run({name: arrays[name] for name in needed})), fed_by_inputs(program)
 
 

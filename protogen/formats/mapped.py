@@ -6,11 +6,12 @@ large array therefore releases the pages that it has read.
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -50,7 +51,18 @@ class FileMap(mmap.mmap):
             if not count:
                 break
             done += count
-        if done < len(buffer) or _state(self.number) != self.state:
+        self.check_unchanged(done == len(buffer))
+
+    def check_unchanged(self, complete: bool = True) -> None:
+        """Check that no program has written to the file since it was mapped.
+
+        Args:
+            complete: whether the bytes that were read last were there.
+
+        Raises:
+            InputError: the file has become shorter or was written to.
+        """
+        if not complete or _state(self.number) != self.state:
             raise InputError(
                 "the file was changed while it was read",
                 where=self.path,
@@ -147,6 +159,15 @@ def release(place: FilePosition, offset: int, length: int) -> None:
         place.map.madvise(mmap.MADV_DONTNEED, start, end - start)
 
 
+def release_arrays(arrays: Iterable[NDArray[Any] | LazyArray]) -> None:
+    """Release the pages of arrays that are views of a mapped file; the next access reads them again."""
+    for array in arrays:
+        if isinstance(array, LazyArray) or array.nbytes < PIECE:
+            continue
+        if (place := locate(array)) is not None:
+            release(place, 0, array.nbytes)
+
+
 @dataclass(frozen=True, slots=True)
 class LazyArray:
     """A float32 array whose values are generated in chunks when they are written."""
@@ -223,11 +244,11 @@ def write_array(
 
 
 def _copy(place: FilePosition, size: int, file: BinaryIO, progress: Progress | None) -> None:
-    """Copy bytes of a mapped file to another file. Reading them into one small buffer is faster
-    than the map, which causes page faults, and than sendfile, which moves single pages."""
+    """Copy bytes of a mapped file to another file: within the system where it can do so, else through one
+    small buffer, which is faster than the map, whose pages cause faults."""
+    done = _copy_in_system(place, size, file, progress)
     view = memoryview(place.map)
-    buffer = memoryview(bytearray(min(PIECE, size))) if READS else None
-    done = 0
+    buffer = memoryview(bytearray(min(PIECE, size - done))) if READS else None
     while done < size:
         start, count = place.start + done, min(PIECE, size - done)
         if buffer is None:
@@ -241,3 +262,35 @@ def _copy(place: FilePosition, size: int, file: BinaryIO, progress: Progress | N
         done += len(piece)
         if progress:
             progress(len(piece))
+
+
+def _copy_in_system(
+    place: FilePosition, size: int, file: BinaryIO, progress: Progress | None
+) -> int:
+    """Copy bytes with ``copy_file_range``, and return how many were copied: 0 where the system or the kinds
+    of the two files do not allow it."""
+    if size < PIECE or not hasattr(os, "copy_file_range"):
+        return 0
+    try:
+        target = file.fileno()
+    except OSError:  # a file in memory
+        return 0
+    file.flush()
+    done = 0
+    while done < size:
+        start, count = place.start + done, min(_MOST, size - done)
+        try:
+            copied = os.copy_file_range(place.map.number, target, count, start)
+        except OSError as error:
+            if not done and error.errno in _NOT_COPIED:
+                return 0
+            raise
+        place.map.check_unchanged(copied > 0)
+        done += copied
+        if progress:
+            progress(copied)
+    return done
+
+
+_MOST = 16 * PIECE  # bytes of one call, between which the progress is told
+_NOT_COPIED = (errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.ETXTBSY)

@@ -6,6 +6,7 @@ from protogen.onnx.exporter.export import lower, to_onnx
 from protogen.onnx.files import (
     exposed,
     input_shapes,
+    load_mapped,
     load_model,
     output_names,
     runs_as_file,
@@ -32,6 +33,7 @@ __all__ = [
     "fed_by_inputs",
     "input_kinds",
     "input_shapes",
+    "load_mapped",
     "load_model",
     "lower",
     "output_names",

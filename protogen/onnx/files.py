@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from onnx import ModelProto
 
 from protogen.errors import InputError
-from protogen.onnx.memory_mapped import read_memory_mapped
-from protogen.onnx.passes.widening import widen
+from protogen.onnx.memory_mapped import fill_in, read_memory_mapped
+from protogen.onnx.passes.widening import has_bfloat16, widen
 from protogen.onnx.soundness import check_embedded, check_sound
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def load_model(path: str | Path) -> ModelProto:
@@ -19,13 +23,28 @@ def load_model(path: str | Path) -> ModelProto:
     Raises:
         InputError: the file cannot be read, or is not a valid ONNX model.
     """
-    model, arrays = read_memory_mapped(path)
-    for tensor in model.graph.initializer:
-        if tensor.name in arrays:
-            tensor.raw_data = arrays[tensor.name].tobytes()
-    check_sound(model, str(path), arrays)
-    widen(model)
+    model, arrays = load_mapped(path)
+    fill_in(model, arrays)
     return model
+
+
+def load_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
+    """Read a model as ``load_model`` does, but leave the values of large constants in the file.
+
+    Returns:
+        The model without the values of some of its initializers, and these as arrays by name: views of
+        the memory-mapped file. A model in bfloat16 has all its values.
+
+    Raises:
+        InputError: see ``load_model``.
+    """
+    model, arrays = read_memory_mapped(path)
+    check_sound(model, str(path), arrays)
+    if has_bfloat16(model):
+        fill_in(model, arrays)
+        widen(model)
+        return model, {}
+    return model, arrays
 
 
 def runs_as_file(path: str | Path) -> bool:
@@ -36,8 +55,7 @@ def runs_as_file(path: str | Path) -> bool:
         InputError: external data is outside of the model's folder, which onnxruntime would open; also
             for the reasons of ``read_memory_mapped``.
     """
-    model, _ = read_memory_mapped(path)
-    return not widen(model)
+    return not has_bfloat16(read_memory_mapped(path)[0])
 
 
 def input_shapes(model: ModelProto) -> dict[str, tuple[int | None, ...]]:

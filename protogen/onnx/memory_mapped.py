@@ -6,6 +6,7 @@ the large tensors the rest is small, and the onnx package decodes it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from onnx import ModelProto, TensorProto
 from protogen.formats import contents, wire
 from protogen.formats.mapped import FileMap, map_file
 from protogen.onnx.soundness import (
+    OWN_DOMAINS,
     SHORT,
     dtype_of,
     element_type,
@@ -58,6 +60,52 @@ def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[
         else:
             arrays[tensor.name] = array
     return model, arrays
+
+
+def fill_in(model: ModelProto, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Copy these values into the initializers of a model, which lack them."""
+    for tensor in model.graph.initializer:
+        if tensor.name in arrays:
+            tensor.raw_data = arrays[tensor.name].tobytes()
+
+
+def as_inputs(
+    model: ModelProto, arrays: Mapping[str, NDArray[Any]]
+) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
+    """Return a model whose large constants of floats are inputs, and the arrays of these inputs.
+
+    onnxruntime copies constants at least once; inputs it reads where they are. Integers are shapes, axes
+    and indices, which onnxruntime reads while it loads the model. Operators of other domains may require
+    constants. An output that is a constant remains one.
+
+    Args:
+        model: a model without the values of some of its initializers.
+        arrays: these values by name.
+    """
+    import numpy as np
+
+    own = all(opset.domain in OWN_DOMAINS for opset in model.opset_import)
+    fixed = {value.name for value in model.graph.output}
+    feeds = {
+        name: np.ascontiguousarray(array)
+        for name, array in arrays.items()
+        if own and array.dtype.kind == "f" and name not in fixed
+    }
+    changed = ModelProto()
+    changed.CopyFrom(model)
+    fill_in(changed, {name: array for name, array in arrays.items() if name not in feeds})
+    known = {value.name for value in changed.graph.input}
+    constants = list(changed.graph.initializer)
+    del changed.graph.initializer[:]
+    for tensor in constants:
+        if tensor.name not in feeds:
+            changed.graph.initializer.append(tensor)
+        elif tensor.name not in known:
+            value = changed.graph.input.add(name=tensor.name)
+            value.type.tensor_type.elem_type = tensor.data_type
+            for length in tensor.dims:
+                value.type.tensor_type.shape.dim.add(dim_value=length)
+    return changed, feeds
 
 
 def _without_large(data: wire.Bytes, arrays: dict[str, NDArray[Any]]) -> bytes:

@@ -34,7 +34,7 @@ from protogen.onnx.texts import check_texts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_OWN = ("", "ai.onnx")
+OWN_DOMAINS = ("", "ai.onnx")
 Known = Mapping[str, object]
 
 
@@ -84,7 +84,7 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     context.ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))
     newest = onnx.defs.onnx_opset_version()
     imports = {opset.domain: opset.version for opset in model.opset_import}
-    imports = {d: min(v, newest) if d in _OWN else v for d, v in imports.items()}
+    imports = {d: min(v, newest) if d in OWN_DOMAINS else v for d, v in imports.items()}
     imports.setdefault("", imports.get("ai.onnx", 1))
     context.opset_imports = imports
     defined = {value.name for value in model.graph.input}
@@ -93,7 +93,7 @@ def check_sound(model: ModelProto, where: str, large: Known | None = None) -> No
     floats = float_constants(model)
     for node in model.graph.node:
         _check_node(node, context, imports[""], where)
-        if node.domain in _OWN and (problem := integers_missing(node, floats, imports[""])):
+        if node.domain in OWN_DOMAINS and (problem := integers_missing(node, floats, imports[""])):
             raise _operator_error(node, where, problem)
     check_order(model.graph.node, defined, where)
     for value in model.graph.output:
@@ -148,7 +148,7 @@ def _check_node(node: NodeProto, context: Any, opset: int, where: str) -> None:
             _check_node(one, context, opset, where)
     # The onnx package has no schemas for other domains. An inner graph may read names of the outer
     # graph, which the check of a single operator does not know.
-    if node.domain not in _OWN or inner or not onnx.defs.has(node.op_type, opset, ""):
+    if node.domain not in OWN_DOMAINS or inner or not onnx.defs.has(node.op_type, opset, ""):
         return
     try:
         onnx.checker.check_node(node, context)

@@ -155,7 +155,7 @@ def compare(side: ModuleSide, net: Net, seed: int, tolerance: float) -> Comparis
     Warns:
         ProtogenWarning: the values agree, but some of them prove nothing.
     """
-    sides = (side, Side(net, once=True))
+    sides = (side, Side(net))
     shared = set(sides[1].values())
     ends = side.outputs() or [name for name in side.values() if name in shared][:1]
 

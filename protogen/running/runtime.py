@@ -145,7 +145,35 @@ def _amount(count: int) -> str:
 
 def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     """Run a program once and return its outputs by name."""
-    return opened(program)(feeds)
+    return opened(program, once=True)(feeds)
+
+
+def every_value(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Run a program once and return everything that its operators compute, by name."""
+    from protogen.onnx import exposed, to_external_model, values
+    from protogen.onnx.session import open_model
+
+    model, constants = to_external_model(program, as_inputs=True)
+    names = values(model)
+    run = open_model(exposed(model, names).SerializeToString(), names)
+    return run({**feeds, **constants})
+
+
+def opened_once(
+    model: Model, arrays: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
+    """Load a model for few runs, as ``opened`` does with ``once``.
+
+    Args:
+        arrays: the values of the initializers that lack them.
+        outputs: names of the values to compute.
+    """
+    from protogen.onnx.memory_mapped import as_inputs
+    from protogen.onnx.session import open_model
+
+    changed, constants = as_inputs(model, arrays)
+    run = open_model(changed.SerializeToString(), outputs)
+    return lambda feeds: run({**feeds, **constants})
 
 
 def opened(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,8 +16,8 @@ import protogen as pg
 from protogen.formats import prototxt
 from protogen.net.net import Net
 from protogen.onnx import lower
-from protogen.running.runtime import run_program
-from protogen.training.signals import gradients, windows  # noqa: F401 (windows registers its operators)
+from protogen.running.runtime import every_value, run_program
+from protogen.training.signals import backward, gradients, windows  # noqa: F401 (windows registers its operators)
 from protogen.training.signals.health import compare
 from protogen.training.signals.measure import measure
 
@@ -141,7 +144,9 @@ def test_gradients_equal_difference_quotients():
     pg.initialise(net, seed=2)
     x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
     classes = np.array([0, 2], np.int32)
-    gradient = gradients.gradients(lower(net, fold=False), {"data": x}, {"i": classes}, ["t"])["t"]
+    program = lower(net, fold=False)
+    every = {"data": x, **every_value(program, {"data": x})}
+    gradient = dict(backward.gradients(program, every, {"i": classes}, ["t"]))["t"]
     tail = net_of(
         prototxt.write(net.message)
         .replace("dim: 3\n      dim: 8\n      dim: 8", "dim: 4\n      dim: 6\n      dim: 6")
@@ -171,6 +176,27 @@ def test_health_without_jax_measures_forward_pass(monkeypatch):
     assert pg.health(net).signals
     with pytest.raises(pg.UnsupportedError, match=r"JAX .*protogen\[gradients\]"):
         pg.health(net, gradients=True)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_compiled_functions_are_stored(tmp_path, writable):
+    """The second process finds the functions of the first; a folder that cannot be written is no error."""
+    net, cache = tmp_path / "net.prototxt", tmp_path / "cache"
+    net.write_text(chain("TanH", 'type: "xavier"', 4, 20))
+    if not writable:
+        cache.write_text("a file, not a folder")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    del environment["JAX_COMPILATION_CACHE_DIR"]
+    command = [sys.executable, "-m", "protogen", "health", str(net), "--gradients"]
+    texts = [
+        subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        for _ in range(2)
+    ]
+    assert texts[0].stdout == texts[1].stdout
+    assert "gradient" in texts[0].stdout
+    assert not any("cache" in one.stderr.lower() for one in texts)  # JAX warns of its folder
+    stored = list(cache.glob("protogen/jax/*")) if writable else []
+    assert bool(stored) == writable
 
 
 # findings

@@ -41,6 +41,17 @@ def widen(model: ModelProto) -> bool:
     return changed
 
 
+def has_bfloat16(model: ModelProto) -> bool:
+    """Return whether ``widen`` would change a model, which may lack the values of constants."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    # The other initializers do not matter, and ``widen`` would read the values of some of them.
+    held = [one for one in model.graph.initializer if one.data_type == BFLOAT16]
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend(held)
+    return widen(copy)
+
+
 def _widen_graph(graph: GraphProto) -> bool:
     _round_constants(graph)
     changed = False

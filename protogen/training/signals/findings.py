@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from protogen._late import Shown
+from protogen.formats.mapped import PIECE, pieces
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
 from protogen.layers.recommending import passes_signal
@@ -15,6 +16,8 @@ from protogen.training.initialisation import FilledBlob
 from protogen.training.signals.measure import Signal, Stage, deepest, hidden
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from protogen.net.net import Net
 
 SHRUNK = 0.05  # share of the signal after the last layer; less is a finding
@@ -126,7 +129,7 @@ def _has_filler(blob: FilledBlob) -> bool:
 
 def _all_zero(net: Net, layer: Layer) -> bool:
     blobs = net.weights.get(layer.name)
-    return blobs is not None and bool(blobs) and not blobs[0].any()
+    return blobs is not None and bool(blobs) and not any(one.any() for one in pieces(blobs[0]))
 
 
 def _symmetric(net: Net, stages: Sequence[Stage]) -> Iterator[Finding]:
@@ -139,13 +142,19 @@ def _symmetric(net: Net, stages: Sequence[Stage]) -> Iterator[Finding]:
         rows = blobs[0].T if transposed else blobs[0]
         rows = rows.reshape(rows.shape[0], -1)
         group = int(layer.params.convolution_param.group or 1)
-        if len(rows) > 1 and group == 1 and (rows == rows[:1]).all():
+        if len(rows) > 1 and group == 1 and _equal_rows(rows):
             yield Finding(
                 "symmetric",
                 (layer.name,),
                 f"{layer.name}: all {len(rows)} units have the same weights. They compute the "
                 "same output, get the same gradient and never differ. Use a random filler.",
             )
+
+
+def _equal_rows(rows: NDArray[Any]) -> bool:
+    """Return whether all rows are equal. Few rows are compared at once: most arrays differ in the first."""
+    step = max(1, PIECE // max(1, rows[0].nbytes))
+    return all((rows[at : at + step] == rows[:1]).all() for at in range(0, len(rows), step))
 
 
 def _trend(

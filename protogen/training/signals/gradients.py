@@ -1,23 +1,17 @@
-"""Gradients of a net's values, by JAX's automatic differentiation.
+"""JAX functions of ONNX operators, which JAX differentiates: no module of protogen contains a derivative.
 
-JAX functions compute the operators of a net's ONNX program, and JAX differentiates them: this module
-contains no derivative. It is only used to examine gradients; onnxruntime runs nets.
+They are only used to examine gradients; onnxruntime runs nets.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import UnsupportedError
-from protogen.formats.weightfiles import missing
-
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from protogen.onnx.program import Node, Program
@@ -53,96 +47,24 @@ def _takes(node: Node) -> bool:
     return True
 
 
-def gradients(
-    program: Program,
-    feeds: Mapping[str, NDArray[Any]],
-    ends: Mapping[str, NDArray[Any]],
-    watch: Sequence[str],
-) -> dict[str, NDArray[np.float32]]:
-    """Return the gradient of a loss at each watched value.
-
-    Args:
-        ends: the terms of the loss, by name of a value. An array of floats multiplies the value, and
-            the term is the sum of the products. An array of integers contains classes, and the term
-            is the mean cross-entropy of the value's Softmax.
-        watch: names of values that operators compute.
-
-    Raises:
-        UnsupportedError: JAX is not installed, or an operator has no JAX function.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides XLA's messages on slow compilation
-    try:
-        import jax
-        import jax.numpy as jnp
-    except ImportError:
-        raise missing("JAX", "gradients") from None
-    if missing_operators := unsupported(program):
-        raise UnsupportedError(
-            f"gradients of {', '.join(missing_operators)} are unsupported",
-            advice="Leave out --gradients to measure the forward pass only.",
-        )
-    import numpy as np
-
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    # Shapes and axes are Python values. Weights are arguments, so that XLA does not fold them.
-    weights = {n: t.array() for n, t in program.tensors.items() if t.dtype == "float32"}
-
-    def loss(deltas: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
-        values = _run(program, feeds, deltas, shapes, weights)
-        terms = []
-        for name, end in ends.items():
-            if end.dtype.kind in "iu":
-                logs = jax.nn.log_softmax(values[name], axis=1)
-                of_class = jnp.take_along_axis(logs, jnp.asarray(end)[:, None], axis=1)
-                terms.append(-of_class.mean())
-            else:
-                terms.append((values[name] * end).sum())
-        return sum(terms)
-
-    # The first evaluation fills ``shapes``. The gradient at a value is the gradient of a zero array
-    # that is added to it.
-    jax.eval_shape(loss, {}, weights)
-    zeros = {name: np.zeros(shapes[name], np.float32) for name in watch}
-    by_name = jax.jit(jax.grad(loss))(zeros, weights)
-    return {name: np.asarray(by_name[name]) for name in watch}
-
-
 def forward(program: Program, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the program's outputs as JAX computes them; a test compares them with onnxruntime's."""
     import jax
     import numpy as np
 
-    names = [value.name for value in program.outputs]
-
     def outputs(inputs: Mapping[str, Any]) -> list[Any]:
-        values = _run(program, inputs, {}, {}, {})
-        return [values[name] for name in names]
+        values: dict[str, Any] = {name: one.array() for name, one in program.tensors.items()}
+        values |= inputs
+        for node in program.nodes:
+            reads = [values[name] if name else None for name in node.reads]
+            computed = OPERATORS[node.op_type](*reads, **node.attributes)
+            computed = computed if isinstance(computed, (list, tuple)) else [computed]
+            values |= dict(zip(node.writes, computed, strict=False))
+        return [values[value.name] for value in program.outputs]
 
     computed = jax.jit(outputs)(dict(feeds))
+    names = [value.name for value in program.outputs]
     return dict(zip(names, map(np.asarray, computed), strict=True))
-
-
-def _run(
-    program: Program,
-    feeds: Mapping[str, Any],
-    deltas: Mapping[str, Any],
-    shapes: dict[str, Any],
-    weights: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return all values of a program, each with its delta added, and store their shapes."""
-    values: dict[str, Any] = {
-        name: weights[name] if name in weights else t.array() for name, t in program.tensors.items()
-    }
-    values |= dict(feeds)
-    for node in program.nodes:
-        reads = [values[name] if name else None for name in node.reads]
-        outputs = OPERATORS[node.op_type](*reads, **node.attributes)
-        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        for name, value in zip(node.writes, outputs, strict=False):
-            shapes[name] = value.shape
-            values[name] = value + deltas[name] if name in deltas else value
-    return values
 
 
 def _by_name(onnx: str, module: str, name: str) -> None:

@@ -8,17 +8,19 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError
+from protogen.formats.mapped import release_arrays
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
 from protogen.layers.recommending import is_weighted
 from protogen.running.drawing import random_feeds
-from protogen.running.runtime import run_program
+from protogen.running.runtime import every_value, run_program
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from protogen.net.net import Net
+    from protogen.onnx import Program
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -103,11 +105,14 @@ def measure(net: Net, feeds: Arrays, with_gradients: bool = False, seed: int = 0
     check_feeds(net, feeds)
     layers = [one for one in net.layers if one.reads and _computes(one) and one.writes]
     needed = dict.fromkeys(value for one in layers for value in (*one.reads[:1], *one.writes[:1]))
-    computed = [value for value in needed if value not in net.inputs]
+    ends = _ends(net, feeds, seed) if with_gradients else {}
+    computed = [value for value in {**needed, **ends} if value not in net.inputs]
     program = lower(net, outputs=computed, fold=False, expected=True)
     inputs = {value.name: feeds[value.name] for value in program.inputs}
-    values: dict[str, Any] = {**feeds, **run_program(program, inputs)}
-    gradients = _gradients(net, feeds, seed) if with_gradients else {}
+    run = every_value if with_gradients else run_program
+    values: dict[str, Any] = {**feeds, **run(program, inputs)}
+    release_arrays(blob for blobs in net.weights.values() for blob in blobs)
+    gradients = _gradients(layers, program, values, ends) if with_gradients else {}
     depths = _depths(net)
     return [
         _signal(layer, values, depths[layer.name], gradients.get(layer.writes[0]))
@@ -144,7 +149,7 @@ def check_feeds(net: Net, feeds: Arrays) -> None:
             )
 
 
-def _signal(layer: Layer, values: Arrays, depth: int, gradient: NDArray[Any] | None) -> Signal:
+def _signal(layer: Layer, values: Arrays, depth: int, gradient: float | None) -> Signal:
     """Compute the statistics of a layer's output."""
     import numpy as np
 
@@ -173,7 +178,7 @@ def _signal(layer: Layer, values: Arrays, depth: int, gradient: NDArray[Any] | N
         saturated=_saturated(layer, y),
         dead=_dead(layer, y),
         positive=positive,
-        gradient=None if gradient is None else float(gradient.std(dtype=np.float64)),
+        gradient=gradient,
         histogram=tuple(np.histogram(finite_values, _BINS, (low, high or low + 1))[0].tolist())
         if low < high
         else (),
@@ -213,22 +218,20 @@ def _depths(net: Net) -> dict[str, int]:
     return of_layer
 
 
-def _gradients(net: Net, feeds: Arrays, seed: int) -> Arrays:
-    """Return the gradient at the output of each layer that computes."""
-    from protogen.onnx import lower
-    from protogen.training.signals import windows  # noqa: F401 (registers its operators)
-    from protogen.training.signals.gradients import gradients
+def _gradients(
+    layers: Sequence[Layer], program: Program, values: Arrays, ends: Arrays
+) -> dict[str, float]:
+    """Return the deviation of the gradient at the output of each layer that the loss depends on."""
+    import numpy as np
 
-    ends = _ends(net, feeds, seed)
-    program = lower(net, outputs=list(ends), fold=False, expected=True)
-    computed = {write for node in program.nodes for write in node.writes}
-    watch = [
-        one.writes[0]
-        for one in net.layers
-        if one.reads and _computes(one) and one.writes and one.writes[0] in computed
-    ]
-    inputs = {value.name: feeds[value.name] for value in program.inputs}
-    return gradients(program, inputs, ends, watch)
+    from protogen.training.signals import windows  # noqa: F401 (registers its operators)
+    from protogen.training.signals.backward import gradients
+
+    watch = [layer.writes[0] for layer in layers]
+    return {
+        name: float(gradient.std(dtype=np.float64))
+        for name, gradient in gradients(program, values, ends, watch)
+    }
 
 
 def has_gradients(net: Net) -> bool:
