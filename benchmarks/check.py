@@ -13,7 +13,7 @@ import time
 import warnings
 from pathlib import Path
 
-from convert import chain
+from caffe_nets import chain
 
 from protogen.errors import InputError
 from protogen.formats import prototxt

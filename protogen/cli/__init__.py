@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+
+gc.set_threshold(100_000)  # before the imports: fewer collections make a short process 10 % faster
+
 import os
 import re
 import signal
@@ -161,7 +164,6 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a ProtogenError becomes one sentence on stderr and its exit code."""
-    gc.set_threshold(100_000)  # fewer collections make a short process about 10 % faster
     warnings.showwarning = _show_warning
     if hasattr(signal, "SIGTERM"):  # raise SystemExit so that temporary files are removed
         signal.signal(signal.SIGTERM, _exit_on_signal)

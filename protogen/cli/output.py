@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ import click
 from protogen.cli.waiting import silence
 from protogen.errors import InputError
 from protogen.errors import printable as printable
-from protogen.formats import files
 
 SCHEMA = 1  # version of the JSON that --json prints, see docs/json.md
 _QUIET = "protogen.quiet"
@@ -52,6 +50,8 @@ def take_stdout(option: str, binary: bool = True) -> None:
     Raises:
         InputError: another option uses it.
     """
+    from protogen.formats import files
+
     ctx = click.get_current_context(silent=True)
     if ctx is None:
         return
@@ -96,6 +96,8 @@ def note(text: str, err: bool = False) -> None:
 
 def wrote(*paths: object, err: bool = False) -> None:
     """Print the name of each written file; None and empty names are skipped."""
+    from protogen.formats import files
+
     for path in filter(None, paths):
         if str(path) == files.STDOUT:
             continue
@@ -105,6 +107,8 @@ def wrote(*paths: object, err: bool = False) -> None:
 def print_json(command: str, **fields: Any) -> None:
     """Print one JSON object: the command, the schema's version, and the command's own fields. JSON has
     no NaN and no infinity: they become null."""
+    import json
+
     plain = _plain({"command": command, "schema": SCHEMA, **fields})
     click.echo(json.dumps(plain, indent=2, allow_nan=False))
 

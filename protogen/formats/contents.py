@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from protogen.errors import InputError
-from protogen.formats import files, wire
-from protogen.formats.mapped import map_file
+from protogen.formats import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 START = 4096  # bytes that decide, except for protobuf files
 
@@ -175,6 +177,9 @@ def _archive(path: str | Path) -> str:
 
 def _message(path: str | Path) -> str:
     """Return the kind of a protobuf file, by its outermost fields."""
+    from protogen.formats import wire
+    from protogen.formats.mapped import map_file
+
     fields: list[tuple[int, int]] = []
     damaged = False
     try:
@@ -184,11 +189,13 @@ def _message(path: str | Path) -> str:
     except InputError:
         damaged = True
     parts = set(fields)
+    blob = {(number, wire.VARINT) for number in _BLOB[0]}
+    blob |= {(number, wire.BYTES) for number in _BLOB[1]}
     if (100, wire.BYTES) in parts:
         return "caffemodel"
     if damaged:
         return ""
-    if (5, wire.BYTES) in parts and parts <= _BLOB:
+    if (5, wire.BYTES) in parts and parts <= blob:
         return "mean"
     if (7, wire.BYTES) in parts and (1, wire.VARINT) in parts and (5, wire.BYTES) not in parts:
         return "onnx"
@@ -202,9 +209,7 @@ def _message(path: str | Path) -> str:
 
 
 # BlobProto: num, channels, height, width, data, diff, shape, double_data, double_diff.
-_BLOB = {(number, wire.VARINT) for number in (1, 2, 3, 4)} | {
-    (number, wire.BYTES) for number in (5, 6, 7, 8, 9)
-}
+_BLOB = ((1, 2, 3, 4), (5, 6, 7, 8, 9))  # the numbers of its integers, and of its other fields
 
 
 def _text(start: bytes) -> str:

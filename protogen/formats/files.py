@@ -9,16 +9,16 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from protogen.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STDIN, STDOUT = "<stdin>", "<stdout>"  # the names of the streams, also in messages
 MOST_STREAMED = 1 << 32  # bytes of a pipe; the formats of protogen's inputs hold at most half
@@ -74,6 +74,9 @@ def regular(path: str | Path) -> str:
 
 
 def _copied(name: str, stream: BinaryIO) -> str:
+    import shutil
+    import tempfile
+
     if not _copies:
         folder = tempfile.mkdtemp(prefix="protogen.")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -109,6 +112,10 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     Raises:
         InputError: the folder is missing, the path cannot be written, or the file is read-only.
     """
+    import shutil
+    import tempfile
+    from pathlib import Path
+
     if str(path) == STDOUT:
         with tempfile.NamedTemporaryFile(prefix="protogen.") as whole:
             yield whole  # type: ignore[misc]  # it has the methods of a BinaryIO
@@ -154,6 +161,8 @@ def beside(output: str | Path, ending: str, option: str) -> Path:
         InputError: it exists without ``output``, and so belongs to something else. The advice names the
             option for another file.
     """
+    from pathlib import Path
+
     path = Path(output).with_suffix(ending)
     if path.exists() and not Path(output).exists():
         raise InputError(

@@ -8,7 +8,7 @@ braces or line ends can never add a field.
 from __future__ import annotations
 
 import os
-import traceback
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from jinja2 import (
     Environment,
+    FileSystemBytecodeCache,
     FileSystemLoader,
     StrictUndefined,
     TemplateError,
@@ -29,9 +30,9 @@ from markupsafe import Markup
 
 from protogen import geometry
 from protogen.errors import InputError
-from protogen.formats import files, prototxt
-from protogen.formats.confined import confined
+from protogen.formats import files
 from protogen.formats.message import Name
+from protogen.formats.prototxt.write import scalar
 
 SUFFIX = ".prototxt.j2"
 
@@ -111,6 +112,8 @@ def render(
         _check_directory(directory)
     if directory is None and file is None:
         return _render(name, values, None, None)
+    from protogen.formats.confined import confined
+
     # A user template is an untrusted program.
     return confined(
         _render,
@@ -208,6 +211,7 @@ def _grows(node: nodes.Expr) -> bool:
 def _environment(folders: tuple[str, ...]) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=_Loader(folders),
+        bytecode_cache=_compiled(folders),
         undefined=StrictUndefined,
         finalize=_finalize,
         # Macros and includes return text that is prototxt already: Markup marks it.
@@ -230,13 +234,27 @@ def _environment(folders: tuple[str, ...]) -> ImmutableSandboxedEnvironment:
     return environment
 
 
+def _compiled(folders: tuple[str, ...]) -> FileSystemBytecodeCache | None:
+    """Return the store of compiled templates: ``__pycache__`` beside protogen's own templates, as Python
+    has for its modules. Who can write there can write the templates too. User templates have none."""
+    own = str(own_templates())
+    if folders != (own,) or sys.dont_write_bytecode or not os.access(own, os.W_OK):
+        return None
+    store = os.path.join(own, "__pycache__")
+    try:
+        os.makedirs(store, exist_ok=True)
+    except OSError:
+        return None
+    return FileSystemBytecodeCache(store, f"%s.{sys.implementation.cache_tag}.cache")
+
+
 @pass_context  # prevents a call at compile time, where Jinja would escape constants as HTML first
 def _finalize(_: object, value: Any) -> Any:
     """Return the text that ``{{ value }}`` prints."""
     if isinstance(value, (Markup, StrictUndefined)):
         return value
     if isinstance(value, (bool, int, float, str, bytes)):
-        return Markup(prototxt.scalar(value))
+        return Markup(scalar(value))
     raise TypeError(f"{value!r} cannot be written as a prototxt value")
 
 
@@ -277,6 +295,8 @@ def _invalid(where: str, problem: str) -> InputError:
 def _line(error: BaseException, file: str | Path | None, name: str) -> str:
     """Return file and line of an error. Jinja maps its stack frames to template lines: the last
     such frame is the place of the error."""
+    import traceback
+
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename == str(file) or frame.filename.endswith(SUFFIX):
             return f"{frame.filename}:{frame.lineno}"

@@ -8,12 +8,10 @@ The streams are not: Caffe uses boost, whose streams differ between machines.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +19,8 @@ from protogen.errors import InputError, did_you_mean
 from protogen.geometry import shape_text
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -144,6 +144,8 @@ def _in_threads(
     draw: Callable[[int], NDArray[np.float32]], count: int
 ) -> Iterator[NDArray[np.float32]]:
     """Yield chunks in order and compute a few ahead: NumPy releases Python's lock meanwhile."""
+    from concurrent.futures import ThreadPoolExecutor
+
     workers = min(os.cpu_count() or 1, 8)
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[NDArray[np.float32]]] = deque()
@@ -220,6 +222,8 @@ def diagonal(shape: Sequence[int], values: Sequence[float]) -> NDArray[np.float3
 
 def stream_of(seed: int, layer: str, index: int) -> list[int]:
     """Return the integers that identify the random stream of a layer's blob."""
+    import hashlib
+
     digest = hashlib.sha256(layer.encode("utf-8", "surrogateescape")).digest()
     words = [int.from_bytes(digest[i : i + 4], "little") for i in range(0, 16, 4)]
     return [seed, *words, index]

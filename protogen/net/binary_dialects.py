@@ -12,8 +12,6 @@ from protogen.formats.message import Field, Message, Name, Source
 from protogen.formats.prototxt import Document
 from protogen.formats.schema import MessageType, caffe, message_type
 from protogen.formats.schema.dialect import BVLC, Definition, check_name, facts, in_words
-from protogen.formats.schema.dialect_pool import dialect_class
-from protogen.formats.schema.pool import DecodeError
 from protogen.formats.schema.source import SCALARS
 
 
@@ -27,6 +25,8 @@ def layer_bytes(layer: Message, name: str, dialect: str) -> bytes:
     Raises:
         InputError: the dialect's field cannot hold a value.
     """
+    from protogen.formats.schema.dialect_pool import dialect_class
+
     proto: Any = dialect_class(dialect, "LayerParameter")()
     _fill(proto, layer, "LayerParameter", dialect)
     proto.name = name
@@ -105,6 +105,8 @@ def read_binary_net(path: str | Path, dialect: str = "") -> Document:
         InputError: the file is missing or damaged, or the schema of the dialect does not explain its
             bytes. The message names the dialects that do.
     """
+    from protogen.formats.schema.dialect_pool import dialect_class
+    from protogen.formats.schema.pool import DecodeError
     from protogen.toolchains.binary_detection import detect_binary
 
     check_name(dialect or BVLC)

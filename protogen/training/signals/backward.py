@@ -202,14 +202,15 @@ def _start_jax() -> None:
     except ImportError:
         raise missing("JAX", "gradients") from None
     # JAX limits the size of the folder only with filelock.
-    if jax.config.jax_compilation_cache_dir or find_spec("filelock") is None:
+    if jax.config.values["jax_compilation_cache_dir"] or find_spec("filelock") is None:
         return
     if (folder := _cache_folder()) is None:
         return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", _CACHE_BYTES)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    update: Callable[[str, Any], None] = jax.config.update
+    update("jax_compilation_cache_dir", str(folder))
+    update("jax_compilation_cache_max_size", _CACHE_BYTES)
+    update("jax_persistent_cache_min_compile_time_secs", 0.02)  # of most operators
+    update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _cache_folder() -> Path | None:
