@@ -6,17 +6,18 @@ import gc
 
 gc.set_threshold(100_000)  # before the imports: fewer collections make a short process 10 % faster
 
-import os
 import re
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import click
 
 from protogen._version import __version__
+from protogen.cli import streams
 from protogen.cli.output import quiet_option
 from protogen.cli.waiting import label, waiting_line
 from protogen.errors import ProtogenError, ProtogenWarning, printable_lines
@@ -89,7 +90,7 @@ class _Commands(click.Group):
             return None
         module, _, name = COMMANDS[cmd_name].target.partition(":")
         command: click.Command = getattr(import_module(f"protogen.cli.{module}"), name)
-        _add_quiet(command)
+        _add_shared(command)
         return command
 
     def resolve_command(
@@ -136,16 +137,31 @@ def _options(command: click.Command | None) -> set[str]:
     return {opt for param in command.params for opt in param.opts} if command else set()
 
 
-def _add_quiet(command: click.Command) -> None:
-    """Give the command, and the commands of a group, the option ``--quiet``."""
+def _add_shared(command: click.Command) -> None:
+    """Give the command, and the commands of a group, the options that all have."""
     if isinstance(command, click.Group):
         for inner in command.commands.values():
-            _add_quiet(inner)
+            _add_shared(inner)
     elif not any("--quiet" in option.opts for option in command.params):
-        command.params.append(quiet_option())
+        command.params += [quiet_option(), traceback_option(hidden=True)]
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def traceback_option(hidden: bool = False) -> click.Option:
+    """``--traceback``, of the program and, not in their help, of every command."""
+    return click.Option(
+        ["--traceback"],
+        is_flag=True,
+        expose_value=False,
+        hidden=hidden,
+        help="After an unforeseen error, print where in protogen it was raised.",
+    )
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    params=[traceback_option()],
+)
 @click.version_option(__version__, message="protogen %(version)s")
 def cli() -> None:
     """The Caffe toolchain that needs no Caffe.
@@ -164,6 +180,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a ProtogenError becomes one sentence on stderr and its exit code."""
+    streams.open_closed()
     warnings.showwarning = _show_warning
     if hasattr(signal, "SIGTERM"):  # raise SystemExit so that temporary files are removed
         signal.signal(signal.SIGTERM, _exit_on_signal)
@@ -184,8 +201,20 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except BrokenPipeError:  # the program that reads our output has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.drop_output()
         sys.exit(0)
+    except Exception as error:  # noqa: BLE001 (the last place where it can become a sentence)
+        if isinstance(error, OSError) and streams.of_stream(error):
+            streams.drop_output()
+            _fail(f"a standard stream cannot be written ({error.strerror})", 2)
+        from protogen.cli.unforeseen import unforeseen
+
+        message, code = unforeseen(error)
+        if "--traceback" in sys.argv:
+            import traceback
+
+            traceback.print_exception(error)
+        _fail(message, code)
 
 
 def _meant(error: click.UsageError) -> str:
@@ -206,7 +235,8 @@ def _exit_on_signal(number: int, _: object) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(printable_lines(f"protogen: {message}"), err=True)
+    with suppress(OSError):  # the standard error cannot be written either
+        click.echo(printable_lines(f"protogen: {message}"), err=True)
     sys.exit(code)
 
 

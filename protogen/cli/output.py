@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from protogen.cli.streams import is_closed
 from protogen.cli.waiting import silence
 from protogen.errors import InputError
 from protogen.errors import printable as printable
@@ -90,7 +91,7 @@ class Group(click.Group):
 
 def note(text: str, err: bool = False) -> None:
     """Print a line besides the results: a note, a total, the name of a written file."""
-    if not is_quiet():
+    if not is_quiet() and (err or not is_closed()):
         click.echo(text, err=err)
 
 

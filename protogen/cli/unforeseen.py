@@ -1,0 +1,56 @@
+"""The sentence for an exception that no part of protogen has turned into one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+
+UNFORESEEN = 70  # exit code: EX_SOFTWARE of sysexits.h
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+_LONGEST = 200  # characters of the exception's own text
+
+
+def unforeseen(error: Exception) -> tuple[str, int]:
+    """Return the message and the exit code for an exception."""
+    if isinstance(error, MemoryError):
+        return _memory(), 3
+    if isinstance(error, RecursionError):
+        limit = sys.getrecursionlimit()
+        return f"the input is nested too deeply: Python allows {limit} calls in each other.", 3
+    text = " ".join(str(error).split())[:_LONGEST]
+    place = _place(error.__traceback__)
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return (
+        f"unforeseen error: {what}{place}. This is a fault of protogen. Please report it, with the command, "
+        "the files, and what the command prints with --traceback.",
+        UNFORESEEN,
+    )
+
+
+def _memory() -> str:
+    parts = ["the memory is not enough"]
+    if hasattr(os, "sysconf"):
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        parts.append(f"this machine has {whole / 1e9:.3g} GB")
+    if sys.platform != "win32":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        parts.append(f"protogen used {used / 1e9:.3g} GB")
+        if limit != resource.RLIM_INFINITY:
+            parts.append(f"the process may use {limit / 1e9:.3g} GB")
+    return f"{parts[0]}: {', '.join(parts[1:])}. Use smaller inputs." if parts[1:] else parts[0]
+
+
+def _place(traceback: TracebackType | None) -> str:
+    """Return the last place in protogen's own code, in parentheses."""
+    place = ""
+    while traceback is not None:
+        path = traceback.tb_frame.f_code.co_filename
+        if path.startswith(_PACKAGE + os.sep):
+            place = f" ({os.path.relpath(path, _PACKAGE)}:{traceback.tb_lineno})"
+        traceback = traceback.tb_next
+    return place

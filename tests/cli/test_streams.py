@@ -1,0 +1,128 @@
+"""Closed standard streams, streams that cannot be written, and unforeseen errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+NET = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }"""
+COMMANDS = {
+    "help": ["--help"],
+    "text": ["upsample", "--factor", "2"],
+    "table": ["summary", "{net}"],
+    "json": ["summary", "{net}", "--json"],
+    "csv": ["summary", "{net}", "--csv"],
+    "file": ["convert", "{net}", "-o", "-"],
+}
+needs_shell = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+
+
+@pytest.fixture
+def net(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(NET)
+    return path
+
+
+def shell(command, net, redirection: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "protogen", *(word.format(net=net) for word in command)]
+    text = " ".join(f"'{word}'" for word in words) + " " + redirection
+    return subprocess.run(
+        ["sh", "-c", text], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+@needs_shell
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_closed_output_is_named(net, command):
+    done = shell(command, net, ">&-")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("protogen: the standard output is closed.")
+
+
+@needs_shell
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_output_that_cannot_be_written_is_named(net, command):
+    done = shell(command, net, "> /dev/full")
+    assert done.returncode == 2
+    last = "protogen: a standard stream cannot be written (No space left on device)"
+    assert done.stderr.splitlines()[-1] == last
+
+
+@needs_shell
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_reader_that_stops_is_no_error(net, command):
+    done = shell(command, net, "2>&1 | head -c 1")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Broken" not in done.stdout + done.stderr
+
+
+@needs_shell
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&-"])
+def test_result_without_other_streams(net, redirection):
+    if "full" in redirection and not os.path.exists("/dev/full"):
+        pytest.skip("the system has no /dev/full")
+    done = shell(COMMANDS["table"], net, redirection)
+    assert done.returncode == 0
+    assert "relu" in done.stdout
+
+
+@needs_shell
+def test_files_are_written_without_any_stream(net, tmp_path):
+    """A file does not get the number of a closed stream, into which a library may print."""
+    target = tmp_path / "model.onnx"
+    whole = tmp_path / "whole.onnx"
+    for path, redirection in ((target, ">&- 2>&- <&-"), (whole, "")):
+        assert shell(["convert", "{net}", "-o", str(path)], net, redirection).returncode == 0
+    assert target.read_bytes() == whole.read_bytes()
+
+
+def raising(statement: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in which a function of protogen executes a statement."""
+    code = f"""
+import sys
+import protogen.net.net as module
+def load(*_, **__):
+    {statement}
+module.load = load
+sys.argv = ["protogen", "summary", *{list(words)!r}]
+from protogen.cli import main
+main()
+"""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_unforeseen_error_is_one_sentence(net):
+    done = raising("return {}['a\\x1b[31m name']", str(net))
+    assert done.returncode == 70
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("protogen: unforeseen error: KeyError: ")
+    assert "\x1b[" not in line
+    assert "cli/summary.py:" in line
+    assert "This is a fault of protogen. Please report it" in line
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_traceback_only_on_request(net, place):
+    words = [str(net)]
+    words.insert(place, "--traceback")
+    done = raising("raise ValueError('no')", *words)
+    assert done.returncode == 70
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("protogen: unforeseen error: ValueError: no")
+
+
+def test_memory_and_depth_have_numbers(net):
+    done = raising("raise MemoryError", str(net))
+    assert done.returncode == 3
+    assert done.stderr.startswith("protogen: the memory is not enough")
+    assert "GB" in done.stderr
+    done = raising("load()", str(net))
+    assert done.returncode == 3
+    assert f"Python allows {sys.getrecursionlimit()} calls" in done.stderr
