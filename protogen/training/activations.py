@@ -191,17 +191,17 @@ def _flat(x: NDArray[np.float64], slopes: NDArray[np.float64], sign: int = 1) ->
 def _nanoseconds(name: str) -> float:
     """Return the median run time per element, without the fixed cost of a run."""
     import numpy as np
-    import onnxruntime
 
     from protogen.onnx import encode, lower, to_model
+    from protogen.onnx.session import library
 
-    options = onnxruntime.SessionOptions()
+    options = library().SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     medians = []
     for count in (1, TIMED):
         model = encode(to_model(lower(net_of(name, count))))
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = library().InferenceSession(model, options, providers=["CPUExecutionProvider"])
         x = np.random.default_rng(0).standard_normal((1, 1, 1, count)).astype(np.float32)
         seconds = []
         for _ in range(RUNS):
