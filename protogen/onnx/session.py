@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = dict[str, NDArray[Any]]
+
+
+def library() -> Any:
+    """Import onnxruntime without its telemetry, which would store an identifier in the user's folder and
+    send events; the variable of the user's environment goes first."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 def run_model(
@@ -37,28 +47,23 @@ def run_model(
 def open_model(
     model: bytes | str,
     outputs: Sequence[str] | None = None,
-    initializers: Mapping[str, NDArray[Any]] | None = None,
     known: bool = False,
 ) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
     """Load a model once and return a function that runs it on arrays, as ``run_model`` does.
 
     Args:
-        initializers: arrays of the model's external initializers by name; they are not copied.
         known: see ``run_model``.
 
     Raises:
         ProtogenError: onnxruntime cannot load the model. The function raises as ``run_model`` does.
     """
-    import onnxruntime
+    onnxruntime = library()
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = (
         4  # fatal only: errors are raised, so logging would report them twice
     )
-    values = _ort_values(initializers or {})
-    if values:
-        options.add_external_initializers(list(values), list(values.values()))
     runtime_errors = (
         state.Fail,
         state.InvalidArgument,
@@ -81,8 +86,7 @@ def open_model(
     needed = {value.name: value.type for value in session.get_inputs()}
     output_names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
 
-    def run(feeds: Mapping[str, NDArray[Any]], _: object = values) -> Arrays:
-        # The default argument keeps the initializers alive as long as the session.
+    def run(feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         if known:
             check_known(list(needed), feeds)
         check_feeds(list(needed), feeds)
@@ -93,17 +97,6 @@ def open_model(
             raise failure(error) from None
 
     return run
-
-
-def _ort_values(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Wrap arrays for onnxruntime; contiguous arrays are not copied."""
-    import numpy as np
-    from onnxruntime import OrtValue
-
-    return {
-        name: OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
-        for name, array in arrays.items()
-    }
 
 
 def _typed(name: str, value: Any, type_name: str) -> NDArray[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from protogen._late import Shown
 from protogen.errors import InputError, did_you_mean
-from protogen.formats.mapped import PIECE
+from protogen.formats.mapped import PIECE, release_arrays
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
 from protogen.net.build import Reading
@@ -259,6 +259,7 @@ def _weights(net: Net) -> Iterator[WeightRange]:
             )
             shape = tuple(array.shape)
             yield WeightRange(layer.name, layer.type, index, shape, range_of(array), per_channel)
+            release_arrays([array])
 
 
 def _channel_snr(layer: Layer, array: NDArray[Any]) -> float | None:

@@ -145,54 +145,48 @@ def _amount(count: int) -> str:
 
 def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     """Run a program once and return its outputs by name."""
-    return opened(program, once=True)(feeds)
+    return opened(program)(feeds)
 
 
 def every_value(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     """Run a program once and return everything that its operators compute, by name."""
-    from protogen.onnx import exposed, to_external_model, values
-    from protogen.onnx.session import open_model
+    from protogen.onnx import exposed, to_model_with_inputs, values
 
-    model, constants = to_external_model(program, as_inputs=True)
+    model, constants = to_model_with_inputs(program)
     names = values(model)
-    run = open_model(exposed(model, names).SerializeToString(), names)
-    return run({**feeds, **constants})
+    return _with_constants(exposed(model, names), constants, names)(feeds)
 
 
-def opened_once(
+def opened(program: Program) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
+    """Load a program and return a function that runs it. Its large constants stay where they are: protogen
+    runs a net few times, and onnxruntime's copies of them would take memory."""
+    from protogen.onnx import to_model_with_inputs
+
+    return _with_constants(*to_model_with_inputs(program))
+
+
+def opened_model(
     model: Model, arrays: Mapping[str, NDArray[Any]], outputs: Sequence[str]
 ) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
-    """Load a model for few runs, as ``opened`` does with ``once``.
+    """Load a model for few runs, as ``opened`` does.
 
     Args:
         arrays: the values of the initializers that lack them.
         outputs: names of the values to compute.
     """
     from protogen.onnx.memory_mapped import as_inputs
-    from protogen.onnx.session import open_model
 
-    changed, constants = as_inputs(model, arrays)
-    run = open_model(changed.SerializeToString(), outputs)
-    return lambda feeds: run({**feeds, **constants})
+    return _with_constants(*as_inputs(model, arrays), outputs)
 
 
-def opened(
-    program: Program, *, once: bool = False
+def _with_constants(
+    model: Model, constants: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
 ) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
-    """Load a program and return a function that runs it.
-
-    Args:
-        once: for few runs: onnxruntime does not copy the weights to prepare them, which takes memory and
-            makes a run faster.
-    """
-    from protogen.onnx import to_external_model
+    """Load a model some of whose inputs are constants, and return a function that takes the others."""
     from protogen.onnx.session import open_model
 
-    model, arrays = to_external_model(program, as_inputs=once)
-    if not once:
-        return open_model(model.SerializeToString(), initializers=arrays)
-    run = open_model(model.SerializeToString())
-    return lambda feeds: run({**feeds, **arrays})
+    run = open_model(model.SerializeToString(), outputs)
+    return lambda feeds: run({**feeds, **constants})
 
 
 def checked_input(
@@ -218,6 +212,9 @@ def checked_input(
 
 def newest_opset() -> int:
     """Return the newest operator set that the installed onnxruntime supports."""
+    from protogen.onnx.session import library
+
+    library()
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     newest = max(
