@@ -118,7 +118,7 @@ def test_killed_command_leaves_the_complete_old_or_new_file(pair, tmp_path, name
             content = (folder / output).read_bytes()
             assert content == b"old" or hashlib.sha256(content).hexdigest() == new_digest
             fresh += content != b"old"
-        for part in folder.glob(".*.part"):  # a hidden temporary file, named after its target
+        for part in (*folder.glob(".*.part"), *folder.glob(".*.old")):  # named after their targets
             part.unlink()
         assert {path.name for path in folder.iterdir()} == set(whole)
     server.stdin.close()

@@ -171,7 +171,7 @@ def _weights_file(
 ) -> Path | None:
     """Return the file for the weights; None if the model contains them. Check that all files differ."""
     outside = external if external is not None else program.weight_bytes > EXTERNAL_FROM
-    weights = Path(f"{output}.data") if outside else None
+    weights = files.external_data(output) if outside else None
     written = (("--output", output), ("the weights file", weights), ("--receipt", receipt))
     files.distinct(written, sources)
     return weights

@@ -59,7 +59,7 @@ def cut_model_file(
         parts.append(rest)
     sizes = [weight_bytes(part.model, arrays) for part in parts]
     outside = [
-        Path(f"{path}.data")
+        files.external_data(path)
         if external_data or (external_data is None and size > EXTERNAL_FROM)
         else None
         for path, size in zip(written, sizes, strict=True)

@@ -16,6 +16,7 @@ from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO
 
 from protogen.errors import InputError
+from protogen.formats.replacement import replacing_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,18 +106,18 @@ def unreadable(path: str | Path, error: OSError) -> InputError:
 def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """Open a binary file that replaces ``path`` when the block ends without an error.
 
-    It writes a temporary file in the same folder and renames it. If ``path`` is a link, the
-    target of the link is replaced. A device or a pipe is written directly. The standard output (STDOUT)
-    gets the bytes when the block ends without an error.
+    It writes a temporary file in the same folder and renames it. Files whose blocks are in each other are
+    renamed together, when the outermost block ends. If ``path`` is a link, the target of the link is
+    replaced. A device or a pipe is written directly. The standard output (STDOUT) gets the bytes when the
+    block ends without an error.
 
     Raises:
         InputError: the folder is missing, the path cannot be written, or the file is read-only.
     """
-    import shutil
-    import tempfile
-    from pathlib import Path
-
     if str(path) == STDOUT:
+        import shutil
+        import tempfile
+
         with tempfile.NamedTemporaryFile(prefix="protogen.") as whole:
             yield whole  # type: ignore[misc]  # it has the methods of a BinaryIO
             whole.seek(0)
@@ -124,30 +125,16 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             shutil.copyfileobj(whole, stream)
             stream.flush()
         return
-    target = Path(os.path.realpath(path))
+    target = os.path.realpath(path)
+    if os.path.isdir(target):
+        raise InputError("is a folder, not a file", where=str(path), advice="Give a file name.")
+    if not os.path.exists(target) or stat.S_ISREG(os.stat(target).st_mode):
+        with replacing_file(path) as file:
+            yield file
+        return
     try:
-        if target.is_dir():
-            raise InputError("is a folder, not a file", where=str(path), advice="Give a file name.")
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            with target.open("wb") as direct:
-                yield direct
-            return
-        if target.exists() and not target.stat().st_mode & 0o222:
-            raise InputError(
-                "is read-only", where=str(path), advice="Make it writable, or choose another file."
-            )
-        temporary = target.with_name(
-            f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}.part"
-        )
-        try:
-            with temporary.open("xb") as file:
-                yield file
-            if target.exists():  # a replaced file keeps its mode
-                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with open(target, "wb") as direct:
+            yield direct
     except OSError as error:
         raise InputError(
             f"cannot be written ({error.strerror})", where=str(path), advice="Choose another path."
@@ -171,6 +158,13 @@ def beside(output: str | Path, ending: str, option: str) -> Path:
             advice=f"Name the file for the weights: {option} FILE{ending}.",
         )
     return path
+
+
+def external_data(model: str | Path) -> Path:
+    """Return the file for the weights of an ONNX model: beside the model itself, which a link may name."""
+    from pathlib import Path
+
+    return Path(f"{os.path.realpath(model) if os.path.islink(model) else model}.data")
 
 
 def distinct(
