@@ -109,6 +109,7 @@ HEAD = """\
 | 1 | the command ran, and a check has failed or found something; the table below says what |
 | 2 | the input is invalid: an option, a file, a net, or data that do not fit it. The sentence says what is wrong, where, and what to do |
 | 3 | the input is valid, but protogen, ONNX, Caffe or the toolchain of `--target` cannot do it |
+| 70 | a fault of protogen: an error that nothing foresaw. Please report it, with what `--traceback` prints |
 | 130 | interrupted with Ctrl-C (SIGINT) |
 | 143 | ended by SIGTERM |
 
