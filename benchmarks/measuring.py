@@ -103,7 +103,7 @@ def usages(
 
     Args:
         before: is called before each run; deletes outputs, for example.
-        exits: the exit codes that are no failure.
+        exits: the exit codes of a run that did not fail.
         environment: further variables of the environment.
     """
     variables = {**ENVIRONMENT, **(environment or {})}

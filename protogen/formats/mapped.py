@@ -292,5 +292,12 @@ def _copy_in_system(
     return done
 
 
-_MOST = 16 * PIECE  # bytes of one call, between which the progress is told
-_NOT_COPIED = (errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.ETXTBSY)
+_MOST = 16 * PIECE  # bytes of one call, between which the progress is reported
+_NOT_COPIED = (
+    errno.EBADF,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.EXDEV,
+    errno.ETXTBSY,
+)

@@ -51,8 +51,8 @@ _cleaned: set[str] = set()  # folders in which this process has looked for files
 def replacing_file(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file that replaces the regular file at ``path``, or is new; see ``files.replacing``.
 
-    If ``path`` is a link, the target of the link is replaced. A file that is replaced hands on its mode,
-    owner and extended attributes as far as the system allows.
+    If ``path`` is a link, the target of the link is replaced. The new file gets the mode, the
+    owner and the extended attributes of the old one, as far as the system allows.
 
     Raises:
         InputError: the folder is missing, the path cannot be written, or the file is read-only.

@@ -1,4 +1,4 @@
-"""Files that replace others: all of one result or none, what killed processes leave, what a file hands on."""
+"""Files that replace others: all of one result or none, what killed processes leave, what a new file gets."""
 
 from __future__ import annotations
 

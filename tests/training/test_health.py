@@ -180,7 +180,7 @@ def test_health_without_jax_measures_forward_pass(monkeypatch):
 
 @pytest.mark.parametrize("writable", [True, False])
 def test_compiled_functions_are_stored(tmp_path, writable):
-    """The second process finds the functions of the first; a folder that cannot be written is no error."""
+    """The second process finds the functions of the first; a folder that cannot be written causes no error."""
     net, cache = tmp_path / "net.prototxt", tmp_path / "cache"
     net.write_text(chain("TanH", 'type: "xavier"', 4, 20))
     if not writable:
