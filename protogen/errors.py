@@ -207,8 +207,23 @@ def warn(warning: ProtogenWarning) -> None:
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters escaped: names in untrusted files may contain them."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    """Return the text with control characters escaped, and bytes that are not UTF-8: names in untrusted
+    files may contain them."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(ord(c)) for c in text)
+
+
+def _escaped(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python's surrogateescape decodes it
+        code -= 0xDC00
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )
 
 
 def printable_lines(text: str) -> str:

@@ -105,6 +105,14 @@ def wrote(*paths: object, err: bool = False) -> None:
         note(f"wrote {printable(str(path))}", err=err)
 
 
+def csv_cell(value: Any) -> Any:
+    """Return a value for a cell of CSV. A spreadsheet would compute a text that begins like a formula."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+
+
 def print_json(command: str, **fields: Any) -> None:
     """Print one JSON object: the command, the schema's version, and the command's own fields. JSON has
     no NaN and no infinity: they become null."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -124,12 +123,15 @@ def _show(summary: Summary, report: TargetReport | None) -> None:
 
 
 def _write_csv(rows: list[dict[str, Any]]) -> None:
+    import csv
+
     from protogen.cli import tables
 
     writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else ["name"], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow(row | {k: tables.shape(row[k]) for k in ("output", "receptive_field")})
+        cells = row | {k: tables.shape(row[k]) for k in ("output", "receptive_field")}
+        writer.writerow({key: output.csv_cell(cell) for key, cell in cells.items()})
 
 
 def _shapes(net: Net, as_json: bool) -> None:
