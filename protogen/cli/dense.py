@@ -90,7 +90,7 @@ def command(weights: str, bias: str | None, orientation: str, **flags: Any) -> N
         click.echo(layer.prototxt, nl=False)
     err = flags["output"] is None  # stdout carries only the prototxt then
     if error is not None:
-        click.echo(
+        output.say(
             f"{quantity(layer.inputs, 'input')}, {quantity(layer.outputs, 'output')}, "
             f"largest relative error {f'{error:.1e}' if error else '0'}",
             err=err,

@@ -114,13 +114,13 @@ def _show(net: str, one: Detection, everything: bool) -> None:
     click.echo(f"{output.printable(net)}: {', '.join(one.possible) or 'no known dialect'}")
     for evidence in one.why:
         has = in_words(evidence.dialects) or "no known dialect"
-        click.echo(f"  why: {evidence.use}: {has}")
+        output.say(f"  why: {evidence.use}: {has}")
     others = sorted(one.lacks, key=lambda name: len(one.lacks[name]))
     shown = others if everything else others[:MOST_OTHERS]
     for name in shown:
         lacks = one.lacks[name]
         more = f" and {len(lacks) - MOST} more" if len(lacks) > MOST else ""
-        click.echo(f"  {name} lacks {', '.join(map(str, lacks[:MOST]))}{more}")
+        output.say(f"  {name} lacks {', '.join(map(str, lacks[:MOST]))}{more}")
     if len(shown) < len(others):
         output.note(f"  {len(others) - len(shown)} more dialects lack something (--all).")
 

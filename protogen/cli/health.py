@@ -147,7 +147,7 @@ def _show(health: Health) -> None:
         need = "" if find_spec("jax") else ": they need JAX, pip install 'protogen[gradients]'"
         output.note(f"gradients were not measured{need}")
     for finding in health.findings:
-        click.echo(f"{finding.kind}: {finding.text}")
+        output.say(f"{finding.kind}: {finding.text}")
     if not health.findings:
         output.note("no problems found")
 

@@ -44,7 +44,7 @@ def command(types: tuple[str, ...], as_json: bool) -> None:
         return
     if types:
         for row in chosen:
-            click.echo(f"{row.type} ({row.family}): {row.summary}")
+            output.say(f"{row.type} ({row.family}): {row.summary}")
             limits = f" ({row.limits})" if row.limits else ""
             click.echo(f"    origin: {row.origin}")
             click.echo(f"    stock Caffe: {row.stock}")

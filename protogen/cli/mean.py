@@ -79,7 +79,7 @@ def compute(
     order = "blue, green, red" if len(statistics.mean) == 3 else "grey"
     output.note(f"{quantity(statistics.count, 'image')} of {tables.shape(statistics.mean.shape)}")
     for label, values in (("mean", statistics.channel_mean), ("std ", statistics.channel_std)):
-        click.echo(f"{label} {','.join(f'{v:.3f}' for v in values)} ({order})")
+        output.say(f"{label} {','.join(f'{v:.3f}' for v in values)} ({order})")
     output.wrote(*targets)
 
 

@@ -11,7 +11,7 @@ import click
 
 from protogen.cli.streams import is_closed
 from protogen.cli.waiting import silence
-from protogen.errors import InputError
+from protogen.errors import InputError, printable_lines
 from protogen.errors import printable as printable
 
 SCHEMA = 1  # version of the JSON that --json prints, see docs/json.md
@@ -89,10 +89,15 @@ class Group(click.Group):
                 )
 
 
+def say(text: str, err: bool = False) -> None:
+    """Print lines of text for people. Names of files may contain control characters: they are escaped."""
+    click.echo(printable_lines(text), err=err)
+
+
 def note(text: str, err: bool = False) -> None:
     """Print a line besides the results: a note, a total, the name of a written file."""
     if not is_quiet() and (err or not is_closed()):
-        click.echo(text, err=err)
+        say(text, err=err)
 
 
 def wrote(*paths: object, err: bool = False) -> None:

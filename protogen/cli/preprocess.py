@@ -193,7 +193,7 @@ def _report(result: Preprocessed, flags: dict[str, Any]) -> None:
     if result.folded:
         output.note(f"folded into {', '.join(result.folded)}", err=err)
     for one in result.border:
-        click.echo(
+        output.say(
             f"note: {one.layer} has padding, and its zeros now mean black instead of the mean: "
             f"{one.ring} px at each border of its output differ by up to {one.error:.3g}, where "
             f"values reach {one.largest:.3g}. Without --fold the result is exact.",
@@ -201,7 +201,7 @@ def _report(result: Preprocessed, flags: dict[str, Any]) -> None:
         )
     if result.error is not None:
         error = f"{result.error:.1e}" if result.error else "0"
-        click.echo(f"outputs differ by {error} of their largest value", err=err)
+        output.say(f"outputs differ by {error} of their largest value", err=err)
     output.wrote(flags["output"], flags["weights"], flags["plot"], err=err)
 
 

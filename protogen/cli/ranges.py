@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from protogen.cli import output, tables
 from protogen.errors import quantity
 
@@ -56,7 +54,7 @@ def show(check: HalfCheck, verbose: bool) -> None:
     more = [quantity(left[0], "blob")] * bool(left[0]) + [_weights(left[1])] * bool(left[1])
     if more:
         output.note(f"not shown: {' and '.join(more)} (-v)")
-    click.echo(verdict(check))
+    output.say(verdict(check))
 
 
 def verdict(check: HalfCheck) -> str:

@@ -159,10 +159,10 @@ def _explain(plan: Plan, err: bool) -> None:
     from protogen.cli import tables
 
     width = max(len(v.label) for v in plan.decision.verdicts)
-    click.echo(f"\n{'strategy':<{width}}  layers  multiply-adds  verdict", err=err)
+    output.say(f"\n{'strategy':<{width}}  layers  multiply-adds  verdict", err=err)
     for v in plan.decision.verdicts:
         numbers = f"{v.layers or '':>6}  {tables.count(v.multiply_adds) if v.layers else '':>13}"
-        click.echo(f"{v.label:<{width}}  {numbers}  {v.reason}", err=err)
+        output.say(f"{v.label:<{width}}  {numbers}  {v.reason}", err=err)
 
 
 def some(names: tuple[str, ...]) -> str:

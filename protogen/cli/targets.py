@@ -56,24 +56,24 @@ def _list(chosen: list[Toolchain]) -> None:
         if one.types and not one.types_complete:
             types += " at least"
         version = f" {one.version}" if one.version else ""
-        click.echo(f"{one.name:<{width}}  {one.title}{version}: {types}")
+        output.say(f"{one.name:<{width}}  {one.title}{version}: {types}")
     output.note("protogen targets NAME shows the statements about one of them.")
 
 
 def _describe(one: Toolchain) -> None:
     version = f" {one.version}" if one.version else ""
-    click.echo(f"{one.name}: {one.title}{version}")
+    output.say(f"{one.name}: {one.title}{version}")
     if one.types:
         more = "" if one.types_complete else " (others: not known)"
-        click.echo(f"  types{more}: {', '.join(sorted(sorted(one.types), key=str.lower))}")
+        output.say(f"  types{more}: {', '.join(sorted(sorted(one.types), key=str.lower))}")
     for statement in (*one.net, *one.rules):
-        click.echo(f"  {_sentence(one, statement, statement in one.net)}")
+        output.say(f"  {_sentence(one, statement, statement in one.net)}")
     if one.schema.lacks:
-        click.echo(f"  its parser lacks: {', '.join(sorted(one.schema.lacks))}")
+        output.say(f"  its parser lacks: {', '.join(sorted(one.schema.lacks))}")
     for note in one.notes:
-        click.echo(f"  note: {note}")
+        output.say(f"  note: {note}")
     for id_, count in Counter(_sources(one)).items():
-        click.echo(f"  source {id_}: {one.source(id_)} ({quantity(count, 'statement')})")
+        output.say(f"  source {id_}: {one.source(id_)} ({quantity(count, 'statement')})")
 
 
 def _sources(one: Toolchain) -> list[str]:

@@ -32,7 +32,7 @@ def list_(templates: str | None) -> None:
 
     for name, path in render.names(templates):
         own = path.parent == render.own_templates()
-        click.echo(f"{name:<16}{'built in' if own else path}")
+        output.say(f"{name:<16}{'built in' if own else path}")
 
 
 @command.command("show")

@@ -69,9 +69,9 @@ def _show(diagnosis: Diagnosis) -> None:
     log = diagnosis.log
     if log.loss:
         (first, a), (last, b) = log.loss[0], log.loss[-1]
-        click.echo(f"loss {a:.4g} at iteration {first}, {b:.4g} at iteration {last}")
+        output.say(f"loss {a:.4g} at iteration {first}, {b:.4g} at iteration {last}")
     for name, series in log.test.items():
-        click.echo(
+        output.say(
             f"test {name} {series[0][1]:.4g} at iteration {series[0][0]}, "
             f"{series[-1][1]:.4g} at iteration {series[-1][0]}"
         )
@@ -80,7 +80,7 @@ def _show(diagnosis: Diagnosis) -> None:
             "note: the log has no gradients. Set debug_info: true in the solver to log them."
         )
     for finding in diagnosis.findings:
-        click.echo(f"{finding.kind}: {finding.text}")
+        output.say(f"{finding.kind}: {finding.text}")
     if not diagnosis.findings:
         output.note("no problems found")
 

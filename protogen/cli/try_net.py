@@ -147,7 +147,7 @@ def _show_how(name: str, as_json: bool) -> None:
     if as_json:
         output.print_json("try", how=lines)
     else:
-        click.echo("\n".join(lines))
+        output.say("\n".join(lines))
 
 
 @contextmanager

@@ -203,7 +203,7 @@ def _report(
     report_rewired(options, spliced)
     if checks is not None:
         for line in _table(checks):
-            click.echo(line, err=not options.output)
+            output.say(line, err=not options.output)
 
 
 def _table(checks: list[Check]) -> list[str]:

@@ -113,7 +113,7 @@ def show(comparison: Comparison, verbose: bool) -> None:
     rows = [row for row in comparison.rows if verbose or conversions.verdict(row)]
     if rows:
         tables.show(conversions.HEADINGS, map(conversions.cells, rows), conversions.RIGHT)
-    click.echo(conversions.sentence(comparison))
+    output.say(conversions.sentence(comparison))
 
 
 def _pair(models: tuple[str, ...]) -> tuple[Any, Any]:

@@ -129,6 +129,7 @@ def read_hdf5(path: str | Path) -> Weights:
     """
     h5py = _h5py()
     weights: dict[str, dict[int, Any]] = {}
+    total = 0
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
@@ -139,7 +140,14 @@ def read_hdf5(path: str | Path) -> Weights:
                     where=str(path),
                     advice="Blobs must have the names 0, 1, ...",
                 )
-            weights.setdefault(layer, {})[int(index)] = _values(item, f"{path}: /data/{name}", size)
+            nonlocal total
+            total += item.nbytes
+            if total > (most := max(UNPACKED, TIMES * size)):
+                raise InputError(
+                    f"the values take more than {most} bytes, the limit for a file of {size} bytes",
+                    where=f"{path}: /data/{name}",
+                )
+            weights.setdefault(layer, {})[int(index)] = _values(item, f"{path}: /data/{name}")
 
     try:
         size = os.stat(files.regular(path)).st_size
@@ -158,12 +166,11 @@ def read_hdf5(path: str | Path) -> Weights:
     return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
 
 
-def _values(item: Any, where: str, size: int) -> NDArray[Any]:
-    """Return the array of a dataset in a file of ``size`` bytes.
+def _values(item: Any, where: str) -> NDArray[Any]:
+    """Return the array of a dataset.
 
     Raises:
-        InputError: the values are not floats, are stored in another file, or take far more bytes
-            than the file.
+        InputError: the values are not floats, or are stored in another file.
     """
     if item.external or item.is_virtual:
         raise InputError(
@@ -173,8 +180,6 @@ def _values(item: Any, where: str, size: int) -> NDArray[Any]:
         )
     if item.dtype.kind != "f":
         raise InputError(f"expected values of type float, got {item.dtype}", where=where)
-    if item.nbytes > (most := max(UNPACKED, TIMES * size)):
-        raise InputError(f"the values take {item.nbytes} bytes, the limit is {most}", where=where)
     values: NDArray[Any] = item[()]
     return values
 
