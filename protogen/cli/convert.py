@@ -17,7 +17,6 @@ from protogen.cli import (
     output,
     shown,
     tables,
-    verify,
 )
 from protogen.converting.sources import Source, sources_of
 from protogen.errors import InputError, MismatchError, ProtogenWarning, quantity, warn
@@ -211,7 +210,7 @@ def _to_onnx(source: Source, flags: dict[str, Any]) -> None:
         for value in values:
             output.note(f"{label} {output.printable(value.name)}  {value.text}")
     for line in shown.checks(converted.receipt.get("checked", {})):
-        click.echo(line)
+        output.say(line)
     weights = f"{tables.size(converted.weight_bytes)} of weights"
     output.note(
         f"{quantity(len(converted.net.layers), 'layer')}, "
@@ -234,6 +233,8 @@ def _to_caffe(model: str, flags: dict[str, Any]) -> bool:
             )
     except MismatchError as error:
         if not flags["as_json"]:
+            from protogen.cli import verify  # it takes a tenth of a second, and few need it
+
             verify.show(error.table, True)
         raise
     for sentence in converted.imported.approximated:

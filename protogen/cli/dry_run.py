@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from protogen.cli import options, output
 from protogen.errors import quantity
 
@@ -137,4 +135,4 @@ def _show(
         for kind, plural in _PLURAL.items()
         if (count := counts[kind])
     ]
-    click.echo(f"{quantity(len(verdicts), what)}: {', '.join(parts)}")
+    output.say(f"{quantity(len(verdicts), what)}: {', '.join(parts)}")

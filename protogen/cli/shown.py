@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protogen.cli import for_target, output, tables, verify
+from protogen.cli import for_target, output, tables
 from protogen.errors import quantity
 from protogen.notebook.conversions import checks as checks
 
@@ -54,6 +54,8 @@ def show_imported(converted: Any, verbose: bool) -> None:
             shape = tables.shape(net.graph.shapes[name] or ())
             output.note(f"{label} {output.printable(name)}  {shape}")
     if converted.checked is not None:
+        from protogen.cli import verify
+
         verify.show(converted.checked, verbose)
     operators = quantity(len(converted.imported.source.operators), "operator")
     weights = f"{tables.size(converted.weight_bytes)} of weights"

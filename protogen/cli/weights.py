@@ -145,19 +145,7 @@ def _list(path: str, as_json: bool, quick: bool) -> None:
             "an HDF5 file can be converted, but not listed", where=path, advice="Use --to-npz FILE."
         )
     model = read_weights(path)
-    rows = []
-    for layer in model.layers:
-        for index, blob in enumerate(layer.blobs):
-            row: dict[str, Any] = {
-                "layer": layer.name,
-                "type": layer.type,
-                "blob": index,
-                "shape": list(blob.shape),
-                "dtype": "float64" if blob.dtype == "<f8" else "float32",
-            }
-            if not quick:
-                row |= _statistics(layer, index)
-            rows.append(row)
+    rows = _rows(model, quick)
     if as_json:
         output.print_json("weights", name=model.name, blobs=rows)
         return
@@ -189,6 +177,30 @@ def _list(path: str, as_json: bool, quick: bool) -> None:
     )
 
 
+def _rows(model: CaffeModel, quick: bool) -> list[dict[str, Any]]:
+    """Return a row for each blob, as in the JSON of ``protogen weights``."""
+    rows: list[dict[str, Any]] = [
+        {
+            "layer": layer.name,
+            "type": layer.type,
+            "blob": index,
+            "shape": list(blob.shape),
+            "dtype": "float64" if blob.dtype == "<f8" else "float32",
+        }
+        for layer in model.layers
+        for index, blob in enumerate(layer.blobs)
+    ]
+    if quick:
+        return rows
+    import numpy as np
+
+    blobs = ((layer, index) for layer in model.layers for index in range(len(layer.blobs)))
+    with np.errstate(all="ignore"):  # a sum over values that are not finite
+        for row, (layer, index) in zip(rows, blobs, strict=True):
+            row.update(_statistics(layer, index))
+    return rows
+
+
 def _statistics(layer: Any, index: int) -> dict[str, Any]:
     """Norm, mean and deviation of the finite values, computed in pieces of a few MB; the number of NaN
     and infinite values."""
@@ -201,15 +213,17 @@ def _statistics(layer: Any, index: int) -> dict[str, Any]:
     total = squares = 0.0
     for start in range(0, flat.size, 1 << 20):
         piece = flat[start : start + (1 << 20)]
-        finite = np.isfinite(piece)
-        if not finite.all():
+        part = float(np.add.reduce(piece, dtype=np.float64))
+        if not math.isfinite(part):  # one value is not, or the sum is too large
+            finite = np.isfinite(piece)
             bad = int(np.isnan(piece).sum())
             nan += bad
             inf += int((~finite).sum()) - bad
             piece = piece[finite]
+            part = float(np.add.reduce(piece, dtype=np.float64))
         count += piece.size
-        total += float(piece.sum(dtype=np.float64))
-        squares += float(np.square(piece, dtype=np.float64).sum())
+        total += part
+        squares += float(np.add.reduce(np.square(piece, dtype=np.float64)))
     mean = total / count if count else 0.0
     variance = max(0.0, squares / count - mean * mean) if count else 0.0
     return {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, quantity
 from protogen.formats import wire
@@ -30,6 +31,10 @@ _RAW_TYPE, _RAW_DATA = (10, wire.VARINT), (12, wire.BYTES)
 _ENCRYPTED, _INTEGERS = (12, wire.VARINT), (101, wire.BYTES)
 _OF_FORKS = (_RAW_TYPE, _RAW_DATA, _ENCRYPTED, _INTEGERS)
 _RAW = {0: "<f8", 1: "<f4", 2: "<f2"}
+# Tags of the fields in a usual blob.
+_SHAPE_TAG, _DATA_TAG = (wire.number("BlobProto", n) << 3 | wire.BYTES for n in ("shape", "data"))
+_LENGTH_TAGS = {wire.number("BlobProto", n) << 3: axis for axis, n in enumerate(LEGACY)}
+_SHORT = 64  # bytes of a shape
 
 
 @dataclass(slots=True)
@@ -60,7 +65,9 @@ class Blob:
             )
         if max(self.shape, default=0) > LARGEST:  # the count can match if another length is 0
             raise self.bytes_.error(self.at, f"a blob has an axis of length {max(self.shape)}")
-        kind = np.dtype(self.dtype)
+        kind = _dtype(self.dtype)
+        if len(self.pieces) == 1 and self.count and self.pieces[0][2] == kind.itemsize:
+            return np.ndarray(self.shape, kind, self.bytes_.data, self.pieces[0][0])
         views = []
         for start, end, stride in self.pieces:
             if stride == kind.itemsize:
@@ -74,6 +81,66 @@ class Blob:
         flat = views[0] if len(views) == 1 else np.concatenate([np.empty(0, kind), *views])
         shaped: NDArray[np.floating] = flat.reshape(self.shape)
         return shaped
+
+
+@cache
+def _dtype(name: str) -> np.dtype[Any]:
+    import numpy as np
+
+    return np.dtype(name)
+
+
+def usual_blob(data: wire.Bytes, tag: int, at: int, end: int) -> Blob | None:
+    """Return the blob from ``at`` to ``end`` if it has the form that Caffe writes: a shape or four lengths,
+    and float32 values in one piece. Otherwise, and if it is damaged, return None: ``parse_blob`` reads
+    these.
+
+    Raises:
+        IndexError: the blob is damaged.
+    """
+    buffer = data.data
+    shape: Shape | None = None
+    legacy = [0, 0, 0, 0]
+    has_legacy = False
+    first = last = -1
+    while at < end:
+        key, length = buffer[at], buffer[at + 1]
+        start = at + 2
+        if length > 0x7F:
+            length, start = data.varint(at + 1, end)
+        if key == _DATA_TAG:
+            at = last = start + length
+            if first >= 0 or length % 4 or at > end:
+                return None
+            first = start
+        elif key == _SHAPE_TAG:
+            at = start + length
+            if shape is not None or length > _SHORT or at > end:
+                return None
+            shape = _usual_shape(bytes(buffer[start:at]))
+            if shape is None:
+                return None
+        elif key in _LENGTH_TAGS:
+            legacy[_LENGTH_TAGS[key]] = length
+            has_legacy, at = True, start
+        else:
+            return None
+    if first < 0 or at > end or not data.has_room(2):
+        return None
+    data.parts += 2
+    count = (last - first) // 4
+    if shape is None:
+        shape = tuple(legacy) if has_legacy else (count,) if count != 1 else ()
+    return Blob(shape, "<f4", [(first, last, 4)], count, tag, data)
+
+
+@lru_cache(1024)
+def _usual_shape(raw: bytes) -> Shape | None:
+    """Return the lengths in a BlobShape; None if it is damaged. Most blobs of a net share few shapes."""
+    try:
+        return _dims(wire.Bytes(raw, ""), wire.Span(0, wire.BYTES, 0, len(raw), 0))
+    except InputError:
+        return None
 
 
 def parse_blob(data: wire.Bytes, outer: wire.Span) -> Blob:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from protogen.errors import InputError
 from protogen.formats import contents, wire
-from protogen.formats.blobs import LEGACY, Blob, parse_blob
+from protogen.formats.blobs import LEGACY, Blob, parse_blob, usual_blob
 from protogen.formats.mapped import LazyArray, Progress, map_file, write_array
 from protogen.formats.schema import caffe
 
@@ -31,6 +31,11 @@ _V1_FIELDS = ("name", "type", "bottom", "top", "blobs", "layer")
 _V1 = {wire.number("V1LayerParameter", n): n for n in _V1_FIELDS}
 _V0 = {wire.number("V0LayerParameter", n): n for n in ("name", "type", "blobs")}
 _BLOCKS = 102  # the first parameter block of a layer type in LayerParameter
+# The fields of a layer by tag.
+_USUAL = {
+    form: {number << 3 | wire.BYTES: name for number, name in names.items()}
+    for form, names in (("V2", _LAYER), ("V1", _V1))
+}
 
 
 @dataclass(slots=True)
@@ -112,10 +117,64 @@ def parse_weights(data: wire.Bytes, allow_empty: bool = False) -> CaffeModel:
 
 
 def _layer(data: wire.Bytes, outer: wire.Span, form: str) -> StoredLayer:
+    parts = data.parts
+    try:
+        usual = _usual_layer(data, outer.start, outer.end, form)
+    except (IndexError, InputError):
+        usual = None
+    if usual is not None:
+        return usual
+    # An unusual or damaged layer: read it with all checks, in their order.
+    data.parts = parts
     data.part(outer.tag)
     layer = StoredLayer(form=form, span=(outer.start, outer.end))
     _fill(data, outer, _LAYER if form == "V2" else _V1, layer)
     return layer
+
+
+def _usual_layer(data: wire.Bytes, at: int, end: int, form: str) -> StoredLayer | None:
+    """Return the layer from ``at`` to ``end`` if it has the form that Caffe writes, else None.
+
+    Raises:
+        IndexError, InputError: the layer is damaged.
+    """
+    buffer, names = data.data, _USUAL[form]
+    layer = StoredLayer(form=form, span=(at, end))
+    data.parts += 1
+    while at < end:
+        begin, tag = at, buffer[at]
+        at += 1
+        if tag > 0x7F:
+            tag, at = data.varint(begin, end)
+        length = buffer[at]
+        at += 1
+        if length > 0x7F:
+            length, at = data.varint(at - 1, end)
+        name = names.get(tag)
+        if tag & 7 == wire.VARINT and tag > 7:
+            if names.get(tag | wire.BYTES) == "type":
+                layer.type = _v1_type(length)
+            continue
+        stop = at + length
+        if tag & 7 != wire.BYTES or tag < 8 or stop > end or name == "layer":
+            return None
+        if name == "blobs":
+            blob = usual_blob(data, begin, at, stop)
+            layer.blobs.append(blob or parse_blob(data, wire.Span(0, wire.BYTES, at, stop, begin)))
+            layer.blob_spans.append((begin, stop))
+        elif name is None:
+            layer.has_parameters |= tag >> 3 >= _BLOCKS
+        else:
+            text = bytes(buffer[at:stop]).decode("utf-8", "surrogateescape")
+            if name == "name":
+                layer.name = text
+            elif name == "type":
+                layer.type = text
+            else:
+                data.parts += 1
+                (layer.bottoms if name == "bottom" else layer.tops).append(text)
+        at = stop
+    return layer if at == end and data.has_room(0) else None
 
 
 def _fill(data: wire.Bytes, outer: wire.Span, names: dict[int, str], layer: StoredLayer) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int], object]
 
 PAGE = 4096
+ALIGNMENT = 64  # bytes: what the fastest instructions of processors read at once
 READS = hasattr(os, "preadv")  # whether the file of a map can be read without access to the map
 PIECE = 1 << 20  # bytes: fits into the processor's cache, and large enough for few calls
 
@@ -121,6 +122,25 @@ def locate(array: NDArray[Any]) -> FilePosition | None:
     return FilePosition(base, array.ctypes.data - origin)
 
 
+def in_memory(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a contiguous array in memory: the array itself, or a copy of a view of a mapped file, which is
+    read without access to the map. Its values begin at a multiple of 64 bytes.
+
+    Raises:
+        InputError: the file was changed since it was mapped.
+    """
+    import numpy as np
+
+    place = locate(array)
+    if place is None or not READS:
+        return np.ascontiguousarray(array)
+    memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    copy = memory[start : start + array.nbytes]
+    place.map.fill(copy.data, place.start)
+    return copy.view(array.dtype).reshape(array.shape)
+
+
 def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Yield the values in order, in aligned one-dimensional pieces. A piece is valid until the
     next one is requested."""
@@ -166,6 +186,17 @@ def release_arrays(arrays: Iterable[NDArray[Any] | LazyArray]) -> None:
             continue
         if (place := locate(array)) is not None:
             release(place, 0, array.nbytes)
+
+
+def check_unchanged(arrays: Iterable[NDArray[Any]]) -> None:
+    """Check that no program has written to the files of arrays that are views, see ``FileMap``.
+
+    Raises:
+        InputError: a file was changed since it was mapped.
+    """
+    places = (locate(array) for array in arrays)
+    for mapped in {id(place.map): place.map for place in places if place is not None}.values():
+        mapped.check_unchanged()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from protogen.errors import InputError, Place, quantity
 from protogen.formats.schema import FieldType, MessageType, message_type
 
 _INTEGERS = {
-    "int32": (-(2**31), 2**31 - 1),
-    "uint32": (0, 2**32 - 1),
-    "int64": (-(2**63), 2**63 - 1),
-    "uint64": (0, 2**64 - 1),
+    **dict.fromkeys(("int32", "sint32", "sfixed32"), (-(2**31), 2**31 - 1)),
+    **dict.fromkeys(("uint32", "fixed32"), (0, 2**32 - 1)),
+    **dict.fromkeys(("int64", "sint64", "sfixed64"), (-(2**63), 2**63 - 1)),
+    **dict.fromkeys(("uint64", "fixed64"), (0, 2**64 - 1)),
 }
 
 
@@ -40,7 +40,7 @@ class Source:
     def position(self, offset: int) -> tuple[int, int]:
         """Return line and column of an offset, both counted from 1."""
         if self._starts is None:
-            lengths = (len(line) + 1 for line in self.text.split("\n"))
+            lengths = map((1).__add__, map(len, self.text.split("\n")))
             self._starts = [0, *accumulate(lengths)]  # the last start is beyond the text
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
@@ -126,33 +126,37 @@ class Message:
 
     def all(self, name: str) -> list[Field]:
         """Return every field of this name, in order."""
-        return (self._index or self._indexed()).get(name, [])
+        index = self._index
+        return (self.by_name() if index is None else index).get(name, [])
 
-    def _indexed(self) -> dict[str, list[Field]]:
-        by_name: dict[str, list[Field]] = {}
-        self._index = by_name
-        for item in self.fields:
-            by_name.setdefault(item.name, []).append(item)
-        return by_name
+    def by_name(self) -> dict[str, list[Field]]:
+        """Return every field by its name. Code that adds to ``fields`` must add to this, too."""
+        index = self._index
+        if index is None:
+            index = self._index = {}
+            for item in self.fields:
+                index.setdefault(item.name, []).append(item)
+        return index
 
     def has(self, name: str) -> bool:
         """Return whether the field is set."""
-        return bool(self.all(name))
+        index = self._index
+        return name in (self.by_name() if index is None else index)
 
     def __getattr__(self, name: str) -> Any:
-        # This does not call ``all``, for speed: most code that walks over a net ends here.
         if name[0] == "_":
             raise AttributeError(name)
-        fields = (self._index or self._indexed()).get(name)
-        known = self.kind.fields.get(name) if self.kind else None
+        known = None if self.kind is None else self.kind.fields.get(name)
+        fields = self.all(name)
         if known is None and not fields:
             of = self.kind.name if self.kind else "an unknown message"
             raise AttributeError(f"{of} has no field {name!r}")
-        if known is not None and known.repeated:
-            return [item.value for item in fields or ()]
-        if fields:
+        if known is None:
             return fields[-1].value
-        return _default(known) if known is not None else None
+        # Python finds a property several times faster than it finds out that it must call this method,
+        # and most code that walks over a net reads fields.
+        setattr(Message, name, _property(name))
+        return getattr(self, name)
 
     def add(self, name: str, value: Any) -> Field:
         """Append a field; check its value against the schema.
@@ -211,12 +215,29 @@ class Message:
         )
 
 
-def _default(known: FieldType) -> Any:
-    if known.message is not None:
-        return Message(known.message)
-    if known.enum is not None:
-        return Name(known.default or next(iter(known.enum.values)))
-    return known.default
+def _property(name: str) -> property:
+    """Return a property of Message for a field; see its docstring for the values."""
+
+    def read(message: Message) -> Any:
+        index, kind = message._index, message.kind
+        fields = (message.by_name() if index is None else index).get(name)
+        known = None if kind is None else kind.fields.get(name)
+        if known is None:
+            if not fields:
+                raise AttributeError(name)  # __getattr__ then says more
+            return fields[-1].value
+        if known.repeated:
+            return [item.value for item in fields] if fields else []
+        if fields:
+            return fields[-1].value
+        category = known.category or known.resolve()
+        if category == "message":
+            return Message(known.message)
+        if category == "enum" and known.enum is not None:
+            return Name(known.default or next(iter(known.enum.values)))
+        return known.default
+
+    return property(read)
 
 
 def _value(known: FieldType, value: Any) -> Any:

@@ -2,52 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from protogen.errors import printable
 from protogen.geometry import shape_text
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_WIDTH = 10_000  # characters: no cell of a text is shortened or wrapped
+GAP = 3  # characters between two columns
 
 
-def rich_table(
-    headers: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    right: Sequence[int] = (),
-    colours: Mapping[str, str] = MappingProxyType({}),
-) -> Table:
-    """Return a table of rich. ``right`` lists the columns that are right-aligned; ``colours`` are those
-    of cells with this text."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+@dataclass(slots=True)
+class Column:
+    """One column of a table: its cells, the heading first, and their widths on a terminal.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for i, header in enumerate(headers):
-        table.add_column(
-            header,
-            justify="right" if i in right else "left",
-            overflow="fold",
-            no_wrap=i in right,
-        )
-    for row in rows:
-        table.add_row(*(Text(printable(cell), colours.get(cell, "")) for cell in row))
-    return table
+    Attributes:
+        is_plain: all characters are as wide as one column of a terminal, so that ``len`` is the width.
+    """
+
+    cells: Sequence[str]
+    widths: Sequence[int]
+    width: int
+    is_right: bool
+    is_plain: bool
 
 
-def text(table: Table) -> str:
-    """Return a table as text: whole lines without colours."""
-    from rich.console import Console
+def columns(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()
+) -> list[Column]:
+    """Return the columns of a table with its headings. Control characters in cells are escaped.
 
-    console = Console(highlight=False, width=_WIDTH, color_system=None)
-    with console.capture() as captured:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+    Args:
+        right: the indices of the right-aligned columns.
+
+    Raises:
+        ValueError: a row has more or fewer cells than there are headings.
+    """
+    cells = zip(*([headers, *rows]), strict=True) if headers else ()
+    return [_column(column, index in right) for index, column in enumerate(cells)]
+
+
+def _column(cells: Sequence[str], is_right: bool) -> Column:
+    whole = "".join(cells)
+    if not whole.isprintable():
+        cells = [printable(cell) for cell in cells]
+        whole = "".join(cells)
+    if whole.isascii():
+        widths = list(map(len, cells))
+    else:
+        from rich.cells import cell_len  # it knows the characters that take two columns, or none
+
+        widths = list(map(cell_len, cells))
+    return Column(cells, widths, max(widths), is_right, whole.isascii())
+
+
+def padded(column: Column, width: int) -> list[str]:
+    """Return the cells of a column in this width; longer cells stay as they are. Right-aligned cells
+    lose blanks at their ends."""
+    if column.is_plain:
+        if column.is_right:
+            return [cell.rstrip().rjust(width) for cell in column.cells]
+        return [cell.ljust(width) for cell in column.cells]
+    pairs = zip(column.cells, column.widths, strict=True)
+    if column.is_right:
+        short = ((cell.rstrip(), len(cell), wide) for cell, wide in pairs)
+        return [" " * (width - wide + before - len(cell)) + cell for cell, before, wide in short]
+    return [cell + " " * (width - wide) for cell, wide in pairs]
+
+
+def text(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Return a table as text: whole lines without colours, an empty line before and after. No cell is
+    shortened or wrapped.
+
+    Args:
+        right: the indices of the right-aligned columns.
+    """
+    parts = columns(headers, rows, right)
+    gap = " " * GAP
+    cells = (padded(column, column.width) for column in parts)
+    heading, *lines = ((" " + gap.join(row)).rstrip() for row in zip(*cells, strict=True))
+    return "\n".join(("", heading, " " + rule([column.width for column in parts]), *lines, ""))
+
+
+def rule(widths: Sequence[int]) -> str:
+    """Return the line below the headings."""
+    return "─" * (sum(widths) + GAP * (len(widths) - 1))
 
 
 def count(value: int | None) -> str:

@@ -16,7 +16,7 @@ from protogen.formats.schema import message_type
 if TYPE_CHECKING:
     import mmap
 
-MAX_PARTS = 200_000  # published files have at most 12,000
+MAX_PARTS = 500_000  # a net of 100,000 layers has 400,000, published files have at most 12,000
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _NAMES = {3: " (start of a group)", 4: " (end of a group)"}
 
@@ -67,6 +67,10 @@ class Bytes:
         if self.parts > MAX_PARTS:
             raise self.error(at, f"the file has more than {MAX_PARTS} layers, names and blobs")
 
+    def has_room(self, parts: int) -> bool:
+        """Return whether ``part`` can count so many further parts."""
+        return self.parts + parts <= MAX_PARTS
+
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """Return the varint that begins at ``at``, and the offset of its end."""
         data = self.data
@@ -97,15 +101,17 @@ class Bytes:
 
     def field(self, at: int, end: int) -> Span:
         """Return the field that begins at ``at``; see ``fields``."""
-        tag_at = at
-        tag, at = self.varint(at, end)
+        data, tag_at = self.data, at
+        # Most numbers have one byte.
+        tag, at = (data[at], at + 1) if at < end and data[at] < 0x80 else self.varint(at, end)
         number, kind = tag >> 3, tag & 7
         value = 0
         start = at
         if kind == VARINT:
             value, at = self.varint(at, end)
         elif kind == BYTES:
-            length, start = self.varint(at, end)
+            short = at < end and data[at] < 0x80
+            length, start = (data[at], at + 1) if short else self.varint(at, end)
             at = start + length
         elif kind in (FIXED32, FIXED64):
             at += 4 if kind == FIXED32 else 8

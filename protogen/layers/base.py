@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from protogen.errors import quantity
 from protogen.geometry import Shape, shape_text
-from protogen.layers.checking import counted
+from protogen.layers.checking import Guard, counted
 from protogen.layers.graph import Layer
 from protogen.layers.registry import Registry
 from protogen.layers.values import Values
@@ -317,7 +316,10 @@ def kind_of(layer: Layer) -> LayerType | None:
         known = LayerType.python.get((p.module, p.layer))
         if known is not None:
             return known
-    return LayerType.registry.get(layer.type)
+    try:
+        return LayerType.registry[layer.type]  # several times faster than ``get``
+    except KeyError:
+        return None
 
 
 def check_bottoms(layer: Layer, least: int, most: int | None = None) -> None:
@@ -375,17 +377,10 @@ def check_room(layer: Layer, values: int, what: str = "a constant") -> None:
         )
 
 
-@contextmanager
-def guarded(layer: Layer, bottoms: Sequence[Shape | None]) -> Iterator[None]:
+def guarded(layer: Layer, bottoms: Sequence[Shape | None]) -> Guard:
     """Context for the shape formulas of a layer. If the number or the rank of the bottoms does not
     suit them, it raises an InputError that names the layer and the shapes.
 
     So each formula of each type need not check its bottoms first.
     """
-    try:
-        yield
-    except (ArithmeticError, LookupError, ValueError) as error:
-        shapes = ", ".join("unknown" if s is None else shape_text(s) for s in bottoms) or "none"
-        raise layer.error(
-            f"its bottoms have too few axes or do not match its parameters (shapes: {shapes})"
-        ) from error
+    return Guard(layer, bottoms)

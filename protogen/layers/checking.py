@@ -57,3 +57,23 @@ def rounding_advice(a: Shape, b: Shape) -> str:
         "round_mode: FLOOR in the Pooling before this layer, or height and width in the Interp. In nets "
         "of OpenVINO, zoom_factor multiplies the size: set --dialect openvino."
     )
+
+
+class Guard:
+    """The context of ``base.guarded``: a class and not a generator, because each layer enters it."""
+
+    __slots__ = ("bottoms", "layer")
+
+    def __init__(self, layer: Layer, bottoms: Sequence[Shape | None]) -> None:
+        self.layer, self.bottoms = layer, bottoms
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, (ArithmeticError, LookupError, ValueError)):
+            texts = ("unknown" if s is None else shape_text(s) for s in self.bottoms)
+            shapes = ", ".join(texts) or "none"
+            raise self.layer.error(
+                f"its bottoms have too few axes or do not match its parameters (shapes: {shapes})"
+            ) from error

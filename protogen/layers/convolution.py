@@ -51,24 +51,26 @@ def window(layer: Layer, p: Message, axes: int, holes: bool = False) -> Window:
         InputError: a value is missing, invalid or set in two forms.
     """
 
-    def per_axis(name: str, listed: list[int], default: int | None) -> tuple[int, ...]:
+    names = p.by_name()
+
+    def per_axis(name: str, listed: Sequence[int], default: int | None) -> tuple[int, ...]:
         if not listed and default is None and axes:
             raise layer.error("missing kernel_size", "Set kernel_size, or kernel_h and kernel_w.")
-        values = listed or [default or 0]
+        values = listed or (default or 0,)
         if len(values) not in (1, axes):
             raise layer.error(
                 f"{name} has {quantity(len(values), 'value')} for "
                 f"{quantity(axes, 'spatial axis', 'spatial axes')}",
                 "Set one value, or one per axis.",
             )
-        return tuple(values * axes if len(values) == 1 else values)
+        return (values[0],) * axes if len(values) == 1 else tuple(values)
 
     def pair(name: str, list_name: str, default: int | None) -> tuple[int, ...]:
-        if not (p.has(f"{name}_h") or p.has(f"{name}_w")):
-            return per_axis(list_name, list(getattr(p, list_name)), default)
+        if f"{name}_h" not in names and f"{name}_w" not in names:
+            return per_axis(list_name, [item.value for item in p.all(list_name)], default)
         if axes != 2:
             raise layer.error(f"{name}_h and {name}_w need 2 spatial axes, got {axes}")
-        if p.has(list_name):
+        if list_name in names:
             raise layer.error(
                 f"{list_name} and {name}_h or {name}_w are both set", "Keep one of them."
             )
@@ -77,17 +79,15 @@ def window(layer: Layer, p: Message, axes: int, holes: bool = False) -> Window:
     def dilation() -> tuple[int, ...]:
         """Read ``dilation``, or the names of forks that had it before BVLC: ``hole`` (DeepLab), and
         ``dilation_h`` and ``dilation_w``."""
-        forms = {
-            "dilation": list(p.dilation),
-            "hole": [p.hole] if holes and p.has("hole") else [],
-            "hole_h and hole_w": (
-                [p.hole_h, p.hole_w] if holes and (p.has("hole_h") or p.has("hole_w")) else []
-            ),
-            "dilation_h and dilation_w": (
-                [p.dilation_h, p.dilation_w] if p.has("dilation_h") or p.has("dilation_w") else []
-            ),
-        }
-        present = {name: values for name, values in forms.items() if values}
+        present: dict[str, list[int]] = {}
+        if "dilation" in names:
+            present["dilation"] = p.dilation
+        if holes and "hole" in names:
+            present["hole"] = [p.hole]
+        if holes and ("hole_h" in names or "hole_w" in names):
+            present["hole_h and hole_w"] = [p.hole_h, p.hole_w]
+        if "dilation_h" in names or "dilation_w" in names:
+            present["dilation_h and dilation_w"] = [p.dilation_h, p.dilation_w]
         if len(present) > 1:
             raise layer.error(f"{' and '.join(present)} are both set", "Keep one of them.")
         name, values = next(iter(present.items()), ("dilation", []))

@@ -3,7 +3,8 @@ fails."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from protogen.errors import InputError, quantity
 from protogen.geometry import Shape, shape_text
@@ -22,33 +23,36 @@ def refusals(
     """Yield an error for each check of Caffe that the layer fails."""
     if layer.type != layer.params.type:  # the user replaced the layer by an identity
         return
-    checks: tuple[Callable[[], None], ...] = (
-        lambda: _check_values(layer, bottoms, tops),
-        lambda: _check_propagation(layer),
-        lambda: _check_rates(layer, kind),
-        lambda: check_fillers(layer, kind, bottoms, blobs),
-        lambda: check_inline_blobs(layer, kind, blobs),
-        lambda: kind.demands(layer, bottoms, tops),
+    checks: tuple[tuple[Any, ...], ...] = (
+        (_check_values, layer, bottoms, tops),
+        (_check_propagation, layer),
+        (_check_rates, layer, kind),
+        (check_fillers, layer, kind, bottoms, blobs),
+        (check_inline_blobs, layer, kind, blobs),
+        (kind.demands, layer, bottoms, tops),
     )
-    for check in checks:
+    for check, *arguments in checks:
         try:
-            check()
+            check(*arguments)
         except InputError as error:
             yield error
 
 
 def _check_values(layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape | None]) -> None:
-    if any(0 in shape for shape in bottoms):  # the layer that produces it is reported already
-        return
-    for name, shape in zip(layer.tops, tops, strict=False):
-        if shape is not None and 0 in shape:
+    for shape in bottoms:
+        if 0 in shape:  # the layer that produces it is reported already
+            return
+    for name, top in zip(layer.tops, tops, strict=False):
+        if top is not None and 0 in top:
             raise layer.error(
-                f'its top "{name}" has shape {shape_text(shape)}, which contains no values',
+                f'its top "{name}" has shape {shape_text(top)}, which contains no values',
                 "Set the shape of its data.",
             )
 
 
 def _check_propagation(layer: Layer) -> None:
+    if not layer.params.has("propagate_down"):
+        return
     flags, bottoms = len(layer.params.propagate_down), len(layer.bottoms)
     if flags not in (0, bottoms):
         raise layer.error(

@@ -22,6 +22,8 @@ def check_fillers(
     layer: Layer, kind: LayerType, bottoms: Sequence[Shape], blobs: Sequence[Shape]
 ) -> None:
     """Raises InputError for a filler that Caffe refuses."""
+    if all(map(math.prod, blobs)) and not _sets_filler(layer.params):
+        return
     for filling, shape in zip(kind.fillings(layer, bottoms, blobs), blobs, strict=False):
         if not filling.field:
             continue
@@ -33,6 +35,17 @@ def check_fillers(
             message = getattr(message, part)
         if message.has(name):
             check_filler(layer, getattr(message, name), name, shape)
+
+
+def _sets_filler(message: Message) -> bool:
+    """Return whether the message sets a filler, or an unknown field, at any depth."""
+    for item in message.fields:
+        known = item.type
+        if known is None or known.type_name.endswith("FillerParameter"):
+            return True
+        if isinstance(item.value, Message) and item.name != "blobs" and _sets_filler(item.value):
+            return True
+    return False
 
 
 def check_filler(layer: Layer, filler: Message, name: str, shape: Shape) -> None:
@@ -110,9 +123,9 @@ def fixed_blobs(
 
 def check_inline_blobs(layer: Layer, kind: LayerType, blobs: Sequence[Shape]) -> None:
     """Raises InputError for ``blobs`` in a prototxt that Caffe refuses."""
-    inline = list(layer.params.blobs)
-    if not inline:
+    if not layer.params.has("blobs"):
         return
+    inline = list(layer.params.blobs)
     shapes = [_shape_of(blob) for blob in inline]
     for index, (blob, shape) in enumerate(zip(inline, shapes, strict=True)):
         count = len(blob.double_data) or len(blob.data)

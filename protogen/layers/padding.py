@@ -15,6 +15,7 @@ from protogen.layers.writing import Emitter, Rewriter
 
 SIDES = "pad_type pad_t pad_b pad_l pad_r"
 ENDS = ("pad_t", "pad_l", "pad_b", "pad_r")
+_FIELDS = frozenset(SIDES.split())
 
 
 def padded(
@@ -43,6 +44,8 @@ def with_sides(layer: Layer, p: Message, w: Window, sizes: Sequence[int]) -> Win
     Raises:
         InputError: the pads are set in two forms, or there are not two spatial axes.
     """
+    if p.by_name().keys().isdisjoint(_FIELDS):
+        return w
     pads: list[int] = [getattr(p, name) for name in ENDS]
     if not any(pads) and not p.pad_type:
         return w

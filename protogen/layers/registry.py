@@ -48,9 +48,11 @@ class Registry(dict[K, V]):
         return super().__contains__(key)
 
     def get(self, key: K, default: V | None = None) -> V | None:  # type: ignore[override]
-        if not super().__contains__(key):
+        value = dict.get(self, key)
+        if value is None and self._rest:
             self.load()
-        return super().get(key, default)
+            value = dict.get(self, key)
+        return default if value is None else value
 
     def pop(self, key: K, *default: Any) -> Any:
         self.load()

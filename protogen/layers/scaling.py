@@ -106,17 +106,18 @@ class _ByAxis(LayerType, abstract=True):
         if len(bottoms) == 2:
             return bottoms[1]
         p = self.param(layer)
-        if p.num_axes == 0:
+        count: int = p.num_axes
+        if count == 0:
             return ()
         axis = axis_of(layer, p.axis, len(bottoms[0]))
-        if p.num_axes == -1:
+        if count == -1:
             return bottoms[0][axis:]
-        if p.num_axes < -1 or axis + p.num_axes > len(bottoms[0]):
+        if count < -1 or axis + count > len(bottoms[0]):
             raise layer.error(
-                f"num_axes {p.num_axes} from axis {axis} is out of range for a bottom with "
+                f"num_axes {count} from axis {axis} is out of range for a bottom with "
                 f"{quantity(len(bottoms[0]), 'axis', 'axes')}"
             )
-        return bottoms[0][axis : axis + p.num_axes]
+        return bottoms[0][axis : axis + count]
 
 
 class Scale(_ByAxis):

@@ -38,10 +38,10 @@ def is_loss(layer: Layer) -> bool:
 
 def loss_of(layer: Layer, index: int) -> bool:
     """Return whether this top is part of the net's loss."""
-    weights = layer.params.loss_weight
-    if not weights:
+    if not layer.params.has("loss_weight"):
         kind = kind_of(layer)
         return index == 0 and kind is not None and kind.is_loss
+    weights = layer.params.loss_weight
     return index < len(weights) and weights[index] != 0
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from protogen.geometry import Shape
 from protogen.layers import POINT, Window, kind_of
 from protogen.layers.base import guarded
 from protogen.layers.graph import Graph, Layer
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    Pixels = int | Fraction  # a distance in the input, as an int if it is a whole number
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Cost:
     multiply_adds: int | None
     activations: int | None
     receptive_field: tuple[int, int] | None
-    stride: tuple[Fraction, Fraction] | None
+    stride: tuple[Pixels, Pixels] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,12 @@ class _View:
     """Receptive field of a value: extent and step in input pixels. ``extent`` is None for the whole
     input."""
 
-    extent: tuple[Fraction, Fraction] | None
-    step: tuple[Fraction, Fraction]
+    extent: tuple[Pixels, Pixels] | None
+    step: tuple[Pixels, Pixels]
 
 
-_START = _View((Fraction(1), Fraction(1)), (Fraction(1), Fraction(1)))
-_ALL = _View(None, (Fraction(1), Fraction(1)))
+_START = _View((1, 1), (1, 1))
+_ALL = _View(None, (1, 1))
 
 
 def costs(graph: Graph) -> list[Cost]:
@@ -78,7 +83,8 @@ def _cost(
     own = [
         math.prod(shape)
         for index, shape in enumerate(blobs or ())
-        if graph.owners.get((layer.name, index), (layer.name, index)) == (layer.name, index)
+        if not graph.owners
+        or graph.owners.get((layer.name, index), (layer.name, index)) == (layer.name, index)
     ]
     fresh = [
         math.prod(shape)
@@ -102,9 +108,12 @@ def _view(layer: Layer, bottoms: list[Shape | None], views: dict[str, _View]) ->
     if not layer.reads:
         return _START
     bottom_views = [views[read] for read in layer.reads]
-    if any(view.extent is None for view in bottom_views):
-        return _ALL
-    widest = max(bottom_views, key=lambda view: view.extent or (0, 0))
+    for view in bottom_views:
+        if view.extent is None:
+            return _ALL
+    widest = bottom_views[0]
+    if len(bottom_views) > 1:
+        widest = max(bottom_views, key=lambda view: view.extent or (0, 0))
     kind = kind_of(layer)
     known = [shape for shape in bottoms if shape is not None]
     if kind is None or len(known) < len(bottoms):
@@ -113,20 +122,21 @@ def _view(layer: Layer, bottoms: list[Shape | None], views: dict[str, _View]) ->
         window = kind.window(layer, known)
     if window is None:
         return _ALL
-    if window == POINT or len(window.kernel) != 2:
+    if window is POINT or window == POINT or len(window.kernel) != 2:
         return widest
     assert widest.extent is not None
     axes = [_through(window, i, widest.extent[i], widest.step[i]) for i in (0, 1)]
     return _View((axes[0][0], axes[1][0]), (axes[0][1], axes[1][1]))
 
 
-def _through(
-    window: Window, axis: int, extent: Fraction, step: Fraction
-) -> tuple[Fraction, Fraction]:
+def _through(window: Window, axis: int, extent: Pixels, step: Pixels) -> tuple[Pixels, Pixels]:
     """Return extent and step after a window: r + (d (K - 1)) j and j s. A transposed window reads
     ceil(K / s) pixels and divides the step by s."""
     k, s, d = window.kernel[axis], window.stride[axis], window.dilation[axis]
     if window.transposed:
         reads = -(-(d * (k - 1) + 1) // s)
-        return extent + (reads - 1) * step, step / s
+        from fractions import Fraction
+
+        quotient = Fraction(step, s)
+        return extent + (reads - 1) * step, quotient if quotient.denominator > 1 else int(quotient)
     return extent + d * (k - 1) * step, step * s

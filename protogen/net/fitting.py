@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 def fit(layer: Layer, index: int, array: NDArray[np.floating], shape: Shape) -> NDArray[np.float32]:
     """Return the array in the expected shape. Caffe accepts an equal shape, or four axes with
     leading 1s (from old files, whose blobs always had four axes, or five in C3D 1.0)."""
+    if array.shape == shape:
+        return array
     legacy = ((1,) * (axes - len(shape)) + shape for axes in (4, 5))
-    if array.shape not in (shape, *legacy):
+    if array.shape not in legacy:
         raise layer.error(
             f"blob {index} of the weights has shape {shape_text(array.shape)}, "
             f"expected {shape_text(shape)}",
@@ -56,8 +58,10 @@ def text_weights(graph: Graph) -> Weights:
     """Return the parameter blobs in the text of the net, which Caffe reads, too."""
     weights: Weights = {}
     for layer in graph.layers:
+        if not layer.params.has("blobs"):
+            continue
         blobs, shapes = layer.params.blobs, graph.parameter_shapes[layer.name]
-        if not blobs or shapes is None or len(blobs) != len(shapes):
+        if shapes is None or len(blobs) != len(shapes):
             continue
         import numpy as np
 

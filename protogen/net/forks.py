@@ -25,13 +25,24 @@ def _is_of_forks(layer: Message) -> bool:
     modern = layer.kind is not None and layer.kind.name == "LayerParameter"
     if modern and (kind is None or not kind.stock):
         return True
-    return any(
-        item.type is None
-        or item.type.dialects
-        or (item.type.enum is not None and item.value not in item.type.enum.values)
-        or (item.type.enum is not None and item.value in item.type.enum.dialects)
-        for _, item in layer.walk()
-    )
+    return _has_fields_of_forks(layer)
+
+
+def _has_fields_of_forks(message: Message) -> bool:
+    """Return whether a field at any depth, or its value, is not of BVLC Caffe."""
+    inner = [message]
+    while inner:
+        for item in inner.pop().fields:
+            known, value = item.type, item.value
+            if known is None or known.dialects:
+                return True
+            if isinstance(value, Message):
+                inner.append(value)
+            elif (enum := known.enum) is not None and (
+                value not in enum.values or value in enum.dialects
+            ):
+                return True
+    return False
 
 
 def original(net: Message) -> Message:

@@ -185,7 +185,7 @@ class Net(Shown):
         """
         shapes = _shapes_of(weights)
         # These weights may determine the number of channels, or the fork of a layer.
-        if self.graph.assumed or any(one != identified(one, shapes) for one in self.layers):
+        if self.graph.assumed or any(identified(one, shapes) is not one for one in self.layers):
             self._options["weight_shapes"] = shapes
             source = self.message.source if isinstance(self.message, prototxt.Document) else None
             self.graph = build(self.message, source, **self._options)
@@ -214,9 +214,11 @@ class Net(Shown):
         """Set the weights of layers that have none, and whose filler is FlowNet2's diagonal. Emits a
         warning for each: the caffemodel should have no such layer."""
         for layer in self.layers:
-            kind, shapes = kind_of(layer), self.parameter_shapes[layer.name]
+            shapes = self.parameter_shapes[layer.name]
+            if not shapes or layer.name in self.weights or (kind := kind_of(layer)) is None:
+                continue
             bottoms = [self.graph.shapes.get(read) for read in layer.reads]
-            if kind is None or not shapes or layer.name in self.weights or None in bottoms:
+            if None in bottoms:
                 continue
             known = [shape for shape in bottoms if shape is not None]
             if (blobs := fixed_blobs(layer, kind, known, shapes)) is not None:

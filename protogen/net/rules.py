@@ -121,7 +121,7 @@ def takes_part(
         InputError: the layer has both include and exclude rules.
     """
     params: Message = item.value
-    if params.include and params.exclude:
+    if params.has("include") and params.has("exclude"):
         raise InputError(
             "has both include and exclude rules",
             where=source.place(item.start) if source else "",

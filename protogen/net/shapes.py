@@ -7,8 +7,9 @@ the weights. Without weights protogen assumes three channels and warns.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from protogen.errors import Diagnostic, InputError, ProtogenWarning, quantity
 from protogen.formats.message import Message
@@ -144,6 +145,8 @@ def _walk(
     """Infer all shapes. ``channels``: number of channels of data layers, by their first value."""
     inferred = Inferred()
     types: set[str] = set()
+    # Deep nets repeat the same layers, so the shapes of each are computed and checked once.
+    accepted: dict[Hashable, tuple[list[Shape | None], tuple[Shape, ...]]] = {}
     for layer in layers:
         kind = kind_of(layer)
         if kind is None and layer.type not in types:
@@ -156,8 +159,13 @@ def _walk(
                 )
             )
         count = channels.get(layer.writes[0]) if layer.writes else None
+        bottoms = [shape for read in layer.reads if (shape := inferred.shapes[read]) is not None]
+        key = None
+        if kind is not None and count is None and overrides.keys().isdisjoint(layer.tops):
+            key = _key(layer, kind, bottoms)
+        known = accepted.get(key) if key is not None else None
         try:
-            tops, blobs = _shapes(layer, kind, inferred.shapes, overrides, count)
+            tops, blobs = known or _shapes(layer, kind, bottoms, overrides, count)
             if blobs and inferred.parameters.get(layer.name, blobs) != blobs:
                 raise layer.error(
                     "an earlier layer has the same name, but blobs of other shapes",
@@ -167,22 +175,51 @@ def _walk(
             inferred.errors.append(error)
             tops, blobs = [None] * len(layer.tops), None
         else:
-            inferred.refused.extend(_refusals(layer, kind, inferred.shapes, tops, blobs))
+            is_new = known is None and len(bottoms) == len(layer.reads)
+            if kind is not None and blobs is not None and is_new:
+                refused = list(refusals(layer, kind, bottoms, tops, blobs))
+                inferred.refused.extend(refused)
+                if key is not None and not refused:
+                    accepted[key] = tops, blobs
         inferred.shapes.update(zip(layer.writes, tops, strict=True))
         inferred.parameters[layer.name] = blobs
     return inferred
 
 
+def _key(layer: Layer, kind: LayerType, bottoms: Sequence[Shape]) -> Hashable | None:
+    """Return everything that the shapes of a layer and their checks depend on; None for a type where that
+    may be more: data layers, layers of forks and those of the user."""
+    if not kind.stock or kind.user_defined or kind.is_source or layer.type == "Python":
+        return None
+    content = []
+    for item in layer.params.fields:
+        if item.name == "blobs":
+            return None
+        if item.name not in ("name", "bottom", "top"):
+            content.append((item.name, _content(item.value)))
+    state = (layer.type, layer.phase, layer.dialect, layer.candidates)
+    return (*state, len(layer.bottoms), len(layer.tops), tuple(bottoms), tuple(content))
+
+
+def _content(value: Any) -> Hashable:
+    if isinstance(value, Message):
+        return tuple([(item.name, _content(item.value)) for item in value.fields])
+    return value if isinstance(value, (str, bytes, int, float)) else repr(value)
+
+
 def _shapes(
     layer: Layer,
     kind: LayerType | None,
-    shapes: Mapping[str, Shape | None],
+    bottoms: Sequence[Shape],
     overrides: Mapping[str, Shape],
     channels: int | None,
 ) -> tuple[list[Shape | None], tuple[Shape, ...] | None]:
-    """Return the shapes of a layer's tops and of its parameter blobs (None: unknown)."""
+    """Return the shapes of a layer's tops and of its parameter blobs (None: unknown).
+
+    Args:
+        bottoms: the shapes of the layer's bottoms that are known.
+    """
     replacements = [overrides.get(top) for top in layer.tops]
-    bottoms = [shape for read in layer.reads if (shape := shapes[read]) is not None]
     if kind is None or len(bottoms) < len(layer.reads):
         return replacements, None
     tops: list[Shape | None]
@@ -194,30 +231,30 @@ def _shapes(
     if len(tops) != len(layer.tops):
         raise layer.error(f"expected {quantity(len(tops), 'top')}, got {len(layer.tops)}")
     _check_loss_weights(layer, kind)
-    tops = [new if new is not None else old for new, old in zip(replacements, tops, strict=True)]
+    if overrides:
+        pairs = zip(replacements, tops, strict=True)
+        tops = [new if new is not None else old for new, old in pairs]
     tops = kind.complete(layer, tops, replacements)
-    for top, shape in zip(layer.tops, tops, strict=True):
-        _check_count(layer, f'top "{top}"', shape or ())
+    for index, top in enumerate(tops):
+        if top is not None and not _is_small(top):
+            _check_count(layer, f'top "{layer.tops[index]}"', top)
     for index, shape in enumerate(blobs):
-        _check_count(layer, f"blob {index}", shape)
+        if not _is_small(shape):
+            _check_count(layer, f"blob {index}", shape)
     return tops, blobs
 
 
-def _refusals(
-    layer: Layer,
-    kind: LayerType | None,
-    shapes: Mapping[str, Shape | None],
-    tops: Sequence[Shape | None],
-    blobs: Sequence[Shape] | None,
-) -> Iterator[InputError]:
-    bottoms = [shape for read in layer.reads if (shape := shapes[read]) is not None]
-    if kind is not None and blobs is not None and len(bottoms) == len(layer.reads):
-        yield from refusals(layer, kind, bottoms, tops, blobs)
+def _is_small(shape: Shape) -> bool:
+    """Return whether a blob can have this shape, which has no length of 0."""
+    few = len(shape) <= MAX_AXES and math.prod(shape) <= MAX_COUNT
+    return few and min(shape, default=1) > 0
 
 
 def _check_loss_weights(layer: Layer, kind: LayerType) -> None:
     """Check the number of loss weights (Caffe: Layer::SetLossWeights). A loss layer without
     loss_weight has one weight of 1."""
+    if not kind.is_loss and not layer.params.has("loss_weight"):
+        return
     count = len(layer.params.loss_weight) or int(kind.is_loss)
     tops = max(len(layer.tops), int(kind.is_loss))
     if count and count != tops:
@@ -254,6 +291,8 @@ def owners(
     rates: dict[tuple[str, str], tuple[Layer, float]] = {}
     owner_of = {}
     for layer in layers:
+        if not layer.params.has("param"):
+            continue
         for index, spec in enumerate(layer.params.param):
             if not spec.name:
                 continue

@@ -81,7 +81,7 @@ class Summary(Shown):
         )
 
     def __str__(self) -> str:
-        table = tables.text(tables.rich_table(HEADINGS, self.cells(), RIGHT))
+        table = tables.text(HEADINGS, self.cells(), RIGHT)
         notes = (printable(f"note: {note}") for note in self.notes)
         return "\n".join((table, *self.total_lines(), *notes))
 

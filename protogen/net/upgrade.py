@@ -133,9 +133,12 @@ def _upgrade_transform(item: Field, log: list[str]) -> Field:
     if item.name != "layer":
         return item
     layer: Message = item.value
+    blocks = [block for block in _MOVED if layer.has(block)]
+    if not blocks:
+        return item
     kind = LayerType.registry.get(layer.type)
     own = kind.reads if kind is not None and kind.stock else {}
-    name = next((block for block in _MOVED if block in own and layer.has(block)), None)
+    name = next((block for block in blocks if block in own), None)
     if name is None:
         return item
     params: Message = getattr(layer, name)
@@ -163,7 +166,7 @@ def _upgrade_transform(item: Field, log: list[str]) -> Field:
 
 def _upgrade_batch_norm(item: Field, log: list[str]) -> Field:
     """Remove the three param of a BatchNorm, which set its learning rates to 0 in old nets."""
-    if item.name != "layer" or item.value.type != "BatchNorm" or len(item.value.param) != 3:
+    if item.name != "layer" or len(item.value.all("param")) != 3 or item.value.type != "BatchNorm":
         return item
     layer: Message = item.value
     log.append(f'layer "{layer.name}": removed its param, because BatchNorm has no trained blobs')

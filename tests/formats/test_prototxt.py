@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 import protogen as pg
 from protogen.errors import ProtogenWarning
 from protogen.formats import prototxt
-from protogen.formats.message import Message, Name
+from protogen.formats.message import Field, Message, Name, Source
+from protogen.formats.prototxt.parse import Parser
+from protogen.formats.schema.source import parse_proto
 from protogen.generate.specification import UpsampleSpec
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -164,3 +166,38 @@ def test_message_from_python_values_is_checked():
     for invalid in ({"num_output": -1}, {"engine": "GPU"}, {"nonsense": 1}, {"bias_term": "x"}):
         with pytest.raises(pg.InputError):
             Message.make("ConvolutionParameter", **invalid)
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most"),
+    [
+        ("int32", -(2**31), 2**31 - 1),
+        ("sint32", -(2**31), 2**31 - 1),
+        ("uint32", 0, 2**32 - 1),
+        ("fixed32", 0, 2**32 - 1),
+        ("sfixed64", -(2**63), 2**63 - 1),
+        ("fixed64", 0, 2**64 - 1),
+    ],
+)
+def test_an_integer_has_the_range_of_its_type(kind, least, most):
+    """A vendor's .proto can have types of integers that Caffe's own has not."""
+    type_ = parse_proto(f"message A {{ optional {kind} n = 1; }}", "p.proto").messages["A"]
+    for value in (least, 7, most):
+        document = prototxt.Document(type_, Source(f"n: {value}", "a.txt"))
+        Parser(document.source, True).run(document)
+        assert document.n == value
+    for value in (least - 1, most + 1):
+        document = prototxt.Document(type_, Source(f"n: {value}", "a.txt"))
+        with pytest.raises(pg.InputError, match=rf"n: {value} is out of range for {kind}"):
+            Parser(document.source, True).run(document)
+
+
+def test_an_attribute_is_a_field_of_its_own_message_only():
+    convolution = prototxt.parse("layer { convolution_param { num_output: 3 } }").layer[0]
+    assert convolution.convolution_param.num_output == 3
+    assert convolution.pooling_param.kernel_size == 0
+    with pytest.raises(AttributeError, match="PoolingParameter has no field 'num_output'"):
+        _ = convolution.pooling_param.num_output
+    with pytest.raises(AttributeError, match="an unknown message has no field 'num_output'"):
+        _ = Message(None).num_output
+    assert Message(None, [Field("num_output", 5)]).num_output == 5

@@ -447,3 +447,35 @@ def test_free_name_is_unused_and_has_the_next_free_number(numbers, between):
     run = {"a", *(f"b{between}{n}" for n in range(2, len(numbers) + 2)), "b"}
     assert free_name("b", run, between) == f"b{between}{len(numbers) + 2}"
     assert free_name("c", run, between) == "c"
+
+
+REPEATED = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 9 dim: 9 } } }
+layer { name: "a" type: "Convolution" bottom: "data" top: "a" convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "b" type: "Convolution" bottom: "a" top: "b" convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "d" type: "Convolution" bottom: "data" top: "d" convolution_param { num_output: 5 kernel_size: 3 } }
+layer { name: "e" type: "Slice" bottom: "a" top: "e1" top: "e2" slice_param { axis: 2 } }
+layer { name: "f" type: "Slice" bottom: "a" top: "f" slice_param { axis: 2 } }
+layer { name: "g" type: "Pooling" bottom: "a" top: "g" pooling_param { kernel_size: 99 } }
+layer { name: "h" type: "Pooling" bottom: "a" top: "h" pooling_param { kernel_size: 99 } }
+layer { name: "i" type: "InnerProduct" bottom: "d" top: "i" inner_product_param { num_output: 2
+  weight_filler { type: "none" } } }
+layer { name: "j" type: "InnerProduct" bottom: "d" top: "j" inner_product_param { num_output: 2
+  weight_filler { type: "none" } } }
+"""
+
+
+def test_equal_layers_have_the_shapes_and_the_errors_of_each_alone(monkeypatch):
+    def built():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            graph = Net(prototxt.parse(REPEATED, "net"), tolerant=True).graph
+        return graph.shapes, graph.parameter_shapes, [str(one.message) for one in caught]
+
+    shapes, parameters, messages = built()
+    assert (shapes["a"], shapes["b"], shapes["d"]) == ((1, 4, 7, 7), (1, 4, 5, 5), (1, 5, 7, 7))
+    assert parameters["c"] == parameters["a"] == ((4, 4, 3, 3), (4,))
+    assert [sum(f'layer "{name}"' in one for one in messages) for name in "ghij"] == [1, 1, 1, 1]
+    monkeypatch.setattr("protogen.net.shapes._key", lambda *_: None)
+    assert built() == (shapes, parameters, messages)

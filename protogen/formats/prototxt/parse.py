@@ -5,45 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from protogen.errors import InputError, ProtogenWarning, did_you_mean, warn
-from protogen.formats.message import Field, Message, Name, Source, integer_problem
+from protogen.formats.message import Field, Message, Name, integer_problem
 from protogen.formats.prototxt.hints import choices, expected
+from protogen.formats.prototxt.plain import MAX_DEPTH, MAX_FIELDS, MAX_STRING, Reader
 from protogen.formats.prototxt.tokens import TOKEN, number, unquote
 from protogen.formats.schema import FieldType, caffe
 from protogen.formats.schema.dialect import in_words
 
-# Limits against malicious files. Caffe's own messages are 6 levels deep, published nets have at
-# most 40,000 fields, and a string is a name or a path.
-MAX_DEPTH = 100
-MAX_FIELDS = 1_000_000
-MAX_STRING = 1 << 20
 _TRUE = {"true", "True", "t", "1"}
 _FALSE = {"false", "False", "f", "0"}
 _CLOSES = {"{": "}", "<": ">"}
 
 
-class Parser:
-    """Parser in one pass. It holds open messages on an explicit stack, so that deep nesting does
-    not need recursion."""
-
-    def __init__(self, source: Source, strict: bool) -> None:
-        self.source = source
-        self.strict = strict
-        self.at = 0  # where the next token begins
-        self.comments: list[str] = []
-        self.blank = False
-        self.count = 0  # fields so far
-        self.new_line = False  # whether the last token is the first of its line
-        self.reported: set[tuple[str, str]] = set()  # unknown names with a warning
-        self.stack: list[tuple[Message, Field, str]] = []
-        self.message: Message
-        self.last: Field | None = None  # the field that a comment on this line belongs to
-        self.opened: Message | None = None  # the message whose brace opened on this line
+class Parser(Reader):
+    """Parser in one pass."""
 
     def run(self, document: Message) -> None:
         """Reads the whole text into ``document``."""
         self.message = document
         text = self.source.text
         while True:
+            self.read_plain()
             kind, token, start = self._next()
             if kind == "comment":
                 self._comment(token)
@@ -176,10 +158,8 @@ class Parser:
 
     def _append(self, field: Field) -> None:
         field.end = self.at
+        self.message.by_name().setdefault(field.name, []).append(field)
         self.message.fields.append(field)
-        index = self.message._index
-        if index is not None:
-            index.setdefault(field.name, []).append(field)
         self.last, self.opened = field, None
 
     def _open(self, field: Field, token: str) -> None:

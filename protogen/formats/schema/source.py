@@ -32,16 +32,28 @@ class EnumType:
         self.dialects: dict[str, tuple[str, ...]] = {}
 
 
+# What a value of a scalar type is in a text.
+_CATEGORIES = {
+    **dict.fromkeys(SCALARS, "integer"),
+    "double": "float",
+    "float": "float",
+    "bool": "bool",
+    "string": "string",
+    "bytes": "bytes",
+}
+
+
 class FieldType:
     """A field of a message. ``message`` or ``enum`` is set if the type of the field is one.
-    ``dialects`` are the forks that define it: none for a field of BVLC Caffe."""
+    ``dialects`` are the forks that define it: none for a field of BVLC Caffe. ``category`` is "message",
+    "enum", "integer", "float", "bool", "string" or "bytes"; it is empty before ``resolve``."""
 
     __slots__ = (
         "_enum",
         "_message",
         "_owner",
-        "_resolved",
         "_schema",
+        "category",
         "default",
         "dialects",
         "label",
@@ -64,7 +76,7 @@ class FieldType:
         self.dialects = _dialects(match["forks"])
         self._owner = owner.name
         self._schema = schema
-        self._resolved = self.type_name in SCALARS
+        self.category = _CATEGORIES.get(self.type_name, "")
         self._message: MessageType | None = None
         self._enum: EnumType | None = None
 
@@ -80,18 +92,23 @@ class FieldType:
 
     @property
     def message(self) -> MessageType | None:
-        if not self._resolved:
-            self._resolve()
+        if not self.category:
+            self.resolve()
         return self._message
 
     @property
     def enum(self) -> EnumType | None:
-        if not self._resolved:
-            self._resolve()
+        if not self.category:
+            self.resolve()
         return self._enum
 
-    def _resolve(self) -> None:
-        """Look up the type by its name, from the innermost scope outwards, as protoc does."""
+    def resolve(self) -> str:
+        """Look up the type by its name, from the innermost scope outwards, as protoc does. Returns the
+        category.
+
+        Raises:
+            InputError: there is no such type.
+        """
         schema = self._schema
         name = self.type_name.removeprefix(".").removeprefix(f"{schema.package}.")
         scope = self._owner.split(".")
@@ -100,8 +117,8 @@ class FieldType:
             if schema.knows(candidate):
                 self._message = schema.messages.get(candidate)
                 self._enum = schema.enums.get(candidate)
-                self._resolved = True
-                return
+                self.category = "message" if self._message is not None else "enum"
+                return self.category
         raise InputError(
             f"unknown type {self.type_name}",
             subject=f"{self._owner}.{self.name}",
