@@ -46,7 +46,8 @@ def main() -> int:
     if not arguments.modules:
         from performance_page import page
 
-        data = {"machine": _machine(), "rows": measured}
+        notes = {name: _note(name) for name in measured}
+        data = {"machine": _machine(), "notes": notes, "rows": measured}
         DATA.write_text(json.dumps(data, indent=1) + "\n")
         PAGE.write_text(page(data))
     every = [Row(**row) for rows in measured.values() for row in rows]
@@ -59,7 +60,7 @@ def _measured(name: str) -> list[dict[str, Any]]:
     """Print and return the rows of a module."""
     module = import_module(f"rows.{name}")
     begin = time.monotonic()
-    print(f"{name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)
+    print(f"{name}: {_note(name)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         rows: list[Row] = module.rows(Path(folder))
     for row in rows:
@@ -67,6 +68,11 @@ def _measured(name: str) -> list[dict[str, Any]]:
     print(f"  {'skipped: what it needs is not there; ' if not rows else ''}"
           f"{time.monotonic() - begin:.0f} s", flush=True)  # fmt: skip
     return [row.plain() for row in rows]
+
+
+def _note(name: str) -> str:
+    """Return what a module measures, in one paragraph."""
+    return " ".join((import_module(f"rows.{name}").__doc__ or "").split()).replace("``", "`")
 
 
 def line(row: Row) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 from measuring import Row
@@ -21,6 +21,7 @@ depends less on the machine than a time does; this run was on {processors} proce
 
 TITLES = {
     "conversion": "Conversion",
+    "filling": "Initial weights",
     "forward": "Forward pass of emitted ONNX",
     "many": "Many small nets",
     "nodes": "What other optimisers find in emitted ONNX",
@@ -38,8 +39,8 @@ def page(data: Mapping[str, Any]) -> str:
     lines = [HEAD.format(**{**machine, "libraries": libraries})]
     for name, plain in data["rows"].items():
         if plain:
-            notes = (import_module(f"rows.{name}").__doc__ or "").strip()
-            lines += [f"## {TITLES.get(name, name.capitalize())}", "", notes, ""]
+            title = TITLES.get(name, name.capitalize())
+            lines += [f"## {title}", "", *textwrap.wrap(data["notes"][name], 110), ""]
             lines += [*table([Row(**row) for row in plain]), ""]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -121,6 +121,11 @@ class _Joined(Side):
         self.net = self.program = self.model = None
         self._whole = whole
         self._parts = parts
+        self._sides: list[Side] = []
+
+    def release(self) -> None:
+        for side in (self._whole, *self._sides):
+            side.release()
 
     def inputs(self) -> dict[str, Lengths]:
         return self._whole.inputs()
@@ -141,7 +146,8 @@ class _Joined(Side):
         for part in self._parts:
             taken += [value for value in part.begins if value not in computed]
             computed |= part.ends.keys()
-        runs = [_run(part) for part in self._parts]
+        self._sides = [Side(part.model) for part in self._parts]
+        runs = list(map(_run, self._parts, self._sides))
         front = self._whole.evaluator(taken)[0] if taken else None
         fed = self._whole.evaluator(blobs)[1]
 
@@ -159,9 +165,8 @@ class _Joined(Side):
         return run, fed
 
 
-def _run(part: Runnable) -> Callable[[Arrays], Arrays]:
+def _run(part: Runnable, side: Side) -> Callable[[Arrays], Arrays]:
     """Return a function that computes the outputs of a part, by their names in it."""
-    side = Side(part.model)
     names = list(part.ends.values())
     values = side.net.graph.last(names) if side.net is not None else names
     evaluate, needed = side.evaluator(values)[0], side.inputs()

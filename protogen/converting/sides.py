@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, did_you_mean
-from protogen.formats.mapped import release_arrays
 from protogen.geometry import Shape, shape_text
 from protogen.layers import kind_of
 from protogen.layers.graph import Layer
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.onnx import Model, Preprocessing, Program, Step
+    from protogen.running.runtime import Runner
 
     Source = Net | Model | Program | str | Path | tuple[str | Path, str | Path | None]
     Arrays = dict[str, NDArray[Any]]
@@ -40,6 +40,7 @@ class Side:
         from protogen.running.runtime import check_room
 
         self._arrays: Mapping[str, NDArray[Any]] = {}  # constants that the model lacks
+        self._runners: list[Runner] = []
         self.net: Net | None = None
         self.program: Program | None = None
         self.model: Any = None
@@ -63,10 +64,9 @@ class Side:
             self._steps.update(dict.fromkeys(step.writes, step))
 
     def release(self) -> None:
-        """Release the memory of weights that are views of a file; the next run reads them again."""
-        release_arrays(self._arrays.values())
-        if self.net is not None:
-            release_arrays(blob for blobs in self.net.weights.values() for blob in blobs)
+        """Free the memory of large weights; the next run reads them again."""
+        for runner in self._runners:
+            runner.release()
 
     def inputs(self) -> dict[str, Lengths]:
         """Return the shapes of the inputs by name, None for a free axis."""
@@ -136,17 +136,19 @@ class Side:
     def evaluator(self, blobs: Sequence[str]) -> tuple[Callable[[Arrays], Arrays], set[str]]:
         """Return a function that computes these values, and which of them depend on inputs."""
         from protogen.onnx import exposed, exposing, fed_by_inputs, lower
-        from protogen.running.runtime import opened, opened_once
+        from protogen.running.runtime import opened, opened_model
 
         if self.net is None and self.program is None:
             model = exposed(self.model, blobs)
-            return opened_once(model, self._arrays, blobs), fed_by_inputs(model)
+            self._runners.append(opened_model(model, self._arrays, blobs))
+            return self._runners[-1], fed_by_inputs(model)
         if self.net is not None:
             program = lower(self.net, outputs=blobs, fold=False)
         else:
             assert self.program is not None
             program = exposing(self.program, blobs)
-        run, needed = opened(program, once=True), [value.name for value in program.inputs]
+        run, needed = opened(program), [value.name for value in program.inputs]
+        self._runners.append(run)
         return (lambda arrays: run({name: arrays[name] for name in needed})), fed_by_inputs(program)
 
 

@@ -56,7 +56,7 @@ class Upsampling(Shown):
 
     Attributes:
         specs: one UpsampleSpec per layer.
-        prototxt: the text; it is parsed and checked.
+        prototxt: the text. That of a user's template is parsed and checked.
         net: the layers with their inputs as a Net.
         whole: whether ``prototxt`` has Input layers and is a complete net.
     """
@@ -78,8 +78,13 @@ class Upsampling(Shown):
         self._inputs = dict(inputs or {})
         _check_inputs(self.specs, self._inputs)
         self.prototxt = self._render(self._inputs, name)
-        self._document = self._parse(self.prototxt)
-        self._check_rendered()
+        if template or templates:  # protogen's own templates need no check
+            self._check_rendered()
+
+    @cached_property
+    def _document(self) -> prototxt.Document:
+        """The parsed text."""
+        return self._parse(self.prototxt)
 
     @cached_property
     def net(self) -> Net:

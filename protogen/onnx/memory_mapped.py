@@ -82,12 +82,10 @@ def as_inputs(
         model: a model without the values of some of its initializers.
         arrays: these values by name.
     """
-    import numpy as np
-
     own = all(opset.domain in OWN_DOMAINS for opset in model.opset_import)
     fixed = {value.name for value in model.graph.output}
     feeds = {
-        name: np.ascontiguousarray(array)
+        name: array
         for name, array in arrays.items()
         if own and array.dtype.kind == "f" and name not in fixed
     }

@@ -58,6 +58,9 @@ class ModuleSide(Side):
                 self._path.setdefault(name, path)  # the innermost part
         self._layers, self._steps = {}, {}
 
+    def release(self) -> None:
+        """Free nothing: the weights are those of the module."""
+
     def inputs(self) -> dict[str, Lengths]:
         return {name: tuple(tensor.shape) for name, tensor in self.examples.tensors.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,6 +143,50 @@ def _amount(count: int) -> str:
     return f"{count / 1e12:.3g} TB" if count >= 1e12 else f"{count / 1e9:.3g} GB"
 
 
+class Runner:
+    """A loaded model some of whose inputs are its large constants.
+
+    protogen runs a net few times: onnxruntime's own copies of its constants would take memory. It reads
+    them where they are, in memory or in a mapped file.
+
+    Args:
+        model: the model.
+        constants: the arrays of these inputs.
+        outputs: names of the values to compute; all outputs by default.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        constants: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None = None,
+    ) -> None:
+        import numpy as np
+
+        from protogen.onnx.session import open_model
+
+        self._run = open_model(model.SerializeToString(), outputs)
+        self._constants = {name: np.ascontiguousarray(one) for name, one in constants.items()}
+
+    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Run the model and return its outputs by name.
+
+        Raises:
+            InputError: an input is missing, or a file of constants was changed since it was mapped.
+        """
+        from protogen.formats.mapped import check_unchanged
+
+        outputs = self._run({**feeds, **self._constants})
+        check_unchanged(self._constants.values())
+        return outputs
+
+    def release(self) -> None:
+        """Release the memory of mapped constants; the next run reads them again."""
+        from protogen.formats.mapped import release_arrays
+
+        release_arrays(self._constants.values())
+
+
 def run_program(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
     """Run a program once and return its outputs by name."""
     return opened(program)(feeds)
@@ -154,21 +198,20 @@ def every_value(program: Program, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
 
     model, constants = to_model_with_inputs(program)
     names = values(model)
-    return _with_constants(exposed(model, names), constants, names)(feeds)
+    return Runner(exposed(model, names), constants, names)(feeds)
 
 
-def opened(program: Program) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
-    """Load a program and return a function that runs it. Its large constants stay where they are: protogen
-    runs a net few times, and onnxruntime's copies of them would take memory."""
+def opened(program: Program) -> Runner:
+    """Load a program."""
     from protogen.onnx import to_model_with_inputs
 
-    return _with_constants(*to_model_with_inputs(program))
+    return Runner(*to_model_with_inputs(program))
 
 
 def opened_model(
     model: Model, arrays: Mapping[str, NDArray[Any]], outputs: Sequence[str]
-) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
-    """Load a model for few runs, as ``opened`` does.
+) -> Runner:
+    """Load a model.
 
     Args:
         arrays: the values of the initializers that lack them.
@@ -176,17 +219,7 @@ def opened_model(
     """
     from protogen.onnx.memory_mapped import as_inputs
 
-    return _with_constants(*as_inputs(model, arrays), outputs)
-
-
-def _with_constants(
-    model: Model, constants: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
-) -> Callable[[Mapping[str, NDArray[Any]]], Arrays]:
-    """Load a model some of whose inputs are constants, and return a function that takes the others."""
-    from protogen.onnx.session import open_model
-
-    run = open_model(model.SerializeToString(), outputs)
-    return lambda feeds: run({**feeds, **constants})
+    return Runner(*as_inputs(model, arrays), outputs)
 
 
 def checked_input(

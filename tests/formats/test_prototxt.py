@@ -13,7 +13,7 @@ import protogen as pg
 from protogen.errors import ProtogenWarning
 from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Name, Source
-from protogen.formats.prototxt.parse import Parser
+from protogen.formats.prototxt.parser import Parser
 from protogen.formats.schema.source import parse_proto
 from protogen.generate.specification import UpsampleSpec
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from protogen.errors import InputError
 from protogen.formats import contents, files
 from protogen.formats.message import Message, Source
-from protogen.formats.prototxt.parse import Parser
+from protogen.formats.prototxt.parser import Parser
 from protogen.formats.schema import MessageType, message_type
 
 MOST_BYTES = 64 << 20  # published nets have at most 1 MB

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from protogen.formats.message import Field, Message
 from protogen.formats.prototxt.document import Document
-from protogen.formats.prototxt.write import write
+from protogen.formats.prototxt.writer import write
 
 # What may follow a field on its line: separators, and a comment, which belongs to the field.
 _REST_OF_LINE = re.compile(r"[ \t]*[;,]?[ \t]*(?:#[^\n]*|\r)?(?:\n|\Z)")

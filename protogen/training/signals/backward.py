@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import UnsupportedError
-from protogen.formats.mapped import PIECE, pieces
+from protogen.formats.mapped import in_memory
 from protogen.formats.weightfiles import missing
 from protogen.training.signals.gradients import OPERATORS, unsupported
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from protogen.onnx.program import Node, Program
 
-_ALIGNMENT = 64  # bytes: JAX copies arrays that begin elsewhere
 _CACHE_BYTES = 64 << 20  # of compiled functions on disk
 
 
@@ -114,7 +113,7 @@ def _pulled(
     import numpy as np
 
     constants = {
-        n: _aligned(program.tensors[n].array()) for n in node.reads if n in program.tensors
+        n: in_memory(program.tensors[n].array()) for n in node.reads if n in program.tensors
     }
     read = [constants.get(n, values.get(n)) if n else None for n in node.reads]
     # Shapes and axes are Python values. Weights are arguments, so that XLA does not fold them.
@@ -146,23 +145,6 @@ def _pulled(
     for _, gradient in by_name:
         gradient.block_until_ready()
     return by_name
-
-
-def _aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array whose memory JAX uses without a copy. A view of a file is read without access to the
-    map, whose pages would take memory as well."""
-    import numpy as np
-
-    if array.nbytes < PIECE:
-        return array
-    memory = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    copy = memory[start : start + array.nbytes].view(array.dtype)
-    at = 0
-    for piece in pieces(array):
-        copy[at : at + piece.size] = piece
-        at += piece.size
-    return copy.reshape(array.shape)
 
 
 def _compiled(
