@@ -48,3 +48,23 @@ def test_names_of_a_specification_are_escaped(tmp_path, protogen):
     for line in (done.stdout + done.stderr).split("\n"):
         assert printable(line) == line
     assert r"weights of u\x1b]0;P\x07" in done.stderr
+
+
+def test_images_of_an_absurd_size_are_refused(tmp_path, protogen):
+    pytest.importorskip("PIL")
+    from places import EXAMPLES
+
+    done = protogen(
+        "mean", "compute", EXAMPLES / "pictures" / "0.png", "--size", "1e9", "-o", "m.npy"
+    )
+    assert done.returncode in (2, 3)
+    assert done.stderr.startswith("protogen: ")
+    assert "unforeseen" not in done.stderr
+
+
+def test_target_with_a_path_does_not_name_the_output(tmp_path, protogen):
+    net = tmp_path / "net.prototxt"
+    net.write_text('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 } } }')
+    done = protogen("rescue", net, "--target", tmp_path / "other.png")
+    assert done.returncode == 2
+    assert done.stderr.startswith("protogen: ")

@@ -147,7 +147,7 @@ def _output(net: str | Path, output: str | Path | None, target: str | Path | Non
             advice="Name the prototxt: -o FILE.prototxt.",
         )
     word = "stock" if target is None else str(target)
-    word = Path(word).stem if word.endswith(".toml") else word
+    word = Path(word).stem if word.endswith(".toml") else Path(word).name
     return Path(net).with_name(f"{Path(net).stem}_{word}.prototxt")
 
 

@@ -99,15 +99,18 @@ def read_pictures(
 
     Raises:
         InputError: a file is not a supported image, or the input's shape is not that of images.
-        UnsupportedError: Pillow is not installed.
+        UnsupportedError: Pillow is not installed, or the images need more memory than this machine has.
     """
     import numpy as np
+
+    from protogen.running.runtime import check_inputs
 
     if len(shape) != 4 or shape[1] not in (1, 3):
         raise InputError(
             f"an input of {shape_text(shape)} cannot take images: expected 4 axes and 1 or 3 channels",
             advice="Give an .npy array.",
         )
+    check_inputs({"images": (len(paths), *shape[1:])})
     images = np.empty((len(paths), *shape[1:]), np.float32)
     for i, path in enumerate(paths):
         with open_picture(path) as image:
