@@ -68,3 +68,23 @@ def test_target_with_a_path_does_not_name_the_output(tmp_path, protogen):
     done = protogen("rescue", net, "--target", tmp_path / "other.png")
     assert done.returncode == 2
     assert done.stderr.startswith("protogen: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("health", "{net}", "--compare-init", ","),
+        ("mean", "compute", "{net}", "--size", "nan"),
+        ("mean", "compute", "{net}", "--size", "inf"),
+        ("preprocess", "{net}", "--caffemodel", "{net}", "--std", "nan", "-o", "o.prototxt"),
+    ],
+)
+def test_lists_without_usable_values(tmp_path, protogen, words):
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
+        'layer { name: "f" type: "InnerProduct" bottom: "x" top: "f" inner_product_param { num_output: 2 } }'
+    )
+    done = protogen(*(word.format(net=net) for word in words))
+    assert done.returncode == 2
+    assert "unforeseen" not in done.stderr

@@ -195,6 +195,10 @@ def _fillers(text: str) -> list[str]:
             names[-1] += f",{word}"
         else:
             names.append(word)
+    if not names:
+        raise InputError(
+            f"{text!r} names no filler", subject="--compare-init", advice="Write xavier,msra."
+        )
     for name in names:
         if name not in ("net", "recommended"):
             parse_filler(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -294,12 +296,12 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
     Raises:
         InputError: the text is not a list of numbers.
     """
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"{text!r} is not a list of numbers", subject=option, advice="Write 104,117,123."
-        ) from None
+    with suppress(ValueError):
+        values = tuple(float(word) for word in text.split(","))
+        if all(map(isfinite, values)):
+            return values
+    problem = f"{text!r} is not a list of numbers"
+    raise InputError(problem, subject=option, advice="Write 104,117,123.")
 
 
 def mean(text: str) -> Any:
