@@ -291,11 +291,7 @@ def onnx_shapes(model: str, texts: tuple[str, ...]) -> dict[str, tuple[int, ...]
 
 
 def numbers(text: str, option: str) -> tuple[float, ...]:
-    """The numbers of ``104,117,123``.
-
-    Raises:
-        InputError: the text is not a list of numbers.
-    """
+    """The numbers of ``104,117,123``; InputError if the text is not a list of finite numbers."""
     with suppress(ValueError):
         values = tuple(float(word) for word in text.split(","))
         if all(map(isfinite, values)):
