@@ -70,6 +70,11 @@ from protogen.formats import files
 )
 @click.option("--opset", type=int, default=18, show_default=True, help="To ONNX: operator set.")
 @click.option("--dynamic-batch", is_flag=True, help="To ONNX: leave the batch size free.")
+@click.option(
+    "--expand",
+    is_flag=True,
+    help="To ONNX: write LRN and PReLU as operators that onnxruntime computes faster.",
+)
 @click.option("--half", is_flag=True, help="To ONNX: store the weights as float16.")
 @click.option(
     "--external-data/--no-external-data",

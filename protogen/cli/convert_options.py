@@ -67,6 +67,7 @@ def preprocessing(flags: dict[str, Any]) -> Preprocessing | None:
 _ONLY_TO_ONNX: dict[str, tuple[Any, str]] = {
     "opset": (18, "a Caffe net has no operator set"),
     "dynamic_batch": (False, "a Caffe net has a fixed batch size"),
+    "expand": (False, "Caffe has LRN and PReLU"),
     "half": (False, "Caffe's weights are float32"),
     "external_data": (None, "Caffe's weights are always in a caffemodel"),
     "identities": ((), "an ONNX model has no Caffe layers"),
@@ -166,6 +167,7 @@ def to_onnx_options(net: str | None, flags: dict[str, Any]) -> dict[str, Any]:
         "input_shapes": shapes,
         "dynamic_batch": flags["dynamic_batch"],
         "fold": flags["fold"] is not False,
+        "expand": flags["expand"],
         "half": flags["half"],
         "external_data": flags["external_data"],
         "preprocessing": how,

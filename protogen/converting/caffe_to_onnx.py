@@ -66,6 +66,7 @@ def convert(
     input_shapes: Mapping[str, Shape] | None = None,
     dynamic_batch: bool = False,
     fold: bool = True,
+    expand: bool = False,
     half: bool = False,
     external_data: bool | None = None,
     preprocessing: Preprocessing | None = None,
@@ -91,6 +92,7 @@ def convert(
         dynamic_batch: leave the first axis of the inputs free.
         fold: fold BatchNorm and Scale into the convolution before them, and remove layers without
             effect; exact to 1e-5.
+        expand: write LRN and PReLU as operators that onnxruntime computes faster.
         half: store weights as float16; the model computes in float32.
         external_data: write the weights to ``output``.data next to the model; None means only above
             2 GB.
@@ -127,6 +129,7 @@ def convert(
         "input_shapes": _known_inputs(whole, input_shapes or {}),
         "dynamic_batch": dynamic_batch,
         "fold": fold,
+        "expand": expand,
         "half": half,
         "preprocessing": _preprocessing_options(preprocessing),
         **plain_reading(reading),
@@ -136,6 +139,7 @@ def convert(
         opset=opset,
         outputs=outputs,
         fold=fold,
+        expand=expand,
         half=half,
         free_axes=(0,) if dynamic_batch else (),
         preprocessing=preprocessing,

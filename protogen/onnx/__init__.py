@@ -14,7 +14,7 @@ from protogen.onnx.files import (
     with_inputs,
 )
 from protogen.onnx.flow import Step, fed_by_inputs, input_kinds, steps
-from protogen.onnx.model import check, encode, exposing, to_external_model, to_model
+from protogen.onnx.model import check, encode, exposing, to_model, to_model_with_inputs
 from protogen.onnx.passes.preprocessing import Preprocessing
 from protogen.onnx.passes.widening import NOTE as WIDENED
 from protogen.onnx.program import Program
@@ -40,8 +40,8 @@ __all__ = [
     "resize_model",
     "runs_as_file",
     "steps",
-    "to_external_model",
     "to_model",
+    "to_model_with_inputs",
     "to_onnx",
     "values",
     "with_inputs",

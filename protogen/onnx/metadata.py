@@ -1,18 +1,21 @@
 """Round-trip metadata: restores Caffe layers that were exported as a whole group of operators.
 
 The model's metadata holds the prototxt of such a layer, its bottoms and a digest of the group. The
-import replaces the group by the layer, but only if the group still has the same digest.
+import replaces the group by the layer, but only if the group still has the same digest. A bottom that does
+not depend on inputs, such as the priors of SSD, may be folded into the group. Then the metadata holds it.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from protogen.formats import prototxt
 from protogen.formats.message import Message
@@ -20,16 +23,25 @@ from protogen.layers import kind_of
 from protogen.onnx.soundness import constant
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from protogen.layers.graph import Graph, Layer
-    from protogen.onnx.program import Program
+    from protogen.onnx.program import Program, Tensor
 
 KEY = "caffe_layer:"  # prefix of a metadata key; the name of the layer's top follows
 DOMAIN = "protogen.caffe"  # operator domain of restored layers
 SMALL = 256  # values: the digest covers constants up to this size (thresholds, limits, axes)
 
 
-def roundtrip_metadata(graph: Graph, program: Program) -> dict[str, str]:
-    """Return the metadata entries of the layers whose type is marked for a round trip."""
+def roundtrip_metadata(
+    graph: Graph, program: Program, constants: Mapping[str, Tensor]
+) -> dict[str, str]:
+    """Return the metadata entries of the layers whose type is marked for a round trip.
+
+    ``constants`` are the values that do not depend on inputs. Those among a layer's bottoms may be folded
+    into its operators, so the entry holds their numbers.
+    """
     protos: list[NodeProto] | None = None
     entries = {}
     for layer in graph.layers:
@@ -38,21 +50,39 @@ def roundtrip_metadata(graph: Graph, program: Program) -> dict[str, str]:
             continue
         if protos is None:
             protos = [node.proto("") for node in program.nodes]
-        bottoms = _bottoms(graph, program, layer)
+        bottoms = _bottoms(graph, program, layer, constants)
         if bottoms is None:
             continue
+        folded = [n for n in bottoms if n in constants and n not in program.tensors]
         values = {n: t.array().tobytes() for n, t in program.tensors.items() if t.size <= 8 * SMALL}
         digest = digest_of(protos, layer.writes[0], bottoms, values.get)
         text = Message.make("LayerParameter", **_fields(layer.params))
-        entries[KEY + layer.writes[0]] = json.dumps(
-            {
-                "layer": prototxt.write(Message.make("NetParameter", layer=[text])),
-                "bottoms": bottoms,
-                "shapes": [list(graph.shapes[name] or ()) for name in layer.reads],
-                "digest": digest,
-            }
-        )
+        entry: dict[str, object] = {
+            "layer": prototxt.write(Message.make("NetParameter", layer=[text])),
+            "bottoms": bottoms,
+            "shapes": [list(graph.shapes[name] or ()) for name in layer.reads],
+            "digest": digest,
+        }
+        if folded:
+            entry["constants"] = {name: _text(constants[name].array()) for name in folded}
+        entries[KEY + layer.writes[0]] = json.dumps(entry)
     return entries
+
+
+def _text(array: NDArray[Any]) -> str:
+    """Return the float32 numbers of a constant as text."""
+    return base64.b64encode(array.astype("<f4").tobytes()).decode()
+
+
+def _array(text: str, shape: Sequence[int]) -> NDArray[np.float32] | None:
+    """Return the numbers that ``_text`` wrote; None if there are not as many as the shape has."""
+    import numpy as np
+
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return np.frombuffer(raw, "<f4").reshape(shape) if len(raw) == 4 * prod(shape) else None
 
 
 def _fields(params: Message) -> dict[str, Any]:
@@ -65,8 +95,11 @@ def _fields(params: Message) -> dict[str, Any]:
     }
 
 
-def _bottoms(graph: Graph, program: Program, layer: Layer) -> list[str] | None:
-    """Return the values that the layer's group of operators reads, in the order of its bottoms.
+def _bottoms(
+    graph: Graph, program: Program, layer: Layer, constants: Mapping[str, Tensor]
+) -> list[str] | None:
+    """Return the values that the layer's group of operators reads, in the order of its bottoms. The group
+    need not read ``constants`` any more.
 
     Tidying may have moved the last Reshape of a bottom into the group. Then the group reads a value
     of the same size instead. None if the values are not unique.
@@ -82,7 +115,7 @@ def _bottoms(graph: Graph, program: Program, layer: Layer) -> list[str] | None:
     others = [name for name in outside if name not in layer.reads]
     bottoms = []
     for name in layer.reads:
-        candidates = [name] if name in outside else []
+        candidates = [name] if name in outside or name in constants else []
         if not candidates:  # the input of the moved Reshape has the same number of values
             candidates = [other for other in others if _count(graph, other) == _count(graph, name)]
         if len(candidates) != 1:
@@ -139,12 +172,27 @@ def _parsed_entry(text: str) -> Mapping[str, Any] | None:
         and _is_list_of(entry.get("shapes"), list)
         and all(_is_list_of(shape, int) and len(shape) < 32 for shape in entry["shapes"])
         and all(0 <= n < 2**31 for shape in entry["shapes"] for n in shape)
+        and len(entry["shapes"]) == len(entry["bottoms"])
+        and isinstance(entry.setdefault("constants", {}), dict)
+        and all(isinstance(text, str) for text in entry["constants"].values())
     )
     return entry if valid else None
 
 
 def _is_list_of(value: Any, kind: type) -> bool:
     return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def _constants(entry: Mapping[str, Any]) -> list[TensorProto] | None:
+    """Return the bottoms that were folded into an exported group; None if the entry is invalid."""
+    shapes = dict(zip(entry["bottoms"], entry["shapes"], strict=True))
+    arrays = {
+        name: _array(text, shapes[name])
+        for name, text in entry["constants"].items()
+        if name in shapes
+    }
+    protos = [numpy_helper.from_array(a, name) for name, a in arrays.items() if a is not None]
+    return protos if len(protos) == len(entry["constants"]) else None
 
 
 def restore_layers(model: ModelProto) -> None:
@@ -165,6 +213,8 @@ def restore_layers(model: ModelProto) -> None:
         if tensor.raw_data and len(tensor.raw_data) <= 8 * SMALL
     }
     nodes = list(model.graph.node)
+    taken = {one.name for one in (*model.graph.initializer, *model.graph.input)}
+    taken.update(name for node in nodes for name in node.output)
     changed = False
     for index, node in enumerate(nodes):
         entry: Mapping[str, Any] | None = next(
@@ -172,7 +222,12 @@ def restore_layers(model: ModelProto) -> None:
         )
         if entry is None:
             continue
+        constants = _constants(entry)
+        if constants is None or taken.intersection(entry["constants"]):
+            continue
         if digest_of(nodes, node.output[0], entry["bottoms"], values.get) == entry.get("digest"):
+            model.graph.initializer.extend(constants)
+            taken.update(entry["constants"])
             shapes = [n for shape in entry["shapes"] for n in (len(shape), *shape)]
             nodes[index] = helper.make_node(
                 "Layer",

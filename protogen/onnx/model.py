@@ -11,10 +11,12 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from protogen._version import __version__
 from protogen.errors import UnsupportedError
+from protogen.formats.mapped import release_arrays
 from protogen.onnx.program import TYPES, Node, Program, Tensor, Value, free_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from onnx.model_container import ModelContainer
 
 INLINE = 1024  # bytes: smaller constants may be shapes or axes, which shape inference reads
 LIMIT = 2**31 - 1  # bytes: the largest protobuf message
@@ -31,43 +33,64 @@ def to_model(program: Program) -> ModelProto:
         raise UnsupportedError(
             f"the weights take {total / 2**30:.1f} GiB, but a model in memory can hold at most 2 GiB",
             subject=f'net "{program.name}"',
-            advice="Write it to a file with pg.convert, which stores the weights in a separate file.",
+            advice="Write it to a file with pg.convert, which stores the weights in a separate file, or use "
+            "pg.to_onnx(net, mapped=True).",
         )
     model = model_without_tensors(program, program.inputs)
-    model.graph.initializer.extend(proto(name, t) for name, t in program.tensors.items())
+    constants = {name: model.graph.initializer.add() for name in program.tensors}
+    # protobuf copies the bytes of a constant: the largest is copied first, while the rest of the model takes
+    # no memory.
+    for name, tensor in sorted(program.tensors.items(), key=lambda item: -item[1].size):
+        array = tensor.array()
+        raw = array.tobytes()
+        release_arrays([array])
+        constants[name].MergeFrom(header(name, tensor))
+        constants[name].raw_data = raw
+        del array, raw
     return model
 
 
-def to_external_model(
-    program: Program, *, as_inputs: bool = False
-) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
-    """Convert the program to a model whose large constants are not in the model.
-
-    Args:
-        as_inputs: make the large constants inputs of the model. onnxruntime copies constants at least
-            once; inputs it reads where they are, but it cannot prepare them for many runs.
+def to_container(program: Program) -> ModelContainer:
+    """Convert the program to a model whose large constants stay where they are: views of the mapped
+    caffemodel, or arrays in memory.
 
     Returns:
-        The model and the arrays of the large constants by name: external initializers, which onnxruntime
-        takes with ``SessionOptions.add_external_initializers``, or inputs.
+        The onnx package's class for such models. Its ``save`` writes the model and its external data, its
+        ``large_initializers`` are the arrays.
+    """
+    from onnx.model_container import ModelContainer
+
+    large = {name: one for name, one in program.tensors.items() if _is_large(one)}
+    model = model_without_tensors(program, program.inputs)
+    for name, tensor in program.tensors.items():
+        constant = header(name, tensor) if name in large else proto(name, tensor)
+        if name in large:
+            constant.data_location = TensorProto.EXTERNAL
+            constant.external_data.add(key="location", value=_location(name))
+        model.graph.initializer.append(constant)
+    container = ModelContainer()
+    container.model_proto = model
+    container.set_large_initializers({_location(n): one.array() for n, one in large.items()})
+    return container
+
+
+def _location(name: str) -> str:
+    """Return the location of external data that is an array in memory, as the onnx package marks it."""
+    return f"#{name}"
+
+
+def to_model_with_inputs(program: Program) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
+    """Convert the program to a model whose large constants are inputs, and return the arrays of these.
+
+    onnxruntime copies constants at least once; inputs it reads where they are, but it cannot prepare
+    them for many runs.
     """
     large = {name: one for name, one in program.tensors.items() if _is_large(one)}
     added = [Value(name, one.shape, TYPES[one.dtype]) for name, one in large.items()]
-    model = model_without_tensors(
-        program, [*program.inputs, *added] if as_inputs else program.inputs
-    )
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, tensor in program.tensors.items():
-        if name not in large:
-            model.graph.initializer.append(proto(name, tensor))
-            continue
-        arrays[name] = tensor.array()
-        if not as_inputs:
-            initializer = header(name, tensor)
-            initializer.data_location = TensorProto.EXTERNAL
-            initializer.external_data.add(key="location", value="weights")
-            model.graph.initializer.append(initializer)
-    return model, arrays
+    model = model_without_tensors(program, [*program.inputs, *added])
+    small = ((name, one) for name, one in program.tensors.items() if name not in large)
+    model.graph.initializer.extend(proto(name, one) for name, one in small)
+    return model, {name: one.array() for name, one in large.items()}
 
 
 def model_without_tensors(program: Program, inputs: Iterable[Value]) -> ModelProto:

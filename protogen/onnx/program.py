@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "int64": TensorProto.INT64}
-WIDTHS = {"float32": 4, "float16": 2, "int64": 8}
+TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
+}
+WIDTHS = {"float32": 4, "float16": 2, "int64": 8, "bool": 1}
+
+Lengths = tuple[int | None, ...]  # of the axes of a value; None: it can vary
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +73,10 @@ class Tensor:
         return array.reshape(self.shape)
 
 
-def tensor(array: NDArray[np.floating | np.signedinteger]) -> Tensor:
+def tensor(array: NDArray[np.floating | np.signedinteger | np.bool_]) -> Tensor:
     """Return the Tensor of an array in memory or in a memory-mapped file."""
-    return Tensor(tuple(array.shape), "int64" if array.dtype.kind == "i" else "float32", array)
+    dtype = {"i": "int64", "b": "bool"}.get(array.dtype.kind, "float32")
+    return Tensor(tuple(array.shape), dtype, array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class Value:
         return shape_text(names)
 
     @property
-    def lengths(self) -> tuple[int | None, ...]:
+    def lengths(self) -> Lengths:
         """The shape with None for each free axis."""
         return tuple(n if isinstance(n, int) else None for n in self.shape or ())
 

@@ -22,7 +22,7 @@ NETS = sorted(path.name for path in (SHARED / "golden" / "nets").glob("*.json.gz
 TOLERANCE = 1e-3
 # A probability changes by at most a quarter of the change of its score, and float32 scores near 100
 # have steps of 8e-6. onnxruntime's own optimisation levels differ by as much.
-STEPS_OF_SCORES = 4
+STEPS_OF_SCORES = 8
 
 pytestmark = [
     pytest.mark.skipif(not NETS, reason="no ../shared beside this checkout: it holds the nets"),

@@ -38,6 +38,8 @@ class OnnxEmitter:
         self._graph = graph
         self._weights = weights
         self._blobs: dict[tuple[str, int], str] = {}
+        self._producers: dict[str, Node] = {}  # of the first operators, which are counted
+        self._indexed = 0
 
     def op(self, op_type: str, reads: Sequence[str], writes: Sequence[str], **attrs: Any) -> None:
         current = tuple(self._overwritten.get(read, read) for read in reads)
@@ -83,7 +85,7 @@ class OnnxEmitter:
     def constant(self, value: str) -> NDArray[np.floating] | None:
         if value in self.tensors:
             return self.tensors[value].array()
-        node = next((node for node in self.nodes if value in node.writes), None)
+        node = self._producer(value)
         shape = self._graph.shapes.get(value)
         if node is None or shape is None:
             return None
@@ -99,6 +101,13 @@ class OnnxEmitter:
         if array is None:
             return None
         return np.broadcast_to(array, shape) if node.op_type == "Expand" else array.reshape(shape)
+
+    def _producer(self, value: str) -> Node | None:
+        """Return the operator that writes a value."""
+        for node in self.nodes[self._indexed :]:
+            self._producers.update(dict.fromkeys(node.writes, node))
+        self._indexed = len(self.nodes)
+        return self._producers.get(value)
 
     def scan(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import onnx
@@ -22,13 +22,15 @@ from protogen.net.deciding import check_decided
 from protogen.onnx.exporter.emitter import OnnxEmitter
 from protogen.onnx.exporter.varying import (
     free_axes_of,
+    known_lengths,
     longer_graph,
     longer_shapes,
     operator_errors,
     shape_errors,
 )
 from protogen.onnx.metadata import roundtrip_metadata
-from protogen.onnx.model import to_model
+from protogen.onnx.model import to_container, to_model
+from protogen.onnx.passes.faster import expand as expanded
 from protogen.onnx.passes.half import halved
 from protogen.onnx.passes.optimizations import fold as folded
 from protogen.onnx.passes.optimizations import tidy
@@ -36,23 +38,38 @@ from protogen.onnx.passes.preprocessing import Preprocessing, preprocessed
 from protogen.onnx.program import Program, Value
 
 if TYPE_CHECKING:
+    from onnx.model_container import ModelContainer
+
     from protogen.net.net import Net
+    from protogen.onnx.program import Lengths
 
 LEAST_OPSET = 13
 _AXIS_NAMES = ("batch", "channels", "height", "width")
 
 
-def to_onnx(net: Net, **options: Any) -> onnx.ModelProto:
+@overload
+def to_onnx(net: Net, *, mapped: Literal[False] = False, **options: Any) -> onnx.ModelProto: ...
+
+
+@overload
+def to_onnx(net: Net, *, mapped: Literal[True], **options: Any) -> ModelContainer: ...
+
+
+def to_onnx(net: Net, *, mapped: bool = False, **options: Any) -> onnx.ModelProto | ModelContainer:
     """Export the net to an ONNX model in memory. Tensors keep the names of Caffe's blobs.
 
     Args:
         net: the net with its weights.
+        mapped: return an ``onnx.model_container.ModelContainer`` instead of a ``ModelProto``. Its large
+            constants are views of the mapped caffemodel, and may take more than 2 GiB. A ``ModelProto``
+            holds copies of them, and making it takes up to the size of the largest constant more.
         options: the options of ``lower``.
 
     Raises:
         InputError, UnsupportedError: see ``lower``.
     """
-    return to_model(checked(lower, "to_onnx")(net, **options))
+    program = checked(lower, "to_onnx")(net, **options)
+    return to_container(program) if mapped else to_model(program)
 
 
 def lower(
@@ -62,6 +79,7 @@ def lower(
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
     fold: bool = True,
+    expand: bool = False,
     half: bool = False,
     free_axes: Collection[int] = (),
     preprocessing: Preprocessing | None = None,
@@ -80,6 +98,7 @@ def lower(
             default all blobs that no layer reads.
         fold: merge BatchNorm, Scale and Bias into the convolution before them, and remove operators
             without effect; the blobs between them are then removed too.
+        expand: write LRN and PReLU as operators that onnxruntime computes faster.
         half: store weights as float16; the model still computes in float32.
         free_axes: axes of the inputs that stay free; axes of outputs that depend on them are free
             as well.
@@ -103,15 +122,20 @@ def lower(
     if expected:
         graph = replace(graph, layers=tuple(map(_expected, graph.layers)))
     program = _program(net, graph, opset, metadata or {})
+    lengths = known_lengths(graph)
     if free_axes:
-        program = _freed(net, graph, program, free_axes)
+        program, lengths = _freed(net, graph, program, free_axes)
     if preprocessing is not None:
         program = preprocessed(program, preprocessing)
     program = tidy(program)
+    constants = program.tensors
+    lengths = {**lengths, **{value.name: value.lengths for value in program.inputs}}
     if fold:
-        program = folded(program)
+        program, constants = folded(program, lengths)
+    if expand:
+        program = expanded(program, lengths)
     program = halved(program) if half else program
-    roundtrip = roundtrip_metadata(graph, program)
+    roundtrip = roundtrip_metadata(graph, program, constants)
     return replace(program, metadata={**program.metadata, **roundtrip}) if roundtrip else program
 
 
@@ -249,6 +273,8 @@ def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
                     raise layer.error(
                         f"{text!r} is not valid UTF-8, which ONNX requires of names", "Rename it."
                     )
+            if "" in (*layer.reads, *layer.writes):
+                raise layer.error("has a blob without a name, which ONNX cannot have", "Name it.")
             if any(graph.shapes[name] is None for name in layer.reads):
                 continue  # the error is reported for the layer with the unknown top
             unknown = next((n for n in layer.writes if graph.shapes[n] is None), None)
@@ -281,14 +307,14 @@ def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
 # free axes
 
 
-def _freed(net: Net, graph: Graph, program: Program, axes: Collection[int]) -> Program:
-    """Return the program with free axes.
+def _freed(
+    net: Net, graph: Graph, program: Program, axes: Collection[int]
+) -> tuple[Program, dict[str, Lengths]]:
+    """Return the program with free axes, and the lengths of the axes of its values that are known.
 
     The net is exported a second time with other lengths of these axes. Axes of outputs whose length
     changes are free. An operator that changes would be wrong at other lengths: UnsupportedError.
     """
-    from dataclasses import replace
-
     other = {
         name: tuple(n + 1 if i in axes else n for i, n in enumerate(graph.shapes[name] or ()))
         for name in graph.inputs
@@ -309,9 +335,11 @@ def _freed(net: Net, graph: Graph, program: Program, axes: Collection[int]) -> P
             shape[axis] = label if shared else f"{value.name}.{label}"
         return replace(value, shape=tuple(shape))
 
-    return replace(
+    free_program = replace(
         program, inputs=[*map(free, program.inputs)], outputs=[*map(free, program.outputs)]
     )
+    # One more pixel may give an output of the same size. One more image gives one more image.
+    return free_program, known_lengths(graph, part.shapes) if set(axes) == {0} else {}
 
 
 def _check_same_operators(net: Net, a: Program, b: Program) -> None:

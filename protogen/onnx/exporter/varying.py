@@ -18,6 +18,7 @@ from protogen.onnx.program import Node
 
 if TYPE_CHECKING:
     from protogen.onnx.exporter.emitter import OnnxEmitter
+    from protogen.onnx.program import Lengths
 
 
 def longer_shapes(graph: Graph) -> dict[str, Shape | None]:
@@ -83,6 +84,24 @@ def longer_graph(graph: Graph) -> Graph | None:
         return None
     known = {name: shape for name, shape in longer.items() if shape is not None}
     return replace(graph, shapes={**graph.shapes, **known})
+
+
+def known_lengths(
+    graph: Graph, others: Mapping[str, Shape | None] | None = None
+) -> dict[str, Lengths]:
+    """Return the lengths of the axes of all values, with None for those that depend on data or that differ
+    in ``others``. Values whose lengths are unknown are left out."""
+    known: dict[str, Lengths] = {}
+    more = [longer_shapes(graph), *([others] if others is not None else [])]
+    for name, shape in graph.shapes.items():
+        shapes = [one[name] for one in more if name in one]
+        if shape is None or any(one is None or len(one) != len(shape) for one in shapes):
+            continue
+        known[name] = tuple(
+            length if all(one is None or one[i] == length for one in shapes) else None
+            for i, length in enumerate(shape)
+        )
+    return known
 
 
 def shape_errors(graph: Graph) -> list[UnsupportedError]:

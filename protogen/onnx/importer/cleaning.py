@@ -256,15 +256,27 @@ def _make_inner_product(layer: Message, weights: dict[str, list[NDArray[np.float
 
 
 def drop_flattens(layers: list[Message], outputs: Sequence[str]) -> list[Message]:
-    """Remove a Flatten before an InnerProduct, which flattens its bottom anyway."""
+    """Remove a Flatten that only InnerProducts read, which flatten their bottom anyway."""
     readers = Counter(bottom for layer in layers for bottom in layer.bottom)
-    flattens = {layer.top[0]: layer for layer in layers if layer.type == "Flatten"}
+    flattens = {
+        layer.top[0]: layer
+        for layer in layers
+        if layer.type == "Flatten"
+        and not layer.has("flatten_param")
+        and layer.top[0] not in outputs
+    }
+    products = [
+        layer
+        for layer in layers
+        if layer.type == "InnerProduct"
+        and layer.inner_product_param.axis == 1
+        and layer.bottom[0] in flattens
+    ]
+    by_products = Counter(layer.bottom[0] for layer in products)
     removed: set[int] = set()
-    for layer in layers:
-        flatten = flattens.get(layer.bottom[0]) if layer.type == "InnerProduct" else None
-        if flatten is None or layer.inner_product_param.axis != 1 or flatten.has("flatten_param"):
-            continue
-        if readers[flatten.top[0]] == 1 and flatten.top[0] not in outputs:
-            layer.all("bottom")[0].value = flatten.bottom[0]
-            removed.add(id(flatten))
+    for layer in products:
+        top = layer.bottom[0]
+        if readers[top] == by_products[top]:
+            layer.all("bottom")[0].value = flattens[top].bottom[0]
+            removed.add(id(flattens[top]))
     return [layer for layer in layers if id(layer) not in removed]

@@ -1,7 +1,7 @@
 """Engine that replaces groups of operators by equivalent single operators.
 
 A pattern gets the last operator of a group and returns the operators that replace it. Operators
-whose outputs are then unused are removed. The patterns are in ``patterns`` and ``fusion``.
+whose outputs are then unused are removed. The patterns are in ``patterns``, ``expanded`` and ``fusion``.
 """
 
 from __future__ import annotations

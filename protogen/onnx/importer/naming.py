@@ -45,21 +45,25 @@ class Names:
         """
         source, ctx = self._source, self._ctx
         used: set[str] = {*source.inputs, *source.outputs}
+        names = {layer.name for layer in layers}
         for output, value in ctx.output_aliases(source.outputs).items():
             if value in used:
-                _split(layers, value, output)
+                _split(layers, names, value, output)
             else:
                 _rename(layers, {value: output})
                 self._blob[value] = output
                 used.add(output)
+        read = {name for layer in layers for name in layer.bottom}.difference(source.inputs)
+        copied: dict[str, str] = {}
         for output in source.outputs:
-            if output in source.inputs or not any(output in one.bottom for one in layers):
-                continue
-            inner = f"{output}_value"
-            while inner in ctx.shapes:
-                inner += "_"
-            _rename(layers, {output: inner})
-            _split(layers, inner, output)
+            if output in read:
+                inner = f"{output}_value"
+                while inner in ctx.shapes:
+                    inner += "_"
+                copied[output] = inner
+        _rename(layers, copied)
+        for output, inner in copied.items():
+            _split(layers, names, inner, output)
 
     def make_in_place(self, layers: list[Message]) -> None:
         """Make layers in-place if they alone read their bottom; the blob gets the top's name.
@@ -205,13 +209,14 @@ def sanitized(name: str) -> str:
     return "".join("_" if not c.isprintable() or c in "\"'\\" else c for c in name)
 
 
-def _split(layers: list[Message], value: str, output: str) -> None:
+def _split(layers: list[Message], names: set[str], value: str, output: str) -> None:
+    """Append a Split; ``names`` are those of all layers."""
+    # The layer that produces the value may have the name of the output.
+    name = f"{output}_out" if output in names else output
     layers.append(
-        Message.make("LayerParameter", name=output, type="Split", bottom=[value], top=[output])
+        Message.make("LayerParameter", name=name, type="Split", bottom=[value], top=[output])
     )
-    for layer in layers[:-1]:
-        if layer.name == output:  # the layer that produces the value has this name
-            layers[-1].all("name")[0].value = f"{output}_out"
+    names.add(name)
 
 
 def _rename(layers: list[Message], names: Mapping[str, str]) -> None:

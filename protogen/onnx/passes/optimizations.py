@@ -1,8 +1,8 @@
 """Optimization passes: fewer operators, same numbers.
 
 ``tidy`` removes Identity operators that only name a value. ``fold`` removes operators without effect
-(Dropout, copies, pairs of Reshape or Transpose), and merges a product or sum by channel into the
-weights of the operator before it.
+(Dropout, copies, pairs of Reshape or Transpose), operators on constants and copies of operators, and
+merges nested operators, and a product or sum by channel with the weights of the operator before it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from protogen.onnx.passes.constants import computed
+from protogen.onnx.passes.duplicates import merge_duplicates
+from protogen.onnx.passes.moves import merge_moves
+from protogen.onnx.passes.nested import merge_concats, merge_reductions
 from protogen.onnx.program import Node, Program, Tensor, free_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from protogen.onnx.program import Lengths
+
 
 def tidy(program: Program) -> Program:
     """Remove Identity operators that only rename an inner value of a layer to the layer's blob."""
-    readers = program.readers()
+    readers, fixed = program.readers(), program.interface
     producer = {write: node for node in program.nodes for write in node.writes}
     renamed: dict[str, str] = {}
     nodes = []
@@ -29,16 +35,29 @@ def tidy(program: Program) -> Program:
         if node.op_type == "Identity":
             read, write = node.reads[0], node.writes[0]
             inner = read in producer and producer[read].layer == node.layer and readers[read] == 1
-            if inner and read not in program.interface and read not in renamed:
+            if inner and read not in fixed and read not in renamed:
                 renamed[read] = write
                 continue
         nodes.append(node)
     return program.with_nodes((_renamed(node, renamed) for node in nodes), program.tensors)
 
 
-def fold(program: Program) -> Program:
-    """Apply all optimizations. The numbers stay the same up to rounding."""
-    return _fold_affine(_merge_moves(_without_identities(program)))
+def fold(program: Program, lengths: Mapping[str, Lengths]) -> tuple[Program, dict[str, Tensor]]:
+    """Apply all optimizations. The numbers stay the same up to rounding.
+
+    Args:
+        program: the program.
+        lengths: the lengths of the axes of values; values without an entry have unknown lengths.
+
+    Returns:
+        The program, and the values that do not depend on inputs, also those that no operator reads
+        any more.
+    """
+    program, constants = computed(_without_identities(program))
+    program = _without_identities(merge_moves(program, lengths))
+    program = merge_reductions(merge_concats(program, lengths))
+    # Two equal BatchNorms before different Scales are not duplicates once these are merged into them.
+    return merge_duplicates(_fold_affine(program)), constants
 
 
 def _renamed(node: Node, names: Mapping[str, str]) -> Node:
@@ -78,50 +97,6 @@ def _without_identities(program: Program) -> Program:
         else:
             nodes.append(node)
     return program.with_nodes((_renamed(node, renamed) for node in nodes), tensors)
-
-
-def _merge_moves(program: Program) -> Program:
-    """Merge a Reshape of a Reshape into one Reshape, and a Transpose of a Transpose into one."""
-    readers, fixed = program.readers(), program.interface
-    producer: dict[str, Node] = {}
-    merged = []
-    tensors = dict(program.tensors)
-    for node in program.nodes:
-        before = producer.get(node.reads[0]) if node.reads else None
-        if (
-            before is not None
-            and before.op_type == node.op_type
-            and readers[node.reads[0]] == 1
-            and node.reads[0] not in fixed
-        ):
-            node = _merged(tensors, before, node)
-        producer.update(dict.fromkeys(node.writes, node))
-        merged.append(node)
-    # The first operator of a merged pair has no readers any more.
-    read = fixed | {name for node in merged for name in node.reads}
-    alive = [node for node in merged if any(write in read for write in node.writes)]
-    return program.with_nodes(alive, tensors)
-
-
-def _merged(tensors: dict[str, Tensor], first: Node, second: Node) -> Node:
-    """Return one operator that does the work of both; ``second`` itself if this is impossible."""
-    if first.op_type == "Transpose":
-        order = [first.attributes["perm"][axis] for axis in second.attributes["perm"]]
-        return replace(second, reads=first.reads, attributes={"perm": order})
-    if first.op_type == "Reshape":
-        shapes = [tensors.get(node.reads[1]) for node in (first, second)]
-        if shapes[0] is not None and shapes[1] is not None:
-            a, b = (shape.array().tolist() for shape in shapes if shape is not None)
-            # A 0 copies the length of an axis of the first Reshape's output. It can stay if that
-            # is a copy itself. Otherwise the length that it copies replaces it.
-            if all(dim != 0 or (i < len(a) and a[i] >= 0) for i, dim in enumerate(b)):
-                target = [a[i] if dim == 0 else dim for i, dim in enumerate(b)]
-                name = second.reads[1]
-                if target != b:
-                    name = free_name(f"{second.reads[1]}.merged", set(tensors))
-                    tensors[name] = Tensor((len(b),), "int64", np.array(target, np.int64))
-                return replace(second, reads=(first.reads[0], name))
-    return second
 
 
 # products and sums by channel

@@ -76,7 +76,7 @@ def decoded(e: Emitter, p: Message, location: str, prior: str, variance: str) ->
     shift = cut_along(e, location, -1, 0, 2)
     centre = e.value("Add", e.value("Mul", shift, size), centre)
     scale = e.value("Exp", cut_along(e, location, -1, 2, 4))
-    half_size = e.value("Mul", e.value("Mul", scale, size), e.array(0.5))
+    half_size = e.value("Mul", scale, e.value("Mul", size, e.array(0.5)))
     corners = [e.value("Sub", centre, half_size), e.value("Add", centre, half_size)]
     return e.value("Concat", *corners, axis=-1)
 

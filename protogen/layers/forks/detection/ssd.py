@@ -136,7 +136,9 @@ class Selected(_Rows, abstract=True):
             solid = e.value("Where", is_invalid, e.array(0.0), corners)
         rows = []
         for i in range(images):
-            parts = [cut_along(e, part, 0, i, i + 1) for part in (solid, content, scores)]
+            parts = [solid, content, scores]
+            if images > 1:
+                parts = [cut_along(e, part, 0, i, i + 1) for part in parts]
             if sets > 1:
                 parts[:2] = [e.value("Squeeze", part, e.array([0])) for part in parts[:2]]
             chosen = selected_rows(e, rule, parts[0], parts[1], parts[2], (sets, count, 4), i)
@@ -147,8 +149,11 @@ class Selected(_Rows, abstract=True):
         numbers = [-1.0] if layer.dialect == "cambricon" else list(map(float, range(images)))
         placeholder = e.array([[number, *[-1.0] * (width - 1)] for number in numbers])
         length = first_length(e, detections)
-        is_empty = e.value("Equal", length, e.array([0]))
-        end = e.value("Where", is_empty, e.array([len(numbers)]), length)
+        if len(numbers) == 1:
+            end = e.value("Max", length, e.array([1]))
+        else:
+            is_empty = e.value("Equal", length, e.array([0]))
+            end = e.value("Where", is_empty, e.array([len(numbers)]), length)
         both = e.value("Concat", detections, placeholder, axis=0)
         output = e.value("Slice", both, e.array([0]), end, e.array([0]))
         e.op("Unsqueeze", [output, e.array([0, 1])], [layer.writes[0]])

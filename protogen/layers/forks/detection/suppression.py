@@ -72,6 +72,8 @@ class Suppression:
 
 def first_length(e: Emitter, read: str) -> str:
     """Emit the length of the first axis, as an array of one number."""
+    if e.opset >= 15:  # the opset that added the axes to Shape
+        return e.value("Shape", read, start=0, end=1)
     return e.value("Slice", e.value("Shape", read), e.array([0]), e.array([1]))
 
 
@@ -132,17 +134,23 @@ def selected_rows(
     values = e.value("GatherND", scores, selected)
     start = 0 if by_class else 1
     selected, values = _best_of_image(e, rule, selected, values, start)
-    label = cut_along(e, selected, 1, start, start + 1)
-    place = cut_along(e, selected, 1, 2, 3)
     if sets == 1:
         whole = e.value("Squeeze", content, e.array([0]))
-        held = e.value("Gather", whole, e.value("Squeeze", place, e.array([1])), axis=0)
+        held = e.value("Gather", whole, e.value("Gather", selected, e.array(2), axis=1), axis=0)
     else:
-        held = e.value("GatherND", content, e.value("Concat", label, place, axis=1))
-    label = e.value("Cast", label, to=FLOAT)
-    number = e.value("Add", e.value("Mul", label, e.array(0.0)), e.array(float(image)))
+        place = e.value("Gather", selected, e.array([start, 2]), axis=1)
+        held = e.value("GatherND", content, place)
+    # The batch is number 0, also for the images after the first.
+    numbers = (
+        e.value("Gather", selected, e.array([1, 0]), axis=1)
+        if by_class
+        else cut_along(e, selected, 1, 0, 2)
+    )
+    numbers = e.value("Cast", numbers, to=FLOAT)
+    if image:
+        numbers = e.value("Add", numbers, e.array([[float(image), 0.0]]))
     score = e.value("Unsqueeze", values, e.array([1]))
-    return e.value("Concat", number, label, score, held, axis=1)
+    return e.value("Concat", numbers, score, held, axis=1)
 
 
 def _filled(
