@@ -129,6 +129,14 @@ def against(
         "memory": (ours.peak, base.peak, "MiB"),
     }
     return [
-        Row(work, floor, quantity, values[quantity][0], values[quantity][1], goal, values[quantity][2])
+        Row(
+            work,
+            floor,
+            quantity,
+            values[quantity][0],
+            values[quantity][1],
+            goal,
+            values[quantity][2],
+        )
         for quantity, goal in goals.items()
     ]

@@ -31,7 +31,9 @@ LIBRARIES = ("onnxruntime", "onnx", "numpy", "protobuf", "click", "jax")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     modules = sorted(path.stem for path in (HERE / "rows").glob("[a-z]*.py"))
     parser.add_argument("modules", nargs="*", choices=[[], *modules], metavar="MODULE")
     parser.add_argument("--only-page", action="store_true")

@@ -60,7 +60,9 @@ def rows(folder: Path) -> list[Row]:
     )
     size = net[1].stat().st_size / 2**20
     result += [
-        Row("pg.to_onnx(vgg16, mapped=True)", "the weights", "memory", mapped.peak, size, 1.2, "MiB"),
+        Row(
+            "pg.to_onnx(vgg16, mapped=True)", "the weights", "memory", mapped.peak, size, 1.2, "MiB"
+        ),
         Row("pg.to_onnx(vgg16)", "the weights", "memory", whole.peak, size, 1.7, "MiB"),
     ]
     return result

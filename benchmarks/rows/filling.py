@@ -15,7 +15,10 @@ def rows(folder: Path) -> list[Row]:
     net.write_text(vgg16())
     tiny.write_text(TINY)
     weights, tiny_weights, copy = (folder / name for name in ("w", "t", "copy"))
-    weights, tiny_weights = weights.with_suffix(".caffemodel"), tiny_weights.with_suffix(".caffemodel")
+    weights, tiny_weights = (
+        weights.with_suffix(".caffemodel"),
+        tiny_weights.with_suffix(".caffemodel"),
+    )
     result = []
     for filler in ("gaussian:0.01", "xavier"):
         init = (PROTOGEN, "init", "--set", f"*={filler}")

@@ -7,17 +7,15 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from protogen.converting.caffe_to_onnx import convert
-from protogen.converting.onnx_to_caffe import convert_onnx
 from protogen.converting.sources import Source
 from protogen.errors import InputError, MismatchError, ProtogenError, ProtogenWarning
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +86,9 @@ def convert_all(
             if progress:
                 progress(outcomes[-1])
         return outcomes
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
     count, context = min(jobs, len(work)), get_context("spawn")
     pool = ProcessPoolExecutor(count, context, _prepare, (protos, plugins))
     try:
@@ -135,6 +136,8 @@ def _prepare(protos: Sequence[str], plugins: Sequence[str]) -> None:
 
 
 def _result(future: Future[Outcome], source: Source) -> Outcome:
+    from concurrent.futures.process import BrokenProcessPool
+
     try:
         return future.result()
     except BrokenProcessPool:
@@ -170,11 +173,15 @@ def _written(source: Source, output: Path, overwrite: bool, options: dict[str, A
             )
     output.parent.mkdir(parents=True, exist_ok=True)
     if source.onnx:
+        from protogen.converting.onnx_to_caffe import convert_onnx
+
         imported = convert_onnx(source.net, output, **options)
         written = (imported.prototxt, imported.caffemodel, imported.names, imported.scales)
         layers = len(imported.imported.net.layers)
         error = imported.checked.worst if imported.checked else None
     else:
+        from protogen.converting.caffe_to_onnx import convert
+
         converted = convert(source.net, source.weights, output, **options)
         written = (converted.path, converted.external, None, None)
         layers = len(converted.net.layers)

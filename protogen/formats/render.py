@@ -32,7 +32,7 @@ from protogen import geometry
 from protogen.errors import InputError
 from protogen.formats import files
 from protogen.formats.message import Name
-from protogen.formats.prototxt.write import scalar
+from protogen.formats.prototxt.writer import scalar
 
 SUFFIX = ".prototxt.j2"
 

@@ -16,7 +16,7 @@ from protogen.formats.schema import message_type
 if TYPE_CHECKING:
     import mmap
 
-MAX_PARTS = 500_000  # a net of 100,000 layers has 400,000, published files have at most 12,000
+MAX_PARTS = 900_000  # 9 for each of 100,000 layers; published files have at most 12,000
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _NAMES = {3: " (start of a group)", 4: " (end of a group)"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,17 +10,15 @@ from typing import TYPE_CHECKING, Unpack
 
 from protogen._late import Shown
 from protogen.errors import (
-    Edit,
     InputError,
     MismatchError,
-    ProtogenWarning,
     UnsupportedError,
     did_you_mean,
 )
 from protogen.formats import files, prototxt
-from protogen.formats.message import Field, Message
-from protogen.formats.prototxt.edits import apply_edits
 from protogen.formats.schema.dialect import published
+from protogen.generate.proofs import Proofs, parse_again
+from protogen.generate.replacing import Replacing
 from protogen.generate.stock import Stock, replacement
 from protogen.geometry import Shape
 from protogen.layers import kind_of
@@ -34,9 +31,6 @@ from protogen.net.upgrade import upgrade
 from protogen.toolchains.limits import UNLIMITED, Limits
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from protogen.net.net import Weights
 
 TOLERANCE = 1e-5  # relative to the largest value: float32 sums in another order
@@ -156,68 +150,55 @@ def rewrite(
             **reading,
         )
 
-    state = _State(document, net_of(document))
+    state = _State(document, net_of(document), limits)
     if weights_of_file is not None:
         state.net.take_weights(weights_of_file)
     _check_types(types, state.net)
-    places = {layer.name: str(layer.place) for layer in state.net.layers}
-    while True:
-        edits = _rewrite_pass(state, types, limits, places)
-        text = apply_edits(state.document.source.text, edits)
-        document = upgrade(_parse_again(text, f"{path} with stock layers"))
-        state.document, state.net = document, net_of(document, state.weights)
-        if not state.again:
-            break
+    text = _replace(state, types)
+    document = upgrade(parse_again(text, f"{path} with stock layers"))
+    state.net = net_of(document, state.weights)
     return Rewritten(
         text,
         state.net,
         tuple(state.replaced),
         tuple(state.retained),
         tuple(state.needed),
-        document.source.bom,
+        state.document.source.bom,
     )
 
 
 class _State:
     """State of a rewrite: the current net, and what was replaced, retained and needed so far."""
 
-    def __init__(self, document: prototxt.Document, net: Net) -> None:
+    def __init__(self, document: prototxt.Document, net: Net, limits: Limits) -> None:
         self.document = document
         self.net = net
+        self.limits = limits
         self.weights = net.weights
         self.replaced: list[Replacement] = []
         self.retained: list[RetainedLayer] = []
         self.needed: list[str] = []
-        self.proofs: dict[tuple[object, ...], tuple[float, float]] = {}
-        self.again = False
+        self.proofs = Proofs(limits)
 
 
-def _rewrite_pass(
-    state: _State, types: Sequence[str], limits: Limits, places: Mapping[str, str]
-) -> list[Edit]:
-    """Return the edits that replace as many layers as possible in one pass.
-
-    A replacement that renames a blob gets a pass of its own: the text is parsed again after it, and
-    ``state.again`` requests the next pass.
-    """
+def _replace(state: _State, types: Sequence[str]) -> str:
+    """Replace as many layers as possible, and return the text of the net with the others."""
     layers = state.document.all("layer")
     used_names = {name for item in layers for name in (item.value.name, *item.value.top)}
-    retained_names = {entry.layer for entry in state.retained}
-    edits: list[Edit] = []
-    state.again = False
+    replacing = Replacing(state.document)
     for layer in state.net.layers:
         kind = kind_of(layer)
         unknown = layer.type != layer.params.type  # the user declared it an identity
         is_stock = kind is not None and kind.stock and not unknown
         is_stock = is_stock and not (kind and of_forks(layer.params, kind))
-        if (types and layer.type not in types) or layer.name in retained_names:
+        if types and layer.type not in types:
             continue
-        place = places.get(layer.name, str(layer.place))
+        place = str(layer.place)
         if is_stock and not any(unread(layer.params, kind, state.net.graph.ignored_fields)):
             if kind is not None and (idle := idle_forks(layer.params, kind)):
-                substitute = Stock(state.net, layer, used_names, limits)
+                substitute = Stock(state.net, layer, used_names, state.limits)
                 substitute.retype(layer.type, **idle)
-                edits += substitute.edits(state.document)
+                replacing.replace(layer.params, substitute)
                 same = Replacement(layer.name, layer.type, place, (layer.type,), 0.0, 0.0)
                 state.replaced.append(same)
             continue
@@ -226,25 +207,19 @@ def _rewrite_pass(
                 raise layer.unsupported(f"unknown layer type{published(layer.params.type)}")
             check_read(layer, kind, state.net.graph.ignored_fields)
             check_decided(layer)
-            substitute = replacement(state.net, layer, used_names, limits)
-            comparison = _compare(state, layer, substitute, limits, place)
-            changes = substitute.edits(state.document)
+            substitute = replacement(state.net, layer, used_names, state.limits)
+            comparison = _compare(state, layer, substitute)
+            replacing.replace(layer.params, substitute)
         except UnsupportedError as error:
             reason = " ".join(entry.message for entry in error.diagnostics)
             state.retained.append(RetainedLayer(layer.name, layer.params.type, place, reason))
             continue
-        state.again = len(changes) > 1
-        if state.again and edits:  # another edit may replace the text that holds a renamed blob
-            break
-        edits += changes
         state.replaced.append(comparison)
         used_names |= substitute.names
         state.needed += substitute.unfilled()
         state.weights.pop(layer.name, None)
         state.weights |= substitute.new_weights
-        if state.again:
-            break
-    return edits
+    return replacing.text()
 
 
 def _read_upgraded(path: str | Path) -> prototxt.Document:
@@ -255,15 +230,8 @@ def _read_upgraded(path: str | Path) -> prototxt.Document:
     document = prototxt.read(path)
     upgraded = upgrade(document)
     if document.has("layers") or document.has("input") or upgraded is not document:
-        return _parse_again(prototxt.write(upgraded), str(path))
+        return parse_again(prototxt.write(upgraded), str(path))
     return document
-
-
-def _parse_again(text: str, name: str) -> prototxt.Document:
-    """Parse a text that was generated from a parsed one, without repeating its warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ProtogenWarning)
-        return prototxt.parse(text, name)
 
 
 def _check_types(types: Sequence[str], net: Net) -> None:
@@ -273,103 +241,20 @@ def _check_types(types: Sequence[str], net: Net) -> None:
             raise InputError("no layer has this type", subject=name, advice=advice)
 
 
-def _compare(
-    state: _State, layer: Layer, substitute: Stock, limits: Limits, place: str
-) -> Replacement:
-    """Run the layer and its replacement on the same random data, and compare the outputs. Layers with
-    equal parameters, shapes and weights give equal numbers, so one of them is run.
+def _compare(state: _State, layer: Layer, substitute: Stock) -> Replacement:
+    """Run the layer and its replacement on the same random data, and compare the outputs.
 
     Raises:
         MismatchError: the outputs differ.
     """
     shapes = {bottom: substitute.shape(bottom) for bottom in layer.bottoms}
-    key = _proof_key(state.net, layer, shapes)
-    if key not in state.proofs:
-        state.proofs[key] = _errors(state.net, layer, shapes, limits)
-    error, largest = state.proofs[key]
+    error, largest = state.proofs.errors(state.net, layer, shapes)
     types = tuple(one.type for one in substitute.layers)
     if error > TOLERANCE * max(1.0, largest):
         raise MismatchError(
             f"the output of its replacement ({', '.join(types)}) differs by {error:.3g}, but at "
             f"most {TOLERANCE * max(1.0, largest):.3g} is allowed",
-            where=place,
+            where=layer.place,
             subject=layer.subject,
         )
-    return Replacement(layer.name, layer.type, place, types, error, largest)
-
-
-def _proof_key(net: Net, layer: Layer, shapes: Mapping[str, Shape]) -> tuple[object, ...]:
-    """Everything that the numbers of a comparison depend on."""
-    import hashlib
-
-    fields = [field for field in layer.params.fields if field.name not in ("name", "bottom", "top")]
-    names = list(dict.fromkeys((*layer.bottoms, *layer.tops)))
-    weights = net.weights.get(layer.name) or ()
-    return (
-        prototxt.write(Message(layer.params.kind, fields)),
-        tuple(map(names.index, (*layer.bottoms, *layer.tops))),
-        tuple(shapes.values()),
-        tuple(net.parameter_shapes[layer.name] or ()),
-        tuple(hashlib.sha256(blob.tobytes()).digest() for blob in weights),
-    )
-
-
-def _errors(
-    net: Net, layer: Layer, shapes: Mapping[str, Shape], limits: Limits
-) -> tuple[float, float]:
-    """Run a layer and its replacement; returns the largest difference and the largest value."""
-    import numpy as np
-
-    from protogen.running.runtime import run
-
-    random = np.random.default_rng(0)
-    feeds: dict[str, NDArray[np.float32]] = {
-        bottom: (3 * random.standard_normal(shape)).astype(np.float32)
-        for bottom, shape in shapes.items()
-    }
-    blobs = net.parameter_shapes[layer.name] or ()
-    weights = net.weights.get(layer.name) or [
-        random.uniform(0.5, 1.5, shape).astype(np.float32) for shape in blobs
-    ]
-    original = _single_layer_net(layer, feeds, {layer.name: weights} if blobs else {})
-    copy = replacement(original, original.layers[-1], (), limits)
-    stock = Net(_document(feeds, copy.layers), copy.new_weights)
-    expected, actual = (run(one, feeds)[_TOP].astype(np.float64) for one in (original, stock))
-    same_shape = expected.shape == actual.shape
-    error = float(np.abs(expected - actual).max(initial=0)) if same_shape else float("inf")
-    return error, float(np.abs(expected).max(initial=0))
-
-
-_TOP = "top of the layer"  # a name that no blob of a net has
-
-
-def _single_layer_net(
-    layer: Layer,
-    feeds: Mapping[str, NDArray[np.float32]],
-    weights: Weights,
-) -> Net:
-    """Return a net of only this layer, active in every phase, whose top is ``_TOP``."""
-    fields = [
-        Field(item.name, _TOP if item.name == "top" else item.value, item.type)
-        for item in layer.params.fields
-        if item.name not in ("include", "exclude", "phase")
-    ]
-    document = _document(feeds, [Message(layer.params.kind, fields)])
-    return Net(document, dict(weights), dialect=layer.dialect)
-
-
-def _document(
-    feeds: Mapping[str, NDArray[np.float32]], layers: Sequence[Message]
-) -> prototxt.Document:
-    inputs = [
-        Message.make(
-            "LayerParameter",
-            name=name,
-            type="Input",
-            top=[name],
-            input_param={"shape": [{"dim": list(array.shape)}]},
-        )
-        for name, array in feeds.items()
-    ]
-    net = Message.make("NetParameter", layer=[*inputs, *layers])
-    return _parse_again(prototxt.write(net), "a net of one layer")
+    return Replacement(layer.name, layer.type, str(layer.place), types, error, largest)

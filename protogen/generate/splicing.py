@@ -11,7 +11,7 @@ from protogen.formats import prototxt
 from protogen.formats.message import Field
 from protogen.formats.prototxt import Document
 from protogen.formats.prototxt.edits import apply_edits
-from protogen.generate.stock import renamed
+from protogen.generate.replacing import renamed
 from protogen.generate.upsampling import Upsampling, classic
 from protogen.net.build import build
 from protogen.net.upgrade import upgrade

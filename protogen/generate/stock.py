@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import Edit, InputError
-from protogen.formats import prototxt
-from protogen.formats.message import Field, Message, Source
+from protogen.errors import InputError
+from protogen.formats.message import Field, Message
 from protogen.formats.schema.dialect import published
 from protogen.generate.plan import plan
 from protogen.geometry import Shape
@@ -69,7 +68,7 @@ class Stock(Rewriter):
         self._layer = layer
         self._limits = limits
         self._original_names = used_names
-        self._used_names = set(used_names)  # new names are added
+        self._used_names = _Names(used_names)  # new names are added
         self.names: set[str] = set()
         self.layers: list[Message] = []
         self.new_weights: dict[str, Arrays] = {}
@@ -161,36 +160,26 @@ class Stock(Rewriter):
                 names.append(layer.name)
         return names
 
-    def edits(self, document: prototxt.Document) -> list[Edit]:
-        """Return the edits of the text of the net.
-
-        Some layers work in place although their replacement cannot, because several layers of the
-        replacement read the blob. Then the earlier layers get another name for this blob.
+    def moved(self) -> tuple[str, str] | None:
+        """Return the name of the top and the name that it gets before this layer, because the layer
+        works in place and its replacement cannot; None otherwise. The layers read the other name then.
 
         Raises:
-            UnsupportedError: that blob is an input of the net, or the other name is in use.
+            UnsupportedError: the top is an input of the net, or the other name is in use.
         """
-        fields = document.all("layer")
-        index = next(i for i, item in enumerate(fields) if item.value is self._layer.params)
         top = self._layer.tops[0]
-        renames: list[Edit] = []
-        if top in self._layer.bottoms and self._branches(top):
-            new_name = f"{top}_before_{self._layer.name}"
-            if top in self._net.inputs or new_name in self._original_names:
-                raise self._layer.unsupported(
-                    "the layer works in place on an input of the net, but its replacement cannot",
-                    "Choose another name for its top.",
-                )
-            self.names.add(new_name)
-            for item in (entry for one in self.layers for entry in one.all("bottom")):
-                item.value = new_name if item.value == top else item.value
-            for item in (
-                e for one in fields[:index] for key in ("bottom", "top") for e in one.value.all(key)
-            ):
-                if item.value == top:
-                    renames.append(renamed(document.source, item, new_name))
-        text = prototxt.write(Message.make("NetParameter", layer=self.layers)).rstrip("\n")
-        return [(fields[index].start, fields[index].end, text), *renames]
+        if top not in self._layer.bottoms or not self._branches(top):
+            return None
+        new_name = f"{top}_before_{self._layer.name}"
+        if top in self._net.inputs or new_name in self._original_names:
+            raise self._layer.unsupported(
+                "the layer works in place on an input of the net, but its replacement cannot",
+                "Choose another name for its top.",
+            )
+        self.names.add(new_name)
+        for item in (entry for one in self.layers for entry in one.all("bottom")):
+            item.value = new_name if item.value == top else item.value
+        return top, new_name
 
     def _append(
         self,
@@ -233,12 +222,15 @@ class Stock(Rewriter):
         return name
 
 
-def renamed(source: Source, field: Field, name: str) -> Edit:
-    """Return the edit that gives a bottom or a top another name."""
-    old = source.text[field.start : field.end]
-    # An item of a list has no field name.
-    head = f"{field.name}: " if old.startswith(field.name) else ""
-    return field.start, field.end, head + prototxt.quote(name)
+class _Names(set[str]):
+    """Names beside those of a collection, which is not copied."""
+
+    def __init__(self, others: Collection[str]) -> None:
+        super().__init__()
+        self._others = others
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self._others
 
 
 FROZEN = {"lr_mult": 0.0, "decay_mult": 0.0}

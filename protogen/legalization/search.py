@@ -87,16 +87,21 @@ class Search:
             limit for limit in (Limits.of(one) for one in toolchains) if limit.rules
         )
         self._results: dict[str, tuple[Item, Resolution]] = {}
+        self._judged: tuple[str, dict[str, list[TargetVerdict]]] = ("", {})
 
     def verdicts(self, message: Message) -> dict[str, list[TargetVerdict]]:
         """Return the verdicts on each layer of a net by its name, of each toolchain; those on the
-        net as a whole under ""."""
+        net as a whole under "". A net that is equal to the one before is not judged again."""
+        text = prototxt.write(message)
+        if text == self._judged[0]:
+            return self._judged[1]
         graph, invalid = built(message)
         rows: dict[str, list[TargetVerdict]] = {}
         for toolchain in self.toolchains:
             report = judge(toolchain, graph, message, None, invalid)
             for one in (report.net, *report.layers):
                 rows.setdefault(one.layer, []).append(one)
+        self._judged = text, rows
         return rows
 
     def best(

@@ -133,7 +133,7 @@ def select(
     graph = net.graph
     new, needed, layers = set(begins), set(ends), []
     for layer in reversed(graph.layers):
-        if (needed - new).intersection(layer.writes):
+        if any(name in needed and name not in new for name in layer.writes):
             needed.update(layer.reads)
             layers.append(layer)
     layers.reverse()

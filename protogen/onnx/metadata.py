@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from protogen.layers.graph import Graph, Layer
-    from protogen.onnx.program import Program, Tensor
+    from protogen.onnx.program import Node, Program, Tensor
 
 KEY = "caffe_layer:"  # prefix of a metadata key; the name of the layer's top follows
 DOMAIN = "protogen.caffe"  # operator domain of restored layers
+_OVERLAP = 4  # the groups of a model have at most this many times its operators
 SMALL = 256  # values: the digest covers constants up to this size (thresholds, limits, axes)
 
 
@@ -42,20 +43,22 @@ def roundtrip_metadata(
     ``constants`` are the values that do not depend on inputs. Those among a layer's bottoms may be folded
     into its operators, so the entry holds their numbers.
     """
-    protos: list[NodeProto] | None = None
+    marked = [layer for layer in graph.layers if _is_marked(layer)]
+    if not marked:
+        return {}
+    makers = makers_of(node.proto("") for node in program.nodes)
+    values = {n: t.array().tobytes() for n, t in program.tensors.items() if t.size <= 8 * SMALL}
+    nodes_of: dict[str, list[Node]] = {}
+    for node in program.nodes:
+        nodes_of.setdefault(node.layer, []).append(node)
     entries = {}
-    for layer in graph.layers:
-        kind = kind_of(layer)
-        if kind is None or not kind.has_round_trip_metadata or len(layer.writes) != 1:
-            continue
-        if protos is None:
-            protos = [node.proto("") for node in program.nodes]
-        bottoms = _bottoms(graph, program, layer, constants)
+    for layer in marked:
+        bottoms = _bottoms(graph, program, layer, nodes_of.get(layer.name, ()), constants)
         if bottoms is None:
             continue
         folded = [n for n in bottoms if n in constants and n not in program.tensors]
-        values = {n: t.array().tobytes() for n, t in program.tensors.items() if t.size <= 8 * SMALL}
-        digest = digest_of(protos, layer.writes[0], bottoms, values.get)
+        group = group_of(makers, layer.writes[0], bottoms)
+        digest = digest_of(group, bottoms, values.get)
         text = Message.make("LayerParameter", **_fields(layer.params))
         entry: dict[str, object] = {
             "layer": prototxt.write(Message.make("NetParameter", layer=[text])),
@@ -67,6 +70,11 @@ def roundtrip_metadata(
             entry["constants"] = {name: _text(constants[name].array()) for name in folded}
         entries[KEY + layer.writes[0]] = json.dumps(entry)
     return entries
+
+
+def _is_marked(layer: Layer) -> bool:
+    kind = kind_of(layer)
+    return kind is not None and kind.has_round_trip_metadata and len(layer.writes) == 1
 
 
 def _text(array: NDArray[Any]) -> str:
@@ -96,7 +104,11 @@ def _fields(params: Message) -> dict[str, Any]:
 
 
 def _bottoms(
-    graph: Graph, program: Program, layer: Layer, constants: Mapping[str, Tensor]
+    graph: Graph,
+    program: Program,
+    layer: Layer,
+    group: Sequence[Node],
+    constants: Mapping[str, Tensor],
 ) -> list[str] | None:
     """Return the values that the layer's group of operators reads, in the order of its bottoms. The group
     need not read ``constants`` any more.
@@ -104,7 +116,6 @@ def _bottoms(
     Tidying may have moved the last Reshape of a bottom into the group. Then the group reads a value
     of the same size instead. None if the values are not unique.
     """
-    group = [node for node in program.nodes if node.layer == layer.name]
     produced = {name for node in group for name in node.writes}
     outside = dict.fromkeys(
         name
@@ -130,25 +141,43 @@ def _count(graph: Graph, name: str) -> int | None:
     return None if shape is None else prod(shape)
 
 
+Makers = Mapping[str, tuple[int, NodeProto]]
+
+
+def makers_of(nodes: Iterable[NodeProto]) -> Makers:
+    """Return the operator that computes each value, with its position."""
+    return {
+        name: (position, node)
+        for position, node in enumerate(nodes)
+        for name in node.output
+        if name
+    }
+
+
+def group_of(makers: Makers, top: str, bottoms: Collection[str]) -> list[NodeProto]:
+    """Return the operators between bottoms and top, in order."""
+    group: dict[int, NodeProto] = {}
+    open_names = [top]
+    while open_names:
+        position, node = makers.get(open_names.pop(), (-1, None))
+        if node is not None and position not in group:
+            group[position] = node
+            open_names += (name for name in node.input if name not in bottoms)
+    return [group[position] for position in sorted(group)]
+
+
 def digest_of(
-    nodes: Iterable[NodeProto],
-    top: str,
+    group: Iterable[NodeProto],
     bottoms: Sequence[str],
     constant_bytes: Callable[[str], bytes | None],
 ) -> str:
-    """Return the SHA-256 of the operators between bottoms and top.
+    """Return the SHA-256 of the operators of a group.
 
     It covers their types, attributes, connections and small constants, but no names.
     """
-    group: list[NodeProto] = []
-    needed = {top}
-    for node in reversed(list(nodes)):
-        if needed.intersection(node.output):
-            needed.update(name for name in node.input if name not in bottoms)
-            group.append(node)
     digest = hashlib.sha256()
     labels = {name: f"bottom {i}" for i, name in enumerate(bottoms)}
-    for number, node in enumerate(reversed(group)):
+    for number, node in enumerate(group):
         digest.update(f"{node.op_type}\n".encode())
         for attribute in sorted(node.attribute, key=lambda attribute: attribute.name):
             digest.update(attribute.SerializeToString(deterministic=True))
@@ -213,6 +242,7 @@ def restore_layers(model: ModelProto) -> None:
         if tensor.raw_data and len(tensor.raw_data) <= 8 * SMALL
     }
     nodes = list(model.graph.node)
+    makers, left = makers_of(nodes), _OVERLAP * len(nodes)
     taken = {one.name for one in (*model.graph.initializer, *model.graph.input)}
     taken.update(name for node in nodes for name in node.output)
     changed = False
@@ -225,7 +255,13 @@ def restore_layers(model: ModelProto) -> None:
         constants = _constants(entry)
         if constants is None or taken.intersection(entry["constants"]):
             continue
-        if digest_of(nodes, node.output[0], entry["bottoms"], values.get) == entry.get("digest"):
+        group = group_of(makers, node.output[0], frozenset(entry["bottoms"]))
+        left -= len(group)
+        if (
+            left < 0
+        ):  # groups of our own files do not overlap; reading these would take quadratic time
+            break
+        if digest_of(group, entry["bottoms"], values.get) == entry.get("digest"):
             model.graph.initializer.extend(constants)
             taken.update(entry["constants"])
             shapes = [n for shape in entry["shapes"] for n in (len(shape), *shape)]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
+_ZERO = 1e-8  # a leading coefficient of a remainder that is not larger is 0, as for numpy
+
 
 def gains(expected: Matrix, inner: Matrix) -> Matrix | None:
     """Return the row factors that turn ``inner`` into ``expected``; None where none exist."""
@@ -157,8 +159,7 @@ def cascade(
         dilated[::step] = kernel
         if len(dilated) > len(last_kernel):
             return
-        quotient, remainder = np.polydiv(last_kernel, dilated)
-        last_kernel = quotient.astype(np.float64)
+        last_kernel, remainder = _divided(last_kernel, dilated)
         if np.abs(remainder).max(initial=0) > EXACT:
             return
     stages: list[Stage] = []
@@ -188,6 +189,22 @@ def cascade(
         chain = (*stages, stage)
         if equal(product(chain, n), target.matrix):
             yield chain
+
+
+def _divided(dividend: Matrix, divisor: Matrix) -> tuple[Matrix, Matrix]:
+    """Return quotient and remainder of two polynomials, with the numbers of ``numpy.polydiv``, which
+    calls ``allclose`` for each leading zero of the remainder."""
+    import numpy as np
+
+    count = len(dividend) - len(divisor) + 1
+    scale = 1.0 / divisor[0]
+    quotient, remainder = np.zeros(count), dividend.astype(np.float64)
+    for k in range(count):
+        factor = scale * remainder[k]
+        quotient[k] = factor
+        remainder[k : k + len(divisor)] -= factor * divisor
+    nonzero = np.flatnonzero(np.abs(remainder) > _ZERO)
+    return quotient, remainder[nonzero[0] if len(nonzero) else -1 :]
 
 
 def _later(

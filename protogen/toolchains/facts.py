@@ -16,8 +16,8 @@ from protogen.geometry import Shape
 from protogen.layers import kind_of
 from protogen.layers.base import Window
 from protogen.layers.graph import Graph, Layer
-from protogen.toolchains.means import mean_batch, reorders
-from protogen.toolchains.walks import computed_by, computed_from, origin, used_by
+from protogen.toolchains.means import reorders
+from protogen.toolchains.walks import Walks
 from protogen.toolchains.words import (
     NEIGHBOUR,
     AnyField,
@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 
 _SMALL = 4096  # values of a blob that is examined; larger blobs are weights
 _PAIRS = ("kernel_size", "stride", "pad", "dilation")
-# Layers whose tops are never below 0, or never where their bottom is not.
-_NONNEGATIVE = frozenset(("Sigmoid", "AbsVal", "BNLL", "Exp", "Softmax", "ReLU6", "HardSigmoid"))
-_KEEP_SIGN = frozenset(
-    ("Pooling", "Dropout", "Split", "Flatten", "Reshape", "Permute", "Concat", "Slice", "Crop",
-     "ShuffleChannel", "Upsample", "Interp", "Reorg", "Tile", "LRN")
-)  # fmt: skip
 
 
 @dataclass
@@ -67,30 +61,12 @@ class Words:
         return readers
 
     @cached_property
-    def _constants(self) -> set[str]:
-        constants: set[str] = set()
-        for layer in self.graph.layers:
-            follows = bool(layer.reads) and all(value in constants for value in layer.reads)
-            if follows or layer.type in ("PriorBox", "DummyData", "Parameter"):
-                constants.update(layer.writes)
-        return constants
+    def _walks(self) -> Walks:
+        return Walks(self.graph, self.producers, self.readers)
 
     @cached_property
-    def _nonnegative(self) -> set[str]:
-        """The values of which no number can be below 0."""
-        values: set[str] = set()
-        for layer in self.graph.layers:
-            keeps = layer.type in _KEEP_SIGN or (
-                layer.type == "Eltwise" and not any(c < 0 for c in layer.params.eltwise_param.coeff)
-            )
-            rectifies = layer.type == "ReLU" and not layer.params.relu_param.negative_slope
-            if (
-                layer.type in _NONNEGATIVE
-                or rectifies
-                or (keeps and all(value in values for value in layer.reads))
-            ):
-                values.update(layer.writes)
-        return values
+    def _inputs(self) -> frozenset[str]:
+        return frozenset(self.graph.inputs)
 
     @cached_property
     def _outputs_written(self) -> dict[str, int]:
@@ -132,7 +108,7 @@ class Words:
             "tops": len(layer.tops),
             "name_endings": self._name_endings(layer.name),
             "included_by_phase": _included_by_phase(layer),
-            "param": _parameters(layer),
+            "param": self._parameters(layer),
             "written": written(layer.params),
         }
         words["axis_length"] = _axis_length(words)
@@ -145,11 +121,11 @@ class Words:
         return sorted({*self.graph.inputs, *(top for one in self.graph.layers for top in one.tops)})
 
     def _name_endings(self, name: str) -> Values:
-        endings = []
-        for blob in self._blob_names[bisect_right(self._blob_names, name) :]:
-            if not blob.startswith(name):
+        endings, names = [], self._blob_names
+        for index in range(bisect_right(names, name), len(names)):
+            if not names[index].startswith(name):
                 break
-            endings.append(Text(blob[len(name) :]))
+            endings.append(Text(names[index][len(name) :]))
         return Values(endings)
 
     def _sizes(self, shapes: Sequence[Shape], tops: Sequence[Shape]) -> dict[str, Any]:
@@ -166,48 +142,56 @@ class Words:
         }  # fmt: skip
 
     def _wiring(self, layer: Layer) -> dict[str, Any]:
-        inputs = set(self.graph.inputs)
+        inputs, walks = self._inputs, self._walks
         writers = [self.producers[v] for v in layer.reads if v in self.producers]
         readers = [one for value in layer.writes for one in self.readers.get(value, ())]
         in_place = set(layer.tops) & set(layer.bottoms)
         first = self.producers.get(layer.reads[0]) if layer.reads else None
         siblings = self.readers.get(layer.reads[0], []) if layer.reads else []
-        before = siblings[: siblings.index(layer)] if layer in siblings else siblings
         unused = [value for value in layer.writes if not self.readers.get(value)]
         return {
             "in_place": bool(in_place),
             "in_place_on_input": any(value in inputs for value in layer.reads) and bool(in_place),
             "is_output": bool(unused),
             "unused_tops": len(unused),
-            "computed_by": computed_by(layer, self.producers),
-            "mean_batch": mean_batch(layer, self.graph, self.producers, self.readers),
+            "computed_by": Text(walks.computed_by(layer)),
+            "mean_batch": walks.mean_batch(layer),
             "reorders": reorders(layer, self.graph),
-            "computed_from": computed_from(layer, self.producers),
-            "used_by": used_by(layer, self.readers),
+            "computed_from": _types(walks.computed_from(layer)),
+            "used_by": _types(walks.used_by(layer)),
             "from_types": Values(Text(one.type) for one in writers),
             "from_input": any(value in inputs for value in layer.reads),
             "bottom_readers": len(siblings),
-            "read_before_by": Values(Text(one.type) for one in before),
+            "read_before_by": _types(walks.read_before(layer)),
             "read_by": Values(Text(one.type) for one in readers),
             "net_outputs": len(self.graph.outputs),
             "outputs_written": self._outputs_written.get(layer.name, 0),
-            "constant": bool(layer.reads) and all(v in self._constants for v in layer.reads),
-            "nonnegative": bool(layer.reads) and layer.reads[0] in self._nonnegative,
+            "constant": bool(layer.reads) and all(v in walks.constants for v in layer.reads),
+            "nonnegative": bool(layer.reads) and layer.reads[0] in walks.nonnegative,
             "previous": self._neighbour(first),
             "next": self._neighbour(readers[0] if len(readers) == 1 else None),
-            "origin": self._neighbour(origin(first, self.producers)),
+            "origin": self._neighbour(walks.origin(layer)),
         }
 
     def _neighbour(self, layer: Layer | None) -> dict[str, Any]:
         if layer is None:
             return {**NEIGHBOUR, "param": AnyField()}
+        if id(layer) not in self._neighbours:
+            self._neighbours[id(layer)] = self._neighbour_words(layer)
+        return self._neighbours[id(layer)]
+
+    @cached_property
+    def _neighbours(self) -> dict[int, dict[str, Any]]:
+        return {}
+
+    def _neighbour_words(self, layer: Layer) -> dict[str, Any]:
         shapes = [self.graph.shapes.get(value) or () for value in layer.reads[:1]]
         tops = [self.graph.shapes.get(value) or () for value in layer.writes[:1]]
         sizes = self._sizes(shapes, tops)
         window = _window_words(layer, shapes, tops)
         return {
             "type": Text(layer.type),
-            "param": AnyField(parameters(layer.params, kind_of(layer))),
+            "param": AnyField(self._parameters(layer)),
             "written": written(layer.params),
             "rank": sizes["rank"],
             "batch": sizes["batch"],
@@ -226,6 +210,18 @@ class Words:
                 Text(self.producers[v].type) for v in layer.reads if v in self.producers
             ),
         }
+
+    def _parameters(self, layer: Layer) -> dict[str, Any]:
+        """Return the parameters of a layer; of a type unknown to protogen, a field that is not set is 0."""
+        if id(layer) not in self._known_parameters:
+            kind = kind_of(layer)
+            param = parameters(layer.params, kind)
+            self._known_parameters[id(layer)] = AnyField(param) if kind is None else param
+        return self._known_parameters[id(layer)]
+
+    @cached_property
+    def _known_parameters(self) -> dict[int, dict[str, Any]]:
+        return {}
 
     def _weight_words(self, layer: Layer) -> dict[str, Any]:
         shapes = self.graph.parameter_shapes.get(layer.name) or ()
@@ -249,11 +245,8 @@ class Words:
         }
 
 
-def _parameters(layer: Layer) -> dict[str, Any]:
-    """Return the parameters of a layer; of a type unknown to protogen, a field that is not set is 0."""
-    kind = kind_of(layer)
-    param = parameters(layer.params, kind)
-    return AnyField(param) if kind is None else param
+def _types(types: Iterable[str]) -> Values:
+    return Values(map(Text, sorted(types)))
 
 
 def _axis_length(words: Mapping[str, Any]) -> int:

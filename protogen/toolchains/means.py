@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from protogen.errors import InputError
 from protogen.geometry import Shape
 from protogen.layers import kind_of
@@ -15,25 +13,10 @@ _LINEAR = frozenset(
 )
 
 
-def mean_batch(
-    layer: Layer,
-    graph: Graph,
-    producers: Mapping[str, Layer],
-    readers: Mapping[str, Sequence[Layer]],
-) -> int:
-    """Return the first length of the global mean that the first bottom of a layer is, behind linear
-    layers that are each read once; 0 without one."""
-    while layer.reads and len(readers.get(layer.reads[0], ())) == 1:
-        writer = producers.get(layer.reads[0])
-        if writer is None or len(writer.reads) != 1:
-            return 0
-        shape = graph.shapes.get(writer.reads[0]) or ()
-        if _is_mean(writer, shape):
-            return shape[0]
-        if not _is_linear(writer):
-            return 0
-        layer = writer
-    return 0
+def length_of_mean(layer: Layer, shape: Shape) -> int:
+    """Return the first length of the global mean that a layer computes of a bottom of this shape; 0 if it
+    computes none."""
+    return shape[0] if _is_mean(layer, shape) else 0
 
 
 def reorders(layer: Layer, graph: Graph) -> bool:
@@ -65,7 +48,8 @@ def _is_mean(layer: Layer, shape: Shape) -> bool:
     return window is not None and tuple(window.kernel) == shape[2:] and not any(window.pad)
 
 
-def _is_linear(layer: Layer) -> bool:
+def is_linear(layer: Layer) -> bool:
+    """Return whether a layer with one bottom gives each number a factor and a shift, or none."""
     if layer.type == "Convolution":
         return bool(layer.params.convolution_param.group > 1)
     return layer.type in _LINEAR and bool(layer.params.power_param.power == 1)

@@ -13,6 +13,7 @@ from places import GOLDEN
 from protogen.errors import InputError, UnsupportedError
 from protogen.onnx.session import run_model
 from protogen.resampling.conventions import LIKE, like
+from protogen.resampling.kernels import _divided
 from protogen.resampling.matrices import (
     Axis,
     convolution_matrix,
@@ -415,3 +416,16 @@ def test_snapping_tolerance():
     wholes = [(3 - 1e-12, 3), (0.5, 0.5), (1000 + 5e-7, 1000), (1000 + 2e-6, 1000 + 2e-6), (1.5e-9, 1.5e-9), (1e-10, 0)]  # fmt: skip
     for value, near in wholes:
         assert snap_integer(value) == near
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 1 / 3]), min_size=1, max_size=8),
+    st.lists(st.sampled_from([0.0, 1e-10, 0.25, 0.5, 1.0, 1 / 3]), min_size=1, max_size=16),
+)
+def test_division_of_kernels_has_the_numbers_of_numpy(divisor, dividend):
+    divisor = [1.0, *divisor]
+    assume(len(dividend) >= len(divisor))
+    quotient, remainder = _divided(np.array(dividend), np.array(divisor))
+    expected, rest = np.polydiv(dividend, divisor)
+    np.testing.assert_array_equal(quotient, expected)
+    np.testing.assert_array_equal(remainder, rest)
