@@ -123,14 +123,13 @@ def convert(
 
     whole = load(prototxt, caffemodel, input_shapes=input_shapes, **reading)
     net, part = begin(whole, inputs, outputs), {"inputs": [*inputs], "outputs": [*outputs]}
+    how: dict[str, Any] = {"fold": fold, "expand": expand, "half": half}
     options = {
         "opset": opset,
         **part,
         "input_shapes": _known_inputs(whole, input_shapes or {}),
         "dynamic_batch": dynamic_batch,
-        "fold": fold,
-        "expand": expand,
-        "half": half,
+        **how,
         "preprocessing": _preprocessing_options(preprocessing),
         **plain_reading(reading),
     }
@@ -138,9 +137,7 @@ def convert(
         net,
         opset=opset,
         outputs=outputs,
-        fold=fold,
-        expand=expand,
-        half=half,
+        **how,
         free_axes=(0,) if dynamic_batch else (),
         preprocessing=preprocessing,
         metadata=_metadata(prototxt, caffemodel, options),
