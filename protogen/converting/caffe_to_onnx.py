@@ -122,10 +122,11 @@ def convert(
     from protogen.onnx import check, lower
 
     whole = load(prototxt, caffemodel, input_shapes=input_shapes, **reading)
-    net, part = begin(whole, inputs, outputs), {"inputs": [*inputs], "outputs": [*outputs]}
-    how: dict[str, Any] = {"fold": fold, "expand": expand, "half": half}
+    net = begin(whole, inputs, outputs)
+    part = {"opset": opset, "inputs": [*inputs], "outputs": [*outputs]}
+    sources, contents = (prototxt, caffemodel), dict[str, Any]()
+    how = dict[str, Any](fold=fold, expand=expand, half=half)
     options = {
-        "opset": opset,
         **part,
         "input_shapes": _known_inputs(whole, input_shapes or {}),
         "dynamic_batch": dynamic_batch,
@@ -140,22 +141,22 @@ def convert(
         **how,
         free_axes=(0,) if dynamic_batch else (),
         preprocessing=preprocessing,
-        metadata=_metadata(prototxt, caffemodel, options),
+        metadata=_metadata(*sources, options),
+        check_values=False,
     )
     check(program)
-    sources, contents = (prototxt, caffemodel), dict[str, Any]()
     weights_file = _weights_file(output, program, external_data, receipt, sources)
     with ExitStack() as stack:
         report = stack.enter_context(files.replacing(receipt)) if receipt else None
         model = stack.enter_context(files.replacing(output))
         weights = stack.enter_context(files.replacing(weights_file)) if weights_file else None
-        _write(program, model, weights, weights_file, progress)
+        _write(net, outputs, program, model, weights, weights_file, progress)
         if report or verify:
             readable, proof = _readable_model(model, weights_file) or program, (seed, tolerance)
             checked = _verify(net, readable, preprocessing, options, proof, sources, reading)
             contents = _receipt(sources, options, program, checked)
-        if report:
-            report.write(_json_bytes(contents))
+            if report:
+                report.write(_json_bytes(contents))
     return Converted(Path(output), weights_file, net, program, contents)
 
 
@@ -220,21 +221,30 @@ def _verify(
 
 
 def _write(
+    net: Net,
+    outputs: Sequence[str],
     program: Program,
     model: Any,
     weights: Any,
     weights_file: Path | None,
     progress: Progress | None,
 ) -> None:
+    """Write the model, while another thread checks that no weight is NaN."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from protogen.onnx.stream import write
 
-    write(
-        program,
-        model,
-        weights,
-        weights_file.name if weights_file else "",
-        counted(progress, program.weight_bytes),
-    )
+    graph = cut(net.graph, outputs) if outputs else net.graph
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(net.check_finite, graph)
+        write(
+            program,
+            model,
+            weights,
+            weights_file.name if weights_file else "",
+            counted(progress, program.weight_bytes),
+        )
+        checked.result()
 
 
 def _known_inputs(net: Net, input_shapes: Mapping[str, Shape]) -> dict[str, list[int]]:

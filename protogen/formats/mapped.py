@@ -299,12 +299,15 @@ def _copy_in_system(
     place: FilePosition, size: int, file: BinaryIO, progress: Progress | None
 ) -> int:
     """Copy bytes with ``copy_file_range``, and return how many were copied: 0 where the system or the kinds
-    of the two files do not allow it."""
+    of the two files do not allow it, and where the bytes are at other places in their pages, which takes
+    longer than copying through a buffer."""
     if size < PIECE or not hasattr(os, "copy_file_range"):
         return 0
     try:
         target = file.fileno()
-    except OSError:  # a file in memory
+        if (file.tell() - place.start) % PAGE:
+            return 0
+    except OSError:  # a file in memory, or a pipe
         return 0
     file.flush()
     done = 0

@@ -179,8 +179,11 @@ def mapped_numbers(tmp_path):
     return path, np.frombuffer(map_file(path), np.float32, numbers.size, 3), numbers.tobytes()
 
 
+@pytest.mark.parametrize(
+    "distance", [3, 4, 4099]
+)  # the bytes begin at 3: at the same place in a page or not
 @pytest.mark.parametrize("number", [None, errno.EXDEV, errno.ENOSYS, errno.EINVAL])
-def test_copies_with_and_without_the_system(tmp_path, monkeypatch, number):
+def test_copies_with_and_without_the_system(tmp_path, monkeypatch, number, distance):
     _, array, raw = mapped_numbers(tmp_path)
     if number is not None:
 
@@ -189,11 +192,12 @@ def test_copies_with_and_without_the_system(tmp_path, monkeypatch, number):
 
         monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
     reported: list[int] = []
+    head = b"h" * distance
     with open(tmp_path / "copy", "wb") as file:
-        file.write(b"head")
+        file.write(head)
         write_array(array, file, reported.append)
         file.write(b"tail")
-    assert (tmp_path / "copy").read_bytes() == b"head" + raw + b"tail"
+    assert (tmp_path / "copy").read_bytes() == head + raw + b"tail"
     assert sum(reported) == len(raw)
 
 

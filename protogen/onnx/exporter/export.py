@@ -86,6 +86,7 @@ def lower(
     metadata: Mapping[str, Any] | None = None,
     part: Graph | None = None,
     expected: bool = False,
+    check_values: bool = True,
 ) -> Program:
     """Export the net to an ONNX program.
 
@@ -107,6 +108,7 @@ def lower(
         part: a part of the net's graph to export, instead of the whole.
         expected: layers with random values (Dropout in phase TRAIN) output their expected value;
             otherwise they raise UnsupportedError.
+        check_values: check that no weight is NaN; False if the caller does.
 
     Raises:
         InputError: ``opset`` is out of range, an input or output is unknown, no output depends on an
@@ -122,6 +124,8 @@ def lower(
     if expected:
         graph = replace(graph, layers=tuple(map(_expected, graph.layers)))
     program = _program(net, graph, opset, metadata or {})
+    if check_values:
+        net.check_finite(graph)
     lengths = known_lengths(graph)
     if free_axes:
         program, lengths = _freed(net, graph, program, free_axes)
@@ -168,7 +172,6 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
     net.check_weights(graph)
     emitter, errors = emitted(net, graph, opset)
     _raise(errors)
-    net.check_finite(graph)
     texts = {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in metadata.items()
