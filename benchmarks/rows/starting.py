@@ -28,7 +28,11 @@ def rows(folder: Path) -> list[Row]:
     net.write_text(TINY)
     commands = {
         "protogen --help": (("--help",), "click", 1.3),
-        "protogen upsample --factor 2": (("upsample", "--factor", "2"), "click, jinja2.sandbox", 1.5),
+        "protogen upsample --factor 2": (
+            ("upsample", "--factor", "2"),
+            "click, jinja2.sandbox",
+            1.5,
+        ),
         "protogen summary": (("summary", net), "click", 2.5),
     }
     result = []

@@ -119,7 +119,7 @@ def convert(
     Warns:
         ProtogenWarning: ``verify`` found blobs that prove nothing.
     """
-    from protogen.onnx import check, lower
+    from protogen.onnx import lower
 
     whole = load(prototxt, caffemodel, input_shapes=input_shapes, **reading)
     net = begin(whole, inputs, outputs)
@@ -144,7 +144,6 @@ def convert(
         metadata=_metadata(*sources, options),
         check_values=False,
     )
-    check(program)
     weights_file = _weights_file(output, program, external_data, receipt, sources)
     with ExitStack() as stack:
         report = stack.enter_context(files.replacing(receipt)) if receipt else None
@@ -229,11 +228,13 @@ def _write(
     weights_file: Path | None,
     progress: Progress | None,
 ) -> None:
-    """Write the model, while another thread checks that no weight is NaN."""
+    """Check the model, and write it while another thread checks that no weight is NaN."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from protogen.onnx import check
     from protogen.onnx.stream import write
 
+    check(program)
     graph = cut(net.graph, outputs) if outputs else net.graph
     with ThreadPoolExecutor(1) as pool:
         checked = pool.submit(net.check_finite, graph)
