@@ -35,6 +35,13 @@ from targets import TARGETS, Target  # noqa: E402
 
 EXCLUDED = {"view", "completion", "try"}  # a server, a script of the shell, other programs
 ALLOWED = {0, 1, 2, 3}
+OUTPUTS = {
+    "plot",
+    "receipt",
+    "names",
+    "rest",
+    "write_net",
+}  # options that write the file that they name
 SECONDS = 60  # elapsed time of a command; the machine may be busy
 ADDRESS_SPACE = 8 << 30
 NAMES = ("net", "caffemodel", "binaryproto", "arrays", "hdf5", "picture", "onnx", "toml", "log", "template")  # fmt: skip
@@ -157,7 +164,7 @@ def _value(
         return str(random.choice(list(kind.choices)))
     if isinstance(kind, (click.types.IntParamType, click.types.FloatParamType)):
         return mutations.NUMBERS[random.randrange(len(mutations.NUMBERS))].decode()
-    if "Writable" in type(kind).__name__ or "output" in text:
+    if "Writable" in type(kind).__name__ or "output" in text or param.name in OUTPUTS:
         ending = random.choice(
             (".prototxt", ".onnx", ".caffemodel", ".npz", ".svg", ".png", ".html", ".json", "")
         )
