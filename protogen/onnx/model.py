@@ -85,12 +85,18 @@ def to_model_with_inputs(program: Program) -> tuple[ModelProto, dict[str, NDArra
     onnxruntime copies constants at least once; inputs it reads where they are, but it cannot prepare
     them for many runs.
     """
+    model, large = _large_as_inputs(program)
+    return model, {name: one.array() for name, one in large.items()}
+
+
+def _large_as_inputs(program: Program) -> tuple[ModelProto, dict[str, Tensor]]:
+    """Return a model whose large constants are inputs of the same shape, and these constants."""
     large = {name: one for name, one in program.tensors.items() if _is_large(one)}
     added = [Value(name, one.shape, TYPES[one.dtype]) for name, one in large.items()]
     model = model_without_tensors(program, [*program.inputs, *added])
     small = ((name, one) for name, one in program.tensors.items() if name not in large)
     model.graph.initializer.extend(proto(name, one) for name, one in small)
-    return model, {name: one.array() for name, one in large.items()}
+    return model, large
 
 
 def model_without_tensors(program: Program, inputs: Iterable[Value]) -> ModelProto:
@@ -124,12 +130,7 @@ def check(program: Program) -> None:
         onnx.checker.ValidationError, onnx.shape_inference.InferenceError: protogen built an
             invalid model, which is a bug in protogen.
     """
-    large = {name: t for name, t in program.tensors.items() if _is_large(t)}
-    stand_ins = [Value(name, t.shape, TYPES[t.dtype]) for name, t in large.items()]
-    model = model_without_tensors(program, [*program.inputs, *stand_ins])
-    small = ((name, t) for name, t in program.tensors.items() if name not in large)
-    model.graph.initializer.extend(proto(name, t) for name, t in small)
-    check_model(model)
+    check_model(_large_as_inputs(program)[0])
 
 
 def _is_large(tensor: Tensor) -> bool:

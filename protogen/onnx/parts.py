@@ -12,6 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
 from protogen.errors import InputError, UnsupportedError, did_you_mean
 from protogen.layers.graph import free_name
 from protogen.onnx.files import input_shapes, load_model, output_names, values
+from protogen.onnx.memory_mapped import fill_in
 from protogen.onnx.passes.sorting import reads
 from protogen.onnx.passes.widening import widen
 from protogen.onnx.soundness import constant
@@ -371,8 +372,6 @@ def embedded(model: ModelProto, arrays: Mapping[str, NDArray[Any]]) -> ModelProt
     reads it."""
     whole = ModelProto()
     whole.CopyFrom(model)
-    for tensor in whole.graph.initializer:
-        if tensor.name in arrays:
-            tensor.raw_data = arrays[tensor.name].tobytes()
+    fill_in(whole, arrays)
     widen(whole)
     return whole
