@@ -24,6 +24,8 @@ settings.load_profile("default")
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
+# Pair ids of the written files are digests, not random numbers: golden files stay the same.
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1")
 # No test writes to the user's own folder of compiled functions.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "protogen-tests-jax")

@@ -1,5 +1,6 @@
 """Faults: a killed process, a full disk, an input that changes. An output file is the complete old or
-the complete new one, and the error is one sentence."""
+the complete new one, and the error is one sentence. test_pairs.py has the faults of files that belong
+together."""
 
 import hashlib
 import os
@@ -18,7 +19,7 @@ import pytest
 import protogen as pg
 from protogen.formats.files import replacing
 
-POINTS = 200  # kills of each command
+POINTS = 100  # kills of each command
 NET = """name: "n"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 64, 4, 4] } } }
 layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
@@ -96,7 +97,7 @@ for _ in range(points):
 @posix
 @pytest.mark.parametrize("name", ["convert", "init", "rewrite"])
 def test_killed_command_leaves_the_complete_old_or_new_file(pair, tmp_path, name):
-    """After each of 200 kills the target is the complete old or the complete new file."""
+    """After each of the kills the target is the complete old or the complete new file."""
     folder = tmp_path / "out"
     folder.mkdir()
     arguments = commands(pair, folder)[name]

@@ -73,7 +73,7 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Any) -> None
     rule off for its line, or for the layer that begins on that line; "# protogen:
     ignore-file[PG3]" turns rules off for the file. Project settings are read from [check] in
     protogen.toml or from [tool.protogen.check] in pyproject.toml. The exit code is 1 if there are
-    findings.
+    findings. A caffemodel after a net is its weights; the two must have been written together.
 
     --untrusted runs other rules, and ignores comments and project settings: Python layers that run
     code, layers that are hidden by phase rules, paths that leave the folder, very large sizes,
@@ -82,8 +82,8 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **flags: Any) -> None
     --target says of each layer whether the toolchain takes it, refuses it, computes something else
     without a message (wrong), or ignores a field, or that no source says (unknown). protogen
     targets lists the toolchains. Only the rules about targets run, unless --select names others;
-    the exit code is 1 if a layer is refused or wrong. Give the caffemodel after the net where there
-    is one: some toolchains read parameters there.
+    the exit code is 1 if a layer is refused or wrong. Give the caffemodel where there is one: some
+    toolchains read parameters there.
 
     --opencv5 searches source code (Python, C++, C#, Java, JavaScript, ...) for calls that read Caffe
     nets, which OpenCV 5 cannot do any more, and prints replacement code. Nothing is changed or run.
@@ -138,7 +138,7 @@ def _checked(paths: Sequence[str], flags: dict[str, Any]) -> tuple[list[Checked]
 
     checked: list[Checked] = []
     fixed = 0
-    for path, weights in _pairs(paths, bool(flags["toolchain"])):
+    for path, weights in _pairs(paths):
         settings = _configured(path, flags)
         file = check_file(
             path,
@@ -161,20 +161,20 @@ def _untrusted(paths: Sequence[str]) -> tuple[list[Checked], int]:
     from protogen.lint.engine import check_file, selected
 
     rules = selected(untrusted=True)
-    pairs = _pairs(paths, with_weights=True)
+    pairs = _pairs(paths)
     return [check_file(net, rules, caffemodel=weights, trusted=False) for net, weights in pairs], 0
 
 
-def _pairs(paths: Sequence[str], with_weights: bool) -> list[tuple[str, str | None]]:
+def _pairs(paths: Sequence[str]) -> list[tuple[str, str | None]]:
     """Return each net with its weights; weights belong to the net before them."""
     pairs: list[tuple[str, str | None]] = []
     for path in paths:
-        if with_weights and path.endswith(_WEIGHTS):
+        if path.endswith(_WEIGHTS):
             if not pairs or pairs[-1][1] is not None:
                 raise InputError(
                     "weights must come after their prototxt",
                     where=path,
-                    advice="Write NET.prototxt NET.caffemodel.",
+                    advice=f"Write protogen check NET.prototxt {path}.",
                 )
             pairs[-1] = (pairs[-1][0], path)
         else:
@@ -233,12 +233,6 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
             if not inside:
                 raise InputError(f"the folder contains no {_NETS} files", where=path)
             yield from inside
-        elif path.endswith(_WEIGHTS):
-            raise InputError(
-                "weights can be checked only together with their net",
-                where=path,
-                advice=f"Write protogen check --untrusted NET.prototxt {path}, or --target NAME instead.",
-            )
         else:
             yield path
 

@@ -61,7 +61,8 @@ def command(net: str, target: str | None, **flags: Any) -> None:
     """
     from protogen.formats import files
     from protogen.net.net import load
-    from protogen.training.initialisation import blobs_of, parse_rules, with_fillers, write_initial
+    from protogen.training.filling import with_fillers
+    from protogen.training.initialisation import blobs_of, parse_rules, write_initial
 
     if target is None and not (flags["recommend"] or flags["write_net"] or flags["as_json"]):
         raise InputError(
@@ -90,9 +91,10 @@ def command(net: str, target: str | None, **flags: Any) -> None:
                 recommend=flags["recommend"],
                 fill=flags["fill"],
                 feeds=options.arrays(flags["inputs"], loaded.inputs),
+                text=(flags["write_net"], text) if text is not None else None,
                 progress=progress,
             )
-    if text is not None:
+    elif text is not None:
         with files.replacing(flags["write_net"]) as file:
             file.write(text)
     if flags["as_json"]:

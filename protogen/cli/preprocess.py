@@ -165,18 +165,14 @@ def _write(
 ) -> str:
     """Write the requested files; returns the prototxt."""
     from protogen.formats import prototxt
-    from protogen.formats.caffemodel import write_weights
+    from protogen.formats.caffemodel import write_pair
     from protogen.toolchains.toolchain import load_toolchain
 
     text = prototxt.write(result.net.message)
     with ExitStack() as stack:
-        if flags["output"]:
-            file = stack.enter_context(files.replacing(flags["output"]))
-            file.write(text.encode("utf-8", "surrogateescape"))
-        if flags["weights"]:
-            file = stack.enter_context(files.replacing(flags["weights"]))
-            schema = load_toolchain(flags["toolchain"]).schema if flags["toolchain"] else None
-            write_weights(file, result.net.name, result.net.entries(schema))
+        schema = load_toolchain(flags["toolchain"]).schema if flags["toolchain"] else None
+        entries, raw = result.net.entries(schema), text.encode("utf-8", "surrogateescape")
+        write_pair(stack, (flags["output"], raw), flags["weights"], result.net.name, entries)
         if flags["plot"]:
             from protogen.report import scatter
 

@@ -264,16 +264,22 @@ def write_files(
         def out(path: str) -> Any:
             return stack.enter_context(files.replacing(path))
 
-        if options.caffemodel:
-            from protogen.formats.caffemodel import write_weights
-
-            write_weights(out(options.caffemodel), result.name, result.net.entries())
         if options.onnx:
             from protogen.onnx import encode
 
             out(options.onnx).write(encode(result.to_onnx(opset=options.opset)))
         if options.plot:
             draw(out(options.plot), shared.picture_format(options.plot))
+        if options.caffemodel and not options.into:
+            from protogen.formats.caffemodel import write_pair
+
+            entries = result.net.entries()
+            write_pair(stack, (options.output, text), options.caffemodel, result.name, entries)
+            return
+        if options.caffemodel:  # only the new layers: the net has its own weights, with their id
+            from protogen.formats.caffemodel import write_weights
+
+            write_weights(out(options.caffemodel), result.name, result.net.entries())
         if options.output:
             out(options.output).write(text)
 

@@ -73,7 +73,7 @@ def _weights(path: str, form: str, target: str | None, changes: list[str]) -> No
 
         entries = upgraded_entries(model, changes)
     with files.replacing(target) as file:
-        write_weights(file, model.name, entries, legacy=form == "v1")
+        write_weights(file, model.name, entries, legacy=form == "v1", pair=model.pair)
 
 
 def _text(path: str, form: str, target: str | None, changes: list[str]) -> None:

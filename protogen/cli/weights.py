@@ -94,7 +94,7 @@ def _convert(path: str, flags: dict[str, Any]) -> None:
 
             model = read_weights(path)
             entries = _replaced(model, flags["from_npz"])
-            write_weights(out("output"), model.name, entries)
+            write_weights(out("output"), model.name, entries, pair=model.pair)
         if flags["to_npz"]:
             weightfiles.write_npz(out("to_npz"), weightfiles.flatten(arrays))
         if flags["to_safetensors"]:

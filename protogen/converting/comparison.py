@@ -15,8 +15,8 @@ from protogen.errors import InputError, MismatchError, ProtogenWarning, did_you_
 from protogen.formats.prototxt import source_of
 from protogen.geometry import shape_text
 from protogen.net.build import Reading
-from protogen.net.net import Net, stages_named
-from protogen.net.rules import is_usual
+from protogen.net.net import Net
+from protogen.net.rules import is_usual, stages_named
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

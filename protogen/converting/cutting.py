@@ -12,7 +12,7 @@ from protogen.converting.comparison import TOLERANCE
 from protogen.converting.parts import Cut, PartFile, Runnable, Value, verify_parts
 from protogen.errors import InputError, quantity
 from protogen.formats import contents, files
-from protogen.formats.caffemodel import write_weights
+from protogen.formats.caffemodel import write_pair
 from protogen.formats.mapped import counted
 from protogen.formats.prototxt import Document
 from protogen.net.build import Reading
@@ -230,10 +230,8 @@ def _cut_net(
     count_up = counted(progress, sum(sizes))
     with ExitStack() as stack:
         for part, (path, caffemodel) in zip(parts, written, strict=True):
-            stack.enter_context(files.replacing(path)).write(_text(part))
-            if caffemodel is not None:
-                file = stack.enter_context(files.replacing(caffemodel))
-                write_weights(file, net.name, part.net.entries(), progress=count_up)
+            entries = part.net.entries()
+            write_pair(stack, (path, _text(part)), caffemodel, net.name, entries, count_up)
     results = [
         PartFile(
             Path(path),

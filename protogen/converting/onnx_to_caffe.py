@@ -14,7 +14,7 @@ from protogen.converting.comparison import HALF_TOLERANCE, TOLERANCE, Comparison
 from protogen.converting.comparison import verify as compare
 from protogen.errors import InputError, UnsupportedError, quantity
 from protogen.formats import files
-from protogen.formats.caffemodel import LIMIT, write_weights
+from protogen.formats.caffemodel import LIMIT, write_pair
 from protogen.formats.mapped import counted
 from protogen.legalization.legalize import Legalized, check_dialect, legalize
 from protogen.net.net import Net
@@ -131,13 +131,11 @@ def convert_onnx(
     written = {names_file: imported.names, scales_file: imported.scales}
     with ExitStack() as stack:
         text = text_for(net.message, net.schema).encode("utf-8", "surrogateescape")
-        stack.enter_context(files.replacing(output)).write(text)
-        if weights is not None:
-            file = stack.enter_context(files.replacing(weights))
-            write_weights(file, net.name, net.entries(net.schema), progress=counted(progress, size))
         for path, data in written.items():
             if path is not None:
                 stack.enter_context(files.replacing(path)).write(_json(data()))
+        entries = net.entries(net.schema)
+        write_pair(stack, (output, text), weights, net.name, entries, counted(progress, size))
     return Imported(Path(output), weights, names_file, imported, comparison, legalized, scales_file)
 
 

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from protogen.errors import InputError
-from protogen.formats import contents, wire
+from protogen.formats import contents, files, pairs, wire
 from protogen.formats.blobs import LEGACY, Blob, parse_blob, usual_blob
 from protogen.formats.mapped import LazyArray, Progress, map_file, write_array
 from protogen.formats.schema import caffe
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from protogen.formats.message import Source
 
 LIMIT = 2**31 - 1  # bytes; protobuf, and thus Caffe, cannot read a larger message
 
@@ -71,11 +74,13 @@ class StoredLayer:
 
 @dataclass(slots=True)
 class CaffeModel:
-    """A mapped caffemodel: the name of its net and its layers in file order."""
+    """A mapped caffemodel: the name of its net, its layers in file order, and its pair id (see
+    ``pairs``)."""
 
     name: str
     layers: list[StoredLayer]
     bytes_: wire.Bytes
+    pair: str = ""
 
     def weights(self) -> dict[str, list[NDArray[np.floating]]]:
         """Return the blobs by layer name. Of several layers with the same name the last one
@@ -83,28 +88,38 @@ class CaffeModel:
         return {layer.name: layer.arrays() for layer in self.layers if layer.blobs}
 
 
-def read_weights(path: str | Path, allow_empty: bool = False) -> CaffeModel:
+def read_weights(
+    path: str | Path, allow_empty: bool = False, net: Source | None = None
+) -> CaffeModel:
     """Map the caffemodel at ``path`` and parse its headers.
 
     The time depends on the number of layers and blobs, not on their size. No values are loaded
     into memory.
 
+    Args:
+        net: the prototxt that the weights are for.
+
     Raises:
-        InputError: the file cannot be read, is truncated or damaged, or contains no layer (unless
-            ``allow_empty``).
+        InputError: the file cannot be read, is truncated or damaged, contains no layer (unless
+            ``allow_empty``), or was not written together with the net.
     """
     if not allow_empty:
         contents.check_file(path, "weights")
-    return parse_weights(wire.Bytes(map_file(path), str(path)), allow_empty)
+    model = parse_weights(wire.Bytes(map_file(path), str(path)), allow_empty)
+    if net is not None:
+        pairs.check_ids(net, model.pair, path)
+    return model
 
 
 def parse_weights(data: wire.Bytes, allow_empty: bool = False) -> CaffeModel:
     """Parse the headers of a caffemodel in ``data``; see ``read_weights``."""
-    name = ""
+    name = pair = ""
     layers = []
     for span in data.fields(0, len(data)):
         kind = _NET.get(span.number)
         if kind is None or span.kind != wire.BYTES:
+            if span.number == pairs.FIELD and span.kind == wire.BYTES:
+                pair = pairs.id_of_field(data, span)
             continue
         if kind == "name":
             name = data.text(span)
@@ -113,7 +128,7 @@ def parse_weights(data: wire.Bytes, allow_empty: bool = False) -> CaffeModel:
     if not layers and not allow_empty:
         advice = "The file is empty, or it is not a caffemodel."
         raise InputError("contains no layer", where=data.filename, advice=advice)
-    return CaffeModel(name, layers, data)
+    return CaffeModel(name, layers, data, pair)
 
 
 def _layer(data: wire.Bytes, outer: wire.Span, form: str) -> StoredLayer:
@@ -227,13 +242,14 @@ def write_weights(
     entries: Iterable[Entry],
     *,
     legacy: bool = False,
+    pair: str = "",
     progress: Progress | None = None,
 ) -> None:
     """Write layers as a caffemodel, in a stream. Blobs are float32 with shapes.
 
     ``legacy`` writes the V1 form: headers are V1LayerParameters, and blobs have num, channels,
-    height and width (padded with leading 1s) instead of a shape. ``progress`` is called with the
-    number of bytes after each write of values.
+    height and width (padded with leading 1s) instead of a shape. ``pair`` is the pair id.
+    ``progress`` is called with the number of bytes after each write of values.
 
     Raises:
         InputError: the file would be larger than 2 GiB, which Caffe cannot read.
@@ -256,6 +272,41 @@ def write_weights(
         for blob_head, array in zip(heads, part.arrays, strict=True):
             file.write(blob_head)
             write_array(array if isinstance(array, LazyArray) else _float32(array), file, progress)
+    if pair:  # last, as a serializer of protobuf writes fields that it does not know
+        file.write(pairs.as_field(pair))
+
+
+def write_pair(
+    stack: ExitStack,
+    prototxt: tuple[str | Path | None, bytes],
+    caffemodel: str | Path | None,
+    name: str,
+    entries: Iterable[Entry],
+    progress: Progress | None = None,
+) -> None:
+    """Write a net and its weights, or one of them. Both files get a new pair id. Weights alone get the id
+    of the text that they belong to, if it has one. The files get their names when the stack ends.
+
+    Args:
+        prototxt: the file, or None, and the text.
+        caffemodel: the file, or None.
+        name, entries, progress: see ``write_weights``.
+
+    Raises:
+        InputError: a path cannot be written, or the weights are too large for Caffe.
+    """
+    path, text = prototxt
+    pair = ""
+    if caffemodel is not None:
+        pair = pairs.id_of_text(text.decode("utf-8", "surrogateescape"))
+        if path is not None:
+            pair = pairs.new_id(text)
+            text = pairs.with_id(text, pair)
+    if path is not None:
+        stack.enter_context(files.replacing(path)).write(text)
+    if caffemodel is not None:
+        file = stack.enter_context(files.replacing(caffemodel))
+        write_weights(file, name, entries, pair=pair, progress=progress)
 
 
 def blob_bytes(array: NDArray[np.floating]) -> tuple[bytes, memoryview]:

@@ -110,16 +110,21 @@ def _rename(finished: list[_Finished]) -> None:
     """Give all files their names.
 
     Raises:
-        InputError: a rename failed; the targets before it have their old files again.
+        InputError: a rename failed; the targets before it have their old files again. Without links in the
+            file system they keep their new files, and the pair ids tell that one is old.
     """
+    is_new = [not os.path.exists(one.target) for one in finished]
     old = [_linked(one.target) for one in finished] if len(finished) > 1 else []
     try:
         for position, one in enumerate(finished):
             try:
                 os.replace(one.temporary, one.target)
             except OSError as error:
-                for renamed, link in zip(finished[:position], old, strict=False):
-                    _put_back(link.temporary if link else "", renamed.target)
+                for renamed, link, new in zip(finished[:position], old, is_new, strict=False):
+                    if link:
+                        _put_back(link.temporary, renamed.target)
+                    elif new:
+                        _unlink(renamed.target)
                 raise InputError(
                     f"cannot be written ({error.strerror})",
                     where=one.target,
@@ -143,10 +148,7 @@ def _linked(target: str) -> _Finished | None:
 
 def _put_back(link: str, target: str) -> None:
     with contextlib.suppress(OSError):
-        if link:
-            os.replace(link, target)
-        else:
-            os.unlink(target)
+        os.replace(link, target)
 
 
 def _discard(finished: list[_Finished]) -> None:

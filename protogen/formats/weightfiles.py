@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from protogen.errors import InputError, UnsupportedError
-from protogen.formats import contents, files
+from protogen.formats import contents, files, pairs
 from protogen.formats.arrayfiles import TIMES, UNPACKED, read_arrays
 from protogen.formats.caffemodel import read_weights
 
@@ -17,20 +17,32 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from protogen.formats.message import Source
+
     Weights = dict[str, list[NDArray[np.floating]]]
 
 
-def read_any(path: str | Path) -> Weights:
+def read_any(path: str | Path, net: Source | None = None) -> Weights:
     """Return blobs by layer name from a .caffemodel, or from Caffe's HDF5 format (.h5), recognised by
-    its content.
+    its content. ``net`` is the prototxt that they are for.
 
     Raises:
-        InputError: the file cannot be read, is damaged, or is of another kind.
+        InputError: the file cannot be read, is damaged, is of another kind, or was not written together
+            with the net.
     """
+    weights, pair = read_with_id(path)
+    if net is not None:
+        pairs.check_ids(net, pair, path)
+    return weights
+
+
+def read_with_id(path: str | Path) -> tuple[Weights, str]:
+    """Return what ``read_any`` returns, and the pair id (see ``pairs``); HDF5 has none."""
     kind = contents.checked_kind(path, "weights")
     if kind == "hdf5" or (not kind and str(path).endswith((".h5", ".hdf5"))):
-        return read_hdf5(path)
-    return read_weights(path).weights()
+        return read_hdf5(path), ""
+    model = read_weights(path)
+    return model.weights(), model.pair
 
 
 # npz and safetensors: one array for each blob, with the name LAYER/INDEX

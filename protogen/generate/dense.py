@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen._late import Shown
 from protogen.errors import InputError, MismatchError, did_you_mean, quantity
-from protogen.formats import files, prototxt
+from protogen.formats import prototxt
 from protogen.formats.render import render
 from protogen.layers import LayerType
 from protogen.layers.fillers import Filler
@@ -53,15 +53,11 @@ class Dense(Shown):
         Raises:
             InputError: a path cannot be written.
         """
-        from protogen.formats.caffemodel import write_weights
+        from protogen.formats.caffemodel import write_pair
 
         with ExitStack() as stack:
-            if prototxt_path is not None:
-                file = stack.enter_context(files.replacing(prototxt_path))
-                file.write(self.prototxt.encode())
-            if caffemodel is not None:
-                file = stack.enter_context(files.replacing(caffemodel))
-                write_weights(file, self.net.name, self.net.entries())
+            text = self.prototxt.encode()
+            write_pair(stack, (prototxt_path, text), caffemodel, self.net.name, self.net.entries())
 
     def verify(self, weights: NDArray[Any], bias: NDArray[Any] | None, seed: int = 0) -> float:
         """Return the largest error of the layer, relative to the largest value.

@@ -15,7 +15,7 @@ from protogen.errors import (
     UnsupportedError,
     did_you_mean,
 )
-from protogen.formats import files, prototxt
+from protogen.formats import prototxt
 from protogen.formats.schema.dialect import published
 from protogen.generate.proofs import Proofs, parse_again
 from protogen.generate.replacing import Replacing
@@ -79,12 +79,7 @@ class Rewritten(Shown):
         Raises:
             InputError: a path cannot be written, or there are no weights.
         """
-        with ExitStack() as stack:
-            if caffemodel is not None:
-                self._write_weights(stack, caffemodel)
-            mark = b"\xef\xbb\xbf" if self.bom else b""
-            text = mark + self.text.encode("utf-8", "surrogateescape")
-            stack.enter_context(files.replacing(prototxt_path)).write(text)
+        self._save(prototxt_path, caffemodel)
 
     def save_weights(self, caffemodel: str | Path) -> None:
         """Write only the weights.
@@ -92,20 +87,21 @@ class Rewritten(Shown):
         Raises:
             InputError: the path cannot be written, or there are no weights.
         """
-        with ExitStack() as stack:
-            self._write_weights(stack, caffemodel)
+        self._save(None, caffemodel)
 
-    def _write_weights(self, stack: ExitStack, path: str | Path) -> None:
-        from protogen.formats.caffemodel import write_weights
+    def _save(self, prototxt_path: str | Path | None, caffemodel: str | Path | None) -> None:
+        from protogen.formats.caffemodel import write_pair
 
-        if not self.net.weights:
+        if caffemodel is not None and not self.net.weights:
             raise InputError(
                 "the net has no weights to write",
-                where=str(path),
+                where=str(caffemodel),
                 advice="Give the caffemodel of the net.",
             )
-        file = stack.enter_context(files.replacing(path))
-        write_weights(file, self.net.name, self.net.entries())
+        mark = b"\xef\xbb\xbf" if self.bom else b""
+        text = mark + self.text.encode("utf-8", "surrogateescape")
+        with ExitStack() as stack:
+            write_pair(stack, (prototxt_path, text), caffemodel, self.net.name, self.net.entries())
 
 
 def rewrite(
@@ -139,7 +135,7 @@ def rewrite(
     if caffemodel is not None:
         from protogen.formats.weightfiles import read_any
 
-        weights_of_file = read_any(caffemodel)
+        weights_of_file = read_any(caffemodel, document.source)
 
     def net_of(document: prototxt.Document, weights: Weights | None = None) -> Net:
         return Net(

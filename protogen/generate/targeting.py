@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from protogen._late import Shown
 from protogen.errors import InputError, ProtogenWarning, UnsupportedError
-from protogen.formats import files
-from protogen.formats.caffemodel import write_weights
+from protogen.formats.caffemodel import write_pair
 from protogen.geometry import Shape
 from protogen.legalization.legalize import Legalized, legalize
 from protogen.legalization.rounds import Change
@@ -65,12 +64,9 @@ class TargetNet(Shown):
             InputError: a path cannot be written.
         """
         with ExitStack() as stack:
-            if prototxt_path is not None:
-                raw = self.text.encode("utf-8", "surrogateescape")
-                stack.enter_context(files.replacing(prototxt_path)).write(raw)
-            if caffemodel is not None:
-                file = stack.enter_context(files.replacing(caffemodel))
-                write_weights(file, self.net.name, self.net.entries(self.toolchain.schema))
+            raw = self.text.encode("utf-8", "surrogateescape")
+            entries = self.net.entries(self.toolchain.schema)
+            write_pair(stack, (prototxt_path, raw), caffemodel, self.net.name, entries)
 
 
 def rewrite_for(

@@ -155,12 +155,11 @@ def check_file(
     Raises:
         InputError: a file cannot be read or is of another kind, or a net without findings has no layers.
     """
-    weights = None
+    source, weights = prototxt.source_of(path), None
     if caffemodel is not None:
         from protogen.formats.caffemodel import read_weights
 
-        weights = read_weights(caffemodel, allow_empty=True)
-    source = prototxt.source_of(path)
+        weights = read_weights(caffemodel, allow_empty=True, net=source)
     if trusted and _is_solver(source.text):
         return Checked(str(path), source.text, [], bom=source.bom)
     checked = check_text(

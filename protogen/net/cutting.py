@@ -66,8 +66,8 @@ def begin(net: Net, inputs: Sequence[str], outputs: Sequence[str] = ()) -> Net:
         return net
     part = select(net, begins, endings(net.graph, outputs), chosen=bool(outputs))
     message = copy(net.message, _fields(net.message, part, net.message.all("layer"), final=False))
-    if isinstance(net.message, Document):
-        document = Document(net.message.kind, net.message.source)
+    if net.source is not None:
+        document = Document(net.message.kind, net.source)
         document.fields, message = message.fields, document
     return net.with_part(message, part.layers)
 
@@ -151,12 +151,12 @@ def _part(net: Net, part: Selection) -> NetPart:
 def _document(net: Net) -> Document:
     """Return the text of the net, parsed; a new text if its own one has an old format."""
     message = net.message
-    if isinstance(message, Document) and message.source.text:
-        parsed = _parsed(message.source.text, message.source.filename)
+    if net.source is not None and net.source.text:
+        parsed = _parsed(net.source.text, net.source.filename)
         if parsed == message:
-            parsed.source.bom = message.source.bom
+            parsed.source.bom = net.source.bom
             return parsed
-    filename = message.source.filename if isinstance(message, Document) else net.name or "the net"
+    filename = net.source.filename if net.source is not None else net.name or "the net"
     return _parsed(prototxt.write(message), filename)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from protogen import _late
 from protogen._arguments import checked
 from protogen._late import Shown
 from protogen.errors import InputError, ProtogenWarning, quantity, warn
-from protogen.formats import contents, files, prototxt
+from protogen.formats import contents, prototxt
 from protogen.formats.mapped import pieces
 from protogen.formats.message import Message
 from protogen.formats.picture import Picture
@@ -26,7 +26,6 @@ from protogen.layers.reading import unread
 from protogen.net.build import BuildOptions, build, identified
 from protogen.net.fitting import check_values, fit, text_weights
 from protogen.net.parsers import is_layer, text_for
-from protogen.net.rules import stages_of
 from protogen.net.summary import Summary, summarise
 from protogen.net.views import overwritten
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from protogen.formats.caffemodel import Entry
     from protogen.formats.mapped import LazyArray
+    from protogen.formats.message import Source
     from protogen.toolchains.toolchain import Schema
 
     Weights = dict[str, list[NDArray[np.float32]]]
@@ -65,14 +65,13 @@ class Net(Shown):
         **options: Unpack[BuildOptions],
     ) -> None:
         self.message = message
-        source = message.source if isinstance(message, prototxt.Document) else None
         # A copy, because the caller may change the mapping.
         shapes = options.get("input_shapes") or {}
         options["input_shapes"] = {
             name: tuple(map(operator.index, one)) for name, one in shapes.items()
         }
         self._options = options
-        self.graph: Graph = build(message, source, **options)
+        self.graph: Graph = build(message, self.source, **options)
         self.weights: Weights = text_weights(self.graph) if weights is None else weights
         self.tell_assumed()
 
@@ -80,6 +79,11 @@ class Net(Shown):
         """Warn of properties that the net does not set and that were assumed."""
         for diagnostic in self.graph.assumed:
             warn(Assumed.of(diagnostic))
+
+    @property
+    def source(self) -> Source | None:
+        """The text of the net with its file name; None if the message was not read from a text."""
+        return self.message.source if isinstance(self.message, prototxt.Document) else None
 
     @property
     def name(self) -> str:
@@ -187,8 +191,7 @@ class Net(Shown):
         # These weights may determine the number of channels, or the fork of a layer.
         if self.graph.assumed or any(identified(one, shapes) is not one for one in self.layers):
             self._options["weight_shapes"] = shapes
-            source = self.message.source if isinstance(self.message, prototxt.Document) else None
-            self.graph = build(self.message, source, **self._options)
+            self.graph = build(self.message, self.source, **self._options)
         for layer in self.layers:
             expected = self.parameter_shapes[layer.name]
             arrays = weights.get(layer.name)
@@ -307,16 +310,14 @@ class Net(Shown):
         Raises:
             InputError: a path cannot be written.
         """
-        from protogen.formats.caffemodel import write_weights
+        from protogen.formats.caffemodel import write_pair
 
+        if caffemodel is not None and not self.weights:
+            raise InputError("the net has no weights", where=str(caffemodel))
+        text = text_for(self.message, self.schema).encode("utf-8", "surrogateescape")
+        entries = self.entries(self.schema)
         with ExitStack() as stack:
-            text = text_for(self.message, self.schema).encode("utf-8", "surrogateescape")
-            stack.enter_context(files.replacing(prototxt_path)).write(text)
-            if caffemodel is not None:
-                if not self.weights:
-                    raise InputError("the net has no weights", where=str(caffemodel))
-                file = stack.enter_context(files.replacing(caffemodel))
-                write_weights(file, self.name, self.entries(self.schema))
+            write_pair(stack, (prototxt_path, text), caffemodel, self.name, entries)
 
 
 class Assumed(ProtogenWarning):
@@ -371,21 +372,13 @@ def load(
     if caffemodel is not None:
         from protogen.formats.weightfiles import read_any
 
-        weights = read_any(caffemodel)
+        weights = read_any(caffemodel, document.source)
         options["weight_shapes"] = _shapes_of(weights)
     net = Net(document, **options)
     if weights:
         net.take_weights(weights)
         net.fill_diagonals()
     return net
-
-
-def stages_named(path: str | Path, stages: Collection[str]) -> list[str]:
-    """Return those of the stages that appear in rules of a prototxt."""
-    from protogen.net.upgrade import upgrade
-
-    known = stages_of(upgrade(prototxt.read(path))) if stages else ()
-    return [stage for stage in stages if stage in known]
 
 
 def entry(

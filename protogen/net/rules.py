@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any, TypedDict
 
 from protogen.errors import InputError, did_you_mean
+from protogen.formats import prototxt
 from protogen.formats.message import Field, Message, Source
 from protogen.layers.graph import Layer
 
@@ -148,3 +150,11 @@ def _meets(rule: Message, phase: str, level: int, stages: Collection[str]) -> bo
         and all(stage in stages for stage in rule.stage)
         and not any(stage in stages for stage in rule.not_stage)
     )
+
+
+def stages_named(path: str | Path, stages: Collection[str]) -> list[str]:
+    """Return those of the stages that appear in rules of a prototxt."""
+    from protogen.net.upgrade import upgrade
+
+    known = stages_of(upgrade(prototxt.read(path))) if stages else ()
+    return [stage for stage in stages if stage in known]

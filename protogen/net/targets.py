@@ -90,15 +90,15 @@ def check_target(
             execution.
     """
     toolchain = target if isinstance(target, Toolchain) else load_toolchain(target)
-    weights = None
-    if caffemodel is not None:
-        from protogen.formats.caffemodel import read_weights
-
-        weights = read_weights(caffemodel, allow_empty=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ProtogenWarning)
         document = prototxt.read(net)
         modern = upgrade(document)
+    weights = None
+    if caffemodel is not None:
+        from protogen.formats.caffemodel import read_weights
+
+        weights = read_weights(caffemodel, allow_empty=True, net=document.source)
     graph, invalid = tolerant_graph(modern, document.source, options)
     return judge(toolchain, graph, document, weights, invalid)
 

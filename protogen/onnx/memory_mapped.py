@@ -16,6 +16,7 @@ from onnx import ModelProto, TensorProto
 
 from protogen.formats import contents, wire
 from protogen.formats.mapped import FileMap, map_file
+from protogen.onnx.pairing import check_id
 from protogen.onnx.soundness import (
     OWN_DOMAINS,
     SHORT,
@@ -41,7 +42,7 @@ def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[
 
     Raises:
         InputError: the file cannot be read or is not a valid ONNX model, or an external data file is
-            missing or too short.
+            missing, too short or was not written together with the model.
     """
     contents.check_file(path, "model")
     data = wire.Bytes(map_file(path), str(path), "ONNX model")
@@ -59,6 +60,8 @@ def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[
             tensor.raw_data = array.tobytes()
         else:
             arrays[tensor.name] = array
+    for location, file in maps.items():
+        check_id(model, path, file, Path(path).parent / location)
     return model, arrays
 
 

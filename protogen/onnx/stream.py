@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from onnx import ModelProto, StringStringEntryProto, TensorProto
 
+from protogen.formats import pairs
 from protogen.formats.mapped import PAGE, Progress, write_array
 from protogen.onnx.model import header, model_without_tensors
+from protogen.onnx.pairing import set_id
 from protogen.onnx.program import Program
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ def _write(
     graph = model.graph.SerializeToString(deterministic=True)
     model.ClearField("graph")
     offsets = _external_offsets(sizes) if external is not None else {}
+    pair = pairs.new_id(graph) if external is not None else ""
+    set_id(model, pair)
     raws = {
         name: _tensor_header(proto, sizes[name], offsets.get(name), location)
         for name, proto in headers.items()
@@ -106,6 +110,8 @@ def _write(
             external.write(bytes(offsets[name] - position))
             write_array(array, external, progress)
             position = offsets[name] + sizes[name]
+    if external is not None:
+        external.write(pairs.as_tail(pair))
 
 
 def _external_offsets(sizes: Mapping[str, int]) -> dict[str, int]:

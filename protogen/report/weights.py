@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from protogen.formats.weightfiles import read_any
+from protogen.formats.pairs import check_ids
+from protogen.formats.weightfiles import read_with_id
 from protogen.net.net import Net, load
 
 if TYPE_CHECKING:
@@ -36,13 +37,17 @@ class StoredWeights:
         self._histograms: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     @cached_property
+    def _stored(self) -> tuple[Weights, str]:
+        return read_with_id(self.path)
+
+    @property
     def arrays(self) -> Weights:
         """The blobs by the name of the layer.
 
         Raises:
             InputError: the file cannot be read or is damaged.
         """
-        return read_any(self.path)
+        return self._stored[0]
 
     @cached_property
     def _owners(self) -> set[int]:
@@ -53,11 +58,14 @@ class StoredWeights:
         """Load a net with these weights, as ``pg.load`` does.
 
         Raises:
-            InputError: the net is invalid, or the weights do not fit it.
+            InputError: the net is invalid, the weights do not fit it, or the two files were not written
+                together.
         """
         shapes = {name: [array.shape for array in arrays] for name, arrays in self.arrays.items()}
         options["weight_shapes"] = shapes
         net = load(path, **options)
+        if net.source is not None:
+            check_ids(net.source, self._stored[1], self.path)
         if self.arrays:
             net.take_weights(self.arrays)
             net.fill_diagonals()

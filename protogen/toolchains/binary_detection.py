@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from protogen.errors import InputError
-from protogen.formats import wire
+from protogen.formats import pairs, wire
 from protogen.formats.schema.dialect import Definition, facts
 from protogen.formats.schema.source import SCALARS
 from protogen.toolchains.detection import Detection, Found, concluded
@@ -61,7 +61,9 @@ class _Walk:
 
     def run(self, candidates: int) -> Iterator[_Use]:
         scope = (("NetParameter", candidates),)
-        yield from self._inside(0, len(self.data), scope, "NetParameter")
+        for span in self.data.fields(0, len(self.data)):
+            if span.number != pairs.FIELD:  # protogen adds it to the files of every dialect
+                yield from self._field(span, scope, "NetParameter")
 
     def _inside(self, start: int, end: int, scope: _Scope, path: str) -> Iterator[_Use]:
         for span in self.data.fields(start, end):

@@ -1,4 +1,5 @@
-"""Parameter blobs without a filler: warnings for those that start at 0, and suitable fillers."""
+"""Parameter blobs without a filler: warnings for those that start at 0, suitable fillers, and a net with
+them."""
 
 from __future__ import annotations
 
@@ -6,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from protogen.errors import ProtogenWarning
-from protogen.layers.fillers import Filler
+from protogen.errors import ProtogenWarning, UnsupportedError
+from protogen.formats import prototxt
+from protogen.formats.message import Field, Message
+from protogen.layers.fillers import EXTRAS, Filler
 from protogen.layers.graph import Layer
 from protogen.layers.recommending import activations_after, role_of
 
 if TYPE_CHECKING:
     from protogen.layers.graph import Graph
+    from protogen.net.net import Net
     from protogen.training.initialisation import FilledBlob
 
 LISTED = 8  # blobs that a warning names
@@ -103,3 +107,41 @@ def with_owners_fillers(blobs: Sequence[FilledBlob]) -> list[FilledBlob]:
             )
         )
     return result
+
+
+def with_fillers(net: Net, blobs: Sequence[FilledBlob]) -> Message:
+    """Return a copy of the net's message with the fillers of these blobs.
+
+    Blobs for which Caffe has no filler, such as BatchNorm's, are left out: only the caffemodel has
+    their initial values.
+
+    Raises:
+        UnsupportedError: Caffe has no such filler.
+    """
+    changed: dict[str, list[FilledBlob]] = {}
+    for blob in blobs:
+        if not blob.reason or not blob.filling.field:  # without a field no text can name the filler
+            continue
+        if blob.filler.type in EXTRAS:
+            raise UnsupportedError(
+                f"Caffe has no filler {blob.filler.type}, so that the prototxt cannot contain it",
+                subject=blob.layer.subject,
+                advice="Write its values to a caffemodel.",
+            )
+        changed.setdefault(blob.layer.name, []).append(blob)
+    copy = prototxt.parse(prototxt.write(net.message), net.name or "net")
+    for entry in copy.all("layer"):
+        for blob in changed.get(entry.value.name, ()):
+            outer, name = blob.filling.field.split(".")
+            if not entry.value.has(outer):
+                entry.value.add(outer, {})
+            param: Message = getattr(entry.value, outer)
+            numbers = blob.filler.numbers()
+            filler = Message.make("FillerParameter", **numbers)
+            present = param.all(name)
+            if present:
+                present[0].value = filler
+                present[0].literal = None
+            else:
+                param.append(Field(name, filler, param.kind.fields[name] if param.kind else None))
+    return copy

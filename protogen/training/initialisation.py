@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, UnsupportedError, did_you_mean, warn
-from protogen.formats import files, prototxt
+from protogen.errors import InputError, did_you_mean, warn
 from protogen.formats.mapped import LazyArray, counted
-from protogen.formats.message import Field, Message
+from protogen.formats.message import Message
 from protogen.geometry import Shape
 from protogen.layers import Filling, fillers, kind_of
 from protogen.layers.fillers import EXTRAS, Fan, Filler, caffes_fan, parse_filler
@@ -307,17 +307,19 @@ def write_initial(
     recommend: bool = False,
     fill: bool = False,
     feeds: Mapping[str, NDArray[Any]] | None = None,
+    text: tuple[str | Path, bytes] | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> list[FilledBlob]:
     """Write a caffemodel of initial weights, in chunks, and return each blob with its filler.
 
     Args:
+        text: a file that is written together with the weights, and the text of the net.
         progress: callback with the bytes written and the bytes in total.
 
     Raises:
         InputError: as ``initialise``; the net has no parameters; the file cannot be written.
     """
-    from protogen.formats.caffemodel import write_weights
+    from protogen.formats.caffemodel import write_pair
     from protogen.net.net import entry
     from protogen.net.parsers import is_layer
 
@@ -337,10 +339,12 @@ def write_initial(
         by_layer.setdefault(blob.layer.name, []).append(blob.values(seed, fan))
     parser = net.parser()
     layers = [layer for layer in net.layers if is_layer(layer.type, parser)]
-    with files.replacing(path) as file:
+    source = net.source.text if net.source is not None else ""
+    own = text or (None, source.encode("utf-8", "surrogateescape"))
+    with ExitStack() as stack:
         stored = (entry(layer, by_layer.get(layer.name, ()), parser) for layer in layers)
         entries = net.entries(parser) if in_memory else stored
-        write_weights(file, net.name, entries, progress=counted(progress, size))
+        write_pair(stack, own, path, net.name, entries, counted(progress, size))
     return blobs
 
 
@@ -359,41 +363,3 @@ def filler_text(filler: Filler) -> str:
 def _check_fan(fan: str) -> None:
     if fan not in FANS:
         raise InputError(f"expected caffe or true, got {fan!r}", subject="fan")
-
-
-def with_fillers(net: Net, blobs: Sequence[FilledBlob]) -> Message:
-    """Return a copy of the net's message with the fillers of these blobs.
-
-    Blobs for which Caffe has no filler, such as BatchNorm's, are left out: only the caffemodel has
-    their initial values.
-
-    Raises:
-        UnsupportedError: Caffe has no such filler.
-    """
-    changed: dict[str, list[FilledBlob]] = {}
-    for blob in blobs:
-        if not blob.reason or not blob.filling.field:  # without a field no text can name the filler
-            continue
-        if blob.filler.type in EXTRAS:
-            raise UnsupportedError(
-                f"Caffe has no filler {blob.filler.type}, so that the prototxt cannot contain it",
-                subject=blob.layer.subject,
-                advice="Write its values to a caffemodel.",
-            )
-        changed.setdefault(blob.layer.name, []).append(blob)
-    copy = prototxt.parse(prototxt.write(net.message), net.name or "net")
-    for entry in copy.all("layer"):
-        for blob in changed.get(entry.value.name, ()):
-            outer, name = blob.filling.field.split(".")
-            if not entry.value.has(outer):
-                entry.value.add(outer, {})
-            param: Message = getattr(entry.value, outer)
-            numbers = blob.filler.numbers()
-            filler = Message.make("FillerParameter", **numbers)
-            present = param.all(name)
-            if present:
-                present[0].value = filler
-                present[0].literal = None
-            else:
-                param.append(Field(name, filler, param.kind.fields[name] if param.kind else None))
-    return copy

@@ -268,14 +268,18 @@ def test_untrusted_weights_belong_to_the_net_before_them(protogen, tmp_path):
     assert protogen("check", "--untrusted", net, weights).stdout == "1 file: no findings\n"
     other = protogen("check", "--untrusted", EXAMPLES / "small_fcn.prototxt", weights)
     assert "PG607" in other.stdout
-    wrong = protogen("check", "--untrusted", weights)
-    assert (wrong.returncode, wrong.stderr) == (
-        2,
-        f"protogen: {weights}: weights must come after their prototxt. Write NET.prototxt NET.caffemodel.\n",
-    )
-    plain = protogen("check", weights)
-    assert plain.returncode == 2
-    assert "Write protogen check --untrusted NET.prototxt" in plain.stderr
+    for arguments in (
+        ["check", "--untrusted", weights],
+        ["check", weights],
+        ["check", net, weights, weights],
+    ):
+        wrong = protogen(*arguments)
+        assert (wrong.returncode, wrong.stderr) == (
+            2,
+            f"protogen: {weights}: weights must come after their prototxt. Write protogen check "
+            f"NET.prototxt {weights}.\n",
+        )
+    assert protogen("check", net, weights).stdout == "1 file: no findings\n"
 
 
 def test_net_with_a_field_of_a_solver_is_checked_as_a_net(protogen, tmp_path):

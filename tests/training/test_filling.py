@@ -12,8 +12,8 @@ from nets import net_with
 import protogen as pg
 from protogen.formats import prototxt
 from protogen.net.net import Net
-from protogen.training.filling import StartsDead
-from protogen.training.initialisation import blobs_of, with_fillers
+from protogen.training.filling import StartsDead, with_fillers
+from protogen.training.initialisation import blobs_of
 
 BODY = """
 layer { name: "c1" type: "Convolution" bottom: "x" top: "c1"
