@@ -49,7 +49,9 @@ class CommandServer:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"arguments": words, "cwd": str(cwd), "merge": merge, "env": env or {}}
+        # The server has the environment of its start, but some tests change this variable.
+        variables = {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", "")} | (env or {})
+        request = {"arguments": words, "cwd": str(cwd), "merge": merge, "env": variables}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())

@@ -66,11 +66,9 @@ def replacing_file(path: str | Path) -> Iterator[BinaryIO]:
                 "is read-only", where=str(path), advice="Make it writable, or choose another file."
             )
         _remove_dead(os.path.dirname(target))
-        temporary = _name(target, ENDING)
-        lock = -1
+        temporary, file, lock = _created(target)
         try:
-            with open(temporary, "xb") as file:
-                lock = _locked(file.fileno())
+            with file:
                 yield file
             if os.path.exists(target):
                 _hand_on(target, temporary)
@@ -134,16 +132,46 @@ def _rename(finished: list[_Finished]) -> None:
         _discard([*finished, *(link for link in old if link)])
 
 
+def _created(target: str) -> tuple[str, BinaryIO, int]:
+    """Create a file beside its target; returns its path, the open file and its lock.
+
+    Another process may remove the file before it is locked, as that of a dead process. Then a new one is
+    created.
+    """
+    while True:
+        temporary = _name(target, ENDING)
+        file = open(temporary, "xb")  # noqa: SIM115  # the caller closes it
+        try:
+            lock = _locked(file.fileno())
+        except BaseException:
+            file.close()
+            _unlink(temporary)
+            raise
+        if lock < 0 or _is_at(file.fileno(), temporary):
+            return temporary, file, lock
+        file.close()
+        _close(lock)
+
+
 def _linked(target: str) -> _Finished | None:
     """Give an existing file a second name; None if there is none, or the system has no links."""
     link = _name(target, _OLD)
     try:
         os.link(target, link)
         with open(link, "rb") as file:
-            return _Finished(link, target, _locked(file.fileno()))
+            # The lock is one of the old file, which another program may have locked: do not wait for it.
+            return _Finished(link, target, _locked(file.fileno(), wait=False))
     except OSError:
         _unlink(link)
         return None
+
+
+def _is_at(number: int, path: str) -> bool:
+    """Return whether a path is that of an open file."""
+    try:
+        return os.path.samestat(os.fstat(number), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _put_back(link: str, target: str) -> None:
@@ -172,13 +200,17 @@ def _hand_on(target: str, temporary: str) -> None:
     os.utime(temporary)
 
 
-def _locked(number: int) -> int:
-    """Lock an open file, and return a copy of its number that holds the lock; -1 without locks."""
+def _locked(number: int, wait: bool = True) -> int:
+    """Lock an open file, and return a copy of its number that holds the lock; -1 without a lock.
+
+    The lock is shared: several processes may replace the same file. ``wait`` while another process looks
+    whether the file is that of a dead one.
+    """
     if sys.platform == "win32":
         return -1
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # a file system without locks
+        fcntl.flock(number, fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # a file system without locks, or another program has locked the file
         return -1
     return os.dup(number)
 

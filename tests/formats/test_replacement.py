@@ -138,6 +138,34 @@ def test_unfinished_files_of_living_processes_stay(tmp_path):
 
 
 @posix
+def test_writers_do_not_remove_new_files_of_each_other(tmp_path):
+    """Each looks for files of dead processes before each file; a file that is not yet locked looks so."""
+    code = (
+        "import sys\n"
+        "from protogen.formats import files, replacement\n"
+        "for number in range(1500):\n"
+        "    replacement._cleaned.clear()\n"
+        "    with files.replacing(sys.argv[1] + '/a') as file:\n"
+        "        file.write(b'a' * 100)\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
+    assert [process.wait(300) for process in running] == [0] * 4
+    assert contents(tmp_path) == {"a": b"a" * 100}
+
+
+@posix
+def test_files_that_other_programs_have_locked_are_replaced(tmp_path):
+    import fcntl
+
+    write_pair(tmp_path, b"old")
+    with open(tmp_path / "a", "rb") as a, open(tmp_path / "b", "rb") as b:
+        fcntl.flock(a.fileno(), fcntl.LOCK_EX)
+        fcntl.flock(b.fileno(), fcntl.LOCK_EX)
+        write_pair(tmp_path, b"new")
+    assert contents(tmp_path) == {"a": b"new", "b": b"new"}
+
+
+@posix
 def test_killed_writers_leave_whole_files_and_are_cleaned_up(tmp_path):
     code = (
         "import sys\n"
