@@ -214,6 +214,28 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else _escaped(ord(c)) for c in text)
 
 
+def is_utf8(text: str) -> bool:
+    """Return whether a text was decoded from valid UTF-8; other bytes became lone surrogates."""
+    return text.isprintable() or not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def check_utf8(text: str, purpose: str, where: str = "") -> None:
+    """Check that a name can be written to a format whose names are UTF-8.
+
+    Args:
+        purpose: what requires it: ``"protobuf requires of texts in a caffemodel"``.
+
+    Raises:
+        InputError: the name has bytes that are not UTF-8.
+    """
+    if not is_utf8(text):
+        raise InputError(
+            f'the name "{printable(text)}" is not valid UTF-8, which {purpose}',
+            where=where,
+            advice="Rename it.",
+        )
+
+
 def _escaped(code: int) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python's surrogateescape decodes it
         code -= 0xDC00

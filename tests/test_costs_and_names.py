@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from places import EXAMPLES
 
 import protogen as pg
 from protogen.errors import printable
@@ -52,8 +58,6 @@ def test_names_of_a_specification_are_escaped(tmp_path, protogen):
 
 def test_images_of_an_absurd_size_are_refused(tmp_path, protogen):
     pytest.importorskip("PIL")
-    from places import EXAMPLES
-
     done = protogen(
         "mean", "compute", EXAMPLES / "pictures" / "0.png", "--size", "1e9", "-o", "m.npy"
     )
@@ -88,3 +92,48 @@ def test_lists_without_usable_values(tmp_path, protogen, words):
     done = protogen(*(word.format(net=net) for word in words))
     assert done.returncode == 2
     assert "unforeseen" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_files_with_names_that_are_not_utf8(tmp_path, protogen):
+    """The name is in the metadata, in the receipt and in pages."""
+    stem = tmp_path / "net\udcff"
+    net, weights, model = (f"{stem}{ending}" for ending in (".prototxt", ".caffemodel", ".onnx"))
+    shutil.copy(EXAMPLES / "tiny.prototxt", net)
+    shutil.copy(EXAMPLES / "tiny.caffemodel", weights)
+    commands = (
+        ["convert", net, weights, "-o", model, "--receipt", f"{stem}.json", "--verify"],
+        ["verify", net, weights, model],
+        ["convert", model, "-o", f"{stem}.2.prototxt", "--verify"],
+        ["cut", model, "--to-blob", "conv1", "-o", f"{stem}.cut.onnx"],
+        ["rescue", net, weights, "-o", f"{stem}.new.prototxt"],
+        ["report", net, weights, "-o", f"{stem}.html"],
+        ["draw", net, "-o", f"{stem}.svg"],
+        ["check", net, "--format", "sarif"],
+        ["summary", net, "--json"],
+        ["diff", net, f"{stem}.2.prototxt", "--json"],
+        ["init", net, "-o", f"{stem}.start.caffemodel"],
+        ["run", net, weights, "--random", "-o", f"{stem}.npz"],
+    )
+    for arguments in commands:
+        done = protogen(*arguments)
+        assert done.returncode in (0, 1), (arguments, done)
+        for line in (done.stdout + done.stderr).split("\n"):
+            assert printable(line) == line, arguments
+    done = protogen("convert", net, weights, "-o", model, "--external-data")
+    assert done.returncode == 2
+    assert r'"net\xff.onnx.data" is not valid UTF-8, which ONNX requires of a file' in done.stderr
+    receipt = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
+    assert receipt["inputs"][0]["file"] == "net\udcff.prototxt"
+
+
+@pytest.mark.parametrize("ending", ["npz", "hdf5", "safetensors"])
+def test_weights_of_a_layer_whose_name_is_not_utf8(tmp_path, protogen, ending):
+    raw = (EXAMPLES / "tiny.caffemodel").read_bytes()
+    assert raw.count(b"conv1") > 0
+    weights = tmp_path / "net.caffemodel"
+    weights.write_bytes(raw.replace(b"conv1", b"c\xff\xfe\xed1"))
+    done = protogen("weights", weights, f"--to-{ending}", tmp_path / f"w.{ending}")
+    assert done.returncode == 2, done
+    assert r'"c\xff\xfe\xed1" is not valid UTF-8' in done.stderr
+    assert not (tmp_path / f"w.{ending}").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -155,12 +154,8 @@ def convert(
             checked = _verify(net, readable, preprocessing, options, proof, sources, reading)
             contents = _receipt(sources, options, program, checked)
             if report:
-                report.write(_json_bytes(contents))
+                report.write(files.json_bytes(contents))
     return Converted(Path(output), weights_file, net, program, contents)
-
-
-def _json_bytes(contents: Mapping[str, Any]) -> bytes:
-    return json.dumps(contents, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def _weights_file(

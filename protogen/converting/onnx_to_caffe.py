@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -133,14 +132,10 @@ def convert_onnx(
         text = text_for(net.message, net.schema).encode("utf-8", "surrogateescape")
         for path, data in written.items():
             if path is not None:
-                stack.enter_context(files.replacing(path)).write(_json(data()))
+                stack.enter_context(files.replacing(path)).write(files.json_bytes(data()))
         entries = net.entries(net.schema)
         write_pair(stack, (output, text), weights, net.name, entries, counted(progress, size))
     return Imported(Path(output), weights, names_file, imported, comparison, legalized, scales_file)
-
-
-def _json(data: Any) -> bytes:
-    return json.dumps(data, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def _scales_file(

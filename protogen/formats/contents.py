@@ -172,7 +172,7 @@ def _archive(path: str | Path) -> str:
         return "zip"
     if any(name.endswith("data.pkl") for name in names):
         return "torch"
-    return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
+    return "npz" if all(name.endswith(".npy") for name in names) else "zip"
 
 
 def _message(path: str | Path) -> str:

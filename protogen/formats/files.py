@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen.errors import InputError
+from protogen.errors import InputError, check_utf8
 from protogen.formats.replacement import replacing_file
 
 if TYPE_CHECKING:
@@ -141,6 +142,12 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         ) from None
 
 
+def json_bytes(data: Any) -> bytes:
+    """Return data as the text of a JSON file. Bytes of names that are not UTF-8 are escaped."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
 def beside(output: str | Path, ending: str, option: str) -> Path:
     """Return the file that belongs to ``output``: the same name with another ending.
 
@@ -161,10 +168,16 @@ def beside(output: str | Path, ending: str, option: str) -> Path:
 
 
 def external_data(model: str | Path) -> Path:
-    """Return the file for the weights of an ONNX model: beside the model itself, which a link may name."""
+    """Return the file for the weights of an ONNX model: beside the model itself, which a link may name.
+
+    Raises:
+        InputError: the name is not valid UTF-8.
+    """
     from pathlib import Path
 
-    return Path(f"{os.path.realpath(model) if os.path.islink(model) else model}.data")
+    path = Path(f"{os.path.realpath(model) if os.path.islink(model) else model}.data")
+    check_utf8(path.name, "ONNX requires of a file with weights", str(model))
+    return path
 
 
 def distinct(

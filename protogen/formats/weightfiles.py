@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from protogen.errors import InputError, UnsupportedError
+from protogen.errors import InputError, UnsupportedError, check_utf8, printable
 from protogen.formats import contents, files, pairs
 from protogen.formats.arrayfiles import TIMES, UNPACKED, read_arrays
 from protogen.formats.caffemodel import read_weights
@@ -49,7 +50,13 @@ def read_with_id(path: str | Path) -> tuple[Weights, str]:
 
 
 def flatten(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[str, Any]:
-    """Return the arrays by ``layer/index``."""
+    """Return the arrays by ``layer/index``.
+
+    Raises:
+        InputError: an archive cannot have the name of a layer.
+    """
+    for layer in weights:
+        _check_name(layer, "an array of an archive", layer)
     return {
         f"{layer}/{index}": array
         for layer, arrays in weights.items()
@@ -58,11 +65,16 @@ def flatten(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> dict[str, 
 
 
 def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write an npz archive of named arrays, in a stream (for weights see ``flatten``)."""
+    """Write an npz archive of named arrays, in a stream (for weights see ``flatten``).
+
+    Raises:
+        InputError: an archive cannot have a name.
+    """
     import numpy as np
 
     with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
         for name, array in arrays.items():
+            _check_name(name, "npz", "\0" not in name)
             # The date is fixed, so that equal weights give equal files.
             member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             with archive.open(member, "w", force_zip64=True) as out:
@@ -83,6 +95,15 @@ def read_npz(path: str | Path) -> Weights:
                 f"invalid array name {name!r}", where=str(path), advice="It must be LAYER/INDEX."
             )
         weights.setdefault(layer, {})[int(index)] = array
+    return _in_order(weights, path)
+
+
+def _in_order(weights: Mapping[str, Mapping[int, Any]], path: str | Path) -> Weights:
+    """Return the blobs of each layer as a list.
+
+    Raises:
+        InputError: an index is missing.
+    """
     for layer, blobs in weights.items():
         if sorted(blobs) != list(range(len(blobs))):
             raise InputError(
@@ -90,6 +111,20 @@ def read_npz(path: str | Path) -> Weights:
                 where=str(path),
             )
     return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
+
+
+def _check_name(name: str, container: str, possible: Any) -> None:
+    """Check a name that is written to a file.
+
+    Raises:
+        InputError: the name is not valid UTF-8, or not ``possible``.
+    """
+    check_utf8(name, f"{container} requires")
+    if not possible:
+        raise InputError(
+            f'{container} cannot have the name "{printable(name)}"',
+            advice="Rename it.",
+        )
 
 
 def safetensors_bytes(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> bytes:
@@ -113,19 +148,26 @@ def safetensors_bytes(weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> 
 
 
 def write_hdf5(file: BinaryIO, weights: Mapping[str, Sequence[NDArray[np.floating]]]) -> None:
-    """Write Caffe's .caffemodel.h5.
+    """Write Caffe's .caffemodel.h5. A slash in the name of a layer makes a group, as in Caffe.
 
     Raises:
+        InputError: HDF5 cannot have the name of a layer.
         UnsupportedError: the library h5py is not installed.
     """
     h5py = _h5py()
     import io
 
+    blobs = {f"{layer}/{i}" for layer, arrays in weights.items() for i in range(len(arrays))}
+    for layer in weights:
+        parts = layer.split("/")
+        groups = set(accumulate(parts, "{}/{}".format))
+        possible = not groups & blobs and not {"", "."} & set(parts) and "\0" not in layer
+        _check_name(layer, "a group of HDF5", possible)
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as store:
         group = store.create_group("data")
         for layer, arrays in weights.items():
-            inner = group.create_group(layer)
+            inner = group.require_group(layer)
             for index, array in enumerate(arrays):
                 inner.create_dataset(str(index), data=array)
     file.write(buffer.getbuffer())
@@ -175,7 +217,7 @@ def read_hdf5(path: str | Path) -> Weights:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, MemoryError) as error:
         # h5py has no exception class of its own; it raises these for errors of libhdf5.
         raise InputError(f"cannot be read ({error})", where=str(path)) from None
-    return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in weights.items()}
+    return _in_order(weights, path)
 
 
 def _values(item: Any, where: str) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protogen.errors import InputError, printable
+from protogen.errors import check_utf8
 from protogen.formats.caffemodel import CaffeModel, Entry, StoredLayer
 from protogen.formats.message import Field, Message, Name, Source
 from protogen.formats.prototxt import Document
@@ -13,6 +13,8 @@ from protogen.formats.schema.pool import DecodeError, message_class, renumbered_
 from protogen.net.binary_dialects import layer_bytes
 from protogen.net.upgrade import upgrade
 from protogen.toolchains.toolchain import Schema
+
+_PURPOSE = "protobuf requires of texts in a caffemodel"  # its readers in Python refuse others
 
 
 def to_protobuf(message: Message) -> Any:
@@ -32,7 +34,7 @@ def layer_header(layer: Message, name: str, schema: Schema | None = None) -> byt
         schema: the parser that will read it. It decides which fields of forks are written, and their
             numbers; BVLC Caffe's parser by default.
     """
-    _check_utf8(name)
+    check_utf8(name, _PURPOSE)
     if schema is not None and schema.dialect:
         return layer_bytes(layer, name, schema.dialect)
     lacks = schema.lacks if schema is not None else frozenset[str]()
@@ -63,24 +65,11 @@ def _fill(proto: Any, message: Message) -> None:
                 continue
             value = known.enum.values[value]
         if isinstance(value, str):
-            _check_utf8(value)
+            check_utf8(value, _PURPOSE)
         if known.repeated:
             getattr(proto, item.name).append(value)
         else:
             setattr(proto, item.name, value)
-
-
-def _check_utf8(text: str) -> None:
-    """Raise InputError if a text has bytes that are not UTF-8: protobuf's readers in Python refuse them."""
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InputError(
-                "is not valid UTF-8, which protobuf requires of texts in a caffemodel",
-                subject=f'"{printable(text)}"',
-                advice="Rename it.",
-            ) from None
 
 
 def from_protobuf(proto: Any, kind: MessageType) -> Message:

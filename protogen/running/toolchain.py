@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from protogen.errors import InputError, UnsupportedError
+from protogen.formats.arrayfiles import read_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -326,13 +327,11 @@ def _write_inputs(folder: Path, inputs: Arrays) -> Path:
 
 def _answer(reply: Mapping[str, Any], path: Path) -> Answer:
     """Return the answer, with the arrays of the outputs."""
-    import numpy as np
-
     state: State = reply["state"]
     outputs: dict[str, NDArray[Any]] | list[NDArray[Any]] = {}
     if state == "ran":
-        with np.load(path) as archive:
-            arrays = [archive[f"a{i}"] for i in range(len(archive.files))]
+        archive = read_arrays(path)
+        arrays = [archive[f"a{i}"] for i in range(len(archive))]
         names = reply["names"]
         outputs = arrays if names is None else dict(zip(names, arrays, strict=True))
     return Answer(state, outputs, reply["message"], reply["log"], reply["seconds"])

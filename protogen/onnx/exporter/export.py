@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from protogen._arguments import checked
-from protogen.errors import InputError, UnsupportedError
+from protogen.errors import InputError, UnsupportedError, check_utf8
 from protogen.formats.schema.dialect import published
 from protogen.layers import kind_of
 from protogen.layers.base import guarded
@@ -157,16 +157,9 @@ def default_outputs(graph: Graph) -> tuple[str, ...]:
     return outputs
 
 
-def _is_utf8(text: str) -> bool:
-    """Whether a string was decoded from valid UTF-8; other bytes became lone surrogates."""
-    return text.isprintable() or not any("\ud800" <= c <= "\udfff" for c in text)
-
-
 def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) -> Program:
     """Export the graph without any pass."""
-    if not _is_utf8(net.name):
-        problem = f"the net's name {net.name!r} is not valid UTF-8, which ONNX requires of names"
-        raise InputError(problem, advice="Rename it.")
+    check_utf8(net.name, "ONNX requires of names")
     _raise(meaning_errors(graph))
     check_views(net, graph)
     net.check_weights(graph)
@@ -176,6 +169,8 @@ def _program(net: Net, graph: Graph, opset: int, metadata: Mapping[str, Any]) ->
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in metadata.items()
     }
+    # A name of a file may have bytes that are not UTF-8.
+    texts = {key: one.encode("utf-8", "backslashreplace").decode() for key, one in texts.items()}
     return Program(
         name=net.name or "net",
         nodes=emitter.nodes,
@@ -272,10 +267,7 @@ def emit(graph: Graph, emitter: OnnxEmitter) -> list[UnsupportedError]:
                     "the net before it with --to-blob.",
                 )
             for text in (layer.name, *layer.reads, *layer.writes):
-                if not _is_utf8(text):
-                    raise layer.error(
-                        f"{text!r} is not valid UTF-8, which ONNX requires of names", "Rename it."
-                    )
+                check_utf8(text, "ONNX requires of names", str(layer.place))
             if "" in (*layer.reads, *layer.writes):
                 raise layer.error("has a blob without a name, which ONNX cannot have", "Name it.")
             if any(graph.shapes[name] is None for name in layer.reads):
