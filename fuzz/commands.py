@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import resource
 import shutil
 import signal
@@ -72,6 +73,8 @@ class Seeds:
     def begin(self, random: Random) -> None:
         """Choose the net whose files the arguments of one call are, in most cases."""
         self.current = random.choice(self.matching) if random.randrange(4) else {}
+        if self.current and random.randrange(4) == 0:
+            self.current = _renamed(self.current, random)
 
     def write(self, folder: Path, random: Random, preferred: str = "") -> str:
         """Write an input, modified in two of three cases, and return its path."""
@@ -82,9 +85,49 @@ class Seeds:
             raw = target.mutate(raw, random)
         if random.randrange(30) == 0:
             raw = raw[: random.randrange(len(raw) + 1)]
-        path = folder / f"in{len(list(folder.iterdir()))}{target.suffix}"
+        path = folder / f"in{_unusual(random)}{len(list(folder.iterdir()))}{target.suffix}"
         path.write_bytes(raw)
         return str(path)
+
+
+def _unusual(random: Random) -> str:
+    """Return a part of a file's name, in most cases nothing."""
+    parts = (
+        " ",
+        "'",
+        '"',
+        "\udcff",
+        "\n",
+        ";",
+        "ï",
+        "%s",
+        "{0}",
+        "[",
+        "\\",
+        "$HOME",
+        "=",
+        ",",
+        "x" * 200,
+    )
+    return random.choice(parts) if random.randrange(10) == 0 else ""
+
+
+def _renamed(files: dict[str, bytes], random: Random) -> dict[str, bytes]:
+    """Return the files of a net with an unusual byte in the name of a layer or blob, in all of them."""
+    names = sorted(set(re.findall(rb'(?:name|top): *"([^"\\]+)"', files["net"])))
+    if not names:
+        return files
+    name = random.choice(names)
+    at, byte = random.randrange(len(name)), random.choice(b"\xff\x00\x1b/.\n\"'=<:%\\ \xed\xc3")
+    changed = bytearray(name)
+    changed[at] = byte
+    escaped = name[:at] + b"\\%03o" % byte + name[at + 1 :]
+    return {
+        kind: raw.replace(b'"%s"' % name, b'"%s"' % escaped)
+        if kind == "net"
+        else raw.replace(name, bytes(changed))
+        for kind, raw in files.items()
+    }
 
 
 def _matching(raw: bytes, folder: Path) -> dict[str, bytes]:
@@ -168,7 +211,7 @@ def _value(
         ending = random.choice(
             (".prototxt", ".onnx", ".caffemodel", ".npz", ".svg", ".png", ".html", ".json", "")
         )
-        return str(folder / f"out{random.randrange(3)}{ending}")
+        return str(folder / f"out{_unusual(random)}{random.randrange(3)}{ending}")
     wanted = {
         "caffemodel": "caffemodel", "onnx": "onnx", "toml": "toml", "log": "log", "npy": "arrays", "mean": "binaryproto",
         "image": "picture", "template": "template", "prototxt": "net", "net": "net", "model": "onnx",

@@ -101,6 +101,17 @@ def _option(param: click.Parameter | None) -> str:
     return str((param and param.metavar) or "an argument")
 
 
+def _named(value: Any, param: click.Parameter | None) -> str:
+    """Return the path of an option or argument.
+
+    Raises:
+        InputError: it is empty, as an unset variable of a shell is.
+    """
+    if not str(value):
+        raise InputError(f"{_option(param)} is empty", advice="Give the name of a file.")
+    return str(value)
+
+
 class _Named(_Type):
     """Base of both types. The shell completes names of files."""
 
@@ -118,7 +129,7 @@ class Readable(_Named):
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return read_from(str(value), _option(param))
+        return read_from(_named(value, param), _option(param))
 
 
 class Writable(_Named):
@@ -130,7 +141,7 @@ class Writable(_Named):
         self.contents = contents
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return write_to(str(value), _option(param), *self.contents)
+        return write_to(_named(value, param), _option(param), *self.contents)
 
 
 INPUT = Readable()

@@ -19,8 +19,10 @@ def unforeseen(error: Exception) -> tuple[str, int]:
         limit = sys.getrecursionlimit()
         return f"the input is nested too deeply: Python allows {limit} calls in each other.", 3
     text = " ".join(str(error).split())[:_LONGEST]
-    place = _place(error.__traceback__)
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if plugin := _plugin(error.__traceback__):
+        return f"{plugin}: the plugin raised {what}. --traceback prints the calls before it.", 2
+    place = _place(error.__traceback__)
     return (
         f"unforeseen error: {what}{place}. This is a fault of protogen. Please report it, with the command, "
         "the files, and what the command prints with --traceback.",
@@ -43,6 +45,21 @@ def _memory() -> str:
         if limit != resource.RLIM_INFINITY:
             parts.append(f"the process may use {limit / 1e9:.3g} GB")
     return f"{parts[0]}: {', '.join(parts[1:])}. Use smaller inputs." if parts[1:] else parts[0]
+
+
+def _plugin(traceback: TracebackType | None) -> str:
+    """Return file and line of a plugin if it raised the exception; empty if protogen's own code did."""
+    from protogen.layers.plugins import plugin_files
+
+    place = ""
+    while traceback is not None:
+        path = traceback.tb_frame.f_code.co_filename
+        if path in plugin_files:
+            place = f"{path}:{traceback.tb_lineno}"
+        elif path.startswith(_PACKAGE + os.sep):
+            place = ""
+        traceback = traceback.tb_next
+    return place
 
 
 def _place(traceback: TracebackType | None) -> str:

@@ -112,7 +112,7 @@ def convert_onnx(
     size = check_size(net, str(model))
     names_file = Path(names) if names else None
     if names_file is None and imported.renamed:
-        names_file = Path(output).with_suffix(".names.json")
+        names_file = files.with_ending(output, ".names.json")
     files.distinct(
         [
             ("--output", output),
@@ -145,7 +145,7 @@ def _scales_file(
         raise InputError("--scales needs --drop-quantisation")
     if not drop_quantisation:
         return None
-    return Path(scales) if scales else Path(output).with_suffix(".scales.json")
+    return Path(scales) if scales else files.with_ending(output, ".scales.json")
 
 
 def _imported(

@@ -49,7 +49,7 @@ class Source:
         path = Path(self.net)
         if folder is not None:
             path = Path(folder) / (path.relative_to(self.base) if self.base else path.name)
-        return path.with_suffix(".prototxt" if self.onnx else ".onnx")
+        return files.with_ending(path, ".prototxt" if self.onnx else ".onnx")
 
 
 def sources_of(paths: Sequence[str], leave_out: str | Path | None = None) -> list[Source]:

@@ -148,6 +148,22 @@ def json_bytes(data: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
+def with_ending(path: str | Path, ending: str) -> Path:
+    """Return the path with another ending.
+
+    Raises:
+        InputError: the path has no name: it is empty, or a folder such as ``.``.
+    """
+    from pathlib import Path
+
+    try:
+        return Path(path).with_suffix(ending)
+    except ValueError:
+        raise InputError(
+            f'"{path}" does not name a file', advice="Give the name of a file."
+        ) from None
+
+
 def beside(output: str | Path, ending: str, option: str) -> Path:
     """Return the file that belongs to ``output``: the same name with another ending.
 
@@ -155,10 +171,8 @@ def beside(output: str | Path, ending: str, option: str) -> Path:
         InputError: it exists without ``output``, and so belongs to something else. The advice names the
             option for another file.
     """
-    from pathlib import Path
-
-    path = Path(output).with_suffix(ending)
-    if path.exists() and not Path(output).exists():
+    path = with_ending(output, ending)
+    if path.exists() and not os.path.exists(output):
         raise InputError(
             f"the file exists, and does not belong to {output}",
             where=str(path),

@@ -97,7 +97,7 @@ def rescue(
         upgrade(prototxt.read(net), changes)
     dialects = dialects_of(net)
     text = _output(net, output, target)
-    paths = [text, text.with_suffix(".caffemodel"), text.with_suffix(".onnx")]
+    paths = [text, *(files.with_ending(text, ending) for ending in (".caffemodel", ".onnx"))]
     _check_free(paths, net, weights, overwrite or output is not None)
     _, caffemodel, model = paths
     options: dict[str, Any] = {"input_shapes": input_shapes, **reading}

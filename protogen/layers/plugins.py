@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Blobs = Callable[[Layer, Sequence[Shape]], list[Shape]]
 
 
+plugin_files: set[str] = set()  # those that were run
 _PYTHON_FIELDS = fields(python_param="module layer param_str share_in_parallel")
 # Attributes and methods that a layer class may define, and so also a user's layer.
 DECLARABLE = frozenset(
@@ -115,7 +117,11 @@ def run_plugin(path: str | Path) -> None:
 
     Raises:
         InputError: the file cannot be read, or its Python syntax is invalid.
+        Exception: what the file raises.
     """
+    if not str(path) or os.path.isdir(path):
+        raise InputError("a plugin must be a Python file", where=str(path))
+    plugin_files.add(str(path))
     try:
         runpy.run_path(str(path))
     except (OSError, SyntaxError) as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 
 import pytest
+from places import EXAMPLES
 
 NET = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
 layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }"""
@@ -126,3 +129,61 @@ def test_memory_and_depth_have_numbers(net):
     done = raising("load()", str(net))
     assert done.returncode == 3
     assert f"Python allows {sys.getrecursionlimit()} calls" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "x = 1\ny = 1 / 0\n",
+            "plugin.py:2: the plugin raised ZeroDivisionError: division by zero.",
+        ),
+        (
+            "import a_module_that_is_missing\n",
+            "plugin.py:1: the plugin raised ModuleNotFoundError: ",
+        ),
+        (
+            "import protogen as pg\n"
+            "@pg.layer('Own', shapes=lambda layer, bottoms: list(bottoms))\n"
+            "def own(layer, emit):\n"
+            "    raise RuntimeError('no')\n",
+            "plugin.py:4: the plugin raised RuntimeError: no.",
+        ),
+    ],
+)
+def test_exception_of_a_plugin_names_its_line(tmp_path, protogen, text, message):
+    (tmp_path / "plugin.py").write_text(text)
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: [1, 3] } } }\n'
+        'layer { name: "o" type: "Own" bottom: "d" top: "o" }\n'
+    )
+    done = protogen("convert", "net.prototxt", "-o", "net.onnx", "--plugin", "plugin.py")
+    assert done.returncode == 2, done
+    assert done.stderr.startswith(f"protogen: {message}")
+    assert "--traceback" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["", "."])
+def test_plugin_that_is_no_file(protogen, path):
+    done = protogen("layers", "--plugin", path)
+    assert done.returncode == 2
+    assert "a plugin must be a Python file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["convert", "net.prototxt", "-o", ""],
+        ["upsample", "--factor", "2", "--caffemodel", ""],
+        ["fmt", ""],
+        ["rescue", "net.prototxt", "-o", "."],
+        ["rescue", "", "-o", "a.prototxt"],
+    ],
+)
+def test_empty_names_of_files_are_refused(tmp_path, protogen, words):
+    """A variable of a shell that is not set; pathlib would read the present folder."""
+    shutil.copy(EXAMPLES / "tiny.prototxt", tmp_path / "net.prototxt")
+    done = protogen(*words)
+    assert done.returncode == 2
+    assert re.search("is empty. Give the name of a file|does not name a file", done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.prototxt"]
