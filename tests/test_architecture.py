@@ -266,3 +266,61 @@ def test_no_lists_of_layer_types_outside_of_layers():
         if len(types := names_of_types(node)) >= 3
     ]
     assert lists == []
+
+
+# Each reader of bytes by its last two names, and the modules that may call it. The others call these
+# modules, which check sizes, kinds of files and what the bytes may do.
+READERS = {
+    "np.load": (),
+    "np.fromfile": (),
+    "np.memmap": (),
+    "np.loadtxt": (),
+    "np.genfromtxt": (),
+    "pickle.load": (),
+    "pickle.loads": ("formats.confined",),  # what this process wrote itself
+    "torch.load": (),
+    "onnx.load": (),
+    "onnx.load_model": (),
+    "onnx.load_from_string": (),
+    "marshal.loads": (),
+    "yaml.load": (),
+    ".ParseFromString": ("onnx.soundness",),
+    ".MergeFromString": (),
+    ".FromString": (
+        "onnx.memory_mapped",
+        "onnx.passes.sorting",  # a copy
+        "net.binary",
+        "net.binary_dialects",
+        "formats.schema.pool",
+    ),
+    "zipfile.ZipFile": ("formats.arrayfiles", "formats.contents", "formats.weightfiles"),
+    "h5py.File": ("formats.weightfiles",),
+    "Image.open": ("running.pictures",),
+    "tomllib.load": (),
+    "tomllib.loads": (
+        "formats.tomlfiles",
+        "lint.rules.portability",
+    ),  # the latter reads its own text,
+    "runpy.run_path": ("layers.plugins",),
+    "eval": (),
+    "exec": (),
+}
+# Programs for the Pythons of toolchains, which have no protogen.
+OUTSIDE = "running.adapters."
+
+
+def test_bytes_are_read_in_one_place():
+    used = set()
+    for path in MODULES:
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        if module.startswith(OUTSIDE):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            words = ast.unparse(node.func).split(".")
+            for name in (".".join(words[-2:]), f".{words[-1]}" if len(words) > 1 else ""):
+                if name in READERS:
+                    assert module in READERS[name], f"{module}:{node.lineno} calls {name}"
+                    used.add((name, module))
+    assert used == {(name, module) for name, modules in READERS.items() for module in modules}

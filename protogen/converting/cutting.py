@@ -91,11 +91,12 @@ def rest_of(net: Net | Model, *, outputs: Blobs, inputs: Blobs = ()) -> Net | Mo
 def _sound(model: Model) -> Model:
     """Return a checked copy of a model, whose operators are in order."""
     from protogen.onnx import Model as ModelProto
-    from protogen.onnx.soundness import check_embedded, check_sound
+    from protogen.onnx.constants import check_constants
+    from protogen.onnx.soundness import check_sound
 
     copy = ModelProto()
     copy.CopyFrom(model)
-    check_embedded(copy)
+    check_constants(copy, "")
     check_sound(copy, "")
     return copy
 

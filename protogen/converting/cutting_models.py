@@ -51,7 +51,7 @@ def cut_model_file(
     """
     where = str(source)
     loaded, arrays = read_memory_mapped(source)
-    check_sound(loaded, where, arrays)
+    check_sound(loaded, where)
     model = reshaped(loaded, shapes, [*inputs, *outputs], where)
     parts = [cut_model(model, inputs=inputs, outputs=outputs, shapes=shapes, where=where)]
     if len(written) > 1:

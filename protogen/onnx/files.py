@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from onnx import ModelProto
 
 from protogen.errors import InputError
+from protogen.onnx.constants import check_constants
 from protogen.onnx.memory_mapped import fill_in, read_memory_mapped
 from protogen.onnx.passes.widening import has_bfloat16, widen
-from protogen.onnx.soundness import check_embedded, check_sound
+from protogen.onnx.soundness import check_sound
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def load_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[Any]]]:
         InputError: see ``load_model``.
     """
     model, arrays = read_memory_mapped(path)
-    check_sound(model, str(path), arrays)
+    check_sound(model, str(path))
     if has_bfloat16(model):
         fill_in(model, arrays)
         widen(model)
@@ -88,7 +89,7 @@ def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
         InputError: no operator of the model produces a value of such a name, or the model's constants
             are in other files.
     """
-    check_embedded(model)
+    check_constants(model, "")
     known = set(output_names(model)) | set(input_shapes(model))
     computed = set(values(model))
     added = [name for name in dict.fromkeys(names) if name not in known]

@@ -16,16 +16,16 @@ from onnx import ModelProto, TensorProto
 
 from protogen.formats import contents, wire
 from protogen.formats.mapped import FileMap, map_file
-from protogen.onnx.pairing import check_id
-from protogen.onnx.soundness import (
-    OWN_DOMAINS,
+from protogen.onnx.constants import (
     SHORT,
+    check_constants,
     dtype_of,
     element_type,
     external_constant,
-    parsed,
     tensors,
 )
+from protogen.onnx.pairing import check_id
+from protogen.onnx.soundness import OWN_DOMAINS, parsed
 from protogen.onnx.stream import GRAPH, INITIALIZER, RAW_DATA
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[
     The arrays are views of the memory-mapped file, or of the external data file.
 
     Raises:
-        InputError: the file cannot be read or is not a valid ONNX model, or an external data file is
-            missing, too short or was not written together with the model.
+        InputError: the file cannot be read or is not a valid ONNX model, a constant is invalid, wherever it
+            is, or an external data file is missing, too short or was not written together with the model.
     """
     contents.check_file(path, "model")
     data = wire.Bytes(map_file(path), str(path), "ONNX model")
@@ -60,6 +60,7 @@ def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[
             tensor.raw_data = array.tobytes()
         else:
             arrays[tensor.name] = array
+    check_constants(model, str(path), arrays)
     for location, file in maps.items():
         check_id(model, path, file, Path(path).parent / location)
     return model, arrays

@@ -20,7 +20,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from protogen.formats import prototxt
 from protogen.formats.message import Message
 from protogen.layers import kind_of
-from protogen.onnx.soundness import constant
+from protogen.onnx.constants import constant
 
 if TYPE_CHECKING:
     import numpy as np

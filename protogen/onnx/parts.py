@@ -11,11 +11,11 @@ from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
 
 from protogen.errors import InputError, UnsupportedError, did_you_mean
 from protogen.layers.graph import free_name
+from protogen.onnx.constants import constant
 from protogen.onnx.files import input_shapes, load_model, output_names, values
 from protogen.onnx.memory_mapped import fill_in
 from protogen.onnx.passes.sorting import reads
 from protogen.onnx.passes.widening import widen
-from protogen.onnx.soundness import constant
 from protogen.onnx.types import clear_shapes, copy_fields, set_shape, types_of
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from onnx import GraphProto, ModelProto, TypeProto, helper, numpy_helper
 
 from protogen.errors import InputError, ProtogenError, did_you_mean
+from protogen.onnx.constants import constant
 from protogen.onnx.files import input_shapes
 from protogen.onnx.passes.constant_folding import LAZY, fold
-from protogen.onnx.soundness import constant, inferred
+from protogen.onnx.soundness import inferred
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

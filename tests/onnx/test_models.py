@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import protogen as pg
+from protogen.onnx.constants import tensors
 from protogen.onnx.importer import import_model
 from protogen.onnx.session import run_model
-from protogen.onnx.soundness import tensors
 
 X = (2, 3, 4, 5)
 node = helper.make_node

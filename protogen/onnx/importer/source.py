@@ -20,6 +20,7 @@ from protogen.errors import InputError, quantity
 from protogen.geometry import shape_text
 from protogen.net.shapes import MAX_COUNT
 from protogen.onnx.arrays import ArrayModel, name_of
+from protogen.onnx.constants import check_constants, constant, element_type
 from protogen.onnx.files import load_model
 from protogen.onnx.importer.cutting import begin, cut
 from protogen.onnx.importer.legacy import convert_opset, resolve_axes
@@ -37,14 +38,7 @@ from protogen.onnx.passes.sequences import take_elements
 from protogen.onnx.passes.sparse import store_densely
 from protogen.onnx.passes.widening import NOTE as WIDENED
 from protogen.onnx.passes.widening import widen
-from protogen.onnx.soundness import (
-    check_order,
-    check_sound,
-    constant,
-    element_type,
-    inferred,
-    schema_error,
-)
+from protogen.onnx.soundness import check_order, check_sound, inferred, schema_error
 from protogen.onnx.texts import check_texts
 
 if TYPE_CHECKING:
@@ -241,12 +235,13 @@ def _loaded(
         loaded = ModelProto()
         loaded.CopyFrom(model.model if isinstance(model, ArrayModel) else model)
         large = dict(model.arrays) if isinstance(model, ArrayModel) else {}
+        check_constants(loaded, path, large)
     else:
         loaded, large = read_memory_mapped(model)
     check_texts(loaded, path)
     loaded = expanded(inlined(loaded, path), REGISTRY)
     store_densely(loaded.graph)
-    check_sound(loaded, path, large)
+    check_sound(loaded, path)
     notes = (WIDENED,) if widen(loaded) else ()
     opset = next((o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset < OLDEST and large:
