@@ -22,6 +22,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PARTS = (
     ("_late", "_version"),
     ("errors", "geometry"),
+    ("memory",),
     ("_arguments",),
     ("formats",),
     ("layers",),

@@ -31,8 +31,8 @@ EXPECTED = {
     "names that are not UTF-8": ("convert not_utf8.prototxt not_utf8.caffemodel -o n.onnx", 2, re.escape(r'"\xed\xa0\x80\xff" is not valid UTF-8')),
     "the same in npz": ("weights not_utf8.caffemodel --to-npz n.npz", 2, "is not valid UTF-8"),
     "LZMA": ("weights empty.caffemodel --from-npz lzma.npz -o n.caffemodel", 2, "unknown layer"),
-    "inputs of 215 GB": ("verify verify_big.onnx verify_big.onnx", 3, "the inputs need 215 GB of memory"),
-    "inputs beyond any memory": ("verify verify_huge.onnx verify_huge.onnx", 3, "the inputs need .* TB of memory"),
+    "inputs of 215 GB": ("verify verify_big.onnx verify_big.onnx", 3, "puts need 215 GB of memory"),
+    "inputs beyond any memory": ("verify verify_huge.onnx verify_huge.onnx", 3, "puts need .* TB of memory"),
     "1000 restored layers": ("convert recall_1000.onnx -o r.prototxt", 0, "1000 operators, 1001 layers"),
 }  # fmt: skip
 

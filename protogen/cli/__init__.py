@@ -21,6 +21,7 @@ from protogen.cli import streams
 from protogen.cli.output import quiet_option
 from protogen.cli.waiting import label, waiting_line
 from protogen.errors import ProtogenError, ProtogenWarning, printable_lines
+from protogen.memory import limit_memory
 
 
 class Entry(NamedTuple):
@@ -181,6 +182,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; a ProtogenError becomes one sentence on stderr and its exit code."""
     streams.open_closed()
+    limit_memory()
     warnings.showwarning = _show_warning
     if hasattr(signal, "SIGTERM"):  # raise SystemExit so that temporary files are removed
         signal.signal(signal.SIGTERM, _exit_on_signal)

@@ -6,6 +6,8 @@ import os
 import sys
 from types import TracebackType
 
+from protogen.memory import lacks_memory, shortage
+
 UNFORESEEN = 70  # exit code: EX_SOFTWARE of sysexits.h
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 _LONGEST = 200  # characters of the exception's own text
@@ -13,8 +15,8 @@ _LONGEST = 200  # characters of the exception's own text
 
 def unforeseen(error: Exception) -> tuple[str, int]:
     """Return the message and the exit code for an exception."""
-    if isinstance(error, MemoryError):
-        return _memory(), 3
+    if lacks_memory(error):
+        return shortage(), 3
     if isinstance(error, RecursionError):
         limit = sys.getrecursionlimit()
         return f"the input is nested too deeply: Python allows {limit} calls in each other.", 3
@@ -28,23 +30,6 @@ def unforeseen(error: Exception) -> tuple[str, int]:
         "the files, and what the command prints with --traceback.",
         UNFORESEEN,
     )
-
-
-def _memory() -> str:
-    parts = ["the memory is not enough"]
-    if hasattr(os, "sysconf"):
-        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        parts.append(f"this machine has {whole / 1e9:.3g} GB")
-    if sys.platform != "win32":
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        parts.append(f"protogen used {used / 1e9:.3g} GB")
-        if limit != resource.RLIM_INFINITY:
-            parts.append(f"the process may use {limit / 1e9:.3g} GB")
-    return f"{parts[0]}: {', '.join(parts[1:])}. Use smaller inputs." if parts[1:] else parts[0]
 
 
 def _plugin(traceback: TracebackType | None) -> str:

@@ -37,6 +37,7 @@ class Side:
 
     def __init__(self, source: Source, state: Reading | None = None) -> None:
         from protogen.onnx import Program, load_mapped, steps
+        from protogen.onnx.constants import check_constants
         from protogen.running.runtime import check_room
 
         self._arrays: Mapping[str, NDArray[Any]] = {}  # constants that the model lacks
@@ -53,6 +54,7 @@ class Side:
         elif isinstance(source, (str, Path)):
             self.model, self._arrays = load_mapped(source)
         else:
+            check_constants(source, "")
             self.model = source
         if self.net is not None:
             check_room(self.net.graph)

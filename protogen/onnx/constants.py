@@ -59,6 +59,18 @@ def check_constants(model: ModelProto, where: str, elsewhere: Collection[str] = 
             constant(one, where, owner)
 
 
+def check_embedded(model: ModelProto) -> None:
+    """Check that no constant is external data. A model of protogen's own can lack values that it gets as
+    inputs.
+
+    Raises:
+        InputError: a constant is external data.
+    """
+    for tensor, owner in tensors(model):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            constant(tensor, "", owner)
+
+
 def tensors(model: ModelProto) -> Iterator[tuple[TensorProto, str]]:
     """Yield every TensorProto of a model, each with the name of its owner: the operator that has it, or
     the inner graph; empty for the initializers of the model's own graph.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onnx import ModelProto
 
 from protogen.errors import InputError
-from protogen.onnx.constants import check_constants
+from protogen.onnx.constants import check_embedded
 from protogen.onnx.memory_mapped import fill_in, read_memory_mapped
 from protogen.onnx.passes.widening import has_bfloat16, widen
 from protogen.onnx.soundness import check_sound
@@ -89,7 +89,7 @@ def exposed(model: ModelProto, names: Iterable[str]) -> ModelProto:
         InputError: no operator of the model produces a value of such a name, or the model's constants
             are in other files.
     """
-    check_constants(model, "")
+    check_embedded(model)
     known = set(output_names(model)) | set(input_shapes(model))
     computed = set(values(model))
     added = [name for name in dict.fromkeys(names) if name not in known]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from onnx import ModelProto, helper, numpy_helper
 
 from protogen.onnx.files import load_model
-from protogen.onnx.passes.constant_folding import attributes_of, fold
+from protogen.onnx.passes.constant_folding import Budget, attributes_of, fold
 from protogen.onnx.passes.functions import inlined
 from protogen.onnx.passes.quantization import drop_quantization
 from protogen.onnx.passes.sorting import set_operators
@@ -50,7 +50,7 @@ def _dequantize_constants(model: ModelProto) -> None:
         if node.op_type == "DequantizeLinear" and known.issuperset(filter(None, node.input))
     ]
     shapes = {node.output[0]: constants[node.input[0]].shape for node in steps}
-    fold(steps, constants, shapes, opset)
+    fold(steps, constants, shapes, opset, Budget(constants))
     written = {node.output[0] for node in steps if node.output[0] in constants}
     set_operators(graph, [node for node in graph.node if node.output[0] not in written])
     graph.initializer.extend(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, ProtogenError, did_you_mean
+from protogen.memory import check_memory, lacks_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,14 +77,19 @@ def open_model(
     )
     where = model if isinstance(model, str) else ""
 
-    def failure(error: Exception) -> ProtogenError:
+    def failure(error: Exception) -> Exception:
         text = " ".join(str(error).split())
+        if lacks_memory(error):
+            return MemoryError(text)
         return ProtogenError(f"onnxruntime cannot load or run the model: {text}", where=where)
 
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except runtime_errors as error:
         raise failure(error) from None
+    wanted = set(outputs or [o.name for o in session.get_outputs()])
+    sizes = [_bytes(one.shape) for one in session.get_outputs() if one.name in wanted]
+    check_memory(sum(sizes), "the outputs need", where=where)
     needed = {value.name: value.type for value in session.get_inputs()}
     output_names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
 
@@ -93,10 +100,15 @@ def open_model(
         typed = {name: _typed(name, feeds[name], type_) for name, type_ in needed.items()}
         try:
             return dict(zip(output_names, session.run(output_names, typed), strict=True))
-        except runtime_errors as error:
+        except (*runtime_errors, RuntimeError) as error:  # RuntimeError: no memory for an array
             raise failure(error) from None
 
     return run
+
+
+def _bytes(shape: Sequence[Any]) -> int:
+    """Return the size of an output of floats; 0 if onnxruntime does not know it."""
+    return 4 * prod(shape) if all(isinstance(length, int) for length in shape) else 0
 
 
 def _typed(name: str, value: Any, type_name: str) -> NDArray[Any]:

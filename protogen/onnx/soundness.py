@@ -6,7 +6,7 @@ A model is validated before anything is computed from it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -23,10 +23,8 @@ from protogen.onnx.constants import subject_of
 from protogen.onnx.integer_inputs import float_constants, integers_missing
 from protogen.onnx.lengths import with_nodes_of, with_onnxruntime_lengths
 from protogen.onnx.passes.sorting import inner_graphs, sort_operators
+from protogen.onnx.propagation import has_short_vectors
 from protogen.onnx.texts import check_texts
-
-if TYPE_CHECKING:
-    pass
 
 OWN_DOMAINS = ("", "ai.onnx")
 Known = Mapping[str, object]
@@ -178,13 +176,14 @@ def inferred(model: ModelProto, where: str) -> GraphProto:
     Raises:
         InputError: the declared shapes contradict the operators.
     """
+    with_values = has_short_vectors(model.graph)
     try:
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=with_values).graph
         changed = with_onnxruntime_lengths(model, graph)
         if changed is None:
             return graph
         while changed is not None:
-            graph = onnx.shape_inference.infer_shapes(changed, data_prop=True).graph
+            graph = onnx.shape_inference.infer_shapes(changed, data_prop=with_values).graph
             changed = with_onnxruntime_lengths(changed, graph)
         return with_nodes_of(graph, model)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:

@@ -11,7 +11,7 @@ from onnx import GraphProto, ModelProto, TypeProto, helper, numpy_helper
 from protogen.errors import InputError, ProtogenError, did_you_mean
 from protogen.onnx.constants import constant
 from protogen.onnx.files import input_shapes
-from protogen.onnx.passes.constant_folding import LAZY, fold
+from protogen.onnx.passes.constant_folding import LAZY, Budget, fold
 from protogen.onnx.soundness import inferred
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def _inferred(model: ModelProto, names: Iterable[str], where: str) -> dict[str, 
         if prod(tensor.dims) <= LAZY
     }
     graph = _graph(model, constants, where)
+    budget = Budget(constants)
     while True:
         known = _types(graph)
         _forget_names(known)
@@ -158,7 +159,7 @@ def _inferred(model: ModelProto, names: Iterable[str], where: str) -> dict[str, 
             return known
         count = len(graph.node)
         try:
-            nodes = fold(graph.node, constants, _shapes(known), opset)
+            nodes = fold(graph.node, constants, _shapes(known), opset, budget)
         except ProtogenError:  # onnxruntime cannot compute the constants
             return known
         if len(nodes) == count:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from protogen.errors import InputError, ProtogenWarning, UnsupportedError, warn
+from protogen.errors import InputError, ProtogenWarning, warn
 from protogen.geometry import shape_text
+from protogen.memory import check_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,6 +77,7 @@ def run(
             for name, value in zip(names, values, strict=True)
         }
     from protogen.onnx import WIDENED, exposed, load_model, runs_as_file
+    from protogen.onnx.constants import check_constants
     from protogen.onnx.session import run_model
 
     if isinstance(model, (str, Path)):
@@ -86,6 +87,8 @@ def run(
         if as_file and blobs is None:
             return run_model(str(model), feeds, known=True)
         model = load_model(model)
+    else:
+        check_constants(model, "")
     return run_model(exposed(model, blobs or ()).SerializeToString(), feeds, blobs, known=True)
 
 
@@ -101,18 +104,12 @@ def check_room(graph: Graph) -> None:
     def size(names: Iterable[str]) -> int:
         return sum(4 * prod(graph.shapes.get(name) or (0,)) for name in set(names))
 
-    available = _memory()
-    if not graph.layers or available is None:
+    if not graph.layers:
         return
     weights = sum(4 * prod(s) for blobs in graph.parameter_shapes.values() for s in blobs or ())
     largest = max(graph.layers, key=lambda layer: size((*layer.reads, *layer.writes)))
     needed = weights + max(size((*largest.reads, *largest.writes)), size(graph.inputs))
-    if needed > available:
-        raise largest.unsupported(
-            f"running the net needs at least {_amount(needed)} of memory, but this machine has "
-            f"{_amount(available)}",
-            "Use smaller inputs.",
-        )
+    check_memory(needed, "running the net needs at least", largest.subject, largest.place)
 
 
 def check_inputs(shapes: Mapping[str, Shape]) -> None:
@@ -122,25 +119,8 @@ def check_inputs(shapes: Mapping[str, Shape]) -> None:
         UnsupportedError: not enough memory; the error names the largest input and the amount of memory.
     """
     sizes = {name: 4 * prod(shape) for name, shape in shapes.items()}
-    available = _memory()
-    if available is not None and sum(sizes.values()) > available:
-        raise UnsupportedError(
-            f"the inputs need {_amount(sum(sizes.values()))} of memory, but this machine has "
-            f"{_amount(available)}",
-            subject=f'input "{max(sizes, key=lambda name: sizes[name])}"',
-            advice="Use smaller inputs.",
-        )
-
-
-def _memory() -> int | None:
-    """Return the size of this machine's memory in bytes; None if the system does not report it."""
-    if not hasattr(os, "sysconf"):
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _amount(count: int) -> str:
-    return f"{count / 1e12:.3g} TB" if count >= 1e12 else f"{count / 1e9:.3g} GB"
+    largest = max(sizes, key=lambda name: sizes[name], default="")
+    check_memory(sum(sizes.values()), "the inputs need", f'input "{largest}"')
 
 
 class Runner:

@@ -498,8 +498,10 @@ def tiny(tmp_path: Path) -> tuple[Path, Path]:
 def test_weights_are_read_again_only_if_their_file_changed(tiny, monkeypatch):
     net, weights = tiny
     reads, sums = [], []
-    read_any, histogram = report_weights.read_any, report_weights.histogram
-    monkeypatch.setattr(report_weights, "read_any", lambda p: reads.append(p) or read_any(p))
+    read_with_id, histogram = report_weights.read_with_id, report_weights.histogram
+    monkeypatch.setattr(
+        report_weights, "read_with_id", lambda p: reads.append(p) or read_with_id(p)
+    )
     monkeypatch.setattr(
         report_weights, "histogram", lambda array: sums.append(array.size) or histogram(array)
     )

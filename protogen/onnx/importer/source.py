@@ -30,7 +30,7 @@ from protogen.onnx.metadata import restore_layers
 from protogen.onnx.passes.branches import take_branches
 from protogen.onnx.passes.casting import cast_explicitly
 from protogen.onnx.passes.compressing import gather_compressed
-from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
+from protogen.onnx.passes.constant_folding import LAZY, Budget, attributes_of, fold
 from protogen.onnx.passes.functions import expanded, inlined
 from protogen.onnx.passes.loops import Values, take_steps
 from protogen.onnx.passes.quantization import DROPPED, Scales, drop_quantization
@@ -38,6 +38,7 @@ from protogen.onnx.passes.sequences import take_elements
 from protogen.onnx.passes.sparse import store_densely
 from protogen.onnx.passes.widening import NOTE as WIDENED
 from protogen.onnx.passes.widening import widen
+from protogen.onnx.propagation import has_short_vectors
 from protogen.onnx.soundness import check_order, check_sound, inferred, schema_error
 from protogen.onnx.texts import check_texts
 
@@ -198,12 +199,13 @@ def _simplified(
     """
     graph = _infer_shapes(_with_constants(model, model.graph, constants), path)
     shapes, kinds = _shapes(graph, path)
+    budget = Budget(constants)
     while True:
         nodes = cast_explicitly(graph.node, constants, shapes, kinds)
-        folded = fold(nodes, constants, shapes, opset)
+        folded = fold(nodes, constants, shapes, opset, budget)
         nodes, taken = take_branches(folded, constants)
         nodes, gathered = gather_compressed(nodes, constants)
-        nodes, unrolled = take_steps(nodes, constants, Values(shapes, kinds), opset)
+        nodes, unrolled = take_steps(nodes, constants, Values(shapes, kinds), opset, budget)
         ends = [value.name for value in graph.output]
         nodes, replaced = take_elements(nodes, constants, shapes, ends, opset)
         if taken or unrolled:
@@ -314,7 +316,9 @@ def _infer_shapes(model: ModelProto, path: str) -> GraphProto:
 def _check_fit(model: ModelProto, path: str) -> None:
     """Raise an InputError if the user's input shapes do not fit the model's operators."""
     try:
-        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        onnx.shape_inference.infer_shapes(
+            model, strict_mode=True, data_prop=has_short_vectors(model.graph)
+        )
     except onnx.shape_inference.InferenceError as error:
         text = " ".join(re.sub(r"\[\w+\]|Inference error\(s\):", "", str(error)).split())
         detail = text.split("(op_type:", 2)[1] if "(op_type:" in text else text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-from protogen.errors import ProtogenError
+from protogen.errors import ProtogenError, UnsupportedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from protogen.geometry import Shape
 
 LARGEST = 1 << 22  # values: limit for a constant that is computed from smaller ones
+MOST = 1 << 26  # values: limit for all computed constants of a model that has only small ones
+TIMES = 16  # for others: so many times the values of the model's own constants
 # Operators whose output is never larger than their input, even if no shape is known.
 _NO_LARGER = frozenset(
     (
         "Cast",
         "Compress",
-        "Gather",
         "GatherElements",
-        "GatherND",
         "Identity",
         "NonZero",
         "Slice",
@@ -43,13 +43,54 @@ _RANDOM = frozenset(
 _VIEWS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
+class Budget:
+    """The number of values that may be computed from the constants of one model, by all operators together.
+    Each single constant may be small enough."""
+
+    def __init__(self, constants: Mapping[str, NDArray[Any]]) -> None:
+        own = sum(array.size for array in constants.values() if not _is_repeated(array))
+        self._most = self._left = MOST + TIMES * own
+
+    def take(
+        self, node: NodeProto, constants: Mapping[str, NDArray[Any]], shapes: Mapping[str, Shape]
+    ) -> None:
+        """Count the values of an operator: its outputs, and inputs that are expanded for it.
+
+        Raises:
+            UnsupportedError: there are too many in all.
+        """
+        read = [constants[name] for name in node.input if name in constants]
+        expanded = sum(array.size for array in read if _is_repeated(array))
+        unknown = sum(array.size for array in read)
+        written = sum(
+            prod(shapes[name]) if name in shapes else unknown for name in node.output if name
+        )
+        self._left -= expanded + written
+        if self._left < 0:
+            raise UnsupportedError(
+                f"the constants that the model computes have more than {self._most} values in all",
+                subject=f'operator "{node.name or next(iter(node.output), "")}" ({node.op_type})',
+                advice="Simplify the model, so that it holds them.",
+            )
+
+
+def _is_repeated(array: NDArray[Any]) -> bool:
+    """Whether an array is large, and a view of one number."""
+    return array.size > LAZY and not any(array.strides)
+
+
 def fold(
     nodes: Sequence[NodeProto],
     constants: dict[str, NDArray[Any]],
     shapes: Mapping[str, Shape],
     opset: int,
+    budget: Budget,
 ) -> list[NodeProto]:
-    """Add the outputs of constant operators to ``constants`` and return the other nodes."""
+    """Add the outputs of constant operators to ``constants`` and return the other nodes.
+
+    Raises:
+        UnsupportedError: the budget is too small.
+    """
     import numpy as np
 
     remaining: list[NodeProto] = []
@@ -76,12 +117,14 @@ def fold(
             ):
                 remaining.append(node)
                 continue
+            budget.take(node, constants, shapes)
             constants |= _run_narrow(node, constants, opset)
         elif (
             names
             and all(name in constants or name in pending for name in names)
             and _foldable(node, constants, shapes)
         ):
+            budget.take(node, constants, shapes)
             foldable.append(node)
             pending.update(node.output)
         else:
@@ -156,7 +199,9 @@ def _foldable(
     read = sum(constants[name].size for name in node.input if name in constants)
     for name in filter(None, node.output):
         if name not in shapes:
-            return node.op_type in _NO_LARGER
+            sizes = [constants[one].size for one in node.input if one in constants]
+            repeats = node.op_type in ("Gather", "GatherND") and prod(sizes) <= LARGEST
+            return repeats or node.op_type in _NO_LARGER
         if prod(shapes[name]) > max(LARGEST, 4 * read):
             return False
     return True
@@ -173,7 +218,7 @@ def _is_view(
 def _reshaped(array: NDArray[Any], shape: Shape) -> NDArray[Any]:
     import numpy as np
 
-    if array.size > LAZY and not any(array.strides):  # one repeated number
+    if _is_repeated(array):
         return np.broadcast_to(array.flat[0], shape)
     return array.reshape(shape)
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
-from protogen.onnx.passes.constant_folding import LAZY, attributes_of, fold
+from protogen.onnx.passes.constant_folding import LAZY, Budget, attributes_of, fold
 from protogen.onnx.passes.inlining import copied, produced
 from protogen.onnx.passes.sorting import reads
 from protogen.onnx.passes.stacking import Stacking
+from protogen.onnx.propagation import has_short_vectors
 
 if TYPE_CHECKING:
     from typing import Any
@@ -38,7 +39,7 @@ class Values:
 
 
 def take_steps(
-    nodes: Iterable[NodeProto], constants: Constants, values: Values, opset: int
+    nodes: Iterable[NodeProto], constants: Constants, values: Values, opset: int, budget: Budget
 ) -> tuple[list[NodeProto], int]:
     """Return the nodes without each Loop and Scan whose number of steps is known, and the number of these.
 
@@ -47,6 +48,7 @@ def take_steps(
 
     Args:
         constants: constants by name; new ones are added.
+        budget: see ``fold``.
     """
     nodes = list(nodes)
     result: list[NodeProto] = []
@@ -57,7 +59,7 @@ def take_steps(
             body = next((one.g for one in node.attribute if one.name == "body"), None)
             stacking = Stacking(opset, dict(constants), [*nodes, *result])
             if body is not None and not body.sparse_initializer:
-                unrolled = _Unrolled(node, body, stacking, values)
+                unrolled = _Unrolled(node, body, stacking, values, budget)
                 steps = unrolled.loop() if node.op_type == "Loop" else unrolled.scan()
         if steps is None:
             result.append(node)
@@ -72,9 +74,14 @@ class _Unrolled:
     """The steps of one Loop or Scan. Its methods return None if it cannot be replaced."""
 
     def __init__(
-        self, node: NodeProto, body: GraphProto, stacking: Stacking, values: Values
+        self,
+        node: NodeProto,
+        body: GraphProto,
+        stacking: Stacking,
+        values: Values,
+        budget: Budget,
     ) -> None:
-        self._node, self._body, self._stacking = node, body, stacking
+        self._node, self._body, self._stacking, self._budget = node, body, stacking, budget
         self._constants = stacking.constants
         self._shapes, self._kinds = dict(values.shapes), dict(values.kinds)
         self._own = produced(body) | {one.name for one in body.input}
@@ -183,7 +190,8 @@ class _Unrolled:
         """Fold the constants of a step, so that the condition of the next one is known."""
         while True:
             self._infer(nodes)
-            rest = fold(nodes, self._constants, self._shapes, self._stacking.opset)
+            opset = self._stacking.opset
+            rest = fold(nodes, self._constants, self._shapes, opset, self._budget)
             if len(rest) == len(nodes):
                 return rest
             nodes = rest
@@ -207,7 +215,9 @@ class _Unrolled:
         imports = [helper.make_opsetid("", self._stacking.opset)]
         model = helper.make_model(graph, opset_imports=imports)
         try:
-            values = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+            values = onnx.shape_inference.infer_shapes(
+                model, data_prop=has_short_vectors(model.graph)
+            ).graph.value_info
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
             return
         for value in values:

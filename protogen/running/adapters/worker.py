@@ -272,7 +272,18 @@ def warm_up():
         archive["a0"]
 
 
+def unlimited():
+    """Remove the limit of a command of protogen: some toolchains reserve far more memory than they use."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
 def main():
+    unlimited()
     pipes = Pipes()
     try:
         adapter, about = load(sys.argv[1])

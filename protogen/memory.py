@@ -1,0 +1,97 @@
+"""The memory of this machine: how much there is, what needs more, and a limit for a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from protogen.errors import Place, UnsupportedError
+
+if sys.platform != "win32":
+    import resource
+
+# What libraries in C++ say; they have no exception of their own for it.
+_LACKS = (
+    "bad_alloc", "bad allocation", "cannot allocate memory", "cannot map zero-fill", "failed to allocate",
+    "out of memory", "resource_exhausted", "unable to allocate", "allocatorptr", "posixthread",
+)  # fmt: skip
+
+
+def machine_memory() -> int | None:
+    """Return the size of this machine's memory in bytes; None if the system does not report it."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def in_words(count: int) -> str:
+    """Return a number of bytes as text: ``1.5 GB``."""
+    return f"{count / 1e12:.3g} TB" if count >= 1e12 else f"{count / 1e9:.3g} GB"
+
+
+def check_memory(needed: int, purpose: str, subject: str = "", where: Place | str = "") -> None:
+    """Check that the machine has enough memory.
+
+    Args:
+        needed: bytes.
+        purpose: what needs them: ``the inputs need``.
+        subject, where: what the error names.
+
+    Raises:
+        UnsupportedError: it has not; the error has both amounts.
+    """
+    size = machine_memory()
+    if size is not None and needed > size:
+        raise UnsupportedError(
+            f"{purpose} {in_words(needed)} of memory, but this machine has {in_words(size)}",
+            subject=subject,
+            where=where,
+            advice="Use smaller inputs.",
+        )
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an exception of Python or of a library means that there is not enough memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _LACKS)
+
+
+def shortage() -> str:
+    """Return the sentence for such an exception, with the amounts."""
+    parts = []
+    if (size := machine_memory()) is not None:
+        parts.append(f"this machine has {in_words(size)}")
+    if sys.platform != "win32":
+        unit = 1 if sys.platform == "darwin" else 1024
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        limits = [resource.getrlimit(k)[0] for k in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+        finite = [one for one in limits if one != resource.RLIM_INFINITY]
+        parts.append(f"protogen used {in_words(used)}")
+        if finite:
+            parts.append(f"it may use {in_words(min(finite))}")
+    numbers = f": {', '.join(parts)}" if parts else ""
+    return f"the memory is not enough{numbers}. Use smaller inputs."
+
+
+def limit_memory() -> None:
+    """Let no allocation of this process succeed for which the machine has no memory. Linux would grant it, and
+    later kill this process or another one. Maps of files do not count. A lower limit of the user stays."""
+    if sys.platform != "linux":
+        return
+    room = _available()
+    limit, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if room is not None and (limit == resource.RLIM_INFINITY or limit > room):
+        resource.setrlimit(resource.RLIMIT_DATA, (room, most))
+
+
+def _available() -> int | None:
+    """Return the bytes that programs can use: free memory, what the system can free, and free swap; None
+    if the system does not report it."""
+    try:
+        with open("/proc/meminfo", "rb") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    amounts = {words[0]: words[1] for words in map(bytes.split, lines) if len(words) == 3}
+    parts = [amounts.get(name, b"") for name in (b"MemAvailable:", b"SwapFree:")]
+    return 1024 * sum(map(int, parts)) if all(part.isdigit() for part in parts) else None
