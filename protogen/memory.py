@@ -1,4 +1,5 @@
-"""The memory of this machine: how much there is, what needs more, and a limit for a command."""
+"""The memory of this machine: how much there is, what needs more, a limit for a command, and mapped files that
+become shorter."""
 
 from __future__ import annotations
 
@@ -15,6 +16,14 @@ _LACKS = (
     "bad_alloc", "bad allocation", "cannot allocate memory", "cannot map zero-fill", "failed to allocate",
     "out of memory", "resource_exhausted", "unable to allocate", "allocatorptr", "posixthread",
 )  # fmt: skip
+
+
+_CUT = (
+    b"protogen: an input file became shorter while it was read. Run the command again when no other program "
+    b"writes to its inputs.\n"
+)
+_commands: list[int] = []  # the numbers of processes that are a command
+_handlers: list[object] = []  # ctypes needs them as long as the process lives
 
 
 def machine_memory() -> int | None:
@@ -76,6 +85,7 @@ def shortage() -> str:
 def limit_memory() -> None:
     """Let no allocation of this process succeed for which the machine has no memory. Linux would grant it, and
     later kill this process or another one. Maps of files do not count. A lower limit of the user stays."""
+    _commands.append(os.getpid())
     if sys.platform != "linux":
         return
     room = _available()
@@ -95,3 +105,22 @@ def _available() -> int | None:
     amounts = {words[0]: words[1] for words in map(bytes.split, lines) if len(words) == 3}
     parts = [amounts.get(name, b"") for name in (b"MemAvailable:", b"SwapFree:")]
     return 1024 * sum(map(int, parts)) if all(part.isdigit() for part in parts) else None
+
+
+def end_at_lost_pages() -> None:
+    """End the process with one sentence and exit code 2 if a library reads a mapped file beyond its present end,
+    because another program has cut it. Without this the system kills the process (SIGBUS). Nothing changes in
+    other processes, such as a user's own program."""
+    if sys.platform != "linux" or _handlers or not _commands:
+        return
+    import ctypes
+    import signal
+
+    def end(_: int) -> None:
+        os.write(2, _CUT)
+        os._exit(2)
+
+    # Python's own handlers run only after the instruction, which would fail again and again.
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
+    ctypes.CDLL(None).signal(signal.SIGBUS, handler)
+    _handlers.append(handler)

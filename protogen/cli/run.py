@@ -221,9 +221,12 @@ def _labels(path: str) -> list[str]:
     try:
         contents.check_file(path, "labels")
         with files.opened(path) as file:
-            return file.read(_MOST_LABELS).decode("utf-8", "replace").splitlines()
+            raw = file.read(_MOST_LABELS + 1)
     except OSError as error:
         raise files.unreadable(path, error) from None
+    if len(raw) > _MOST_LABELS:
+        raise InputError(f"has more than {_MOST_LABELS} bytes", where=path)
+    return raw.decode("utf-8", "replace").splitlines()
 
 
 def _save(blobs: dict[str, Any], path: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from protogen._version import __version__
-from protogen.errors import Diagnostic
+from protogen.errors import Diagnostic, printable
 from protogen.lint.engine import Checked
 from protogen.lint.rules import SYNTAX, all_rules, rule_name
 
@@ -39,7 +39,7 @@ def _text(files: Sequence[Checked]) -> str:
         f"{one.where}: {one.code} {_mark(one)}{_message(one)} ({rule_name(one.code)})"
         for one in _each(files)
     ]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def plain(files: Sequence[Checked]) -> list[dict[str, Any]]:
@@ -63,7 +63,8 @@ def plain(files: Sequence[Checked]) -> list[dict[str, Any]]:
 
 def _github(files: Sequence[Checked]) -> str:
     def escaped(text: str) -> str:
-        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        return printable(text)
 
     return "".join(
         f"::{one.severity} file={escaped(one.place.file)},line={one.place.line},"

@@ -244,6 +244,13 @@ def _folded(net: Net, transform: Transform, name: str, data: NDArray[np.floating
                 "reads the input, but has no weights for the transform",
                 "Leave out --fold to insert layers, which are exact.",
             )
+        param = layer.params.convolution_param
+        param = param if layer.type == "Convolution" else layer.params.inner_product_param
+        if int(param.axis) not in (1, -3):
+            raise layer.unsupported(
+                f"has axis {param.axis}, so that its weights do not belong to channels",
+                "Leave out --fold to insert layers, which are exact.",
+            )
         if not blobs:
             raise layer.error("missing weights to fold into", "Name the caffemodel.")
         weights[layer.name] = _fold_into(layer, transform, net, blobs)

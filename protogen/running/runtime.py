@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from protogen.errors import InputError, ProtogenWarning, warn
 from protogen.geometry import shape_text
-from protogen.memory import check_memory
+from protogen.memory import check_memory, end_at_lost_pages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,6 +145,7 @@ class Runner:
 
         from protogen.onnx.session import open_model
 
+        end_at_lost_pages()
         self._run = open_model(model.SerializeToString(), outputs)
         self._constants = {name: np.ascontiguousarray(one) for name, one in constants.items()}
 

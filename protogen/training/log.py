@@ -13,6 +13,7 @@ from protogen.errors import InputError
 from protogen.formats import files
 
 LONGEST = 1 << 15  # maximum characters of a line; glog's own limit is 30,000 bytes
+MOST = 2_000_000  # lines with values; a training of a million iterations prints far fewer
 _NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
 _ITERATION = r"Iteration (\d{1,18})"
 _LOSS = re.compile(rf"{_ITERATION}(?: \([^)\n]{{0,200}}\))?, loss = {_NUMBER}")
@@ -76,13 +77,21 @@ def parse_log(lines: Iterable[str], path: str = "the log") -> Log:
     """Parse the lines of a training log; only one line is in memory at a time.
 
     Raises:
-        InputError: the lines contain no output of Caffe's training.
+        InputError: the lines contain no output of Caffe's training, or more than MOST lines with values.
     """
     log = Log(path)
-    iteration = test_iteration = 0
+    iteration = test_iteration = values = 0
     has_glog_line = False
     for line in lines:
         has_glog_line = has_glog_line or bool(_LINE.match(line))
+        if "=" in line or "ward]" in line:
+            values += 1
+            if values > MOST:
+                raise InputError(
+                    f"the log has more than {MOST} lines with values",
+                    where=path,
+                    advice="Leave out a part of it.",
+                )
         if "[Forward]" in line or "[Backward]" in line:
             _norm(log, line)
         elif (match := _LOSS.search(line)) is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
+from places import ROOT
 
 import protogen as pg
 from protogen.errors import printable
@@ -103,3 +105,32 @@ def test_names_that_are_not_utf8_are_refused_before_anything_is_written(tmp_path
 
 def test_bytes_are_escaped_as_bytes():
     assert printable("\udced\udcff\x1b\u202e") == r"\xed\xff\x1b\u202e"
+
+
+@pytest.mark.parametrize("form", ["text", "github"])
+def test_names_in_findings_are_escaped(tmp_path, protogen, form):
+    """A name cannot add a finding, an annotation, or codes of a terminal."""
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "r\\033[2J" type: "ReLU" bottom: "x\\n::error file=a::b" top: "y\\033]0;t\\007" }\n'
+    )
+    done = protogen("check", "net.prototxt", "--format", form)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert any("x" in line and "::error file=a::b" in line for line in lines)
+    assert not any(line.startswith("::error file=a") for line in lines)
+    assert all(printable(line) == line for line in lines)
+
+
+# Modules of commands that print with click.echo: data that a program reads, such as a prototxt, text of
+# protogen's own, or text that they have escaped.
+OWN_PRINTS = {
+    "__init__", "check", "completion", "dense", "dialects", "diff", "fmt", "layers", "mlp", "opencv5", "output",
+    "preprocess", "resize", "rewrite", "rule", "run", "summary", "targets", "templates", "upgrade", "upsample",
+    "view",
+}  # fmt: skip
+
+
+def test_text_leaves_through_one_function():
+    folder = ROOT / "protogen" / "cli"
+    printing = {path.stem for path in folder.glob("*.py") if "click.echo(" in path.read_text()}
+    assert printing == OWN_PRINTS, "print with output.say or output.note, which escape names"

@@ -223,6 +223,14 @@ def compare(actual: np.ndarray, expected: np.ndarray, x: np.ndarray) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * largest)
 
 
+def expected_length(drawn: Drawn, resizing: Resizing, x: np.ndarray) -> np.ndarray:
+    """Return the expected values. ONNX's reference implementation, which computes what onnxruntime does not,
+    rounds the product of a length and a scale down, where onnxruntime's float32 gives a whole number."""
+    values, by_onnxruntime = drawn.expected(x)
+    assume(by_onnxruntime or values.shape == tuple(resizing.out))
+    return values
+
+
 FILTERED = [HealthCheck.filter_too_much, HealthCheck.too_slow]
 
 
@@ -234,7 +242,7 @@ def test_resizes_equal_onnxruntime(drawn):
     resizing = resizing_or_empty(drawn)
     assume_well_conditioned(resizing)
     x = weights(*drawn.shape)
-    compare(compute(resizing, x), drawn.expected(x)[0], x)
+    compare(compute(resizing, x), expected_length(drawn, resizing, x), x)
 
 
 @settings(max_examples=120, suppress_health_check=FILTERED, deadline=None)
@@ -248,7 +256,8 @@ def test_imported_resizes_equal_onnxruntime(drawn):
     assert all(kind_of(layer).stock for layer in imported.net.layers)
     assert len(imported.net.layers) <= 3 + 4 * len(drawn.shape)
     blob = imported.blobs.get("y", "y")
-    compare(pg.run(imported.net, {"x": x}, blobs=[blob])[blob], drawn.expected(x)[0], x)
+    expected = expected_length(drawn, resizing, x)
+    compare(pg.run(imported.net, {"x": x}, blobs=[blob])[blob], expected, x)
 
 
 @pytest.mark.parametrize("align", ALIGNS)

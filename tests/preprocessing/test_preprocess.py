@@ -350,3 +350,23 @@ def test_mean_with_its_channels_last_is_transposed(tmp_path):
     with pytest.warns(pg.ProtogenWarning, match="its axes were read as height, width, channels"):
         actual = transform.mean_for((3, 9, 8))
     np.testing.assert_array_equal(actual, mean.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "type: 'InnerProduct' inner_product_param { num_output: 6 axis: 2 }",
+        "type: 'InnerProduct' inner_product_param { num_output: 6 axis: -1 }",
+        "type: 'Convolution' convolution_param { num_output: 6 kernel_size: 1 axis: 2 }",
+    ],
+)
+def test_weights_of_other_axes_than_channels_are_not_folded(tmp_path, layer):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: [1, 3, 4, 4] } } }\n'
+        f'layer {{ name: "y" bottom: "x" top: "y" {layer} }}\n'
+    )
+    net = pg.load(path)
+    pg.initialise(net)
+    with pytest.raises(pg.UnsupportedError, match="so that its weights do not belong to channels"):
+        pg.preprocess(net, Transform(np.zeros(3), None, swap=True), fold=True)
