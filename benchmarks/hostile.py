@@ -10,6 +10,7 @@ BYTES is the size of the smaller file (100000).
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 import time
@@ -103,6 +104,11 @@ FILES: list[tuple[str, str, Make]] = [
     ("caffemodel", "unknown fields", lambda n: b"\xf8\x7f\x01" * (n // 3)),
     ("caffemodel", "values", lambda n: _blob(b"\x2d\0\0\x80\x3f" * (n // 5))),
     ("binaryproto", "values", lambda n: b"\x18\x01\x20\x01\x2d\0\0\x80\x3f" * (n // 9)),
+    *(("onnx", name, lambda n, name=name: _model(name, n)) for name in (
+        "a chain", "one value, many readers", "constants", "inputs", "outputs", "declared values", "metadata",
+        "attributes", "functions", "branches", "sparse constants", "reverse order", "one name")),
+    ("arrays", "members of an npz", lambda n: _archive(n)),
+    ("hdf5", "datasets", lambda n: _hdf5(n)),
 ]  # fmt: skip
 
 
@@ -114,6 +120,90 @@ def _layer(raw: bytes) -> bytes:
 def _blob(raw: bytes) -> bytes:
     """Return a caffemodel with one blob of these bytes."""
     return _layer(wire.head("LayerParameter", "blobs", len(raw)) + raw)
+
+
+def _model(kind: str, size: int) -> bytes:
+    """Return an ONNX model that repeats one element up to about a size."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    def value(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4])
+
+    graph = helper.make_graph([], "g", [value("x0")], [value("y")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    graph, count = model.graph, size // 40
+    for i in range(count):
+        match kind:
+            case "a chain" | "reverse order":
+                graph.node.append(helper.make_node("Relu", [f"x{i}"], [f"x{i + 1}"]))
+            case "one value, many readers":
+                graph.node.append(helper.make_node("Relu", ["x0"], [f"x{i + 1}"]))
+            case "constants":
+                graph.initializer.append(helper.make_tensor(f"c{i}", TensorProto.FLOAT, [1], [1]))
+            case "inputs":
+                graph.input.append(value(f"i{i}"))
+            case "outputs":
+                graph.node.append(helper.make_node("Relu", ["x0"], [f"x{i + 1}"]))
+                graph.output.append(value(f"x{i + 1}"))
+            case "declared values":
+                graph.value_info.append(value(f"v{i}"))
+            case "metadata":
+                model.metadata_props.add(
+                    key=f"caffe_layer:{i}", value='{"layer": "", "bottoms": []}'
+                )
+            case "attributes":
+                graph.node.append(
+                    helper.make_node("Relu", [f"x{i}"], [f"x{i + 1}"], **{f"a{i}": 1})
+                )
+            case "functions":
+                node = helper.make_node("Relu", ["a"], ["b"])
+                function = helper.make_function("own", f"F{i}", ["a"], ["b"], [node], [])
+                model.functions.append(function)
+                graph.node.append(helper.make_node(f"F{i}", [f"x{i}"], [f"x{i + 1}"], domain="own"))
+            case "branches":
+                inner = helper.make_graph(
+                    [helper.make_node("Relu", ["x0"], ["r"])], "b", [], [value("r")]
+                )
+                branches = {"then_branch": inner, "else_branch": inner}
+                graph.node.append(helper.make_node("If", ["k"], [f"x{i + 1}"], **branches))
+            case "sparse constants":
+                one = helper.make_tensor(f"s{i}", TensorProto.FLOAT, [1], [1])
+                at = helper.make_tensor("", TensorProto.INT64, [1], [2])
+                graph.sparse_initializer.append(helper.make_sparse_tensor(one, at, [4]))
+            case _:
+                graph.node.append(helper.make_node("Relu", ["x0"], ["x1"]))
+    if kind == "branches":
+        graph.initializer.append(helper.make_tensor("k", TensorProto.BOOL, [], [1]))
+    last = (
+        f"x{count}" if kind not in ("constants", "inputs", "declared values", "metadata") else "x0"
+    )
+    graph.node.append(helper.make_node("Relu", ["x1" if kind == "one name" else last], ["y"]))
+    if kind == "reverse order":
+        nodes = list(graph.node)[::-1]
+        del graph.node[:]
+        graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
+
+
+def _archive(size: int) -> bytes:
+    """Return an npz of many arrays of one number."""
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.savez(stream, **{f"l{i}/0": np.float32([1]) for i in range(size // 270)})
+    return stream.getvalue()
+
+
+def _hdf5(size: int) -> bytes:
+    """Return a .caffemodel.h5 of many layers with one number."""
+    import h5py
+
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as store:
+        for i in range(size // 1100):
+            store[f"data/l{i}/0"] = [1.0]
+    return stream.getvalue()
 
 
 def run(target: str, raw: bytes, folder: Path) -> tuple[float, float]:
