@@ -106,9 +106,13 @@ class _Commands(click.Group):
         label(f"protogen {name}")
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with streams.reader_stops():  # --help
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with waiting_line("protogen"):
+            with waiting_line("protogen"), streams.reader_stops():
                 return super().invoke(ctx)
         except ProtogenError as error:
             command = self.get_command(ctx, ctx.invoked_subcommand or "")
@@ -202,7 +206,7 @@ def main() -> None:
         _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
-    except BrokenPipeError:  # the program that reads our output has closed the pipe
+    except (BrokenPipeError, streams.PipeClosedError):
         streams.drop_output()
         sys.exit(0)
     except Exception as error:  # noqa: BLE001 (the last place where it can become a sentence)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from protogen.errors import InputError
@@ -34,6 +36,20 @@ def _refuse() -> NoReturn:
     raise InputError(
         "the standard output is closed", advice="Redirect it to a file, or to /dev/null."
     )
+
+
+class PipeClosedError(Exception):
+    """The program that reads our output has closed the pipe: ``protogen summary net.prototxt | head``."""
+
+
+@contextlib.contextmanager
+def reader_stops() -> Iterator[None]:
+    """Replace the error of a closed pipe by PipeClosedError: click ends with exit code 1 for the former, which
+    means a finding."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise PipeClosedError from error
 
 
 def open_closed() -> None:

@@ -185,10 +185,14 @@ def external_data(model: str | Path) -> Path:
     """Return the file for the weights of an ONNX model: beside the model itself, which a link may name.
 
     Raises:
-        InputError: the name is not valid UTF-8.
+        InputError: the name is not valid UTF-8, or the model goes to the standard output.
     """
     from pathlib import Path
 
+    if str(model) == STDOUT:
+        raise InputError(
+            "a model with external data is two files, and needs a name", advice="Name it with -o."
+        )
     path = Path(f"{os.path.realpath(model) if os.path.islink(model) else model}.data")
     check_utf8(path.name, "ONNX requires of a file with weights", str(model))
     return path

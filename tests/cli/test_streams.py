@@ -31,9 +31,9 @@ def net(tmp_path):
     return path
 
 
-def shell(command, net, redirection: str) -> subprocess.CompletedProcess[str]:
+def shell(command, net, redirection: str, begin: str = "") -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "protogen", *(word.format(net=net) for word in command)]
-    text = " ".join(f"'{word}'" for word in words) + " " + redirection
+    text = begin + " ".join(f"'{word}'" for word in words) + " " + redirection
     return subprocess.run(
         ["sh", "-c", text], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )
@@ -63,6 +63,26 @@ def test_reader_that_stops_is_no_error(net, command):
     done = shell(command, net, "2>&1 | head -c 1")
     assert "Traceback" not in done.stdout + done.stderr
     assert "Broken" not in done.stdout + done.stderr
+
+
+@needs_shell
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_reader_that_stops_at_once_leaves_exit_code_0(net, command):
+    """Exit code 1 means a finding."""
+    code = net.parent / "code"
+    done = shell(command, net, f"; echo $? > '{code}'; }} | true", "{ ")
+    assert (done.stdout, done.stderr) == ("", "")
+    assert code.read_text() == "0\n"
+
+
+@needs_shell
+@pytest.mark.parametrize("output", ["-", "/dev/stdout"])
+def test_external_data_needs_a_named_model(net, output, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = shell(["convert", "{net}", "-o", output, "--external-data"], net, "")
+    assert done.returncode == 2
+    assert "is two files, and needs a name. Name it with -o." in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [net.name]
 
 
 @needs_shell
