@@ -23,6 +23,7 @@ _CUT = (
     b"writes to its inputs.\n"
 )
 _commands: list[int] = []  # the numbers of processes that are a command
+_replaced: list[tuple[int, int]] = []  # the limits before those of this module
 _handlers: list[object] = []  # ctypes needs them as long as the process lives
 
 
@@ -92,6 +93,13 @@ def limit_memory() -> None:
     limit, most = resource.getrlimit(resource.RLIMIT_DATA)
     if room is not None and (limit == resource.RLIM_INFINITY or limit > room):
         resource.setrlimit(resource.RLIMIT_DATA, (room, most))
+        _replaced[:] = [(limit, most)]
+
+
+def lift_limit() -> None:
+    """Undo ``limit_memory``, before a command starts a program of the user, such as a browser."""
+    if sys.platform == "linux" and _replaced:
+        resource.setrlimit(resource.RLIMIT_DATA, _replaced.pop())
 
 
 def _available() -> int | None:

@@ -65,6 +65,41 @@ def test_computed_constants_are_counted_together(tmp_path, kind):
     np.testing.assert_allclose(pg.run(pg.from_onnx(path), {"x": x})["y"], expected)
 
 
+def test_constants_that_share_a_part_of_a_file_are_counted_together(tmp_path):
+    """1000 constants of 1 MB in a file of 1 MB."""
+    (tmp_path / "data").write_bytes(bytes(1 << 20))
+    for count, refused in ((10, False), (1000, True)):
+        names = [f"c{i}" for i in range(count)]
+        graph = helper.make_graph(
+            [helper.make_node("Sum", ["x", *names], ["y"])],
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1 << 18])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1 << 18])],
+        )
+        for name in names:
+            one = graph.initializer.add(name=name, data_type=TensorProto.FLOAT, dims=[1 << 18])
+            one.data_location = TensorProto.EXTERNAL
+            one.external_data.add(key="location", value="data")
+        imports = [helper.make_opsetid("", 17)]
+        onnx.save(
+            helper.make_model(graph, opset_imports=imports, ir_version=8), tmp_path / "m.onnx"
+        )
+        if refused:
+            with pytest.raises(
+                pg.InputError, match="in external files take more than 67108864 bytes"
+            ):
+                pg.verify(tmp_path / "m.onnx", tmp_path / "m.onnx")
+        else:
+            pg.verify(tmp_path / "m.onnx", tmp_path / "m.onnx", check=False)
+
+
+def test_error_of_a_plan_that_needs_more_than_the_machine_has(monkeypatch):
+    plan = pg.resize(size=(40, 40), input_shape=(1, 3, 20, 20), like="torch")
+    monkeypatch.setattr(memory, "machine_memory", lambda: 1000)
+    with pytest.raises(pg.UnsupportedError, match="measuring the error needs"):
+        plan.error  # noqa: B018
+
+
 RUN = """
 import resource, sys
 limit = int(sys.argv[1])
@@ -122,6 +157,9 @@ def test_commands_limit_their_memory(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 20, resource.RLIM_INFINITY))
     memory.limit_memory()
     assert len(calls) == 1, "a lower limit of the user is replaced"
+    memory.lift_limit()
+    memory.lift_limit()
+    assert calls[1:] == [(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,10 @@ def command(
       protogen view deploy.prototxt net.caffemodel
       protogen view deploy.prototxt --no-browser --port 8000
     """
+    from protogen.memory import lift_limit
     from protogen.viewing.server import view
+
+    lift_limit()  # the browser would get it, too
 
     def ready(address: str, opened: bool) -> None:
         click.echo(address)

@@ -15,6 +15,7 @@ from protogen.errors import InputError
 from protogen.formats import prototxt, render
 from protogen.formats.picture import Picture
 from protogen.geometry import Shape
+from protogen.memory import check_memory
 from protogen.resampling.emit import emit
 from protogen.resampling.planning import Candidate, Decision, decide
 from protogen.resampling.request import PROBES, ResizeRequest
@@ -160,13 +161,19 @@ class Plan(Shown):
         """Measure the error of a candidate.
 
         A large candidate runs with one channel, because all channels have the same weights.
+
+        Raises:
+            UnsupportedError: even one channel needs more memory than the machine has.
         """
         import numpy as np
 
         most_values = max(step.values for step in candidate.steps)
         request = self.request
         if most_values > MEASURED_UP_TO and request.channels > 1:
+            most_values //= request.channels * request.batch
             request = replace(request, channels=1, batch=1)
+        # The values in float32, the expected ones and the difference in float64.
+        check_memory(20 * most_values, "measuring the error needs")
         shape = (request.batch, request.channels, *self._size)
         x = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         actual = self.run(candidate, x)

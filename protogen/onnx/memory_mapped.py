@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
+from protogen.errors import InputError
 from protogen.formats import contents, wire
+from protogen.formats.arrayfiles import TIMES, UNPACKED
 from protogen.formats.mapped import FileMap, map_file
 from protogen.onnx.constants import (
     SHORT,
@@ -42,7 +44,8 @@ def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[
 
     Raises:
         InputError: the file cannot be read or is not a valid ONNX model, a constant is invalid, wherever it
-            is, or an external data file is missing, too short or was not written together with the model.
+            is, or an external data file is missing, too short, was not written together with the model, or
+            is far smaller than its constants.
     """
     contents.check_file(path, "model")
     data = wire.Bytes(map_file(path), str(path), "ONNX model")
@@ -50,10 +53,18 @@ def read_memory_mapped(path: str | Path) -> tuple[ModelProto, dict[str, NDArray[
     raw = _without_large(data, arrays)
     model = parsed(raw, str(path))
     maps: dict[str, FileMap | bytes] = {}
+    total = 0
     for tensor, owner in tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
         array = external_constant(tensor, Path(path).parent, maps)
+        total += array.nbytes  # constants may share a part of the file
+        if total > (most := max(UNPACKED, TIMES * sum(map(len, maps.values())))):
+            raise InputError(
+                f"the constants in external files take more than {most} bytes, the limit for files of "
+                "this size",
+                where=str(path),
+            )
         tensor.ClearField("external_data")
         tensor.data_location = TensorProto.DEFAULT
         if owner or element_type(tensor.data_type, tensor.name, str(path)).startswith(SHORT):
