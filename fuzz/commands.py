@@ -252,7 +252,7 @@ def execute(words: list[str], folder: Path, ends: Counter[int]) -> str:
     if os.WEXITSTATUS(status) not in ALLOWED:
         last = text.strip().splitlines()[-1] if text.strip() else ""
         return f"exit code {os.WEXITSTATUS(status)}: {last[:300]}"
-    if "Traceback (most recent" in text:
+    if "Traceback (most recent" in text and "--traceback" not in words:
         return "a traceback"
     if "\x1b" in text:
         return "a control code in the output"

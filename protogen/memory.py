@@ -72,15 +72,27 @@ def shortage() -> str:
     if (size := machine_memory()) is not None:
         parts.append(f"this machine has {in_words(size)}")
     if sys.platform != "win32":
-        unit = 1 if sys.platform == "darwin" else 1024
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         limits = [resource.getrlimit(k)[0] for k in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
         finite = [one for one in limits if one != resource.RLIM_INFINITY]
-        parts.append(f"protogen used {in_words(used)}")
+        parts.append(f"protogen used {in_words(_peak())}")
         if finite:
             parts.append(f"it may use {in_words(min(finite))}")
     numbers = f": {', '.join(parts)}" if parts else ""
     return f"the memory is not enough{numbers}. Use smaller inputs."
+
+
+def _peak() -> int:
+    """Return the most memory that the process has had, in bytes."""
+    if sys.platform == "win32":
+        return 0
+    if (
+        sys.platform == "linux"
+    ):  # getrusage has that of the process that started this one, if it was more
+        peak = _amounts("/proc/self/status").get(b"VmHWM:")
+        if peak is not None:
+            return peak
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def limit_memory() -> None:
@@ -105,14 +117,24 @@ def lift_limit() -> None:
 def _available() -> int | None:
     """Return the bytes that programs can use: free memory, what the system can free, and free swap; None
     if the system does not report it."""
-    try:
-        with open("/proc/meminfo", "rb") as file:
-            lines = file.read().splitlines()
-    except OSError:
+    amounts = _amounts("/proc/meminfo")
+    if not {b"MemAvailable:", b"SwapFree:"} <= amounts.keys():
         return None
-    amounts = {words[0]: words[1] for words in map(bytes.split, lines) if len(words) == 3}
-    parts = [amounts.get(name, b"") for name in (b"MemAvailable:", b"SwapFree:")]
-    return 1024 * sum(map(int, parts)) if all(part.isdigit() for part in parts) else None
+    return amounts[b"MemAvailable:"] + amounts[b"SwapFree:"]
+
+
+def _amounts(path: str) -> dict[bytes, int]:
+    """Return the bytes in lines such as ``MemFree:  1024 kB`` of a file of the system; empty without it."""
+    try:
+        with open(path, "rb") as file:
+            lines = [line.split() for line in file.read().splitlines()]
+    except OSError:
+        return {}
+    return {
+        words[0]: 1024 * int(words[1])
+        for words in lines
+        if len(words) == 3 and words[1].isdigit() and words[2] == b"kB"
+    }
 
 
 def end_at_lost_pages() -> None:

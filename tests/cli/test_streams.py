@@ -146,6 +146,8 @@ def test_memory_and_depth_have_numbers(net):
     assert done.returncode == 3
     assert done.stderr.startswith("protogen: the memory is not enough")
     assert "GB" in done.stderr
+    if sys.version_info[:3] == (3, 13, 0):  # loses the exception: SystemError
+        return
     done = raising("load()", str(net))
     assert done.returncode == 3
     assert f"Python allows {sys.getrecursionlimit()} calls" in done.stderr
