@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -35,6 +36,9 @@ os.environ.setdefault(
 def pytest_configure(config: pytest.Config) -> None:
     """Give each worker a processor of its own: onnxruntime, OpenBLAS and JAX start as many threads as
     they see processors, and the threads of several workers would wait for each other."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell starts programs in the background so, and they pass it on to those that they start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         processors = sorted(os.sched_getaffinity(0))
