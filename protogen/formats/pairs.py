@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
     from protogen.formats.message import Source
 
-FIELD = (
-    500_000_001  # of NetParameter; no parser of Caffe or a fork knows it, so all of them skip it
-)
+# The number of a caffemodel's field in NetParameter. No parser of Caffe or a fork knows it: all skip it.
+FIELD = 500_000_001
 TAIL = 23  # bytes that an id takes at the end of a file of external data
 _MARK = "# pair: "  # in a prototxt: a comment, on a line of its own
 _NOTE = " (the caffemodel of this file has the same id)"

@@ -33,7 +33,7 @@ def _propagated(graph: GraphProto, lengths: dict[str, int]) -> int:
     Args:
         lengths: lengths of vectors by name, of the graphs around this one; its own are added.
     """
-    lengths |= _declared(graph)
+    lengths |= dict(_declared(graph))
     small = {one.name: one for one in graph.initializer if prod(one.dims) == 1}
     total = 0
     for node in graph.node:
@@ -55,12 +55,8 @@ def _propagated(graph: GraphProto, lengths: dict[str, int]) -> int:
     return total
 
 
-def _declared(graph: GraphProto) -> dict[str, int]:
-    """Return the lengths of the vectors whose lengths the graph states, by name."""
-    return dict(_vectors(graph))
-
-
-def _vectors(graph: GraphProto) -> Iterator[tuple[str, int]]:
+def _declared(graph: GraphProto) -> Iterator[tuple[str, int]]:
+    """Yield the vectors whose lengths the graph states: name and length."""
     for tensor in graph.initializer:
         if len(tensor.dims) == 1:
             yield tensor.name, tensor.dims[0]

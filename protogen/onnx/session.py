@@ -87,11 +87,11 @@ def open_model(
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except runtime_errors as error:
         raise failure(error) from None
-    wanted = set(outputs or [o.name for o in session.get_outputs()])
-    sizes = [_bytes(one.shape) for one in session.get_outputs() if one.name in wanted]
-    check_memory(sum(sizes), "the outputs need", where=where)
     needed = {value.name: value.type for value in session.get_inputs()}
     output_names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
+    wanted = set(output_names)
+    sizes = [_bytes(one.shape) for one in session.get_outputs() if one.name in wanted]
+    check_memory(sum(sizes), "the outputs need", where=where)
 
     def run(feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         if known:
