@@ -22,7 +22,7 @@ _CUT = (
     b"protogen: an input file became shorter while it was read. Run the command again when no other program "
     b"writes to its inputs.\n"
 )
-_commands: list[int] = []  # the numbers of processes that are a command
+_commands: list[int] = []  # the process id of a command; empty in a program that imports protogen
 _replaced: list[tuple[int, int]] = []  # the limits before those of this module
 _handlers: list[object] = []  # ctypes needs them as long as the process lives
 

@@ -27,7 +27,6 @@ from protogen.onnx.propagation import has_short_vectors
 from protogen.onnx.texts import check_texts
 
 OWN_DOMAINS = ("", "ai.onnx")
-Known = Mapping[str, object]
 
 
 def parsed(raw: bytes, where: str) -> ModelProto:
